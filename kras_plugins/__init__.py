@@ -1,0 +1,31 @@
+"""Predict KRAS G12C in NSCLC from H&E slides. This module is what a plug-in author imports, and nothing else."""
+
+from kras_plugins.contracts.backend import Backend, BackendPlugin, Infer
+from kras_plugins.contracts.base import API_VERSION, Options, tuning
+from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
+from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
+from kras_plugins.contracts.profiler import Profiler, ProfilerPlugin, Tile, TileCells
+from kras_plugins.contracts.reader import Level, ReaderOptions, ReaderPlugin, SlideSource
+from kras_plugins.data import (
+    CELL_CLASSES,
+    CELL_COLUMNS,
+    TISSUE_CLASSES,
+    Bag,
+    Explanation,
+    Sample,
+    SemanticMap,
+    SemanticProfile,
+    SlideRef,
+    TileSpec,
+)
+from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
+from kras_plugins.hookspecs import hookimpl
+
+__all__ = [
+    "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",
+    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "Explanation", "ExtractorPlugin", "Infer",
+    "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin", "ReaderOptions",
+    "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef", "SlideSource", "StoreError",
+    "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "hookimpl", "tuning",
+]  # fmt: skip

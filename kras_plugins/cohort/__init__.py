@@ -1,0 +1,1 @@
+"""Who, what label, which fold."""

@@ -1,0 +1,1 @@
+"""What each kind of plug-in must provide, one file a kind."""

@@ -1,0 +1,80 @@
+"""What a semantic profiler must provide: tiles in, cells and tissue out; or maps and tables made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kras_plugins.contracts.backend import Infer
+from kras_plugins.contracts.base import PluginRecord
+from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.data import SemanticMap, SemanticProfile, SlideRef, TileSpec
+from kras_plugins.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float32, UInt8
+
+    Outputs = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One tile as a decoder sees it: `pixels` uint8[h w 3] with the halo, `mpp` µm per pixel."""
+
+    pixels: UInt8
+    mpp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileCells:
+    """The cells found in one tile, in the tile's own pixels (halo included), in any order.
+
+    `x`, `y`: float32[cell] centroids; `columns`: further CELL_COLUMNS in µm and radians, float32[cell] each;
+    `classes`: one of CELL_CLASSES per cell; `outlines`: one int32 or float32[vertex 2] polygon per cell (x, y), or
+    none at all. `tissue`: optional uint8[h w] raster of TISSUE_CLASSES over the whole tile.
+    """
+
+    x: Float32
+    y: Float32
+    classes: Sequence[str]
+    columns: Mapping[str, Float32] = field(default_factory=dict)
+    outlines: Sequence[npt.NDArray[Any]] = ()
+    tissue: UInt8 | None = None
+
+
+class Profiler(Protocol):
+    """The live profiler: `predict` runs in the host's threads, `decode` in worker processes."""
+
+    decode: Callable[[Outputs, Tile], TileCells]
+    """Picklable, imports no torch: turns one tile's outputs (no batch axis) into cells and tissue."""
+
+    def predict(self, tiles: UInt8) -> Outputs:
+        """Run the networks on `uint8[tile h w 3]`; every output's first axis is the tile."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilerPlugin(PluginRecord):
+    """Either `create` with `tile` and `models`, or `load`.
+
+    `provides(options)`: the cell classes, tissue classes and cell columns it can give. `load(slide, options)` returns a
+    SemanticMap, or a finished SemanticProfile, and never opens pixels.
+    """
+
+    tile: Callable[[Any], TileSpec] | None = None
+    models: Callable[[Any], tuple[ModelSpec, ...]] = lambda _options: ()
+    provides: Callable[[Any], frozenset[str]] = lambda _options: frozenset()
+    create: Callable[[Any, Mapping[str, Infer]], Profiler] | None = None
+    load: Callable[[SlideRef, Any], SemanticMap | SemanticProfile] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        makes = self.create is not None and self.tile is not None
+        if makes == (self.load is not None):
+            raise PluginError(
+                f"profiler {self.name!r} gives neither create and tile nor load, or gives both",
+                "give create(options, infer) and tile(options), or load(slide, options) alone",
+            )

@@ -1,0 +1,71 @@
+"""What a slide reader must provide: the levels of a pyramid and their pixels.
+
+The host does the rest for every reader alike (kras_plugins/slides/slide.py): mpp, resampling to any resolution,
+white beyond the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import Field
+
+from kras_plugins.contracts.base import Options, PluginRecord
+
+if TYPE_CHECKING:
+    from kras_plugins.data import UInt8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level of a pyramid: its size in its own pixels."""
+
+    width: int
+    height: int
+
+
+class SlideSource(Protocol):
+    """An open slide file, as a reader sees it. All members may be used from many threads at once."""
+
+    levels: tuple[Level, ...]
+    """Finest first; at least one, none empty."""
+    mpp: tuple[float, float] | None
+    """Micrometres per level-0 pixel along x and y, None where the file does not say."""
+    objective_power: float | None
+    """Nominal magnification (20, 40), None where the file does not say."""
+    quickhash: str | None
+    """A digest of the content that the format offers cheaply, else None."""
+    properties: Mapping[str, str]
+    """Free facts (scanner, vendor) for the manifest; never a label or macro image, never an identifier of a person."""
+
+    def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
+        """Pixels uint8[h w 3] of a region that lies wholly inside `level`.
+
+        `xy`: upper left corner and `size`: width and height, both in pixels of that level. Transparent pixels are
+        white. Raises SlideError when the file is damaged there.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file; calling it twice is harmless."""
+        ...
+
+
+class ReaderOptions(Options):
+    """Options that every reader has; a reader adds its own."""
+
+    mpp: float | None = Field(
+        None, gt=0, description="micrometres per level-0 pixel for files that do not state it (a cohort's `mpp` column wins)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderPlugin(PluginRecord):
+    """`suffixes`: lower-case file endings with their dot; `open(path, options)` raises SlideError on a bad file."""
+
+    options: type[Options] = ReaderOptions
+    suffixes: tuple[str, ...]
+    open: Callable[[Path, Any], SlideSource]

@@ -1,0 +1,1 @@
+"""Nested cross-validation, calibration, ensemble and the deployable bundle."""

@@ -1,0 +1,1 @@
+"""SemanticMap -> SemanticProfile: one module per feature group."""

@@ -1,0 +1,1 @@
+"""Which pixels to look at: opening, tissue, quality control, tiles."""
