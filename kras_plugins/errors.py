@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class KrasError(Exception):
     """An error the user can act on.
@@ -37,3 +40,14 @@ class BackendError(KrasError):
 
 class StoreError(KrasError):
     """The store or an output folder cannot be read or written: disk full, no permission, damaged artifact."""
+
+
+@contextmanager
+def plugin_boundary(plugin: str) -> Iterator[None]:
+    """Turn any exception but a KrasError into a PluginError that names the plug-in and keeps the cause."""
+    try:
+        yield
+    except KrasError:
+        raise
+    except Exception as e:
+        raise PluginError(f"{plugin} failed: {type(e).__name__}: {e}", "this is a fault of the plug-in") from e

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from kras_plugins.contracts.base import PluginRecord
 from kras_plugins.contracts.model import ModelSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    Arrays = Mapping[str, npt.NDArray[Any]]
-    Array = npt.NDArray[np.float32]
+Arrays: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
+"""Named arrays, the batch as first axis."""
 
 
 class Infer(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
 from kras_plugins.contracts.base import PluginRecord
@@ -15,7 +15,8 @@ from kras_plugins.errors import PluginError
 if TYPE_CHECKING:
     from kras_plugins.data import Float32, UInt8
 
-    Embed = Callable[[UInt8], Float32]
+Embed: TypeAlias = "Callable[[UInt8], Float32]"
+"""uint8[tile h w 3] -> float32[tile feature]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
 from kras_plugins.contracts.base import PluginRecord
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import Float32, UInt8
 
-    Outputs = Mapping[str, npt.NDArray[Any]]
+Outputs: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
+"""Named arrays that a network gave, with the tile as first axis, or without it for one tile."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,44 @@
-"""To be written."""
+"""Classifier `rf`: a random forest on the semantic profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile, hookimpl, tuning
+
+
+class RfOptions(Options):
+    """Size of the forest."""
+
+    trees: int = Field(1000, ge=1, description="number of trees")
+    min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
+    jobs: int = tuning(1, ge=1, description="threads used for training")
+
+
+def _create(options: Any, seed: int) -> Classifier:
+    from kras_classifier_rf.classifier import RfClassifier
+
+    return RfClassifier(options, seed)
+
+
+def _load(folder: Path) -> Classifier:
+    from kras_classifier_rf.classifier import RfClassifier
+
+    return RfClassifier.load(folder)
+
+
+@hookimpl
+def kras_classifiers() -> Iterator[ClassifierPlugin]:
+    """Yield the record."""
+    yield ClassifierPlugin(
+        name="rf",
+        summary="random forest on the semantic profile",
+        options=RfOptions,
+        consumes=SemanticProfile,
+        create=_create,
+        load=_load,
+    )

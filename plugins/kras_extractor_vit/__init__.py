@@ -1,1 +1,90 @@
-"""To be written."""
+"""Extractor `vit`: any timm vision transformer, by preset or name, with weights from a file or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from kras_plugins import ExtractorPlugin, Infer, ModelSpec, Options, TileSpec, hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class VitOptions(Options):
+    """Options of extractor `vit`."""
+
+    model: str = Field(
+        "lunit-s16",
+        description="a preset (`lunit-s16`, `uni`, …; see `kras model list`) or any timm model name",
+    )
+    weights: str = Field(
+        "",
+        description="a .safetensors, .pth or .bin file; `random:SEED` for random ones; empty for the preset's own",
+    )
+    pooling: Literal["auto", "cls", "mean"] = Field(
+        "auto",
+        description="the class token, the mean of the patch tokens, or what the preset says",
+    )
+    px: int | None = Field(
+        None, ge=16, le=1024, description="tile side in pixels, for a timm name; a preset fixes its own"
+    )
+    mpp: float | None = Field(
+        None,
+        gt=0,
+        description="µm per pixel of the tiles, for a timm name (0.5 if not given); a preset fixes its own",
+    )
+    mean: tuple[float, float, float] | None = Field(
+        None, description="mean of each channel in [0, 1], for a timm name; a preset fixes its own"
+    )
+    std: tuple[float, float, float] | None = Field(
+        None,
+        description="standard deviation of each channel in [0, 1], for a timm name; a preset fixes its own",
+    )
+
+
+def _tile(options: VitOptions) -> TileSpec:
+    from kras_extractor_vit.presets import resolve
+
+    preset = resolve(options)
+    return TileSpec(px=preset.px, mpp=preset.mpp)
+
+
+def _dim(options: VitOptions) -> int:
+    from kras_extractor_vit.presets import resolve
+
+    return resolve(options).dim
+
+
+def _models(options: VitOptions) -> tuple[ModelSpec, ...]:
+    from kras_extractor_vit.network import spec
+
+    return (spec(options),)
+
+
+def _create(
+    options: VitOptions, infer: Mapping[str, Infer]
+) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    run = infer["vit"]
+
+    def embed(tiles: npt.NDArray[np.uint8]) -> Any:
+        return run({"tiles": tiles})["features"]
+
+    return embed
+
+
+@hookimpl
+def kras_extractors() -> Iterable[ExtractorPlugin]:
+    """Yield `vit`."""
+    yield ExtractorPlugin(
+        name="vit",
+        summary="a vision transformer's class token or mean patch token for every tile (timm, by preset or name)",
+        options=VitOptions,
+        tile=_tile,
+        dim=_dim,
+        models=_models,
+        create=_create,
+    )

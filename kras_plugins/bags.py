@@ -1,0 +1,72 @@
+"""A slide's tile features on disk: HDF5 that TRIDENT and CLAM read too (`features`, `coords`, attributes)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from kras_plugins.data import Bag, TileSpec
+from kras_plugins.errors import StoreError
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float32, Int32
+
+_SLAB = 4096
+
+
+def write_bag(
+    file: Path,
+    *,
+    slide_id: str,
+    features: Float32,
+    xy: Int32,
+    size: tuple[float, float],
+    tile_spec: TileSpec,
+    encoder: str,
+    transform_hash: str,
+) -> None:
+    """Write a bag; `features` may be memory-mapped, it is copied in slabs. Fields as in `Bag`."""
+    with h5py.File(file, "w", libver=("earliest", "v110")) as f:
+        # Contiguous and uncompressed, so that a reader can map it.
+        out = f.create_dataset("features", shape=features.shape, dtype="<f4")
+        for start in range(0, len(features), _SLAB):
+            out[start : start + _SLAB] = features[start : start + _SLAB]
+        coords = f.create_dataset("coords", data=xy.astype("<i4"))
+        coords.attrs["patch_size"] = tile_spec.px
+        coords.attrs["patch_size_level0"] = round(size[0])
+        coords.attrs["patch_level"] = 0
+        coords.attrs["overlap"] = 0
+        f.attrs["slide_id"] = slide_id
+        f.attrs["tile_width_level0"], f.attrs["tile_height_level0"] = size
+        f.attrs["mpp"] = tile_spec.mpp
+        f.attrs["encoder"] = encoder
+        f.attrs["transform_hash"] = transform_hash
+
+
+def read_bag(file: Path, slide_id: str | None = None) -> Bag:
+    """Read what `write_bag` wrote, features memory-mapped; `slide_id` renames it (one store serves many cohorts).
+
+    Raises StoreError when the file is damaged.
+    """
+    try:
+        with h5py.File(file, "r") as f:
+            data, coords = f["features"], f["coords"]
+            shape, offset = data.shape, data.id.get_offset()
+            return Bag(
+                slide_id=slide_id or str(f.attrs["slide_id"]),
+                features=(
+                    np.memmap(file, "<f4", mode="r", offset=offset, shape=shape)
+                    if offset is not None and data.size
+                    else data[:]
+                ),
+                xy=coords[:],
+                size=(float(f.attrs["tile_width_level0"]), float(f.attrs["tile_height_level0"])),
+                tile_spec=TileSpec(px=int(coords.attrs["patch_size"]), mpp=float(f.attrs["mpp"])),
+                encoder=str(f.attrs["encoder"]),
+                transform_hash=str(f.attrs["transform_hash"]),
+            )
+    except (OSError, KeyError) as e:
+        raise StoreError(f"{file}: not a whole bag: {e}", "remove it and run again") from e

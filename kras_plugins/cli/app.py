@@ -1,0 +1,30 @@
+"""The `kras` command: all command groups. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import typer
+
+from kras_plugins.cli import cache, demo, doctor, evaluate, model, plugin, predict, run, stages
+
+app = typer.Typer(
+    name="kras",
+    help="Predict KRAS G12C in non-small-cell lung cancer from H&E whole-slide images. Research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("embed")(stages.embed)
+app.command("profile")(stages.profile)
+app.add_typer(plugin.app, name="plugin")
+app.add_typer(model.app, name="model")
+app.add_typer(cache.app, name="cache")
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Entry point of the `kras` command."""
+    app()

@@ -1,0 +1,92 @@
+"""A locked bundle on new slides: the same parts with the same options, checked, then scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.cli.common import Session, stderr
+from kras_plugins.config import Config
+from kras_plugins.contracts.backend import BackendPlugin
+from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin
+from kras_plugins.errors import ConfigError
+from kras_plugins.parts import Parts, open_parts
+
+if TYPE_CHECKING:
+    from kras_plugins.learning.bundle import Bundle
+
+
+def open_bundle(session: Session, folder: Path) -> Bundle:
+    """Load a bundle, checking every byte against its seal; ConfigError when the folder is none."""
+    from kras_plugins.learning.bundle import load_bundle
+
+    if not (folder / "bundle.json").is_file():
+        raise ConfigError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
+
+    def load(name: str, models: Path) -> Classifier:
+        return session.registry.record("classifier", name, ClassifierPlugin).load(models)
+
+    return load_bundle(folder, load)
+
+
+@contextmanager
+def open_bundle_parts(session: Session, bundle: Bundle, backend: str, reader: str | None) -> Iterator[Parts]:
+    """The parts that made the bundle's inputs, with its options; only where weights lie may be said anew.
+
+    Warns when the arithmetic differs from the one the bundle was made with.
+    """
+    facts = bundle.facts
+    config = _frozen_options(session.config, facts)
+    record = session.registry.record("backend", backend, BackendPlugin)
+    chosen = config.options.get("backend", {}).get(backend, {})
+    if facts.get("precision") and "precision" in record.options.model_fields and "precision" not in chosen:
+        config = _with_options(config, "backend", backend, {"precision": facts["precision"]})
+    with open_parts(
+        session.registry,
+        config,
+        extractor=facts["extractor"]["name"] if "extractor" in facts else None,
+        profiler=facts["profiler"]["name"] if "profiler" in facts else None,
+        backend=backend,
+        reader=reader,
+    ) as parts:
+        if parts.precision != facts.get("precision"):
+            stderr().print(
+                f"[yellow]the bundle was made in {facts.get('precision')}, this backend computes in {parts.precision}: "
+                "scores near a threshold may differ[/]"
+            )
+        for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
+            if part is not None and part.facts["models"] != facts[kind]["models"]:
+                raise ConfigError(
+                    f"{kind} {part.provided.record.name}: its models are {_digests(part.facts['models'])}, "
+                    f"the bundle was made with {_digests(facts[kind]['models'])}",
+                    "use the weights and the version of the plug-in that made the bundle",
+                )
+        yield parts
+
+
+def _frozen_options(config: Config, facts: Mapping[str, Any]) -> Config:
+    for kind in ("extractor", "profiler"):
+        if kind in facts:
+            frozen, name = facts[kind]["options"], facts[kind]["name"]
+            for key, value in config.options.get(kind, {}).get(name, {}).items():
+                if key != "weights" and key in frozen and value != frozen[key]:
+                    raise ConfigError(
+                        f"-o {kind}.{name}.{key}={value}: the bundle was made with {frozen[key]}",
+                        "leave the option out; a bundle fixes it",
+                    )
+            own = config.options.get(kind, {}).get(name, {})
+            config = _with_options(config, kind, name, {**frozen, **own})
+    return config
+
+
+def _with_options(config: Config, kind: str, name: str, options: Mapping[str, Any]) -> Config:
+    mine = config.options.get(kind, {})
+    merged = {**config.options, kind: {**mine, name: {**mine.get(name, {}), **options}}}
+    return replace(config, options=merged)
+
+
+def _digests(models: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {digest[:12]}" for name, digest in models.items())

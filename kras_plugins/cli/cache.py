@@ -1,0 +1,62 @@
+"""`kras cache list|prune`: what is stored, and making room."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from kras_plugins.cli.common import AsJson, CacheFolder, command, open_session, print_json, stdout
+from kras_plugins.errors import ConfigError
+
+app = typer.Typer(help="Intermediate results kept for reuse.", no_args_is_help=True)
+
+
+@app.command("list")
+@command
+def list_entries(cache: CacheFolder = None, as_json: AsJson = False) -> None:
+    """List what is stored, by kind."""
+    store = open_session(None, None, None, cache).store
+    kinds: dict[str, list[int]] = {}
+    for entry in store.entries():
+        kinds.setdefault(entry.kind, []).append(entry.bytes)
+    if as_json:
+        listed = {k: {"artifacts": len(v), "bytes": sum(v)} for k, v in kinds.items()}
+        print_json({"root": str(store.root), "kinds": listed})
+        return
+    from rich.table import Table
+
+    table = Table("kind", "artifacts", "size", box=None, title=str(store.root), title_justify="left")
+    for kind, sizes in sorted(kinds.items()):
+        table.add_row(kind, str(len(sizes)), f"{sum(sizes) / 1e6:.1f} MB")
+    stdout().print(table)
+
+
+@app.command("prune")
+@command
+def prune(
+    days: Annotated[
+        float | None, typer.Option("--older-than", help="remove what was not used for so many days")
+    ] = None,
+    gigabytes: Annotated[
+        float | None,
+        typer.Option("--keep", help="remove the longest unused until so many gigabytes are left"),
+    ] = None,
+    cache: CacheFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove stored results; they are made again when needed."""
+    if days is None and gigabytes is None:
+        raise ConfigError(
+            "nothing said of what to remove", "give --older-than DAYS or --keep GIGABYTES (0 removes all)"
+        )
+    store = open_session(None, None, None, cache).store
+    began = time.monotonic()
+    limit = int(gigabytes * 1e9) if gigabytes is not None else None
+    removed = store.prune(older_than_days=days, max_bytes=limit)
+    freed = sum(e.bytes for e in removed)
+    if as_json:
+        print_json({"removed": len(removed), "bytes": freed, "seconds": time.monotonic() - began})
+    else:
+        stdout().print(f"removed {len(removed)} artifacts, {freed / 1e6:.1f} MB")

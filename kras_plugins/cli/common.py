@@ -1,0 +1,117 @@
+"""What all commands share: options, the session, errors as one line with a hint, exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from kras_plugins.config import Config, load_config
+from kras_plugins.errors import KrasError
+from kras_plugins.manager import Registry, discover
+from kras_plugins.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+
+EXIT_ERROR, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 3, 130
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="settings file; kras.toml in the current folder is read by itself"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="KIND.NAME.KEY=VALUE", help="set one option of a plug-in"),
+]
+PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="a Python file that is a plug-in")]
+CacheFolder = Annotated[Path | None, typer.Option("--cache", help="where intermediate results are kept and reused")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on stdout; progress stays on stderr")]
+Backend = Annotated[str | None, typer.Option("--backend", help="where networks run [default: local]")]
+Reader = Annotated[str | None, typer.Option("--reader", help="read slides with this reader only")]
+Workers = Annotated[int | None, typer.Option("--workers", min=0, help="worker processes, 0 for one a core")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's settings, plug-ins and store."""
+
+    config: Config
+    registry: Registry
+    store: Store
+
+    def setting(self, name: str, given: Any, default: Any) -> Any:
+        """A top-level setting: given on the command line, else in kras.toml, else the default."""
+        return given if given is not None else self.config.run.get(name, default)
+
+
+def open_session(
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+    cache: Path | None = None,
+) -> Session:
+    """Read the settings and find the plug-ins; a plug-in that is broken is told on stderr and left out."""
+    settings = load_config(config, overrides or ())
+    root = cache or settings.path("cache")
+    if root is not None and (cache is not None or not os.environ.get("KRAS_CACHE")):
+        os.environ["KRAS_CACHE"] = str(root.resolve())  # backends and worker processes find the store here
+    files = [*(plugins or ()), *(Path(p) for p in settings.run.get("plugins", ()))]
+    registry = discover(settings.run.get("block", ()), files)
+    for broken in registry.broken:
+        stderr().print(f"[yellow]plug-in {broken.plugin} ({broken.distribution}) is left out:[/] {broken.cause}")
+    return Session(settings, registry, Store())
+
+
+@functools.cache
+def stderr() -> Console:
+    """The console for progress, warnings and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@functools.cache
+def stdout() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """KrasError: one line, a hint and exit code 1. Ctrl-C: exit code 130. A bug keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        from rich.markup import escape
+
+        try:
+            function(*args, **kwargs)
+        except KrasError as e:
+            stderr().print(f"[bold red]error:[/] {escape(e.message)}")
+            if e.hint:
+                stderr().print(f"[bold]hint:[/] {escape(e.hint)}")
+            if os.environ.get("KRAS_DEBUG"):
+                raise
+            raise typer.Exit(EXIT_ERROR) from e
+        except KeyboardInterrupt as e:
+            stderr().print("interrupted; what is finished is kept, run the same command again to go on")
+            raise typer.Exit(EXIT_INTERRUPTED) from e
+
+    return wrapped

@@ -1,0 +1,105 @@
+"""What `kras predict` writes for each patient beside the numbers: page, heat maps, GeoJSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.data import Explanation, Prediction
+from kras_plugins.evaluation.calls import probability
+from kras_plugins.learning.calibration import shift_prevalence
+from kras_plugins.parts import Parts
+from kras_plugins.report.case import Case as CasePage
+from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
+from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tiles_geojson
+from kras_plugins.semantics.geojson import write_cells_geojson
+from kras_plugins.semantics.map import read_map
+from kras_plugins.slides.slide import open_slide
+from kras_plugins.store import safe_name
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bag
+    from kras_plugins.learning.bundle import Bundle
+    from kras_plugins.learning.samples import Case
+
+_THUMBNAIL_MPP = 8.0
+_TOP_TILES = 6
+
+
+def write_pages(
+    out: Path,
+    bundle: Bundle,
+    parts: Parts,
+    predictions: Sequence[Prediction],
+    cases: Sequence[Case],
+    manifest: Mapping[str, Any],
+    prevalence: float,
+) -> dict[str, Path]:
+    """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient."""
+    by_patient = {c.patient.patient_id: c for c in cases}
+    shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
+    pages = {}
+    for prediction in predictions:
+        case = by_patient.get(prediction.patient_id)
+        if case is None:
+            continue
+        explained = {name: bundle.explain(name, case.sample) for name in prediction.members}
+        attention = next((e for e in explained.values() if e.kind == "attention"), None)
+        page = CasePage(
+            target=str(bundle.facts["target"]),
+            prediction=prediction,
+            thresholds=_thresholds(bundle, shift),
+            prevalence=prevalence,
+            slides=tuple(_slide(out, parts, case, i, attention) for i in range(len(case.results))),
+            explanations=explained,
+            provenance=manifest,
+        )
+        pages[prediction.patient_id] = write_case_page(out, page)
+    return pages
+
+
+def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:
+    """The ensemble's frozen operating points as probabilities at the shown prevalence."""
+    points: Mapping[str, Mapping[str, Any]] = bundle.facts["operating_points"]
+    return {
+        rule: {**points.get(rule, {}), "threshold": probability(logit + shift)}
+        for rule, logit in bundle.thresholds["ensemble"].items()
+        if logit is not None
+    }
+
+
+def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None) -> CaseSlide:
+    """Quality, heat map and most-attended tiles of one slide."""
+    result = case.results[index]
+    bag, name = result.bag, safe_name(result.ref.slide_id)
+    if result.map_folder is not None:
+        write_cells_geojson(read_map(result.map_folder), out / f"{name}.cells.geojson")
+    if attention is None or bag is None or result.ref.path is None or result.qc is None:
+        return CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
+    values = np.asarray([v for v, s in zip(attention.values, attention.slide_ids, strict=True) if s == bag.slide_id])
+    xy = np.asarray(attention.xy)[[s == bag.slide_id for s in attention.slide_ids]]
+    with open_slide(result.ref, parts.readers, parts.reader) as slide:
+        thumbnail, mpp = slide.thumbnail(_THUMBNAIL_MPP)
+        heatmap = attention_heatmap(
+            thumbnail, xy, bag.size, values, scale=mpp[0] / slide.mpp[0], mpp=slide.mpp[0], name="attention"
+        )
+        tiles = tuple(_top(slide, bag, xy, values))
+    write_png(out / f"{name}.attention.png", heatmap)
+    write_tiles_geojson(out / f"{name}.attention.geojson", xy, bag.size, values, "attention")
+    return CaseSlide(slide_id=bag.slide_id, qc=result.qc, heatmap=heatmap, tiles=tiles)
+
+
+def _top(slide: Any, bag: Bag, xy: Any, values: Any) -> list[TopTile]:
+    best = np.argsort(-values, kind="stable")[:_TOP_TILES]
+    px = bag.tile_spec.px
+    return [
+        TopTile(
+            xy=(int(xy[i][0]), int(xy[i][1])),
+            value=float(values[i]),
+            pixels=slide.read((float(xy[i][0]), float(xy[i][1])), (px, px), bag.tile_spec.mpp),
+        )
+        for i in best
+    ]

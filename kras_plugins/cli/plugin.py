@@ -1,0 +1,102 @@
+"""`kras plugin list|show`: what is installed, what it takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from kras_plugins.cli.common import (
+    AsJson,
+    ConfigFile,
+    PluginFiles,
+    command,
+    open_session,
+    print_json,
+    stdout,
+)
+from kras_plugins.contracts.base import is_tuning
+from kras_plugins.errors import ConfigError
+from kras_plugins.hookspecs import KINDS
+
+app = typer.Typer(help="What is installed and which options it takes.", no_args_is_help=True)
+
+
+@app.command("list")
+@command
+def list_plugins(config: ConfigFile = None, plugin: PluginFiles = None, as_json: AsJson = False) -> None:
+    """List every plug-in with its distribution and version; broken ones with their cause."""
+    registry = open_session(config, None, plugin).registry
+    rows = [
+        {
+            "kind": p.kind,
+            "name": p.record.name,
+            "summary": p.record.summary,
+            "plugin": p.plugin,
+            "distribution": p.distribution,
+            "version": p.version,
+        }
+        for p in registry.provided
+    ]
+    if as_json:
+        broken = [vars(b) for b in registry.broken]
+        print_json({"plugins": rows, "broken": broken, "blocked": list(registry.blocked)})
+        return
+    from rich.table import Table
+
+    table = Table("kind", "name", "what for", "distribution", box=None)
+    for row in rows:
+        table.add_row(row["kind"], row["name"], row["summary"], f"{row['distribution']} {row['version']}")
+    stdout().print(table)
+
+
+@app.command("show")
+@command
+def show(
+    name: Annotated[str, typer.Argument(help="a name, or kind:name where several kinds share it")],
+    config: ConfigFile = None,
+    plugin: PluginFiles = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one plug-in: where it comes from and its options with defaults."""
+    registry = open_session(config, None, plugin).registry
+    kind, _, short = name.rpartition(":")
+    kinds = [kind] if kind else [k for k in KINDS if short in registry.names(k)]
+    if kind and kind not in KINDS:
+        raise ConfigError(f"there is no kind {kind!r}", f"kinds: {', '.join(KINDS)}")
+    if not kinds:
+        known = ", ".join(f"{p.kind}:{p.record.name}" for p in registry.provided)
+        raise ConfigError(f"there is no plug-in {short!r}", f"installed: {known}")
+    found = [registry.find(k, short) for k in kinds]
+    facts: list[dict[str, Any]] = [
+        {
+            "id": p.id,
+            "summary": p.record.summary,
+            "plugin": p.plugin,
+            "distribution": p.distribution,
+            "version": p.version,
+            "options": {
+                key: {
+                    "type": str(field.annotation).replace("typing.", ""),
+                    "default": field.get_default(call_default_factory=True),
+                    "description": field.description,
+                    "changes_results": not is_tuning(field.json_schema_extra),
+                }
+                for key, field in p.record.options.model_fields.items()
+            },
+        }
+        for p in found
+    ]
+    if as_json:
+        print_json(facts)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    for fact in facts:
+        stdout().print(f"[bold]{escape(fact['id'])}[/]  {escape(fact['summary'])}")
+        stdout().print(f"from {fact['plugin']} ({fact['distribution']} {fact['version']})")
+        table = Table("option", "default", "meaning", box=None)
+        for key, option in fact["options"].items():
+            table.add_row(key, escape(repr(option["default"])), escape(option["description"]))
+        stdout().print(table)

@@ -1,0 +1,306 @@
+"""`kras run`: features, nested cross-validation, ensemble, evaluation, report and bundle, in one command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kras_plugins.cli.common import (
+    EXIT_SET_ASIDE,
+    AsJson,
+    Backend,
+    CacheFolder,
+    ConfigFile,
+    Overrides,
+    PluginFiles,
+    Reader,
+    Session,
+    Workers,
+    command,
+    open_session,
+    print_json,
+    stderr,
+    stdout,
+)
+from kras_plugins.contracts.classifier import ClassifierPlugin
+from kras_plugins.data import Bag, SemanticProfile
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.table import CohortTable
+    from kras_plugins.evaluation.summary import Evaluated
+    from kras_plugins.learning.experiment import Experiment, Member
+    from kras_plugins.learning.samples import Case
+
+
+class Splits(StrEnum):
+    """How patients are dealt to folds."""
+
+    random = "random"
+    site = "site"
+
+
+@command
+def run(
+    cohort: Annotated[Path | None, typer.Argument(help="cohort CSV [default: kras.toml's, else ./cohort.csv]")] = None,
+    extractor: Annotated[str | None, typer.Option(help="feature extractor [default: vit]")] = None,
+    profiler: Annotated[str | None, typer.Option(help="semantic profiler [default: cells]")] = None,
+    classifiers: Annotated[str | None, typer.Option(help="comma-separated [default: he,mlp,rf]")] = None,
+    target: Annotated[str | None, typer.Option(help="column of 0 and 1 to predict [default: g12c]")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write into [default: kras-out/<cohort>]")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="outer folds [default: 5]")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="repeats of the cross-validation [default: 1]")] = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="5 folds, 5 repeats")] = False,
+    splits: Annotated[Splits | None, typer.Option(help="random, or whole sites to one fold [default: random]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="seed of splits and fits [default: 0]")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be computed and what is stored")] = False,
+    backend: Backend = None,
+    reader: Reader = None,
+    workers: Workers = None,
+    config: ConfigFile = None,
+    option: Overrides = None,
+    plugin: PluginFiles = None,
+    cache: CacheFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle."""
+    from kras_plugins.cli.dry_run import print_plan
+    from kras_plugins.cli.progress import SlideProgress
+    from kras_plugins.cli.study import (
+        failure_rows,
+        find_cohort,
+        make_folder,
+        part_facts,
+        print_metrics,
+        slide_facts,
+        tell_failures,
+        write_study,
+    )
+    from kras_plugins.cohort.table import check_folds, read_cohort
+    from kras_plugins.execution import process_slides
+    from kras_plugins.execution import shard as choose_shard
+    from kras_plugins.execution import workers as open_workers
+    from kras_plugins.learning.samples import assemble
+    from kras_plugins.manifest import build_manifest
+    from kras_plugins.parts import open_parts
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    session = open_session(config, option, plugin, cache)
+    file = find_cohort(session, cohort)
+    settings: dict[str, Any] = {
+        "cohort": str(file),
+        "extractor": session.setting("extractor", extractor, "vit"),
+        "profiler": session.setting("profiler", profiler, "cells"),
+        "classifiers": split_names(session.setting("classifiers", classifiers, "he,mlp,rf")),
+        "target": session.setting("target", target, "g12c"),
+        "folds": 5 if thorough else session.setting("folds", folds, 5),
+        "repeats": 5 if thorough else session.setting("repeats", repeats, 1),
+        "splits": str(session.setting("splits", splits, "random")),
+        "seed": session.setting("seed", seed, 0),
+        "backend": session.setting("backend", backend, "local"),
+    }
+    folder = out or session.config.path("out") or Path("kras-out") / file.stem
+    table = read_cohort(file, settings["target"])
+    check_folds(table, settings["folds"])
+    members = choose_members(session, settings["classifiers"])
+    slides = [slide for patient in table.patients for slide in patient.slides]
+    consumed = {m.plugin.consumes for m in members}
+    with open_parts(
+        session.registry,
+        session.config,
+        extractor=settings["extractor"] if Bag in consumed else None,
+        profiler=settings["profiler"] if SemanticProfile in consumed else None,
+        backend=settings["backend"],
+        reader=reader,
+    ) as parts:
+        if dry_run:
+            print_plan(slides, parts, session.store, settings, as_json)
+            return
+        make_folder(folder)
+        if shard is not None:
+            slides = choose_shard(slides, shard)
+        with open_workers(session.store, session.setting("workers", workers, 0)) as work, SlideProgress() as progress:
+            results, failures = process_slides(slides, parts, work, progress)
+        facts = part_facts(parts)
+    timings = {"slides": time.monotonic() - clock}
+    failed = failure_rows(failures)
+    if shard is not None:
+        stdout().print(
+            f"shard {shard}: {len(results)} slides in the store; run without --shard when all shards are done"
+        )
+        raise typer.Exit(EXIT_SET_ASIDE if failed else 0)
+    cases = assemble(table.patients, results)
+    flow = {**table.flow, "patients without a usable slide": len(table.patients) - len(cases)}
+    if not cases:
+        raise ConfigError(f"{file}: no slide could be used", f"the first: {failures[0].error}" if failures else "")
+    experiment = _learn(session, table, cases, members, settings)
+    timings["learning"] = time.monotonic() - clock - timings["slides"]
+    evaluated = evaluate_experiment(experiment, cases)
+    manifest = build_manifest(
+        registry=session.registry,
+        config={**settings, "options": session.config.options},
+        began=began,
+        timings=timings,
+        failures=failed,
+        facts={
+            **facts,
+            "demonstration": session.config.run.get("demonstration", []),
+            "members": [m.identity for m in members],
+            "slides": slide_facts(results),
+        },
+    )
+    metrics = write_study(
+        folder,
+        evaluated,
+        cases,
+        target=settings["target"],
+        flow=flow,
+        notes=[*table.warnings, *experiment.notes],
+        failures=failed,
+        manifest=manifest,
+    )
+    points = metrics["models"]["ensemble"]["operating_points"]
+    _write_bundle(folder, experiment, evaluated, cases, {**facts, "operating_points": points}, settings)
+    if as_json:
+        print_json(metrics)
+    else:
+        print_metrics(metrics, folder)
+    tell_failures(failed, folder)
+    if failed:
+        raise typer.Exit(EXIT_SET_ASIDE)
+
+
+def split_names(value: str | Sequence[str]) -> list[str]:
+    """Names from a comma-separated text or a list; ConfigError when there is none or one is there twice."""
+    names = [n.strip() for n in (value.split(",") if isinstance(value, str) else value) if n.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"--classifiers {value}: names none, or one twice", "for example --classifiers he,mlp,rf")
+    return names
+
+
+def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
+    """The classifiers by name with their options; ConfigError for an unknown name or option."""
+    from kras_plugins.learning.experiment import Member
+
+    members = []
+    for name in names:
+        provided = session.registry.find("classifier", name)
+        record = session.registry.record("classifier", name, ClassifierPlugin)
+        options = session.config.options_for("classifier", record)
+        members.append(Member(name=name, plugin=record, options=options, identity=f"{provided.id} {provided.version}"))
+    return members
+
+
+def _learn(
+    session: Session, table: CohortTable, cases: Sequence[Case], members: Sequence[Member], settings: dict[str, Any]
+) -> Experiment:
+    import numpy as np
+
+    from kras_plugins.cli.progress import steps
+    from kras_plugins.learning.experiment import cross_validate
+
+    labels = np.array([c.patient.label for c in cases], np.int8)
+    positives = int(labels.sum())
+    if min(positives, len(labels) - positives) < settings["folds"]:
+        raise ConfigError(
+            f"{table.path}: {positives} of {len(labels)} patients with usable slides are positive, "
+            f"too few for {settings['folds']} folds",
+            "use fewer --folds, or mend the slides that were set aside",
+        )
+    total = settings["repeats"] * settings["folds"] * len(members)
+    with steps(total, "learning") as bar:
+        task = bar.task_ids[0]
+        return cross_validate(
+            [c.sample for c in cases],
+            labels,
+            [c.patient.histology for c in cases],
+            [c.patient.site for c in cases],
+            members,
+            store=session.store,
+            sample_keys=[c.key for c in cases],
+            folds=settings["folds"],
+            repeats=settings["repeats"],
+            scheme=settings["splits"],
+            seed=settings["seed"],
+            progress=lambda done, _total, what: bar.update(task, completed=done, description=f"learning {what}"),
+        )
+
+
+def evaluate_experiment(experiment: Experiment, cases: Sequence[Case]) -> Evaluated:
+    """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them."""
+    import numpy as np
+
+    from kras_plugins.evaluation.baselines import baseline_scores
+    from kras_plugins.evaluation.scores import Scores
+    from kras_plugins.evaluation.summary import Evaluated
+    from kras_plugins.evaluation.thresholds import fold_thresholds
+
+    labels, fold = experiment.labels, experiment.fold.astype(np.int_)
+    members = {
+        m.name: Scores(
+            logit=experiment.logit[m.name],
+            thresholds=fold_thresholds(labels, experiment.inner[m.name], fold),
+            raw=experiment.raw[m.name],
+            slopes=tuple(tuple(line.slope for line in repeat) for repeat in experiment.platt[m.name]),
+        )
+        for m in experiment.members
+    }
+    fused = experiment.ensemble
+    return Evaluated(
+        patients=[c.patient for c in cases],
+        labels=labels,
+        fold=fold,
+        members=members,
+        ensemble=Scores(logit=fused.strict, thresholds=fold_thresholds(labels, experiment.inner_ensemble, fold)),
+        available=Scores(logit=fused.available),
+        baselines=baseline_scores(labels, [c.patient.histology for c in cases], fold),
+    )
+
+
+def _write_bundle(
+    folder: Path,
+    experiment: Experiment,
+    evaluated: Evaluated,
+    cases: Sequence[Case],
+    facts: dict[str, Any],
+    settings: dict[str, Any],
+) -> None:
+    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the baselines' rates."""
+    from kras_plugins.evaluation.baselines import frozen_baselines
+    from kras_plugins.evaluation.thresholds import choose_thresholds
+    from kras_plugins.learning.bundle import write_bundle
+
+    models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
+    labels = experiment.labels
+    thresholds = {
+        name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0]).items()}
+        for name, s in models.items()
+    }
+    write_bundle(
+        folder / "bundle",
+        experiment,
+        facts={
+            **facts,
+            "target": settings["target"],
+            "baselines": frozen_baselines(labels, [c.patient.histology for c in cases]),
+            "prevalence": float(labels.mean()),
+        },
+        thresholds=thresholds,
+        provenance={
+            "cohort": Path(settings["cohort"]).name,
+            "n": len(labels),
+            "n_positive": int(labels.sum()),
+            "thresholds_from": "out-of-fold scores of the first repeat",
+            "splits": settings["splits"],
+            "folds": settings["folds"],
+            "seed": settings["seed"],
+        },
+    )
+    stderr().print(f"bundle: {folder / 'bundle'}")

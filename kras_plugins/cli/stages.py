@@ -1,0 +1,167 @@
+"""`kras embed` and `kras profile`: one stage alone, for those who take our features elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kras_plugins.cli.common import (
+    EXIT_SET_ASIDE,
+    AsJson,
+    Backend,
+    CacheFolder,
+    ConfigFile,
+    Overrides,
+    PluginFiles,
+    Reader,
+    Session,
+    Workers,
+    command,
+    open_session,
+    print_json,
+    stdout,
+)
+from kras_plugins.errors import ConfigError
+from kras_plugins.store import safe_name
+
+Slides = Annotated[list[Path], typer.Argument(help="slide files")]
+Out = Annotated[Path, typer.Option("--out", help="folder to write into")]
+
+
+@command
+def embed(
+    slides: Slides,
+    out: Out,
+    extractor: Annotated[str | None, typer.Option(help="feature extractor [default: vit]")] = None,
+    backend: Backend = None,
+    reader: Reader = None,
+    workers: Workers = None,
+    config: ConfigFile = None,
+    option: Overrides = None,
+    plugin: PluginFiles = None,
+    cache: CacheFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the tile features of slides as .h5 bags that TRIDENT and CLAM read too."""
+    from kras_plugins.bags import write_bag
+
+    session = open_session(config, option, plugin, cache)
+    name = session.setting("extractor", extractor, "vit")
+    written = []
+    with _processed(session, slides, out, name, None, backend, reader, workers, as_json) as results:
+        for r in results:
+            if r.bag is None:
+                continue
+            file = out / f"{safe_name(r.ref.slide_id)}.h5"
+            write_bag(
+                file,
+                slide_id=r.bag.slide_id,
+                features=r.bag.features,
+                xy=r.bag.xy,
+                size=r.bag.size,
+                tile_spec=r.bag.tile_spec,
+                encoder=r.bag.encoder,
+                transform_hash=r.bag.transform_hash,
+            )
+            written.append(
+                {"slide_id": r.ref.slide_id, "file": str(file), "tiles": len(r.bag.xy), "seconds": r.seconds}
+            )
+            if not as_json:
+                stdout().print(f"{file}: {len(r.bag.xy)} tiles x {r.bag.features.shape[1]}")
+        if as_json:
+            print_json(written)
+
+
+@command
+def profile(
+    slides: Slides,
+    out: Out,
+    profiler: Annotated[str | None, typer.Option(help="semantic profiler [default: cells]")] = None,
+    backend: Backend = None,
+    reader: Reader = None,
+    workers: Workers = None,
+    config: ConfigFile = None,
+    option: Overrides = None,
+    plugin: PluginFiles = None,
+    cache: CacheFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write cells and tissue of slides (Parquet, GeoJSON) and `features.csv`, one row a slide."""
+    from kras_plugins.semantics.geojson import write_cells_geojson
+    from kras_plugins.semantics.map import read_map
+
+    session = open_session(config, option, plugin, cache)
+    name = session.setting("profiler", profiler, "cells")
+    with _processed(session, slides, out, None, name, backend, reader, workers, as_json) as results:
+        profiles = [r.profile for r in results if r.profile is not None]
+        for r in results:
+            if r.map_folder is not None:
+                folder = out / safe_name(r.ref.slide_id)
+                folder.mkdir(exist_ok=True)
+                for file in r.map_folder.iterdir():
+                    if file.name not in {"key.json", "tiles.h5"}:
+                        shutil.copyfile(file, folder / file.name)
+                write_cells_geojson(read_map(r.map_folder), folder / "cells.geojson")
+        if profiles:
+            with (out / "features.csv").open("w", newline="", encoding="utf-8") as f:
+                writer = csv.writer(f)
+                writer.writerow(["slide_id", *profiles[0].names])
+                writer.writerows([p.id, *("" if v != v else repr(float(v)) for v in p.values)] for p in profiles)
+        if as_json:
+            print_json(
+                [
+                    {"slide_id": p.id, "features": dict(zip(p.names, map(float, p.values), strict=True))}
+                    for p in profiles
+                ]
+            )
+        else:
+            stdout().print(
+                f"{out / 'features.csv'}: {len(profiles)} slides x {len(profiles[0].names) if profiles else 0}"
+            )
+
+
+@contextmanager
+def _processed(
+    session: Session,
+    slides: Sequence[Path],
+    out: Path,
+    extractor: str | None,
+    profiler: str | None,
+    backend: str | None,
+    reader: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> Iterator[list]:  # type: ignore[type-arg]
+    """Process bare slides; leaves with exit code 3 when some were set aside, 1 when all were."""
+    from kras_plugins.cli.progress import SlideProgress
+    from kras_plugins.cohort.table import bare_slides
+    from kras_plugins.execution import process_slides
+    from kras_plugins.execution import workers as open_workers
+    from kras_plugins.parts import open_parts
+
+    refs = [ref for patient in bare_slides(slides).patients for ref in patient.slides]
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        open_parts(
+            session.registry,
+            session.config,
+            extractor=extractor,
+            profiler=profiler,
+            backend=session.setting("backend", backend, "local"),
+            reader=reader,
+        ) as parts,
+        open_workers(session.store, session.setting("workers", workers, 0)) as work,
+        SlideProgress() as progress,
+    ):
+        results, failures = process_slides(refs, parts, work, progress)
+    if not results:
+        raise ConfigError("no slide could be used", f"the first: {failures[0].error}" if failures else "give slides")
+    yield results
+    if failures:
+        raise typer.Exit(EXIT_SET_ASIDE)

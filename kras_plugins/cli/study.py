@@ -1,0 +1,174 @@
+"""What `run`, `evaluate` and `predict` share: choosing parts, processing a cohort, writing what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.cli.common import Session, stderr, stdout
+from kras_plugins.errors import ConfigError
+from kras_plugins.store import write_atomic
+
+if TYPE_CHECKING:
+    from kras_plugins.evaluation.summary import Evaluated
+    from kras_plugins.execution import Failure
+    from kras_plugins.learning.samples import Case
+    from kras_plugins.parts import Parts
+    from kras_plugins.pipeline import SlideResult
+
+FAILURE_COLUMNS = ("slide_id", "patient_id", "path", "kind", "reason", "hint")
+
+
+def find_cohort(session: Session, given: Path | None) -> Path:
+    """The cohort file: given, named in kras.toml, or cohort.csv here; ConfigError saying how to make one."""
+    if given is not None:
+        return given
+    named = session.config.path("cohort")
+    if named is not None:
+        return named
+    here = Path("cohort.csv")
+    if here.is_file():
+        return here
+    raise ConfigError(
+        "no cohort given and there is no cohort.csv here",
+        "make one with columns patient_id, slide_id, path and g12c, or try `kras demo` first",
+    )
+
+
+def make_folder(out: Path) -> Path:
+    """The output folder, made where it is not there; ConfigError when it is a file or may not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"cannot make the folder {out}: {e.strerror}", "choose another with --out") from e
+    return out
+
+
+def failure_rows(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    """Set-aside slides as rows of failures.csv."""
+    return [
+        {
+            "slide_id": f.ref.slide_id,
+            "patient_id": f.ref.patient_id,
+            "path": str(f.ref.path or ""),
+            "kind": type(f.error).__name__,
+            "reason": f.error.message,
+            "hint": f.error.hint,
+        }
+        for f in failures
+    ]
+
+
+def write_table(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV, floats in full precision, None as an empty cell; replaces the file at once."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: "" if v is None else repr(v) if isinstance(v, float) else v for k, v in r.items()} for r in rows
+    )
+    write_atomic(file, text.getvalue())
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON with a final newline; replaces the file at once."""
+    write_atomic(file, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def part_facts(parts: Parts) -> dict[str, Any]:
+    """What made the inputs, for manifest and bundle."""
+    facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
+    for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
+        if part is not None:
+            facts[kind] = {
+                "name": part.provided.record.name,
+                "version": part.provided.version,
+                "distribution": part.provided.distribution,
+                **part.facts,
+                "weights": [
+                    {"model": s.name, "source": s.weights.source, "licence": s.weights.licence} for s in part.specs
+                ],
+            }
+    return facts
+
+
+def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
+    """Fingerprint and quality of every slide used."""
+    return {
+        r.ref.slide_id: {
+            "fingerprint": r.fingerprint,
+            "qc": None if r.qc is None else {"verdict": r.qc.verdict, "reasons": list(r.qc.reasons)},
+            "mpp": None if r.qc is None else r.qc.mpp,
+            "mpp_source": None if r.qc is None else r.qc.mpp_source,
+        }
+        for r in results
+    }
+
+
+def write_study(
+    out: Path,
+    evaluated: Evaluated,
+    cases: Sequence[Case],
+    *,
+    target: str,
+    flow: Mapping[str, int],
+    notes: Sequence[str],
+    failures: Sequence[Mapping[str, str]],
+    manifest: dict[str, Any],
+) -> dict[str, Any]:
+    """Write predictions.csv, metrics.json, failures.csv, report.html and manifest.json; returns the metrics."""
+    from kras_plugins.evaluation.rows import predictions_rows
+    from kras_plugins.evaluation.summary import summarize
+    from kras_plugins.manifest import output_digests
+    from kras_plugins.report.study import write_study_report
+
+    metrics = summarize(evaluated, target=target, cohort_flow=dict(flow), notes=notes)
+    rows = predictions_rows(evaluated, [c.qc for c in cases])
+    write_table(out / "predictions.csv", rows)
+    write_json(out / "metrics.json", metrics)
+    write_table(out / "failures.csv", failures, FAILURE_COLUMNS)
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as f:
+        write_study_report(out, metrics, list(csv.DictReader(f)), manifest)
+    names = ("predictions.csv", "metrics.json", "failures.csv", "report.html")
+    write_json(out / "manifest.json", {**manifest, "outputs": output_digests(out, names)})
+    return metrics
+
+
+def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
+    """The table people look at first: every AUROC with n, positives and interval, beside its baselines."""
+    from rich.table import Table
+
+    def shown(entry: Mapping[str, Any] | None) -> str:
+        if not entry or entry.get("value") is None:
+            return "–"
+        if entry.get("low") is None:
+            return f"{entry['value']:.3f}"
+        return f"{entry['value']:.3f} ({entry['low']:.3f}–{entry['high']:.3f})"
+
+    table = Table(title=f"{metrics['target']}: AUROC with 95 % interval", title_justify="left", box=None)
+    for column in ("model", "all patients", "n (positive)", "adenocarcinoma only", "n (positive)"):
+        table.add_column(column, no_wrap=True)
+    for name, model in metrics["models"].items():
+        luad = metrics["luad_only"].get(name) or {}
+        counts = f"{luad['n']} ({luad['n_positive']})" if luad else ""
+        style = "bold" if name == "ensemble" else ""
+        table.add_row(
+            name,
+            shown(model["auroc"]),
+            f"{model['n']} ({model['n_positive']})",
+            shown(luad.get("auroc")),
+            counts,
+            style=style,
+        )
+    stdout().print(table)
+    stdout().print(f"report: {out / 'report.html'}")
+
+
+def tell_failures(failures: Sequence[Mapping[str, str]], out: Path) -> None:
+    """Say how many slides were set aside and where the reasons are."""
+    if failures:
+        stderr().print(f"[yellow]{len(failures)} slides were set aside; reasons in {out / 'failures.csv'}[/]")

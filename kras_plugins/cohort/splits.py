@@ -1,0 +1,179 @@
+"""Which patients go into which fold. One element of every argument is one patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Bool, Float64
+
+    Labels = npt.NDArray[np.int8]
+    Folds = npt.NDArray[np.int64]
+    Matrix = npt.NDArray[np.floating[Any]]
+
+SITE_SLACK = 0.1
+"""How far from the best `imbalance` folds of whole sites may be, so that seeds can differ."""
+
+_NODES = 200  # of branch and bound: a limit in nodes, unlike one in seconds, gives the same folds everywhere
+
+
+def folds(
+    labels: Labels,
+    strata: Sequence[str],
+    sites: Sequence[str],
+    n_folds: int,
+    seed: int,
+    scheme: Literal["random", "site"] = "random",
+) -> Folds:
+    """Assign each patient to one of `n_folds` folds: int64[patient] of 0 to n_folds - 1.
+
+    `random`: dealt out by label and stratum (histology), so that the folds' sizes, their positives, and their
+    patients of each label and stratum differ by at most one. `site`: whole sites stay together (Howard et al., Nat
+    Commun 2021;12:4423) and the folds are as like as they can be in positives, patients and patients of each stratum
+    (see `imbalance`), up to SITE_SLACK, within which `seed` chooses. With dozens of sites the search for the best
+    ends early, close to it and at the same point on every machine.
+
+    The names of strata and sites carry no meaning. Raises ConfigError where a fold would lack a positive or a
+    negative.
+    """
+    labels = np.asarray(labels, np.int8)
+    for value, name in ((1, "positive"), (0, "negative")):
+        found = int((labels == value).sum())
+        if found < n_folds:
+            raise ConfigError(
+                f"{found} {name} patients cannot be spread over {n_folds} folds",
+                f"use at most {found} folds" if found > 1 else f"at least two {name} patients are needed",
+            )
+    rng = np.random.default_rng(seed)
+    if scheme == "site":
+        return _whole_sites(labels, strata, sites, n_folds, rng)
+    fold = np.empty(len(labels), np.int64)
+    fold[_by_stratum(labels, strata, rng)] = np.arange(len(labels)) % n_folds
+    return rng.permutation(n_folds)[fold]
+
+
+def holdout(labels: Labels, strata: Sequence[str], fraction: float, seed: int) -> Bool:
+    """Cut off about `fraction` of the patients for validation: bool[patient], true where held out.
+
+    Stratified by label and stratum. At least one patient of each label is held out and one kept wherever there are
+    two; a label's only patient is kept.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction {fraction} is not between 0 and 1")
+    labels = np.asarray(labels, np.int8)
+    rng = np.random.default_rng(seed)
+    order = _by_stratum(labels, strata, rng)
+    held = np.zeros(len(labels), bool)
+    for value in (0, 1):
+        members = order[labels[order] == value]
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        if count > 0:  # systematic sampling: every stratum gives its share
+            held[members[((np.arange(count) + rng.random()) * len(members) / count).astype(int)]] = True
+    return held
+
+
+def imbalance(fold: Folds, labels: Labels, strata: Sequence[str], n_folds: int) -> float:
+    """How unlike the folds are: mean over folds of |count - mean| / mean, summed over what must be balanced.
+
+    That is: the positives, the patients, and the patients of each stratum that has at least `n_folds` of them.
+    """
+    counts = np.eye(n_folds)[fold].T @ _quantities(np.asarray(labels, np.int8), strata, n_folds)
+    mean = counts.mean(axis=0)
+    return float((np.abs(counts - mean) / mean).mean(axis=0).sum())
+
+
+def _codes(names: Sequence[str]) -> Folds:
+    """Number names in order of their first appearance."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(name, len(seen)) for name in names], np.int64)
+
+
+def _by_stratum(labels: Labels, strata: Sequence[str], rng: np.random.Generator) -> Folds:
+    """Patients' indices in random order within label and stratum, one such group after the other."""
+    order = rng.permutation(len(labels))
+    group = _codes(strata) * 2 + labels
+    stratum_first = np.lexsort((group[order], labels[order]))
+    return order[stratum_first]
+
+
+def _quantities(labels: Labels, strata: Sequence[str], n_folds: int) -> Float64:
+    """What each patient adds to each count that folds must share evenly: float64[patient quantity]."""
+    code = _codes(strata)
+    common = [code == k for k in range(code.max(initial=-1) + 1) if (code == k).sum() >= n_folds]
+    columns = [labels == 1, np.ones(len(labels), bool), *(common if len(common) > 1 else [])]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _whole_sites(
+    labels: Labels, strata: Sequence[str], sites: Sequence[str], n_folds: int, rng: np.random.Generator
+) -> Folds:
+    unknown = sum(1 for site in sites if not site)
+    if unknown:
+        raise ConfigError(
+            f"{unknown} patients have no site, so folds cannot keep sites together",
+            "fill the cohort's `site` column or use --splits random",
+        )
+    site = _codes(sites)
+    n_sites = int(site.max()) + 1
+    member = np.eye(n_sites)[site]
+    for value, name in ((1, "positive"), (0, "negative")):
+        holding = int(((labels == value) @ member > 0).sum())
+        if holding < n_folds:
+            raise ConfigError(
+                f"only {holding} of {n_sites} sites have a {name} patient, so {n_folds} folds of whole sites cannot "
+                "each hold one",
+                f"use at most {holding} folds or --splits random" if holding > 1 else "use --splits random",
+            )
+    assignment = _solve(member.T @ _quantities(labels, strata, n_folds), n_folds, rng)
+    return rng.permutation(n_folds)[assignment[site]]
+
+
+def _solve(amounts: Float64, n_folds: int, rng: np.random.Generator) -> Folds:
+    """Assign sites to folds by mixed integer programming (HiGHS): int64[site].
+
+    `amounts`: float64[site quantity], of which the first is the positives and the second all patients. Unknowns
+    are x[site, fold] in {0, 1} and deviations d[quantity, fold] >= |count - mean| / mean, whose mean over folds is
+    minimized, plus a random preference for each x that adds up to less than half of SITE_SLACK.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    n_sites, n_quantities = amounts.shape
+    n_x, n_d = n_sites * n_folds, n_quantities * n_folds
+    # One more unknown that is always 1 turns HiGHS's relative gap into an absolute one.
+    cost = np.concatenate([rng.random(n_x) * SITE_SLACK / 2 / n_sites, np.full(n_d, 1 / n_folds), [1.0]])
+
+    def over(x: Matrix, d: Matrix | None = None) -> Matrix:
+        """Coefficients of all unknowns from those of x and d."""
+        return np.hstack([x, np.zeros((len(x), n_d)) if d is None else d, np.zeros((len(x), 1))])
+
+    once = np.kron(np.eye(n_sites), np.ones(n_folds))
+    share = np.kron((amounts / (amounts.sum(axis=0) / n_folds)).T, np.eye(n_folds))
+    of_each_label = np.kron(np.stack([amounts[:, 0], amounts[:, 1] - amounts[:, 0]]), np.eye(n_folds))
+    lower, upper = np.repeat([0.0, 1.0], [n_x + n_d, 1]), np.repeat([1.0, np.inf, 1.0], [n_x, n_d, 1])
+    lower[amounts[:, 1].argmax() * n_folds] = 1  # the folds are alike: the largest site may as well go to the first
+    result = milp(
+        cost,
+        integrality=np.repeat([1, 0], [n_x, n_d + 1]),
+        bounds=Bounds(lower, upper),
+        constraints=[
+            LinearConstraint(over(once), 1, 1),
+            LinearConstraint(over(share, -np.eye(n_d)), -np.inf, 1),
+            LinearConstraint(over(share, np.eye(n_d)), 1, np.inf),
+            LinearConstraint(over(of_each_label), 1, np.inf),
+        ],
+        options={"node_limit": _NODES, "mip_rel_gap": SITE_SLACK / 6},
+    )
+    if result.x is None:
+        raise ConfigError(
+            f"no way was found to share {n_sites} sites among {n_folds} folds ({result.message})",
+            "use fewer folds or --splits random",
+        )
+    chosen: Folds = result.x[:n_x].reshape(n_sites, n_folds).argmax(axis=1)
+    return chosen

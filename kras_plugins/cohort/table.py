@@ -1,0 +1,335 @@
+"""The cohort table: which slides belong to which patient, and what is known of the patient."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kras_plugins.data import SlideRef
+from kras_plugins.errors import ConfigError
+
+COLUMNS = (
+    "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",
+    "g12c", "kras_driver", "split",
+)  # fmt: skip
+"""Columns with a fixed meaning; any other is a free covariate."""
+
+UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "ns"})
+"""Words, in any case, that say a value is not known (NS: not sequenced)."""
+
+_BLANK = {
+    "site": UNKNOWN - {"na", "ns"},  # both are codes of TCGA's tissue source sites
+    "histology": UNKNOWN,
+    "specimen": UNKNOWN,
+    "kras_test": UNKNOWN,
+}
+_SHOWN = 5  # rows named in a message before it is cut short
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """One patient: slides in order of their id, label, and strata.
+
+    `label` is 1, 0, or None where it is unknown or was not asked for. Texts are empty where the table has none;
+    `specimen`, `kras_test` and `covariates` that differ between a patient's slides are joined by `+`. `covariates`
+    holds every column but the ids, path, mpp, the target and the fields here.
+    """
+
+    patient_id: str
+    slides: tuple[SlideRef, ...]
+    label: int | None = None
+    site: str = ""
+    histology: str = ""
+    specimen: str = ""
+    kras_test: str = ""
+    covariates: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortTable:
+    """Patients in order of their id.
+
+    `path`: the CSV (the first slide's folder for bare slides). `flow`: how many rows, slides and patients were read
+    and what became of them, in order. `warnings`: what the user should know, one sentence each.
+    """
+
+    path: Path
+    target: str
+    patients: tuple[Patient, ...]
+    flow: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    values: Mapping[str, str]
+
+    def get(self, column: str) -> str:
+        return self.values.get(column, "")
+
+
+def read_cohort(path: Path, target: str = "g12c", *, labelled: bool = True, needs_paths: bool = True) -> CohortTable:
+    """Read a cohort CSV (UTF-8, commas, one row a slide; `path` is relative to the CSV).
+
+    `target`: the column of labels, 0 or 1; a patient whose label is unknown is not negative but set aside and
+    counted in `flow`. With `labelled` false the target is not looked at. `needs_paths`: every row must say where its
+    slide is; whether the file exists is found out when it is opened. A slide's `extra` holds its row's free columns:
+    nothing that states the outcome reaches a reader or an extractor.
+
+    Raises ConfigError that names the file, the rows and the cause.
+    """
+    rows = _read_rows(path, ["patient_id", "slide_id", *["path"] * needs_paths, *[target] * labelled])
+    columns = list(rows[0].values)
+    _check_ids(path, rows)
+    slides = _slides(path, rows, target, needs_paths)
+    by_patient: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_patient.setdefault(row.get("patient_id"), []).append(row)
+    labels = _labels(path, by_patient, target) if labelled else dict.fromkeys(by_patient)
+    for column in ("site", "histology"):
+        _check_agreement(path, by_patient, column)
+
+    patients = []
+    fixed = {"patient_id", "slide_id", "path", "mpp", "site", "histology", "specimen", "kras_test", target}
+    for patient_id, own in sorted(by_patient.items()):
+        joined = {column: _joined(row.get(column) for row in own) for column in columns}
+        patient = Patient(
+            patient_id=patient_id,
+            slides=tuple(sorted((slides[row.line] for row in own), key=lambda slide: slide.slide_id)),
+            label=labels[patient_id],
+            site=joined.get("site", ""),
+            histology=joined.get("histology", ""),
+            specimen=joined.get("specimen", ""),
+            kras_test=joined.get("kras_test", ""),
+            covariates={column: text for column, text in joined.items() if column not in fixed},
+        )
+        patients.append(patient)
+
+    used = tuple(patient for patient in patients if patient.label is not None or not labelled)
+    flow = {"rows": len(rows), "slides": len(slides), "patients": len(patients)}
+    warnings = []
+    if labelled:
+        positive = sum(patient.label == 1 for patient in used)
+        flow |= {"label_unknown": len(patients) - len(used), "labelled": len(used)}
+        flow |= {"positive": positive, "negative": len(used) - positive}
+        if not 0 < positive < len(used):
+            raise ConfigError(
+                f"{path}: {_only_class(len(used), positive)} in column {target!r}",
+                "a cohort needs patients of both classes (1 and 0); an empty label counts as unknown",
+            )
+        if flow["label_unknown"]:
+            warnings.append(f"{flow['label_unknown']} patients without a known {target} are set aside, not negative")
+    without = sum(not patient.histology for patient in used)
+    if without:
+        warnings.append(
+            f"{without} of {len(used)} patients have no histology: the histology-only baseline and LUAD-only "
+            "results leave them out"
+        )
+    warnings += [
+        f"slide {slide.slide_id}: mpp {slide.mpp:g} is not a plausible pixel size in µm (a magnification?)"
+        for patient in used
+        for slide in patient.slides
+        if slide.mpp is not None and not 0.05 <= slide.mpp <= 5
+    ]
+    return CohortTable(path=path, target=target, patients=used, flow=flow, warnings=tuple(warnings))
+
+
+def bare_slides(paths: Sequence[Path], patient: str | None = None) -> CohortTable:
+    """Make a cohort without labels of slide files: each its own patient, or all those of `patient`.
+
+    Ids are the files' stems; those of one stem are numbered in order of their paths (`a`, `a-2`). Raises ConfigError
+    where there is no file or one is given twice.
+    """
+    if not paths:
+        raise ConfigError("no slides were given", "name slide files or a cohort CSV")
+    absolute = Counter(os.path.abspath(path) for path in paths)
+    twice = [path for path, count in absolute.items() if count > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is given {absolute[twice[0]]} times", "name each slide once")
+    stems = {path.stem for path in paths}
+    taken: set[str] = set()
+    slides = []
+    for path in sorted(paths, key=os.path.abspath):
+        name, number = path.stem, 1
+        while name in taken or (number > 1 and name in stems):
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name)
+        slides.append(SlideRef(patient_id=patient or name, slide_id=name, path=path))
+    slides.sort(key=lambda slide: slide.slide_id)
+    if patient:
+        patients: tuple[Patient, ...] = (Patient(patient_id=patient, slides=tuple(slides)),)
+    else:
+        patients = tuple(Patient(patient_id=slide.patient_id, slides=(slide,)) for slide in slides)
+    flow = {"slides": len(slides), "patients": len(patients)}
+    return CohortTable(path=paths[0].parent, target="", patients=patients, flow=flow)
+
+
+def check_folds(table: CohortTable, folds: int) -> None:
+    """Raise ConfigError unless each of `folds` folds can hold a positive and a negative patient."""
+    for name in ("positive", "negative"):
+        if table.flow[name] < folds:
+            raise ConfigError(
+                f"{table.path}: {table.flow[name]} {name} patients are fewer than {folds} folds",
+                f"use --folds {table.flow[name]} or more patients" if table.flow[name] > 1 else "add patients",
+            )
+
+
+def _read_rows(path: Path, needed: Sequence[str]) -> list[_Row]:
+    """The rows that are not blank, with stripped cells and the columns checked."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {e.start})", "save it as CSV UTF-8") from e
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}", "name a cohort CSV; `kras demo` draws one") from e
+    if not text.strip():
+        raise ConfigError(f"{path} is empty", f"it needs a header with {', '.join(needed)} and one row a slide")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as e:
+        raise ConfigError(f"{path}, line {reader.line_num}: {e}", "mend the quotes in that line") from e
+    (_, header), *body = [(line, cells) for line, cells in lines if any(cells)]
+    _check_header(path, header, needed)
+    if not body:
+        raise ConfigError(f"{path} has a header but no rows", "give one row a slide")
+    _refuse(
+        path,
+        [(line, f"{len(cells)} cells") for line, cells in body if len(cells) != len(header)],
+        f"rows without the header's {len(header)} cells",
+        "put a cell with a comma in quotes",
+    )
+    return [
+        _Row(
+            line, {c: "" if text.lower() in _BLANK.get(c, ()) else text for c, text in zip(header, cells, strict=True)}
+        )
+        for line, cells in body
+    ]
+
+
+def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
+    for delimiter, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and delimiter in header[0]:
+            raise ConfigError(f"{path} is separated by {name}", "save it with commas")
+    twice = [column for column, count in Counter(header).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{path}: column {twice[0]!r} is there twice", "keep one")
+    missing = [column for column in needed if column not in header]
+    if not missing:
+        return
+    lower = {column.lower(): column for column in header}
+    guesses = []
+    for column in missing:
+        close = difflib.get_close_matches(column, lower, n=1, cutoff=0.7)
+        guesses += [f"{lower[close[0]]!r} for {column!r}"] if close else []
+    if not set(header) & set(COLUMNS) and not guesses:
+        hint = "the first line must name the columns; it seems to be data"
+    else:
+        hint = f"did you mean {', '.join(guesses)}? rename it" if guesses else "add it to the table"
+    raise ConfigError(f"{path} lacks {', '.join(missing)}; it has {', '.join(header)}", hint)
+
+
+def _refuse(path: Path, bad: Sequence[tuple[int, str]], cause: str, hint: str) -> None:
+    """Raise ConfigError naming the first of the bad lines, each with what it says."""
+    if bad:
+        shown = "; ".join(f"line {line}: {text}" for line, text in bad[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise ConfigError(f"{path}: {cause} ({shown}{more})", hint)
+
+
+def _check_ids(path: Path, rows: Sequence[_Row]) -> None:
+    for column in ("patient_id", "slide_id"):
+        _refuse(path, [(row.line, "empty") for row in rows if not row.get(column)], f"no {column}", "fill it in")
+        unusable = [(row.line, repr(row.get(column))) for row in rows if not _names_a_file(row.get(column))]
+        _refuse(path, unusable, f"{column} cannot be part of a file name", "use no slashes and no control characters")
+    twice = _repeated((row.line, row.get("slide_id")) for row in rows)
+    _refuse(path, twice, "a slide_id occurs twice", "give each slide one row")
+
+
+def _names_a_file(text: str) -> bool:
+    return text not in {".", ".."} and text.isprintable() and not set(text) & set("/\\")
+
+
+def _repeated(items: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The lines whose text was there before, saying where."""
+    first: dict[str, int] = {}
+    return [(n, f"{text!r} as in line {first[text]}") for n, text in items if first.setdefault(text, n) != n]
+
+
+def _slides(path: Path, rows: Sequence[_Row], target: str, needs_paths: bool) -> dict[int, SlideRef]:
+    """The slides by line, after a check of their paths and mpp."""
+    if needs_paths:
+        nowhere = [(row.line, "empty") for row in rows if not row.get("path")]
+        _refuse(path, nowhere, "no path", "name the slide's file, relative to the CSV")
+    files = {row.line: Path(os.path.abspath(path.parent / row.get("path"))) for row in rows if row.get("path")}
+    repeated = _repeated((line, str(file)) for line, file in files.items())
+    _refuse(path, repeated, "the same file is there as two slides", "keep one of the rows")
+    stated = {row.line: row.get("mpp") for row in rows if row.get("mpp").lower() not in UNKNOWN}
+    mpp = {line: _number(text) for line, text in stated.items()}
+    _refuse(
+        path,
+        [(line, repr(stated[line])) for line, value in mpp.items() if value is None or value <= 0],
+        "mpp is not a positive number",
+        "give µm per pixel, for example 0.5, or leave it empty",
+    )
+    hidden = {*COLUMNS, target}
+    return {
+        row.line: SlideRef(
+            patient_id=row.get("patient_id"),
+            slide_id=row.get("slide_id"),
+            path=files.get(row.line),
+            mpp=mpp.get(row.line),
+            extra={column: text for column, text in row.values.items() if column not in hidden},
+        )
+        for row in rows
+    }
+
+
+def _number(text: str) -> float | None:
+    """The finite number a text says, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _labels(path: Path, by_patient: Mapping[str, Sequence[_Row]], target: str) -> dict[str, int | None]:
+    """Each patient's label: 1 or 0, None where no slide of the patient has one."""
+    rows = [row for own in by_patient.values() for row in own if row.get(target).lower() not in UNKNOWN]
+    wrong = sorted((row.line, repr(row.get(target))) for row in rows if _number(row.get(target)) not in (0, 1))
+    _refuse(path, wrong, f"{target} is neither 0 nor 1", "write 1, 0, or nothing where it is unknown")
+    found: dict[str, dict[int, int]] = {}
+    for row in rows:
+        found.setdefault(row.get("patient_id"), {}).setdefault(int(float(row.get(target))), row.line)
+    both = sorted((max(lines.values()), f"patient {name}") for name, lines in found.items() if len(lines) > 1)
+    _refuse(path, both, f"patients with two values of {target}", "a patient has one label: correct the rows")
+    return {name: next(iter(found.get(name, {})), None) for name in by_patient}
+
+
+def _check_agreement(path: Path, by_patient: Mapping[str, Sequence[_Row]], column: str) -> None:
+    bad = []
+    for name, own in by_patient.items():
+        values = {row.get(column) for row in own} - {""}
+        if len(values) > 1:
+            bad.append((own[-1].line, f"patient {name} has {' and '.join(sorted(values))}"))
+    _refuse(path, sorted(bad), f"patients with two values of {column}", f"a patient has one {column}: correct the rows")
+
+
+def _joined(values: Iterable[str]) -> str:
+    return "+".join(sorted({value for value in values if value}))
+
+
+def _only_class(n: int, positive: int) -> str:
+    if n == 0:
+        return "no patient has a label"
+    return f"all {n} labelled patients are {'positive' if positive else 'negative'}"

@@ -1,0 +1,88 @@
+"""Tiles -> bag: stream a slide's tiles through an extractor, memory flat, the model kept busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.bags import write_bag
+from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
+from kras_plugins.parts import Part
+from kras_plugins.slides.qc import blurred
+from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
+from kras_plugins.slides.tiles import tile_grid
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool
+    from kras_plugins.slides.slide import Slide
+    from kras_plugins.slides.tissue import TissueMask
+
+    OnTiles = Callable[[str, int, int], None]
+
+
+def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, threads: int, on_tiles: OnTiles) -> Bool:
+    """Write `bag.h5` into `folder` and return every tile's focus flag, bool[tile]; blurred ones stay out of the bag.
+
+    Raises SlideError when no tile holds enough tissue, PluginError when the extractor breaks its contract,
+    BackendError when features are not finite.
+    """
+    record = part.provided.record
+    assert isinstance(record, ExtractorPlugin) and record.tile is not None and record.dim is not None
+    with plugin_boundary(part.provided.id):
+        spec, dim = record.tile(part.options), record.dim(part.options)
+    grid = tile_grid(slide, tissue, spec)
+    if not len(grid):
+        raise SlideError(
+            f"{slide.ref.path}: no tile of {spec.px} px at {spec.mpp:g} µm/px is half tissue",
+            "the tissue is smaller than a tile; use a smaller tile or another slide",
+        )
+    flags = np.zeros(len(grid), np.bool_)
+    sharp = folder / "sharp.f32"
+
+    def run(batch: TileBatch) -> tuple[Any, Any]:
+        with plugin_boundary(part.provided.id):
+            features = part.made(batch.pixels)
+        if features.shape != (len(batch.pixels), dim) or features.dtype != np.float32:
+            raise PluginError(
+                f"{part.provided.id} gave {features.dtype}{features.shape} for {len(batch.pixels)} tiles, "
+                f"its dim says float32 ({len(batch.pixels)}, {dim})",
+                "this is a fault of the plug-in",
+            )
+        if not np.isfinite(features).all():
+            raise BackendError(
+                f"{part.provided.id}: NaN or infinite features on {slide.ref.slide_id}", "try precision f32"
+            )
+        return features, blurred(batch.pixels, grid.spec.mpp)
+
+    done = 0
+    with ThreadPoolExecutor(part.in_flight, thread_name_prefix="kras-embed") as pool, sharp.open("wb") as out:
+        batches = stream_tiles(slide, grid, batch=part.batch, threads=threads)
+        for features, blur in ordered_map(pool, run, batches, ahead=part.in_flight + 1):
+            out.write(np.ascontiguousarray(features[~blur]).tobytes())
+            flags[done : done + len(blur)] = blur
+            done += len(blur)
+            on_tiles("embed", done, len(grid))
+    kept = int((~flags).sum())
+    if kept:
+        features = np.memmap(sharp, np.float32, "r", shape=(kept, dim))
+    else:
+        # An out-of-focus slide fails quality control later, with its numbers; here it is just an empty bag.
+        features = np.empty((0, dim), np.float32)
+    write_bag(
+        folder / "bag.h5",
+        slide_id=slide.ref.slide_id,
+        features=features,
+        xy=grid.xy[~flags],
+        size=grid.size,
+        tile_spec=grid.spec,
+        encoder=part.identity,
+        transform_hash="+".join(part.facts["transforms"].values()) or "none",
+    )
+    del features
+    sharp.unlink()
+    return flags

@@ -1,0 +1,56 @@
+"""One model's scores as evaluation wants them, with the thresholds that were fixed before each patient was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, Float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Calibrated logits of one model, float64[repeat patient], NaN where it could not score a patient.
+
+    `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty where none apply.
+    `rank`: what to rank by instead of the logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`:
+    Platt's slope by repeat and fold. `by_fold`: float64[fold patient], logits of each fold model where all of them
+    scored every patient (an external cohort).
+    """
+
+    logit: Float64
+    thresholds: Mapping[str, Float64] = field(default_factory=dict)
+    rank: Float64 | None = None
+    raw: Float64 | None = None
+    slopes: tuple[tuple[float, ...], ...] | None = None
+    by_fold: Float64 | None = None
+
+    @property
+    def ranking(self) -> Float64:
+        """float64[repeat patient] to order patients by."""
+        return self.logit if self.rank is None else self.rank
+
+    @property
+    def scored(self) -> Bool:
+        """bool[patient], those with a logit in every repeat."""
+        result: Bool = np.all(np.isfinite(self.logit), axis=0)
+        return result
+
+    def of(self, patients: Bool) -> Scores:
+        """The same for a subset, bool[patient]."""
+
+        def cut(x: Float64 | None) -> Float64 | None:
+            return None if x is None else x[:, patients]
+
+        return Scores(
+            logit=self.logit[:, patients],
+            thresholds={rule: x[:, patients] for rule, x in self.thresholds.items()},
+            rank=cut(self.rank),
+            raw=cut(self.raw),
+            slopes=self.slopes,
+            by_fold=cut(self.by_fold),
+        )

@@ -1,0 +1,183 @@
+"""metrics.json: every number of a run, each with its n and interval, beside its baselines (design.md §4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.evaluation.auroc import Auroc, auroc, compare, holm
+from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, adenocarcinoma_mask
+from kras_plugins.evaluation.intervals import resamples
+from kras_plugins.evaluation.metrics import auroc_entry, model_metrics
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.cohort.table import Patient
+    from kras_plugins.data import Bool
+    from kras_plugins.evaluation.scores import Scores
+
+SCHEMA_VERSION = 1
+ENSEMBLE = "ensemble"
+SUBGROUP_COLUMNS = ("histology", "specimen", "kras_test", "site")
+MIN_PER_CLASS = 5
+"""Below so many positives or negatives a subgroup gets no AUROC."""
+
+_NOTES = (
+    "Intervals are 95 %. They take the fitted models as given: what another training set would change is not in them.",
+    "The AUROC compares patients only within one fold of one repeat; average precision, Brier score and calibration "
+    "use all patients of a repeat on the calibrated scale.",
+    "Thresholds were set on training patients only: a score at or above its threshold is positive.",
+    "Research use only; no clinical claim.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What was scored, and how: one element a patient, in one order throughout.
+
+    `fold`: int[repeat patient], all 0 in one repeat for an external cohort. `members`: the classifiers; `ensemble`:
+    their strict mean, NaN where one is missing; `available`: the mean of those there, without thresholds, which do not
+    apply to it; `baselines` by name.
+    """
+
+    patients: Sequence[Patient]
+    labels: npt.NDArray[np.int8]
+    fold: npt.NDArray[np.int_]
+    members: Mapping[str, Scores]
+    ensemble: Scores
+    available: Scores
+    baselines: Mapping[str, Scores]
+
+    @property
+    def complete(self) -> Bool:
+        """bool[patient]: those with a score from every member; the primary tables hold them."""
+        return self.ensemble.scored
+
+
+def summarize(
+    scored: Evaluated, *, target: str, cohort_flow: Any, notes: Sequence[str] = (), seed: int = 0
+) -> dict[str, Any]:
+    """The content of metrics.json, JSON-safe: what cannot be computed is None.
+
+    `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
+    bootstrap's. Beside the schema of design.md: `all_patients`, the same table for everyone with at least one member
+    where some lack one, else empty.
+    """
+    complete = scored.complete
+    histology = [p.histology for p in scored.patients]
+    models = {**scored.members, ENSEMBLE: scored.ensemble, **scored.baselines}
+    table, areas = _table(scored, models, complete, seed)
+    adenocarcinoma = complete & adenocarcinoma_mask(histology)
+    luad_only = _table(scored, models, adenocarcinoma, seed)[0] if adenocarcinoma.any() else {}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "target": target,
+        "unit": "patient",
+        "n": int(complete.sum()),
+        "n_positive": int(scored.labels[complete].sum()),
+        "cohort_flow": cohort_flow,
+        "models": table,
+        "luad_only": luad_only,
+        "all_patients": {} if complete.all() else _all_patients(scored, seed),
+        "comparisons": _comparisons(scored, areas, scored.labels[complete]),
+        "subgroups": _subgroups(scored, complete),
+        "confounders": [],
+        "notes": [*notes, *_own_notes(scored, luad_only), *_NOTES],
+    }
+    result: dict[str, Any] = _json_safe(content)
+    return result
+
+
+def _table(
+    scored: Evaluated, models: Mapping[str, Scores], patients: Bool, seed: int
+) -> tuple[dict[str, Any], dict[str, Auroc]]:
+    """All models on the same patients and the same bootstrap samples."""
+    labels, fold = scored.labels[patients] > 0, scored.fold[:, patients]
+    counts = resamples(int(patients.sum()), seed)
+    table, areas = {}, {}
+    for name, scores in models.items():
+        table[name], areas[name] = model_metrics(labels, scores.of(patients), fold, counts)
+    return table, areas
+
+
+def _all_patients(scored: Evaluated, seed: int) -> dict[str, Any]:
+    """Each member on the patients it could score, the ensemble as the mean of those available."""
+    table: dict[str, Any] = {}
+    for name, scores in {**scored.members, ENSEMBLE: scored.available}.items():
+        table |= _table(scored, {name: scores}, scores.scored, seed)[0]
+    return table
+
+
+def _comparisons(scored: Evaluated, areas: Mapping[str, Auroc], labels: npt.NDArray[np.int8]) -> list[dict[str, Any]]:
+    """The ensemble against each member and against histology alone, paired, with Holm's correction over all of them."""
+    others = [*scored.members, *(name for name in scored.baselines if name == HISTOLOGY_ONLY)]
+    found = [compare(labels, areas[ENSEMBLE], areas[name]) for name in others]
+    corrected = holm([d.p for d in found])
+    return [
+        {"a": ENSEMBLE, "b": b, "delta": d.value, "low": d.low, "high": d.high, "p": d.p, "p_holm": p, "note": d.note}
+        for b, d, p in zip(others, found, corrected, strict=True)
+    ]
+
+
+def _subgroups(scored: Evaluated, complete: Bool) -> list[dict[str, Any]]:
+    """The ensemble's AUROC in each level of each column that has more than one."""
+    rows = []
+    for column in SUBGROUP_COLUMNS:
+        level = np.array([getattr(p, column) or "" for p in scored.patients])
+        levels = sorted(set(level[complete].tolist()) - {""})
+        for name in levels if len(levels) > 1 else ():
+            here = complete & (level == name)
+            y, fold = scored.labels[here], scored.fold[:, here]
+            n_positive = int(y.sum())
+            row: dict[str, Any] = {"column": column, "level": name, "n": len(y), "n_positive": n_positive}
+            if min(n_positive, len(y) - n_positive) < MIN_PER_CLASS:
+                row |= {"auroc": None, "note": f"fewer than {MIN_PER_CLASS} patients of a class"}
+            else:
+                area = auroc(y, scored.ensemble.ranking[:, here], fold)
+                row |= {"auroc": auroc_entry(area, fold), "note": area.note}
+            rows.append(row)
+    return rows
+
+
+def _own_notes(scored: Evaluated, luad_only: Mapping[str, Any]) -> list[str]:
+    notes = []
+    incomplete = int((~scored.complete).sum())
+    if incomplete:
+        notes.append(
+            f"{incomplete} patients lack the input of a member: the main tables leave them out, all_patients takes the "
+            "mean of the members they have, to which no frozen threshold applies."
+        )
+    if HISTOLOGY_ONLY not in scored.baselines:
+        notes.append(
+            "No histology_only baseline: the cohort does not hold both adenocarcinoma and another histology, or none "
+            "is stated. Where a cohort mixes them, histology alone may explain an AUROC."
+        )
+    if not luad_only:
+        notes.append("No luad_only table: no patient is stated to have adenocarcinoma.")
+    thresholds = scored.ensemble.thresholds
+    if thresholds:
+        crossed = np.mean(thresholds["rule_in"] == thresholds["rule_out"])
+        if crossed:
+            notes.append(
+                f"For {crossed:.0%} of patients the rule-out threshold would have lain above the rule-in one; both "
+                "were put halfway, so that no score is indeterminate."
+            )
+    return notes
+
+
+def _json_safe(value: Any) -> Any:
+    """Plain JSON values: numpy scalars become Python's, NaN and infinities None."""
+    if isinstance(value, Mapping):
+        return {str(k): _json_safe(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

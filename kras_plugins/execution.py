@@ -1,0 +1,153 @@
+"""Where slides are processed: here, two at a time, decoding in worker processes; or a shard of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from kras_plugins.data import SlideRef
+from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.parts import Parts
+from kras_plugins.pipeline import SlideResult, Work, process_slide
+from kras_plugins.slides.stream import ordered_map
+from kras_plugins.store import Store
+
+_SLIDES_AT_ONCE = 2
+"""While one slide is opened, masked or finished, another keeps the model busy."""
+
+_SAME_FAILURES = 3
+"""So many first slides failing alike is a fault of the set-up, not of the slides."""
+
+
+class Progress(Protocol):
+    """What is told to the user while slides are processed; called from several threads."""
+
+    def begin(self, slides: int) -> None:
+        """So many slides are to come."""
+
+    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
+        """Tiles of one stage of one slide."""
+
+    def finished(self, slide_id: str, failure: KrasError | None) -> None:
+        """A slide is done or set aside."""
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def begin(self, slides: int) -> None:
+        """Say nothing."""
+
+    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def finished(self, slide_id: str, failure: KrasError | None) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A slide that was set aside, and why."""
+
+    ref: SlideRef
+    error: KrasError
+
+
+@contextmanager
+def workers(store: Store, count: int) -> Iterator[Work]:
+    """Open `count` worker processes (0: one a core) for decoding; they start when the first tile needs them."""
+    count = count or os.cpu_count() or 1
+    # spawn, not fork: the parent holds threads of inference engines.
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+        try:
+            yield Work(store=store, read_threads=count, decode_pool=pool)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def shard(slides: Sequence[SlideRef], spec: str) -> list[SlideRef]:
+    """Every N-th slide beginning with the I-th, from `I/N` with I in 1..N; ConfigError when it is malformed."""
+    try:
+        index, count = (int(part) for part in spec.split("/"))
+    except ValueError:
+        index, count = 0, 0
+    if not 1 <= index <= count:
+        raise ConfigError(f"--shard {spec}: not of the form I/N with I from 1 to N", "for example --shard 1/4")
+    return list(slides[index - 1 :: count])
+
+
+def process_slides(
+    slides: Sequence[SlideRef], parts: Parts, work: Work, progress: Progress | None = None
+) -> tuple[list[SlideResult], list[Failure]]:
+    """Process slides in order; those that cannot be used are set aside with their reason.
+
+    Raises the error itself when the first three slides fail in the same way, and at once when no model can run or the
+    store cannot be written. Finished slides stay in the store.
+    """
+    progress = progress or Silent()
+    progress.begin(len(slides))
+    results: list[SlideResult] = []
+    failures: list[Failure] = []
+    stop = threading.Event()
+
+    def one(ref: SlideRef) -> SlideResult | Failure:
+        def on_tiles(stage: str, done: int, total: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            progress.tiles(ref.slide_id, stage, done, total)
+
+        try:
+            return process_slide(ref, parts, work, on_tiles)
+        except (SlideError, PluginError) as e:
+            return Failure(ref, e)
+
+    with ThreadPoolExecutor(_SLIDES_AT_ONCE, thread_name_prefix="kras-slide") as pool:
+        try:
+            for outcome in ordered_map(pool, one, slides, ahead=_SLIDES_AT_ONCE):
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                    progress.finished(outcome.ref.slide_id, outcome.error)
+                    _stop_if_all_alike(results, failures)
+                else:
+                    results.append(outcome)
+                    progress.finished(outcome.ref.slide_id, None)
+        except BaseException:
+            stop.set()  # leaving the pool waits for the slides in work: let them end at their next tiles
+            raise
+    return results, failures
+
+
+class _Stopped(Exception):
+    """Ends a slide whose run was interrupted."""
+
+
+def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failure]) -> None:
+    if results or len(failures) != _SAME_FAILURES:
+        return
+    if len({(type(f.error), _without_names(f)) for f in failures}) == 1:
+        raise type(failures[0].error)(
+            f"the first {_SAME_FAILURES} slides failed alike: {failures[0].error.message}",
+            failures[0].error.hint,
+        ) from failures[0].error
+
+
+def _without_names(failure: Failure) -> str:
+    text = failure.error.message
+    for name in (str(failure.ref.path), failure.ref.slide_id):
+        text = text.replace(name, "")
+    return text

@@ -1,0 +1,104 @@
+"""ModelSpec -> one verified ONNX file: uint8 NHWC in, float32 out, dynamic batch axis."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.errors import BackendError, PluginError, plugin_boundary
+from kras_plugins.store import Store, make_key
+from kras_plugins.weights import locate, model_digest
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 18
+"""Read by ONNX Runtime since 1.14 and by every Triton container since 23.03."""
+
+_TOLERANCE = 1e-3
+"""Largest difference from PyTorch allowed, relative to the largest output (both compute in float32)."""
+
+
+def onnx_file(spec: ModelSpec, store: Store, opset: int = OPSET) -> Path:
+    """The model's ONNX file from the store, exported and verified first where it is not there yet.
+
+    Raises BackendError when weights are missing or the export differs from PyTorch, PluginError when the plug-in's
+    `build` fails.
+    """
+    key = make_key("onnx", model=model_digest(spec), opset=opset)
+    return store.make(key, lambda folder: export_onnx(spec, folder / "model.onnx", opset)) / "model.onnx"
+
+
+def build_module(spec: ModelSpec) -> torch.nn.Module:
+    """The spec's torch module in evaluation mode; PluginError with the cause when the plug-in cannot build it."""
+    path = locate(spec.weights)
+    with plugin_boundary(f"building model {spec.name!r}"):
+        return spec.build(path).eval()
+
+
+def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET) -> None:
+    """Write the model as ONNX and verify it against PyTorch at batch sizes 1 and 3 with ONNX Runtime."""
+    import torch
+
+    module = build_module(spec)
+    examples = [_example(spec, batch=2, seed=0)]
+    dynamic = tuple({0: torch.export.Dim("batch")} for _ in spec.inputs)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(a) for a in examples[0].values()),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[t.name for t in spec.inputs],
+            output_names=[t.name for t in spec.outputs],
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
+    if program is None:
+        raise BackendError(f"model {spec.name!r} cannot be exported to ONNX", "torch.onnx.export gave nothing")
+    program.save(str(file))
+    _verify(spec, module, file)
+
+
+def _example(spec: ModelSpec, batch: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(seed)
+    return {
+        t.name: (
+            rng.integers(0, 256, (batch, *t.shape), dtype=np.uint8)
+            if t.dtype == "uint8"
+            else rng.standard_normal((batch, *t.shape), dtype=np.float32)
+        )
+        for t in spec.inputs
+    }
+
+
+def _verify(spec: ModelSpec, module: torch.nn.Module, file: Path) -> None:
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for batch in (1, 3):
+        arrays = _example(spec, batch, seed=batch)
+        with torch.inference_mode():
+            expected = module(*(torch.from_numpy(a) for a in arrays.values()))
+        expected = (expected,) if isinstance(expected, torch.Tensor) else expected
+        for tensor, want, got in zip(spec.outputs, expected, session.run(None, arrays), strict=True):
+            want = want.numpy()
+            if got.shape != (batch, *tensor.shape):
+                raise PluginError(
+                    f"model {spec.name!r}: output {tensor.name!r} is {got.shape[1:]}, its spec says {tensor.shape}",
+                    "mend the ModelSpec",
+                )
+            difference = float(np.abs(want - got).max()) / max(float(np.abs(want).max()), 1e-6)
+            if not difference <= _TOLERANCE:
+                raise BackendError(
+                    f"model {spec.name!r}: ONNX and PyTorch differ by {difference:.2g} (limit {_TOLERANCE:g})",
+                    "another opset may help; report this with the model's name",
+                )

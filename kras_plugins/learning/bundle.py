@@ -1,0 +1,217 @@
+"""The deployable result of a run: the outer-fold models of its first repeat, each with its own calibration.
+
+Not a refit: a refit's scores differ from those that set the thresholds. The score of a patient is the mean calibrated
+logit over folds and members; thresholds come from the first repeat's out-of-fold scores.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.contracts.classifier import Classifier
+from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
+from kras_plugins.errors import PluginError, StoreError
+from kras_plugins.learning.calibration import Platt
+from kras_plugins.learning.ensemble import Fused, fuse
+from kras_plugins.learning.experiment import Experiment
+from kras_plugins.learning.guard import plugin_call, predict
+from kras_plugins.learning.inputs import Inputs, conform, has_input
+from kras_plugins.learning.seal import check_seal, seal
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
+
+SCHEMA_VERSION = 1
+_CONTENT = "bundle.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldModel:
+    """One outer-fold model with its calibration."""
+
+    classifier: Classifier
+    platt: Platt
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberModels:
+    """One member of the bundle: its plug-in, what that consumes, and its model of each outer fold."""
+
+    name: str
+    plugin: str
+    consumes: type[Bag] | type[SemanticProfile]
+    folds: tuple[FoldModel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleScores:
+    """Calibrated logits of new patients, NaN where a member lacks its input.
+
+    `members[name]`: float64[patient], mean over folds; `ensemble`: their mean; `by_fold[name]`: float64[fold patient].
+    """
+
+    members: Mapping[str, Float64]
+    ensemble: Fused
+    by_fold: Mapping[str, Float64]
+
+    @property
+    def ensemble_by_fold(self) -> Float64:
+        """float64[fold patient]: the strict ensemble of each fold's models alone."""
+        return fuse(self.by_fold).strict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A loaded bundle. `digest` names its whole content; `thresholds[model][rule]` are logits, None where not set."""
+
+    digest: str
+    members: tuple[MemberModels, ...]
+    thresholds: Mapping[str, Mapping[str, float | None]]
+    inputs: Inputs
+    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def score(self, samples: Sequence[Sample]) -> BundleScores:
+        """Score patients; raises ConfigError for features the models were not fitted on, PluginError from a member."""
+        samples = conform(samples, self.inputs)
+        by_fold = {}
+        for member in self.members:
+            here = np.array([has_input(member.consumes, s) for s in samples], bool)
+            scored = [s for s, h in zip(samples, here, strict=True) if h]
+            by_fold[member.name] = np.full((len(member.folds), len(samples)), np.nan)
+            for k, model in enumerate(member.folds):
+                raw = predict(member.name, model.classifier, scored, f"scoring with its fold-{k} model")
+                by_fold[member.name][k, here] = model.platt.logit(raw)
+        members = {name: logits.mean(axis=0) for name, logits in by_fold.items()}
+        return BundleScores(members=members, ensemble=fuse(members), by_fold=by_fold)
+
+    def explain(self, name: str, sample: Sample) -> Explanation:
+        """Why member `name` gives a patient its calibrated logit.
+
+        Contributions are weighted by each fold's slope, so that base and values sum to the member's mean logit;
+        attention is the plain mean over folds. Raises PluginError from the member.
+        """
+        member = next(m for m in self.members if m.name == name)
+        (sample,) = conform([sample], self.inputs)
+        with plugin_call(name, f"explaining patient {sample.patient_id}"):
+            parts = [model.classifier.explain(sample) for model in member.folds]
+        first, lines = parts[0], [model.platt for model in member.folds]
+        additive = first.kind == "contribution"
+        weights = [p.slope if additive else 1.0 for p in lines]
+        base = np.mean([p.logit(part.base) for p, part in zip(lines, parts, strict=True)]) if additive else 0.0
+        return Explanation(
+            kind=first.kind,
+            values=np.mean([w * part.values for w, part in zip(weights, parts, strict=True)], axis=0),
+            base=float(base),
+            names=first.names,
+            slide_ids=first.slide_ids,
+            xy=first.xy,
+        )
+
+
+def write_bundle(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    facts: Mapping[str, Any],
+    thresholds: Mapping[str, Mapping[str, float | None]],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Write and seal a bundle, replacing an earlier one; returns its digest.
+
+    `facts`: what prediction must repeat (encoder, transform, tile, profiler and precision, target, options, baseline
+    rates); `thresholds`: logits by model and rule; `provenance`: where it came from. All JSON values. Raises
+    PluginError when a classifier saved a pickle, StoreError when the folder cannot be written.
+    """
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "facts": facts,
+        "thresholds": thresholds,
+        "provenance": provenance,
+        "inputs": asdict(experiment.inputs),
+        "members": [
+            {
+                "name": m.name,
+                "plugin": m.plugin.name,
+                "identity": m.identity,
+                "options": m.options.model_dump(mode="json"),
+                "consumes": "bags" if m.plugin.consumes is Bag else "profile",
+                "folds": [
+                    {"model": f"models/fold-{k}/{m.name}", **asdict(line)}
+                    for k, line in enumerate(experiment.platt[m.name][0])
+                ],
+            }
+            for m in experiment.members
+        ],
+    }
+    work = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        for m in experiment.members:
+            for k, source in enumerate(experiment.models[m.name]):
+                _refuse_pickle(m.name, source)
+                shutil.copytree(source, work / "models" / f"fold-{k}" / m.name)
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+        (work / _CONTENT).write_text(text + "\n", encoding="utf-8")
+        digest = seal(work)
+        if folder.exists():
+            shutil.rmtree(folder)
+        work.rename(folder)
+    except OSError as e:
+        raise StoreError(
+            f"cannot write the bundle {folder}: {e.strerror or e}", "free disk space or choose another --out"
+        ) from e
+    return digest
+
+
+def load_bundle(folder: Path, load_classifier: Callable[[str, Path], Classifier]) -> Bundle:
+    """Load a bundle after checking its seal; `load_classifier(plugin_name, folder)` loads one saved model.
+
+    Raises StoreError naming a file that was changed, added or lost, PluginError when a model cannot be loaded.
+    """
+    digest = check_seal(folder)
+    content = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder} has bundle schema {content['schema_version']}, this version reads {SCHEMA_VERSION}",
+            "use the version of kras that wrote it",
+        )
+    members = []
+    for m in content["members"]:
+        models = []
+        for k, fold in enumerate(m["folds"]):
+            with plugin_call(m["plugin"], f"loading its fold-{k} model from {folder}"):
+                classifier = load_classifier(m["plugin"], folder / fold["model"])
+            models.append(FoldModel(classifier=classifier, platt=Platt(fold["slope"], fold["intercept"])))
+        consumes = Bag if m["consumes"] == "bags" else SemanticProfile
+        members.append(MemberModels(name=m["name"], plugin=m["plugin"], consumes=consumes, folds=tuple(models)))
+    features = content["inputs"]["features"]
+    return Bundle(
+        digest=digest,
+        members=tuple(members),
+        thresholds=content["thresholds"],
+        inputs=Inputs(**{**content["inputs"], "features": None if features is None else tuple(features)}),
+        facts=content["facts"],
+        provenance=content["provenance"],
+    )
+
+
+def _refuse_pickle(name: str, folder: Path) -> None:
+    """Raise PluginError where a saved model holds a pickle, by suffix or by its first bytes."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as f:
+            head = f.read(2)
+        # A safetensors file begins with a length, which may look like a pickle's protocol bytes.
+        pickled = path.suffix != ".safetensors" and head in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        if pickled or path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}:
+            raise PluginError(
+                f"classifier {name} saved a pickle: {path.name}",
+                "save as safetensors, ONNX, skops, text or JSON",
+            )

@@ -1,0 +1,120 @@
+"""Which patients each fit of one outer fold sees: decided, and checked for leaks, before anything is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from kras_plugins.cohort.splits import folds, holdout
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Bool
+
+    Index = npt.NDArray[np.intp]
+
+VALID_FRACTION = 0.2
+"""Share of a training part that is held out for early stopping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subjects:
+    """What splitting needs to know of patients, one element each: labels of 0 and 1, strata, sites ("" unknown)."""
+
+    labels: npt.NDArray[np.int8]
+    strata: Sequence[str]
+    sites: Sequence[str]
+
+    def of(self, index: Index) -> Subjects:
+        """Some of them, in the order of `index`."""
+        return Subjects(
+            labels=self.labels[index],
+            strata=[self.strata[i] for i in index],
+            sites=[self.sites[i] for i in index],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One fit: indices of the patients it learns from, stops early on, and scores; and its seed."""
+
+    fit: Index
+    valid: Index
+    score: Index
+    seed: int
+
+
+def derive_seed(seed: int, *path: int | str) -> int:
+    """A seed of its own for each place in the experiment (numpy SeedSequence), below 2³¹."""
+    words = [int.from_bytes(p.encode(), "big") if isinstance(p, str) else p for p in path]
+    # The lengths keep ("a", 1) and ("a\x01",) apart.
+    entropy = [seed, len(path), *(x for w in words for x in (w.bit_length(), w))]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+
+def inner_assignment(
+    subjects: Subjects, train: Index, n_folds: int, scheme: Literal["random", "site"], seed: int
+) -> tuple[npt.NDArray[np.int_], str]:
+    """The inner fold of each patient of an outer-training part, and a note ("" if all went as asked).
+
+    Inner folds follow the outer scheme; where too few sites remain for site-preserved ones they are random. There are
+    never more of them than patients in the smaller class. Raises ConfigError where that leaves fewer than two.
+    """
+    part = subjects.of(train)
+    labels = part.labels
+    smaller = int(min(labels.sum(), len(labels) - labels.sum()))
+    possible = min(n_folds, smaller)
+    if possible < 2:
+        raise ConfigError(
+            f"an outer training part has {int(labels.sum())} positive of {len(labels)} patients: "
+            "too few to calibrate and set thresholds inside it",
+            "add positive patients or use fewer --folds",
+        )
+    note = (
+        ""
+        if possible == n_folds
+        else f"{possible} inner folds instead of {n_folds}: only {smaller} patients in a class"
+    )
+    try:
+        return folds(labels, part.strata, part.sites, possible, seed, scheme), note
+    except ConfigError as e:
+        if scheme == "random":
+            raise
+        note = f"inner folds are random, not by {scheme}: {e.message}"
+        return folds(labels, part.strata, part.sites, possible, seed, "random"), note
+
+
+def plan_fits(
+    subjects: Subjects,
+    present: Bool,
+    train: Index,
+    test: Index,
+    inner: npt.NDArray[np.int_],
+    seed: int,
+    name: str,
+) -> tuple[Fit, ...]:
+    """The fits of one classifier in one outer fold: one for each inner fold, then the outer one.
+
+    `present`: bool[patient], who has what the classifier consumes; the others are left out. `inner`: the inner fold of
+    each patient in `train`. No label of `test` is looked at. Raises ConfigError where a fit would see one class only.
+    """
+    parts = [(train[inner != k], train[inner == k]) for k in np.unique(inner)] + [(train, test)]
+    fits = []
+    for i, (learn, score) in enumerate(parts):
+        learn, score = learn[present[learn]], score[present[score]]
+        part = subjects.of(learn)
+        cut = holdout(part.labels, part.strata, VALID_FRACTION, derive_seed(seed, "holdout", i))
+        fits.append(Fit(fit=learn[~cut], valid=learn[cut], score=score, seed=derive_seed(seed, "model", name, i)))
+    for one in fits:
+        labels = subjects.labels[one.fit]
+        if labels.min(initial=1) == labels.max(initial=0):
+            raise ConfigError(
+                f"classifier {name}: a training part of {len(labels)} patients has one class only",
+                "check how many positive patients have what it consumes, or use fewer --folds",
+            )
+    return tuple(fits)

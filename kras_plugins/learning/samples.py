@@ -1,0 +1,61 @@
+"""Slides of one patient -> one sample: the patient is the unit from here on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kras_plugins.data import Sample
+from kras_plugins.semantics.patient import combine
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.table import Patient
+    from kras_plugins.pipeline import SlideResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One patient with what its usable slides gave; `key` names that content, `qc` is its worst verdict with reasons."""
+
+    patient: Patient
+    sample: Sample
+    key: str
+    qc: str
+    results: tuple[SlideResult, ...]
+
+
+def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> list[Case]:
+    """The patients with at least one usable slide, in the given order."""
+    by_slide = {r.ref.slide_id: r for r in results}
+    cases = []
+    for patient in patients:
+        own = tuple(by_slide[s.slide_id] for s in patient.slides if s.slide_id in by_slide)
+        if not own:
+            continue
+        profiles = [r.profile for r in own if r.profile is not None]
+        sample = Sample(
+            patient_id=patient.patient_id,
+            bags=tuple(r.bag for r in own if r.bag is not None and len(r.bag.features)),
+            profile=combine(profiles, patient.patient_id) if profiles else None,
+        )
+        cases.append(Case(patient=patient, sample=sample, key=_key(own), qc=_verdict(own), results=own))
+    return cases
+
+
+def _key(results: Sequence[SlideResult]) -> str:
+    """A digest of what the slides gave: the store's keys, or the values themselves where they came from elsewhere."""
+    digest = hashlib.sha256()
+    for r in results:
+        digest.update("|".join((r.ref.slide_id, *r.keys)).encode())
+        if r.bag is not None and not r.keys:
+            digest.update(r.bag.features.tobytes() + r.bag.xy.tobytes())
+        if r.profile is not None:
+            digest.update(r.profile.values.tobytes() + "|".join(r.profile.names).encode())
+    return digest.hexdigest()
+
+
+def _verdict(results: Sequence[SlideResult]) -> str:
+    reasons = [f"{r.qc.slide_id}: {reason}" for r in results if r.qc is not None for reason in r.qc.reasons]
+    return "warn: " + "; ".join(reasons) if reasons else "pass"

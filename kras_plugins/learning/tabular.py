@@ -1,0 +1,165 @@
+"""From semantic profiles to a table of numbers, with everything learned from the training part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.data import Sample, SemanticProfile
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
+
+MAX_CORRELATION = 0.95
+"""Of two features whose ranks correlate more than this, the second is dropped (science.md §3.Y)."""
+CLIP = 5.0
+"""Scaled values end here on both sides: densities have long tails, and one patient must not rule a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessor:
+    """A frozen choice of columns, matched by name, with the median and spread of the patients it was fitted on.
+
+    `features`: the profile's names that are used. `flags`: the feature groups whose validity is used; each gives a
+    column `invalid:GROUP` of 0 and 1. A missing value itself is only ever filled with the median: an indicator of it
+    would tell which hospital's pipeline lacked the feature. `median`, `spread`: one number per column.
+    """
+
+    features: tuple[str, ...]
+    flags: tuple[str, ...]
+    median: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, samples: Sequence[Sample]) -> Preprocessor:
+        """Choose columns on the training patients, independently of the order of a profile's names.
+
+        Dropped are columns that nobody has, that do not vary, or that repeat an earlier one in alphabetical order
+        (Spearman's |ρ| > 0.95). `spread` is the interquartile range / 1.349, which is the standard deviation of a
+        normal variable, or the standard deviation where more than half of the values are equal. Raises ConfigError
+        when patients have different features or no column is left.
+        """
+        features, flags = _common_names(samples)
+        raw = _rows(samples, features, flags)
+        present = [i for i in range(raw.shape[1]) if not np.isnan(raw[:, i]).all()]
+        filled = np.where(np.isnan(raw), 0.0, raw)
+        filled[:, present] = _impute(raw[:, present], np.nanmedian(raw[:, present], axis=0))
+        extent = np.ptp(filled, axis=0)
+        varied = [i for i in present if extent[i] > max(1e-9 * np.abs(filled[:, i]).max(), 1e-100)]
+        kept = [varied[j] for j in _uncorrelated(filled[:, varied])]
+        if not kept:
+            raise ConfigError(
+                f"no feature varies among the {len(samples)} training patients",
+                "check that the profiler gave values: see the profile table of the cohort",
+            )
+        names = tuple(features[i] for i in kept if i < len(features))
+        flag_names = tuple(flags[i - len(features)] for i in kept if i >= len(features))
+        table = filled[:, kept]
+        low, median, high = np.quantile(table, (0.25, 0.5, 0.75), axis=0)
+        spread = np.where(high - low > 1e-9 * extent[kept], (high - low) / 1.349, table.std(axis=0))
+        n = len(names)
+        return cls(  # flags are 0 and 1 already and stay so: 0 is the usual, valid case
+            features=names,
+            flags=flag_names,
+            median=(*median[:n].tolist(), *(0.0 for _ in flag_names)),
+            spread=(*spread[:n].tolist(), *(1.0 for _ in flag_names)),
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the table's columns: the features, then `invalid:GROUP` for each flag."""
+        return (*self.features, *(f"invalid:{group}" for group in self.flags))
+
+    def table(self, samples: Sequence[Sample]) -> Float64:
+        """Float64[sample column] in the profile's units, missing values filled with the training median.
+
+        Further features of a profile are ignored; ConfigError names one that is absent.
+        """
+        return _impute(_rows(samples, self.features, self.flags), np.asarray(self.median))
+
+    def scaled(self, samples: Sequence[Sample]) -> Float64:
+        """Float64[sample column]: the table minus the median, divided by the spread, clipped to ±5."""
+        scaled: Float64 = (self.table(samples) - np.asarray(self.median)) / np.asarray(self.spread)
+        return scaled.clip(-CLIP, CLIP)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; `from_dict` gives an equal object back."""
+        return {
+            "features": list(self.features), "flags": list(self.flags),
+            "median": list(self.median), "spread": list(self.spread),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessor:
+        """The inverse of `to_dict`."""
+        return cls(**{name: tuple(value) for name, value in values.items()})
+
+
+def _common_names(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sorted names of the features and of the groups, which must be the same for all patients."""
+    first = profile_of(samples[0])
+    for sample in samples:
+        profile = profile_of(sample)
+        odd = set(profile.names) ^ set(first.names) or set(profile.valid) ^ set(first.valid)
+        if odd:
+            raise ConfigError(
+                f"patients {samples[0].patient_id!r} and {sample.patient_id!r} differ in the feature {min(odd)!r}",
+                "give every patient the same columns, empty where a value is unknown",
+            )
+    return tuple(sorted(first.names)), tuple(sorted(first.valid))
+
+
+def profile_of(sample: Sample) -> SemanticProfile:
+    """The patient's profile; raises ConfigError when there is none."""
+    if sample.profile is None:
+        raise ConfigError(
+            f"patient {sample.patient_id!r} has no semantic profile", "name a profiler, or leave the patient out"
+        )
+    return sample.profile
+
+
+def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str]) -> Float64:
+    """Float64[sample column] by name, NaN where missing."""
+    rows = np.empty((len(samples), len(features) + len(flags)))
+    for row, sample in zip(rows, samples, strict=True):
+        profile = profile_of(sample)
+        known = dict(zip(profile.names, np.asarray(profile.values, dtype=np.float64), strict=True))
+        absent = next((n for n in features if n not in known), None) or next(
+            (f"{group} (validity)" for group in flags if group not in profile.valid), None
+        )
+        if absent is not None:
+            raise ConfigError(
+                f"patient {sample.patient_id!r} lacks the feature {absent!r}",
+                "make the profile with the profiler and options that the model was trained with",
+            )
+        row[: len(features)] = [known[name] for name in features]
+        row[len(features) :] = [not profile.valid[group] for group in flags]
+        if np.isinf(row).any():
+            raise ConfigError(
+                f"patient {sample.patient_id!r} has an infinite value in its profile",
+                "leave a value that cannot be computed empty",
+            )
+    return rows
+
+
+def _impute(rows: Float64, median: Float64) -> Float64:
+    return np.where(np.isnan(rows), median, rows)
+
+
+def _uncorrelated(table: Float64) -> list[int]:
+    """Columns kept when each is compared, by Spearman's ρ, with those kept before it."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(table, axis=0)
+    ranks = ranks - ranks.mean(axis=0)
+    ranks = ranks / np.sqrt((ranks**2).sum(axis=0))
+    rho = np.abs(ranks.T @ ranks)
+    kept: list[int] = []
+    for i in range(table.shape[1]):
+        if (rho[i, kept] <= MAX_CORRELATION).all():
+            kept.append(i)
+    return kept

@@ -1,0 +1,74 @@
+"""manifest.json: all that is needed to know what was done, and to do it again."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.manager import Registry
+from kras_plugins.store import file_sha256
+
+SCHEMA_VERSION = 1
+
+_LIBRARIES = (
+    "kras", "numpy", "scipy", "scikit-learn", "scikit-image", "lightgbm", "torch", "timm", "openvino", "onnxruntime",
+    "openslide-python", "openslide-bin", "tifffile",
+)  # fmt: skip
+
+_SECRETS = ("token", "password", "secret", "key")
+
+
+def build_manifest(
+    *,
+    registry: Registry,
+    config: Mapping[str, Any],
+    began: datetime,
+    timings: Mapping[str, float],
+    failures: Sequence[Mapping[str, str]],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest of one command as JSON values; `facts` are the command's own (parts, slides, seed, bundle)."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": [Path(sys.argv[0]).name, *_without_secrets(sys.argv[1:])],
+        "started": began.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": config,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "plugins": [f"{p.id} {p.version}" for p in registry.provided],
+        "broken_plugins": [vars(b) for b in registry.broken],
+        **facts,
+        "failures": list(failures),
+        "timings": {k: round(v, 3) for k, v in timings.items()},
+    }
+
+
+def output_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """sha256 of the named files of a folder that exist."""
+    return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+
+
+def _versions() -> dict[str, str]:
+    installed = {}
+    for name in _LIBRARIES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed[name] = "absent"
+    return installed
+
+
+def _without_secrets(words: Sequence[str]) -> list[str]:
+    """Arguments with the value of any `…token=…`-like option left out."""
+    kept = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        hide = equals and any(secret in name.lower().rsplit(".", 1)[-1] for secret in _SECRETS)
+        kept.append(f"{name}=***" if hide else word)
+    return kept

@@ -1,0 +1,215 @@
+"""One slide -> the inputs its classifiers ask for. Read `process_slide` first."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from kras_plugins.bags import read_bag
+from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.contracts.profiler import ProfilerPlugin
+from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
+from kras_plugins.embedding import embed_slide
+from kras_plugins.errors import SlideError, plugin_boundary
+from kras_plugins.parts import Part, Parts
+from kras_plugins.profiling import profile_slide
+from kras_plugins.semantics.map import read_map
+from kras_plugins.semantics.profile import FEATURES_VERSION, profile
+from kras_plugins.slides.qc import slide_qc
+from kras_plugins.slides.slide import Slide, open_slide
+from kras_plugins.slides.tissue import TissueMask, find_tissue
+from kras_plugins.store import Key, Store, make_key
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool
+
+TISSUE_MPP = 8.0
+"""Resolution of the tissue mask in µm per pixel: a nucleus is one pixel, a whole slide a few megapixels."""
+
+FOCUS = "tiles.h5"
+
+_SLIDES_VERSION = 1
+"""Rises when tissue, quality control or tiling give other results for the same pixels."""
+
+OnTiles = Callable[[str, int, int], None]
+"""Called as `(stage, tiles done, tiles in all)` while a slide is worked on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the processing of slides runs on: where results lie, how many threads read, where tiles are decoded."""
+
+    store: Store
+    read_threads: int
+    decode_pool: Executor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideResult:
+    """What one slide gave. `keys` identify the stored artifacts; features stay on disk."""
+
+    ref: SlideRef
+    qc: SlideQC | None
+    bag: Bag | None
+    profile: SemanticProfile | None
+    map_folder: Path | None
+    fingerprint: str
+    keys: tuple[str, ...]
+    seconds: float
+
+
+def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
+    """Tissue, tiles, features and semantic profile of one slide, each from the store where it is there already.
+
+    Raises SlideError when the slide cannot be used, PluginError when a plug-in fails, BackendError when no model runs.
+    """
+    began = time.monotonic()
+    extractor, profiler = parts.extractor, parts.profiler
+    needs_pixels = [p for p in (extractor, profiler) if p is not None and not p.loads]
+    bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
+    semantic = _load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
+    qc, fingerprint, map_folder, flags = None, "", None, None
+    keys: list[str] = []
+    if needs_pixels:
+        with open_slide(ref, parts.readers, parts.reader) as slide:
+            fingerprint = slide.fingerprint
+            tissue_key = key_of_tissue(slide)
+            tissue = _stored_tissue(slide, tissue_key, work.store)
+            _refuse_without_tissue(slide, tissue)
+            if extractor is not None and not extractor.loads:
+                key = key_of_part("bag", extractor, tissue_key)
+                folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, work, on_tiles))
+                bag, flags = read_bag(folder / "bag.h5", ref.slide_id), read_flags(folder)
+                keys.append(key.digest)
+            if profiler is not None and not profiler.loads:
+                key = key_of_part("map", profiler, tissue_key)
+                map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, work, on_tiles))
+                flags = read_flags(map_folder) if flags is None else flags
+                keys.append(key.digest)
+            assert flags is not None
+            qc = slide_qc(
+                slide_id=ref.slide_id,
+                tissue=tissue,
+                blurred=flags,
+                mpp=float(np.mean(slide.mpp)),
+                mpp_source=slide.mpp_source,
+                warnings=slide.warnings,
+            )
+            if qc.verdict == "fail":
+                raise SlideError(
+                    f"{ref.path}: quality control failed: {'; '.join(qc.reasons)}",
+                    "look at the slide; scan it again",
+                )
+    if map_folder is not None:
+        key = make_key("profile", map=keys[-1], features=FEATURES_VERSION)
+        semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
+    elif isinstance(semantic, SemanticMap):
+        semantic = profile(semantic)
+    return SlideResult(
+        ref=ref,
+        qc=qc,
+        bag=bag,
+        profile=semantic,
+        map_folder=map_folder,
+        fingerprint=fingerprint or (bag.encoder if bag else ""),
+        keys=tuple(keys),
+        seconds=time.monotonic() - began,
+    )
+
+
+def key_of_tissue(slide: Slide) -> Key:
+    """The store key of a slide's tissue mask."""
+    return make_key(
+        "tissue",
+        slide=slide.fingerprint,
+        reader=slide.reader,
+        mpp=list(slide.mpp),
+        at=TISSUE_MPP,
+        version=_SLIDES_VERSION,
+    )
+
+
+def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
+    """The store key of what a part makes of a slide."""
+    return make_key(kind, part=dict(part.facts), tissue=tissue.digest)
+
+
+def _load_bag(ref: SlideRef, part: Part) -> Bag:
+    record = part.provided.record
+    assert isinstance(record, ExtractorPlugin) and record.load is not None
+    with plugin_boundary(part.provided.id):
+        return record.load(ref, part.options)
+
+
+def _load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
+    record = part.provided.record
+    assert isinstance(record, ProfilerPlugin) and record.load is not None
+    with plugin_boundary(part.provided.id):
+        return record.load(ref, part.options)
+
+
+def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
+    def build(folder: Path) -> None:
+        image, mpp = slide.thumbnail(TISSUE_MPP)
+        tissue = find_tissue(image, float(np.mean(mpp)))
+        with h5py.File(folder / "tissue.h5", "w") as f:
+            f.create_dataset("mask", data=tissue.mask, compression="gzip")
+            f.create_dataset("pen", data=tissue.pen, compression="gzip")
+            f.attrs["mpp"] = tissue.mpp
+
+    with h5py.File(store.make(key, build) / "tissue.h5", "r") as f:
+        return TissueMask(mask=f["mask"][:], pen=f["pen"][:], mpp=float(f.attrs["mpp"]))
+
+
+def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:
+    if not tissue.mask.any():
+        raise SlideError(
+            f"{slide.ref.path}: no tissue found", "look at the slide; a blank or very pale one cannot be used"
+        )
+
+
+def _build_bag(slide: Slide, tissue: TissueMask, part: Part, work: Work, on_tiles: OnTiles, folder: Path) -> None:
+    _write_flags(folder, embed_slide(slide, tissue, part, folder, work.read_threads, on_tiles))
+
+
+def _build_map(slide: Slide, tissue: TissueMask, part: Part, work: Work, on_tiles: OnTiles, folder: Path) -> None:
+    pool = work.decode_pool
+    _write_flags(folder, profile_slide(slide, tissue, part, folder, work.read_threads, pool, on_tiles))
+
+
+def _write_flags(folder: Path, flags: Bool) -> None:
+    with h5py.File(folder / FOCUS, "w") as f:
+        f.create_dataset("blurred", data=flags)
+
+
+def read_flags(folder: Path) -> Bool:
+    """The focus flags bool[tile] noted while an artifact's tiles were read."""
+    with h5py.File(folder / FOCUS, "r") as f:
+        flags: Bool = f["blurred"][:]
+        return flags
+
+
+def _stored_profile(map_folder: Path, key: Key, store: Store, slide_id: str) -> SemanticProfile:
+    def build(folder: Path) -> None:
+        p = profile(read_map(map_folder))
+        values = [None if np.isnan(v) else float(v) for v in p.values]
+        facts = {"names": p.names, "values": values, "valid": dict(p.valid), "source": p.source}
+        (folder / "profile.json").write_text(json.dumps(facts))
+
+    facts = json.loads((store.make(key, build) / "profile.json").read_text())
+    return SemanticProfile(
+        id=slide_id,
+        names=tuple(facts["names"]),
+        values=np.array([np.nan if v is None else v for v in facts["values"]], np.float64),
+        valid=facts["valid"],
+        source=facts["source"],
+    )

@@ -1,0 +1,125 @@
+"""What the figures need from predictions.csv: scores by model, the mean ROC curve within folds, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.evaluation.intervals import wilson
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Bool, Float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Rows of predictions.csv with a known label: one row per patient and repeat.
+
+    `label`: float64[row] of 0 and 1; `fold`: (repeat, fold) of each row; `by_model`: float64[row] each, NaN
+    where a model gave none; `first_repeat`: bool[row], the rows in which each patient stands once.
+    """
+
+    label: Float64
+    fold: tuple[tuple[str, str], ...]
+    histology: tuple[str, ...]
+    call: tuple[str, ...]
+    by_model: Mapping[str, Float64]
+    first_repeat: Bool
+
+
+def read_scores(rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> Scores:
+    """The rows whose label is 0 or 1, with the columns named by `models`; absent columns and cells are NaN."""
+    known = [row for row in rows if row.get("label") in ("0", "1", "0.0", "1.0")]
+    repeats = [row.get("repeat") or "" for row in known]
+    return Scores(
+        label=np.array([float(row["label"]) for row in known]),
+        fold=tuple((row.get("repeat") or "", row.get("fold") or "") for row in known),
+        histology=tuple(row.get("histology") or "" for row in known),
+        call=tuple(row.get("call") or "" for row in known),
+        by_model={m: np.array([float(row.get(m) or "nan") for row in known]) for m in models},
+        first_repeat=np.array([r == repeats[0] for r in repeats], dtype=bool),
+    )
+
+
+def complete_rows(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The rows of patients with every member, which are those of the primary tables."""
+    members = [frozenset(row.get("members", "").split()) for row in rows]
+    every = frozenset().union(*members)
+    return [row for row, own in zip(rows, members, strict=True) if own == every]
+
+
+def mean_roc(label: Float64, score: Float64, groups: Sequence[Hashable]) -> tuple[Float64, Float64] | None:
+    """The vertical mean of the groups' ROC curves, as (fpr, tpr) of its corners; None if no group has both labels.
+
+    Scores are compared only within a group (fold and repeat), and the area under the mean curve is exactly
+    the mean of the groups' AUROCs, which is the number that metrics.json gives (LeDell, Petersen, van der
+    Laan 2015). Rows with a NaN score are left out.
+    """
+    from sklearn.metrics import roc_curve
+
+    members: dict[Hashable, list[int]] = {}
+    for i, group in enumerate(groups):
+        if np.isfinite(score[i]):
+            members.setdefault(group, []).append(i)
+    curves = [
+        roc_curve(label[rows], score[rows], drop_intermediate=False)[:2]
+        for rows in members.values()
+        if 0 < label[rows].sum() < len(rows)
+    ]
+    if not curves:
+        return None
+    x = np.unique(np.concatenate([fpr for fpr, _ in curves]))
+    before, after = np.mean([_limits(fpr, tpr, x) for fpr, tpr in curves], axis=0)
+    return np.repeat(x, 2), np.stack([before, after], axis=1).ravel()
+
+
+def _limits(fpr: Float64, tpr: Float64, x: Float64) -> tuple[Float64, Float64]:
+    """The heights of one ROC curve just before and just after each `x`; they differ where it rises vertically."""
+    steps, first = np.unique(fpr, return_index=True)
+    low, high = tpr[first], tpr[np.append(first[1:], len(fpr)) - 1]
+
+    def height(segment: npt.NDArray[np.intp]) -> Float64:
+        i = segment.clip(0, len(steps) - 2)
+        slope = (low[i + 1] - high[i]) / (steps[i + 1] - steps[i])
+        return np.asarray(high[i] + (x - steps[i]) * slope, dtype=np.float64)
+
+    before = np.where(x > 0, height(np.searchsorted(steps, x, "left") - 1), 0.0)
+    after = np.where(x < 1, height(np.searchsorted(steps, x, "right") - 1), 1.0)
+    return before, after
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Patients of similar predicted probability: mean prediction, observed share with its Wilson interval, count."""
+
+    predicted: float
+    observed: float
+    low: float
+    high: float
+    n: int
+
+
+def reliability(label: Float64, probability: Float64, *, min_size: int = 25, max_bins: int = 10) -> list[Bin]:
+    """Bins between quantiles of the predictions, each with about `min_size` patients or more, for a calibration plot.
+
+    Rows with a NaN probability are left out; equal predictions are never torn apart. 95 % Wilson (1927)
+    intervals.
+    """
+    finite = np.isfinite(probability)
+    label, probability = label[finite], probability[finite]
+    if not len(label):
+        return []
+    count = int(np.clip(len(label) // min_size, 1, max_bins))
+    inner_edges = np.unique(np.quantile(probability, np.linspace(0, 1, count + 1)[1:-1]))
+    which = np.digitize(probability, inner_edges)
+    bins = []
+    for i in np.unique(which):
+        inside = which == i
+        n, events = int(inside.sum()), int(label[inside].sum())
+        bins.append(Bin(float(probability[inside].mean()), *wilson(events, n), n))
+    return bins

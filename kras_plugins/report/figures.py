@@ -1,0 +1,216 @@
+"""The figures of both pages, each an SVG element as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.report.curves import Scores, mean_roc, reliability
+from kras_plugins.report.html import estimate, number
+from kras_plugins.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILION,
+    draw_svg,
+    is_baseline,
+    line_style,
+    model_label,
+    model_order,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_POINTS = 400
+_MOST_HISTOLOGIES = 5
+
+
+def forest_plot(models: Mapping[str, Any], luad_only: Mapping[str, Any]) -> str:
+    """AUROC with interval of every model, in all patients (filled) and in adenocarcinoma alone (open)."""
+    rows: list[tuple[str, str, Mapping[str, Any]]] = []
+    for name in model_order(models):
+        rows.append((name, "all", models[name]))
+        if name in luad_only:
+            rows.append((name, "LUAD", luad_only[name]))
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        low_end = 0.4
+        for y, (name, group, model) in enumerate(rows):
+            auroc = model.get("auroc") or {}
+            value, low, high = auroc.get("value"), auroc.get("low"), auroc.get("high")
+            color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
+            if low is not None and high is not None:
+                ax.plot([low, high], [y, y], color=color, lw=1.6)
+                low_end = min(low_end, low)
+            if value is not None:
+                fill = color if group == "all" else "white"
+                ax.plot([value], [y], "o" if group == "all" else "s", color=color, mfc=fill, ms=6)
+                low_end = min(low_end, value)
+            counts = f"n {_count(model, 'n')}, {_count(model, 'n_positive')} positive"
+            ax.text(1.02, y, f"{estimate(auroc)}   {counts}", va="center", transform=ax.get_yaxis_transform())
+        ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
+        names = [model_label(name) if group == "all" else "in LUAD only" for name, group, _ in rows]
+        ax.set_yticks(range(len(rows)), names)
+        ax.tick_params(axis="y", length=0)
+        ax.set(ylim=(len(rows) - 0.4, -0.6), xlim=(max(0.0, low_end - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
+        ax.spines["left"].set_visible(False)
+
+    return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
+
+
+def roc_plot(scores: Scores) -> str:
+    """The mean ROC curve within folds of every model; baselines dotted."""
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
+        for position, name in enumerate(model_order(scores.by_model)):
+            curve = mean_roc(scores.label, scores.by_model[name], scores.fold)
+            if curve is None or name == "prevalence":
+                continue
+            color, dashes = line_style(name, position)
+            width, above = (2.4, 3) if name == "ensemble" else (1.4, 2)
+            ax.plot(*curve, color=color, ls=dashes, lw=width, zorder=above, label=model_label(name))
+        ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(loc="lower right", fontsize=8)
+        else:
+            _say(ax, "no fold holds both labels")
+
+    return draw_svg("roc", (4.7, 4.6), paint)
+
+
+def score_plot(scores: Scores, model: str, thresholds: Mapping[str, Any]) -> str:
+    """Scores of one model by histology and label, in the first repeat: boxes, a point a patient, thresholds."""
+    score = np.where(scores.first_repeat, scores.by_model[model], np.nan)
+    by_count = sorted(set(scores.histology), key=lambda h: (-scores.histology.count(h), h))
+    kept = by_count[:_MOST_HISTOLOGIES]
+    histology = np.array([h if h in kept else "other" for h in scores.histology], dtype=object)
+    groups = [
+        (name, label, values)
+        for name in [*kept, *(["other"] if len(by_count) > len(kept) else [])]
+        for label in (0, 1)
+        if len(values := score[(histology == name) & (scores.label == label) & np.isfinite(score)])
+    ]
+
+    marks = {name: t for name in ("rule_out", "rule_in") if (t := _threshold(thresholds, name)) is not None}
+    shown = np.append(score[np.isfinite(score)], list(marks.values()))
+    end = min(1.0, 1.05 * shown.max()) if len(shown) and shown.max() > 0 else 1.0
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        jitter = np.random.default_rng(0)
+        for y, (_, label, values) in enumerate(groups):
+            color = VERMILION if label else BLUE
+            p5, p25, p50, p75, p95 = np.percentile(values, (5, 25, 50, 75, 95))
+            ax.plot([p5, p25, np.nan, p75, p95], [y] * 5, color=color, lw=1.2)
+            ax.barh(y, p75 - p25, left=p25, height=0.6, facecolor="none", edgecolor=color, lw=1.2)
+            ax.plot([p50, p50], [y - 0.3, y + 0.3], color=INK, lw=1.8)
+            if len(values) <= _MOST_POINTS:
+                at = y + jitter.uniform(-0.25, 0.25, len(values))
+                ax.plot(values, at, "^" if label else "o", color=color, ms=3, alpha=0.5, mew=0)
+        for name, threshold in marks.items():
+            title = f"{name.replace('_', '-')} threshold {number(threshold)}"
+            ax.axvline(threshold, color=INK, lw=1, ls="-" if name == "rule_in" else (0, (4, 2)), label=title)
+        names = [
+            f"{name or 'histology not stated'}, {'positive' if label else 'negative'} ({len(values)})"
+            for name, label, values in groups
+        ]
+        ax.set_yticks(range(len(groups)), names)
+        ax.set(ylim=(len(groups) - 0.4, -0.6), xlabel="Calibrated probability", xlim=(0, end))
+        if marks:
+            figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+        if not groups:
+            _say(ax, "no scores")
+
+    return draw_svg("scores", (6.2, 1.3 + 0.42 * max(len(groups), 2)), paint)
+
+
+def calibration_plot(scores: Scores, model: str) -> str:
+    """Observed share against predicted probability of one model in the first repeat, with Wilson intervals."""
+    rows = scores.first_repeat & np.isfinite(scores.by_model[model])
+    label = scores.label[rows]
+    bins = reliability(label, scores.by_model[model][rows])
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        if not bins:
+            _say(ax, "no scores")
+            return
+        end = min(1.0, 1.1 * max(max(b.high, b.predicted) for b in bins))
+        ax.plot([0, end], [0, end], color=GREY, lw=0.8, ls=(0, (4, 3)), label="perfect calibration")
+        share = float(label.mean())
+        ax.axhline(share, color=GREY, lw=0.8, ls=":", label=f"share of positives ({100 * share:.1f} %)")
+        x, y = np.array([b.predicted for b in bins]), np.array([b.observed for b in bins])
+        bars = np.array([[b.observed - b.low for b in bins], [b.high - b.observed for b in bins]])
+        ax.errorbar(x, y, np.maximum(bars, 0), fmt="o-", color=BLUE, ms=5, lw=1.2, capsize=2, label=model_label(model))
+        ax.set(xlim=(0, end), ylim=(0, end), aspect="equal")
+        ax.set(xlabel="Mean calibrated probability", ylabel="Observed share of positives")
+        ax.legend(loc="upper left", fontsize=8)
+
+    return draw_svg("calibration", (4.7, 4.6), paint)
+
+
+def call_plot(probability: float | None, members: Mapping[str, float], thresholds: Mapping[str, Any]) -> str:
+    """One patient's ensemble and member probabilities on the line that the two thresholds divide."""
+    out, into = _threshold(thresholds, "rule_out"), _threshold(thresholds, "rule_in")
+    known = [v for v in (probability, out, into, *members.values()) if v is not None and np.isfinite(v)]
+    end = min(1.0, 1.25 * max([*known, 0.04]))
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        zones = [("rule-out", 0.0, out, "#D6E6F2"), ("rule-in", into, end, "#F7DCC9")]
+        if out is not None and into is not None and out < into:
+            zones.insert(1, ("indeterminate", out, into, "#ECEEF1"))
+        for name, low, high, color in zones:
+            if low is not None and high is not None and low < high:
+                ax.axvspan(low, high, color=color, lw=0)
+                ax.text((low + high) / 2, 1.04, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
+        rows = [("ensemble", probability), *members.items()]
+        for y, (name, value) in enumerate(rows):
+            if value is not None and np.isfinite(value):
+                color, marker, size = (BLUE, "D", 9) if name == "ensemble" else (INK, "o", 5)
+                ax.plot([value], [y], marker, color=color, ms=size, clip_on=False)
+        ax.set_yticks(range(len(rows)), [model_label(name) for name, _ in rows])
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(0, end), ylim=(len(rows) - 0.4, -0.6), xlabel="Calibrated probability")
+        ax.spines["left"].set_visible(False)
+
+    return draw_svg("call", (7.2, 1.0 + 0.28 * (1 + len(members))), paint)
+
+
+def contribution_plot(name: str, names: Sequence[str], values: Sequence[float], most: int = 12) -> str:
+    """The features that moved one model's raw score most, largest first; right raises the score, left lowers it."""
+    order = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
+    top = [i for i in order if np.isfinite(values[i]) and values[i] != 0][:most]
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        colors = [VERMILION if values[i] > 0 else BLUE for i in top]
+        ax.barh(range(len(top)), [values[i] for i in top], color=colors, height=0.7)
+        ax.set_yticks(range(len(top)), [names[i] for i in top], fontsize=8)
+        ax.axvline(0, color=INK, lw=0.8)
+        ax.set(ylim=(len(top) - 0.4, -0.6), xlabel="Contribution to the raw score (left lowers, right raises)")
+        if not top:
+            _say(ax, "no feature moved the score")
+
+    return draw_svg(f"contribution-{name}", (7.2, 0.9 + 0.24 * max(len(top), 2)), paint)
+
+
+def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:
+    value = (operating_points.get(name) or {}).get("threshold")
+    return None if value is None else float(value)
+
+
+def _count(model: Mapping[str, Any], key: str) -> str:
+    count = model.get(key)
+    return "not stated" if count is None else str(count)
+
+
+def _say(ax: Axes, text: str) -> None:
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)

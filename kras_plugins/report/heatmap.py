@@ -1,0 +1,141 @@
+"""Heat map of one slide, and its tiles as GeoJSON for QuPath."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kras_plugins.errors import StoreError
+from kras_plugins.report.html import png_bytes
+from kras_plugins.store import write_atomic
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float32, Float64, Int32, UInt8
+
+    Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+_OPACITY = 0.55
+_STRIP = 62
+_NARROWEST = 420
+_INK = (31, 41, 51)
+
+
+def attention_heatmap(
+    thumbnail: UInt8,
+    xy: Int32,
+    size: tuple[float, float],
+    values: Values,
+    *,
+    scale: float,
+    mpp: float | None = None,
+    name: str = "attention",
+) -> Image.Image:
+    """Color every tile by the percentile of its value, over the thumbnail, with legend and scale bar below.
+
+    `thumbnail`: uint8[h w 3]; `xy`: int32[tile 2], `size`: (width, height), level-0 pixels; `scale`: level-0
+    pixels per thumbnail pixel; `mpp`: µm per level-0 pixel (no scale bar without it). Percentiles, because
+    attention is too skewed for a linear scale: blue is the lowest tile of this slide, yellow the highest,
+    whatever their values (cividis, readable by the color-blind). Tiles with a NaN value stay uncolored,
+    overlapping ones are averaged.
+    """
+    from matplotlib import colormaps
+
+    height, width = thumbnail.shape[:2]
+    total, count = np.zeros((height, width)), np.zeros((height, width))
+    left_top = np.rint(np.asarray(xy) / scale).astype(int)
+    # Both edges are rounded, so that neighbours share one; a tile is never less than one pixel.
+    right_bottom = np.maximum(np.rint((np.asarray(xy) + np.asarray(size)) / scale).astype(int), left_top + 1)
+    shares = _percentiles(np.asarray(values, dtype=np.float64))
+    for (x0, y0), (x1, y1), share in zip(left_top.clip(0), right_bottom.clip(0), shares, strict=True):
+        if np.isfinite(share):
+            total[y0:y1, x0:x1] += share
+            count[y0:y1, x0:x1] += 1
+    painted = count > 0
+    colors = 255 * colormaps["cividis"](total[painted] / count[painted])[:, :3]
+    pixels = thumbnail.astype(np.float64)
+    pixels[painted] = (1 - _OPACITY) * pixels[painted] + _OPACITY * colors
+    canvas = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP), "white")
+    canvas.paste(Image.fromarray(np.rint(pixels).astype(np.uint8)))
+    title = f"{name}: percentile among the {int(np.isfinite(shares).sum())} tiles of this slide"
+    _draw_legend(canvas, top=height, title=title)
+    if mpp is not None:
+        _draw_scale_bar(canvas, top=height, mm_per_pixel=mpp * scale / 1000)
+    return canvas
+
+
+def write_png(path: Path, image: Image.Image) -> Path:
+    """Write the pixels and nothing else: no text chunk, EXIF or time stamp that could name a patient.
+
+    Raises StoreError when the file cannot be written.
+    """
+    try:
+        path.write_bytes(png_bytes(image))
+    except OSError as e:
+        raise StoreError(f"cannot write {path}: {e.strerror or e}", "free disk space or choose another folder") from e
+    return path
+
+
+def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], values: Values, name: str) -> Path:
+    """Write the tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels, one measurement each.
+
+    `xy`: int32[tile 2], `size`: (width, height) in level-0 pixels, not rounded; `values`: float[tile];
+    `name`: of the measurement. A NaN value becomes a tile without the measurement, since JSON has no NaN.
+    Raises StoreError when the file cannot be written.
+    """
+    width, height = (int(side) if float(side).is_integer() else float(side) for side in size)
+    features = []
+    for (x, y), value in zip(np.asarray(xy).tolist(), np.asarray(values).tolist(), strict=True):
+        ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+        measurements = {name: value} if np.isfinite(value) else {}
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+                "properties": {"objectType": "tile", "measurements": measurements},
+            }
+        )
+    text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"), allow_nan=False)
+    write_atomic(path, text + "\n")
+    return path
+
+
+def _percentiles(values: Float64) -> Float64:
+    """Mid-rank percentile of each value in [0, 1]: lowest 0, highest 1, all alike 0.5; NaN stays NaN."""
+    from scipy.stats import rankdata
+
+    finite = np.isfinite(values)
+    shares = np.full(values.shape, np.nan)
+    n = int(finite.sum())
+    shares[finite] = (rankdata(values[finite]) - 1) / (n - 1) if n > 1 else 0.5
+    return shares
+
+
+def _draw_legend(canvas: Image.Image, *, top: int, title: str) -> None:
+    from matplotlib import colormaps
+
+    length, thickness = 160, 10
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    ramp: Float32 = 255 * colormaps["cividis"](np.linspace(0, 1, length))[:, :3]
+    bar = np.repeat(np.rint(ramp).astype(np.uint8)[None], thickness, axis=0)
+    canvas.paste(Image.fromarray(bar), (10, top + 28))
+    draw.text((10, top + 8), title, fill=_INK, font=font)
+    draw.text((10, top + 42), "lowest", fill=_INK, font=font)
+    draw.text((10 + length, top + 42), "highest", fill=_INK, font=font, anchor="ra")
+
+
+def _draw_scale_bar(canvas: Image.Image, *, top: int, mm_per_pixel: float) -> None:
+    """A bar of 1, 2 or 5 × 10^k mm, at most a third of the picture wide."""
+    longest = mm_per_pixel * canvas.width / 3
+    power = 10.0 ** np.floor(np.log10(longest))
+    mm = next(step * power for step in (5, 2, 1) if step * power <= longest)
+    length = round(mm / mm_per_pixel)
+    right = canvas.width - 10
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((right - length, top + 31, right, top + 34), fill=_INK)
+    draw.text((right, top + 42), f"{mm:g} mm", fill=_INK, font=ImageFont.load_default(12), anchor="ra")

@@ -1,0 +1,141 @@
+"""Self-contained HTML: templates, numbers as text, images inside the page, one write for the whole file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from kras_plugins.report.style import model_label
+from kras_plugins.store import write_atomic
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NONE = "–"
+"""What stands where a number could not be computed."""
+
+MINUS = "−"
+
+_HEADERS = {
+    "n": "Patients", "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
+    "p": "p", "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
+    "delta": "Difference in AUROC", "slide_id": "Slide", "patient_id": "Patient", "qc": "QC",
+}  # fmt: skip
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A number with fixed decimals; a dash for null, NaN, infinity or anything that is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return NONE
+    return f"{value:.{digits}f}"
+
+
+def percent(value: object, digits: int = 1) -> str:
+    """A share of one, or an estimate of one with its interval, as per cent; a dash where there is none."""
+    if not isinstance(value, Mapping):
+        text = number(value, 6)
+        return NONE if text == NONE else f"{100 * float(text):.{digits}f} %"
+    mid, low, high = (percent(value.get(key), digits) for key in ("value", "low", "high"))
+    return mid if NONE in (low, high) else f"{mid} ({low[:-2]}–{high[:-2]})"
+
+
+def p_value(value: object) -> str:
+    """A p value as it is customarily printed."""
+    text = number(value)
+    return "< 0.001" if text != NONE and float(text) < 0.001 else text
+
+
+def estimate(value: object, digits: int = 3) -> str:
+    """`{"value", "low", "high"}` as `0.745 (0.617–0.873)`, saying so where there is no interval or no value."""
+    if not isinstance(value, Mapping):
+        return number(value, digits)
+    mid, low, high = (number(value.get(key), digits) for key in ("value", "low", "high"))
+    note = value.get("note")
+    if mid == NONE:
+        return str(note) if note else "not estimable"
+    interval = str(note) if note else "no interval"
+    if NONE in (low, high):
+        return f"{mid.replace('-', MINUS)} ({interval})"
+    return f"{mid} ({low}{' to ' if '-' in low + high else '–'}{high})".replace("-", MINUS)
+
+
+def table(rows: Iterable[object], first: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells of a list of JSON objects: a column for each key, those of `first` in front.
+
+    An AUROC never stands alone: where a row has one, the columns for patients and positives exist, and say so
+    when they are not stated. Columns without any value are left out. A row that is plain text becomes one cell.
+    """
+    objects = [row if isinstance(row, Mapping) else {"": row} for row in rows if row is not None]
+    keys = [key for key in first if any(row.get(key) not in (None, "") for row in objects)]
+    if any("auroc" in row for row in objects):
+        keys += [key for key in ("n", "n_positive") if key not in keys]
+    keys += dict.fromkeys(
+        key for row in objects for key, value in row.items() if value not in (None, "") and key not in keys
+    )
+    return [_header(key) for key in keys], [[_cell(key, row.get(key)) for key in keys] for row in objects]
+
+
+def _header(key: str) -> str:
+    return _HEADERS.get(key, key.replace("_", " ").capitalize())
+
+
+def _cell(key: str, value: object) -> str:
+    if value is None:
+        return "not stated" if key in ("n", "n_positive") else NONE
+    if key in ("a", "b", "model", "name"):
+        return model_label(str(value))
+    if key == "p" or key.startswith("p_"):
+        return p_value(value)
+    if key in ("auroc", "auprc") and not isinstance(value, Mapping):
+        return estimate({"value": value})
+    if isinstance(value, Mapping):
+        return estimate(value) if "value" in value else "; ".join(f"{k}: {_cell(k, v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        return "; ".join(_cell("", v) for v in value)
+    return str(value)
+
+
+def data_uri(image: Image) -> str:
+    """An image as a PNG data URI without any metadata."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
+
+
+def png_bytes(image: Image) -> bytes:
+    """PNG of the pixels alone: text chunks, EXIF, ICC profile and time stamps of the source are not carried over."""
+    from PIL import Image as images
+
+    bare = images.frombytes(image.mode, image.size, image.tobytes())
+    buffer = io.BytesIO()
+    bare.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_page(path: Path, template: str, view: Mapping[str, Any]) -> Path:
+    """Render `template` with `view` and write it whole or not at all; raises StoreError when it cannot be written."""
+    write_atomic(path, _environment().get_template(template).render(view))
+    return path
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "number": number, "percent": percent, "p_value": p_value, "estimate": estimate, "label": model_label,
+    }  # fmt: skip
+    return environment

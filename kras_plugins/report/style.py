@@ -1,0 +1,103 @@
+"""How pages and figures look: names of models, colors safe for the color-blind, matplotlib settings."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe & Ito, Color Universal Design (2008); yellow is left out because it vanishes on white.
+BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#6B7280",
+)  # fmt: skip
+INK = "#1F2933"
+
+MODEL_LABELS: Mapping[str, str] = {
+    "ensemble": "Ensemble",
+    "he": "HE (attention MIL)",
+    "mlp": "AI-MLP",
+    "rf": "AI-RF",
+    "lgbm": "LightGBM",
+    "histology_only": "Histology alone",
+    "prevalence": "Prevalence alone",
+    "clinical": "Clinical covariates",
+    "til_only": "Lymphocytes alone",
+    "site_only": "Site alone",
+}
+_BASELINES = {"histology_only", "prevalence", "clinical", "til_only", "site_only"}
+
+# Color and line style differ together, so that no model is told by its color alone.
+_LINES = (
+    (VERMILION, "--"), (GREEN, "-."), (PINK, (0, (5, 1))), (ORANGE, (0, (3, 1, 1, 1))), (SKY, (0, (7, 2, 1, 2))),
+)  # fmt: skip
+
+_RC: Mapping[str, Any] = {
+    # Text stays text: it is searchable, and a screen reader finds it. Verdana has the metrics of DejaVu Sans.
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.size": 9,
+    # A histology called "$x" is not a formula.
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.8,
+    "legend.frameon": False,
+}
+
+
+def model_label(name: str) -> str:
+    """What readers call a model; names of other people's plug-ins stay as they are."""
+    return MODEL_LABELS.get(name, name)
+
+
+def is_baseline(name: str) -> bool:
+    """Whether a column of metrics.json is a baseline, not a model that looked at the slide."""
+    return name in _BASELINES or name.endswith("_only")
+
+
+def model_order(names: Mapping[str, Any]) -> list[str]:
+    """The ensemble, then its members, then the baselines; each in the given order."""
+    return sorted(names, key=lambda name: (name != "ensemble", is_baseline(name)))
+
+
+def line_style(name: str, position: int) -> tuple[str, Any]:
+    """(color, line style) of the model at `position` of `model_order`."""
+    if name == "ensemble":
+        return BLUE, "-"
+    if is_baseline(name):
+        return GREY, ":"
+    return _LINES[position % len(_LINES)]
+
+
+def draw_svg(name: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> str:
+    """An SVG element for a page: `paint` fills a figure of `size` (width, height in inches at 72 units).
+
+    The bytes depend only on what is painted: the user's matplotlib settings, the date and random ids stay
+    out. `name` keeps the ids of several figures on one page apart.
+    """
+    import io
+
+    import matplotlib
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    buffer = io.StringIO()
+    with (
+        matplotlib.style.context("default"),
+        matplotlib.rc_context({**_RC, "svg.hashsalt": name}),
+        warnings.catch_warnings(),
+    ):
+        # The browser has fonts for scripts that DejaVu lacks; only the layout is estimated without them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue()
+    return re.sub(r'<g id="[A-Za-z0-9_.]+">', "<g>", text[text.index("<svg") :])

@@ -1,0 +1,39 @@
+"""Group A: areas and composition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from kras_plugins.semantics.view import View, ratio
+
+EPSILON_MM2 = 0.001
+FRAGMENT_MM2 = 0.05  # smaller pieces are debris, not a core or a fragment
+
+
+def areas(view: View) -> dict[str, float]:
+    """Group A of science.md §3."""
+    ce, cs = view.area("cancer_epithelium"), view.area("cancer_stroma")
+    ta, tissue = view.area_ta, view.area_tissue
+    necrosis, normal, mucin = view.area("necrosis"), view.area("normal_lung"), view.area("mucin")
+    pieces, n = ndimage.label(view.tissue > 0, structure=np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=n + 1)[1:] * view.raster.pixel_mm2
+    return {
+        "area_tissue": tissue,
+        "area_ce": ce,
+        "area_cs": cs,
+        "area_ta": ta,
+        "area_necrosis": necrosis,
+        "area_normal_lung": normal,
+        "frac_ce": ratio(ce, ta),
+        "tsr": ratio(cs, ta),
+        "log_ce_cs": math.log((ce + EPSILON_MM2) / (cs + EPSILON_MM2)) if ta > 0 else math.nan,
+        "frac_ta": ratio(ta, tissue),
+        "frac_necrosis": ratio(necrosis, ta + necrosis),
+        "frac_normal": ratio(normal, tissue),
+        "frac_mucin": ratio(mucin, ta + mucin),
+        "frac_pigment": ratio(view.area("pigment"), tissue),
+        "n_tissue_fragments": float(np.count_nonzero(sizes >= FRAGMENT_MM2)),
+    }

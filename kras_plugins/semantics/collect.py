@@ -1,0 +1,198 @@
+"""From the cells of tiles to the cells of a slide: each counted once, in the slide's frame, written as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kras_plugins.contracts.profiler import Outputs, Tile, TileCells
+from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS
+from kras_plugins.errors import PluginError
+from kras_plugins.semantics import wkb
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, Float64, TileGrid, UInt8
+    from kras_plugins.semantics.raster import Raster
+
+CELL_SCHEMA = pa.schema([(name, pa.string() if name == "class" else pa.float32()) for name in CELL_COLUMNS])
+"""The columns of `SemanticMap.cells`."""
+
+_GEO = (
+    b'{"version":"1.1.0","primary_column":"geometry","columns":{"geometry":'
+    b'{"encoding":"WKB","geometry_types":["Polygon"],"crs":null}}}'
+)
+FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadata({b"geo": _GEO})
+"""The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
+
+ROW_GROUP = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a tile lies; picklable.
+
+    `low`, `high`: corners of its core in level-0 pixels, `low` inside and `high` outside (cores of neighbors share
+    the edge). `corner`: level-0 position of the tile's first pixel's corner, halo included. `scale`: level-0 pixels
+    per tile pixel. `mpp`: µm per level-0 pixel. All (x, y).
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+    corner: tuple[float, float]
+    scale: tuple[float, float]
+    mpp: tuple[float, float]
+
+
+def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement:
+    """Where tile `index` of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y).
+
+    Corners in a grid are rounded and sizes are not; the core therefore ends where the next tile begins.
+    """
+    low = grid.xy[index].astype(np.float64)
+    scale = np.array(grid.size) / grid.spec.px
+    high = [_next_start(grid.xy[:, axis], low[axis], grid.size[axis]) for axis in (0, 1)]
+    corner = low - grid.spec.halo_px * scale
+    return Placement(
+        low=(low[0], low[1]),
+        high=(high[0], high[1]),
+        corner=(corner[0], corner[1]),
+        scale=(scale[0], scale[1]),
+        mpp=mpp,
+    )
+
+
+def _next_start(starts: Any, start: float, size: float) -> float:
+    gap = np.abs(starts - (start + size))
+    nearest = int(np.argmin(gap))
+    return float(starts[nearest]) if gap[nearest] <= 1 else start + size
+
+
+def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
+    """The cells whose centroid lies in the tile's core, with FILE_SCHEMA, in the slide's frame.
+
+    Coordinates of TileCells are pixel centers (the first pixel is 0), those of the slide are measured from its corner
+    (the first pixel's center is 0.5). NaN becomes null, outlines are rounded to a quarter of a pixel. Raises
+    PluginError for unknown classes or columns, or arrays of unequal length.
+    """
+    _check(cells)
+    xy = np.stack([cells.x, cells.y], axis=1).astype(np.float64)
+    at = np.array(where.corner) + (xy + 0.5) * where.scale
+    kept = np.flatnonzero(np.all((at >= where.low) & (at < where.high), axis=1))
+    at = at[kept]
+    um = at * where.mpp
+    values: dict[str, Any] = {name: np.asarray(column)[kept] for name, column in cells.columns.items()}
+    values |= {"x_px": at[:, 0], "y_px": at[:, 1], "x_um": um[:, 0], "y_um": um[:, 1]}
+    arrays = []
+    for field in FILE_SCHEMA:
+        if field.name == "class":
+            arrays.append(pa.array([cells.classes[i] for i in kept.tolist()], pa.string()))
+        elif field.name == "geometry" and len(cells.outlines):
+            arrays.append(pa.array(wkb.encode(_outline(cells.outlines[i], where) for i in kept.tolist()), pa.binary()))
+        elif field.name in values:
+            arrays.append(pa.array(values[field.name].astype(np.float32), pa.float32(), from_pandas=True))
+        else:
+            arrays.append(pa.nulls(len(kept), field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=FILE_SCHEMA)
+
+
+def _outline(polygon: Any, where: Placement) -> Float64:
+    return np.asarray(np.round((np.array(where.corner) + (polygon + 0.5) * where.scale) * 4) / 4)
+
+
+def _check(cells: TileCells) -> None:
+    n = len(cells.x)
+    lengths = {"y": len(cells.y), "classes": len(cells.classes), **{k: len(v) for k, v in cells.columns.items()}}
+    if len(cells.outlines):
+        lengths["outlines"] = len(cells.outlines)
+    wrong = [f"{name} has {length}" for name, length in lengths.items() if length != n]
+    unknown = sorted(set(cells.classes) - set(CELL_CLASSES)) + sorted(set(cells.columns) - set(CELL_COLUMNS))
+    if wrong or unknown:
+        raise PluginError(
+            f"a profiler gave {n} cells, but {', '.join(wrong)}" if wrong else f"a profiler gave {', '.join(unknown)}",
+            "every array of TileCells has one row a cell; classes and columns are those of kras_plugins",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Tissue classes uint8[h w] of one tile on the slide's raster, first pixel at (`row`, `column`)."""
+
+    row: int
+    column: int
+    tissue: UInt8
+
+
+def cut_patch(tissue: UInt8, where: Placement, raster: Raster) -> Patch:
+    """A tile's tissue on the slide's raster: the tile's pixel below each raster pixel whose center is in its core."""
+    found = []
+    for axis, centers in enumerate(raster.centers()):
+        at = centers / where.mpp[axis]
+        first, last = np.searchsorted(at, [where.low[axis], where.high[axis]])
+        pixel = ((at[first:last] - where.corner[axis]) / where.scale[axis]).astype(np.int64)
+        found.append((int(first), np.clip(pixel, 0, tissue.shape[1 - axis] - 1)))
+    (column, x), (row, y) = found
+    return Patch(row=row, column=column, tissue=tissue[np.ix_(y, x)])
+
+
+def decode_tile(
+    decode: Callable[[Outputs, Tile], TileCells], outputs: Outputs, tile: Tile, where: Placement, raster: Raster
+) -> tuple[pa.RecordBatch, Patch | None]:
+    """What a worker process does with one tile's outputs: its cells in the slide's frame, and its tissue if any."""
+    cells = decode(outputs, tile)
+    if cells.tissue is not None and cells.tissue.shape != tile.pixels.shape[:2]:
+        raise PluginError(
+            f"a profiler gave tissue of {cells.tissue.shape} for a tile of {tile.pixels.shape[:2]}",
+            "TileCells.tissue covers the whole tile, halo included",
+        )
+    patch = None if cells.tissue is None else cut_patch(cells.tissue, where, raster)
+    return place(cells, where), patch
+
+
+class CellWriter:
+    """Writes record batches of FILE_SCHEMA to a Parquet file in row groups as they come; a context manager.
+
+    `n` counts the cells. Memory: one row group. A file that was left by an exception is not to be used.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.n = 0
+        self._writer = pq.ParquetWriter(file, FILE_SCHEMA, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add cells; the order of calls is the order of rows."""
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self.n += batch.num_rows
+        if self._rows >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, FILE_SCHEMA), row_group_size=2 * ROW_GROUP)
+        self._waiting, self._rows = [], 0
+
+    def __enter__(self) -> CellWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+
+def of_class(cells: pa.Table, *names: str) -> Bool:
+    """bool[cell]: whether each cell's class is one of `names`."""
+    classes = cells["class"].combine_chunks()
+    return np.asarray(pc.is_in(classes, pa.array(names, pa.string())).to_numpy(zero_copy_only=False))

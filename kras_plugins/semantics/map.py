@@ -1,0 +1,142 @@
+"""A SemanticMap on disk: `cells.parquet` (with outlines), `tissue.h5`, `facts.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kras_plugins.data import CELL_COLUMNS, TISSUE_CLASSES, SemanticMap
+from kras_plugins.errors import StoreError
+from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, Patch, of_class
+from kras_plugins.semantics.epithelium import density_tissue
+from kras_plugins.semantics.raster import Raster, covered, resample_mask
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, TileGrid, UInt8
+
+CELLS, TISSUE, FACTS = "cells.parquet", "tissue.h5", "facts.json"
+_EPITHELIUM = frozenset({"cancer_epithelium", "cancer_stroma"})
+
+
+@dataclass
+class TissueCanvas:
+    """Collects the tissue patches of a slide's tiles, if its profiler gives any."""
+
+    raster: Raster
+    drawn: UInt8 | None = field(default=None, init=False)
+
+    def paste(self, patch: Patch | None) -> None:
+        """Add one tile's tissue."""
+        if patch is None:
+            return
+        if self.drawn is None:
+            self.drawn = np.zeros(self.raster.shape, np.uint8)
+        height, width = patch.tissue.shape
+        self.drawn[patch.row : patch.row + height, patch.column : patch.column + width] = patch.tissue
+
+
+def finish_map(
+    folder: Path,
+    *,
+    slide_id: str,
+    canvas: TissueCanvas,
+    tissue_mask: Bool,
+    size_um: tuple[float, float],
+    grid: TileGrid,
+    mpp: tuple[float, float],
+    provides: frozenset[str],
+    source: str,
+) -> None:
+    """Complete a map whose `cells.parquet` a CellWriter has filled.
+
+    `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
+    per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, else comes from tumor density.
+    """
+    raster = canvas.raster
+    analysed = covered(grid, mpp, raster)
+    tissue = resample_mask(tissue_mask, size_um, raster) & analysed
+    if provides >= _EPITHELIUM:
+        drawn = canvas.drawn if canvas.drawn is not None else np.zeros(raster.shape, np.uint8)
+        classes, ce_source = np.where(tissue, drawn, np.uint8(0)), "model"
+    else:
+        cells = pq.read_table(folder / CELLS, columns=["class", "x_um", "y_um"])
+        tumor = cells.filter(pa.array(of_class(cells, "tumor")))
+        x, y = (tumor[name].to_numpy() for name in ("x_um", "y_um"))
+        classes, ce_source = density_tissue(x, y, tissue, raster), "density"
+        if canvas.drawn is not None:  # other classes the profiler does know (necrosis, mucin) win over derived ones
+            known = tissue & (canvas.drawn != 0) & (canvas.drawn != TISSUE_CLASSES.index("other"))
+            classes = np.where(known, canvas.drawn, classes)
+        if "tumor" in provides:
+            provides |= _EPITHELIUM
+    facts = {"slide_id": slide_id, "provides": sorted(provides), "source": source, "ce_source": ce_source}
+    _write_rest(folder, classes, analysed, raster, facts)
+
+
+def write_map(folder: Path, semantic: SemanticMap) -> None:
+    """Write a whole map into an existing folder; outlines are copied from where they lie."""
+    outlines = None if semantic.outlines is None else pq.ParquetFile(semantic.outlines)
+    geometry = None if outlines is None else outlines.read(columns=["geometry"])["geometry"]
+    if geometry is None:
+        geometry = pa.nulls(semantic.cells.num_rows, pa.binary())
+    table = semantic.cells.select(list(CELL_COLUMNS)).append_column("geometry", geometry).cast(FILE_SCHEMA)
+    with CellWriter(folder / CELLS) as writer:
+        for batch in table.to_batches(max_chunksize=16_384):
+            writer.write(batch)
+    height, width = semantic.tissue.shape
+    raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
+    facts = {
+        "slide_id": semantic.slide_id,
+        "provides": sorted(semantic.provides),
+        "source": semantic.source,
+        "ce_source": semantic.ce_source,
+    }
+    _write_rest(folder, semantic.tissue, semantic.analysed, raster, facts)
+
+
+def _write_rest(folder: Path, tissue: UInt8, analysed: Bool, raster: Raster, facts: Mapping[str, object]) -> None:
+    with h5py.File(folder / TISSUE, "w", libver=("earliest", "v110")) as f:
+        f.create_dataset("tissue", data=tissue, compression="gzip", compression_opts=4)
+        f.create_dataset("analysed", data=analysed, compression="gzip", compression_opts=4)
+        f.attrs["mpp"] = raster.mpp
+        f.attrs["origin_um"] = raster.origin_um
+        f.attrs["classes"] = list(TISSUE_CLASSES)
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
+    """Read what `write_map` or `finish_map` wrote; `slide_id` renames it. Raises StoreError when it is damaged."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        with h5py.File(folder / TISSUE, "r") as f:
+            tissue, analysed = f["tissue"][:], f["analysed"][:].astype(bool)
+            mpp, origin = float(f.attrs["mpp"]), f.attrs["origin_um"]
+        file = pq.ParquetFile(folder / CELLS)
+        cells = file.read(columns=list(CELL_COLUMNS)).replace_schema_metadata(None)
+        return SemanticMap(
+            slide_id=slide_id or facts["slide_id"],
+            cells=cells,
+            tissue=tissue,
+            analysed=analysed,
+            origin_um=(float(origin[0]), float(origin[1])),
+            tissue_mpp=mpp,
+            provides=frozenset(facts["provides"]),
+            source=facts["source"],
+            ce_source=facts["ce_source"],
+            outlines=folder / CELLS if _has_outlines(file) else None,
+        )
+    except (OSError, KeyError, ValueError, pa.ArrowException) as e:
+        raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e
+
+
+def _has_outlines(file: pq.ParquetFile) -> bool:
+    column = file.schema_arrow.get_field_index("geometry")
+    groups = (file.metadata.row_group(i).column(column) for i in range(file.metadata.num_row_groups))
+    return column >= 0 and any(g.statistics is None or g.statistics.null_count < g.num_values for g in groups)

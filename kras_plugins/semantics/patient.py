@@ -1,0 +1,68 @@
+"""Slides of one patient -> one profile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.data import SemanticProfile
+from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.phenotype import calls
+from kras_plugins.semantics.table import BY_NAME
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
+
+
+def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticProfile:
+    """One profile from those of a patient's slides, which must have the same names in the same order.
+
+    Areas and counts are summed over the slides that have them; other features are averaged, weighted by the area they
+    refer to (`Feature.weight`), over the slides that have them, equally where no such area is known; classes are
+    called anew from the combined shares. A feature that no slide has is NaN. A group is valid if it is on any slide.
+    Raises ConfigError for no profiles or different names.
+    """
+    if not profiles:
+        raise ConfigError(f"patient {patient_id}: no profile to combine")
+    names = profiles[0].names
+    if any(p.names != names for p in profiles):
+        raise ConfigError(
+            f"patient {patient_id}: slides with different features cannot be combined",
+            "make all profiles with one profiler, or give all slides the same columns",
+        )
+    table = np.stack([p.values for p in profiles])
+    column = {name: table[:, i] for i, name in enumerate(names)}
+    values = np.array([_combine(name, column) for name in names], np.float64)
+    where = {name: i for i, name in enumerate(names)}
+    if {"is", "ies", "iip_frac"} <= where.keys():
+        for name, value in calls({k: float(values[where[k]]) for k in ("is", "ies", "iip_frac")}).items():
+            if name in where:
+                values[where[name]] = value
+    return SemanticProfile(
+        id=patient_id,
+        names=names,
+        values=values,
+        valid={group: any(p.valid.get(group, False) for p in profiles) for group in _groups(profiles)},
+        source=" + ".join(sorted({p.source for p in profiles})),
+    )
+
+
+def _groups(profiles: Sequence[SemanticProfile]) -> list[str]:
+    return list(dict.fromkeys(group for p in profiles for group in p.valid))
+
+
+def _combine(name: str, column: dict[str, Float64]) -> float:
+    values = column[name]
+    known = ~np.isnan(values)
+    if not known.any():
+        return math.nan
+    weight = BY_NAME[name].weight if name in BY_NAME else "area_tissue"
+    if weight == "sum":
+        return float(values[known].sum())
+    area = np.nan_to_num(column.get(weight, np.zeros(len(values))))[known]
+    if area.sum() <= 0:
+        area = np.ones(int(known.sum()))
+    return float(np.average(values[known], weights=area))

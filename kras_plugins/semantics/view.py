@@ -1,0 +1,108 @@
+"""A SemanticMap made ready to be measured: where each cell lies, areas, counts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from kras_plugins.data import TISSUE_CLASSES, SemanticMap
+from kras_plugins.semantics.collect import of_class
+from kras_plugins.semantics.raster import Raster
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, Float32, Float64, UInt8
+
+
+class View:
+    """Masks over cells and pixels that the feature groups share, each computed once.
+
+    `xy`: float64[cell 2] in µm. `raster`, `tissue`: the tissue classes, background where not analysed. TA, the tumor
+    area, is cancer epithelium and stroma.
+    """
+
+    def __init__(self, semantic: SemanticMap) -> None:
+        height, width = semantic.tissue.shape
+        self.semantic = semantic
+        self.raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
+        self.tissue: UInt8 = np.where(semantic.analysed, semantic.tissue, np.uint8(0))
+        self.xy: Float64 = np.stack([semantic.cells[name].to_numpy() for name in ("x_um", "y_um")], 1).astype(
+            np.float64
+        )
+        self.row, self.column, on_raster = self.raster.find(self.xy[:, 0], self.xy[:, 1])
+        self.cell_tissue: UInt8 = np.where(on_raster, self.tissue[self.row, self.column], np.uint8(0))
+        pixels = np.bincount(self.tissue.ravel(), minlength=len(TISSUE_CLASSES))
+        self._mm2 = pixels * self.raster.pixel_mm2
+
+    def area(self, *names: str) -> float:
+        """Area of tissue classes together, in mm²."""
+        return float(sum(self._mm2[TISSUE_CLASSES.index(name)] for name in names))
+
+    @cached_property
+    def area_tissue(self) -> float:
+        """Analysed tissue, whatever its class, in mm²."""
+        return float(self._mm2[1:].sum())
+
+    @cached_property
+    def area_ta(self) -> float:
+        """Tumor area in mm²."""
+        return self.area("cancer_epithelium", "cancer_stroma")
+
+    def within(self, *names: str) -> Bool:
+        """bool[cell]: whether each cell lies in one of these tissue classes."""
+        return np.isin(self.cell_tissue, [TISSUE_CLASSES.index(name) for name in names])
+
+    def pixels(self, name: str) -> Bool:
+        """bool[h w]: the pixels of one tissue class."""
+        return np.asarray(self.tissue == TISSUE_CLASSES.index(name))
+
+    @cached_property
+    def in_ce(self) -> Bool:
+        """bool[cell]: in cancer epithelium."""
+        return self.within("cancer_epithelium")
+
+    @cached_property
+    def in_cs(self) -> Bool:
+        """bool[cell]: in cancer stroma."""
+        return self.within("cancer_stroma")
+
+    @cached_property
+    def in_ta(self) -> Bool:
+        """bool[cell]: in the tumor area."""
+        return self.in_ce | self.in_cs
+
+    def of(self, name: str) -> Bool:
+        """bool[cell]: cells of one class."""
+        return of_class(self.semantic.cells, name)
+
+    @cached_property
+    def tumor(self) -> Bool:
+        """bool[cell]: tumor cells."""
+        return self.of("tumor")
+
+    @cached_property
+    def lymphocyte(self) -> Bool:
+        """bool[cell]: lymphocytes (plasma cells too where the source does not tell them apart)."""
+        return self.of("lymphocyte")
+
+    @cached_property
+    def interface_um(self) -> Float32:
+        """float32[h w]: distance in µm to the nearest epithelium pixel that touches stroma; inf without any.
+
+        Parts of the epithelium's edge that touch background, necrosis or normal lung do not count (science.md §3).
+        """
+        edge = self.pixels("cancer_epithelium") & ndimage.binary_dilation(self.pixels("cancer_stroma"))
+        if not edge.any():
+            return np.full(self.raster.shape, np.inf, np.float32)
+        return np.asarray(ndimage.distance_transform_edt(~edge) * self.raster.mpp, dtype=np.float32)
+
+    def column_of(self, name: str) -> Float64:
+        """float64[cell] of a measured column, NaN where the source gave none."""
+        return np.asarray(self.semantic.cells[name].to_numpy(), dtype=np.float64)
+
+
+def ratio(above: float, below: float) -> float:
+    """`above / below`, NaN where there is nothing to divide by."""
+    return above / below if below > 0 else float("nan")

@@ -1,0 +1,334 @@
+"""The host's slide: any reader's pyramid, read at any resolution, white beyond the edge."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.contracts.base import Options
+from kras_plugins.contracts.reader import Level, ReaderPlugin, SlideSource
+from kras_plugins.data import SlideRef
+from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.slides.resample import EPS, resample
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from kras_plugins.data import UInt8
+
+PLAUSIBLE_MPP = (0.05, 20.0)
+"""Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
+LEVEL_TOLERANCE = 0.02
+"""A level whose mpp is this near (relative) to the one asked for is read as it is."""
+MAX_ENLARGEMENT = 2.0
+"""Beyond this factor enlarged pixels would be invented detail."""
+MPP_CONFLICT = 0.05
+"""Relative difference between the cohort's and the file's mpp that is worth a warning."""
+BLOCK_PX = 4 << 20
+"""Level pixels that are read and resampled at once; larger regions are cut, so that memory stays flat."""
+THUMBNAIL_PX = 16 << 20
+"""Most pixels of a thumbnail."""
+
+
+class Slide:
+    """An open slide. All members may be used from many threads at once; it is a context manager.
+
+    `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
+    `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
+    `reader`: name of the reader. `fingerprint` identifies the content for the store. `warnings`: what a user
+    should know about this slide.
+    """
+
+    def __init__(self, ref: SlideRef, path: Path, reader: str, source: SlideSource, options: Options) -> None:
+        """Take over `source`; raises SlideError without a plausible mpp, PluginError on bad levels."""
+        self.ref = ref
+        self.reader = reader
+        self.levels: tuple[Level, ...] = tuple(source.levels)
+        if not self.levels or any(min(level.width, level.height) < 1 for level in self.levels):
+            raise PluginError(f"reader {reader!r} gave no levels or an empty one for {path}")
+        self.size = (self.levels[0].width, self.levels[0].height)
+        self.properties: Mapping[str, str] = source.properties
+        self.warnings: tuple[str, ...] = ()
+        self._path = path
+        self._source = source
+        self._lock = threading.Lock()
+        self.mpp, self.mpp_source = self._find_mpp(getattr(options, "mpp", None))
+        self.fingerprint = _fingerprint(path, source.quickhash)
+        self._level_mpp = tuple(
+            (self.mpp[0] * self.size[0] / level.width, self.mpp[1] * self.size[1] / level.height)
+            for level in self.levels
+        )
+
+    def actual_mpp(self, mpp: float) -> float:
+        """The resolution that `read` truly gives when asked for `mpp`, in micrometres per pixel.
+
+        It is a level's own mpp where one lies within 2 % of `mpp` along both axes, else `mpp` itself. Raises
+        SlideError where the slide would have to be enlarged more than twofold; less than that is a warning.
+        """
+        level, as_it_is = self._choose_level(mpp)
+        return sum(self._level_mpp[level]) / 2 if as_it_is else mpp
+
+    def read(self, xy: tuple[float, float], size: tuple[int, int], mpp: float) -> UInt8:
+        """Pixels uint8[h w 3] of a region; what lies outside of the slide is white (255).
+
+        `xy`: upper left corner in level-0 pixels, may be fractional or negative; `size`: (width, height) in
+        output pixels; `mpp`: micrometres per output pixel, square also where the slide's pixels are not.
+        Pixels are area means of the nearest finer level, or a level's own where `actual_mpp` says so. Raises
+        SlideError on a damaged file or an `mpp` that is too fine, PluginError when the reader fails
+        otherwise.
+        """
+        level, as_it_is = self._choose_level(mpp)
+        x = xy[0] * self.levels[level].width / self.size[0]
+        y = xy[1] * self.levels[level].height / self.size[1]
+        if as_it_is:
+            return self._region(level, (round(x), round(y)), (1.0, 1.0), size)
+        across, down = self._level_mpp[level]
+        return self._region(level, (x, y), (mpp / across, mpp / down), size)
+
+    def thumbnail(self, mpp: float) -> tuple[UInt8, tuple[float, float]]:
+        """The whole slide at `mpp` or, where that would be more than 16 megapixels, coarser.
+
+        Returns uint8[h w 3] and the pixels' exact (x, y) size in micrometres: the array covers the slide to
+        the pixel, so that both may differ slightly from `mpp`. Raises as `read` does.
+        """
+        width_um, height_um = self.size[0] * self.mpp[0], self.size[1] * self.mpp[1]
+        mpp = max(mpp, math.sqrt(width_um * height_um / THUMBNAIL_PX))
+        index, as_it_is = self._choose_level(mpp)
+        level = self.levels[index]
+        width, height = level.width, level.height
+        if not as_it_is:
+            width, height = max(1, round(width_um / mpp)), max(1, round(height_um / mpp))
+        pixels = self._region(index, (0.0, 0.0), (level.width / width, level.height / height), (width, height))
+        return pixels, (width_um / width, height_um / height)
+
+    def close(self) -> None:
+        """Release the file; calling it twice is harmless."""
+        self._source.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _find_mpp(self, option: float | None) -> tuple[tuple[float, float], str]:
+        """The slide's mpp and where it comes from: cohort, file, option, objective power, in this order."""
+        stated, power = self._source.mpp, self._source.objective_power
+        if self.ref.mpp is not None:
+            mpp, origin = (self.ref.mpp, self.ref.mpp), "cohort"
+            if stated and max(abs(self.ref.mpp / own - 1) for own in stated) > MPP_CONFLICT:
+                self._warn(f"the cohort says {self.ref.mpp:g} µm/px, the file {_show(stated)}; the cohort wins")
+        elif stated is not None:
+            mpp, origin = stated, "file"
+        elif option is not None:
+            mpp, origin = (option, option), "option"
+        elif power:
+            mpp, origin = (10 / power, 10 / power), "objective"
+            self._warn(f"mpp {mpp[0]:g} is derived from objective power {power:g}; a column `mpp` is surer")
+        else:
+            raise SlideError(
+                f"{self._path}: nothing states how many micrometres a pixel has",
+                f"give the cohort a column `mpp`, or the option -o reader.{self.reader}.mpp=0.5, "
+                "or a file that states its mpp or objective power",
+            )
+        low, high = PLAUSIBLE_MPP
+        if not all(low <= value <= high for value in mpp):
+            raise SlideError(
+                f"{self._path}: wrongly scaled, {_show(mpp)} µm per pixel by {origin}",
+                f"plausible is {low:g} to {high:g}; state the true value in the cohort's column `mpp`",
+            )
+        return mpp, origin
+
+    def _choose_level(self, mpp: float) -> tuple[int, bool]:
+        """The level to read from, and whether its pixels are taken as they are."""
+        if not 0 < mpp < 1000:
+            raise SlideError(f"{self._path}: cannot be read at {mpp:g} µm per pixel", "ask for 0.1 to 100")
+        off = [max(abs(x / mpp - 1), abs(y / mpp - 1), abs(x / y - 1)) for x, y in self._level_mpp]
+        nearest = min(range(len(off)), key=off.__getitem__)
+        if off[nearest] <= LEVEL_TOLERANCE:
+            return nearest, True
+        enlargement = max(self._level_mpp[0]) / mpp
+        if enlargement > MAX_ENLARGEMENT:
+            raise SlideError(
+                f"{self._path}: {mpp:g} µm per pixel asked for, but the slide has only {_show(self.mpp)}",
+                f"ask for {max(self.mpp) / MAX_ENLARGEMENT:g} or more, or scan it at a higher magnification",
+            )
+        if enlargement > 1:
+            self._warn(f"enlarged {enlargement:.2f}-fold to {mpp:g} µm per pixel; the slide has {_show(self.mpp)}")
+        finer = [i for i, own in enumerate(self._level_mpp) if max(own) <= mpp]
+        return max(finer, key=lambda i: max(self._level_mpp[i]), default=0), False
+
+    def _region(
+        self, level: int, start: tuple[float, float], step: tuple[float, float], size: tuple[int, int]
+    ) -> UInt8:
+        """Output pixels of `step` level pixels each, from `start` in level pixels; cut where large."""
+        width, height = size[0] * step[0], size[1] * step[1]
+        if width * height > BLOCK_PX and max(size) > 1:
+            axis = 0 if (width > height and size[0] > 1) or size[1] == 1 else 1
+            half = size[axis] // 2
+            first, second, middle = list(size), list(size), list(start)
+            first[axis], second[axis] = half, size[axis] - half
+            middle[axis] += half * step[axis]
+            out = np.empty((size[1], size[0], 3), np.uint8)
+            one, two = (out[:, :half], out[:, half:]) if axis == 0 else (out[:half], out[half:])
+            one[:] = self._region(level, start, step, (first[0], first[1]))
+            two[:] = self._region(level, (middle[0], middle[1]), step, (second[0], second[1]))
+            return out
+        left, right = _window(start[0], step[0], size[0], self.levels[level].width)
+        top, bottom = _window(start[1], step[1], size[1], self.levels[level].height)
+        pixels = self._pixels(level, left, top, right, bottom)
+        return resample(pixels, (start[0] - left, start[1] - top), step, size)
+
+    def _pixels(self, level: int, left: int, top: int, right: int, bottom: int) -> UInt8:
+        """Pixels of a level; white outside of it."""
+        x0, x1 = max(left, 0), min(right, self.levels[level].width)
+        y0, y1 = max(top, 0), min(bottom, self.levels[level].height)
+        inside = None
+        if x0 < x1 and y0 < y1:
+            inside = self._read_level(level, (x0, y0), (x1 - x0, y1 - y0))
+            if (x0, y0, x1, y1) == (left, top, right, bottom):
+                return inside
+        canvas = np.full((bottom - top, right - left, 3), 255, np.uint8)
+        if inside is not None:
+            canvas[y0 - top : y1 - top, x0 - left : x1 - left] = inside
+        return canvas
+
+    def _read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
+        """What the reader gives, checked."""
+        try:
+            pixels = self._source.read_level(level, xy, size)
+        except KrasError:
+            raise
+        except Exception as e:
+            raise _plugin_error(self.reader, self._path, e) from e
+        if pixels.dtype != np.uint8 or pixels.shape != (size[1], size[0], 3):
+            raise PluginError(
+                f"reader {self.reader!r} gave {pixels.dtype}{list(pixels.shape)} instead of "
+                f"uint8[{size[1]}, {size[0]}, 3] for {self._path}"
+            )
+        return pixels
+
+    def _warn(self, text: str) -> None:
+        with self._lock:
+            if text not in self.warnings:
+                self.warnings = (*self.warnings, text)
+
+
+def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], want: str | None = None) -> Slide:
+    """Open a slide with the first reader that can.
+
+    `readers`: records with their options. They are tried by the length of the file suffix they know
+    (`.ome.tif` before `.tif`), those that prefer it first, then by name; `want` names the only one to try, whatever the suffix. A reader
+    that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
+    and every reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
+    with anything but a KrasError.
+    """
+    path = _checked_path(ref)
+    chosen = _choose_readers(path, readers, want)
+    failures: list[tuple[str, KrasError]] = []
+    for plugin, options in chosen:
+        try:
+            slide = _open_with(plugin, options, ref, path)
+        except (SlideError, PluginError) as e:
+            failures.append((plugin.name, e))
+            continue
+        # A reader's defect must be seen even where another one stood in.
+        for name, failure in failures:
+            if isinstance(failure, PluginError):
+                slide._warn(f"read by {plugin.name!r} because {name!r} failed: {failure.message}")
+        return slide
+    if len(failures) == 1:
+        raise failures[0][1]
+    causes = "; ".join(f"{name}: {why.message.removeprefix(f'{path}: ')}" for name, why in failures)
+    hints = dict.fromkeys(why.hint for _, why in failures if why.hint)
+    raise SlideError(f"{path}: no reader can use it: {causes}", "; or ".join(hints)) from failures[0][1]
+
+
+def _checked_path(ref: SlideRef) -> Path:
+    if ref.path is None:
+        raise SlideError(f"slide {ref.slide_id!r} has no file", "give the cohort a column `path`")
+    try:
+        if ref.path.is_dir():
+            raise SlideError(f"{ref.path}: is a folder, not a slide", "name the slide's file in it")
+        with ref.path.open("rb") as file:
+            if not file.read(1):
+                raise SlideError(f"{ref.path}: is empty", "copy it again from its source")
+    except OSError as e:
+        raise SlideError(f"{ref.path}: {e.strerror or e}", "correct the path, or its permissions") from e
+    return ref.path
+
+
+def _choose_readers(
+    path: Path, readers: Sequence[tuple[ReaderPlugin, Options]], want: str | None
+) -> list[tuple[ReaderPlugin, Options]]:
+    if want is not None:
+        named = [pair for pair in readers if pair[0].name == want]
+        if not named:
+            known = ", ".join(sorted(plugin.name for plugin, _ in readers)) or "none"
+            raise ConfigError(f"there is no reader {want!r}", f"readers are: {known}")
+        return named
+
+    def match(plugin: ReaderPlugin) -> int:
+        return max((len(s) for s in plugin.suffixes if path.name.lower().endswith(s)), default=0)
+
+    able = [pair for pair in readers if match(pair[0])]
+    if not able:
+        known = " ".join(sorted({suffix for plugin, _ in readers for suffix in plugin.suffixes})) or "none"
+        raise SlideError(f"{path}: no reader knows the suffix {path.suffix!r}", f"known are: {known}")
+
+    def rank(pair: tuple[ReaderPlugin, Options]) -> tuple[int, bool, str]:
+        return (-match(pair[0]), not path.name.lower().endswith(pair[0].preferred), pair[0].name)
+
+    return sorted(able, key=rank)
+
+
+def _open_with(plugin: ReaderPlugin, options: Options, ref: SlideRef, path: Path) -> Slide:
+    source = None
+    try:
+        source = plugin.open(path, options)
+        return Slide(ref, path, plugin.name, source, options)
+    except BaseException as e:
+        if source is not None:
+            source.close()
+        if isinstance(e, KrasError) or not isinstance(e, Exception):
+            raise
+        raise _plugin_error(plugin.name, path, e) from e
+
+
+def _plugin_error(reader: str, path: Path, cause: Exception) -> PluginError:
+    return PluginError(
+        f"reader {reader!r} failed on {path}: {type(cause).__name__}: {cause}",
+        "report it to the plug-in's author, or use another reader",
+    )
+
+
+def _window(start: float, step: float, n: int, limit: int) -> tuple[int, int]:
+    """First and last + 1 level pixel that n cells need along one axis of a level with `limit` pixels."""
+    low, high = math.floor(start + EPS), math.ceil(start + step * n - EPS)
+    if step < 1:  # interpolation looks one pixel further, but never at the white beyond the edge
+        low, high = low - (low > 0), high + (high < limit)
+    return low, max(high, low + 1)
+
+
+def _fingerprint(path: Path, quickhash: str | None) -> str:
+    """`quickhash:DIGEST:BYTES` where the format offers one, else `sha256:` of the first and last MiB."""
+    size = path.stat().st_size
+    if quickhash:
+        return f"quickhash:{quickhash}:{size}"
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(1 << 20))
+        file.seek(max(0, size - (1 << 20)))
+        digest.update(file.read(1 << 20))
+    return f"sha256:{digest.hexdigest()}:{size}"
+
+
+def _show(mpp: tuple[float, float]) -> str:
+    return f"{mpp[0]:g}" if mpp[0] == mpp[1] else f"{mpp[0]:g} x {mpp[1]:g}"

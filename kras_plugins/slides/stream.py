@@ -1,0 +1,64 @@
+"""The data path: read tiles ahead of the model in several threads, hand them on in order, keep memory flat."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kras_plugins.data import TileGrid, UInt8
+    from kras_plugins.slides.slide import Slide
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles `first`, `first + 1`, … of a grid: `pixels` uint8[tile h w 3], halo included."""
+
+    first: int
+    pixels: UInt8
+
+
+def ordered_map(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map(work, items)` in the pool, results in order, never more than `ahead` items begun and not yet consumed.
+
+    The first exception of `work` is raised in its turn; what was begun is cancelled or waited for by the pool.
+    """
+    begun: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) >= ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+
+
+def stream_tiles(slide: Slide, grid: TileGrid, *, batch: int, threads: int) -> Iterator[TileBatch]:
+    """Batches of a grid's tiles in order, read by `threads` threads up to two batches a thread ahead.
+
+    Memory: at most `2 * threads + 1` batches. Raises SlideError where the slide is damaged.
+    """
+    spec = grid.spec
+    side = spec.px + 2 * spec.halo_px
+    halo = np.array(grid.size) / spec.px * spec.halo_px
+
+    def read(first: int) -> TileBatch:
+        chunk = grid.xy[first : first + batch]
+        pixels = np.empty((len(chunk), side, side, 3), np.uint8)
+        for i, (x, y) in enumerate((chunk - halo).tolist()):
+            pixels[i] = slide.read((x, y), (side, side), spec.mpp)
+        return TileBatch(first, pixels)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="kras-read") as pool:
+        yield from ordered_map(pool, read, range(0, len(grid), batch), ahead=2 * threads)

@@ -1,0 +1,173 @@
+"""A content-addressed store: every costly result is a folder named by the sha256 of what it was made from.
+
+A folder appears under its final name only when it is complete, so a killed run leaves nothing half-made behind, and
+several processes may share one store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from kras_plugins.errors import StoreError
+
+_KEY_FILE = "key.json"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an artifact was made from: a kind (`bag`, `tissue`, `fit` …) and canonical JSON of the facts."""
+
+    kind: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of kind and facts, 64 hex digits."""
+        return hashlib.sha256(f"{self.kind}\n{self.text}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete artifact: its folder, kind, size in bytes and when it was last used (seconds since the epoch)."""
+
+    path: Path
+    kind: str
+    bytes: int
+    used: float
+
+
+def make_key(kind: str, **facts: Any) -> Key:
+    """The key of an artifact from its facts (JSON values; order of keys does not matter)."""
+    return Key(kind, json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False))
+
+
+def default_root() -> Path:
+    """Where artifacts lie unless told otherwise: KRAS_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+
+
+class Store:
+    """Artifacts below one root folder, safe to share between processes.
+
+    Raises StoreError when the folder cannot be written (permissions, full disk).
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or default_root()
+
+    def find(self, key: Key) -> Path | None:
+        """The folder of a complete artifact, or None."""
+        folder = self._folder(key)
+        if not (folder / _KEY_FILE).is_file():
+            return None
+        try:
+            os.utime(folder / _KEY_FILE)
+        except OSError:
+            return folder  # a read-only store still serves; only its last-used time stays old
+        return folder
+
+    def make(self, key: Key, build: Callable[[Path], None]) -> Path:
+        """The artifact's folder, built first if it is not there: `build` fills an empty folder.
+
+        Nothing appears under the final name when `build` raises or the process dies.
+        """
+        found = self.find(key)
+        if found is not None:
+            return found
+        final = self._folder(key)
+        work = self.root / "tmp" / f"{key.digest[:16]}-{uuid.uuid4().hex[:8]}"
+        try:
+            work.mkdir(parents=True)
+            build(work)
+            write_atomic(work / _KEY_FILE, json.dumps({"kind": key.kind, "facts": json.loads(key.text)}, indent=1))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.is_dir() and not (final / _KEY_FILE).is_file():
+                shutil.rmtree(final)  # what a killed `prune` left
+            try:
+                work.rename(final)
+            except OSError:
+                # Another process finished the same artifact first; ours is identical by construction.
+                if not (final / _KEY_FILE).is_file():
+                    raise
+        except OSError as e:
+            raise StoreError(
+                f"cannot write to the store {self.root}: {e.strerror or e}",
+                "free disk space or choose another folder with --cache DIR",
+            ) from e
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return final
+
+    def entries(self) -> Iterator[Entry]:
+        """Every complete artifact, oldest use first."""
+        found = []
+        for key_file in self.root.glob(f"*/*/{_KEY_FILE}"):
+            folder = key_file.parent
+            if folder.parent.name == "tmp":
+                continue
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            kind = json.loads(key_file.read_text())["kind"]
+            found.append(Entry(folder, kind, size, key_file.stat().st_mtime))
+        yield from sorted(found, key=lambda e: (e.used, str(e.path)))
+
+    def prune(self, *, older_than_days: float | None = None, max_bytes: int | None = None) -> list[Entry]:
+        """Remove artifacts not used for so long, then the longest unused until the store fits; returns the removed.
+
+        Leftovers of killed runs go as well.
+        """
+        entries, removed = list(self.entries()), []
+        total = sum(e.bytes for e in entries)
+        limit = time.time() - older_than_days * 86400 if older_than_days is not None else None
+        for entry in entries:
+            too_old = limit is not None and entry.used < limit
+            too_much = max_bytes is not None and total > max_bytes
+            if too_old or too_much:
+                (entry.path / _KEY_FILE).unlink()  # first, so that a half-removed artifact is never taken for whole
+                shutil.rmtree(entry.path)
+                total -= entry.bytes
+                removed.append(entry)
+        for leftover in (self.root / "tmp").glob("*"):
+            if leftover.stat().st_mtime < time.time() - _STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+        return removed
+
+    def _folder(self, key: Key) -> Path:
+        return self.root / key.digest[:2] / key.digest[2:32]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that it is either the old or the whole new one; raises StoreError on a full disk."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {e.strerror or e}", "free disk space or choose another folder") from e
+
+
+def safe_name(identifier: str) -> str:
+    """A file name for an id, valid everywhere and unique: an id that had to be changed gets a hash."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", identifier).strip(".")[:80]
+    if safe == identifier and safe:
+        return safe
+    return f"{safe or 'unnamed'}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, read in pieces."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

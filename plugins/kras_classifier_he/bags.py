@@ -1,0 +1,93 @@
+"""A patient as one bag: all tiles of all slides, of which only the asked ones are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins import Bag, ConfigError, Sample
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float32
+
+    Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What made the features: it must be the same for all bags of a model."""
+
+    encoder: str
+    transform_hash: str
+    dim: int
+
+
+def source_of(samples: Iterable[Sample]) -> Source:
+    """The one source of all bags; raises ConfigError when there is none or more than one."""
+    found = {
+        Source(bag.encoder, bag.transform_hash, bag.features.shape[1]): sample.patient_id
+        for sample in samples
+        for bag in sample.bags
+    }
+    if not found:
+        raise ConfigError("no patient has tile features", "name an extractor")
+    if len(found) > 1:
+        (a, first), (b, second), *_ = found.items()
+        raise ConfigError(
+            f"tile features of patients {first!r} ({a}) and {second!r} ({b}) come from different sources",
+            "make all features with one extractor and the same options",
+        )
+    return next(iter(found))
+
+
+def count(sample: Sample) -> int:
+    """Number of tiles; raises ConfigError when there is none."""
+    n = sum(len(bag.features) for bag in sample.bags)
+    if n == 0:
+        raise ConfigError(f"patient {sample.patient_id!r} has no tiles", "leave the patient out")
+    return n
+
+
+def evenly(n: int, at_most: int) -> Index:
+    """Which of `n` tiles are looked at: all, or evenly spaced ones, which cover the slides without chance."""
+    return np.arange(n) if n <= at_most else np.linspace(0, n - 1, at_most).round().astype(np.int64)
+
+
+def gather(sample: Sample, index: Index) -> Float32:
+    """Features float32[tile feature] of the tiles at `index` (ascending, counted through the patient's bags).
+
+    Only these rows are read from memory-mapped bags. Raises ConfigError when one is not finite.
+    """
+    parts: list[Float32] = []
+    for bag, local in _split(sample, index):
+        whole = len(local) == len(bag.features)
+        part = np.asarray(bag.features if whole else bag.features[local], dtype=np.float32)
+        if not np.isfinite(part).all():
+            raise ConfigError(
+                f"slide {bag.slide_id!r} has tile features that are not finite numbers",
+                "make its features again (kras embed) or leave the slide out",
+            )
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """Slide of each tile at `index`, and its xy int32[tile 2]."""
+    parts = list(_split(sample, index))
+    slides = tuple(bag.slide_id for bag, local in parts for _ in local)
+    return slides, np.concatenate([bag.xy[local] for bag, local in parts]).astype(np.int32)
+
+
+def _split(sample: Sample, index: Index) -> Sequence[tuple[Bag, Index]]:
+    """Each bag with the rows of it that `index` names."""
+    ends = np.cumsum([len(bag.features) for bag in sample.bags])
+    cuts = np.searchsorted(index, [0, *ends])
+    return [
+        (bag, index[a:b] - (end - len(bag.features)))
+        for bag, end, a, b in zip(sample.bags, ends, cuts[:-1], cuts[1:], strict=True)
+    ]

@@ -1,0 +1,76 @@
+"""A fitted forest as plain arrays: small, readable for ever, and every path through it can be walked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float32, Float64
+
+    Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forest:
+    """All trees' nodes end to end.
+
+    `roots` int32[tree]; per node: `left`, `right` int32 (index of the child, −1 in a leaf), `feature` int32,
+    `threshold` float64 (left when x ≤ threshold), `value` float64 (share of positives, as weighted in training).
+    """
+
+    roots: Int32
+    left: Int32
+    right: Int32
+    feature: Int32
+    threshold: Float64
+    value: Float64
+
+    @classmethod
+    def from_trees(cls, trees: Sequence[Any]) -> Forest:
+        """Take over the `tree_` of fitted scikit-learn classification trees with classes 0 and 1."""
+        counts = np.array([tree.node_count for tree in trees])
+        roots = np.cumsum(counts) - counts
+
+        def children(name: str) -> Int32:
+            parts = [getattr(t, name) for t in trees]
+            shifted = [np.where(p < 0, -1, p + root) for p, root in zip(parts, roots, strict=True)]
+            return np.concatenate(shifted).astype(np.int32)
+
+        values = np.concatenate([tree.value[:, 0, :] for tree in trees])
+        return cls(
+            roots=roots.astype(np.int32),
+            left=children("children_left"),
+            right=children("children_right"),
+            feature=np.concatenate([tree.feature for tree in trees]).astype(np.int32),
+            threshold=np.concatenate([tree.threshold for tree in trees]),
+            value=values[:, 1] / values.sum(axis=1),
+        )
+
+    def walk(self, table: Float32) -> tuple[Float64, Float64]:
+        """Mean leaf value float64[sample] of float32[sample column], and how it came about float64[sample column].
+
+        The second sums, over all trees, the change of the node value at each split to the column split on (Saabas
+        2014; Palczewska et al. 2013), divided by the number of trees: its row sum is the score minus `base`.
+        """
+        rows = np.arange(len(table))[:, None]
+        node = np.broadcast_to(self.roots, (len(table), len(self.roots)))
+        contribution = np.zeros(table.shape)
+        while (inner := self.left[node] >= 0).any():
+            column = np.where(inner, self.feature[node], 0)
+            goes_left = table[rows, column] <= self.threshold[node]
+            child = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
+            np.add.at(contribution, (rows, column), self.value[child] - self.value[node])
+            node = child
+        trees = len(self.roots)
+        return self.value[node].sum(axis=1) / trees, contribution / trees
+
+    @property
+    def base(self) -> float:
+        """Mean value of the roots: the score before any split."""
+        return float(self.value[self.roots].mean())

@@ -1,0 +1,173 @@
+"""One slide through OpenSlide, as fast as the library allows."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Mapping
+from ctypes import POINTER, c_uint32
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from openslide import OpenSlideError, OpenSlideUnsupportedFormatError, lowlevel
+from PIL import Image, ImageCms
+
+from kras_plugins import Level, SlideError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import UInt8
+
+    UInt32 = npt.NDArray[np.uint32]
+
+OPAQUE = 0xFF000000
+"""Smallest premultiplied ARGB value of an opaque pixel."""
+FACTS = (
+    "openslide.vendor", "openslide.icc-size", "aperio.ScanScope ID", "hamamatsu.Product",
+    "hamamatsu.SourceLens", "leica.device-model", "leica.device-version", "dicom.Manufacturer",
+    "dicom.ManufacturerModelName", "philips.DICOM_MANUFACTURER", "ventana.ScannerModel",
+)  # fmt: skip
+"""The properties passed on. Others may hold names, accession numbers or file names that identify a person."""
+
+
+class OpenSlideSource:
+    """A SlideSource. Label and macro images are never read.
+
+    Threads that share one OpenSlide handle are slower than one thread, so each read borrows a handle of its
+    own; all handles share one cache of decoded tiles. A handle that met an error is dead for good and is
+    dropped.
+    """
+
+    def __init__(self, path: Path, icc: Literal["ignore", "srgb"], cache_mb: int) -> None:
+        """Open the file; raises SlideError naming file and cause."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._closed = False
+        self._cache = lowlevel.cache_create(cache_mb << 20)
+        handle = self._open()
+        try:
+            self._describe(handle)
+            self._transform = self._to_srgb(handle) if icc == "srgb" else None
+        except OpenSlideError as e:
+            raise self._error(e) from e
+        self._idle.append(handle)
+
+    def _describe(self, handle: Any) -> None:
+        """Read levels and facts."""
+        found = [lowlevel.get_level_dimensions(handle, i) for i in range(lowlevel.get_level_count(handle))]
+        self._kept = [i for i, (width, height) in enumerate(found) if width > 0 and height > 0]
+        if not self._kept:
+            raise SlideError(f"{self._path}: has no pixels", "scan or export it again")
+        self.levels = tuple(Level(width=found[i][0], height=found[i][1]) for i in self._kept)
+        self._downsample = [lowlevel.get_level_downsample(handle, i) for i in self._kept]
+        names = lowlevel.get_property_names(handle)
+        facts = {name: lowlevel.get_property_value(handle, name) for name in names}
+        x, y = _positive(facts.get("openslide.mpp-x")), _positive(facts.get("openslide.mpp-y"))
+        self.mpp = (x, y) if x and y else None
+        # Without a scanner's own tags this comes from the TIFF's resolution, by default 72 dpi: no statement.
+        if self.mpp and facts.get("openslide.vendor") == "generic-tiff" and not 0.05 <= self.mpp[0] <= 20:
+            self.mpp = None
+        self.objective_power = _positive(facts.get("openslide.objective-power"))
+        self.quickhash = facts.get("openslide.quickhash-1")
+        self.properties: Mapping[str, str] = {name: facts[name] for name in FACTS if facts.get(name)}
+
+    def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
+        """Pixels uint8[h w 3] of a region of `level`, transparent ones white; raises SlideError on damage.
+
+        OpenSlide takes level-0 coordinates, whole ones: where a level's downsampling is not a whole number,
+        the region lies up to half a level-0 pixel off.
+        """
+        downsample = self._downsample[level]
+        x, y = (math.floor(at * downsample + 0.5) for at in xy)
+        width, height = size
+        argb = np.empty((height, width), np.uint32)
+        handle = self._borrow()
+        try:
+            # The public lowlevel.read_region converts to a PIL image, which costs two more copies.
+            lowlevel._read_region(
+                handle, argb.ctypes.data_as(POINTER(c_uint32)), x, y, self._kept[level], width, height
+            )
+        except OpenSlideError as e:
+            lowlevel.close(handle)
+            raise self._error(e) from e
+        self._give_back(handle)
+        rgb = _on_white(argb)
+        if self._transform is not None:
+            return np.asarray(ImageCms.applyTransform(Image.fromarray(rgb), self._transform))
+        return rgb
+
+    def close(self) -> None:
+        """Close all handles; one in use is closed when its read ends."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for handle in idle:
+            lowlevel.close(handle)
+
+    def _open(self) -> Any:
+        try:
+            handle = lowlevel.open(self._path)
+            lowlevel.set_cache(handle, self._cache)
+        except OpenSlideUnsupportedFormatError as e:
+            raise SlideError(
+                f"{self._path}: OpenSlide does not know this format, or the file is damaged",
+                "check that the copy is complete; multi-file formats need their companion files",
+            ) from e
+        except OpenSlideError as e:
+            raise self._error(e) from e
+        return handle
+
+    def _borrow(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise SlideError(f"{self._path}: was closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._open()
+
+    def _give_back(self, handle: Any) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(handle)
+                return
+        lowlevel.close(handle)
+
+    def _error(self, cause: OpenSlideError) -> SlideError:
+        return SlideError(f"{self._path}: {cause}", "the file is damaged or unsupported; copy it again from its source")
+
+    def _to_srgb(self, handle: Any) -> ImageCms.ImageCmsTransform | None:
+        """The transform from the scanner's colors to sRGB, None where the file has no profile."""
+        profile = lowlevel.read_icc_profile(handle)
+        if profile is None:
+            return None
+        try:
+            own = ImageCms.getOpenProfile(io.BytesIO(profile))
+            intent = ImageCms.Intent(ImageCms.getDefaultIntent(own))
+            return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), "RGB", "RGB", intent)
+        except (ImageCms.PyCMSError, OSError) as e:
+            raise SlideError(f"{self._path}: its ICC profile is unusable: {e}", "read it with icc=ignore") from e
+
+
+def _on_white(argb: UInt32) -> UInt8:
+    """RGB uint8[h w 3] from premultiplied ARGB uint32[h w] of little-endian machines, laid over white."""
+    bgra = argb.view(np.uint8).reshape(*argb.shape, 4)
+    rgb = np.empty((*argb.shape, 3), np.uint8)
+    for channel in range(3):  # three strided copies are faster than one reversed view
+        rgb[..., channel] = bgra[..., 2 - channel]
+    if argb.min() < OPAQUE:
+        # premultiplied: color <= alpha, so that the sum stays within 255
+        rgb += 255 - bgra[..., 3:]
+    return rgb
+
+
+def _positive(text: str | None) -> float | None:
+    """The number a property states, None where it is missing, malformed or not positive."""
+    try:
+        value = float(text) if text else 0.0
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None

@@ -1,0 +1,160 @@
+"""One TIFF through tifffile: only the tiles or strips that a region touches are read and decoded."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+import tifffile
+from tifffile import COMPRESSION
+
+from kras_plugins import Level, SlideError
+from kras_reader_tiff.page import Page
+from kras_reader_tiff.scale import find_scale
+
+if TYPE_CHECKING:
+    from kras_plugins.data import UInt8
+
+DAMAGE = (
+    ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
+    ParseError, MemoryError,
+)  # fmt: skip
+"""What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are
+RuntimeErrors."""
+
+
+class TiffSource:
+    """A SlideSource. The largest image of the file is the slide; labels, macros and further images are not
+    read.
+
+    RGB of 8 bits, contiguous or planar, with or without alpha, in tiles or strips, in any codec of
+    imagecodecs.
+    """
+
+    quickhash: str | None = None
+
+    def __init__(self, path: Path, cache_mb: int) -> None:
+        """Open the file; raises SlideError naming file and cause."""
+        self._path = path
+        self._file_lock = threading.Lock()
+        self._cache = _Cache(cache_mb << 20)
+        try:
+            self._tif = tifffile.TiffFile(path)
+        except DAMAGE as e:
+            raise self._damaged(e) from e
+        try:
+            self._describe()
+        except DAMAGE as e:
+            self.close()
+            raise self._damaged(e) from e
+        except SlideError:
+            self.close()
+            raise
+
+    def _describe(self) -> None:
+        """Find levels and scale."""
+        series = max(self._tif.series, key=lambda s: s.keyframe.imagewidth * s.keyframe.imagelength)
+        if any(len(level.pages) != 1 for level in series.levels):
+            raise SlideError(
+                f"{self._path}: has {len(series.pages)} planes (axes {series.axes}), not one RGB image",
+                "export one focal plane as RGB",
+            )
+        pages = [level.pages[0].aspage() for level in series.levels]
+        pages = sorted((p for p in pages if p.imagewidth and p.imagelength), key=lambda p: -p.imagewidth)
+        if not pages:
+            raise SlideError(f"{self._path}: has no pixels", "export it again")
+        self._pages = [Page(page, self._path) for page in pages]
+        self.levels = tuple(Level(width=page.imagewidth, height=page.imagelength) for page in pages)
+        self.mpp, self.objective_power = find_scale(self._tif, pages[0])
+        self.properties: Mapping[str, str] = {
+            "format": series.kind,
+            "compression": COMPRESSION(pages[0].compression).name,
+        }
+
+    def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
+        """Pixels uint8[h w 3] of a region of `level`; missing tiles are white. Raises SlideError on
+        damage."""
+        page = self._pages[level]
+        (left, top), (width, height) = xy, size
+        out = np.empty((height, width, 3), np.uint8)
+        for row in range(top // page.height, (top + height - 1) // page.height + 1):
+            for column in range(left // page.width, (left + width - 1) // page.width + 1):
+                x, y = column * page.width, row * page.height
+                x0, x1 = max(left, x), min(left + width, x + page.width)
+                y0, y1 = max(top, y), min(top + height, y + page.height)
+                part = self._segment(level, row * page.columns + column)[y0 - y : y1 - y, x0 - x : x1 - x]
+                if part.shape[:2] != (y1 - y0, x1 - x0):
+                    raise SlideError(f"{self._path}: a tile of level {level} is too small", "export it again")
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        return out
+
+    def _segment(self, level: int, index: int) -> UInt8:
+        """A decoded tile or strip, from the cache where it is there."""
+        pixels = self._cache.get((level, index))
+        if pixels is None:
+            page = self._pages[level]
+            try:
+                encoded = [self._raw(offset, count) for offset, count in page.where(index)]
+                pixels = page.decode(encoded, index)
+            except DAMAGE as e:
+                raise self._damaged(e) from e
+            self._cache.put((level, index), pixels)
+        return pixels
+
+    def _raw(self, offset: int, count: int) -> bytes:
+        with self._file_lock:
+            file = self._tif.filehandle
+            if file.closed:
+                raise SlideError(f"{self._path}: was closed")
+            file.seek(offset)
+            data: bytes = file.read(count)
+        if len(data) != count:
+            raise SlideError(f"{self._path}: is truncated", "copy it again from its source")
+        return data
+
+    def close(self) -> None:
+        """Close the file and forget what was decoded."""
+        with self._file_lock:
+            self._tif.close()
+        self._cache.clear()
+
+    def _damaged(self, cause: BaseException) -> SlideError:
+        text = " ".join(str(cause).split()) or type(cause).__name__
+        return SlideError(f"{self._path}: {text}", "the file is damaged or unsupported; copy or export it again")
+
+
+class _Cache:
+    """Decoded segments, the least recently used ones forgotten; never fewer than one."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[int, int], UInt8] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[int, int]) -> UInt8 | None:
+        with self._lock:
+            pixels = self._kept.get(key)
+            if pixels is not None:
+                self._kept.move_to_end(key)
+            return pixels
+
+    def put(self, key: tuple[int, int], pixels: UInt8) -> None:
+        with self._lock:
+            if key in self._kept:  # another thread was faster
+                return
+            self._kept[key] = pixels
+            self._bytes += pixels.nbytes
+            while self._bytes > self._max and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0

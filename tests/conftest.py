@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# The suite runs on two cores: one thread a library, so that results do not depend on the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["KRAS_CACHE"] = tempfile.mkdtemp(prefix="kras-test-store-")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("KRAS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set KRAS_SHARED_DATA")
+    return folder

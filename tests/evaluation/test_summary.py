@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from kras_plugins import SlideRef
+from kras_plugins.cohort.table import Patient
+from kras_plugins.evaluation.baselines import apply_baselines, baseline_scores, frozen_baselines
+from kras_plugins.evaluation.rows import predictions_rows
+from kras_plugins.evaluation.scores import Scores
+from kras_plugins.evaluation.summary import Evaluated, summarize
+from kras_plugins.evaluation.thresholds import RULES, choose_thresholds, constant_thresholds, fold_thresholds
+
+
+def patients(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    histology = np.where(np.arange(n) % 3 == 0, "LUSC", "LUAD").tolist()
+    labels = ((rng.random(n) < 0.35) & (np.array(histology) == "LUAD")).astype(np.int8)
+    people = [
+        Patient(
+            patient_id=f"p{i}", slides=tuple(SlideRef(patient_id=f"p{i}", slide_id=f"s{i}{c}") for c in "ab"),
+            label=int(labels[i]), site=f"T{i % 4}", histology=histology[i],
+            specimen="biopsy" if i % 2 else "resection", kras_test="NGS", covariates={},
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    return people, labels, rng
+
+
+def evaluated(n=240, repeats=2, missing=()):
+    """A cross-validation of two members whose inner scores are drawn like their outer ones."""
+    people, y, rng = patients(n)
+    fold = np.stack([rng.permutation(n) % 5 for _ in range(repeats)])
+    logit, inner = {}, {}
+    for name, signal in (("he", 1.0), ("rf", 0.7)):
+        one = rng.normal(size=(repeats, 5, n)) * 0.8 + signal * y - 1
+        own = fold[:, None] == np.arange(5)[None, :, None]
+        logit[name] = np.where(own, one, 0).sum(axis=1)
+        inner[name] = np.where(own, np.nan, one)
+    logit["rf"][:, list(missing)] = np.nan
+    inner["rf"][:, :, list(missing)] = np.nan
+    mean = (logit["he"] + logit["rf"]) / 2
+    return Evaluated(
+        patients=people,
+        labels=y,
+        fold=fold,
+        members={m: Scores(logit=logit[m], thresholds=fold_thresholds(y, inner[m], fold)) for m in logit},
+        ensemble=Scores(logit=mean, thresholds=fold_thresholds(y, (inner["he"] + inner["rf"]) / 2, fold)),
+        available=Scores(logit=np.where(np.isnan(mean), logit["he"], mean)),
+        baselines=baseline_scores(y, [p.histology for p in people], fold),
+    )
+
+
+def summary(scored, **options):
+    return summarize(scored, target="g12c", cohort_flow={"patients": len(scored.labels)}, **options)
+
+
+MODELS = ["he", "rf", "ensemble", "prevalence", "histology_only"]
+ENTRY = {"n", "n_positive", "auroc", "auprc", "brier", "calibration_slope", "calibration_intercept", "operating_points"}
+ESTIMATE = {"value", "low", "high"}
+
+
+def test_metrics_have_the_whole_schema_of_the_design():
+    metrics = summary(evaluated(), notes=["from the experiment"])
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert (metrics["schema_version"], metrics["target"], metrics["unit"]) == (1, "g12c", "patient")
+    assert metrics["cohort_flow"] == {"patients": 240}
+    for table in ("models", "luad_only"):
+        assert list(metrics[table]) == MODELS
+        for entry in metrics[table].values():
+            assert set(entry) >= ENTRY
+            assert set(entry["auroc"]) >= {*ESTIMATE, "method", "fold_mean"}
+            assert set(entry["auprc"]) == {*ESTIMATE, "lift"}
+            assert tuple(entry["operating_points"]) == RULES
+            for point in entry["operating_points"].values():
+                assert set(point) == {
+                    "threshold", "sensitivity", "specificity", "ppv", "npv", "lr_pos", "lr_neg", "flagged",
+                }  # fmt: skip
+                assert all(set(point[k]) == ESTIMATE for k in ("sensitivity", "specificity", "ppv", "npv"))
+    assert metrics["confounders"] == []
+    assert metrics["notes"][0] == "from the experiment"
+    assert any("Research use only" in note for note in metrics["notes"])
+
+
+def test_numbers_stand_within_folds_and_within_adenocarcinoma():
+    scored = evaluated()
+    metrics = summary(scored)
+    luad = np.array([p.histology == "LUAD" for p in scored.patients])
+    for table, here in (("models", luad | True), ("luad_only", luad)):
+        folds = [
+            roc_auc_score(scored.labels[(f == k) & here], s[(f == k) & here])
+            for f, s in zip(scored.fold, scored.ensemble.logit, strict=True)
+            for k in range(5)
+        ]
+        entry = metrics[table]["ensemble"]
+        assert entry["auroc"]["value"] == pytest.approx(np.mean(folds))
+        assert entry["auroc"]["fold_mean"] == entry["auroc"]["value"]
+        assert "training-set variability excluded" in entry["auroc"]["method"]
+        assert entry["n"] == here.sum()
+    # Without squamous negatives histology alone knows nothing.
+    assert metrics["models"]["histology_only"]["auroc"]["value"] > 0.6
+    assert metrics["luad_only"]["histology_only"]["auroc"]["value"] == 0.5
+
+
+def test_the_ensemble_is_compared_with_each_member_and_histology_with_holms_correction():
+    metrics = summary(evaluated())
+    rows = metrics["comparisons"]
+    assert [(r["a"], r["b"]) for r in rows] == [("ensemble", b) for b in ("he", "rf", "histology_only")]
+    for r in rows:
+        a, b = (metrics["models"][r[k]]["auroc"]["value"] for k in "ab")
+        assert r["delta"] == pytest.approx(a - b)
+        assert r["low"] < r["delta"] < r["high"]
+        assert (r["p"] < 0.05) == (r["low"] > 0 or r["high"] < 0)
+        assert r["p"] <= r["p_holm"] <= min(1, 3 * r["p"] + 1e-12) or r["p_holm"] == max(x["p_holm"] for x in rows)
+
+
+def test_small_subgroups_are_listed_without_an_area():
+    scored = evaluated()
+    scored.patients[:6] = [replace(p, specimen="cytology") for p in scored.patients[:6]]
+    rows = {(r["column"], r["level"]): r for r in summary(scored)["subgroups"]}
+    assert rows["histology", "LUSC"]["auroc"] is None  # no positives
+    assert rows["specimen", "cytology"]["n"] == 6
+    assert rows["specimen", "cytology"]["auroc"] is None
+    assert "fewer than 5" in rows["specimen", "cytology"]["note"]
+    biopsy = rows["specimen", "biopsy"]
+    assert biopsy["auroc"]["low"] < biopsy["auroc"]["value"] < biopsy["auroc"]["high"]
+    assert not any(column == "kras_test" for column, _ in rows)  # one level is no subgroup
+    assert sum(r["n"] for (column, _), r in rows.items() if column == "site") == 240
+
+
+def test_patients_without_a_member_leave_the_main_table_and_enter_the_second():
+    metrics = summary(evaluated(missing=(1, 2, 5)))
+    assert metrics["n"] == 237
+    assert {m["n"] for m in metrics["models"].values()} == {237}
+    assert metrics["luad_only"]["he"]["n"] == 160 - 3
+    everyone = metrics["all_patients"]
+    assert {name: m["n"] for name, m in everyone.items()} == {"he": 240, "rf": 237, "ensemble": 240}
+    assert everyone["ensemble"]["operating_points"] == {}  # no frozen threshold applies
+    assert any("3 patients lack" in note for note in metrics["notes"])
+    assert summary(evaluated())["all_patients"] == {}
+
+
+def external(n=200, histology=True, labels=None):
+    people, y, rng = patients(n, seed=1)
+    y = y if labels is None else labels
+    people = people if histology else [replace(p, histology="") for p in people]
+    by_fold = rng.normal(size=(5, n)) + y
+    frozen = choose_thresholds(patients(n, seed=2)[1], rng.normal(size=n))
+    trained_on = patients(n, seed=3)
+    names = [p.histology for p in people]
+    rates = frozen_baselines(trained_on[1], [p.histology for p in trained_on[0]])
+    scores = Scores(logit=by_fold.mean(axis=0)[None], thresholds=constant_thresholds(frozen, n), by_fold=by_fold)
+    return Evaluated(
+        patients=people, labels=y, fold=np.zeros((1, n), int), members={"he": scores}, ensemble=scores,
+        available=scores, baselines=apply_baselines(rates, names, {}),
+    ), frozen  # fmt: skip
+
+
+def test_an_external_cohort_gets_plain_delong_and_frozen_thresholds():
+    scored, frozen = external()
+    entry = summary(scored)["models"]["he"]
+    assert entry["auroc"]["method"] == "DeLong"
+    assert entry["auroc"]["value"] == pytest.approx(roc_auc_score(scored.labels, scored.members["he"].logit[0]))
+    assert entry["auroc"]["fold_mean"] < entry["auroc"]["value"]
+    point = entry["operating_points"]["youden"]
+    assert point["threshold"] == pytest.approx(expit(frozen["youden"]))
+    flagged = scored.members["he"].logit[0] >= frozen["youden"]
+    assert point["flagged"] == pytest.approx(flagged.mean())
+
+
+def test_a_member_alone_cannot_be_told_from_the_ensemble_and_says_why():
+    row = summary(external()[0])["comparisons"][0]
+    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "zero variance")
+
+
+@pytest.mark.parametrize("labels", [np.zeros(200), np.ones(200), np.arange(200) == 0])
+def test_one_class_or_one_positive_gives_nulls_and_no_exception(labels):
+    metrics = summary(external(labels=labels.astype(np.int8))[0])
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["models"]["he"]["auroc"]["low"] is None
+    assert metrics["models"]["he"]["auroc"]["note"]
+
+
+def test_without_histologies_there_is_no_luad_table_and_a_note():
+    scored, _ = external(histology=False)
+    metrics = summary(replace(scored, baselines={"prevalence": scored.baselines["prevalence"]}))
+    assert metrics["luad_only"] == {}
+    assert any("No histology_only baseline" in note for note in metrics["notes"])
+
+
+def test_a_cohort_in_which_nobody_has_every_member_is_still_summarized():
+    scored, _ = external()
+    nobody = replace(scored.ensemble, logit=np.full((1, 200), np.nan))
+    metrics = summary(replace(scored, ensemble=nobody))
+    assert metrics["n"] == 0
+    assert metrics["models"]["he"]["auroc"]["value"] is None
+    assert metrics["all_patients"]["he"]["n"] == 200
+
+
+def test_the_same_scores_give_the_same_numbers():
+    assert summary(evaluated()) == summary(evaluated())
+
+
+def test_predictions_have_one_row_a_patient_and_repeat_in_the_designs_columns():
+    scored = evaluated(missing=(5,))
+    rows = predictions_rows(scored, ["pass"] * 239 + ["fail: pen"])
+    assert len(rows) == 480
+    assert list(rows[0]) == [
+        "patient_id", "slides", "fold", "repeat", "label", "site", "histology", "he", "rf", "prevalence",
+        "histology_only", "members", "ensemble", "call", "reason", "qc",
+    ]  # fmt: skip
+    first = rows[0]
+    assert first["slides"] == "s0a s0b"
+    assert (first["fold"], first["repeat"]) == (scored.fold[0, 0] + 1, 1)
+    assert first["ensemble"] == pytest.approx(expit(scored.ensemble.logit[0, 0]))
+    assert (rows[5]["rf"], rows[5]["members"], rows[5]["call"]) == (None, "he", "not_assessable")
+    assert rows[5]["reason"] == "no score from rf"
+    assert rows[239]["reason"] == "quality control: fail: pen"
+
+
+def test_calls_in_the_rows_agree_with_the_operating_points_in_the_metrics():
+    scored = evaluated()
+    rows, metrics = predictions_rows(scored, ["pass"] * 240), summary(scored)
+    points = metrics["models"]["ensemble"]["operating_points"]
+    share = {call: np.mean([r["call"] == call for r in rows]) for call in ("rule_in", "rule_out")}
+    assert share["rule_in"] == pytest.approx(points["rule_in"]["flagged"])
+    assert share["rule_out"] == pytest.approx(1 - points["rule_out"]["flagged"])
+
+
+def test_an_external_cohort_has_neither_fold_nor_repeat():
+    scored, _ = external()
+    row = predictions_rows(scored, ["pass"] * 200)[0]
+    assert (row["fold"], row["repeat"]) == (None, None)

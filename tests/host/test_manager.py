@@ -1,0 +1,125 @@
+"""Discovery: one broken plug-in never takes another down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.manager import discover
+
+BUNDLED = {
+    "reader": ["openslide", "tiff"],
+    "extractor": ["h5", "vit"],
+    "profiler": ["cells"],
+    "classifier": ["he", "lgbm", "mlp", "rf"],
+    "backend": ["local"],
+}
+
+GOOD = """
+from kras_plugins import ExtractorPlugin, TileSpec, hookimpl
+
+@hookimpl
+def kras_extractors():
+    yield ExtractorPlugin(
+        name="mine", summary="mean color", tile=lambda o: TileSpec(px=32, mpp=1.0), dim=lambda o: 3,
+        create=lambda options, infer: lambda tiles: tiles.mean((1, 2)).astype("float32"),
+    )
+"""
+
+
+def loose(tmp_path: Path, name: str, code: str) -> Path:
+    file = tmp_path / f"{name}.py"
+    file.write_text(textwrap.dedent(code))
+    return file
+
+
+def test_every_bundled_plugin_comes_in_by_its_entry_point() -> None:
+    registry = discover()
+    assert {kind: registry.names(kind) for kind in BUNDLED} == BUNDLED
+    assert registry.broken == ()
+    assert {(p.distribution, p.version) for p in registry.provided} == {("kras", metadata.version("kras"))}
+
+
+def test_a_loose_file_is_a_plugin(tmp_path: Path) -> None:
+    registry = discover(files=[loose(tmp_path, "mine", GOOD)])
+    assert "mine" in registry.names("extractor")
+    assert registry.find("extractor", "mine").plugin == "mine"
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("raise RuntimeError('no driver')", "RuntimeError: no driver"),
+        ("import a_package_that_is_not_there", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        (GOOD.replace("kras_extractors", "kras_extractor"), "did you mean kras_extractors"),
+        (GOOD.replace("@hookimpl", ""), "decorate it"),
+        (GOOD.replace("summary=", "sumary="), "TypeError"),
+        (GOOD.replace('name="mine"', 'name="Mine!"'), "not usable"),
+        (GOOD.replace("yield ExtractorPlugin(", "yield dict("), "yield ExtractorPlugin records"),
+        (GOOD.replace("    yield", "    1 / 0\n    yield"), "ZeroDivisionError"),
+        ("x = 1", "none of the hooks"),
+    ],
+)
+def test_a_broken_plugin_is_named_with_its_cause_and_the_others_go_on(tmp_path: Path, code: str, cause: str) -> None:
+    registry = discover(
+        files=[loose(tmp_path, "bad", code), loose(tmp_path, "good", GOOD.replace('"mine"', '"other"'))]
+    )
+    (broken,) = registry.broken
+    assert broken.plugin == "bad"
+    assert cause in broken.cause
+    assert "other" in registry.names("extractor")
+    assert {kind: [n for n in registry.names(kind) if n != "other"] for kind in BUNDLED} == BUNDLED
+
+
+def test_a_generator_that_fails_halfway_leaves_none_of_its_records(tmp_path: Path) -> None:
+    registry = discover(files=[loose(tmp_path, "half", GOOD + "    raise OSError('gone')\n")])
+    assert "mine" not in registry.names("extractor")
+    assert "gone" in registry.broken[0].cause
+
+
+def test_two_providers_of_one_name_are_both_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"extractor 'mine' is provided twice: by first .* and by second"):
+        discover(files=[loose(tmp_path, "first", GOOD), loose(tmp_path, "second", GOOD)])
+
+
+@pytest.mark.parametrize("block", ["kras_classifier_rf", "classifier:rf"])
+def test_blocking_one_plugin_changes_exactly_that(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = {(p.kind, p.record.name) for p in discover().provided}
+    monkeypatch.setenv("KRAS_BLOCK", block)
+    assert everything - {(p.kind, p.record.name) for p in discover().provided} == {("classifier", "rf")}
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError) as e:
+        discover().find("classifier", "lgmb")
+    assert "did you mean 'lgbm'" in e.value.hint
+
+
+def test_listing_plugins_imports_no_torch() -> None:
+    code = "import sys; from kras_plugins.manager import discover; discover(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_third_party_distribution_comes_and_goes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    info = site / "kras_third-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / "kras_third.py").write_text(GOOD)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kras-third\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[kras]\nkras_third = kras_third\n")
+    before = {(p.kind, p.record.name) for p in discover().provided}
+    monkeypatch.syspath_prepend(str(site))
+    installed = discover()
+    found = installed.find("extractor", "mine")
+    assert (found.distribution, found.version) == ("kras-third", "1.2")
+    assert {(p.kind, p.record.name) for p in installed.provided} - before == {("extractor", "mine")}
+    monkeypatch.undo()
+    assert {(p.kind, p.record.name) for p in discover().provided} == before

@@ -1,0 +1,117 @@
+"""The store: complete or absent, never half."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kras_plugins.errors import StoreError
+from kras_plugins.store import Store, make_key, write_atomic
+
+
+def writer(text: str):  # type: ignore[no-untyped-def]
+    def build(folder: Path) -> None:
+        (folder / "value.txt").write_text(text)
+
+    return build
+
+
+def test_a_result_is_made_once_and_found_again(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), make_key("bag", slide="a")
+    made = store.make(key, writer("1"))
+    again = store.make(key, writer("2"))
+    assert made == again
+    assert (again / "value.txt").read_text() == "1"
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), make_key("bag", slide="a")
+
+    def build(folder: Path) -> None:
+        (folder / "half.txt").write_text("x")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.make(key, build)
+    assert store.find(key) is None
+    assert not [f for f in tmp_path.rglob("*") if f.is_file()]
+
+
+def test_a_full_disk_is_a_store_error_that_names_the_folder(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StoreError, match="No space left") as e:
+        Store(tmp_path).make(make_key("bag", slide="a"), build)
+    assert str(tmp_path) in e.value.message
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        Store(tmp_path / "file").make(make_key("bag", slide="a"), writer("1"))
+
+
+def test_what_a_killed_prune_left_is_made_anew(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), make_key("bag", slide="a")
+    (store.make(key, writer("1")) / "key.json").unlink()
+    assert (store.make(key, writer("2")) / "value.txt").read_text() == "2"
+
+
+def test_two_threads_making_one_result_agree(tmp_path: Path) -> None:
+    store, key, barrier = Store(tmp_path), make_key("bag", slide="a"), threading.Barrier(2)
+    found: list[Path] = []
+
+    def build(folder: Path) -> None:
+        barrier.wait(10)
+        (folder / "value.txt").write_text("same")
+
+    threads = [threading.Thread(target=lambda: found.append(store.make(key, build))) for _ in range(2)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert found[0] == found[1]
+    assert len(list(store.entries())) == 1
+
+
+facts = st.dictionaries(st.text(min_size=1, max_size=3), st.integers() | st.text(max_size=3), max_size=4)
+
+
+@given(facts, facts)
+def test_keys_are_equal_exactly_when_their_facts_are(a: dict[str, object], b: dict[str, object]) -> None:
+    shuffled = dict(reversed(a.items()))
+    assert make_key("x", facts=a).digest == make_key("x", facts=shuffled).digest
+    assert (make_key("x", facts=a).digest == make_key("x", facts=b).digest) == (a == b)
+    assert make_key("x", facts=a).digest != make_key("y", facts=a).digest
+
+
+def test_prune_removes_the_longest_unused_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folders = [store.make(make_key("bag", n=n), writer("x" * 1000)) for n in range(3)]
+    for age, folder in zip((300, 200, 100), folders, strict=True):
+        stamp = (folder / "key.json").stat().st_mtime - age
+        os.utime(folder / "key.json", (stamp, stamp))
+    one = next(store.entries()).bytes
+    removed = store.prune(max_bytes=int(1.5 * one))
+    assert [e.path for e in removed] == folders[:2]
+    assert store.find(make_key("bag", n=2)) is not None
+
+
+def test_an_interrupted_write_keeps_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "m.json"
+    write_atomic(file, "old")
+
+    def fail(self: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(StoreError, match="No space left"):
+        write_atomic(file, "new")
+    monkeypatch.undo()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kras_plugins import ConfigError, PluginError, StoreError
+from kras_plugins.evaluation.thresholds import choose_thresholds
+from kras_plugins.learning.bundle import load_bundle, write_bundle
+from kras_plugins.learning.experiment import cross_validate
+from kras_plugins.store import Store
+
+
+def run(people, members, root):
+    return cross_validate(*people.arguments, members, store=Store(root), sample_keys=people.keys, repeats=2)
+
+
+def loader(members):
+    plugins = {m.plugin.name: m.plugin for m in members}
+    return lambda name, folder: plugins[name].load(folder)
+
+
+@pytest.fixture
+def written(tmp_path, make_people, both):
+    """(folder, experiment, people, loader) of a bundle of two members."""
+    people = make_people()
+    experiment = run(people, both, tmp_path / "store")
+    thresholds = {"ensemble": choose_thresholds(people.labels, experiment.ensemble.strict[0])}
+    write_bundle(
+        tmp_path / "bundle",
+        experiment,
+        facts={"target": "g12c", "encoder": "vit 1"},
+        thresholds=thresholds,
+        provenance={"seed": 0},
+    )
+    return tmp_path / "bundle", experiment, people, loader(both)
+
+
+def test_a_bundle_scores_with_the_mean_calibrated_logit_of_its_outer_fold_models(written, make_people, both):
+    folder, experiment, _, load = written
+    new = make_people(n=20, seed=9).samples
+    scores = load_bundle(folder, load).score(new)
+    expected = []
+    for m in both:
+        models = [m.plugin.load(path) for path in experiment.models[m.name]]
+        lines = experiment.platt[m.name][0]
+        expected.append([line.logit(model.predict(new)) for line, model in zip(lines, models, strict=True)])
+    np.testing.assert_allclose(scores.ensemble.strict, np.mean(expected, axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(scores.by_fold["ridge"], expected[0], rtol=1e-12)
+
+
+def test_each_fold_model_gives_a_training_patient_its_out_of_fold_score_again(written):
+    folder, experiment, people, load = written
+    scores = load_bundle(folder, load).score(people.samples)
+    for name in ("ridge", "bag_ridge"):
+        again = scores.by_fold[name][experiment.fold[0], np.arange(len(people.labels))]
+        np.testing.assert_allclose(again, experiment.logit[name][0], rtol=1e-6)
+
+
+def test_facts_thresholds_and_features_come_back_as_written(written):
+    folder, experiment, people, load = written
+    bundle = load_bundle(folder, load)
+    assert bundle.thresholds["ensemble"] == choose_thresholds(people.labels, experiment.ensemble.strict[0])
+    assert bundle.facts == {"target": "g12c", "encoder": "vit 1"}
+    assert bundle.inputs.features == ("a", "b", "c")
+    assert bundle.inputs.transform_hash == "abc"
+
+
+def test_the_same_run_writes_the_same_bytes(written, both):
+    folder, experiment, *_ = written
+    other = folder.with_name("again")
+    content = load_bundle(folder, loader(both))
+    facts, thresholds = dict(content.facts), dict(content.thresholds)
+    write_bundle(other, experiment, facts=facts, thresholds=thresholds, provenance={"seed": 0})
+    assert (other / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
+
+
+def every_file(folder):
+    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_changed_byte_in_any_file_is_refused_by_name(written):
+    folder, *_, load = written
+    names = every_file(folder)
+    assert len(names) == 2 + 10
+    for name in names:
+        path = folder / name
+        before = path.read_bytes()
+        for at in (0, len(before) // 2, len(before) - 1):
+            path.write_bytes(before[:at] + bytes([before[at] ^ 1]) + before[at + 1 :])
+            with pytest.raises(StoreError, match=path.name):
+                load_bundle(folder, load)
+        path.write_bytes(before)
+    load_bundle(folder, load)
+
+
+def test_a_missing_and_an_added_file_are_refused_by_name(written):
+    folder, *_, load = written
+    (folder / "models" / "extra.bin").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"extra.bin was added"):
+        load_bundle(folder, load)
+    (folder / "models" / "extra.bin").unlink()
+    (folder / "models/fold-1/ridge/weights.json").unlink()
+    with pytest.raises(StoreError, match=r"fold-1/ridge/weights.json is missing"):
+        load_bundle(folder, load)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path, both):
+    with pytest.raises(StoreError, match="missing or damaged"):
+        load_bundle(tmp_path, loader(both))
+
+
+def test_columns_are_put_in_the_frozen_order_and_surplus_ones_dropped(written, make_people):
+    folder, *_, load = written
+    bundle = load_bundle(folder, load)
+    plain = make_people(n=5, seed=3).samples
+    names = ("x", "c", "a", "b")
+    mixed = [
+        replace(s, profile=replace(s.profile, names=names, values=np.r_[99.0, s.profile.values[[2, 0, 1]]]))
+        for s in plain
+    ]
+    np.testing.assert_array_equal(bundle.score(mixed).ensemble.strict, bundle.score(plain).ensemble.strict)
+
+
+def test_a_missing_column_and_another_encoder_are_errors(written, make_people):
+    folder, *_, load = written
+    bundle = load_bundle(folder, load)
+    sample = make_people(n=5).samples[0]
+    short = replace(sample.profile, names=("a", "c"), values=sample.profile.values[[0, 2]])
+    with pytest.raises(ConfigError, match="missing, first b"):
+        bundle.score([replace(sample, profile=short)])
+    with pytest.raises(ConfigError, match="fitted on vit 1"):
+        bundle.score([replace(sample, bags=(replace(sample.bags[0], encoder="other"),))])
+
+
+def test_a_patient_without_one_input_gets_the_available_mean_and_no_strict_one(written, make_people):
+    folder, *_, load = written
+    sample = make_people(n=5).samples[0]
+    scores = load_bundle(folder, load).score([replace(sample, bags=()), sample])
+    assert np.isnan(scores.ensemble.strict).tolist() == [True, False]
+    assert scores.ensemble.available[0] == scores.members["ridge"][0]
+
+
+def test_contributions_sum_to_the_members_calibrated_logit(written, make_people):
+    folder, *_, load = written
+    bundle = load_bundle(folder, load)
+    sample = make_people(n=5, seed=4).samples[0]
+    why = bundle.explain("ridge", sample)
+    assert why.base + why.values.sum() == pytest.approx(bundle.score([sample]).members["ridge"][0], rel=1e-5)
+    attention = bundle.explain("bag_ridge", sample)
+    assert attention.kind == "attention"
+    assert attention.values.sum() == pytest.approx(1)
+
+
+def test_a_classifier_that_saves_a_pickle_cannot_enter_a_bundle(tmp_path, make_people, make_member, ridge):
+    class Pickled(ridge):
+        def save(self, folder):
+            (folder / "model.bin").write_bytes(pickle.dumps([1, 2]))
+
+    experiment = run(make_people(), [make_member(Pickled)], tmp_path / "store")
+    with pytest.raises(PluginError, match=r"saved a pickle: model.bin"):
+        write_bundle(tmp_path / "bundle", experiment, facts={}, thresholds={}, provenance={})
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_new_bundle_replaces_the_old_one(written, both):
+    folder, experiment, *_ = written
+    write_bundle(folder, experiment, facts={"target": "new"}, thresholds={}, provenance={})
+    assert load_bundle(folder, loader(both)).facts == {"target": "new"}
+
+
+def test_the_frozen_sensitivity_rule_realizes_its_target_on_new_patients(tmp_path, make_people, make_member):
+    """Science: over simulated cohorts the 0.90 rule should realize 0.87 to 0.93 on average."""
+    realized = []
+    for seed in range(25):
+        people = make_people(n=240, seed=seed)
+        experiment = cross_validate(
+            *people.arguments, [make_member()], store=Store(tmp_path), sample_keys=[f"{seed}/{k}" for k in people.keys]
+        )
+        rule = choose_thresholds(people.labels, experiment.ensemble.strict[0])["target_sensitivity"]
+        folder = tmp_path / f"bundle{seed}"
+        write_bundle(folder, experiment, facts={}, thresholds={}, provenance={})
+        new = make_people(n=600, seed=1000 + seed)
+        logit = load_bundle(folder, loader([make_member()])).score(new.samples).ensemble.strict
+        realized.append((logit[new.labels == 1] >= rule).mean())
+    assert 0.87 <= np.mean(realized) <= 0.93

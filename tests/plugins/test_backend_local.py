@@ -1,0 +1,101 @@
+"""Backend local against PyTorch in float32, on real tiles where they are there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kras_plugins.errors import BackendError
+from kras_plugins.export import build_module
+from kras_plugins.manager import discover
+
+RECORD = discover().find("backend", "local").record
+VIT = discover().find("extractor", "vit").record
+
+
+def vit_spec(model: str = "vit_tiny_patch16_224"):  # type: ignore[no-untyped-def]
+    return VIT.models(VIT.options(model=model, weights="random:0"))[0]
+
+
+def backend(**options: object):  # type: ignore[no-untyped-def]
+    return RECORD.create(RECORD.options(**options))
+
+
+def noise(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
+
+
+def real_tiles(shared_data: Path, n: int) -> np.ndarray:
+    tiles = []
+    for file in sorted((shared_data / "tiles").glob("*.png")):
+        image = np.asarray(Image.open(file).convert("RGB"))
+        if min(image.shape[:2]) >= 224:
+            tiles.append(image[:224, :224])
+    return np.stack(tiles[:n])
+
+
+def test_features_on_real_tiles_agree_with_pytorch_in_the_default_precision(shared_data: Path) -> None:
+    spec, tiles = vit_spec("vit_small_patch16_224"), real_tiles(shared_data, 12)
+    infer = backend().load(spec)
+    got = np.concatenate(
+        [infer({"tiles": tiles[i : i + infer.batch]})["features"] for i in range(0, len(tiles), infer.batch)]
+    )
+    with torch.inference_mode():
+        want = build_module(spec)(torch.from_numpy(tiles)).numpy()
+    cosine = (got * want).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want, axis=1)
+    assert cosine.min() >= 0.999
+    # Unrelated features would also agree if all tiles looked alike to the network: they must not.
+    assert np.corrcoef(want).min() < 0.9995
+
+
+def test_float32_agrees_to_rounding() -> None:
+    spec, tiles = vit_spec(), noise(3)
+    got = backend(precision="f32").load(spec)({"tiles": tiles})["features"]
+    with torch.inference_mode():
+        want = build_module(spec)(torch.from_numpy(tiles)).numpy()
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+
+
+def test_a_tile_gives_the_same_bits_alone_in_company_and_from_many_threads() -> None:
+    infer, tiles = backend(batch=4).load(vit_spec()), noise(4)
+    together = infer({"tiles": tiles})["features"]
+    alone = np.concatenate([infer({"tiles": tiles[i : i + 1]})["features"] for i in range(4)])
+    with ThreadPoolExecutor(4) as pool:
+        threads = list(pool.map(lambda _: infer({"tiles": tiles})["features"], range(8)))
+    assert alone.tobytes() == together.tobytes()
+    assert {t.tobytes() for t in threads} == {together.tobytes()}
+
+
+def test_a_result_is_not_overwritten_by_the_next_call() -> None:
+    infer = backend().load(vit_spec())
+    first = infer({"tiles": noise(2, seed=1)})["features"]
+    kept = first.copy()
+    for seed in range(2, 8):
+        infer({"tiles": noise(2, seed=seed)})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_batch_too_large_is_refused() -> None:
+    infer = backend(batch=2).load(vit_spec())
+    with pytest.raises(BackendError, match="a batch of 3, at most 2 fit"):
+        infer({"tiles": noise(3)})
+
+
+def test_precision_is_resolved_to_what_is_truly_used() -> None:
+    assert backend().precision in {"bf16", "f32"}
+    assert backend(precision="f32").precision == "f32"
+    assert "openvino" in backend().engine
+
+
+def test_a_gpu_asked_for_and_absent_is_an_error_that_says_so() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has a GPU build of ONNX Runtime")
+    with pytest.raises(BackendError, match="no CUDAExecutionProvider"):
+        backend(device="cuda")

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kras_classifier_he import HeOptions, bags
+from kras_classifier_he import classifier as he
+from kras_classifier_he.network import GatedAttention
+from kras_plugins import Bag, Cohort, ConfigError, Sample, TileSpec
+
+OPTIONS = HeOptions(hidden=32, attention=16, seeds=2, epochs=25)
+DIM = 12
+
+
+def bag(features, slide_id="s", encoder="e", transform_hash="t"):
+    features = np.asarray(features, dtype=np.float32)
+    return Bag(
+        slide_id=slide_id,
+        features=features,
+        xy=np.arange(2 * len(features), dtype=np.int32).reshape(-1, 2),
+        size=(448.0, 448.0),
+        tile_spec=TileSpec(px=224, mpp=0.5),
+        encoder=encoder,
+        transform_hash=transform_hash,
+    )
+
+
+def patient(features, patient_id="p", **facts):
+    return Sample(patient_id=patient_id, bags=(bag(features, **facts),))
+
+
+def patients(n, seed, tiles=30, key=3):
+    """The first `key` tiles of each third patient carry the signal."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(n) % 3 == 0).astype(np.int8)
+    samples = []
+    for i, label in enumerate(labels):
+        x = rng.normal(size=(tiles, DIM))
+        x[:key, :4] += 3.5 * label
+        samples.append(patient(x, f"p{i}"))
+    return samples, labels
+
+
+def fit(samples, labels, options=OPTIONS, seed=0):
+    classifier = he.HeClassifier(options, seed)
+    cut = len(samples) * 3 // 4
+    parts = [
+        Cohort(samples=samples[p], labels=labels[p], groups=[s.patient_id for s in samples[p]])
+        for p in (slice(cut), slice(cut, None))
+    ]
+    classifier.fit(*parts)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return fit(*patients(48, 0))
+
+
+def test_a_bag_is_scored_as_ilse_and_others_write_it():
+    """Attention-pooled features first, then the linear layer, one network at a time, with torch's own layers."""
+    generator = torch.Generator().manual_seed(0)
+    net = GatedAttention(
+        3, torch.randn(DIM, generator=generator), torch.rand(DIM, generator=generator) + 0.5, 7, 5, generator
+    )
+    x = torch.randn(11, DIM, generator=generator)
+    linear = torch.nn.functional.linear
+    expected = []
+    for k in range(3):
+        h = linear((x - net.mean) / net.sd, net.embed[k].T, net.embed_bias[k, 0]).relu()
+        weight, bias = net.heads[k].T, net.head_biases[k, 0]
+        gated = linear(h, weight[:5], bias[:5]).tanh() * linear(h, weight[5:10], bias[5:10]).sigmoid()
+        attention = linear(gated, net.attend[k].T).softmax(dim=0)
+        z = (attention * h).sum(dim=0)
+        expected.append(z @ weight[10] + bias[10])
+    torch.testing.assert_close(net(x, [11])[:, 0], torch.stack(expected))
+
+
+def test_bags_laid_end_to_end_do_not_mix():
+    generator = torch.Generator().manual_seed(0)
+    net = GatedAttention(2, torch.zeros(DIM), torch.ones(DIM), 7, 5, generator)
+    x = torch.randn(11, DIM, generator=generator)
+    both = net(x, [4, 7])
+    torch.testing.assert_close(both, torch.cat([net(x[:4], [4]), net(x[4:], [7])], dim=-1))
+
+
+def test_the_order_of_tiles_and_their_slides_do_not_matter(classifier):
+    x = np.random.default_rng(1).normal(size=(40, DIM))
+    shuffled = np.random.default_rng(2).permutation(x)
+    split = Sample(patient_id="p", bags=(bag(x[25:], "b"), bag(x[:25], "a")))
+    scores = classifier.predict([patient(x), patient(shuffled), split])
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
+
+
+def test_attention_finds_the_key_tiles(classifier):
+    samples, labels = patients(60, 5)
+    shares = [classifier.explain(s).values[:3].sum() for s, y in zip(samples, labels, strict=True) if y]
+    assert np.median(shares) > 0.4  # of 3 tiles in 30, which get 0.1 by chance
+
+
+def test_attention_names_the_slide_and_place_of_each_tile(classifier):
+    x = np.random.default_rng(1).normal(size=(9, DIM))
+    why = classifier.explain(Sample(patient_id="p", bags=(bag(x[:4], "a"), bag(x[4:], "b"))))
+    assert why.slide_ids == ("a",) * 4 + ("b",) * 5
+    np.testing.assert_array_equal(why.xy, np.r_[np.arange(8), np.arange(10)].reshape(-1, 2))
+
+
+def test_units_and_offsets_of_features_do_not_matter():
+    samples, labels = patients(32, 0)
+    scaled = [patient(s.bags[0].features * 1000 + 5000, s.patient_id) for s in samples]
+    a, b = fit(samples, labels).predict(samples), fit(scaled, labels).predict(scaled)
+    np.testing.assert_allclose(a, b, atol=0.05)
+
+
+def test_standardization_sees_the_training_part_only():
+    samples, labels = patients(32, 0)
+    odd = [*samples[:24], *(patient(s.bags[0].features + 100, s.patient_id) for s in samples[24:])]
+    network = fit(odd, labels)._network
+    x = np.concatenate([s.bags[0].features for s in samples[:24]])
+    np.testing.assert_allclose(network.mean.numpy(), x.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(network.sd.numpy(), x.std(axis=0), rtol=1e-5)
+
+
+def test_a_constant_feature_does_no_harm():
+    samples, labels = patients(32, 0)
+    constant = [patient(np.c_[s.bags[0].features, np.full(30, 7.0)], s.patient_id) for s in samples]
+    assert np.isfinite(fit(constant, labels).predict(constant)).all()
+
+
+def test_running_a_bag_in_pieces_gives_the_same(classifier, monkeypatch):
+    samples, _ = patients(4, 3, tiles=50)
+    whole = classifier.predict(samples)
+    monkeypatch.setattr(he, "TILES_AT_ONCE", 7)
+    np.testing.assert_allclose(classifier.predict(samples), whole, rtol=1e-5)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch):
+    samples, labels = patients(32, 0)
+    options = OPTIONS.model_copy(update={"epochs": 3, "dropout": 0.0, "feature_dropout": 0.0})
+    whole = fit(samples, labels, options).predict(samples)
+    monkeypatch.setattr(he, "TILES_AT_ONCE", 1)
+    np.testing.assert_allclose(fit(samples, labels, options).predict(samples), whole, atol=1e-4)
+
+
+def test_no_more_than_the_allowed_tiles_are_read(monkeypatch):
+    samples, labels = patients(16, 0, tiles=80)
+    read = []
+    gather = bags.gather
+    monkeypatch.setattr(he, "gather", lambda sample, index: read.append(len(index)) or gather(sample, index))
+    options = OPTIONS.model_copy(update={"tiles": 20, "max_tiles": 50, "epochs": 2})
+    classifier = fit(samples, labels, options)
+    assert set(read) == {20}
+    read.clear()
+    classifier.predict(samples)
+    assert set(read) == {50}
+    assert len(classifier.explain(samples[0]).values) == 50
+
+
+def test_tiles_are_drawn_anew_in_each_epoch():
+    rng = np.random.default_rng(0)
+    sample = patient(np.zeros((100, DIM)))
+    draws = [he._draw(sample, 30, rng) for _ in range(50)]
+    assert all(len(np.unique(d)) == 30 for d in draws)
+    assert len(np.unique(draws)) == 100
+
+
+def test_memory_mapped_bags_are_gathered_across_slides(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, DIM)).astype(np.float32) for n in (5, 1, 7)]
+    mapped = []
+    for i, part in enumerate(parts):
+        np.save(tmp_path / f"{i}.npy", part)
+        mapped.append(bag(np.zeros((0, DIM)), f"s{i}"))
+        mapped[-1] = replace(
+            mapped[-1],
+            features=np.load(tmp_path / f"{i}.npy", mmap_mode="r"),
+            xy=np.zeros((len(part), 2), np.int32),
+        )
+    sample = Sample(patient_id="p", bags=tuple(mapped))
+    index = np.array([0, 4, 5, 6, 12])
+    np.testing.assert_array_equal(bags.gather(sample, index), np.concatenate(parts)[index])
+    assert bags.places(sample, index)[0] == ("s0", "s0", "s1", "s2", "s2")
+
+
+@pytest.mark.parametrize(("n", "at_most"), [(5, 5), (5, 9), (10, 4), (10_001, 10_000)])
+def test_evenly_spaced_tiles_span_the_patient_without_repeats(n, at_most):
+    index = bags.evenly(n, at_most)
+    assert len(np.unique(index)) == min(n, at_most)
+    assert (index[0], index[-1]) == (0, n - 1)
+
+
+def test_mixed_encoders_are_refused_in_training():
+    samples, labels = patients(16, 0)
+    for odd in (
+        patient(np.zeros((3, DIM)), encoder="other"),
+        patient(np.zeros((3, DIM)), transform_hash="other"),
+        patient(np.zeros((3, DIM + 1))),
+    ):
+        with pytest.raises(ConfigError, match="different sources"):
+            fit([odd, *samples[1:]], labels)
+
+
+def test_features_of_another_encoder_are_refused_in_prediction(classifier):
+    with pytest.raises(ConfigError, match="'stranger'"):
+        classifier.predict([patient(np.zeros((3, DIM)), "stranger", encoder="other")])
+
+
+def test_an_empty_bag_is_refused(classifier):
+    with pytest.raises(ConfigError, match="'void' has no tiles"):
+        classifier.predict([patient(np.zeros((0, DIM)), "void")])
+
+
+def test_features_that_are_not_finite_are_refused_by_slide(classifier):
+    x = np.zeros((3, DIM))
+    x[1, 1] = np.nan
+    with pytest.raises(ConfigError, match="'bad'"):
+        classifier.predict([patient(x, slide_id="bad")])
+
+
+def test_thirty_patients_suffice_with_default_options():
+    """At lr 1e-4 and two steps an epoch nothing would be learned from so few."""
+    samples, labels = patients(32, 0)
+    fresh, truth = patients(60, 1)
+    scores = fit(samples, labels, HeOptions(seeds=1)).predict(fresh)
+    wins = scores[truth == 1][:, None] > scores[truth == 0]
+    assert wins.mean() > 0.9

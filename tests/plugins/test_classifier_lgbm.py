@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import pytest
+
+from kras_classifier_lgbm import LgbmOptions
+from kras_classifier_lgbm.classifier import LgbmClassifier
+from kras_plugins import Cohort, Sample, SemanticProfile
+
+NAMES = ("area [mm²]", 'ratio "T:L"', "{x}", "d,e", "f")
+"""Names that LightGBM would refuse or change."""
+
+
+def patients(n, seed, shift=2.5):
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(n) % 3 == 0).astype(np.int8)
+    values = rng.normal(size=(n, 5))
+    values[labels == 1, 1] += shift
+    values[rng.random((n, 5)) < 0.1] = np.nan
+    samples = [
+        Sample(patient_id=str(i), profile=SemanticProfile(id=str(i), names=NAMES, values=row, valid={}, source="s"))
+        for i, row in enumerate(values)
+    ]
+    return samples, labels
+
+
+def fit(samples, labels, seed=0, **options):
+    classifier = LgbmClassifier(LgbmOptions(**options), seed)
+    cut = len(samples) * 3 // 4
+    parts = [
+        Cohort(samples=samples[p], labels=labels[p], groups=[s.patient_id for s in samples[p]])
+        for p in (slice(cut), slice(cut, None))
+    ]
+    classifier.fit(*parts)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return fit(*patients(60, 0))
+
+
+def test_lightgbm_is_silent_and_takes_any_feature_name(capfd):
+    samples, labels = patients(12, 0)
+    why = fit(samples, labels).explain(samples[0])
+    assert set(why.names) <= set(NAMES)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_contributions_are_those_of_the_saved_model_and_name_the_informative_feature(classifier, tmp_path):
+    samples, labels = patients(60, 5)
+    classifier.save(tmp_path)
+    booster = lightgbm.Booster(model_file=tmp_path / "model.txt")
+    table = classifier._preprocessor.table(samples)
+    np.testing.assert_allclose(classifier.predict(samples), booster.predict(table, raw_score=True), rtol=1e-6)
+    values = np.array([classifier.explain(s).values for s in samples])
+    np.testing.assert_allclose(values, booster.predict(table, pred_contrib=True)[:, :-1], rtol=1e-6)
+    assert classifier.explain(samples[0]).names[np.argmax(values[labels == 1].mean(axis=0))] == NAMES[1]
+
+
+def test_a_missing_value_counts_as_the_training_median(classifier):
+    """LightGBM would otherwise learn from the absence itself."""
+    preprocessor = classifier._preprocessor
+    filled = dict(zip(preprocessor.columns, preprocessor.median, strict=True))
+    values = np.array([0.3, -0.2, 0.9, 0.1, 0.5])
+    scores = []
+    for value in (np.nan, filled["f"]):
+        profile = SemanticProfile(id="m", names=NAMES, values=np.r_[values[:4], value], valid={}, source="s")
+        scores += classifier.predict([Sample(patient_id="m", profile=profile)]).tolist()
+    assert scores[0] == scores[1]
+
+
+def test_boosting_stops_when_validation_no_longer_improves():
+    samples, labels = patients(60, 0, shift=0)
+    trees = fit(samples, labels)._booster.num_trees()
+    assert trees < 100
+    assert fit(*patients(60, 0), patience=300)._booster.num_trees() > trees
+
+
+def test_the_number_of_threads_does_not_matter(classifier):
+    threaded = fit(*patients(60, 0), jobs=2)
+    fresh = patients(50, 1)[0]
+    np.testing.assert_array_equal(threaded.predict(fresh), classifier.predict(fresh))
+
+
+def test_positives_weigh_the_root_of_their_rarity():
+    """With 1 positive in 5 the weight is 2: without any usable split the log-odds are those of 2 to 4."""
+    samples = patients(80, 0)[0]
+    labels = (np.arange(80) % 5 == 0).astype(np.int8)
+    classifier = fit(samples, labels, lr=1e-9)
+    np.testing.assert_allclose(classifier.predict(samples), np.log(2 / 4), atol=1e-4)

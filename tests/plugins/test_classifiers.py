@@ -1,0 +1,184 @@
+"""What holds for all four bundled classifiers alike; each is asked through its record, as the host does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from kras_plugins import Bag, Cohort, ConfigError, PluginError, Sample, SemanticProfile, TileSpec
+
+SMALL = {
+    "he": {"hidden": 32, "attention": 16, "seeds": 2, "epochs": 25},
+    "mlp": {"seeds": 3},
+    "rf": {"trees": 200},
+    "lgbm": {},
+}
+NAMES = tuple(f"f{i}" for i in range(12))
+
+
+def record(name):
+    (found,) = import_module(f"kras_classifier_{name}").kras_classifiers()
+    return found
+
+
+def create(name, seed=0):
+    plugin = record(name)
+    return plugin.create(plugin.options(**SMALL[name]), seed)
+
+
+def patients(n, seed, signal=True):
+    """A third of the patients is positive: some of their tiles and two of their features are shifted."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(n) % 3 == 0).astype(np.int8)
+    samples = []
+    for i, positive in enumerate(labels):
+        tiles = rng.normal(size=(rng.integers(15, 25), 16)).astype(np.float32)
+        values = rng.normal(size=len(NAMES))
+        if positive and signal:
+            tiles[:6, :4] += 2.5
+            values[[2, 7]] += (3.0, -2.5)
+        values[rng.random(len(NAMES)) < 0.05] = np.nan
+        tiles.flags.writeable = False  # a classifier that writes into its input fails
+        values.flags.writeable = False
+        bag = Bag(
+            slide_id=f"s{seed}-{i}",
+            features=tiles,
+            xy=np.zeros((len(tiles), 2), np.int32),
+            size=(448.0, 448.0),
+            tile_spec=TileSpec(px=224, mpp=0.5),
+            encoder="e",
+            transform_hash="t",
+        )
+        profile = SemanticProfile(
+            id=f"p{i}", names=NAMES, values=values, valid={"A": bool(rng.random() < 0.8)}, source="s"
+        )
+        samples.append(Sample(patient_id=f"p{seed}-{i}", bags=(bag,), profile=profile))
+    return samples, labels
+
+
+def cohort(samples, labels):
+    return Cohort(samples=samples, labels=labels, groups=[s.patient_id for s in samples])
+
+
+def fitted(name, seed=0, signal=True, n=60):
+    samples, labels = patients(n, 1, signal)
+    cut = n * 3 // 4
+    classifier = create(name, seed)
+    classifier.fit(cohort(samples[:cut], labels[:cut]), cohort(samples[cut:], labels[cut:]))
+    return classifier
+
+
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def classifier(name):
+    return fitted(name)
+
+
+def test_the_record_is_cheap_and_complete(name):
+    plugin = record(name)
+    assert plugin.name == name
+    assert plugin.options().model_dump_json()  # every option has a default
+
+
+def test_a_planted_signal_is_learned(classifier):
+    samples, labels = patients(90, 2)
+    assert roc_auc_score(labels, classifier.predict(samples)) >= 0.9
+
+
+def test_without_a_signal_nothing_is_learned(name):
+    samples, labels = patients(150, 2, signal=False)
+    assert roc_auc_score(labels, fitted(name, signal=False).predict(samples)) == pytest.approx(0.5, abs=0.13)
+
+
+def test_a_score_does_not_depend_on_who_else_is_asked(classifier):
+    samples, _ = patients(20, 3)
+    together = classifier.predict(samples)
+    assert together.dtype == np.float32
+    assert together.shape == (20,)
+    np.testing.assert_array_equal(together, np.concatenate([classifier.predict([s]) for s in samples]))
+    np.testing.assert_array_equal(together[::-1], classifier.predict(samples[::-1]))
+
+
+def test_nobody_gets_no_score(classifier):
+    scores = classifier.predict([])
+    assert scores.shape == (0,)
+    assert scores.dtype == np.float32
+
+
+def files(classifier, folder):
+    folder.mkdir()
+    classifier.save(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_model(name, classifier, tmp_path):
+    first = files(classifier, tmp_path / "first")
+    assert files(fitted(name), tmp_path / "again") == first
+    samples, _ = patients(20, 3)
+    assert not np.array_equal(fitted(name, seed=1).predict(samples), classifier.predict(samples))
+
+
+def test_global_random_state_is_neither_used_nor_changed(name, classifier):
+    np.random.seed(1)
+    torch.manual_seed(1)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    again = fitted(name)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    samples, _ = patients(20, 3)
+    np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
+
+
+def test_a_saved_model_comes_back_the_same_and_without_pickle(name, classifier, tmp_path):
+    written = files(classifier, tmp_path / "a")
+    assert {file.rsplit(".", 1)[1] for file in written} <= {"json", "safetensors", "txt"}
+    loaded = record(name).load(tmp_path / "a")
+    samples, _ = patients(20, 3)
+    np.testing.assert_array_equal(loaded.predict(samples), classifier.predict(samples))
+    a, b = loaded.explain(samples[0]), classifier.explain(samples[0])
+    np.testing.assert_array_equal(a.values, b.values)
+    assert (a.base, a.names, a.slide_ids) == (b.base, b.names, b.slide_ids)
+    assert files(loaded, tmp_path / "b") == written
+
+
+def test_contributions_sum_to_score_minus_base_and_attention_to_one(classifier):
+    samples, _ = patients(10, 3)
+    for sample, score in zip(samples, classifier.predict(samples), strict=True):
+        why = classifier.explain(sample)
+        if why.kind == "attention":
+            assert why.values.sum() == pytest.approx(1)
+            assert len(why.values) == len(why.slide_ids) == len(why.xy)
+        else:
+            assert why.values.sum() == pytest.approx(score - why.base, rel=1e-4, abs=1e-6)
+            assert len(why.values) == len(why.names)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_training_part_of_one_class_is_refused(name, only):
+    samples, labels = patients(12, 1)
+    with pytest.raises(ConfigError, match="no (positive|negative) one"):
+        create(name).fit(cohort(samples, np.full(12, only, np.int8)), cohort(samples, labels))
+
+
+def test_an_empty_validation_part_is_refused(name):
+    samples, labels = patients(12, 1)
+    with pytest.raises(ConfigError, match="validation part is empty"):
+        create(name).fit(cohort(samples, labels), cohort([], labels[:0]))
+
+
+def test_a_patient_without_input_is_named(name, classifier):
+    with pytest.raises(ConfigError, match="'nobody'"):
+        classifier.predict([Sample(patient_id="nobody")])
+
+
+def test_a_classifier_that_is_not_fitted_says_so(name):
+    with pytest.raises(PluginError, match="not fitted"):
+        create(name).predict([])

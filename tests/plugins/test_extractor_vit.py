@@ -1,0 +1,106 @@
+"""Extractor vit: presets, statistics, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.export import build_module
+from kras_plugins.manager import discover
+from kras_plugins.weights import locate, model_digest
+
+VIT = discover().find("extractor", "vit").record
+TINY = "vit_tiny_patch16_224"
+
+
+def spec(**options: object):  # type: ignore[no-untyped-def]
+    return VIT.models(VIT.options(**options))[0]
+
+
+def test_lunits_presets_use_the_statistics_lunit_published_and_no_resize() -> None:
+    for name in ("lunit-s16", "lunit-s8"):
+        transform = spec(model=name).transform
+        assert transform["mean"] == [0.70322989, 0.53606487, 0.66096631]
+        assert transform["std"] == [0.21716536, 0.26081574, 0.20723464]
+        assert (transform["px"], transform["mpp"], transform["pooling"]) == (224, 0.5, "cls")
+
+
+def test_the_graph_normalizes_uint8_pixels_as_stated() -> None:
+    module = build_module(spec(model=TINY, weights="random:0", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)))
+    tiles = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = tiles.permute(0, 3, 1, 2).float() / 255
+    x = (x - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(tiles), module.vit.forward_features(x)[:, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_takes_the_class_token_or_the_mean_of_the_patch_tokens() -> None:
+    tiles = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    cls, mean = (build_module(spec(model=TINY, weights="random:0", pooling=p)) for p in ("cls", "mean"))
+    with torch.inference_mode():
+        tokens = mean.vit.forward_features((tiles.permute(0, 3, 1, 2).float() - mean.mean) / mean.std)
+        torch.testing.assert_close(cls(tiles), tokens[:, 0])
+        torch.testing.assert_close(mean(tiles), tokens[:, 1:].mean(1))
+
+
+def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
+    one, same, other = (build_module(spec(model=TINY, weights=f"random:{s}")).state_dict() for s in (0, 0, 1))
+    name = "vit.blocks.0.attn.qkv.weight"
+    assert torch.equal(one[name], same[name])
+    assert not torch.equal(one[name], other[name])
+    with pytest.raises(ConfigError, match="no seed"):
+        build_module(spec(model=TINY, weights="random:"))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_from_a_file_are_loaded_strictly(tmp_path: Path, suffix: str) -> None:
+    state = build_module(spec(model=TINY, weights="random:3")).vit.state_dict()
+    file = tmp_path / f"weights{suffix}"
+    save = (lambda s: save_file(s, file)) if suffix == ".safetensors" else (lambda s: torch.save(s, file))
+    save({**state, "head.weight": torch.zeros(2, 192)})
+    loaded = build_module(spec(model=TINY, weights=str(file))).vit.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in state.items())
+    save({k: v for k, v in state.items() if k != "norm.bias"} | {"extra": torch.zeros(1)})
+    with pytest.raises(BackendError, match=r"missing norm.bias; unexpected extra"):
+        build_module(spec(model=TINY, weights=str(file)))
+
+
+def test_other_weights_pooling_or_statistics_change_what_features_are_stored_under(tmp_path: Path) -> None:
+    base = spec(model=TINY, weights="random:0")
+    assert model_digest(base) == model_digest(spec(model=TINY, weights="random:0"))
+    others = [spec(model=TINY, weights="random:1"), spec(model=TINY, weights="random:0", pooling="mean")]
+    others.append(spec(model=TINY, weights="random:0", std=(0.4, 0.5, 0.5)))
+    assert len({model_digest(s) for s in (base, *others)}) == 4
+
+
+def test_missing_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BackendError) as e:
+        locate(spec(model="lunit-s16").weights)
+    assert "kras model fetch" in e.value.hint
+    with pytest.raises(BackendError, match="no such weights file"):
+        locate(spec(model=TINY, weights=str(tmp_path / "none.pth")).weights)
+
+
+def test_a_preset_refuses_another_size_resolution_or_statistics() -> None:
+    with pytest.raises(ConfigError, match=r"preset lunit-s16 was trained with 0\.5"):
+        VIT.tile(VIT.options(model="lunit-s16", mpp=0.25))
+
+
+def test_an_unknown_model_gets_suggestions() -> None:
+    with pytest.raises(ConfigError) as e:
+        VIT.tile(VIT.options(model="lunit-s61"))
+    assert "lunit-s16" in e.value.hint
+
+
+def test_the_declared_width_is_that_of_the_features() -> None:
+    options = VIT.options(model="vit_tiny_patch16_224", weights="random:0", px=112)
+    module = build_module(VIT.models(options)[0])
+    with torch.inference_mode():
+        features = module(torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
+    assert features.shape == (1, VIT.dim(options))
+    assert np.isfinite(features.numpy()).all()

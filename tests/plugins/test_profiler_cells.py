@@ -1,0 +1,289 @@
+"""The profiler `cells`: from pixels to outlined, measured and typed nuclei."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from scipy.spatial import ConvexHull, cKDTree
+from skimage.feature import graycomatrix, graycoprops
+from skimage.measure import regionprops, shannon_entropy
+
+import kras_profiler_cells as plugin
+from kras_plugins import CELL_CLASSES, CELL_COLUMNS, Tile
+from kras_profiler_cells import decode, morphometry, stain
+
+RECORD = next(iter(plugin.kras_profilers()))
+SPEC = RECORD.models(RECORD.options())[0]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch = pytest.importorskip("torch")
+    return torch, SPEC.build(None)
+
+
+@pytest.fixture(scope="module")
+def run(network):
+    torch, module = network
+
+    def outputs(pixels):
+        h, w = pixels.shape[:2]
+        padded = np.pad(pixels, ((0, -h % 4), (0, -w % 4), (0, 0)), mode="edge")
+        with torch.inference_mode():
+            maps = module(torch.from_numpy(padded[None].copy()))
+        return {t.name: m[0, :h, :w].numpy() for t, m in zip(SPEC.outputs, maps, strict=True)}
+
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def find(run):
+    def cells(pixels, mpp=0.5):
+        return decode.Decode(8.0, 400.0)(run(pixels), Tile(pixels=pixels, mpp=mpp))
+
+    return cells
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """A label map of ellipses in all directions, some cut by the image's edge or touching, and a density image."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:200, :240]
+    labels = np.zeros((200, 240), np.int32)
+    for i, (cx, cy) in enumerate([(x0, y0) for x0 in range(12, 240, 24) for y0 in range(4, 200, 24)]):
+        a, b, t = rng.uniform(4, 10), rng.uniform(3, 6), rng.uniform(0, np.pi)
+        u, v = (x - cx) * np.cos(t) + (y - cy) * np.sin(t), (y - cy) * np.cos(t) - (x - cx) * np.sin(t)
+        labels[(u / a) ** 2 + (v / b) ** 2 <= 1] = i + 1
+    labels[100:104, 50:60] = labels[100, 60]  # a concave one
+    _, labels = np.unique(labels, return_inverse=True)
+    density = ndimage.gaussian_filter(rng.normal(0.5, 1.0, (200, 240)), 1.5) + 0.1
+    return labels.reshape(200, 240).astype(np.int32), np.clip(density, 0, 2).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def measured(blobs):
+    labels, density = blobs
+    return morphometry.measure(labels, density, np.ones_like(density), 0.5), regionprops(labels, density)
+
+
+def synthetic(seed=0, **kw):
+    import tifffile
+
+    from kras_plugins.testing.slides import draw_slide
+
+    def draw(folder):
+        truth = draw_slide(folder / "s.tif", seed=seed, **kw)
+        with tifffile.TiffFile(folder / "s.tif") as f:
+            return f.pages[0].asarray(), truth
+
+    return draw
+
+
+def test_the_record_promises_classes_and_columns_the_host_knows():
+    assert RECORD.provides(RECORD.options()) <= set(CELL_CLASSES) | set(CELL_COLUMNS)
+    assert set(CELL_COLUMNS) <= RECORD.provides(RECORD.options())
+    tile = RECORD.tile(RECORD.options())
+    assert SPEC.inputs[0].shape == (tile.px + 2 * tile.halo_px,) * 2 + (3,)
+
+
+@pytest.mark.parametrize(
+    ("column", "attribute", "unit", "tolerance"),
+    [
+        ("area_um2", "area", 0.25, 1e-6),
+        ("perimeter_um", "perimeter", 0.5, 1e-5),
+        ("major_um", "axis_major_length", 0.5, 1e-5),
+        ("minor_um", "axis_minor_length", 0.5, 1e-5),
+        ("eccentricity", "eccentricity", 1, 1e-4),
+        ("h_od_mean", "intensity_mean", 1, 1e-5),
+        ("h_od_sd", "intensity_std", 1, 1e-4),
+    ],
+)
+def test_a_column_agrees_with_scikit_image(measured, column, attribute, unit, tolerance):
+    ours, theirs = measured
+    expected = np.array([getattr(r, attribute) for r in theirs]) * unit
+    np.testing.assert_allclose(ours[column], expected, rtol=tolerance, atol=1e-6)
+
+
+def test_solidity_agrees_with_the_exact_convex_hull(measured):
+    """scikit-image rasterizes the hull, which makes it up to 7 % larger on nuclei; the polygon itself is the oracle."""
+    ours, theirs = measured
+    ends = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
+    hulls = [ConvexHull((r.coords[:, None] + ends).reshape(-1, 2)).volume for r in theirs]
+    expected = np.minimum([r.area / hull for r, hull in zip(theirs, hulls, strict=True)], 1)
+    np.testing.assert_allclose(ours["solidity"], expected, rtol=0.015)  # 64 directions cut corners a little wide
+
+
+def test_the_centroid_and_orientation_agree_with_scikit_image(measured):
+    ours, theirs = measured
+    np.testing.assert_allclose(np.stack([ours["y"], ours["x"]], 1), [r.centroid for r in theirs], rtol=1e-5)
+    # scikit-image measures from the row axis; angles of an axis are equal modulo pi
+    turn = ours["orientation"] - (np.pi / 2 - np.array([r.orientation for r in theirs]))
+    elongated = ours["eccentricity"] > 0.1  # a circle has no direction
+    assert np.abs(np.exp(2j * turn) - 1)[elongated].max() < 1e-3
+    assert np.all(np.abs(ours["orientation"]) <= np.pi / 2 + 1e-6)
+
+
+@pytest.mark.parametrize("prop", ["contrast", "correlation", "energy", "homogeneity"])
+def test_texture_agrees_with_scikit_image_on_masked_nuclei(blobs, measured, prop):
+    labels, density = blobs
+    level = np.clip(density * (morphometry.LEVELS / morphometry.DENSITY_MAX), 0, morphometry.LEVELS - 1).astype(int)
+    ours, theirs = measured
+    for i, r in enumerate(theirs):
+        box = r.slice
+        grey = np.where(labels[box] == r.label, level[box] + 1, 0).astype(np.uint8)
+        pairs = graycomatrix(grey, [1], [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4], levels=17, symmetric=True)[1:, 1:]
+        pairs = pairs.astype(float) / pairs.sum((0, 1))
+        assert ours[f"glcm_{prop}"][i] == pytest.approx(graycoprops(pairs, prop).mean(), rel=1e-4, abs=1e-6)
+
+
+def test_entropy_is_shannons_in_bits(blobs, measured):
+    labels, density = blobs
+    level = np.clip(density * (morphometry.LEVELS / morphometry.DENSITY_MAX), 0, morphometry.LEVELS - 1).astype(int)
+    expected = [shannon_entropy(level[labels == i + 1]) for i in range(labels.max())]
+    np.testing.assert_allclose(measured[0]["h_entropy"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_outline_encloses_its_convex_nucleus():
+    y, x = np.mgrid[:60, :60]
+    labels = (((x - 28) / 14) ** 2 + ((y - 30) / 8) ** 2 <= 1).astype(np.int32)
+    outline = morphometry.outlines(labels, np.float32([28]), np.float32([30]))[0]
+    from skimage.draw import polygon2mask
+
+    filled = polygon2mask(labels.shape, outline[:, ::-1])
+    assert (filled & (labels > 0)).sum() / (filled | (labels > 0)).sum() > 0.9
+
+
+def test_an_outline_starts_inside_a_nucleus_whose_centroid_lies_outside():
+    labels = np.zeros((40, 40), np.int32)
+    labels[5:35, 5:9] = labels[5:9, 5:35] = labels[31:35, 5:35] = 1
+    column = morphometry.measure(labels, np.ones((40, 40), np.float32), np.ones((40, 40), np.float32), 1.0)
+    outline = morphometry.outlines(labels, column["x"], column["y"])[0]
+    assert labels[np.rint(outline[:, 1]).astype(int), np.rint(outline[:, 0]).astype(int)].all()
+
+
+def test_stain_deconvolution_separates_the_published_stains():
+    """One unit of each stain, mixed by Beer and Lambert's law, gives back its amount of hematoxylin."""
+    h, e = (np.array(v) / np.linalg.norm(v) for v in ([0.65, 0.70, 0.29], [0.07, 0.99, 0.11]))
+    for amount in (0.0, 0.2, 0.5):
+        pixels = np.rint(256 * 10 ** -(amount * h + 0.3 * e) - 1).astype(np.uint8)
+        assert stain.hematoxylin(pixels[None])[0] == pytest.approx(amount, abs=0.01)
+
+
+def test_an_empty_tile_has_no_cells(find):
+    for value in (0, 255, 243):
+        cells = find(np.full((128, 128, 3), value, np.uint8))
+        assert len(cells.x) == 0 and cells.classes == [] and len(cells.outlines) == 0
+        assert set(cells.columns) == set(CELL_COLUMNS) - {"x_um", "y_um", "x_px", "y_px", "class"}
+
+
+def test_eosin_alone_makes_no_nuclei(find):
+    rng = np.random.default_rng(1)
+    amount = 0.4 + 0.15 * ndimage.gaussian_filter(rng.standard_normal((256, 256)), 4) / 0.07
+    e = np.array([0.07, 0.99, 0.11]) / np.linalg.norm([0.07, 0.99, 0.11])
+    assert len(find((255 * 10 ** -(amount[..., None] * e)).clip(0, 255).astype(np.uint8)).x) == 0
+
+
+def test_the_decoder_is_picklable_and_imports_no_torch():
+    assert pickle.loads(pickle.dumps(decode.Decode(8.0, 400.0))) == decode.Decode(8.0, 400.0)
+    code = "import sys, kras_profiler_cells.decode; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_areas_scale_with_the_resolution():
+    y, x = np.mgrid[:64, :64]
+    nucleus = np.exp(-(((x - 32) ** 2 + (y - 32) ** 2) / 200)).astype(np.float32)
+    tile = np.full((64, 64, 3), 120, np.uint8)
+    areas = []
+    for mpp in (0.5, 0.25):
+        cells = decode.Decode(1.0, 4000.0)({"nucleus": nucleus + 0.3, "distance": nucleus}, Tile(pixels=tile, mpp=mpp))
+        areas.append(cells.columns["area_um2"])
+    assert areas[0] == pytest.approx(4 * areas[1])
+
+
+@pytest.mark.parametrize("stains", [(1.0, 1.0), (0.7, 0.8), (1.3, 1.2)])
+def test_it_finds_and_types_nuclei_on_pale_and_dark_synthetic_tissue(tmp_path, find, stains):
+    pixels, truth = synthetic(seed=3, size_um=(512, 512), stain=stains)(tmp_path)
+    cells = find(pixels)
+    found = np.stack([cells.x + 0.5, cells.y + 0.5], 1) * 0.5
+    distance, nearest = cKDTree(found).query(np.stack([truth.x_um, truth.y_um], 1))
+    assert np.mean(distance < 4) > 0.9
+    assert len(found) < 1.1 * len(truth.x_um)
+    drawn, typed = np.array(truth.classes), np.array(cells.classes)[nearest]
+    for name in ("tumor", "lymphocyte", "fibroblast"):
+        assert np.mean(typed[(drawn == name) & (distance < 4)] == name) > 0.85, name
+
+
+def test_typed_lymphocytes_rise_with_the_drawn_density(tmp_path, find):
+    counts = []
+    for density in (0.25, 0.5, 1.0, 2.0, 3.0):
+        pixels, truth = synthetic(seed=5, size_um=(512, 512), lymphocytes=density)(tmp_path)
+        counts.append((truth.classes.count("lymphocyte"), find(pixels).classes.count("lymphocyte")))
+    drawn, typed = np.array(counts).T
+    assert np.all(np.diff(typed) > 0)
+    np.testing.assert_allclose(typed, drawn, rtol=0.2, atol=5)
+
+
+def test_the_exported_network_agrees_with_torch(tmp_path, network):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from kras_plugins.export import export_onnx
+
+    torch, module = network
+    export_onnx(SPEC, tmp_path / "cells.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "cells.onnx"), providers=["CPUExecutionProvider"])
+    tiles = np.random.default_rng(0).integers(0, 256, (2, *SPEC.inputs[0].shape), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(tiles))
+    for ours, theirs in zip(session.run(None, {"tiles": tiles}), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+        assert ours.min() >= 0 and ours.max() <= 1
+
+
+def nucleus_f1(found, truth):
+    """F1 of nuclei matched at intersection over union > 0.5 (then no match is ambiguous): tp, fp, fn."""
+    n = found.max() + 1
+    pairs = np.bincount(truth.ravel() * n + found.ravel(), minlength=(truth.max() + 1) * n).reshape(-1, n)
+    union = pairs.sum(1, keepdims=True) + pairs.sum(0, keepdims=True) - pairs
+    hits = np.count_nonzero((pairs / np.maximum(union, 1))[1:, 1:] > 0.5)
+    return hits, np.count_nonzero(pairs.sum(0)[1:]) - hits, np.count_nonzero(pairs.sum(1)[1:]) - hits
+
+
+def test_it_is_a_fair_untrained_baseline_on_real_nuclei(shared_data: Path, run):
+    """BBBC038 states no resolution: tiles are scaled to a median nucleus of 45 µm² at 0.5 µm/px."""
+    score = np.zeros(3, int)
+    for file in sorted((shared_data / "nuclei/dsb2018/images").glob("*.png"))[::4]:
+        image = Image.open(file).convert("RGB")
+        truth = Image.fromarray(np.asarray(Image.open(file.parents[1] / "labels" / file.name)).astype(np.int32))
+        sizes = np.bincount(np.asarray(truth).ravel())[1:]
+        scale = float(np.clip(np.sqrt(180 / np.median(sizes[sizes > 0])), 0.3, 1.3))
+        size = (round(image.width * scale), round(image.height * scale))
+        image, truth = image.resize(size, Image.Resampling.BOX), truth.resize(size, Image.Resampling.NEAREST)
+        maps = run(np.asarray(image))
+        labels = decode.segment(maps["nucleus"], maps["distance"], 0.5, 8.0, 400.0)
+        score += nucleus_f1(labels.astype(np.int64), np.asarray(truth).astype(np.int64))
+    tp, fp, fn = score
+    print(f"nucleus F1 at IoU 0.5: {2 * tp / (2 * tp + fp + fn):.3f} ({tp + fn} nuclei)")
+    assert 2 * tp / (2 * tp + fp + fn) > 0.5
+
+
+def test_it_tells_lymphocytes_from_tumor_cells_on_a_real_field(shared_data: Path, find):
+    """The HGSC field states no resolution; 0.4 µm/px makes its lymphocytes 8 µm wide."""
+    folder = shared_data / "nuclei/hgsc"
+    image = Image.open(folder / "hgsc_nest.jpg").convert("RGB").resize((1200, 1200), Image.Resampling.BOX)
+    with np.load(folder / "hgsc_nest_type_mask.npz") as f:
+        kinds = f[f.files[0]]
+    cells = find(np.asarray(image))
+    at = np.stack([cells.y, cells.x], 1) * 1.25
+    truth = kinds[tuple(np.minimum(np.rint(at), 1499).astype(int).T)]
+    typed = np.array(cells.classes)
+    hits = np.count_nonzero((truth == 2) & (typed == "lymphocyte"))
+    either = (truth == 2) | (truth == 3)
+    f1 = 2 * hits / (np.count_nonzero(truth == 2) + np.count_nonzero(either & (typed == "lymphocyte")))
+    print(f"lymphocyte F1 against tumor: {f1:.3f} ({np.count_nonzero(either)} nuclei)")
+    assert f1 > 0.7

@@ -1,0 +1,189 @@
+"""Cells of tiles to cells of a slide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kras_plugins.contracts.profiler import Tile, TileCells
+from kras_plugins.data import CELL_COLUMNS, TileGrid, TileSpec
+from kras_plugins.errors import PluginError, StoreError
+from kras_plugins.semantics import wkb
+from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, cut_patch, decode_tile, place, placement
+from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
+
+SPEC = TileSpec(px=64, mpp=0.5, halo_px=8)
+
+
+def grid_over(width, height, scale, spec=SPEC, offset=0.0):
+    """A grid as the host cuts it: corners of tiles of unrounded size, rounded."""
+    side = spec.px * scale
+    x, y = np.meshgrid(np.arange(offset, width, side), np.arange(offset, height, side))
+    xy = np.rint(np.stack([x.ravel(), y.ravel()], 1)).astype(np.int32)
+    return TileGrid(spec=spec, xy=xy, size=(side, side), tissue=np.ones(len(xy), np.float32))
+
+
+def tile_cells(xy, **kw):
+    xy = np.asarray(xy, np.float32).reshape(-1, 2)
+    return TileCells(x=xy[:, 0], y=xy[:, 1], classes=["tumor"] * len(xy), **kw)
+
+
+def seen_by_all(points, grid):
+    """Positions that come back when every tile whose halo reaches a point reports it."""
+    found = []
+    for i in range(len(grid)):
+        where = placement(grid, i, (0.25, 0.25))
+        at = (points - where.corner) / where.scale - 0.5
+        seen = np.all((at >= -0.5) & (at < SPEC.px + 2 * SPEC.halo_px - 0.5), axis=1)
+        batch = place(tile_cells(at[seen]), where)
+        found.append(np.stack([batch["x_px"], batch["y_px"]], 1))
+    return np.concatenate(found)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(1.0, 4.3), st.integers(0, 2**32 - 1))
+def test_every_nucleus_is_counted_once_at_any_scale(scale, seed):
+    """Corners are rounded where the scale is no whole number; still no strip is seen twice or not at all."""
+    rng = np.random.default_rng(seed)
+    grid = grid_over(400, 300, scale)
+    points = rng.uniform(1, (400, 300), (300, 2))
+    seam = np.rint(np.arange(1, 7) * SPEC.px * scale)
+    points[:120, 0] = rng.choice(seam, 120) + rng.choice([-0.9, -0.4, -0.02, 0.02, 0.4, 0.9], 120)
+    points = points[points[:, 0] < 400]
+    found = seen_by_all(points, grid)
+    assert len(found) == len(points)
+    np.testing.assert_allclose(np.sort(found[:, 0]), np.sort(points[:, 0]), atol=0.01)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_nucleus_right_on_a_seam_is_counted_once(scale):
+    grid = grid_over(400, 300, scale)
+    side = SPEC.px * scale
+    points = np.array([[x, y] for x in (side, 2 * side, 100.0) for y in (side, 2 * side, 70.0)])
+    assert len(seen_by_all(points, grid)) == len(points)
+
+
+def test_positions_are_in_level_0_pixels_and_micrometers():
+    grid = grid_over(1000, 1000, 2.0)
+    where = placement(grid, 1, (0.25, 0.5))
+    batch = place(tile_cells([[8, 8]], columns={"area_um2": np.float32([30])}), where)
+    # the first pixel of the core covers level-0 pixels 128 and 129
+    assert (batch["x_px"][0].as_py(), batch["y_px"][0].as_py()) == (129.0, 1.0)
+    assert (batch["x_um"][0].as_py(), batch["y_um"][0].as_py()) == (32.25, 0.5)
+    assert batch["area_um2"][0].as_py() == 30
+    assert batch["solidity"][0].as_py() is None and batch["geometry"][0].as_py() is None
+
+
+def test_nan_becomes_null():
+    batch = place(
+        tile_cells([[20, 20]], columns={"solidity": np.float32([np.nan])}), placement(grid_over(64, 64, 1), 0, (1, 1))
+    )
+    assert batch["solidity"].null_count == 1
+
+
+def test_outlines_follow_their_cells():
+    square = np.array([[19, 19], [21, 19], [21, 21], [19, 21]])
+    cells = tile_cells([[3, 3], [20, 20]], outlines=[square - 17, square])
+    batch = place(cells, placement(grid_over(64, 64, 2.0), 0, (1, 1)))
+    assert batch.num_rows == 1  # the first lies in the halo
+    np.testing.assert_array_equal(wkb.decode(batch["geometry"][0].as_py()), (square - 8 + 0.5) * 2.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": ["blob"]}, {"classes": []}, {"columns": {"mood": np.zeros(1)}}, {"columns": {"prob": np.zeros(2)}}],
+)
+def test_a_decoder_that_breaks_its_contract_is_told_so(change):
+    kw = {"x": np.float32([20]), "y": np.float32([20]), "classes": ["tumor"], **change}
+    with pytest.raises(PluginError):
+        place(TileCells(**kw), placement(grid_over(64, 64, 1), 0, (1, 1)))
+
+
+def test_tissue_of_tiles_fits_together_without_seams():
+    """A known picture, cut into tiles with halos at a scale that is no whole number, comes back on the raster."""
+    scale, mpp0 = 1.7, 0.3
+    grid, raster = grid_over(600, 500, scale), raster_over(600 * mpp0, 500 * mpp0)
+    canvas = np.full(raster.shape, 255, np.uint8)
+
+    def truth(x, y):
+        return ((x // 20 + y // 30) % 5).astype(np.uint8)
+
+    for i in range(len(grid)):
+        where = placement(grid, i, (mpp0, mpp0))
+        pixel = np.arange(SPEC.px + 2 * SPEC.halo_px) + 0.5
+        x, y = (c + pixel * s for c, s in zip(where.corner, where.scale, strict=True))
+        patch = cut_patch(truth(*np.meshgrid(x * mpp0, y * mpp0)), where, raster)
+        h, w = patch.tissue.shape
+        assert (canvas[patch.row : patch.row + h, patch.column : patch.column + w] == 255).all()
+        canvas[patch.row : patch.row + h, patch.column : patch.column + w] = patch.tissue
+    assert (canvas != 255).all()
+    expected = truth(*np.meshgrid(*raster.centers()))
+    assert (canvas == expected).mean() > 0.95
+
+
+def test_decode_tile_refuses_tissue_of_another_size():
+    def decode(_outputs, _tile):
+        return tile_cells([[20, 20]], tissue=np.zeros((10, 10), np.uint8))
+
+    tile = Tile(pixels=np.zeros((80, 80, 3), np.uint8), mpp=0.5)
+    with pytest.raises(PluginError, match="whole tile"):
+        decode_tile(decode, {}, tile, placement(grid_over(64, 64, 1), 0, (1, 1)), raster_over(64, 64))
+
+
+def test_cells_are_written_in_row_groups_and_twice_the_same_bytes(tmp_path):
+    rng = np.random.default_rng(0)
+    where = placement(grid_over(64, 64, 1), 0, (0.5, 0.5))
+    for name in ("a", "b"):
+        rng = np.random.default_rng(0)
+        with CellWriter(tmp_path / name) as writer:
+            for _ in range(40):
+                writer.write(place(tile_cells(rng.uniform(8, 71, (4000, 2))), where))
+        assert writer.n == 160_000
+    file = pq.ParquetFile(tmp_path / "a")
+    assert file.metadata.num_row_groups == 3 and file.metadata.num_rows == 160_000
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert file.schema_arrow.names == [*CELL_COLUMNS, "geometry"]
+    assert b"geo" in file.schema_arrow.metadata
+
+
+def test_no_cells_at_all_make_a_readable_file(tmp_path):
+    with CellWriter(tmp_path / "a"):
+        pass
+    assert pq.read_table(tmp_path / "a").schema.equals(FILE_SCHEMA)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=3, max_size=40))
+def test_wkb_round_trip(points):
+    (blob,) = wkb.encode([np.array(points)])
+    np.testing.assert_array_equal(wkb.decode(blob), points)
+
+
+def test_what_is_no_polygon_is_refused():
+    for blob in (b"", b"\x01\x01\x00\x00\x00" + bytes(16), b"\x00" + bytes(40), wkb.encode([np.zeros((4, 2))])[0][:-8]):
+        with pytest.raises(StoreError):
+            wkb.decode(blob)
+
+
+def test_the_raster_is_coarser_on_large_slides():
+    assert raster_over(1000, 500) == Raster(shape=(125, 250), mpp=4.0)
+    assert raster_over(30_000, 20_000).mpp == 8.0
+
+
+def test_a_mask_lands_where_it_lay():
+    mask = np.zeros((50, 100), bool)
+    mask[10:20, 30:60] = True
+    moved = resample_mask(mask, (800.0, 400.0), raster_over(800.0, 400.0))
+    expected = np.zeros((100, 200), bool)
+    expected[20:40, 60:120] = True
+    np.testing.assert_array_equal(moved, expected)
+
+
+def test_what_the_tiles_cover_has_their_area():
+    grid = grid_over(640, 640, 2.0)
+    part = TileGrid(spec=grid.spec, xy=grid.xy[[0, 1, 7]], size=grid.size, tissue=grid.tissue[:3])
+    raster = raster_over(320, 320)
+    assert covered(part, (0.5, 0.5), raster).sum() * raster.pixel_mm2 == pytest.approx(3 * 0.064**2)

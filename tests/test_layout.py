@@ -1,0 +1,74 @@
+"""The layout is what a newcomer reads first: one noun per kind in every layer, small files, no back doors."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kras_plugins.hookspecs import KINDS
+from kras_plugins.manager import discover
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENTRY_POINTS = PYPROJECT["project"]["entry-points"]["kras"]
+SOURCES = sorted([*(ROOT / "kras_plugins").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+
+
+def test_each_kind_is_one_noun_in_every_layer() -> None:
+    for kind in KINDS:
+        assert (ROOT / "kras_plugins" / "contracts" / f"{kind}.py").is_file()
+    for p in discover().provided:
+        if p.distribution == "kras":
+            assert p.plugin == f"kras_{p.kind}_{p.record.name}"
+            assert (ROOT / "plugins" / p.plugin / "__init__.py").is_file()
+
+
+def test_every_bundled_package_is_an_entry_point_and_in_the_wheel() -> None:
+    folders = sorted(f.parent.name for f in (ROOT / "plugins").glob("*/__init__.py"))
+    assert sorted(ENTRY_POINTS) == folders
+    assert all(name == module for name, module in ENTRY_POINTS.items())
+    packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(packages) == sorted(["kras_plugins", *(f"plugins/{f}" for f in folders)])
+
+
+def imports(file: Path) -> list[str]:
+    """Every module a file imports, at any depth."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+def test_the_host_imports_no_plugin_and_no_plugin_imports_another() -> None:
+    for file in SOURCES:
+        own = file.relative_to(ROOT / "plugins").parts[0] if file.is_relative_to(ROOT / "plugins") else ""
+        others = [m for m in imports(file) if m.split(".")[0] in ENTRY_POINTS and m.split(".")[0] != own]
+        assert others == [], f"{file}: {others}"
+
+
+def test_nothing_is_pickled() -> None:
+    for file in SOURCES:
+        assert not {"pickle", "joblib", "dill", "cloudpickle"} & {m.split(".")[0] for m in imports(file)}, file
+
+
+def test_no_file_holds_more_than_four_hundred_lines() -> None:
+    long = {str(f.relative_to(ROOT)): n for f in SOURCES if (n := len(f.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plugin", "list"], ["run", "--help"]])
+def test_asking_for_help_or_a_list_imports_no_torch(command: list[str]) -> None:
+    code = (
+        "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr));"
+        f"sys.argv = ['kras', *{command!r}]; from kras_plugins.cli.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "False"
