@@ -149,21 +149,15 @@ def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
             return f"{entry['value']:.3f}"
         return f"{entry['value']:.3f} ({entry['low']:.3f}–{entry['high']:.3f})"
 
+    every, luad = metrics["models"], metrics["luad_only"]
     table = Table(title=f"{metrics['target']}: AUROC with 95 % interval", title_justify="left", box=None)
-    for column in ("model", "all patients", "n (positive)", "adenocarcinoma only", "n (positive)"):
-        table.add_column(column, no_wrap=True)
-    for name, model in metrics["models"].items():
-        luad = metrics["luad_only"].get(name) or {}
-        counts = f"{luad['n']} ({luad['n_positive']})" if luad else ""
-        style = "bold" if name == "ensemble" else ""
-        table.add_row(
-            name,
-            shown(model["auroc"]),
-            f"{model['n']} ({model['n_positive']})",
-            shown(luad.get("auroc")),
-            counts,
-            style=style,
-        )
+    table.add_column("", no_wrap=True)
+    for label, models in (("all", every), ("adenocarcinoma", luad)):
+        one = next(iter(models.values()), None)
+        table.add_column(f"{label}, n={one['n']} ({one['n_positive']} pos.)" if one else "", no_wrap=True)
+    for name, model in every.items():
+        cells = (shown(model["auroc"]), shown((luad.get(name) or {}).get("auroc")))
+        table.add_row(name, *cells, style="bold" if name == "ensemble" else "")
     stdout().print(table)
     stdout().print(f"report: {out / 'report.html'}")
 

@@ -48,7 +48,7 @@ class Classifier(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the fitted model into an existing empty folder: safetensors, ONNX, skops, text or JSON; no pickle."""
+        """Write the fitted model into an existing empty folder: safetensors, ONNX, text or JSON; no pickle."""
         ...
 
 

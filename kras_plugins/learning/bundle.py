@@ -213,5 +213,5 @@ def _refuse_pickle(name: str, folder: Path) -> None:
         if pickled or path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}:
             raise PluginError(
                 f"classifier {name} saved a pickle: {path.name}",
-                "save as safetensors, ONNX, skops, text or JSON",
+                "save as safetensors, ONNX, text or JSON",
             )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One patient with what its usable slides gave; `key` names that content, `qc` is its worst verdict with reasons."""
+    """One patient with what its usable slides gave; `key` names that content, `qc` is the verdict with reasons."""
 
     patient: Patient
     sample: Sample

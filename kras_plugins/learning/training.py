@@ -42,18 +42,18 @@ class EarlyStopping:
 
     Every parameter's first axis is the network (seed). The loss is smoothed by an exponential moving average, since
     that of a handful of patients jumps; the AUROC of ten positives would jump even more. A network that has not
-    improved by more than `margin` for `patience` epochs is done and keeps its best weights; the batch is done when all
-    networks are.
+    improved for `patience` epochs, or whose loss fell to `solved`, is done and keeps its best weights; the batch is
+    done when all networks are.
     """
 
     def __init__(
-        self, parameters: Sequence[torch.Tensor], patience: int, smoothing: float = 0.5, margin: float = 0.0
+        self, parameters: Sequence[torch.Tensor], patience: int, smoothing: float = 0.5, solved: float = 0.0
     ) -> None:
         self._parameters = list(parameters)
         self._best = [p.detach().clone() for p in self._parameters]
         self._patience = patience
         self._smoothing = smoothing
-        self._margin = margin
+        self._solved = solved
         networks = len(self._parameters[0])
         self._smooth: torch.Tensor | None = None
         self._lowest = self._best[0].new_full((networks,), math.inf)
@@ -66,14 +66,14 @@ class EarlyStopping:
         for i, value in enumerate(self._smooth.tolist()):
             if self._waited[i] >= self._patience:
                 continue
-            if value < self._lowest[i] - self._margin:
+            if value < self._lowest[i]:
                 self._lowest[i] = value
                 self._waited[i] = 0
                 for best, parameter in zip(self._best, self._parameters, strict=True):
                     best[i] = parameter.detach()[i]
             else:
                 self._waited[i] += 1
-            if value <= self._margin:  # no further fall could count
+            if value <= self._solved:
                 self._waited[i] = self._patience
         return min(self._waited) >= self._patience
 

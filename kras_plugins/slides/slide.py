@@ -226,8 +226,8 @@ def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], w
     """Open a slide with the first reader that can.
 
     `readers`: records with their options. They are tried by the length of the file suffix they know
-    (`.ome.tif` before `.tif`), those that prefer it first, then by name; `want` names the only one to try, whatever the suffix. A reader
-    that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
+    (`.ome.tif` before `.tif`), then those that prefer it, then by name; `want` names the only one to try,
+    whatever the suffix. A reader that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
     and every reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
     with anything but a KrasError.
     """

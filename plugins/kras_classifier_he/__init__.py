@@ -18,7 +18,9 @@ class HeOptions(Options):
     attention: int = Field(128, ge=1, description="units of the gated attention")
     dropout: float = Field(0.25, ge=0, lt=1, description="share of hidden units dropped in training")
     feature_dropout: float = Field(0.1, ge=0, lt=1, description="share of input features dropped in training")
-    lr: float = Field(1e-4, gt=0, description="learning rate of AdamW at the start; falls to 0 on a cosine")
+    lr: float = Field(
+        1e-4, gt=0, description="first learning rate of AdamW, more for small cohorts; falls to 0 on a cosine"
+    )
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
     epochs: int = Field(40, ge=1, description="at most this many passes over the patients")
     patience: int = Field(10, ge=1, description="epochs without a lower validation loss before a network stops")

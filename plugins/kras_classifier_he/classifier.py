@@ -28,8 +28,8 @@ STEPS_PER_EPOCH = 8
 FULL_COURSE = 2000
 """Optimizer steps for which `lr` is meant: 40 epochs of 16 out of 800 patients. AdamW moves a weight by at most lr a
 step, so fewer steps get a larger lr, at most tenfold, to be able to go as far."""
-MARGIN = 0.02
-"""A fall of the validation loss by less (in nats) is noise."""
+SOLVED = 0.05
+"""A validation loss (nats) at which nothing worth the time is left to learn."""
 
 TILES_AT_ONCE = 4096
 """Tiles run through the networks together; bounds memory, not results."""
@@ -47,7 +47,7 @@ class HeClassifier:
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Train on `train`, stop each network on the loss of `valid` (recipe: science.md §4.4).
 
-        Features are standardised with mean and standard deviation of the training tiles. Same data, seed and number
+        Features are standardized with mean and standard deviation of the training tiles. Same data, seed and number
         of torch threads give the same bytes; no global random state is read or changed.
         """
         check_parts(train, valid)
@@ -63,7 +63,7 @@ class HeClassifier:
         drop = Dropout(o.feature_dropout, o.dropout, generator)
         parameters = list(network.parameters())
         optimizer = torch.optim.AdamW(parameters, lr=o.lr, weight_decay=o.weight_decay, fused=True)
-        stopping = EarlyStopping(parameters, o.patience, margin=MARGIN)
+        stopping = EarlyStopping(parameters, o.patience, solved=SOLVED)
         labels = torch.as_tensor(np.asarray(train.labels, dtype=np.float32))
         valid_labels = torch.as_tensor(np.asarray(valid.labels, dtype=np.float32))
         size = min(o.batch_bags, math.ceil(len(train) / STEPS_PER_EPOCH))
@@ -71,7 +71,8 @@ class HeClassifier:
         lr = o.lr * min(max(FULL_COURSE / steps, 1.0), 10.0)
         step = 0
         for _ in range(o.epochs):
-            for batch in np.split(order := rng.permutation(len(train)), range(size, len(order), size)):
+            order = rng.permutation(len(train))
+            for batch in np.split(order, range(size, len(order), size)):
                 drawn = [_draw(train.samples[i], o.tiles, rng) for i in batch]
                 for group in optimizer.param_groups:
                     group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))

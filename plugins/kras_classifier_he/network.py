@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class GatedAttention(nn.Module):
     """A batch of networks with the network as first axis of every parameter: small ones waste a CPU one by one.
 
-    Per tile h = ReLU(W x + b) of the standardised features x; attention logit e = wᵀ(tanh(V h) ⊙ σ(U h)); tile score
+    Per tile h = ReLU(W x + b) of the standardized features x; attention logit e = wᵀ(tanh(V h) ⊙ σ(U h)); tile score
     s = cᵀ h + d. A bag's logit is Σ softmax(e)ₖ sₖ, which equals c and d applied to the attention-pooled h of the paper
     but needs only two numbers per tile, so a bag of any size can be run in pieces.
     """

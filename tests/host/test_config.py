@@ -54,7 +54,8 @@ def test_a_malformed_override_is_refused(override: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[run]\nclassifers = ['he']", "unknown setting run.classifers"), ("cohort = 1", "unknown table"),
+        ("[run]\nclassifers = ['he']", "unknown setting run.classifers"),
+        ("cohort = 1", "unknown table"),
         ("a = ", "not valid TOML"),
         ("extractor.vit = 3", "not a table"),
     ],

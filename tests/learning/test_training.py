@@ -14,10 +14,10 @@ def test_the_weight_of_positives_is_the_root_of_the_odds():
     assert positive_weight(Cohort(samples=samples, labels=labels, groups=[""] * 15)) == pytest.approx(2)
 
 
-def train(losses, patience, smoothing=0.0, margin=0.0):
+def train(losses, patience, smoothing=0.0, solved=0.0):
     """Networks whose weight is the epoch's number; returns the restored weights and the epochs run."""
     weight = torch.zeros(len(losses[0]), 1)
-    stopping = EarlyStopping([weight], patience, smoothing, margin)
+    stopping = EarlyStopping([weight], patience, smoothing, solved)
     for epoch, loss in enumerate(losses, start=1):
         weight.fill_(epoch)
         if stopping.update(torch.tensor(loss)):
@@ -44,12 +44,6 @@ def test_smoothing_sees_through_one_lucky_epoch():
     assert train(losses, patience=9, smoothing=0.7)[0] == [6.0]
 
 
-def test_an_improvement_within_the_margin_does_not_count():
-    losses = [(1.0,), (0.99,), (0.98,), (0.5,)]
-    assert train(losses, patience=2, margin=0.05) == ([1.0], 3)
-
-
-def test_a_network_without_loss_is_done():
-    """Nothing can fall by more than the margin from there."""
+def test_a_network_that_solved_its_task_is_done():
     losses = [(1.0, 1.0), (0.04, 0.5), (0.01, 0.04), (0.0, 0.0)]
-    assert train(losses, patience=9, margin=0.05) == ([2.0, 3.0], 3)
+    assert train(losses, patience=9, solved=0.05) == ([2.0, 3.0], 3)

@@ -43,7 +43,7 @@ def test_scattered_tumor_cells_are_not_epithelium():
 
 def test_a_small_hole_is_filled_and_a_lumen_is_not():
     xy = lattice(400, 400, 1200, 1200, 5000)
-    small = np.hypot(*(xy - 600).T) < 40  # 0.005 mm² of cells, far less once smoothed and closed
+    small = np.hypot(*(xy - 600).T) < 25  # 0.002 mm²
     large = np.hypot(*(xy - 1000).T) < 110
     found = tissue_of(xy[~small & ~large])
     assert found[150, 150] == EPITHELIUM

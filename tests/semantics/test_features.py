@@ -126,7 +126,7 @@ def test_neighbors_on_a_lattice_are_exact():
     """Tumor cells 20 µm apart, a lymphocyte 5 µm to the right of each."""
     x, y = np.meshgrid(np.arange(30) * 20.0, np.arange(30) * 20.0)
     tumor = np.stack([x.ravel(), y.ravel()], 1)
-    v = neighbor_statistics(tumor, tumor + [5, 0], 0.36)
+    v = neighbor_statistics(tumor, tumor + np.array([5, 0]), 0.36)
     assert v["d_tl_p50"] == v["d_tl_p10"] == v["d_tl_p90"] == v["d_lt_p50"] == 5
     assert v["d_tt_p50"] == v["d_ll_p50"] == 20
     assert v["t_near_l_20"] == 1

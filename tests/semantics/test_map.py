@@ -106,7 +106,7 @@ def test_pooling_two_halves_of_a_slide_gives_the_whole(make_map, nest, values):
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
-    """Run the profiler `cells` over a synthetic slide as the pipeline does, on a grid that starts at `offset` pixels."""
+    """Run the profiler `cells` over a synthetic slide as the pipeline does; the grid starts `offset` px before it."""
     torch = pytest.importorskip("torch")
     tifffile = pytest.importorskip("tifffile")
     import kras_profiler_cells as plugin

@@ -1,0 +1,110 @@
+"""The small commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import onnx
+import pytest
+from cohorts import kras, read_rows
+
+from kras_plugins.testing import draw_slide
+
+TINY = ("-o", "extractor.vit.model=vit_tiny_patch16_224", "-o", "extractor.vit.weights=random:0")
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slide")
+    draw_slide(folder / "one.tiff", seed=3, size_um=(512.0, 512.0))
+    return folder / "one.tiff"
+
+
+def test_plugin_list_names_each_with_distribution_and_version(tmp_path: Path) -> None:
+    listed = json.loads(kras("plugin", "list", "--json", cwd=tmp_path, store=tmp_path).stdout)
+    names = {(p["kind"], p["name"]) for p in listed["plugins"]}
+    assert {("reader", "openslide"), ("classifier", "he"), ("backend", "local"), ("profiler", "cells")} <= names
+    assert all(p["distribution"] and p["version"] for p in listed["plugins"])
+    blocked = kras("plugin", "list", "--json", cwd=tmp_path, store=tmp_path, KRAS_BLOCK="reader:tiff").stdout
+    assert names - {(p["kind"], p["name"]) for p in json.loads(blocked)["plugins"]} == {("reader", "tiff")}
+
+
+def test_plugin_show_tells_every_option_with_its_default(tmp_path: Path) -> None:
+    (shown,) = json.loads(kras("plugin", "show", "vit", "--json", cwd=tmp_path, store=tmp_path).stdout)
+    assert shown["options"]["model"]["default"] == "lunit-s16"
+    assert all(o["description"] for o in shown["options"].values())
+    text = kras("plugin", "show", "backend:local", cwd=tmp_path, store=tmp_path).stdout
+    assert "precision" in text
+    assert kras("plugin", "show", "nothing", cwd=tmp_path, store=tmp_path).returncode == 1
+
+
+def test_a_broken_loose_plugin_is_told_and_the_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("raise RuntimeError('no driver')")
+    ran = kras("plugin", "list", "--plugin", "bad.py", cwd=tmp_path, store=tmp_path)
+    assert ran.returncode == 0
+    assert "no driver" in ran.stderr
+
+
+def test_model_list_shows_licences_and_export_writes_a_checked_graph(tmp_path: Path) -> None:
+    rows = json.loads(kras("model", "list", "--json", cwd=tmp_path, store=tmp_path / "s").stdout)
+    lunit = next(r for r in rows if r["model"] == "vit")
+    assert "non-commercial" in lunit["licence"]
+    assert not lunit["present"]
+    ran = kras("model", "export", "vit", "cells", "--repository", "repo", *TINY, cwd=tmp_path, store=tmp_path / "s")
+    assert ran.returncode == 0, ran.stderr
+    for name in ("vit", "cells"):
+        graph = onnx.load(tmp_path / "repo" / name / "1" / "model.onnx")
+        onnx.checker.check_model(graph)
+        first = graph.graph.input[0].type.tensor_type
+        assert first.elem_type == onnx.TensorProto.UINT8
+        assert first.shape.dim[0].dim_param
+        assert first.shape.dim[3].dim_value == 3
+
+
+def test_fetching_without_consent_downloads_nothing(tmp_path: Path) -> None:
+    config = str(tmp_path / "config")
+    ran = kras("model", "fetch", "vit", cwd=tmp_path, store=tmp_path / "s", KRAS_CONFIG=config)
+    assert ran.returncode == 1
+    assert "Lunit Public License" in ran.stderr
+    assert not (tmp_path / "config").exists()
+
+
+def test_embed_writes_a_bag_that_others_read(slide: Path, tmp_path: Path) -> None:
+    ran = kras("embed", slide, "--out", "bags", *TINY, "--json", cwd=tmp_path, store=tmp_path / "s")
+    assert ran.returncode == 0, ran.stderr
+    (told,) = json.loads(ran.stdout)
+    with h5py.File(tmp_path / "bags" / "one.h5") as f:
+        assert f["features"].shape == (told["tiles"], 192)
+        assert f["coords"].shape == (told["tiles"], 2)
+        assert f["coords"].attrs["patch_size_level0"] == 224
+
+
+def test_profile_writes_cells_and_a_row_of_features(slide: Path, tmp_path: Path) -> None:
+    ran = kras("profile", slide, "--out", "cells", cwd=tmp_path, store=tmp_path / "s")
+    assert ran.returncode == 0, ran.stderr
+    (row,) = read_rows(tmp_path / "cells" / "features.csv")
+    assert row["slide_id"] == "one"
+    assert len(row) > 30
+    assert float(row["area_tissue"]) > 0.05
+    collection = json.loads((tmp_path / "cells" / "one" / "cells.geojson").read_text())
+    assert len(collection["features"]) > 100
+
+
+def test_cache_list_counts_and_prune_empties(slide: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    kras("embed", slide, "--out", "bags", *TINY, cwd=tmp_path, store=store)
+    listed = json.loads(kras("cache", "list", "--json", cwd=tmp_path, store=store).stdout)
+    assert {"tissue", "bag", "onnx"} == set(listed["kinds"])
+    assert kras("cache", "prune", cwd=tmp_path, store=store).returncode == 1
+    kras("cache", "prune", "--keep", "0", cwd=tmp_path, store=store)
+    assert json.loads(kras("cache", "list", "--json", cwd=tmp_path, store=store).stdout)["kinds"] == {}
+
+
+def test_doctor_finds_this_machine_fit_but_for_weights(tmp_path: Path) -> None:
+    ran = kras("doctor", "--json", cwd=tmp_path, store=tmp_path / "s")
+    checks = json.loads(ran.stdout)
+    assert ran.returncode == 0
+    assert {c["what"]: c["state"] for c in checks}["weights"] == "warn"
+    assert {c["state"] for c in checks if c["what"] != "weights"} <= {"ok", "warn"}

@@ -1,0 +1,62 @@
+"""The synthetic cohorts and the command line that end-to-end tests share."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SETTINGS = """
+[run]
+{run}
+[extractor.vit]
+model = "vit_tiny_patch16_224"
+weights = "random:0"
+pooling = "mean"
+[classifier.he]
+seeds = 2
+[classifier.mlp]
+seeds = 3
+[classifier.rf]
+trees = 200
+"""
+
+
+def kras(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the `kras` command in `cwd` with a store of its own."""
+    return subprocess.run(
+        command(*words), cwd=cwd, env=environment(store, **env), capture_output=True, text=True, timeout=600
+    )
+
+
+def command(*words: str | Path) -> list[str]:
+    """The words that start `kras` with this interpreter."""
+    return [sys.executable, "-m", "kras_plugins.cli", *map(str, words)]
+
+
+def environment(store: Path, **env: str) -> dict[str, str]:
+    """The environment of a run: its own store, no inherited settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("KRAS_")}
+    return {**kept, "KRAS_CACHE": str(store), **env}
+
+
+def settle(folder: Path, run: str = "") -> None:
+    """Write the kras.toml of a small, quick run."""
+    (folder / "kras.toml").write_text(SETTINGS.format(run=run))
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV."""
+    with file.open(newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
+
+
+def write_rows(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write rows as a CSV."""
+    with file.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
