@@ -68,8 +68,8 @@ class ReaderOptions(Options):
 class ReaderPlugin(PluginRecord):
     """`suffixes`: lower-case file endings with their dot; `open(path, options)` raises SlideError on a bad file.
 
-    `preferred`: those of them for which it is to be tried before other readers, as it gives the same pixels at less cost;
-    readers otherwise take turns by name.
+    `preferred`: those of them for which it is tried before other readers, as it gives the same pixels at less cost;
+    otherwise readers take turns by name.
     """
 
     options: type[Options] = ReaderOptions

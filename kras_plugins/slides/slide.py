@@ -225,10 +225,10 @@ class Slide:
 def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], want: str | None = None) -> Slide:
     """Open a slide with the first reader that can.
 
-    `readers`: records with their options. They are tried by the length of the file suffix they know
-    (`.ome.tif` before `.tif`), then those that prefer it, then by name; `want` names the only one to try,
-    whatever the suffix. A reader that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
-    and every reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
+    `readers`: records with their options. They are tried by the length of the file suffix they know (`.ome.tif` before
+    `.tif`), then those that prefer it, then by name; `want` names the only one to try, whatever the suffix. A reader
+    that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file and every
+    reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
     with anything but a KrasError.
     """
     path = _checked_path(ref)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kras_backend_local import LocalOptions
     from kras_plugins.contracts.backend import Arrays
 
-_CPU_BATCH = 4
-"""Measured on two cores with ViT-S/16 in bf16: 4 tiles and a stream per core are within 2 % of the best of 1-16."""
+_CPU_BATCH = 2
+"""Measured on two cores with ViT-S/16 in bf16, one stream a core: the best of 1 to 16 (docs/decisions/0003)."""
 _GPU_BATCH = 64
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kras_extractor_vit.last_block import keep_class_token_only
 from kras_extractor_vit.presets import Preset, resolve
 from kras_plugins import BackendError, ConfigError, ModelSpec, TensorSpec, Weights
 
@@ -71,6 +72,8 @@ def _build(preset: Preset, weights: Path | None) -> torch.nn.Module:
         raise ConfigError(f"extractor.vit.model={preset.timm} has no class token", "set -o extractor.vit.pooling=mean")
     if weights is not None:
         _load_strictly(vit, weights, preset)
+    if preset.pooling == "cls":
+        keep_class_token_only(vit)
     return Encoder(vit.eval(), preset).eval()
 
 

@@ -55,7 +55,7 @@ def test_features_on_real_tiles_agree_with_pytorch_in_the_default_precision(shar
 
 def test_float32_agrees_to_rounding() -> None:
     spec, tiles = vit_spec(), noise(3)
-    got = backend(precision="f32").load(spec)({"tiles": tiles})["features"]
+    got = backend(precision="f32", batch=3).load(spec)({"tiles": tiles})["features"]
     with torch.inference_mode():
         want = build_module(spec)(torch.from_numpy(tiles)).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)

@@ -30,22 +30,37 @@ def test_lunits_presets_use_the_statistics_lunit_published_and_no_resize() -> No
         assert (transform["px"], transform["mpp"], transform["pooling"]) == (224, 0.5, "cls")
 
 
-def test_the_graph_normalizes_uint8_pixels_as_stated() -> None:
-    module = build_module(spec(model=TINY, weights="random:0", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)))
-    tiles = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def some_tiles(n: int = 2) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def reference_tokens(
+    tiles: torch.Tensor, model: str, mean: list[float], std: list[float], **build: object
+) -> torch.Tensor:
+    """All tokens of timm's own model with the weights of `random:0`, on pixels normalized the textbook way."""
+    import timm
+
+    torch.manual_seed(0)
+    vit = timm.create_model(model, pretrained=False, num_classes=0, **build).eval()
     x = tiles.permute(0, 3, 1, 2).float() / 255
-    x = (x - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(1, 3, 1, 1)
-    with torch.inference_mode():
-        torch.testing.assert_close(module(tiles), module.vit.forward_features(x)[:, 0], rtol=1e-4, atol=1e-4)
+    return vit.forward_features((x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1))
 
 
-def test_pooling_takes_the_class_token_or_the_mean_of_the_patch_tokens() -> None:
-    tiles = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    cls, mean = (build_module(spec(model=TINY, weights="random:0", pooling=p)) for p in ("cls", "mean"))
+@pytest.mark.parametrize("model", [TINY, "vit_small_patch14_reg4_dinov2", "vit_base_patch16_clip_quickgelu_224"])
+def test_features_are_timms_own_class_token_on_normalized_pixels(model: str) -> None:
+    options = {"model": model, "weights": "random:0", "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7), "px": 224}
+    build = {} if model == TINY else {"img_size": 224}
     with torch.inference_mode():
-        tokens = mean.vit.forward_features((tiles.permute(0, 3, 1, 2).float() - mean.mean) / mean.std)
-        torch.testing.assert_close(cls(tiles), tokens[:, 0])
-        torch.testing.assert_close(mean(tiles), tokens[:, 1:].mean(1))
+        want = reference_tokens(some_tiles(), model, [0.1, 0.2, 0.3], [0.5, 0.6, 0.7], **build)[:, 0]
+        got = build_module(spec(**options))(some_tiles())
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3 * float(want.std()))
+
+
+def test_mean_pooling_takes_the_patch_tokens_alone() -> None:
+    with torch.inference_mode():
+        want = reference_tokens(some_tiles(), TINY, [0.5] * 3, [0.5] * 3)[:, 1:].mean(1)
+        got = build_module(spec(model=TINY, weights="random:0", pooling="mean"))(some_tiles())
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
 
 
 def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
@@ -59,11 +74,12 @@ def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_weights_from_a_file_are_loaded_strictly(tmp_path: Path, suffix: str) -> None:
-    state = build_module(spec(model=TINY, weights="random:3")).vit.state_dict()
+    built = build_module(spec(model=TINY, weights="random:3", pooling="mean"))
+    state = built.vit.state_dict()
     file = tmp_path / f"weights{suffix}"
     save = (lambda s: save_file(s, file)) if suffix == ".safetensors" else (lambda s: torch.save(s, file))
     save({**state, "head.weight": torch.zeros(2, 192)})
-    loaded = build_module(spec(model=TINY, weights=str(file))).vit.state_dict()
+    loaded = build_module(spec(model=TINY, weights=str(file), pooling="mean")).vit.state_dict()
     assert all(torch.equal(loaded[k], v) for k, v in state.items())
     save({k: v for k, v in state.items() if k != "norm.bias"} | {"extra": torch.zeros(1)})
     with pytest.raises(BackendError, match=r"missing norm.bias; unexpected extra"):
