@@ -12,38 +12,28 @@ from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import StoreError
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float32, Int32
+    pass
 
 _SLAB = 4096
 
 
-def write_bag(
-    file: Path,
-    *,
-    slide_id: str,
-    features: Float32,
-    xy: Int32,
-    size: tuple[float, float],
-    tile_spec: TileSpec,
-    encoder: str,
-    transform_hash: str,
-) -> None:
-    """Write a bag; `features` may be memory-mapped, it is copied in slabs. Fields as in `Bag`."""
+def write_bag(file: Path, bag: Bag) -> None:
+    """Write a bag; its features may be memory-mapped, they are copied in slabs."""
     with h5py.File(file, "w", libver=("earliest", "v110")) as f:
         # Contiguous and uncompressed, so that a reader can map it.
-        out = f.create_dataset("features", shape=features.shape, dtype="<f4")
-        for start in range(0, len(features), _SLAB):
-            out[start : start + _SLAB] = features[start : start + _SLAB]
-        coords = f.create_dataset("coords", data=xy.astype("<i4"))
-        coords.attrs["patch_size"] = tile_spec.px
-        coords.attrs["patch_size_level0"] = round(size[0])
+        out = f.create_dataset("features", shape=bag.features.shape, dtype="<f4")
+        for start in range(0, len(bag.features), _SLAB):
+            out[start : start + _SLAB] = bag.features[start : start + _SLAB]
+        coords = f.create_dataset("coords", data=bag.xy.astype("<i4"))
+        coords.attrs["patch_size"] = bag.tile_spec.px
+        coords.attrs["patch_size_level0"] = round(bag.size[0])
         coords.attrs["patch_level"] = 0
         coords.attrs["overlap"] = 0
-        f.attrs["slide_id"] = slide_id
-        f.attrs["tile_width_level0"], f.attrs["tile_height_level0"] = size
-        f.attrs["mpp"] = tile_spec.mpp
-        f.attrs["encoder"] = encoder
-        f.attrs["transform_hash"] = transform_hash
+        f.attrs["slide_id"] = bag.slide_id
+        f.attrs["tile_width_level0"], f.attrs["tile_height_level0"] = bag.size
+        f.attrs["mpp"] = bag.tile_spec.mpp
+        f.attrs["encoder"] = bag.encoder
+        f.attrs["transform_hash"] = bag.transform_hash
 
 
 def read_bag(file: Path, slide_id: str | None = None) -> Bag:

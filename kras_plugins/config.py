@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -15,10 +15,28 @@ from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
 
-_RUN = {
-    "cohort", "extractor", "profiler", "classifiers", "backend", "target", "out", "cache", "folds", "repeats",
-    "splits", "seed", "workers", "block", "plugins", "demonstration",
-}  # fmt: skip
+
+class RunTable(pydantic.BaseModel):
+    """The table `[run]` of kras.toml: what the command line may leave out."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    cohort: str | None = None
+    extractor: str | None = None
+    profiler: str | None = None
+    classifiers: str | list[str] | None = None
+    backend: str | None = None
+    target: str | None = None
+    out: str | None = None
+    cache: str | None = None
+    folds: int | None = pydantic.Field(None, ge=2)
+    repeats: int | None = pydantic.Field(None, ge=1)
+    splits: Literal["random", "site"] | None = None
+    seed: int | None = pydantic.Field(None, ge=0)
+    workers: int | None = pydantic.Field(None, ge=0)
+    block: list[str] | None = None
+    plugins: list[str] | None = None
+    demonstration: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,10 +81,7 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
                     raise ConfigError(f"{file}: {key}.{name} is not a table", f"write [{key}.{name}]")
                 options.setdefault(key, {})[name] = dict(entries)
         elif key == "run" and isinstance(value, dict):
-            for setting in value:
-                if setting not in _RUN:
-                    raise ConfigError(f"{file}: unknown setting run.{setting}", _did_you_mean(setting, _RUN))
-            run.update(value)
+            run = _run_table(value, file)
         else:
             raise ConfigError(f"{file}: unknown table {key!r}", _did_you_mean(key, {"run", *KINDS}))
     for override in overrides:
@@ -89,6 +104,17 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
+
+
+def _run_table(value: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
+    try:
+        return RunTable.model_validate(value).model_dump(exclude_none=True)
+    except pydantic.ValidationError as e:
+        first = e.errors()[0]
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{file}: unknown setting run.{key}", _did_you_mean(key, RunTable.model_fields)) from e
+        raise ConfigError(f"{file}: run.{key}: {first['msg']}", f"correct it; it is {first['input']!r}") from e
 
 
 def _toml_value(text: str) -> Any:

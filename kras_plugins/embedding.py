@@ -11,6 +11,7 @@ import numpy as np
 
 from kras_plugins.bags import write_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.data import Bag
 from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
 from kras_plugins.parts import Part
 from kras_plugins.slides.qc import blurred
@@ -73,8 +74,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
     else:
         # An out-of-focus slide fails quality control later, with its numbers; here it is just an empty bag.
         features = np.empty((0, dim), np.float32)
-    write_bag(
-        folder / "bag.h5",
+    bag = Bag(
         slide_id=slide.ref.slide_id,
         features=features,
         xy=grid.xy[~flags],
@@ -83,6 +83,8 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
         encoder=part.identity,
         transform_hash="+".join(part.facts["transforms"].values()) or "none",
     )
+    write_bag(folder / "bag.h5", bag)
+    del bag
     del features
     sharp.unlink()
     return flags

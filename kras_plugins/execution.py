@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.manager import import_file
 from kras_plugins.parts import Parts
 from kras_plugins.pipeline import SlideResult, Work, process_slide
 from kras_plugins.slides.stream import ordered_map
@@ -61,11 +65,16 @@ class Failure:
 
 
 @contextmanager
-def workers(store: Store, count: int) -> Iterator[Work]:
-    """Open `count` worker processes (0: one a core) for decoding; they start when the first tile needs them."""
+def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[Work]:
+    """Open `count` worker processes (0: one a core) for decoding; they start when the first tile needs them.
+
+    `plugins`: loose plug-in files, which workers must import too.
+    """
     count = count or os.cpu_count() or 1
+    _allow_many_files()
     # spawn, not fork: the parent holds threads of inference engines.
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+    spawn, told = multiprocessing.get_context("spawn"), (tuple(plugins),)
+    with ProcessPoolExecutor(count, mp_context=spawn, initializer=_start_worker, initargs=told) as pool:
         try:
             yield Work(store=store, read_threads=count, decode_pool=pool)
         except BaseException:
@@ -73,11 +82,33 @@ def workers(store: Store, count: int) -> Iterator[Work]:
             raise
 
 
-def _start_worker() -> None:
+def _start_worker(plugins: Sequence[Path]) -> None:
     # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for path in plugins:
+        import_file(path)
+
+
+def _end_with_parent() -> None:
+    # A killed parent closes nothing that a worker waits for: without this, workers would wait forever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: every memory-mapped bag of a cohort is one."""
+    try:
+        import resource
+    except ImportError:  # not there on Windows, nor is the limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def shard(slides: Sequence[SlideRef], spec: str) -> list[SlideRef]:
@@ -114,6 +145,7 @@ def process_slides(
         try:
             return process_slide(ref, parts, work, on_tiles)
         except (SlideError, PluginError) as e:
+            _forget_frames(e)
             return Failure(ref, e)
 
     with ThreadPoolExecutor(_SLIDES_AT_ONCE, thread_name_prefix="kras-slide") as pool:
@@ -132,6 +164,13 @@ def process_slides(
     return results, failures
 
 
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop the local variables (masks, tiles) that the tracebacks of an error and of its causes keep alive."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__
+
+
 class _Stopped(Exception):
     """Ends a slide whose run was interrupted."""
 
@@ -147,7 +186,5 @@ def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failur
 
 
 def _without_names(failure: Failure) -> str:
-    text = failure.error.message
-    for name in (str(failure.ref.path), failure.ref.slide_id):
-        text = text.replace(name, "")
-    return text
+    text = failure.error.message.replace(str(failure.ref.path), "")
+    return re.sub(rf"\b{re.escape(failure.ref.slide_id)}\b", "", text)

@@ -100,7 +100,7 @@ def discover(block: Iterable[str] = (), files: Iterable[Path] = ()) -> Registry:
             continue
         _load(manager, entry.name, entry.load, dist, version, provided, broken)
     for path in files:
-        _load(manager, path.stem, lambda path=path: _import_file(path), str(path), "file", provided, broken)
+        _load(manager, path.stem, lambda path=path: import_file(path), str(path), "file", provided, broken)
     kept = [p for p in provided if f"{p.kind}:{p.record.name}" not in blocked]
     _refuse_clashes(kept)
     return Registry(kept, broken, sorted(blocked))
@@ -151,7 +151,8 @@ def _check_hook_names(plugin: object) -> None:
             raise PluginError(f"{name} is not marked", "decorate it with @kras_plugins.hookimpl")
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """Import a loose plug-in file under a name of its own; ConfigError when it is not there or no Python file."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file after --plugin")
     name = f"kras_file_{path.stem}"

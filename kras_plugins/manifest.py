@@ -38,7 +38,7 @@ def build_manifest(
         "command": [Path(sys.argv[0]).name, *_without_secrets(sys.argv[1:])],
         "started": began.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": config,
+        "config": _redacted(config),
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": f"{platform.system()} {platform.machine()}",
         "plugins": [f"{p.id} {p.version}" for p in registry.provided],
@@ -68,7 +68,17 @@ def _without_secrets(words: Sequence[str]) -> list[str]:
     """Arguments with the value of any `…token=…`-like option left out."""
     kept = []
     for word in words:
-        name, equals, _ = word.partition("=")
-        hide = equals and any(secret in name.lower().rsplit(".", 1)[-1] for secret in _SECRETS)
-        kept.append(f"{name}=***" if hide else word)
+        name, equals, _ = word.rpartition("=")
+        kept.append(f"{name}=***" if equals and _is_secret(name) else word)
     return kept
+
+
+def _redacted(value: Any, name: str = "") -> Any:
+    """Settings with the value of any `…token…`-like key left out, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: _redacted(v, str(k)) for k, v in value.items()}
+    return "***" if name and _is_secret(name) and value else value
+
+
+def _is_secret(name: str) -> bool:
+    return any(secret in name.lower().rsplit(".", 1)[-1] for secret in _SECRETS)

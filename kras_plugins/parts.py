@@ -16,6 +16,7 @@ from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.contracts.reader import ReaderPlugin
+from kras_plugins.data import TileSpec
 from kras_plugins.errors import ConfigError, plugin_boundary
 from kras_plugins.manager import Provided, Registry
 from kras_plugins.weights import model_digest
@@ -36,7 +37,8 @@ class LazyInfer:
     def _infer(self) -> Infer:
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._backend.load(self._spec)
+                with plugin_boundary(f"backend {self._backend.engine}, loading {self._spec.name}"):
+                    self._loaded = self._backend.load(self._spec)
             return self._loaded
 
     @property
@@ -75,6 +77,14 @@ class Part:
     def loads(self) -> bool:
         """Whether the plug-in reads results made elsewhere and never opens pixels."""
         return getattr(self.provided.record, "load", None) is not None
+
+    @property
+    def tile(self) -> TileSpec:
+        """The tiles it wants; only for parts that open pixels."""
+        tile = getattr(self.provided.record, "tile")  # noqa: B009 - extractor and profiler both have it
+        with plugin_boundary(self.provided.id):
+            spec: TileSpec = tile(self.options)
+            return spec
 
     @property
     def batch(self) -> int:
@@ -134,9 +144,12 @@ def open_parts(
     if any(specs.values()):
         server = registry.record("backend", backend, BackendPlugin)
         chosen = config.options_for("backend", server)
+        served_by = registry.find("backend", backend).id
         with plugin_boundary(f"backend:{backend}"):
             engine = server.create(chosen)
-        backend_facts = {"engine": engine.engine, "precision": engine.precision, **chosen.result_affecting()}
+        # What is truly used wins over what was asked for: `auto` means another thing on another machine.
+        used = {"plugin": served_by, "engine": engine.engine, "precision": engine.precision}
+        backend_facts = {**chosen.result_affecting(), **used}
     try:
         parts = {}
         for kind, provided in found.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -78,10 +79,12 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
     semantic = _load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
     qc, fingerprint, map_folder, flags = None, "", None, None
-    keys: list[str] = []
+    keys = [] if bag is None else [digest_of(bag)]
     if needs_pixels:
         with open_slide(ref, parts.readers, parts.reader) as slide:
             fingerprint = slide.fingerprint
+            for part in needs_pixels:
+                slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
             tissue_key = key_of_tissue(slide)
             tissue = _stored_tissue(slide, tissue_key, work.store)
             _refuse_without_tissue(slide, tissue)
@@ -126,12 +129,20 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     )
 
 
+def digest_of(bag: Bag) -> str:
+    """sha256 of a bag's content, for bags that come from outside of the store."""
+    digest = hashlib.sha256(f"{bag.encoder}|{bag.transform_hash}|{bag.tile_spec}".encode())
+    for array in (bag.features, bag.xy):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()
+
+
 def key_of_tissue(slide: Slide) -> Key:
     """The store key of a slide's tissue mask."""
     return make_key(
         "tissue",
         slide=slide.fingerprint,
-        reader=slide.reader,
+        reader=dict(slide.reader_facts),
         mpp=list(slide.mpp),
         at=TISSUE_MPP,
         version=_SLIDES_VERSION,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
-from kras_plugins.errors import plugin_boundary
+from kras_plugins.errors import BackendError, PluginError, plugin_boundary
 from kras_plugins.parts import Part
 from kras_plugins.semantics.collect import CellWriter, decode_tile, placement
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
@@ -61,9 +61,17 @@ def profile_slide(
     def decode(item: tuple[int, Tile, Outputs]) -> tuple[Any, Any]:
         index, tile, outputs = item
         where = placement(grid, index, slide.mpp)
-        job = decode_pool.submit(decode_tile, part.made.decode, outputs, tile, where, canvas.raster)
-        with plugin_boundary(part.provided.id):
-            return job.result()
+        try:
+            job = decode_pool.submit(decode_tile, part.made.decode, outputs, tile, where, canvas.raster)
+            with plugin_boundary(part.provided.id):
+                return job.result()
+        except (BrokenExecutor, PluginError) as e:
+            if isinstance(e, BrokenExecutor) or isinstance(e.__cause__, BrokenExecutor):
+                raise BackendError(
+                    "a worker process died while decoding tiles",
+                    "it may have run out of memory: use fewer --workers, then run again",
+                ) from e
+            raise
 
     # Threads only wait for worker processes, so there may be more of them than cores.
     ahead = 2 * threads

@@ -102,9 +102,12 @@ class Store:
                 # Another process finished the same artifact first; ours is identical by construction.
                 if not (final / _KEY_FILE).is_file():
                     raise
-        except OSError as e:
+        except (OSError, RuntimeError) as e:
+            # HDF5 tells a full disk as a RuntimeError when a file is closed.
+            if isinstance(e, RuntimeError) and "errno" not in str(e):
+                raise
             raise StoreError(
-                f"cannot write to the store {self.root}: {e.strerror or e}",
+                f"cannot write to the store {self.root}: {getattr(e, 'strerror', None) or e}",
                 "free disk space or choose another folder with --cache DIR",
             ) from e
         finally:

@@ -127,8 +127,10 @@ def _consent_file() -> Path:
 
 
 def _hub_parts(weights: Weights) -> tuple[str, str]:
-    owner, name, file = weights.source.removeprefix("hf:").split("/", 2)
-    return f"{owner}/{name}", file
+    parts = weights.source.removeprefix("hf:").split("/", 2)
+    if len(parts) < 3:
+        raise BackendError(f"weights {weights.source}: not of the form hf:OWNER/NAME/FILE", "or give a local file")
+    return f"{parts[0]}/{parts[1]}", parts[2]
 
 
 _DIGESTS: dict[tuple[str, int, int], str] = {}

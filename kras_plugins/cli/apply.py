@@ -39,7 +39,7 @@ def open_bundle_parts(session: Session, bundle: Bundle, backend: str, reader: st
     Warns when the arithmetic differs from the one the bundle was made with.
     """
     facts = bundle.facts
-    config = _frozen_options(session.config, facts)
+    config = _frozen_options(session, facts)
     record = session.registry.record("backend", backend, BackendPlugin)
     chosen = config.options.get("backend", {}).get(backend, {})
     if facts.get("precision") and "precision" in record.options.model_fields and "precision" not in chosen:
@@ -67,18 +67,23 @@ def open_bundle_parts(session: Session, bundle: Bundle, backend: str, reader: st
         yield parts
 
 
-def _frozen_options(config: Config, facts: Mapping[str, Any]) -> Config:
-    for kind in ("extractor", "profiler"):
-        if kind in facts:
-            frozen, name = facts[kind]["options"], facts[kind]["name"]
-            for key, value in config.options.get(kind, {}).get(name, {}).items():
-                if key != "weights" and key in frozen and value != frozen[key]:
-                    raise ConfigError(
-                        f"-o {kind}.{name}.{key}={value}: the bundle was made with {frozen[key]}",
-                        "leave the option out; a bundle fixes it",
-                    )
-            own = config.options.get(kind, {}).get(name, {})
-            config = _with_options(config, kind, name, {**frozen, **own})
+def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
+    """The bundle's options over the user's; ConfigError where those say otherwise, but for where weights lie."""
+    config = session.config
+    frozen = [
+        (kind, facts[kind]["name"], facts[kind]["options"]) for kind in ("extractor", "profiler") if kind in facts
+    ]
+    here = session.registry.names("reader")
+    frozen += [("reader", name, options) for name, options in facts["readers"].items() if name in here]
+    for kind, name, options in frozen:
+        own = config.options.get(kind, {}).get(name, {})
+        for key, value in own.items():
+            if key != "weights" and key in options and value != options[key]:
+                raise ConfigError(
+                    f"-o {kind}.{name}.{key}={value}: the bundle was made with {options[key]}",
+                    "leave the option out; a bundle fixes it",
+                )
+        config = _with_options(config, kind, name, {**options, **own})
     return config
 
 

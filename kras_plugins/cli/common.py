@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 P = ParamSpec("P")
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 EXIT_ERROR, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -48,10 +51,18 @@ class Session:
     config: Config
     registry: Registry
     store: Store
+    plugin_files: tuple[Path, ...] = ()
 
     def setting(self, name: str, given: Any, default: Any) -> Any:
         """A top-level setting: given on the command line, else in kras.toml, else the default."""
         return given if given is not None else self.config.run.get(name, default)
+
+
+def escape(text: object) -> str:
+    """Text that rich prints as it is."""
+    from rich.markup import escape as escaped
+
+    return escaped(str(text))
 
 
 def open_session(
@@ -68,8 +79,12 @@ def open_session(
     files = [*(plugins or ()), *(Path(p) for p in settings.run.get("plugins", ()))]
     registry = discover(settings.run.get("block", ()), files)
     for broken in registry.broken:
-        stderr().print(f"[yellow]plug-in {broken.plugin} ({broken.distribution}) is left out:[/] {broken.cause}")
-    return Session(settings, registry, Store())
+        cause = escape(f"{broken.distribution}: {broken.cause}")
+        stderr().print(f"[yellow]plug-in {broken.plugin} is left out:[/] {cause}")
+    for kind, named in settings.options.items():
+        for name in named:  # options of a plug-in that is not there would be ignored without a word
+            settings.options_for(kind, registry.find(kind, name).record)
+    return Session(settings, registry, Store(), tuple(files))
 
 
 @functools.cache
@@ -99,8 +114,6 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        from rich.markup import escape
-
         try:
             function(*args, **kwargs)
         except KrasError as e:
@@ -109,6 +122,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 stderr().print(f"[bold]hint:[/] {escape(e.hint)}")
             if os.environ.get("KRAS_DEBUG"):
                 raise
+            raise typer.Exit(EXIT_ERROR) from e
+        except OSError as e:
+            if e.errno not in _DISK:
+                raise
+            stderr().print(f"[bold red]error:[/] cannot write {escape(str(e.filename or ''))}: {e.strerror}")
+            stderr().print("[bold]hint:[/] free disk space, or choose another folder; what is finished is kept")
             raise typer.Exit(EXIT_ERROR) from e
         except KeyboardInterrupt as e:
             stderr().print("interrupted; what is finished is kept, run the same command again to go on")

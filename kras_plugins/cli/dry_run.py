@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kras_plugins.cli.common import print_json, stdout
+from kras_plugins.cli.common import escape, print_json, stdout
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import KrasError
 from kras_plugins.parts import Parts
@@ -28,7 +28,7 @@ def print_plan(
     table = Table("slide", "tile features", "semantic map", "at most", box=None)
     for r in rows:
         area = "" if r.get("mm2") is None else f"{r['mm2']:.1f} mm²"
-        table.add_row(r["slide_id"], r.get("bag") or r.get("error", ""), r.get("map") or "", area)
+        table.add_row(escape(r["slide_id"]), r.get("bag") or escape(r.get("error", "")), r.get("map") or "", area)
     stdout().print(table)
     todo = sum("compute" in (r.get("bag"), r.get("map")) for r in rows)
     stdout().print(f"{len(rows)} slides, {todo} to compute; then {fits} outer fits, each with its inner ones")

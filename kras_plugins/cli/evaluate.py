@@ -44,12 +44,12 @@ def evaluate(
     import numpy as np
 
     from kras_plugins.cli.apply import open_bundle, open_bundle_parts
-    from kras_plugins.cli.progress import SlideProgress
     from kras_plugins.cli.study import (
         failure_rows,
         make_folder,
         part_facts,
         print_metrics,
+        process,
         slide_facts,
         tell_failures,
         write_study,
@@ -59,8 +59,6 @@ def evaluate(
     from kras_plugins.evaluation.scores import Scores
     from kras_plugins.evaluation.summary import Evaluated
     from kras_plugins.evaluation.thresholds import constant_thresholds
-    from kras_plugins.execution import process_slides
-    from kras_plugins.execution import workers as open_workers
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
 
@@ -68,13 +66,12 @@ def evaluate(
     session = open_session(config, option, plugin, cache)
     locked = open_bundle(session, bundle)
     target = str(locked.facts["target"])
-    table = read_cohort(cohort, target)
+    table = read_cohort(cohort, target, needs_paths=False)
     slides = [slide for patient in table.patients for slide in patient.slides]
     make_folder(out)
     name = session.setting("backend", backend, "local")
     with open_bundle_parts(session, locked, name, reader) as parts:
-        with open_workers(session.store, session.setting("workers", workers, 0)) as work, SlideProgress() as progress:
-            results, failures = process_slides(slides, parts, work, progress)
+        results, failures = process(session, slides, parts, workers)
         facts = part_facts(parts)
     cases = assemble(table.patients, results)
     if not cases:

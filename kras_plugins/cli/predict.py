@@ -56,19 +56,17 @@ def predict(
     """Score new slides with a bundle. Research use only."""
     from kras_plugins.cli.apply import open_bundle, open_bundle_parts
     from kras_plugins.cli.pages import write_pages
-    from kras_plugins.cli.progress import SlideProgress
     from kras_plugins.cli.study import (
         FAILURE_COLUMNS,
         failure_rows,
         make_folder,
         part_facts,
+        process,
         slide_facts,
         tell_failures,
         write_json,
         write_table,
     )
-    from kras_plugins.execution import process_slides
-    from kras_plugins.execution import workers as open_workers
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest, output_digests
 
@@ -80,8 +78,7 @@ def predict(
     refs = [slide for p in table.patients for slide in p.slides]
     make_folder(out)
     with open_bundle_parts(session, locked, session.setting("backend", backend, "local"), reader) as parts:
-        with open_workers(session.store, session.setting("workers", workers, 0)) as work, SlideProgress() as progress:
-            results, failures = process_slides(refs, parts, work, progress)
+        results, failures = process(session, refs, parts, workers)
         cases = assemble(table.patients, results)
         predictions = _predict(locked, table, cases, failures, used_at)
         rows = [_row(p, locked) for p in predictions]
@@ -125,7 +122,7 @@ def _cohort(slides: Sequence[Path], patient: str | None, target: str) -> CohortT
         raise ConfigError(
             f"{tables[0]}: a cohort goes alone, without slides or --patient", "give one CSV, or slides only"
         )
-    return read_cohort(tables[0], target, labelled=False)
+    return read_cohort(tables[0], target, labelled=False, needs_paths=False)
 
 
 def _predict(

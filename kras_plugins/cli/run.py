@@ -72,21 +72,21 @@ def run(
 ) -> None:
     """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle."""
     from kras_plugins.cli.dry_run import print_plan
-    from kras_plugins.cli.progress import SlideProgress
     from kras_plugins.cli.study import (
+        FAILURE_COLUMNS,
         failure_rows,
         find_cohort,
         make_folder,
         part_facts,
         print_metrics,
+        process,
         slide_facts,
         tell_failures,
         write_study,
+        write_table,
     )
     from kras_plugins.cohort.table import check_folds, read_cohort
-    from kras_plugins.execution import process_slides
     from kras_plugins.execution import shard as choose_shard
-    from kras_plugins.execution import workers as open_workers
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
     from kras_plugins.parts import open_parts
@@ -107,9 +107,9 @@ def run(
         "backend": session.setting("backend", backend, "local"),
     }
     folder = out or session.config.path("out") or Path("kras-out") / file.stem
-    table = read_cohort(file, settings["target"])
-    check_folds(table, settings["folds"])
     members = choose_members(session, settings["classifiers"])
+    table = read_cohort(file, settings["target"], needs_paths=opens_pixels(session, settings, members))
+    check_folds(table, settings["folds"])
     slides = [slide for patient in table.patients for slide in patient.slides]
     consumed = {m.plugin.consumes for m in members}
     with open_parts(
@@ -126,11 +126,13 @@ def run(
         make_folder(folder)
         if shard is not None:
             slides = choose_shard(slides, shard)
-        with open_workers(session.store, session.setting("workers", workers, 0)) as work, SlideProgress() as progress:
-            results, failures = process_slides(slides, parts, work, progress)
+        results, failures = process(session, slides, parts, workers)
         facts = part_facts(parts)
     timings = {"slides": time.monotonic() - clock}
     failed = failure_rows(failures)
+    # Written at once: whatever stops the run later, the reasons are there.
+    part = "" if shard is None else f"-{shard.replace('/', 'of')}"
+    write_table(folder / f"failures{part}.csv", failed, FAILURE_COLUMNS)
     if shard is not None:
         stdout().print(
             f"shard {shard}: {len(results)} slides in the store; run without --shard when all shards are done"
@@ -183,6 +185,14 @@ def split_names(value: str | Sequence[str]) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"--classifiers {value}: names none, or one twice", "for example --classifiers he,mlp,rf")
     return names
+
+
+def opens_pixels(session: Session, settings: dict[str, Any], members: Sequence[Member]) -> bool:
+    """Whether any chosen extractor or profiler reads slides, and not results made elsewhere."""
+    kinds = {"extractor": Bag, "profiler": SemanticProfile}
+    chosen = [k for k, consumed in kinds.items() if any(m.plugin.consumes is consumed for m in members)]
+    records = [session.registry.find(k, settings[k]).record for k in chosen]
+    return any(getattr(record, "load", None) is None for record in records)
 
 
 def choose_members(session: Session, names: Sequence[str]) -> list[Member]:

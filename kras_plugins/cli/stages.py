@@ -59,16 +59,9 @@ def embed(
             if r.bag is None:
                 continue
             file = out / f"{safe_name(r.ref.slide_id)}.h5"
-            write_bag(
-                file,
-                slide_id=r.bag.slide_id,
-                features=r.bag.features,
-                xy=r.bag.xy,
-                size=r.bag.size,
-                tile_spec=r.bag.tile_spec,
-                encoder=r.bag.encoder,
-                transform_hash=r.bag.transform_hash,
-            )
+            part = file.with_name(f".{file.name}.part")
+            write_bag(part, r.bag)
+            part.replace(file)
             written.append(
                 {"slide_id": r.ref.slide_id, "file": str(file), "tiles": len(r.bag.xy), "seconds": r.seconds}
             )
@@ -139,27 +132,21 @@ def _processed(
     as_json: bool,
 ) -> Iterator[list]:  # type: ignore[type-arg]
     """Process bare slides; leaves with exit code 3 when some were set aside, 1 when all were."""
-    from kras_plugins.cli.progress import SlideProgress
+    from kras_plugins.cli.study import process
     from kras_plugins.cohort.table import bare_slides
-    from kras_plugins.execution import process_slides
-    from kras_plugins.execution import workers as open_workers
     from kras_plugins.parts import open_parts
 
     refs = [ref for patient in bare_slides(slides).patients for ref in patient.slides]
     out.mkdir(parents=True, exist_ok=True)
-    with (
-        open_parts(
-            session.registry,
-            session.config,
-            extractor=extractor,
-            profiler=profiler,
-            backend=session.setting("backend", backend, "local"),
-            reader=reader,
-        ) as parts,
-        open_workers(session.store, session.setting("workers", workers, 0)) as work,
-        SlideProgress() as progress,
-    ):
-        results, failures = process_slides(refs, parts, work, progress)
+    with open_parts(
+        session.registry,
+        session.config,
+        extractor=extractor,
+        profiler=profiler,
+        backend=session.setting("backend", backend, "local"),
+        reader=reader,
+    ) as parts:
+        results, failures = process(session, refs, parts, workers)
     if not results:
         raise ConfigError("no slide could be used", f"the first: {failures[0].error}" if failures else "give slides")
     yield results

@@ -14,6 +14,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
+    from kras_plugins.data import SlideRef
     from kras_plugins.evaluation.summary import Evaluated
     from kras_plugins.execution import Failure
     from kras_plugins.learning.samples import Case
@@ -46,6 +47,19 @@ def make_folder(out: Path) -> Path:
     except OSError as e:
         raise ConfigError(f"cannot make the folder {out}: {e.strerror}", "choose another with --out") from e
     return out
+
+
+def process(
+    session: Session, slides: Sequence[SlideRef], parts: Parts, workers: int | None
+) -> tuple[list[SlideResult], list[Failure]]:
+    """Process slides with a progress bar, in as many worker processes as the command line or kras.toml says."""
+    from kras_plugins.cli.progress import SlideProgress
+    from kras_plugins.execution import process_slides
+    from kras_plugins.execution import workers as open_workers
+
+    count = session.setting("workers", workers, 0)
+    with open_workers(session.store, count, session.plugin_files) as work, SlideProgress() as progress:
+        return process_slides(slides, parts, work, progress)
 
 
 def failure_rows(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -82,6 +96,11 @@ def write_json(file: Path, value: Any) -> None:
 def part_facts(parts: Parts) -> dict[str, Any]:
     """What made the inputs, for manifest and bundle."""
     facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
+    # The resolution is a fact of a slide; what else a reader was told changes pixels and is frozen in bundles.
+    facts["readers"] = {
+        record.name: {k: v for k, v in options.result_affecting().items() if k != "mpp"}
+        for record, options in parts.readers
+    }
     for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
         if part is not None:
             facts[kind] = {

@@ -52,6 +52,8 @@ def folds(
                 f"use at most {found} folds" if found > 1 else f"at least two {name} patients are needed",
             )
     rng = np.random.default_rng(seed)
+    if scheme not in ("random", "site"):
+        raise ValueError(f"no scheme {scheme!r}")
     if scheme == "site":
         return _whole_sites(labels, strata, sites, n_folds, rng)
     fold = np.empty(len(labels), np.int64)

@@ -45,12 +45,10 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
 
 
 def _key(results: Sequence[SlideResult]) -> str:
-    """A digest of what the slides gave: the store's keys, or the values themselves where they came from elsewhere."""
+    """A digest of what the slides gave: the keys of bags and maps, and the features computed from maps."""
     digest = hashlib.sha256()
     for r in results:
         digest.update("|".join((r.ref.slide_id, *r.keys)).encode())
-        if r.bag is not None and not r.keys:
-            digest.update(r.bag.features.tobytes() + r.bag.xy.tobytes())
         if r.profile is not None:
             digest.update(r.profile.values.tobytes() + "|".join(r.profile.names).encode())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,14 +41,20 @@ class Slide:
 
     `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
-    `reader`: name of the reader. `fingerprint` identifies the content for the store. `warnings`: what a user
+    `reader`: name of the reader, `reader_facts` what its pixels
+    depend on. `fingerprint` identifies the content for the store. `warnings`: what a user
     should know about this slide.
     """
 
-    def __init__(self, ref: SlideRef, path: Path, reader: str, source: SlideSource, options: Options) -> None:
+    def __init__(
+        self, ref: SlideRef, path: Path, reader: str, source: SlideSource, options: Options, version: int = 1
+    ) -> None:
         """Take over `source`; raises SlideError without a plausible mpp, PluginError on bad levels."""
         self.ref = ref
         self.reader = reader
+        # The resolution is a fact of the slide, whoever stated it; what else the reader was told changes pixels.
+        told = {name: value for name, value in options.result_affecting().items() if name != "mpp"}
+        self.reader_facts: Mapping[str, Any] = {"name": reader, "version": version, "options": told}
         self.levels: tuple[Level, ...] = tuple(source.levels)
         if not self.levels or any(min(level.width, level.height) < 1 for level in self.levels):
             raise PluginError(f"reader {reader!r} gave no levels or an empty one for {path}")
@@ -294,7 +300,7 @@ def _open_with(plugin: ReaderPlugin, options: Options, ref: SlideRef, path: Path
     source = None
     try:
         source = plugin.open(path, options)
-        return Slide(ref, path, plugin.name, source, options)
+        return Slide(ref, path, plugin.name, source, options, plugin.result_version)
     except BaseException as e:
         if source is not None:
             source.close()

@@ -50,9 +50,9 @@ class OpenVino:
         if wanted == "f16" or (wanted == "bf16" and not has_bf16):
             raise BackendError(f"this processor has no fast {wanted}", "set -o backend.local.precision=auto (or f32)")
         self.precision: str = wanted
-        self.engine = f"openvino {metadata.version('openvino')}"
         self._store = store
         self._batch = options.batch or _CPU_BATCH
+        self.engine = f"openvino {metadata.version('openvino')} batch {self._batch}"
         self._threads = options.threads or os.cpu_count() or 1
 
     def load(self, spec: ModelSpec) -> OpenVinoInfer:
@@ -134,7 +134,7 @@ class OnnxRuntime:
                 f"backend local cannot run {self.precision} on {device}",
                 "use device=tensorrt for f16, or precision=f32",
             )
-        self.engine = f"onnxruntime {onnxruntime.__version__} {device}"
+        self.engine = f"onnxruntime {onnxruntime.__version__} {device} batch {self._batch}"
 
     def load(self, spec: ModelSpec) -> OnnxRuntimeInfer:
         """Open a session; TensorRT keeps its built engines beside the ONNX file."""

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kras_plugins import Bag, SlideError, SlideRef, TileSpec
-from kras_plugins.bags import read_bag
+from kras_plugins.bags import read_bag, write_bag
+from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
@@ -30,9 +31,22 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
         with h5py.File(file, "r") as f:
             if "transform_hash" in f.attrs:
                 return read_bag(file, slide.slide_id)
-            return _foreign(f, file, slide, options)
+        return _converted(file, slide, options)
     except OSError as e:
         raise SlideError(f"{file}: not a readable HDF5 file: {e}", "make it again, or copy it whole") from e
+
+
+def _converted(file: Path, slide: SlideRef, options: H5Options) -> Bag:
+    """The bag of a foreign file, converted once into the store, so that its features are mapped and not held."""
+    facts = {"encoder": options.encoder, "mpp": options.mpp, "px": options.px, "slide_mpp": slide.mpp}
+    key = make_key("foreign-bag", file=file_sha256(file), **facts)
+
+    def build(folder: Path) -> None:
+        with h5py.File(file, "r") as f:
+            bag = _foreign(f, file, slide, options)
+        write_bag(folder / "bag.h5", bag)
+
+    return read_bag(Store().make(key, build) / "bag.h5", slide.slide_id)
 
 
 def _locate(slide: SlideRef, options: H5Options) -> Path:

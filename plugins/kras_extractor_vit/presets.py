@@ -152,6 +152,11 @@ def _from_timm(options: VitOptions) -> Preset:
     config = timm.get_pretrained_cfg(options.model, allow_unregistered=False)
     native = config.input_size[-1] if config is not None else 224
     hub = config.hf_hub_id if config is not None else None
+    if hub is None and not options.weights:
+        raise ConfigError(
+            f"extractor.vit.model={options.model}: timm knows no weights for it",
+            "give -o extractor.vit.weights=FILE, or random:0 for seeded random ones",
+        )
     px = options.px or native
     arguments: dict[str, Any] = {} if px == native else {"img_size": px}
     return Preset(

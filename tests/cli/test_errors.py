@@ -23,6 +23,7 @@ CASES = {
     "unknown extractor": (GOOD, ["--extractor", "vti"], "there is no extractor 'vti'", "did you mean 'vit'"),
     "unknown classifier": (GOOD, ["--classifiers", "he,lgmb"], "there is no classifier 'lgmb'", "did you mean 'lgbm'"),
     "unknown option": (GOOD, ["-o", "extractor.vit.modle=x"], "option extractor.vit.modle", "mean 'model'"),
+    "options of no plug-in": (GOOD, ["-o", "extractor.vti.model=x"], "there is no extractor 'vti'", "did you mean 'vit'"),
     "classifier twice": (GOOD, ["--classifiers", "he,he"], "one twice", "he,mlp,rf"),
     "unknown backend": (GOOD, ["--backend", "locla"], "there is no backend 'locla'", "did you mean 'local'"),
     "malformed shard": (GOOD, ["--shard", "3/2"], "--shard 3/2", "--shard 1/4"),

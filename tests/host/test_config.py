@@ -56,6 +56,9 @@ def test_a_malformed_override_is_refused(override: str) -> None:
     [
         ("[run]\nclassifers = ['he']", "unknown setting run.classifers"),
         ("cohort = 1", "unknown table"),
+        ("[run]\nsplits = 'sites'", "run.splits"),
+        ("[run]\nfolds = '5'", "run.folds"),
+        ("[run]\nfolds = 1", "run.folds"),
         ("a = ", "not valid TOML"),
         ("extractor.vit = 3", "not a table"),
     ],

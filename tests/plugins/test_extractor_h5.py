@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kras_plugins.bags import read_bag, write_bag
-from kras_plugins.data import SlideRef, TileSpec
+from kras_plugins.data import Bag, SlideRef, TileSpec
 from kras_plugins.errors import SlideError
 from kras_plugins.manager import discover
 
@@ -24,10 +24,11 @@ def load(folder: Path, **options: object):  # type: ignore[no-untyped-def]
 
 def test_a_bag_of_our_own_comes_back_whole_and_mapped(tmp_path: Path) -> None:
     spec = TileSpec(px=224, mpp=0.4992)
-    write_bag(
-        tmp_path / "s.h5", slide_id="s", features=FEATURES, xy=COORDS.astype(np.int32), size=(448.5, 447.5),
+    ours = Bag(
+        slide_id="s", features=FEATURES, xy=COORDS.astype(np.int32), size=(448.5, 447.5),
         tile_spec=spec, encoder="vit/abc", transform_hash="0123",
     )  # fmt: skip
+    write_bag(tmp_path / "s.h5", ours)
     for bag in (read_bag(tmp_path / "s.h5"), load(tmp_path)):
         np.testing.assert_array_equal(bag.features, FEATURES)
         np.testing.assert_array_equal(bag.xy, COORDS)
