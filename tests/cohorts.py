@@ -28,7 +28,13 @@ trees = 200
 def kras(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the `kras` command in `cwd` with a store of its own."""
     return subprocess.run(
-        command(*words), cwd=cwd, env=environment(store, **env), capture_output=True, text=True, timeout=600
+        command(*words),
+        cwd=cwd,
+        env=environment(store, **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +83,10 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> SlideRef:
 
 
 def opened(
-    registry: Registry, extractor: str | None = None, profiler: str | None = None, *options: str
-) -> Iterator[Parts]:
+    registry: Registry, extractor: str | None, profiler: str | None = None, *options: str
+) -> AbstractContextManager[Parts]:
     config = load_config(None, options)
-    return open_parts(registry, config, extractor=extractor, profiler=profiler, backend="local")  # type: ignore[return-value]
+    return open_parts(registry, config, extractor=extractor, profiler=profiler, backend="local")
 
 
 def test_the_store_key_holds_the_precision_that_is_used_not_the_one_asked_for(registry: Registry) -> None:
@@ -107,9 +107,7 @@ def test_pixels_read_in_other_colors_are_stored_under_another_key(registry: Regi
     assert len(keys) == 2
 
 
-def test_a_result_from_the_store_says_what_the_first_one_said(
-    registry: Registry, slide: SlideRef, tmp_path: Path
-) -> None:
+def test_a_stored_result_says_what_the_first_one_said(registry: Registry, slide: SlideRef, tmp_path: Path) -> None:
     coarse = SlideRef(patient_id="p", slide_id="one", path=slide.path, mpp=0.55)
     with opened(registry, "color") as parts, workers(Store(tmp_path), 1) as work:
         first, again = (process_slide(coarse, parts, work) for _ in range(2))
@@ -151,7 +149,7 @@ def test_a_profiler_in_a_loose_file_works_in_worker_processes(
 def test_three_slides_failing_alike_stop_the_run_but_different_ones_do_not(
     registry: Registry, slide: SlideRef, tmp_path: Path
 ) -> None:
-    gone = [SlideRef(patient_id=n, slide_id=n, path=tmp_path / f"{n}.tiff") for n in "abcd"]
+    gone = [SlideRef(patient_id=n, slide_id=n, path=tmp_path / f"{n}.tiff") for n in ("s1", "s2", "s3", "s4")]
     with opened(registry, "color") as parts, workers(Store(tmp_path / "store"), 1) as work:
         with pytest.raises(SlideError, match="first 3 slides failed alike"):
             process_slides(gone, parts, work)
