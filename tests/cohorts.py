@@ -34,7 +34,7 @@ def kras(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.C
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

@@ -22,3 +22,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set KRAS_SHARED_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """End-to-end tests share one long run on one worker; begun first, they keep nothing waiting at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
