@@ -113,7 +113,14 @@ def test_an_interrupted_run_ends_with_130_and_one_line(home: Path, tmp_path: Pat
         "run", home / "cohort.csv", "--classifiers", "he", "--config", home / "kras.toml", "--out", tmp_path
     )
     store = tmp_path / "store"
-    with subprocess.Popen(words, env=environment(store), stderr=subprocess.PIPE, text=True) as run:
+
+    def heed_interrupts() -> None:
+        # A shell that started the tests in the background made them, and all they start, ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        words, env=environment(store), stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as run:
         while not list(store.glob("*/*/bag.h5")) and run.poll() is None:
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
