@@ -31,7 +31,7 @@ pooling = "mean"
 def demo(
     out: Annotated[Path, typer.Option(help="folder to draw into and to write into")] = Path("kras-demo"),
     patients: Annotated[int, typer.Option(min=20, help="patients to draw")] = 40,
-    signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal, 0 for none")] = 0.5,
+    signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal, 0 for none")] = 0.45,
     seed: Annotated[int, typer.Option(min=0, help="seed of the drawing")] = 0,
     cache: CacheFolder = None,
 ) -> None:
