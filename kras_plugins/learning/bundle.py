@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,16 +103,16 @@ class Bundle:
         with plugin_call(name, f"explaining patient {sample.patient_id}"):
             parts = [model.classifier.explain(sample) for model in member.folds]
         first, lines = parts[0], [model.platt for model in member.folds]
-        additive = first.kind == "contribution"
-        weights = [p.slope if additive else 1.0 for p in lines]
-        base = np.mean([p.logit(part.base) for p, part in zip(lines, parts, strict=True)]) if additive else 0.0
+        if first.kind == "attention":
+            return replace(first, values=np.mean([part.values for part in parts], axis=0))
+        total: dict[str, float] = {}
+        for line, part in zip(lines, parts, strict=True):
+            # Each fold chose its own features: one that a fold did not use contributed nothing there.
+            for feature, value in zip(part.names, part.values, strict=True):
+                total[feature] = total.get(feature, 0.0) + line.slope * float(value) / len(parts)
+        base = np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)])
         return Explanation(
-            kind=first.kind,
-            values=np.mean([w * part.values for w, part in zip(weights, parts, strict=True)], axis=0),
-            base=float(base),
-            names=first.names,
-            slide_ids=first.slide_ids,
-            xy=first.xy,
+            kind="contribution", values=np.array(list(total.values())), base=float(base), names=tuple(total)
         )
 
 

@@ -154,6 +154,32 @@ def test_contributions_sum_to_the_members_calibrated_logit(written, make_people)
     assert attention.values.sum() == pytest.approx(1)
 
 
+def test_contributions_are_matched_by_name_where_folds_chose_other_features(written, make_people):
+    folder, *_, load = written
+    bundle = load_bundle(folder, load)
+    sample = make_people(n=5, seed=4).samples[0]
+    (ridge,) = (m for m in bundle.members if m.name == "ridge")
+    plain = bundle.explain("ridge", sample)
+    want = dict(zip(plain.names, plain.values, strict=True))
+    for k, model in enumerate(ridge.folds):
+
+        def explain(sample, own=model.classifier.explain, k=k):
+            whole = own(sample)
+            order = list(range(len(whole.names)))[:: 1 if k % 2 else -1]
+            kept = [i for i in order if k != 0 or whole.names[i] != plain.names[0]]
+            return replace(whole, names=tuple(whole.names[i] for i in kept), values=whole.values[kept])
+
+        left_out = (
+            model.platt.slope
+            * dict(zip(plain.names, model.classifier.explain(sample).values, strict=True))[plain.names[0]]
+        )
+        if k == 0:
+            want[plain.names[0]] -= left_out / len(ridge.folds)
+        model.classifier.explain = explain
+    why = bundle.explain("ridge", sample)
+    assert dict(zip(why.names, why.values, strict=True)) == pytest.approx(want)
+
+
 def test_a_classifier_that_saves_a_pickle_cannot_enter_a_bundle(tmp_path, make_people, make_member, ridge):
     class Pickled(ridge):
         def save(self, folder):
