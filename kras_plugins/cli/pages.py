@@ -17,7 +17,7 @@ from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
 from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tiles_geojson
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.semantics.map import read_map
-from kras_plugins.slides.slide import open_slide
+from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
 
-_THUMBNAIL_MPP = 8.0
+_HEATMAP_PX = 1500
+"""Longer side of a heat map: what a page shows well, whether the slide is a biopsy or a resection."""
 _TOP_TILES = 6
 
 
@@ -82,7 +83,7 @@ def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanati
     values = np.asarray([v for v, s in zip(attention.values, attention.slide_ids, strict=True) if s == bag.slide_id])
     xy = np.asarray(attention.xy)[[s == bag.slide_id for s in attention.slide_ids]]
     with open_slide(result.ref, parts.readers, parts.reader) as slide:
-        thumbnail, mpp = slide.thumbnail(_THUMBNAIL_MPP)
+        thumbnail, mpp = slide.thumbnail(_heatmap_mpp(slide))
         heatmap = attention_heatmap(
             thumbnail, xy, bag.size, values, scale=mpp[0] / slide.mpp[0], mpp=slide.mpp[0], name="attention"
         )
@@ -92,7 +93,12 @@ def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanati
     return CaseSlide(slide_id=bag.slide_id, qc=result.qc, heatmap=heatmap, tiles=tiles)
 
 
-def _top(slide: Any, bag: Bag, xy: Any, values: Any) -> list[TopTile]:
+def _heatmap_mpp(slide: Slide) -> float:
+    width_um, height_um = slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1]
+    return max(*slide.mpp, max(width_um, height_um) / _HEATMAP_PX)
+
+
+def _top(slide: Slide, bag: Bag, xy: Any, values: Any) -> list[TopTile]:
     best = np.argsort(-values, kind="stable")[:_TOP_TILES]
     px = bag.tile_spec.px
     return [
