@@ -45,6 +45,7 @@ class OpenVino:
         import openvino
 
         self._core = openvino.Core()
+        _touch(self._core)
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         wanted = options.precision if options.precision != "auto" else ("bf16" if has_bf16 else "f32")
         if wanted == "f16" or (wanted == "bf16" and not has_bf16):
@@ -74,6 +75,21 @@ class OpenVino:
 
     def close(self) -> None:
         """Nothing to release beyond what Python frees."""
+
+
+def _touch(core: Any) -> None:
+    """One inference on one thread, before there are others.
+
+    OpenVINO makes its table of dtypes at the first array it sees and needs the interpreter's lock meanwhile: two threads
+    that see their first arrays at once wait for each other for ever.
+    """
+    from openvino import Model, opset8
+
+    for dtype in (np.uint8, np.float32):
+        given = opset8.parameter([1], dtype)
+        request = core.compile_model(Model([opset8.convert(given, "f32")], [given]), "CPU").create_infer_request()
+        request.infer([np.zeros(1, dtype)], share_inputs=True)
+        request.get_output_tensor(0).data.copy()
 
 
 class OpenVinoInfer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,3 +101,46 @@ def test_a_gpu_asked_for_and_absent_is_an_error_that_says_so() -> None:
         pytest.skip("this machine has a GPU build of ONNX Runtime")
     with pytest.raises(BackendError, match="no CUDAExecutionProvider"):
         backend(device="cuda")
+
+
+FIRST_USE = """
+import faulthandler, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)
+sys.setswitchinterval(1e-6)
+import numpy as np
+from kras_backend_local import LocalOptions
+from kras_backend_local.engine import create
+from kras_plugins import ModelSpec, TensorSpec, Weights
+
+def build(_):
+    import torch
+
+    class Double(torch.nn.Module):
+        def forward(self, tiles):
+            return tiles.float().mean(dim=(1, 2, 3))[:, None] * 2
+
+    return Double()
+
+spec = ModelSpec(
+    name="double", inputs=(TensorSpec(name="tiles", dtype="uint8", shape=(4, 4, 3)),),
+    outputs=(TensorSpec(name="features", dtype="float32", shape=(1,)),), build=build,
+    weights=Weights(source="builtin", licence="Apache-2.0"),
+)
+infer = create(LocalOptions(threads=7)).load(spec)
+start = threading.Barrier(8)
+
+def first_use():
+    start.wait()
+    infer({"tiles": np.full((1, 4, 4, 3), 3, np.uint8)})
+
+threads = [threading.Thread(target=first_use) for _ in range(8)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"""
+
+
+def test_the_first_tiles_may_come_from_many_threads_at_once() -> None:
+    # OpenVINO's own start-up deadlocked in one of six processes when two threads brought its first arrays.
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
