@@ -80,8 +80,8 @@ class OpenVino:
 def _touch(core: Any) -> None:
     """One inference on one thread, before there are others.
 
-    OpenVINO makes its table of dtypes at the first array it sees and needs the interpreter's lock meanwhile: two threads
-    that see their first arrays at once wait for each other for ever.
+    OpenVINO makes its table of dtypes at the first array it sees and needs the interpreter's lock meanwhile: two
+    threads that see their first arrays at once wait for each other for ever.
     """
     from openvino import Model, opset8
 
