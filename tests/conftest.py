@@ -25,5 +25,5 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """End-to-end tests share one long run on one worker; begun first, they keep nothing waiting at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """End-to-end tests share one long run, which a worker keeps to itself; begun first, nothing waits for them."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")

@@ -16,7 +16,6 @@ from PIL import Image
 
 from kras_plugins.testing import draw_cohort
 
-pytestmark = pytest.mark.xdist_group("end_to_end")
 AS_WRITTEN = ("run", "--extractor", "vit", "--classifiers", "he,mlp,rf")
 
 
