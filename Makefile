@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 2
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
 
-test: .venv/.installed-dev lint
+test: .venv/.installed-dev .venv-triton/.installed lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed-dev
@@ -30,5 +30,10 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# A Triton server with an engine for this CPU, apart from kras, whose numpy is newer.
+.venv-triton/.installed: .venv/.installed-dev
+	$(BIN)/kras model serve --install
+	touch $@
+
 clean:
-	rm -rf .venv kras-demo kras-out build dist
+	rm -rf .venv .venv-triton kras-demo kras-out build dist

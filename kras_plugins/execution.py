@@ -160,6 +160,7 @@ def process_slides(
                     progress.finished(outcome.ref.slide_id, None)
         except BaseException:
             stop.set()  # leaving the pool waits for the slides in work: let them end at their next tiles
+            parts.abandon()
             raise
     return results, failures
 

@@ -111,8 +111,26 @@ class Parts:
     reader: str | None
     extractor: Part | None
     profiler: Part | None
-    precision: str | None
-    engine: str | None
+    backend: Backend | None
+
+    @property
+    def precision(self) -> str | None:
+        """The arithmetic of the models; None where there are none."""
+        return self.backend.precision if self.backend else None
+
+    @property
+    def engine(self) -> str | None:
+        """What computes the models; None where there are none."""
+        return self.backend.engine if self.backend else None
+
+    def measured(self) -> Mapping[str, Any]:
+        """What the backend measured so far, for the manifest."""
+        return self.backend.report() if self.backend else {}
+
+    def abandon(self) -> None:
+        """Give up requests under way, so that an interrupted run ends at once."""
+        if self.backend:
+            self.backend.close()
 
 
 @contextmanager
@@ -167,8 +185,7 @@ def open_parts(
             reader=reader,
             extractor=parts.get("extractor"),
             profiler=parts.get("profiler"),
-            precision=engine.precision if engine else None,
-            engine=engine.engine if engine else None,
+            backend=engine,
         )
     finally:
         if engine is not None:

@@ -27,14 +27,11 @@ from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, profile
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
-from kras_plugins.slides.tissue import TissueMask, find_tissue
+from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
-
-TISSUE_MPP = 8.0
-"""Resolution of the tissue mask in µm per pixel: a nucleus is one pixel, a whole slide a few megapixels."""
 
 FOCUS = "tiles.h5"
 

@@ -43,8 +43,12 @@ class Backend(Protocol):
         """Make a model ready; raises BackendError when weights or engine are missing."""
         ...
 
+    def report(self) -> Mapping[str, Any]:
+        """What was measured since it was opened (requests, retries, seconds), for the manifest; may be empty."""
+        ...
+
     def close(self) -> None:
-        """Release the engine; calling it twice is harmless."""
+        """Release the engine and give up what is under way; calling it twice, or while it is used, is harmless."""
         ...
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # They differ between two runs of the same thing, or have a section of their own.
-_ELSEWHERE = {"timings", "timing", "started", "finished", "created", "failures", "demonstration"}
+_ELSEWHERE = {"timings", "measured", "timing", "started", "finished", "created", "failures", "demonstration"}
 _LONGEST_LIST = 40
 
 

@@ -16,6 +16,8 @@ from scipy import ndimage as ndi
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float32, UInt8
 
+TISSUE_MPP = 8.0
+"""Resolution of the tissue mask in µm per pixel: a nucleus is one pixel, a whole slide a few megapixels."""
 MIN_TISSUE_MM2 = 0.01
 """Smaller objects are dust; the smallest needle biopsy fragment worth a tile is about one tile large (0.0125 mm²)."""
 MAX_HOLE_MM2 = 0.02

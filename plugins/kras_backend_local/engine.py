@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,10 @@ class OpenVino:
             },
         )
         return OpenVinoInfer(compiled, spec, batch, self._threads)
+
+    def report(self) -> Mapping[str, Any]:
+        """Nothing that the run's own timings do not say."""
+        return {}
 
     def close(self) -> None:
         """Nothing to release beyond what Python frees."""
@@ -171,6 +176,10 @@ class OnnxRuntime:
         providers = [tensorrt, cuda] if self._device == "tensorrt" else [cuda]
         session = onnxruntime.InferenceSession(str(file), providers=providers)
         return OnnxRuntimeInfer(session, spec, batch)
+
+    def report(self) -> Mapping[str, Any]:
+        """Nothing that the run's own timings do not say."""
+        return {}
 
     def close(self) -> None:
         """Nothing to release beyond what Python frees."""

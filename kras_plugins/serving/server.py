@@ -1,0 +1,199 @@
+"""Start the packaged Triton server on a model repository, wait until it is ready, stop it without a trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.serving.environment import Environment, find
+
+ENGINE = Path(__file__).parent / "engine.py"
+"""What runs models in the packaged server; see `engine.py`."""
+
+IDENTITY = "kras"
+"""First word of the server's identity, `kras/ENGINE/PRECISION`, by which clients know what truly computes."""
+
+DEFAULT_PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}
+"""Triton's own."""
+
+CPU_BATCH = 2
+"""Tiles per inference on a CPU, as in the backend `local` (docs/decisions/0003)."""
+
+_STOP_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running server: its process, host and ports, and the file it logs to."""
+
+    process: subprocess.Popen[bytes]
+    host: str
+    grpc: int
+    http: int
+    metrics: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """What clients connect to (gRPC)."""
+        return f"{self.host}:{self.grpc}"
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of the log, without Triton's tables."""
+        text = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in text if line.strip() and line[0] not in "|+"][-lines:])
+
+
+@contextmanager
+def serving(
+    repository: Path,
+    *,
+    host: str = "127.0.0.1",
+    ports: dict[str, int] | None = None,
+    precision: Literal["auto", "f32", "bf16"] = "auto",
+    explicit: bool = False,
+    ready_s: float = 300.0,
+    engine: Path = ENGINE,
+    arguments: Sequence[str] = (),
+) -> Iterator[Server]:
+    """Serve a repository until the block ends; yields when every model is ready.
+
+    `ports`: grpc, http and metrics, free ones where None. `precision`: arithmetic of the CPU, `auto` is bf16 where the
+    processor has it. `explicit`: models are loaded and unloaded by request (Triton's model control) instead of at
+    once. `engine`: what runs the models. `arguments`: further ones of tritonserver (TLS, tokens).
+    Raises BackendError with the end of the log when the server cannot start.
+    """
+    if not any(repository.glob("*/config.pbtxt")):
+        raise BackendError(f"{repository}: no NAME/config.pbtxt in it", "write models with `kras model export`")
+    environment = find()
+    computes = _precision(precision, environment)
+    chosen = ports or free_ports(host)
+    with tempfile.TemporaryDirectory(prefix="kras-triton-") as work:
+        backend = _assemble(environment, engine, Path(work) / "backends" / "onnxruntime")
+        command = [
+            str(environment.server),
+            f"--model-repository={repository.resolve()}",
+            f"--backend-directory={backend.parent}",
+            f"--id={IDENTITY}/{environment.engine} batch {CPU_BATCH}/{computes}",
+            *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
+            *(f"--{service}-port={port}" for service, port in chosen.items()),
+            f"--exit-timeout-secs={int(_STOP_S / 2)}",
+            f"--model-control-mode={'explicit' if explicit else 'none'}",
+            *(f"--load-model={f.parent.name}" for f in repository.glob("*/config.pbtxt") if explicit),
+            *arguments,
+        ]
+        log = Path(work) / "triton.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=_variables(environment, computes),
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        server = Server(process=process, host=host, log=log, **chosen)
+        try:
+            _wait_until_ready(server, ready_s)
+            yield server
+        finally:
+            stop(server)
+
+
+def stop(server: Server) -> None:
+    """End the server and every process it started; harmless when it is gone."""
+    if server.process.poll() is None:
+        server.process.send_signal(signal.SIGCONT)  # one that was stopped would not hear the next signal
+        server.process.terminate()
+        try:
+            server.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(server.process.pid, signal.SIGKILL)  # the stubs of a server that was killed
+
+
+def free_ports(host: str = "127.0.0.1") -> dict[str, int]:
+    """Triton's usual ports where nobody listens on any of them, else three free ones."""
+    if all(_is_free(host, port) for port in DEFAULT_PORTS.values()):
+        return dict(DEFAULT_PORTS)
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
+        for s in (a, b, c):
+            s.bind((host, 0))
+        return {name: s.getsockname()[1] for name, s in zip(DEFAULT_PORTS, (a, b, c), strict=True)}
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _precision(asked: str, environment: Environment) -> str:
+    if asked == "bf16" and not environment.has_bf16:
+        raise ConfigError("this processor has no fast bf16", "serve with --precision f32")
+    return asked if asked != "auto" else ("bf16" if environment.has_bf16 else "f32")
+
+
+def _assemble(environment: Environment, engine: Path, folder: Path) -> Path:
+    """A backend folder: Triton's Python library and stub with our `model.py`. Triton refuses links that lead out."""
+    folder.mkdir(parents=True)
+    shutil.copy(environment.backend / "libtriton_python.so", folder)
+    shutil.copy(environment.backend / "triton_python_backend_utils.py", folder)
+    shutil.copy(environment.stub, folder)
+    shutil.copy(engine, folder / "model.py")
+    return folder
+
+
+def _variables(environment: Environment, precision: str) -> dict[str, str]:
+    libraries = [str(p) for p in environment.libraries]
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "OMP_"))},
+        "PATH": f"{environment.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "LD_LIBRARY_PATH": os.pathsep.join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep),
+        "KRAS_PRECISION": precision,
+        "KRAS_BATCH": str(CPU_BATCH),
+    }
+
+
+def _end_with_parent() -> None:
+    """Runs in the new process: the kernel ends it when kras is killed, so that no server is left behind."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _wait_until_ready(server: Server, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise BackendError(
+                f"the Triton server ended while it started:\n{server.last_words()}",
+                "the lines above say why; export the models anew if one cannot be loaded",
+            )
+        # Over HTTP: gRPC may ask for certificates and tokens that are none of the starter's business.
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://{server.host}:{server.http}/v2/health/ready", timeout=2),
+        ):
+            return
+        time.sleep(0.2)
+    raise BackendError(f"the Triton server was not ready within {seconds:.0f} s:\n{server.last_words()}", "wait longer")

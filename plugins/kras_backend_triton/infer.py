@@ -1,0 +1,264 @@
+"""One model on one or more servers: bounded requests, the least busy server first, patience with those that fail."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from kras_backend_triton.slots import Slot
+from kras_backend_triton.trouble import about_memory, cause, is_absence, is_refusal, is_unanswered
+from kras_plugins import BackendError, ModelSpec
+
+if TYPE_CHECKING:
+    from kras_backend_triton import TritonOptions
+    from kras_backend_triton.agreement import Terms
+    from kras_backend_triton.endpoint import Endpoint
+    from kras_plugins.contracts.backend import Arrays
+
+log = logging.getLogger("kras.triton")
+
+_TRIES = 5
+"""So often a batch is sent that a healthy server answers with an error or with NaN."""
+
+
+class TritonInfer:
+    """An Infer over servers that agreed to hold the model; computing is repeatable, so a lost request is sent again."""
+
+    def __init__(
+        self, spec: ModelSpec, endpoints: list[Endpoint], options: TritonOptions, terms: Terms, closed: threading.Event
+    ) -> None:
+        self._spec = spec
+        self._endpoints = endpoints
+        self._options = options
+        self._terms = terms
+        self._closed = closed
+        self._lock = threading.Lock()
+        self._slots: list[Slot] = []
+        self._pending: set[Any] = set()
+        self._turn = 0
+        self._tally = {"requests": 0.0, "retries": 0.0, "wall_s": 0.0, "tiles": 0.0, "tiles_in_shared_memory": 0.0}
+        self._before = {e.url: e.statistics(spec.name, spec.version) for e in endpoints if not e.ready_in}
+        self.batch = min(options.batch or terms.batch, spec.max_batch)
+        self.in_flight = options.in_flight or self._wanted_in_flight()
+        self._gate = threading.BoundedSemaphore(self.in_flight)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run one batch of at most `batch` tiles; BackendError when patience ran out or the request is refused."""
+        n = len(next(iter(inputs.values())))
+        if not 0 < n <= self.batch:
+            raise BackendError(f"model {self._spec.name!r}: a batch of {n}, at most {self.batch} fit", "cut it smaller")
+        with self._gate:
+            began = time.monotonic()
+            results = self._until_answered(inputs, n)
+            self._count(requests=1, tiles=n, wall_s=time.monotonic() - began)
+            return results
+
+    def _until_answered(self, inputs: Arrays, n: int) -> Arrays:
+        trouble_since: float | None = None
+        errors = 0
+        while True:
+            endpoint = self._least_busy()
+            try:
+                if endpoint.ready_in:
+                    self._sleep(endpoint.ready_in)
+                return self._send(endpoint, inputs, n)
+            except InferenceServerException as e:
+                why, away = cause(e), is_absence(e)
+                if is_refusal(e):
+                    raise BackendError(
+                        f"{endpoint.url}: model {self._spec.name!r}: {why}",
+                        "check KRAS_TRITON_TOKEN and the server's log",
+                    ) from e
+                self._stop_if_closed(e)
+                self._count(retries=1)
+                now = time.monotonic()
+                trouble_since = trouble_since or now
+                if away:
+                    endpoint.failed(why)
+                elif not about_memory(e):
+                    errors += 1
+                if errors >= _TRIES:
+                    raise BackendError(
+                        f"{endpoint.url}: model {self._spec.name!r} failed {errors} times on one batch: {why}",
+                        "the server's log says more; finished slides are kept, run the same command again",
+                    ) from e
+                if now - trouble_since > self._options.patience_s:
+                    raise BackendError(
+                        f"no answer from {', '.join(e.url for e in self._endpoints)} for {now - trouble_since:.0f} s: "
+                        f"{why}",
+                        "start the server and run the same command again: finished slides are kept "
+                        "(-o backend.triton.patience_s=SECONDS waits longer)",
+                    ) from e
+                if not away:
+                    self._sleep(0.05 * 2.0**errors)
+
+    def _send(self, endpoint: Endpoint, inputs: Arrays, n: int) -> Arrays:
+        with self._lock:
+            endpoint.outstanding += 1
+        try:
+            endpoint.agree(self._spec, (self._terms.engine, self._terms.precision))
+            slot = self._take_slot(endpoint)
+            results = self._ask(endpoint, inputs, n) if slot is None else self._ask_slot(endpoint, slot, inputs, n)
+        finally:
+            with self._lock:
+                endpoint.outstanding -= 1
+        for name, array in results.items():
+            if not np.isfinite(array).all():
+                raise InferenceServerException(f"NaN or infinite values in output {name!r}", "StatusCode.INTERNAL")
+        endpoint.succeeded()
+        return results
+
+    def _ask(self, endpoint: Endpoint, arrays: Arrays, n: int) -> dict[str, Any]:
+        """One request with its tensors in the message."""
+        inputs = []
+        for tensor in self._spec.inputs:
+            inputs.append(InferInput(tensor.name, [n, *tensor.shape], np_to_triton_dtype(np.dtype(tensor.dtype))))
+            inputs[-1].set_data_from_numpy(np.ascontiguousarray(arrays[tensor.name]))
+        outputs = [InferRequestedOutput(t.name) for t in self._spec.outputs]
+        answer = self._wait(endpoint, inputs, outputs)
+        return {t.name: answer.as_numpy(t.name) for t in self._spec.outputs}
+
+    def _ask_slot(self, endpoint: Endpoint, slot: Slot, arrays: Arrays, n: int) -> dict[str, Any]:
+        """One request with its tensors in shared memory."""
+        try:
+            self._wait(endpoint, *slot.request(arrays, n))
+            results = slot.results(n)
+        except InferenceServerException as e:
+            if is_unanswered(e) or about_memory(e):
+                slot.drop()  # the server may yet write into it, or knows it no more
+            else:
+                self._give_back(slot)
+            raise
+        self._give_back(slot)
+        self._count(tiles_in_shared_memory=n)
+        return results
+
+    def _wait(self, endpoint: Endpoint, inputs: list[InferInput], outputs: list[InferRequestedOutput]) -> Any:
+        done: Future[Any] = Future()
+
+        def arrived(result: Any, error: Any) -> None:
+            done.set_result((result, error))
+
+        call = endpoint.client.async_infer(
+            self._spec.name,
+            inputs,
+            arrived,
+            model_version=str(self._spec.version),
+            outputs=outputs,
+            client_timeout=self._options.timeout_s,
+            headers=endpoint.headers,
+        )
+        with self._lock:
+            self._pending.add(call)
+        try:
+            result, error = done.result()
+        finally:
+            with self._lock:
+                self._pending.discard(call)
+        if error is not None:
+            raise error
+        return result
+
+    def _take_slot(self, endpoint: Endpoint) -> Slot | None:
+        """A region the server knows; None where tensors must travel in messages."""
+        if not endpoint.shared_memory:
+            return None
+        with self._lock:
+            slot = self._slots.pop() if self._slots else None
+        try:
+            slot = slot or Slot(self._spec, self.batch)
+        except OSError as e:
+            self._without_shared_memory(endpoint, f"this host has no shared memory left: {e}")
+            return None
+        try:
+            slot.register(endpoint)
+        except InferenceServerException as e:
+            slot.drop()
+            if is_absence(e) and not about_memory(e):
+                raise
+            self._without_shared_memory(endpoint, cause(e))
+            return None
+        return slot
+
+    def _without_shared_memory(self, endpoint: Endpoint, why: str) -> None:
+        log.warning("triton at %s: no shared memory (%s); tiles travel in messages", endpoint.url, why)
+        endpoint.shared_memory = False
+
+    def _give_back(self, slot: Slot) -> None:
+        with self._lock:
+            self._slots.append(slot)
+
+    def _least_busy(self) -> Endpoint:
+        """The server with the fewest requests out, in turn; where none is up the one that is soonest to be tried."""
+        with self._lock:
+            self._turn += 1
+            order = [self._endpoints[(self._turn + i) % len(self._endpoints)] for i in range(len(self._endpoints))]
+            return min(order, key=lambda e: (e.ready_in, e.outstanding))
+
+    def _wanted_in_flight(self) -> int:
+        """Little's law: instances x (time a request is away / time it computes), and one more waiting for each.
+
+        Both times come from a few requests of zeros: the client's clock and the server's own statistics.
+        """
+        up = [e for e in self._endpoints if not e.ready_in]
+        instances = self._terms.instances * max(1, len(up))
+        zeros = {t.name: np.zeros((self.batch, *t.shape), t.dtype) for t in self._spec.inputs}
+        self._ask(up[0], zeros, self.batch)
+        before, began, asked = up[0].statistics(self._spec.name, self._spec.version), time.monotonic(), 2
+        for _ in range(asked):
+            self._ask(up[0], zeros, self.batch)
+        away = time.monotonic() - began
+        after = up[0].statistics(self._spec.name, self._spec.version)
+        spent = {k: after[k] - before[k] for k in after}
+        mine = asked / max(asked, spent["requests"])  # other clients' requests are in the statistics, too
+        computing = mine * (spent["input_s"] + spent["compute_s"] + spent["output_s"])
+        ratio = (away - mine * spent["queue_s"]) / computing if computing > 0 else 1.0
+        return min(256, math.ceil(instances * (1 + min(8.0, max(1.0, ratio)))))
+
+    def _count(self, **more: float) -> None:
+        with self._lock:
+            for name, value in more.items():
+                self._tally[name] += value
+
+    def _sleep(self, seconds: float) -> None:
+        self._closed.wait(seconds)
+        self._stop_if_closed(None)
+
+    def _stop_if_closed(self, cause: Exception | None) -> None:
+        if self._closed.is_set():
+            raise BackendError("the connection to Triton was closed", "run the same command again") from cause
+
+    def report(self) -> dict[str, float]:
+        """What this client counted, and what the servers say of the same time (other clients' work included)."""
+        found = {**self._tally, "in_flight": float(self.in_flight), "batch": float(self.batch)}
+        for endpoint in self._endpoints:
+            try:
+                now = endpoint.statistics(self._spec.name, self._spec.version)
+            except InferenceServerException:
+                continue  # it is gone, and its counts with it
+            then = self._before.get(endpoint.url, {})
+            # A server that was restarted counts from zero.
+            restarted = any(now[k] < v for k, v in then.items())
+            for key, value in now.items():
+                change = value if restarted else value - then.get(key, 0.0)
+                found[f"server_{key}"] = found.get(f"server_{key}", 0.0) + change
+        server_s = sum(found.get(f"server_{k}", 0.0) for k in ("queue_s", "input_s", "compute_s", "output_s"))
+        found["transfer_s"] = max(0.0, self._tally["wall_s"] - server_s)
+        return {k: round(v, 3) for k, v in found.items()}
+
+    def close(self) -> None:
+        """Cancel what is under way and free the shared memory."""
+        with self._lock:
+            pending, slots, self._slots = list(self._pending), self._slots, []
+        for call in pending:
+            call.cancel()
+        for slot in slots:
+            slot.release(self._endpoints)

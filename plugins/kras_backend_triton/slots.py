@@ -1,0 +1,96 @@
+"""Shared memory for one request at a time: tiles go in, results come out, no byte passes a socket."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from multiprocessing.shared_memory import SharedMemory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.utils import np_to_triton_dtype
+
+from kras_plugins import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_backend_triton.endpoint import Endpoint
+
+
+class Slot:
+    """One region: inputs of at most `batch` tiles, then outputs. OSError when the host has no memory left for it."""
+
+    def __init__(self, spec: ModelSpec, batch: int) -> None:
+        self.name = f"kras-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._at: dict[str, int] = {}
+        self._specs = spec
+        size = 0
+        for tensor in (*spec.inputs, *spec.outputs):
+            self._at[tensor.name] = size
+            size += -(-batch * _bytes(tensor) // 64) * 64
+        self.size = size
+        self._memory = SharedMemory(self.name, create=True, size=size)
+        try:
+            # Without this a full /dev/shm shows itself as a bus error at the first write.
+            os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
+        except OSError:
+            self.drop()
+            raise
+        self._known: dict[str, int] = {}
+
+    def register(self, endpoint: Endpoint) -> None:
+        """Tell a server of the region, once in each of its lives; InferenceServerException when it refuses."""
+        if self._known.get(endpoint.url) != endpoint.generation:
+            generation = endpoint.generation
+            if endpoint.url in self._known:
+                self._forget(endpoint)
+            endpoint.client.register_system_shared_memory(
+                self.name, f"/{self.name}", self.size, headers=endpoint.headers, client_timeout=10
+            )
+            self._known[endpoint.url] = generation
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        endpoint.client.unregister_system_shared_memory(self.name, headers=endpoint.headers, client_timeout=10)
+        self._known.pop(endpoint.url, None)
+
+    def request(self, arrays: Any, n: int) -> tuple[list[InferInput], list[InferRequestedOutput]]:
+        """Copy the tiles in; returns what a request says of them and of where the results are to go."""
+        inputs, outputs = [], []
+        for tensor in self._specs.inputs:
+            self._view(tensor, n)[:] = arrays[tensor.name]
+            inputs.append(InferInput(tensor.name, [n, *tensor.shape], np_to_triton_dtype(np.dtype(tensor.dtype))))
+            inputs[-1].set_shared_memory(self.name, n * _bytes(tensor), self._at[tensor.name])
+        for tensor in self._specs.outputs:
+            outputs.append(InferRequestedOutput(tensor.name))
+            outputs[-1].set_shared_memory(self.name, n * _bytes(tensor), self._at[tensor.name])
+        return inputs, outputs
+
+    def results(self, n: int) -> dict[str, npt.NDArray[Any]]:
+        """Copies of the results of a request that succeeded."""
+        return {t.name: self._view(t, n).copy() for t in self._specs.outputs}
+
+    def _view(self, tensor: TensorSpec, n: int) -> npt.NDArray[Any]:
+        return np.ndarray((n, *tensor.shape), tensor.dtype, self._memory.buf, self._at[tensor.name])
+
+    def release(self, endpoints: list[Endpoint]) -> None:
+        """Tell the servers that know it to let go, then free it."""
+        from tritonclient.utils import InferenceServerException
+
+        for endpoint in endpoints:
+            if endpoint.url in self._known:
+                try:
+                    self._forget(endpoint)
+                except InferenceServerException:
+                    continue  # a server that is gone holds nothing
+        self.drop()
+
+    def drop(self) -> None:
+        """Free the region on this side. A server that still writes into it keeps its own mapping: nobody is hurt."""
+        self._memory.close()
+        self._memory.unlink()
+
+
+def _bytes(tensor: TensorSpec) -> int:
+    return int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize
