@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -50,10 +51,11 @@ class Server:
         """What clients connect to (gRPC)."""
         return f"{self.host}:{self.grpc}"
 
-    def last_words(self, lines: int = 12) -> str:
-        """The end of the log, without Triton's tables."""
-        text = self.log.read_text(errors="replace").splitlines()
-        return "\n".join([line for line in text if line.strip() and line[0] not in "|+"][-lines:])
+    def last_words(self, lines: int = 8) -> str:
+        """What the log says of failures, else its end without Triton's tables."""
+        text = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        told = [line for line in text if re.search(r"failed to load '|UNAVAILABLE|^error:|Error:.*model", line)]
+        return "\n".join((told or [line for line in text if line[0] not in "|+"])[-lines:])
 
 
 @contextmanager

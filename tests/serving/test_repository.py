@@ -1,0 +1,128 @@
+"""A repository exported here loads elsewhere: its configuration is Triton's own message, whole and exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from triton_server import answer, tiny
+from tritonclient.grpc import model_config_pb2 as pb
+
+from kras_plugins.config import Config
+from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.contracts.model import ModelSpec, TensorSpec
+from kras_plugins.contracts.profiler import ProfilerPlugin
+from kras_plugins.errors import BackendError
+from kras_plugins.manager import discover
+from kras_plugins.repository import config_text, export_model, model_config, parse_config
+from kras_plugins.weights import is_present, model_digest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bundled_specs() -> list[ModelSpec]:
+    """The models of all bundled plug-ins with their default options."""
+    specs = []
+    for p in discover().provided:
+        if p.distribution == "kras" and isinstance(p.record, ExtractorPlugin | ProfilerPlugin):
+            specs += p.record.models(Config().options_for(p.kind, p.record))
+    return specs
+
+
+@pytest.mark.parametrize("spec", bundled_specs(), ids=lambda s: s.name)
+def test_committed_configurations_equal_generated_ones(spec: ModelSpec) -> None:
+    # Without the digest: it names weights, which are the user's.
+    committed = (ROOT / "model_repository" / spec.name / "config.pbtxt").read_text()
+    assert committed == config_text(model_config(spec, digest=""))
+
+
+def test_every_field_says_what_the_model_is() -> None:
+    config = model_config(tiny(), digest="abc", precision="f16", opset=18)
+    assert (config.name, config.backend, config.default_model_filename) == ("tiny", "onnxruntime", "model.onnx")
+    assert config.max_batch_size == 16
+    assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [("tiles", pb.TYPE_UINT8, [8, 8, 3])]
+    assert [(o.name, o.data_type, list(o.dims)) for o in config.output] == [("features", pb.TYPE_FP32, [3])]
+    assert list(config.dynamic_batching.preferred_batch_size) == [4, 8, 16]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 2000
+    assert [(g.kind, g.count) for g in config.instance_group] == [(pb.ModelInstanceGroup.KIND_AUTO, 2)]
+    (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert gpu.name == "tensorrt"
+    assert gpu.parameters["precision_mode"] == "FP16"
+    assert gpu.parameters["trt_profile_min_shapes"] == "tiles:1x8x8x3"
+    assert gpu.parameters["trt_profile_max_shapes"] == "tiles:16x8x8x3"
+    assert not config.optimization.execution_accelerators.cpu_execution_accelerator
+    assert config.version_policy.latest.num_versions == 2
+    assert [(w.batch_size, list(w.inputs)) for w in config.model_warmup] == [(1, ["tiles"])]
+    assert {k: v.string_value for k, v in config.parameters.items()} == {
+        "model_digest": "abc",
+        "transform_hash": tiny().transform_hash,
+        "opset": "18",
+        "made_by": "kras model export",
+    }
+
+
+def test_full_precision_is_an_option_of_the_export() -> None:
+    config = model_config(tiny(), digest="abc", precision="f32")
+    (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert gpu.parameters["precision_mode"] == "FP32"
+
+
+names = st.text("abcdefghijklmnopqrstuvwxyz_0123456789", min_size=1, max_size=12)
+tensors = st.lists(
+    st.builds(
+        TensorSpec,
+        name=names,
+        dtype=st.sampled_from(["uint8", "float32"]),
+        shape=st.lists(st.integers(1, 4096), min_size=1, max_size=4).map(tuple),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda t: t.name,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=names, inputs=tensors, outputs=tensors, largest=st.integers(1, 512), digest=names)
+def test_any_model_survives_the_strict_reading_of_its_text(
+    name: str, inputs: list[TensorSpec], outputs: list[TensorSpec], largest: int, digest: str
+) -> None:
+    spec = replace(tiny(), name=name, inputs=tuple(inputs), outputs=tuple(outputs), max_batch=largest)
+    config = model_config(spec, digest=digest)
+    assert parse_config(config_text(config)) == config
+
+
+def test_a_field_that_triton_does_not_know_is_refused() -> None:
+    with pytest.raises(BackendError, match="max_batch"):
+        parse_config('name: "vit"\nmax_batch: 8\n')
+
+
+def test_an_exported_model_runs_in_onnx_runtime_and_is_read_by_the_container(tmp_path: Path) -> None:
+    import onnxruntime
+
+    file = export_model(tiny(), tmp_path)
+    assert file == tmp_path / "tiny" / "1" / "model.onnx"
+    model = onnx.load(file)
+    # ONNX Runtime 1.19 of container 24.10 reads IR 10 and opset 21.
+    assert model.ir_version <= 10
+    assert [o.version for o in model.opset_import if o.domain == ""] == [18]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # any batch
+    tiles = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    got = onnxruntime.InferenceSession(str(file)).run(None, {"tiles": tiles})[0]
+    np.testing.assert_allclose(got, answer(tiles), rtol=1e-5)
+    config = parse_config((tmp_path / "tiny" / "config.pbtxt").read_text())
+    assert config.parameters["model_digest"].string_value == model_digest(tiny())
+    assert not list(tmp_path.glob(".export-*"))
+
+
+def test_missing_weights_leave_no_half_model(tmp_path: Path) -> None:
+    absent = next((s for s in bundled_specs() if not is_present(s.weights)), None)
+    if absent is None:
+        pytest.skip("all weights are on this machine")
+    with pytest.raises(BackendError, match="weights"):
+        export_model(absent, tmp_path)
+    assert not list(tmp_path.rglob("*.pbtxt"))
