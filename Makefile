@@ -17,8 +17,10 @@ lint: .venv/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.installed-dev
+bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/semantics.py
+	$(BIN)/python benchmarks/triton.py
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

@@ -34,6 +34,11 @@ def onnx_file(spec: ModelSpec, store: Store, opset: int = OPSET) -> Path:
     return store.make(key, lambda folder: export_onnx(spec, folder / "model.onnx", opset)) / "model.onnx"
 
 
+def is_ready_made(spec: ModelSpec) -> bool:
+    """Whether the weights are themselves an ONNX file, made elsewhere: used as it is, `build` is never called."""
+    return spec.weights.source.lower().endswith(".onnx")
+
+
 def build_module(spec: ModelSpec) -> torch.nn.Module:
     """The spec's torch module in evaluation mode; PluginError with the cause when the plug-in cannot build it."""
     path = locate(spec.weights)
@@ -42,9 +47,15 @@ def build_module(spec: ModelSpec) -> torch.nn.Module:
 
 
 def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET) -> None:
-    """Write the model as ONNX and verify it against PyTorch at batch sizes 1 and 3 with ONNX Runtime."""
+    """Write the model as ONNX and verify it against PyTorch at batch sizes 1 and 3 with ONNX Runtime.
+
+    A ready-made ONNX file is copied after its tensors were held against the spec's; `opset` is then its own.
+    """
     import torch
 
+    if is_ready_made(spec):
+        _adopt(spec, file)
+        return
     module = build_module(spec)
     examples = [_example(spec, batch=2, seed=0)]
     dynamic = tuple({0: torch.export.Dim("batch")} for _ in spec.inputs)
@@ -65,6 +76,50 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET) -> None:
         raise BackendError(f"model {spec.name!r} cannot be exported to ONNX", "torch.onnx.export gave nothing")
     program.save(str(file))
     _verify(spec, module, file)
+
+
+def _adopt(spec: ModelSpec, file: Path) -> None:
+    """Copy a ready-made ONNX file, weights beside it included; PluginError where its tensors are not the spec's."""
+    import onnx
+    import onnxruntime
+
+    source = locate(spec.weights)
+    try:
+        model = onnx.load(str(source))
+        session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    except Exception as e:  # each library has its own errors, and all say that the file is no good
+        raise BackendError(f"{source}: not a usable ONNX file: {e}", "export it anew") from e
+    kinds = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+    for what, wanted, found in (
+        ("input", spec.inputs, session.get_inputs()),
+        ("output", spec.outputs, session.get_outputs()),
+    ):
+        here = {t.name: (t.dtype, list(t.shape)) for t in wanted}
+        there = {t.name: (kinds.get(t.type, t.type), list(t.shape)) for t in found}
+        if list(here) != list(there):
+            raise PluginError(
+                f"{source}: its {what}s are {', '.join(there)}; wanted are {', '.join(here)}, in this order",
+                "rename the tensors at export",
+            )
+        for name, (dtype, shape) in here.items():
+            its_dtype, its_shape = there[name]
+            fixed = [a for a, b in zip(its_shape[1:], shape, strict=False) if isinstance(a, int) and a != b]
+            if its_dtype != dtype or len(its_shape) != len(shape) + 1 or fixed or isinstance(its_shape[0], int):
+                raise PluginError(
+                    f"{source}: {what} {name!r} is {its_dtype}{its_shape}, wanted is {dtype}['batch', "
+                    f"{', '.join(map(str, shape))}] with a dynamic batch",
+                    "export it with uint8 NHWC input, normalization inside and a dynamic batch axis",
+                )
+    names = [t.name for t in spec.outputs]
+    for batch in (1, 3):
+        for tensor, got in zip(spec.outputs, session.run(names, _example(spec, batch, seed=batch)), strict=True):
+            if got.shape != (batch, *tensor.shape):
+                raise PluginError(
+                    f"{source}: output {tensor.name!r} is {got.shape[1:]}, wanted is {tensor.shape}",
+                    "check the tile size that the model was exported for",
+                )
+    large = model.ByteSize() > 1_900_000_000
+    onnx.save(model, str(file), save_as_external_data=large, location="model.onnx.data" if large else None)
 
 
 def _example(spec: ModelSpec, batch: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -14,11 +14,12 @@ from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import SlideError, plugin_boundary
-from kras_plugins.export import build_module
+from kras_plugins.export import build_module, is_ready_made
 from kras_plugins.manager import Registry
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
+from kras_plugins.weights import locate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,9 +58,8 @@ def compare(
 ) -> list[Parity]:
     """Compare a backend with PyTorch in float32 and, where it is another, with `local` as configured."""
     got, precision = _run(spec, pixels, backend, registry, config)
-    rows = _rows(
-        spec, plugin, len(pixels), f"PyTorch f32 ({backend} {precision})", precision, got, _torch(spec, pixels)
-    )
+    exact = f"{'ONNX Runtime' if is_ready_made(spec) else 'PyTorch'} f32 ({backend} {precision})"
+    rows = _rows(spec, plugin, len(pixels), exact, precision, got, _exact(spec, pixels))
     if backend != "local":
         other, used = _run(spec, pixels, "local", registry, config)
         coarser = max(precision, used, key=lambda p: LIMITS[p][1])
@@ -85,11 +85,21 @@ def slide_tiles(spec: ModelSpec, file: Path, count: int, registry: Registry, con
         return np.stack([slide.read((float(x), float(y)), (side, side), grid.spec.mpp) for x, y in grid.xy[chosen]])
 
 
-def _torch(spec: ModelSpec, pixels: UInt8) -> dict[str, npt.NDArray[Any]]:
+def _exact(spec: ModelSpec, pixels: UInt8) -> dict[str, npt.NDArray[Any]]:
+    """PyTorch's results in float32; ONNX Runtime's for a model that was made elsewhere as ONNX."""
+    found: dict[str, list[npt.NDArray[Any]]] = {t.name: [] for t in spec.outputs}
+    if is_ready_made(spec):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(locate(spec.weights)), providers=["CPUExecutionProvider"])
+        for first in range(0, len(pixels), _AT_ONCE):
+            got = session.run(list(found), {spec.inputs[0].name: pixels[first : first + _AT_ONCE]})
+            for name, value in zip(found, got, strict=True):
+                found[name].append(value)
+        return {name: np.concatenate(parts) for name, parts in found.items()}
     import torch
 
     module = build_module(spec)
-    found: dict[str, list[npt.NDArray[Any]]] = {t.name: [] for t in spec.outputs}
     with torch.inference_mode():
         for first in range(0, len(pixels), _AT_ONCE):
             out = module(torch.from_numpy(pixels[first : first + _AT_ONCE]))

@@ -34,7 +34,8 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
         own = tuple(by_slide[s.slide_id] for s in patient.slides if s.slide_id in by_slide)
         if not own:
             continue
-        profiles = [r.profile for r in own if r.profile is not None]
+        # A finished row of a patient comes once with each of the patient's slides, and counts once.
+        profiles = list({r.profile.id: r.profile for r in own if r.profile is not None}.values())
         sample = Sample(
             patient_id=patient.patient_id,
             bags=tuple(r.bag for r in own if r.bag is not None and len(r.bag.features)),

@@ -1,0 +1,166 @@
+"""Slides through a real Triton server: the same features as in process, and no slide lost when the server dies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from cohorts import command, environment, kras, settle
+from triton_server import ensure_installed
+
+from kras_plugins.serving.server import Server, free_ports, serving
+from kras_plugins.testing import draw_slide
+
+SLIDES = ("a.tiff", "b.tiff", "c.tiff")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three drawn slides, settings, and a repository exported for them by the command."""
+    folder = tmp_path_factory.mktemp("run-on-triton")
+    for i, name in enumerate(SLIDES):
+        draw_slide(folder / name, seed=i, size_um=(640.0, 640.0))
+    settle(folder)
+    ensure_installed()
+    done = kras("model", "export", "vit", "cells", "--repository", "models", cwd=folder, store=folder / "exports")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[Server]:
+    with serving(place / "models", ports=free_ports(), precision="f32") as found:
+        yield found
+
+
+def words(stage: str, out: Path, url: str | None, *more: str, slides: Sequence[str] = SLIDES) -> list[str | Path]:
+    where = ("--backend", "triton", "-o", f"backend.triton.url={url}") if url else ("-o", "backend.local.precision=f32")
+    return [stage, *slides, "--out", out, *where, *more]
+
+
+def bags(out: Path) -> dict[str, Any]:
+    found = {}
+    for name in SLIDES:
+        with h5py.File(out / f"{Path(name).stem}.h5") as f:
+            found[name] = (f["features"][:].reshape(-1, f["features"].shape[-1]), f["coords"][:])
+    return found
+
+
+@pytest.fixture(scope="module")
+def embedded(place: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What an undisturbed run through the server gives."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = kras(*words("embed", out, server.url), cwd=place, store=out / "store")
+    assert done.returncode == 0, done.stderr
+    return bags(out)
+
+
+def test_features_are_those_of_backend_local_and_the_server_made_them(
+    place: Path, server: Server, embedded: Any, tmp_path: Path
+) -> None:
+    from kras_backend_triton import TritonOptions
+    from kras_backend_triton.endpoint import Endpoint
+
+    done = kras(*words("embed", tmp_path, None), cwd=place, store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    for name, (features, coords) in bags(tmp_path).items():
+        got, at = embedded[name]
+        np.testing.assert_array_equal(at, coords)
+        np.testing.assert_allclose(got, features, rtol=0, atol=2e-3 * np.abs(features).max())
+    endpoint = Endpoint(server.url, TritonOptions())
+    assert endpoint.statistics("vit", 1)["tiles"] >= sum(len(f) for f, _ in embedded.values())
+    endpoint.close()
+
+
+def test_cells_are_those_of_backend_local(place: Path, server: Server, tmp_path: Path) -> None:
+    for name, url in (("served", server.url), ("local", None)):
+        arguments = words("profile", tmp_path / name, url, slides=SLIDES[:1])
+        done = kras(*arguments, cwd=place, store=tmp_path / f"{name}-store")
+        assert done.returncode == 0, done.stderr
+    served, local = (pq.read_table(next((tmp_path / n).rglob("cells.parquet"))) for n in ("served", "local"))
+    assert abs(served.num_rows - local.num_rows) <= 0.005 * local.num_rows
+    assert local.num_rows > 100
+    served, local = (
+        np.genfromtxt(tmp_path / n / "features.csv", delimiter=",", skip_header=1)[1:] for n in ("served", "local")
+    )
+    np.testing.assert_array_equal(np.isnan(served), np.isnan(local))
+
+
+def test_a_server_killed_and_restarted_in_mid_run_changes_nothing(place: Path, embedded: Any, tmp_path: Path) -> None:
+    ports = free_ports()
+    url = f"127.0.0.1:{ports['grpc']}"
+    with serving(place / "models", ports=ports, precision="f32") as first:
+        run = start(words("embed", tmp_path, url), place, tmp_path / "store")
+        wait_for_bag(tmp_path / "store", run)
+        first.process.kill()
+    with serving(place / "models", ports=ports, precision="f32"):
+        _, said = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    assert_same(bags(tmp_path), embedded)
+
+
+def test_past_the_budget_finished_slides_are_kept_and_a_rerun_goes_on(
+    place: Path, embedded: Any, tmp_path: Path
+) -> None:
+    ports = free_ports()
+    url = f"127.0.0.1:{ports['grpc']}"
+    arguments = words("embed", tmp_path, url, "-o", "backend.triton.patience_s=2")
+    with serving(place / "models", ports=ports, precision="f32") as first:
+        run = start(arguments, place, tmp_path / "store")
+        wait_for_bag(tmp_path / "store", run)
+        first.process.kill()
+        _, said = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "finished slides are kept" in said
+    kept = list((tmp_path / "store").glob("*/*/bag.h5"))
+    assert kept
+    times = {f: f.stat().st_mtime_ns for f in kept}
+    with serving(place / "models", ports=ports, precision="f32"):
+        done = kras(*arguments, cwd=place, store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    assert all(f.stat().st_mtime_ns == t for f, t in times.items())
+    assert_same(bags(tmp_path), embedded)
+
+
+def test_the_parity_gate_passes_for_both_models(place: Path, server: Server, tmp_path: Path) -> None:
+    url = f"backend.triton.url={server.url}"
+    done = kras("model", "check", "vit", "cells", "--count", "6", "-o", url, "--json", cwd=place, store=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {(r["model"], r["against"].split()[0]) for r in rows} >= {("vit", "PyTorch"), ("vit", "local")}
+    assert {r["output"] for r in rows if r["model"] == "cells"} >= {"nucleus", "distance"}
+    assert all(r["passed"] for r in rows)
+    exact = [r for r in rows if r["against"].startswith("PyTorch")]
+    assert all(0 < r["error"] < 1e-3 and r["cosine"] > 0.99999 for r in exact)
+
+
+def start(arguments: list[str | Path], cwd: Path, store: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(store),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_bag(store: Path, run: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not list(store.glob("*/*/bag.h5")) and run.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert run.poll() is None, run.communicate()
+
+
+def assert_same(got: Any, wanted: Any) -> None:
+    for name, (features, coords) in wanted.items():
+        np.testing.assert_array_equal(got[name][1], coords)
+        np.testing.assert_array_equal(got[name][0], features)

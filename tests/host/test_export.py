@@ -1,0 +1,78 @@
+"""One verified ONNX file a model: made from PyTorch, or brought along and held against what its plug-in says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from triton_server import answer, tiny
+
+from kras_plugins import TensorSpec, Weights
+from kras_plugins.errors import BackendError, KrasError, PluginError
+from kras_plugins.export import export_onnx
+
+
+def brought(
+    path: Path, *, batch: object = "n", output: str = "features", kind: int = TensorProto.UINT8, side: int = 8
+) -> Path:
+    """An ONNX file made elsewhere: twice the mean of each color."""
+    nodes = [
+        helper.make_node("Cast", ["tiles"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[1, 2], keepdims=0),
+        helper.make_node("Add", ["m", "m"], [output]),
+    ]
+    given = helper.make_tensor_value_info("tiles", kind, [batch, side, side, 3])
+    made = helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, 3])
+    graph = helper.make_graph(nodes, "means", [given], [made])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def spec_for(path: Path, **changes: Any) -> Any:
+    def never(_path: Path | None) -> Any:
+        raise AssertionError("a ready-made file needs no PyTorch")
+
+    return replace(tiny(), weights=Weights(source=str(path), licence="mine"), build=never, **changes)
+
+
+@pytest.mark.parametrize("ready_made", [False, True])
+def test_the_exported_file_takes_any_batch_and_gives_the_models_answers(tmp_path: Path, ready_made: bool) -> None:
+    spec = spec_for(brought(tmp_path / "mine.onnx")) if ready_made else tiny()
+    export_onnx(spec, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for n in (1, 5):
+        tiles = np.random.default_rng(n).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+        np.testing.assert_allclose(session.run(None, {"tiles": tiles})[0], answer(tiles), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"batch": 1}, "dynamic batch"),
+        ({"output": "tokens"}, "outputs are tokens; wanted are features"),
+        ({"kind": TensorProto.FLOAT}, "wanted is uint8"),
+        ({"side": 16}, r"float32|uint8\['n', 16, 16, 3\]"),
+    ],
+)
+def test_a_file_whose_tensors_are_others_is_refused_with_both(tmp_path: Path, made: dict[str, Any], said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        export_onnx(spec_for(brought(tmp_path / "mine.onnx", **made)), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_file_that_is_no_onnx_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(b"nothing")
+    with pytest.raises(BackendError, match="mine.onnx: not a usable ONNX file"):
+        export_onnx(spec_for(tmp_path / "mine.onnx"), tmp_path / "model.onnx")
+
+
+def test_a_spec_that_states_a_wrong_output_is_refused(tmp_path: Path) -> None:
+    wrong = replace(tiny(), outputs=(TensorSpec(name="features", dtype="float32", shape=(4,)),))
+    with pytest.raises(KrasError, match="its spec says"):
+        export_onnx(wrong, tmp_path / "model.onnx")
