@@ -142,6 +142,52 @@ def test_the_parity_gate_passes_for_both_models(place: Path, server: Server, tmp
     assert all(0 < r["error"] < 1e-3 and r["cosine"] > 0.99999 for r in exact)
 
 
+THIRD_PARTY = """
+from kras_plugins import ExtractorPlugin, ModelSpec, TensorSpec, TileSpec, Weights, hookimpl
+
+
+def build(_weights):
+    import torch
+
+    class Colors(torch.nn.Module):
+        def forward(self, tiles):
+            return tiles.float().mean(dim=(1, 2))
+
+    return Colors()
+
+
+SPEC = ModelSpec(
+    name="colors", inputs=(TensorSpec(name="tiles", dtype="uint8", shape=(128, 128, 3)),),
+    outputs=(TensorSpec(name="features", dtype="float32", shape=(3,)),), build=build,
+    weights=Weights(source="builtin", licence="MIT"),
+)
+
+
+@hookimpl
+def kras_extractors():
+    yield ExtractorPlugin(
+        name="colors", summary="mean colors", tile=lambda o: TileSpec(px=128, mpp=0.5), dim=lambda o: 3,
+        models=lambda o: (SPEC,), create=lambda o, infer: lambda tiles: infer["colors"]({"tiles": tiles})["features"],
+    )
+"""
+
+
+def test_a_third_partys_model_is_exported_and_served_without_code_of_its_own(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(THIRD_PARTY)
+    plugin = ("--plugin", str(tmp_path / "theirs.py"))
+    done = kras("model", "export", "colors", "--repository", "models", *plugin, cwd=tmp_path, store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    with serving(tmp_path / "models", ports=free_ports(), precision="f32") as server:
+        for name, url in (("served", server.url), ("local", None)):
+            arguments = words("embed", tmp_path / name, url, "--extractor", "colors", *plugin, slides=SLIDES[:1])
+            done = kras(*arguments, cwd=place, store=tmp_path / f"{name}-store")
+            assert done.returncode == 0, done.stderr
+            with h5py.File(tmp_path / name / "a.h5") as f:
+                found[name] = f["features"][:]
+    np.testing.assert_allclose(found["served"], found["local"], rtol=1e-4)
+
+
 def start(arguments: list[str | Path], cwd: Path, store: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*arguments),
