@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench train-cells clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -21,6 +21,10 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/semantics.py
 	$(BIN)/python benchmarks/triton.py
+
+# Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
+train-cells: .venv/.installed-dev
+	$(BIN)/python -m training.cells
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

@@ -17,7 +17,7 @@ from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import TileSpec
-from kras_plugins.errors import ConfigError, plugin_boundary
+from kras_plugins.errors import ConfigError, KrasError, plugin_boundary
 from kras_plugins.manager import Provided, Registry
 from kras_plugins.weights import model_digest
 
@@ -33,12 +33,19 @@ class LazyInfer:
         self._spec = spec
         self._lock = threading.Lock()
         self._loaded: Infer | None = None
+        self._failed: KrasError | None = None
 
     def _infer(self) -> Infer:
         with self._lock:
+            if self._failed is not None:
+                raise self._failed  # those who waited meanwhile need not find out again
             if self._loaded is None:
-                with plugin_boundary(f"backend {self._backend.engine}, loading {self._spec.name}"):
-                    self._loaded = self._backend.load(self._spec)
+                try:
+                    with plugin_boundary(f"backend {self._backend.engine}, loading {self._spec.name}"):
+                        self._loaded = self._backend.load(self._spec)
+                except KrasError as e:
+                    self._failed = e
+                    raise
             return self._loaded
 
     @property

@@ -12,9 +12,10 @@ import numpy as np
 from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
 from kras_plugins.errors import BackendError, PluginError, plugin_boundary
 from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, decode_tile, placement
+from kras_plugins.semantics.collect import CellWriter, Placement, decode_tile, placement
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
+from kras_plugins.semantics.seams import Seams
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import cover_grid
@@ -58,13 +59,13 @@ def profile_slide(
             for i, pixels in enumerate(batch.pixels)
         ]
 
-    def decode(item: tuple[int, Tile, Outputs]) -> tuple[Any, Any]:
+    def decode(item: tuple[int, Tile, Outputs]) -> tuple[Placement, Any, Any]:
         index, tile, outputs = item
         where = placement(grid, index, slide.mpp)
         try:
             job = decode_pool.submit(decode_tile, part.made.decode, outputs, tile, where, canvas.raster)
             with plugin_boundary(part.provided.id):
-                return job.result()
+                return where, *job.result()
         except (BrokenExecutor, PluginError) as e:
             if isinstance(e, BrokenExecutor) or isinstance(e.__cause__, BrokenExecutor):
                 raise BackendError(
@@ -75,6 +76,7 @@ def profile_slide(
 
     # Threads only wait for worker processes, so there may be more of them than cores.
     ahead = 2 * threads
+    seams = Seams()
     with (
         ThreadPoolExecutor(part.in_flight, thread_name_prefix="kras-predict") as models,
         ThreadPoolExecutor(ahead, thread_name_prefix="kras-decode") as waiting,
@@ -83,8 +85,8 @@ def profile_slide(
         batches = stream_tiles(slide, grid, batch=part.batch, threads=threads)
         predicted = ordered_map(models, predict, batches, ahead=part.in_flight + 1)
         tiles = (item for items in predicted for item in items)
-        for done, (cells, patch) in enumerate(ordered_map(waiting, decode, tiles, ahead=ahead), start=1):
-            writer.write(cells)
+        for done, (where, cells, patch) in enumerate(ordered_map(waiting, decode, tiles, ahead=ahead), start=1):
+            writer.write(seams.once(cells, where))
             canvas.paste(patch)
             on_tiles("profile", done, len(grid))
     finish_map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,8 +39,8 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
     """Triton's configuration of one model, as its own protobuf message.
 
     `digest` is `weights.model_digest(spec)`; empty leaves it out, and clients refuse such a server. GPUs run TensorRT
-    in `precision` (engines kept in the version's folder), other devices the plain ONNX graph. Two versions may be
-    served at once, so that a new one can be rolled out below running clients, which ask for theirs by number.
+    in `precision`, other devices the plain ONNX graph. One version is served, the latest: the digest is that version's,
+    and TensorRT's cached engines, which ONNX Runtime does not tell apart by weights, lie in a folder named by it.
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -50,7 +51,7 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
         "precision_mode": "FP16" if precision == "f16" else "FP32",
         "max_workspace_size_bytes": str(_WORKSPACE_BYTES),
         "trt_engine_cache_enable": "true",
-        "trt_engine_cache_path": f"/tmp/kras-tensorrt/{spec.name}",
+        "trt_engine_cache_path": f"/tmp/kras-tensorrt/{spec.name}-{digest[:16] or 'any'}",
         "trt_profile_min_shapes": _shapes(spec, 1),
         "trt_profile_opt_shapes": _shapes(spec, largest),
         "trt_profile_max_shapes": _shapes(spec, largest),
@@ -64,7 +65,7 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
         max_batch_size=largest,
         input=[pb.ModelInput(name=t.name, data_type=_dtype(t), dims=t.shape) for t in spec.inputs],
         output=[pb.ModelOutput(name=t.name, data_type=_dtype(t), dims=t.shape) for t in spec.outputs],
-        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=2)),
+        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
         # Two instances a device: one copies its tensors while the other computes.
         instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_AUTO, count=2)],
         dynamic_batching=pb.ModelDynamicBatching(
@@ -103,19 +104,26 @@ def parse_config(text: str) -> ModelConfig:
 def export_model(spec: ModelSpec, repository: Path, *, precision: Precision = "f16", opset: int = OPSET) -> Path:
     """Write one model into a repository, verified against PyTorch; returns the ONNX file.
 
-    A file appears only when it is whole and the configuration last, so that a polling server never loads half a model.
-    Raises BackendError when weights are missing or the export differs from PyTorch.
+    A file appears only when it is whole. While the model is replaced the configuration names no digest, so that an
+    export that was cut short is refused by clients and never taken for the old model. Raises BackendError when weights
+    are missing or the export differs from PyTorch.
     """
     digest = model_digest(spec)
-    folder = repository / spec.name / str(spec.version)
+    home = repository / spec.name
+    folder = home / str(spec.version)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=repository, prefix=".export-") as work:
+    for left in home.glob(".export-*"):  # of an export that was killed
+        shutil.rmtree(left)
+    # In the model's own folder, where Triton looks at nothing but versions.
+    with tempfile.TemporaryDirectory(dir=home, prefix=".export-") as work:
         export_onnx(spec, Path(work) / "model.onnx", opset)
+        unnamed = model_config(spec, digest="", precision=precision, opset=opset)
+        write_atomic(home / "config.pbtxt", config_text(unnamed))
         # Above 2 GB the weights lie beside the graph; the graph comes last.
         for file in sorted(Path(work).iterdir(), key=lambda f: f.name == "model.onnx"):
             file.replace(folder / file.name)
     config = model_config(spec, digest=digest, precision=precision, opset=opset)
-    write_atomic(repository / spec.name / "config.pbtxt", config_text(config))
+    write_atomic(home / "config.pbtxt", config_text(config))
     return folder / "model.onnx"
 
 

@@ -103,7 +103,6 @@ def faulty_server(
     monkeypatch: Any,
     *,
     ports: dict[str, int] | None = None,
-    explicit: bool = False,
     arguments: Sequence[str] = (),
 ) -> Iterator[tuple[Server, Faults]]:
     """A real server of `folder / "models"`, in f32, whose engine obeys `folder / "faults"`."""
@@ -116,7 +115,6 @@ def faulty_server(
         folder / "models",
         ports=ports or free_ports(),
         precision="f32",
-        explicit=explicit,
         engine=engine,
         arguments=arguments,
     ) as server:

@@ -77,8 +77,10 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
     frozen += [("reader", name, options) for name, options in facts["readers"].items() if name in here]
     for kind, name, options in frozen:
         own = config.options.get(kind, {}).get(name, {})
+        # As the plug-in understands it: a list may be told as text with commas.
+        told = config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")
         for key, value in own.items():
-            if key != "weights" and key in options and value != options[key]:
+            if key != "weights" and key in options and told.get(key) != options[key]:
                 raise ConfigError(
                     f"-o {kind}.{name}.{key}={value}: the bundle was made with {options[key]}",
                     "leave the option out; a bundle fixes it",

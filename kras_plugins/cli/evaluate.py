@@ -72,7 +72,7 @@ def evaluate(
     name = session.setting("backend", backend, "local")
     with open_bundle_parts(session, locked, name, reader) as parts:
         results, failures = process(session, slides, parts, workers)
-        facts = part_facts(parts)
+        facts, measured = part_facts(parts), parts.measured()
     cases = assemble(table.patients, results)
     if not cases:
         raise ConfigError(f"{cohort}: no slide could be used", f"the first: {failures[0].error}" if failures else "")
@@ -105,6 +105,7 @@ def evaluate(
         failures=failed,
         facts={
             **facts,
+            "measured": measured,
             "bundle_digest": locked.digest,
             "trained_on": locked.provenance,
             "slides": slide_facts(results),

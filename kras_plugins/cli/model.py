@@ -190,7 +190,7 @@ def serve_models(
     port: Annotated[int, typer.Option(help="gRPC port, 0 for Triton's own or free ones")] = 0,
     precision: Annotated[Literal["auto", "f32", "bf16"], typer.Option(help="arithmetic of the CPU")] = "auto",
     gpus: Annotated[int, typer.Option(help="with --print: GPUs, 0 for none")] = 1,
-    shm: Annotated[str, typer.Option(help="with --print: shared memory")] = "1g",
+    shm: Annotated[str, typer.Option(help="with --print kubernetes: shared memory")] = "1g",
     tls: Annotated[Path | None, typer.Option(help="with --print: folder with server.crt, server.key, ca.crt")] = None,
 ) -> None:
     """Serve a model repository with a real Triton server on this machine's CPU, until Ctrl-C."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.cli.maps import map_of, mpp_of, write_overlay
 from kras_plugins.data import Explanation, Prediction
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.learning.calibration import shift_prevalence
@@ -16,7 +17,6 @@ from kras_plugins.report.case import Case as CasePage
 from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
 from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tiles_geojson
 from kras_plugins.semantics.geojson import write_cells_geojson
-from kras_plugins.semantics.map import read_map
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.store import safe_name
 
@@ -38,8 +38,12 @@ def write_pages(
     cases: Sequence[Case],
     manifest: Mapping[str, Any],
     prevalence: float,
+    overlay: bool = False,
 ) -> dict[str, Path]:
-    """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient."""
+    """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient.
+
+    With `overlay` also a picture of cells and tissue over each slide.
+    """
     by_patient = {c.patient.patient_id: c for c in cases}
     shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
     pages = {}
@@ -54,7 +58,7 @@ def write_pages(
             prediction=prediction,
             thresholds=_thresholds(bundle, shift),
             prevalence=prevalence,
-            slides=tuple(_slide(out, parts, case, i, attention) for i in range(len(case.results))),
+            slides=tuple(_slide(out, parts, case, i, attention, overlay) for i in range(len(case.results))),
             explanations=explained,
             provenance=manifest,
         )
@@ -72,12 +76,15 @@ def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:
     }
 
 
-def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None) -> CaseSlide:
+def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None, overlay: bool) -> CaseSlide:
     """Quality, heat map and most-attended tiles of one slide."""
     result = case.results[index]
     bag, name = result.bag, safe_name(result.ref.slide_id)
-    if result.map_folder is not None:
-        write_cells_geojson(read_map(result.map_folder), out / f"{name}.cells.geojson")
+    semantic = map_of(result, parts)
+    if semantic is not None:
+        write_cells_geojson(semantic, out / f"{name}.cells.geojson", mpp_of(semantic, result))
+        if overlay:
+            write_overlay(out / f"{name}.overlay.png", semantic, result, parts)
     if attention is None or bag is None or result.ref.path is None or result.qc is None:
         return CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
     values = np.asarray([v for v, s in zip(attention.values, attention.slide_ids, strict=True) if s == bag.slide_id])

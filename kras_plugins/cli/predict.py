@@ -44,6 +44,7 @@ def predict(
     prevalence: Annotated[
         float | None, typer.Option(min=0.0001, max=0.9999, help="share of positives where the result is used")
     ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over each slide")] = False,
     backend: Backend = None,
     reader: Reader = None,
     workers: Workers = None,
@@ -67,6 +68,7 @@ def predict(
         write_json,
         write_table,
     )
+    from kras_plugins.cli.tables import noted
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest, output_digests
 
@@ -78,7 +80,8 @@ def predict(
     refs = [slide for p in table.patients for slide in p.slides]
     make_folder(out)
     with open_bundle_parts(session, locked, session.setting("backend", backend, "local"), reader) as parts:
-        results, failures = process(session, refs, parts, workers)
+        with noted():
+            results, failures = process(session, refs, parts, workers)
         cases = assemble(table.patients, results)
         predictions = _predict(locked, table, cases, failures, used_at)
         rows = [_row(p, locked) for p in predictions]
@@ -93,12 +96,13 @@ def predict(
             failures=failed,
             facts={
                 **part_facts(parts),
+                "measured": parts.measured(),
                 "bundle_digest": locked.digest,
                 "trained_on": locked.provenance,
                 "slides": slide_facts(results),
             },
         )
-        pages = write_pages(out, locked, parts, predictions, cases, manifest, used_at)
+        pages = write_pages(out, locked, parts, predictions, cases, manifest, used_at, overlay)
     write_json(out / "manifest.json", {**manifest, "outputs": output_digests(out, ("predictions.csv", "failures.csv"))})
     if as_json:
         print_json(rows)

@@ -51,6 +51,10 @@ def run(
     cohort: Annotated[Path | None, typer.Argument(help="cohort CSV [default: kras.toml's, else ./cohort.csv]")] = None,
     extractor: Annotated[str | None, typer.Option(help="feature extractor [default: vit]")] = None,
     profiler: Annotated[str | None, typer.Option(help="semantic profiler [default: cells]")] = None,
+    profile_table: Annotated[
+        list[Path] | None,
+        typer.Option("--profile-table", help="finished features, CSV or Parquet: short for --profiler import with it"),
+    ] = None,
     classifiers: Annotated[str | None, typer.Option(help="comma-separated [default: he,mlp,rf]")] = None,
     target: Annotated[str | None, typer.Option(help="column of 0 and 1 to predict [default: g12c]")] = None,
     out: Annotated[Path | None, typer.Option(help="folder to write into [default: kras-out/<cohort>]")] = None,
@@ -85,6 +89,7 @@ def run(
         write_study,
         write_table,
     )
+    from kras_plugins.cli.tables import check_features, noted, table_overrides
     from kras_plugins.cohort.table import check_folds, read_cohort
     from kras_plugins.execution import shard as choose_shard
     from kras_plugins.learning.samples import assemble
@@ -92,7 +97,8 @@ def run(
     from kras_plugins.parts import open_parts
 
     began, clock = datetime.now(UTC), time.monotonic()
-    session = open_session(config, option, plugin, cache)
+    profiler, table_options = table_overrides(profile_table, profiler)
+    session = open_session(config, [*(option or ()), *table_options], plugin, cache)
     file = find_cohort(session, cohort)
     settings: dict[str, Any] = {
         "cohort": str(file),
@@ -126,8 +132,10 @@ def run(
         make_folder(folder)
         if shard is not None:
             slides = choose_shard(slides, shard)
-        results, failures = process(session, slides, parts, workers)
-        facts = part_facts(parts)
+        with noted() as notes:
+            results, failures = process(session, slides, parts, workers)
+        facts, measured = part_facts(parts), parts.measured()
+        made_elsewhere = parts.profiler is not None and parts.profiler.loads
     timings = {"slides": time.monotonic() - clock}
     failed = failure_rows(failures)
     # Written at once: whatever stops the run later, the reasons are there.
@@ -142,6 +150,8 @@ def run(
     flow = {**table.flow, "patients without a usable slide": len(table.patients) - len(cases)}
     if not cases:
         raise ConfigError(f"{file}: no slide could be used", f"the first: {failures[0].error}" if failures else "")
+    if made_elsewhere:
+        check_features(cases, settings["target"])
     experiment = _learn(session, table, cases, members, settings)
     timings["learning"] = time.monotonic() - clock - timings["slides"]
     evaluated = evaluate_experiment(experiment, cases)
@@ -153,6 +163,7 @@ def run(
         failures=failed,
         facts={
             **facts,
+            "measured": measured,
             "demonstration": session.config.run.get("demonstration", []),
             "members": [m.identity for m in members],
             "slides": slide_facts(results),
@@ -164,7 +175,7 @@ def run(
         cases,
         target=settings["target"],
         flow=flow,
-        notes=[*table.warnings, *experiment.notes],
+        notes=[*table.warnings, *notes, *experiment.notes],
         failures=failed,
         manifest=manifest,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,20 @@ from kras_plugins.cli.common import (
 from kras_plugins.errors import ConfigError
 from kras_plugins.store import safe_name
 
+if TYPE_CHECKING:
+    from kras_plugins.parts import Parts
+    from kras_plugins.pipeline import SlideResult
+
 Slides = Annotated[list[Path], typer.Argument(help="slide files")]
 Out = Annotated[Path, typer.Option("--out", help="folder to write into")]
+
+
+class TissueFormat(StrEnum):
+    """How the tissue raster is written as a picture."""
+
+    png = "png"
+    ome_tiff = "ome-tiff"
+    none = "none"
 
 
 @command
@@ -54,7 +66,7 @@ def embed(
     session = open_session(config, option, plugin, cache)
     name = session.setting("extractor", extractor, "vit")
     written = []
-    with _processed(session, slides, out, name, None, backend, reader, workers, as_json) as results:
+    with _processed(session, slides, out, name, None, backend, reader, workers) as (results, _):
         for r in results:
             if r.bag is None:
                 continue
@@ -76,6 +88,12 @@ def profile(
     slides: Slides,
     out: Out,
     profiler: Annotated[str | None, typer.Option(help="semantic profiler [default: cells]")] = None,
+    geojson: Annotated[bool, typer.Option(help="write cells and tissue as GeoJSON for QuPath")] = True,
+    gzip: Annotated[bool, typer.Option("--gzip", help="compress the GeoJSON")] = False,
+    tissue: Annotated[
+        TissueFormat, typer.Option(help="tissue classes as a picture: png (with a world file), ome-tiff or none")
+    ] = TissueFormat.png,
+    overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over the slide")] = False,
     backend: Backend = None,
     reader: Reader = None,
     workers: Workers = None,
@@ -85,22 +103,23 @@ def profile(
     cache: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write cells and tissue of slides (Parquet, GeoJSON) and `features.csv`, one row a slide."""
-    from kras_plugins.semantics.geojson import write_cells_geojson
-    from kras_plugins.semantics.map import read_map
+    """Write cells and tissue of slides (Parquet, GeoJSON, PNG or OME-TIFF) and `features.csv`, one row a slide."""
+    from kras_plugins.cli.maps import map_of, write_exports, write_overlay
+    from kras_plugins.cli.tables import noted
 
     session = open_session(config, option, plugin, cache)
     name = session.setting("profiler", profiler, "cells")
-    with _processed(session, slides, out, None, name, backend, reader, workers, as_json) as results:
+    with noted(), _processed(session, slides, out, None, name, backend, reader, workers) as (results, parts):
         profiles = [r.profile for r in results if r.profile is not None]
         for r in results:
-            if r.map_folder is not None:
-                folder = out / safe_name(r.ref.slide_id)
-                folder.mkdir(exist_ok=True)
-                for file in r.map_folder.iterdir():
-                    if file.name not in {"key.json", "tiles.h5"}:
-                        shutil.copyfile(file, folder / file.name)
-                write_cells_geojson(read_map(r.map_folder), folder / "cells.geojson")
+            semantic = map_of(r, parts)
+            if semantic is None:
+                continue
+            folder = out / safe_name(r.ref.slide_id)
+            folder.mkdir(exist_ok=True)
+            write_exports(folder, semantic, r, geojson=geojson, gzip=gzip, tissue=tissue.value)
+            if overlay:
+                write_overlay(folder / "overlay.png", semantic, r, parts)
         if profiles:
             with (out / "features.csv").open("w", newline="", encoding="utf-8") as f:
                 writer = csv.writer(f)
@@ -129,8 +148,7 @@ def _processed(
     backend: str | None,
     reader: str | None,
     workers: int | None,
-    as_json: bool,
-) -> Iterator[list]:  # type: ignore[type-arg]
+) -> Iterator[tuple[list[SlideResult], Parts]]:
     """Process bare slides; leaves with exit code 3 when some were set aside, 1 when all were."""
     from kras_plugins.cli.study import process
     from kras_plugins.cohort.table import bare_slides
@@ -147,8 +165,10 @@ def _processed(
         reader=reader,
     ) as parts:
         results, failures = process(session, refs, parts, workers)
-    if not results:
-        raise ConfigError("no slide could be used", f"the first: {failures[0].error}" if failures else "give slides")
-    yield results
+        if not results:
+            raise ConfigError(
+                "no slide could be used", f"the first: {failures[0].error}" if failures else "give slides"
+            )
+        yield results, parts
     if failures:
         raise typer.Exit(EXIT_SET_ASIDE)

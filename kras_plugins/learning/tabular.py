@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kras_plugins.data import Sample, SemanticProfile
 from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.phenotype import DESERT, EXCLUDED, INFLAMED
+from kras_plugins.semantics.table import BY_NAME, CORE
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -18,6 +21,12 @@ MAX_CORRELATION = 0.95
 """Of two features whose ranks correlate more than this, the second is dropped (science.md §3.Y)."""
 CLIP = 5.0
 """Scaled values end here on both sides: densities have long tails, and one patient must not rule a network."""
+ONE_HOT = {"ip_class:desert": DESERT, "ip_class:excluded": EXCLUDED, "ip_class:inflamed": INFLAMED}
+"""Columns that stand for the one categorical feature, and the class each is 1 for."""
+NOT_LEARNED = frozenset({"ip_class", "n_tissue_fragments", "n_grids"})
+"""`ip_class` is learned as ONE_HOT; the other two tell the kind of specimen (science.md §3.A15, §3.D16)."""
+
+_log = logging.getLogger("kras.learning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +35,32 @@ class Preprocessor:
 
     `features`: the profile's names that are used. `flags`: the feature groups whose validity is used; each gives a
     column `invalid:GROUP` of 0 and 1. A missing value itself is only ever filled with the median: an indicator of it
-    would tell which hospital's pipeline lacked the feature. `median`, `spread`: one number per column.
+    would tell which hospital's pipeline lacked the feature. `median`, `spread`: one number per column. `logged`: those
+    features that enter as ln(1 + x).
+
+    Where a profile has all features of the preset `core`, it is one of ours and its features are known by name: cells
+    per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), two features that tell the kind of
+    specimen are left out (NOT_LEARNED). Features made elsewhere are taken as they are.
     """
 
     features: tuple[str, ...]
     flags: tuple[str, ...]
     median: tuple[float, ...]
     spread: tuple[float, ...]
+    logged: tuple[str, ...] = ()
 
     @classmethod
-    def fit(cls, samples: Sequence[Sample]) -> Preprocessor:
+    def fit(cls, samples: Sequence[Sample], choice: Literal["all", "core"] = "all") -> Preprocessor:
         """Choose columns on the training patients, independently of the order of a profile's names.
 
-        Dropped are columns that nobody has, that do not vary, or that repeat an earlier one in alphabetical order
-        (Spearman's |ρ| > 0.95). `spread` is the interquartile range / 1.349, which is the standard deviation of a
-        normal variable, or the standard deviation where more than half of the values are equal. Raises ConfigError
-        when patients have different features or no column is left.
+        With the choice `core` only the preset's features and their groups' flags are considered; of features made
+        elsewhere all are, which is noted (logger `kras`). Dropped are columns that nobody has, that do not vary, or
+        that repeat an earlier one in alphabetical order (Spearman's |ρ| > 0.95). `spread` is the interquartile range
+        / 1.349, which is the standard deviation of a normal variable, or the standard deviation where more than half
+        of the values are equal. Raises ConfigError when patients have different features or no column is left.
         """
-        features, flags = _common_names(samples)
-        raw = _rows(samples, features, flags)
+        features, flags, logged = _considered(*_common_names(samples), choice)
+        raw = _rows(samples, features, flags, logged)
         present = [i for i in range(raw.shape[1]) if not np.isnan(raw[:, i]).all()]
         filled = np.where(np.isnan(raw), 0.0, raw)
         filled[:, present] = _impute(raw[:, present], np.nanmedian(raw[:, present], axis=0))
@@ -67,6 +83,7 @@ class Preprocessor:
             flags=flag_names,
             median=(*median[:n].tolist(), *(0.0 for _ in flag_names)),
             spread=(*spread[:n].tolist(), *(1.0 for _ in flag_names)),
+            logged=tuple(name for name in logged if name in names),
         )
 
     @property
@@ -75,11 +92,11 @@ class Preprocessor:
         return (*self.features, *(f"invalid:{group}" for group in self.flags))
 
     def table(self, samples: Sequence[Sample]) -> Float64:
-        """Float64[sample column] in the profile's units, missing values filled with the training median.
+        """Float64[sample column], in the profile's units unless `logged`, missing ones filled with training medians.
 
         Further features of a profile are ignored; ConfigError names one that is absent.
         """
-        return _impute(_rows(samples, self.features, self.flags), np.asarray(self.median))
+        return _impute(_rows(samples, self.features, self.flags, self.logged), np.asarray(self.median))
 
     def scaled(self, samples: Sequence[Sample]) -> Float64:
         """Float64[sample column]: the table minus the median, divided by the spread, clipped to ±5."""
@@ -90,7 +107,7 @@ class Preprocessor:
         """As JSON values; `from_dict` gives an equal object back."""
         return {
             "features": list(self.features), "flags": list(self.flags),
-            "median": list(self.median), "spread": list(self.spread),
+            "median": list(self.median), "spread": list(self.spread), "logged": list(self.logged),
         }  # fmt: skip
 
     @classmethod
@@ -113,6 +130,23 @@ def _common_names(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str
     return tuple(sorted(first.names)), tuple(sorted(first.valid))
 
 
+def _considered(
+    features: tuple[str, ...], flags: tuple[str, ...], choice: Literal["all", "core"]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The features to choose from, sorted, the flags, and which features are logged, before any value is looked at."""
+    if not set(features) >= set(CORE):  # not ours, though some may bear the same names
+        if choice == "core":
+            _log.info("features made elsewhere have no preset `core`: all %d are considered", len(features))
+        return features, flags, ()
+    if choice == "core":
+        groups = {BY_NAME[name].group for name in CORE}
+        features, flags = CORE, tuple(flag for flag in flags if flag in groups)
+    elif "ip_class" in features:
+        features = (*features, *ONE_HOT)
+    features = tuple(sorted(set(features) - NOT_LEARNED))
+    return features, flags, tuple(n for n in features if n in BY_NAME and BY_NAME[n].unit == "1/mm²")
+
+
 def profile_of(sample: Sample) -> SemanticProfile:
     """The patient's profile; raises ConfigError when there is none."""
     if sample.profile is None:
@@ -122,12 +156,15 @@ def profile_of(sample: Sample) -> SemanticProfile:
     return sample.profile
 
 
-def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str]) -> Float64:
-    """Float64[sample column] by name, NaN where missing."""
+def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str], logged: Sequence[str]) -> Float64:
+    """Float64[sample column] by name, NaN where missing; `logged` ones keep their sign, should one be negative."""
     rows = np.empty((len(samples), len(features) + len(flags)))
     for row, sample in zip(rows, samples, strict=True):
         profile = profile_of(sample)
         known = dict(zip(profile.names, np.asarray(profile.values, dtype=np.float64), strict=True))
+        if "ip_class" in known:
+            ip = known["ip_class"]
+            known |= {name: np.nan if np.isnan(ip) else float(ip == of) for name, of in ONE_HOT.items()}
         absent = next((n for n in features if n not in known), None) or next(
             (f"{group} (validity)" for group in flags if group not in profile.valid), None
         )
@@ -143,6 +180,8 @@ def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[st
                 f"patient {sample.patient_id!r} has an infinite value in its profile",
                 "leave a value that cannot be computed empty",
             )
+    for column in (features.index(name) for name in logged):
+        rows[:, column] = np.sign(rows[:, column]) * np.log1p(np.abs(rows[:, column]))
     return rows
 
 

@@ -1,8 +1,8 @@
-"""From the cells of tiles to the cells of a slide: each counted once, in the slide's frame, written as they come."""
+"""From the cells of tiles to the cells of a slide: in the slide's frame, written as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,19 +33,26 @@ FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadat
 """The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
 
 ROW_GROUP = 65_536
+REACH_UM = 2.0
+"""How far beyond its core a tile takes cells where another adjoins: `seams.Seams` then counts each nucleus once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """Where a tile lies; picklable.
 
-    `low`, `high`: corners of its core in level-0 pixels, `low` inside and `high` outside (cores of neighbors share
-    the edge). `corner`: level-0 position of the tile's first pixel's corner, halo included. `scale`: level-0 pixels
-    per tile pixel. `mpp`: µm per level-0 pixel. All (x, y).
+    `tile`: its column and row, counted from the grid's first tile. `low`, `high`: corners of its core in level-0
+    pixels, `low` inside and `high` outside (cores of neighbors share the edge). `take_low`, `take_high`: the same,
+    grown by REACH_UM on the sides where another tile adjoins: there its cells are taken. `corner`: level-0 position of
+    the tile's first pixel's corner, halo included. `scale`: level-0 pixels per tile pixel. `mpp`: µm per level-0
+    pixel. All (x, y).
     """
 
+    tile: tuple[int, int]
     low: tuple[float, float]
     high: tuple[float, float]
+    take_low: tuple[float, float]
+    take_high: tuple[float, float]
     corner: tuple[float, float]
     scale: tuple[float, float]
     mpp: tuple[float, float]
@@ -60,9 +67,18 @@ def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement
     scale = np.array(grid.size) / grid.spec.px
     high = [_next_start(grid.xy[:, axis], low[axis], grid.size[axis]) for axis in (0, 1)]
     corner = low - grid.spec.halo_px * scale
+    column, row = np.rint((grid.xy[index] - grid.xy[0]) / grid.size).astype(int).tolist()
+    near = np.rint((grid.xy - grid.xy[index]) / grid.size)
+    before, after = (
+        [bool(np.any(np.all(near == step, axis=1))) * REACH_UM / unit for step, unit in zip(steps, mpp, strict=True)]
+        for steps in (((-1, 0), (0, -1)), ((1, 0), (0, 1)))
+    )
     return Placement(
+        tile=(column, row),
         low=(low[0], low[1]),
         high=(high[0], high[1]),
+        take_low=(low[0] - before[0], low[1] - before[1]),
+        take_high=(high[0] + after[0], high[1] + after[1]),
         corner=(corner[0], corner[1]),
         scale=(scale[0], scale[1]),
         mpp=mpp,
@@ -76,7 +92,7 @@ def _next_start(starts: Any, start: float, size: float) -> float:
 
 
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
-    """The cells whose centroid lies in the tile's core, with FILE_SCHEMA, in the slide's frame.
+    """The cells whose centroid lies where the tile takes them, with FILE_SCHEMA, in the slide's frame.
 
     Coordinates of TileCells are pixel centers (the first pixel is 0), those of the slide are measured from its corner
     (the first pixel's center is 0.5). NaN becomes null, outlines are rounded to a quarter of a pixel. Raises
@@ -85,21 +101,32 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
     _check(cells)
     xy = np.stack([cells.x, cells.y], axis=1).astype(np.float64)
     at = np.array(where.corner) + (xy + 0.5) * where.scale
-    kept = np.flatnonzero(np.all((at >= where.low) & (at < where.high), axis=1))
+    kept = np.flatnonzero(np.all((at >= where.take_low) & (at < where.take_high), axis=1))
     at = at[kept]
     um = at * where.mpp
     values: dict[str, Any] = {name: np.asarray(column)[kept] for name, column in cells.columns.items()}
     values |= {"x_px": at[:, 0], "y_px": at[:, 1], "x_um": um[:, 0], "y_um": um[:, 1]}
+    outlines = wkb.encode(_outline(cells.outlines[i], where) for i in kept.tolist()) if len(cells.outlines) else None
+    return cell_batch([cells.classes[i] for i in kept.tolist()], values, outlines)
+
+
+def cell_batch(
+    classes: Sequence[str], values: Mapping[str, Any], outlines: Sequence[bytes | None] | None
+) -> pa.RecordBatch:
+    """Cells with FILE_SCHEMA from columns of one length; NaN and columns that are not given become null.
+
+    `outlines`: WKB polygons in level-0 pixels, None for a cell (or all) without.
+    """
     arrays = []
     for field in FILE_SCHEMA:
         if field.name == "class":
-            arrays.append(pa.array([cells.classes[i] for i in kept.tolist()], pa.string()))
-        elif field.name == "geometry" and len(cells.outlines):
-            arrays.append(pa.array(wkb.encode(_outline(cells.outlines[i], where) for i in kept.tolist()), pa.binary()))
+            arrays.append(pa.array(classes, pa.string()))
+        elif field.name == "geometry" and outlines is not None:
+            arrays.append(pa.array(outlines, pa.binary()))
         elif field.name in values:
-            arrays.append(pa.array(values[field.name].astype(np.float32), pa.float32(), from_pandas=True))
+            arrays.append(pa.array(np.asarray(values[field.name], np.float32), pa.float32(), from_pandas=True))
         else:
-            arrays.append(pa.nulls(len(kept), field.type))
+            arrays.append(pa.nulls(len(classes), field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=FILE_SCHEMA)
 
 

@@ -54,18 +54,20 @@ def finish_map(
     mpp: tuple[float, float],
     provides: frozenset[str],
     source: str,
+    ce_source: str = "model",
 ) -> None:
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
     `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
-    per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, else comes from tumor density.
+    per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
+    else it comes from tumor density and `ce_source` is `density`.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
     tissue = resample_mask(tissue_mask, size_um, raster) & analysed
     if provides >= _EPITHELIUM:
         drawn = canvas.drawn if canvas.drawn is not None else np.zeros(raster.shape, np.uint8)
-        classes, ce_source = np.where(tissue, drawn, np.uint8(0)), "model"
+        classes = np.where(tissue, drawn, np.uint8(0))
     else:
         cells = pq.read_table(folder / CELLS, columns=["class", "x_um", "y_um"])
         tumor = cells.filter(pa.array(of_class(cells, "tumor")))

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from kras_plugins.semantics.raster import Raster
 from kras_plugins.semantics.view import View
@@ -71,6 +70,8 @@ def coherence(xy: Float64, orientation: Float64) -> float:
     `xy`: float64[cell 2] in µm. Positions are rounded to 10 µm, which turns sums over neighbors into one convolution;
     nuclei with fewer than five in reach (themselves included) do not count.
     """
+    from scipy.signal import fftconvolve  # scipy.signal takes a second to import
+
     use = ~np.isnan(orientation)
     xy, orientation = xy[use], orientation[use]
     if not len(xy):

@@ -10,11 +10,15 @@ import numpy as np
 
 from kras_plugins.data import SemanticProfile
 from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.architecture import fragmented
 from kras_plugins.semantics.phenotype import calls
 from kras_plugins.semantics.table import BY_NAME
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
+
+_CALLS = ((("is", "ies", "iip_frac"), calls), (("tfi",), fragmented))
+"""What classes are called from, and what calls them."""
 
 
 def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticProfile:
@@ -37,10 +41,11 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
     column = {name: table[:, i] for i, name in enumerate(names)}
     values = np.array([_combine(name, column) for name in names], np.float64)
     where = {name: i for i, name in enumerate(names)}
-    if {"is", "ies", "iip_frac"} <= where.keys():
-        for name, value in calls({k: float(values[where[k]]) for k in ("is", "ies", "iip_frac")}).items():
-            if name in where:
-                values[where[name]] = value
+    for inputs, call in _CALLS:
+        if where.keys() >= set(inputs):
+            for name, value in call({k: float(values[where[k]]) for k in inputs}).items():
+                if name in where:
+                    values[where[name]] = value
     return SemanticProfile(
         id=patient_id,
         names=names,

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.data import SemanticProfile
+from kras_plugins.errors import ConfigError
 from kras_plugins.semantics.view import View
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
 
 SIDE_UM = 1000.0
-CE_MM2, CS_MM2 = 106.0, 357.0
-"""Lymphocytes per mm² of epithelium and of stroma above which a square is inflamed or excluded: Park et al.,
-J Clin Oncol 2022;40:1916-1928."""
 SHARE = 1 / 3
 IIP_SHARE = 0.20  # Shen et al., J Immunother Cancer 2024;12:e008339
 MIN_TA_MM2 = 0.05
 MIN_PART_MM2 = 0.01  # under a hundredth of a square one cell would decide a density
 DESERT, EXCLUDED, INFLAMED = 0.0, 1.0, 2.0
+INFLAMED_PATIENTS, EXCLUDED_PATIENTS = 0.440, 0.371
+"""Shares of patients with NSCLC whose tumor is inflamed or excluded by the published rule (Park et al. 2022)."""
+MIN_PATIENTS, MIN_GRIDS = 20, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Lymphocytes per mm² of epithelium (`ce`) above which a square is inflamed, of stroma (`cs`) excluded.
+
+    `preset` names where they come from: `lunit_jco2022` or `quantile`.
+    """
+
+    ce: float
+    cs: float
+    preset: str
+
+
+LUNIT_JCO2022 = Thresholds(ce=106.0, cs=357.0, preset="lunit_jco2022")
+"""As published: Park et al., J Clin Oncol 2022;40:1916-1928. They depend on the detector: see `fit_thresholds`."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +74,79 @@ def squares(view: View) -> Squares:
     return Squares(ce[use], cs[use], counts[0][use], counts[1][use])
 
 
-def phenotype(view: View) -> dict[str, float]:
+def phenotype(view: View, thresholds: Thresholds = LUNIT_JCO2022) -> dict[str, float]:
     """Group D of science.md §3."""
     grid = squares(view)
-    itil, stil = _density(grid.in_ce, grid.ce), _density(grid.in_cs, grid.cs)
-    inflamed = itil > CE_MM2
-    excluded = ~inflamed & (stil > CS_MM2)
-    shares = [float(np.mean(hit)) for hit in (inflamed, excluded, ~inflamed & ~excluded)]
-    known_i, known_s = itil[~np.isnan(itil)], stil[~np.isnan(stil)]
-    values = dict(zip(("is", "ies", "ids"), shares, strict=True))
-    values["iip_frac"] = shares[0]
+    itil, stil = (values[~np.isnan(values)] for values in _densities(grid))
     return {
-        **values,
-        **calls(values),
-        **_quantiles("grid_itil", known_i, (10, 50, 90)),
-        "grid_itil_cv": _cv(known_i),
-        **_quantiles("grid_stil", known_s, (50, 90)),
-        "grid_stil_cv": _cv(known_s),
-        "grid_til_gini": _gini((grid.in_ce + grid.in_cs) / (grid.ce + grid.cs)),
-        "ip_entropy": -sum(p * math.log2(p) for p in shares if p > 0),
+        **shares(grid, thresholds),
+        **_quantiles("grid_itil", itil, (10, 50, 90)),
+        "grid_itil_cv": _cv(itil),
+        **_quantiles("grid_stil", stil, (50, 90)),
+        "grid_stil_cv": _cv(stil),
+        "grid_til_gini": gini((grid.in_ce + grid.in_cs) / (grid.ce + grid.cs)),
         "n_grids": float(len(grid.ce)),
     }
+
+
+def shares(grid: Squares, thresholds: Thresholds) -> dict[str, float]:
+    """Those features of group D that depend on thresholds, of at least one square."""
+    itil, stil = _densities(grid)
+    inflamed = itil > thresholds.ce
+    excluded = ~inflamed & (stil > thresholds.cs)
+    found = [float(np.mean(hit)) for hit in (inflamed, excluded, ~inflamed & ~excluded)]
+    values = dict(zip(("is", "ies", "ids"), found, strict=True))
+    values["iip_frac"] = found[0]
+    return {**values, **calls(values), "ip_entropy": -sum(p * math.log2(p) for p in found if p > 0)}
+
+
+def pooled(grids: Sequence[Squares]) -> Squares:
+    """The squares of one patient's slides together."""
+    return Squares(*(np.concatenate([getattr(g, name) for g in grids]) for name in ("ce", "cs", "in_ce", "in_cs")))
+
+
+def fit_thresholds(patients: Sequence[Squares]) -> Thresholds:
+    """Preset `quantile`: thresholds with which as many TRAINING patients are inflamed and excluded as were published.
+
+    44.0 % inflamed, and of the others 37.1 / 56.0 excluded (Park et al. 2022): each patient is inflamed below some
+    threshold of its own, the one that a third of its squares exceed, and the cohort's is a quantile of those.
+    Patients with fewer than three squares do not count. The published cohort's mix of patients is taken to hold for
+    this one. Raises ConfigError under 20 patients.
+    """
+    known = [_densities(grid) for grid in patients if len(grid.ce) >= MIN_GRIDS]
+    if len(known) < MIN_PATIENTS:
+        raise ConfigError(
+            f"{len(known)} training patients have {MIN_GRIDS} squares of tumor or more, {MIN_PATIENTS} are needed",
+            "use ip_preset = lunit_jco2022, or train on more patients",
+        )
+    ce = _quantile([_critical(itil) for itil, _ in known], 1 - INFLAMED_PATIENTS)
+    stroma = [np.where(itil > ce, np.nan, stil) for itil, stil in known if not _critical(itil) > ce]
+    cs = _quantile([_critical(stil) for stil in stroma], 1 - EXCLUDED_PATIENTS / (1 - INFLAMED_PATIENTS))
+    return Thresholds(ce=ce, cs=cs, preset="quantile")
+
+
+def with_thresholds(profile: SemanticProfile, grid: Squares, thresholds: Thresholds) -> SemanticProfile:
+    """A slide's or patient's profile with its immune phenotype by other thresholds, from its squares.
+
+    Unchanged where group D is not valid.
+    """
+    if not profile.valid.get("D", False):
+        return profile
+    new = shares(grid, thresholds)
+    values = [new.get(name, value) for name, value in zip(profile.names, profile.values.tolist(), strict=True)]
+    return replace(profile, values=np.array(values, np.float64))
+
+
+def _critical(density: Float64) -> float:
+    """The threshold that just more than a third of the squares reach; squares without a density never do."""
+    ranked = np.sort(np.nan_to_num(density, nan=-np.inf))[::-1]
+    return float(ranked[math.floor(len(ranked) * SHARE + 1e-9)])
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """The smallest of values, at least 0, that `share` of them do not exceed."""
+    found = np.sort(np.maximum(np.array(values), 0.0))
+    return float(found[max(0, math.ceil(share * len(found) - 1e-9) - 1)])
 
 
 def calls(values: dict[str, float]) -> dict[str, float]:
@@ -89,6 +160,11 @@ def calls(values: dict[str, float]) -> dict[str, float]:
         "ip_class": math.nan if math.isnan(inflamed) else ip,
         "iip_pos": math.nan if math.isnan(iip) else float(iip >= IIP_SHARE),
     }
+
+
+def _densities(grid: Squares) -> tuple[Float64, Float64]:
+    """Lymphocytes per mm² of epithelium and of stroma, NaN where a square has too little of it."""
+    return _density(grid.in_ce, grid.ce), _density(grid.in_cs, grid.cs)
 
 
 def _density(count: Float64, area: Float64) -> Float64:
@@ -105,7 +181,7 @@ def _cv(values: Float64) -> float:
     return float(values.std(ddof=1)) / mean if mean > 0 else math.nan
 
 
-def _gini(values: Float64) -> float:
+def gini(values: Float64) -> float:
     """Gini coefficient: 0 all equal, (n - 1) / n all in one; NaN where all are zero."""
     n, total = len(values), float(values.sum())
     if total == 0:

@@ -8,60 +8,66 @@ from collections.abc import Callable
 import numpy as np
 
 from kras_plugins.data import SemanticMap, SemanticProfile
+from kras_plugins.semantics.architecture import architecture
 from kras_plugins.semantics.areas import areas
+from kras_plugins.semantics.clusters import clusters
 from kras_plugins.semantics.densities import densities
+from kras_plugins.semantics.graph import graph
+from kras_plugins.semantics.hotspots import hotspots
+from kras_plugins.semantics.interface import interface
 from kras_plugins.semantics.neighbors import neighbors
 from kras_plugins.semantics.nuclei import nuclei
-from kras_plugins.semantics.phenotype import phenotype, squares
+from kras_plugins.semantics.patterns import GrowthPatterns, patterns
+from kras_plugins.semantics.phenotype import phenotype
 from kras_plugins.semantics.ratios import ratios
+from kras_plugins.semantics.second_order import second_order
+from kras_plugins.semantics.similarity import similarity
 from kras_plugins.semantics.table import FEATURES
+from kras_plugins.semantics.validity import validity
 from kras_plugins.semantics.view import View
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Rises when a feature gives another value for the same map."""
 
-MIN_TUMOR, MIN_NUCLEI, MIN_CE_MM2, MIN_GRIDS = 200, 500, 0.1, 3
-
-_COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
+COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
     "A": areas,
     "B": densities,
     "C": ratios,
     "D": phenotype,
     "E": neighbors,
+    "F": second_order,
+    "G": similarity,
+    "H": hotspots,
+    "I": graph,
+    "J": interface,
+    "K": architecture,
+    "L": clusters,
     "M": nuclei,
+    "N": patterns,
 }
+"""What computes each group of features."""
 
 
-def profile(semantic: SemanticMap) -> SemanticProfile:
+def profile(semantic: SemanticMap, growth: GrowthPatterns | None = None) -> SemanticProfile:
     """The features of one slide, in the order of `table.FEATURES`.
 
     A group that is not valid is NaN throughout, and so is a feature whose classes or columns the source cannot give.
+    The profile's `source` says where the cells and the cancer epithelium come from. `growth`: growth patterns, if a
+    tile classifier gives them; the immune phenotype is that of the published thresholds (phenotype.with_thresholds
+    gives another).
     """
-    view = View(semantic)
+    view = View(semantic, growth)
+    provides = semantic.provides | ({"growth_patterns"} if growth is not None else set())
     valid = validity(view)
     found: dict[str, float] = {}
-    for group, compute in _COMPUTE.items():
+    for group, compute in COMPUTE.items():
         if valid[group]:
             found |= compute(view)
-    values = [found.get(f.name, math.nan) if f.needs <= semantic.provides else math.nan for f in FEATURES]
+    values = [found.get(f.name, math.nan) if f.needs <= provides else math.nan for f in FEATURES]
     return SemanticProfile(
         id=semantic.slide_id,
         names=tuple(f.name for f in FEATURES),
         values=np.array(values, np.float64),
         valid=valid,
-        source=semantic.source,
+        source=f"{semantic.source}; cancer epithelium: {semantic.ce_source}",
     )
-
-
-def validity(view: View) -> dict[str, bool]:
-    """Which groups have enough to go by (science.md §3.Y): epithelium, tumor cells, nuclei, squares."""
-    epithelium = view.area("cancer_epithelium") >= MIN_CE_MM2
-    tumor = bool(np.count_nonzero(view.tumor & view.in_ta) >= MIN_TUMOR)
-    return {
-        "A": view.area_tissue > 0,
-        "B": epithelium,
-        "C": epithelium and tumor,
-        "D": len(squares(view).ce) >= MIN_GRIDS,
-        "E": epithelium and tumor,
-        "M": bool(np.count_nonzero(view.tumor & view.in_ce) >= MIN_NUCLEI),
-    }

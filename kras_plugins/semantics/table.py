@@ -10,27 +10,49 @@ GROUPS = {
     "C": "ratios",
     "D": "immune phenotype on a 1 mm² grid",
     "E": "nearest neighbors",
+    "F": "second-order statistics",
+    "G": "similarity and autocorrelation on squares",
+    "H": "hotspots",
+    "I": "cell graph",
+    "J": "interface of epithelium and stroma",
+    "K": "architecture of the epithelium",
+    "L": "clusters of lymphocytes",
     "M": "nuclear morphometry",
+    "N": "growth patterns and other KRAS priors",
 }
 """Feature groups, letters as in science.md §3."""
+
+
+_CORE = {
+    "A": (2, 3, 4, 7, 8, 9, 10, 11), "B": (1, 2, 3, 5, 8), "C": (1, 2, 3, 4, 7, 8), "D": (1, 2, 3, 5, 8, 10),
+    "E": (1, 4, 6, 8, 9, 10, 14), "F": (5, 8, 10, 11, 12), "G": (2, 7, 10), "H": (1, 3, 4), "I": (1, 2, 3, 4, 5, 8),
+    "J": (2, 3, 4, 5, 9, 10, 13), "K": (2, 4, 7, 11), "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Feature:
     """One feature of a SemanticProfile.
 
-    `weight`: the area feature by which slides of a patient are averaged, or `sum`, or `call` for one that is decided
-    anew from the combined values. `needs`: what a source must provide (cell classes, tissue classes, columns); without
-    it the feature is NaN, never zero.
+    `number`: its place in its group, as in science.md §3 (tsr is A8). `weight`: the area feature by which slides of a
+    patient are averaged, or `sum`, or `call` for one that is decided anew from the combined values. `needs`: what a
+    source must provide (cell classes, tissue classes, columns, `growth_patterns`); without it the feature is NaN,
+    never zero. When a group as a whole is NaN, `validity.RULES` says.
     """
 
     name: str
     group: str
+    number: int
     unit: str
     weight: str
     needs: frozenset[str]
     formula: str
     source: str
+
+    @property
+    def core(self) -> bool:
+        """Whether it is one of the 68 of the preset `core`."""
+        return self.number in _CORE.get(self.group, ())
 
 
 _SHORT = {
@@ -42,10 +64,10 @@ _SHORT = {
 def _group(group: str, source: str, *rows: tuple[str, str, str, str, str]) -> tuple[Feature, ...]:
     """Features of one group from (name, unit, weight, needs, formula); `source` unless the formula names its own."""
     features = []
-    for name, unit, weight, needs, text in rows:
+    for number, (name, unit, weight, needs, text) in enumerate(rows, start=1):
         formula, _, own = text.partition(" @ ")
         wanted = frozenset(_SHORT.get(word, word) for word in needs.split())
-        features.append(Feature(name, group, unit, weight, wanted, formula, own or source))
+        features.append(Feature(name, group, number, unit, weight, wanted, formula, own or source))
     return tuple(features)
 
 
@@ -148,6 +170,131 @@ FEATURES = (
         ("nn_ratio", "1", "area_ta", "T L CE CS", "mean d(T, L) · 2 sqrt(L / TA); 1 at random @ Clark & Evans 1954"),
     ),
     *_group(
+        "F",
+        "Baddeley, Rubak & Turner 2015, rigid-motion edge correction (Ohser & Stoyan 1981)",
+        *(
+            (f"ripley_{ab.lower()}_{r}", "µm", "area_ta", f"{needs} CE CS", f"L(r) - r of {ab} at r = {r} µm in TA")
+            for ab, needs in (("TT", "T"), ("LL", "L"), ("TL", "T L"))
+            for r in (25, 50, 100)
+        ),
+        *(
+            (
+                f"pcf_tl_{r}",
+                "1",
+                "area_ta",
+                "T L CE CS",
+                f"pairs T, L at {r} ± 5 µm / expected in what of the rings lies in TA; 1 independent"
+                " @ Bull 2023, cross-PCF",
+            )
+            for r in (20, 50, 100, 200)
+        ),
+        ("ll_scale", "µm", "area_ta", "L CE CS", "r in 10, 15 ... 200 µm of L's highest pair correlation"),
+    ),
+    *_group(
+        "G",
+        "ours, on squares of 100 µm of which TA covers half or more",
+        ("mh_50", "1", "area_ta", "T L CE CS", "Morisita-Horn index of T and L, 50 µm @ Maley 2015"),
+        ("mh_100", "1", "area_ta", "T L CE CS", "Morisita-Horn index of T and L, 100 µm @ Maley 2015"),
+        ("mh_200", "1", "area_ta", "T L CE CS", "Morisita-Horn index of T and L, 200 µm @ Maley 2015"),
+        ("bhattacharyya", "1", "area_ta", "T L CE CS", "Σ sqrt(p q), p, q shares of T, L @ Bhattacharyya 1943"),
+        ("sorensen", "1", "area_ta", "T L CE CS", "2 · squares with both / (with T + with L) @ Sørensen 1948"),
+        ("pearson_tl", "1", "area_ta", "T L CE CS", "Pearson's r of ln(1 + T) and ln(1 + L)"),
+        ("moran_l", "1", "area_ta", "L CE CS", "Moran's I of L per mm², row-standardized queen @ Moran 1950"),
+        ("geary_l", "1", "area_ta", "L CE CS", "Geary's C of L per mm², row-standardized queen @ Geary 1954"),
+        ("moran_t", "1", "area_ta", "T CE CS", "Moran's I of T per mm², row-standardized queen @ Moran 1950"),
+        ("lee_tl", "1", "area_ta", "T L CE CS", "Lee's L of T and L per mm², queen and itself @ Lee 2001"),
+        ("local_entropy", "bit", "area_ta", "T L CE CS", "mean entropy of T, L in squares with 5 of them or more"),
+        ("lacunarity_l", "1", "area_ta", "L CE CS", "E[m²] / E[m]², m: L per mm² in 200 µm boxes @ Allain 1991"),
+    ),
+    *_group(
+        "H",
+        "Nawaz 2015, Mod Pathol 28; Gi* of Ord & Getis 1995, 50 µm squares, queen, FDR 5 %",
+        ("immune_hs_frac", "1", "area_ta", "T L CE CS", "hotspots of L / squares"),
+        ("cancer_hs_frac", "1", "area_ta", "T L CE CS", "hotspots of T / squares"),
+        ("co_hs_immune", "1", "area_ta", "T L CE CS", "squares that are hotspots of both / hotspots of L"),
+        ("co_hs_cancer", "1", "area_ta", "T L CE CS", "squares that are hotspots of both / hotspots of T"),
+        ("co_hs_all", "1", "area_ta", "T L CE CS", "squares that are hotspots of both / squares"),
+        ("immune_hs_ce", "1", "area_ta", "T L CE CS", "CE / TA in hotspots of L"),
+        ("cold_l_frac", "1", "area_ta", "T L CE CS", "cold spots of L / squares"),
+        ("gi_max", "1", "area_ta", "T L CE CS", "highest Gi* of L"),
+    ),
+    *_group(
+        "I",
+        "ours, on the Delaunay graph of T and L in TA, edges <= 35 µm",
+        ("assortativity", "1", "area_ta", "T L CE CS", "assortativity of the classes @ Newman 2003, Phys Rev E 67"),
+        ("edge_tt", "1", "area_ta", "T L CE CS", "TT edges / edges"),
+        ("edge_ll", "1", "area_ta", "T L CE CS", "LL edges / edges"),
+        ("edge_tl", "1", "area_ta", "T L CE CS", "TL edges / edges"),
+        ("mixing", "1", "area_ta", "T L CE CS", "TL edges / LL edges @ Keren 2018, Cell 174"),
+        ("nhood_z_tl", "1", "area_ta", "T L CE CS", "z of TL edges, labels permuted (exact) @ Cliff & Ord 1981"),
+        ("degree_t", "1", "area_ta", "T L CE CS", "mean neighbors of T"),
+        ("edge_mean", "µm", "area_ta", "T L CE CS", "mean edge length"),
+        ("edge_cv", "1", "area_ta", "T L CE CS", "SD / mean of edge lengths"),
+        ("clustering", "1", "area_ta", "T L CE CS", "mean clustering coefficient, 2 neighbors or more @ Watts 1998"),
+        ("l_component_max", "1", "area_ta", "T L CE CS", "largest component of L / L"),
+        ("l_components", "1/mm²", "area_ta", "T L CE CS", "components of 20 L or more / TA"),
+        ("voronoi_cv_t", "1", "area_ta", "T L CE CS", "SD / mean of T's areas in the Voronoi diagram of T, L"),
+        ("knn_l_of_t", "1", "area_ta", "T L CE CS", "mean number of L among the 10 nearest of T"),
+    ),
+    *_group(
+        "J",
+        "ours; s: distance from the CE-CS interface, s < 0 in CE, s > 0 in CS or other tissue",
+        *(
+            (name, "1/mm²", "area_ta", "L CE CS", f"L / area at {low} < s <= {high} µm")
+            for name, low, high in (
+                ("til_m150_m100", -150, -100),
+                ("til_m100_m50", -100, -50),
+                ("til_m50_0", -50, 0),
+                ("til_0_50", 0, 50),
+                ("til_50_100", 50, 100),
+                ("til_100_200", 100, 200),
+                ("til_200_300", 200, 300),
+                ("til_300_500", 300, 500),
+            )
+        ),
+        ("til_slope", "1/µm", "area_ta", "L CE CS", "slope of ln(L / area + 1) on s within 150 µm, bands of 25 µm"),
+        ("til_in_out", "1", "area_ta", "L CE CS", "L per area at -100 < s <= 0 / at 0 < s <= 100 µm"),
+        ("til_depth", "µm", "area_ce", "L CE CS", "median -s of L in CE"),
+        ("interface_len", "mm", "sum", "CE CS", "length of the CE-CS interface"),
+        ("interface_density", "mm/mm²", "area_ce", "CE CS", "length of the CE-CS interface / CE"),
+        ("til_margin_stroma", "1", "area_ta", "L CE CS", "L in CS / L in TA, within 100 µm of the interface"),
+    ),
+    *_group(
+        "K",
+        "ours; components: connected CE >= 968.2 µm² that touches CS",
+        ("n_ce_components", "1", "sum", "CE CS", "components @ Kim 2023, JITC 11:A1436"),
+        ("tfi", "1/mm²", "area_ta", "CE CS", "components / TA, tumor fragmentation index @ Kim 2023, JITC 11:A1436"),
+        ("tfi_high", "0/1", "call", "CE CS", "tfi >= 35 @ Kim 2023, JITC 11:A1436"),
+        ("ce_component_p50", "mm²", "area_ce", "CE CS", "median area of components"),
+        ("ce_component_gini", "1", "area_ce", "CE CS", "Gini coefficient of the areas of components"),
+        ("ce_largest_share", "1", "area_ce", "CE CS", "largest component / components"),
+        ("nest_width", "µm", "area_ce", "CE", "2 · mean distance from the skeleton of CE to its edge"),
+        ("ce_solidity", "1", "area_ce", "CE CS", "area-weighted mean of area / convex hull"),
+        ("ce_circularity", "1", "area_ce", "CE CS", "area-weighted mean of 4π area / perimeter² (Crofton)"),
+        ("interface_fractal", "1", "area_ce", "CE CS", "box-counting dimension of the interface, 32 to 512 µm"),
+        ("lumen_share", "1", "area_ce", "CE", "clear holes of 200 to 50,000 µm² within CE / CE"),
+        ("stroma_width", "µm", "area_cs", "CE CS", "median over CS of the distance to the interface"),
+    ),
+    *_group(
+        "L",
+        "ours (proxy, not proven structures); after Helmink 2020, Nature 577, and Cabrita 2020, Nature 577",
+        (
+            "tls_count",
+            "1",
+            "sum",
+            "L CE CS",
+            "DBSCAN clusters of L (20 µm, 20) of >= 0.0175 mm² (hull), >= 3000 L/mm² and >= 70 % L",
+        ),
+        ("tls_density", "1/mm²", "area_ta", "L CE CS", "tls_count / TA"),
+        ("tls_area_share", "1", "area_ta", "L CE CS", "hull area of these / TA"),
+        ("tls_ce_distance", "µm", "area_ta", "L CE CS", "median distance of their centers to the interface, 0 in CE"),
+        ("til_cluster_density", "1/mm²", "area_ta", "L CE CS", "DBSCAN clusters half in TA or more / TA @ Saltz 2018"),
+        ("til_cluster_size", "1", "area_ta", "L CE CS", "mean cells of these clusters @ Saltz 2018, Cell Rep 23"),
+        ("til_cluster_size_cv", "1", "area_ta", "L CE CS", "SD / mean of their cells @ Saltz 2018, Cell Rep 23"),
+        ("til_ball_hall", "µm²", "area_ta", "L CE CS", "mean of mean squared distance to center @ Ball & Hall 1965"),
+        ("til_c_index", "1", "area_ta", "L CE CS", "C-index on squares of 50 µm @ Hubert & Levin 1976"),
+    ),
+    *_group(
         "M",
         "HIF: Diao 2021; Ding 2022, npj Precis Oncol 6:33; T in CE",
         ("nuc_area_mean", "µm²", "area_ce", "T CE area_um2", "mean area"),
@@ -168,34 +315,41 @@ FEATURES = (
         ("nuc_elongated", "1", "area_ce", "T CE eccentricity", "share with eccentricity > 0.85"),
         ("nuc_h_od_mean", "OD", "area_ce", "T CE h_od_mean", "mean hematoxylin density"),
         ("nuc_h_od_sd", "OD", "area_ce", "T CE h_od_sd", "mean SD of hematoxylin density within a nucleus"),
-        ("nuc_glcm_contrast", "1", "area_ce", "T CE glcm_contrast", "mean co-occurrence contrast @ Haralick 1973"),
-        (
-            "nuc_glcm_correlation",
-            "1",
-            "area_ce",
-            "T CE glcm_correlation",
-            "mean co-occurrence correlation @ Haralick 1973",
-        ),
-        ("nuc_glcm_energy", "1", "area_ce", "T CE glcm_energy", "mean co-occurrence energy @ Haralick 1973"),
-        (
-            "nuc_glcm_homogeneity",
-            "1",
-            "area_ce",
-            "T CE glcm_homogeneity",
-            "mean co-occurrence homogeneity @ Haralick 1973",
+        *(
+            (f"nuc_glcm_{name}", "1", "area_ce", f"T CE glcm_{name}", f"mean co-occurrence {name} @ Haralick 1973")
+            for name in ("contrast", "correlation", "energy", "homogeneity")
         ),
         ("nuc_h_entropy", "bit", "area_ce", "T CE h_entropy", "mean entropy of hematoxylin levels"),
-        (
-            "nuc_orient_coherence",
-            "1",
-            "area_ce",
-            "T CE orientation",
-            "mean of |mean exp(2i orientation)| within 100 µm",
-        ),
+        ("nuc_orient_coherence", "1", "area_ce", "T CE orientation", "mean of |mean exp(2i angle)| within 100 µm"),
         ("lym_area_median", "µm²", "area_ta", "L CE CS area_um2", "median area of L nuclei in TA (scan control)"),
         ("tl_area_ratio", "1", "area_ce", "T L CE CS area_um2", "median area of T in CE / of L in TA"),
+    ),
+    *_group(
+        "N",
+        "Rekhtman 2013, Mod Pathol 26:1307; patterns: share of the TA that has one",
+        (
+            "p_luad",
+            "1",
+            "area_ta",
+            "growth_patterns",
+            "P(adenocarcinoma), a confounder: report with and without @ ours",
+        ),
+        ("solid_share", "1", "area_ta", "CE CS growth_patterns", "solid"),
+        ("mucinous_share", "1", "area_ta", "CE CS growth_patterns", "mucinous"),
+        ("lepidic_papillary_share", "1", "area_ta", "CE CS growth_patterns", "lepidic + papillary"),
+        ("pattern_entropy", "bit", "area_ta", "CE CS growth_patterns", "Shannon entropy of the patterns @ ours"),
+        (
+            "necrosis_atypia",
+            "1",
+            "area_ta",
+            "T L CE CS necrosis area_um2",
+            "(frac_necrosis + share of T in CE > 4 · median area of L) / 2 @ ours",
+        ),
     ),
 )
 """All features in their order; a SemanticProfile of a SemanticMap has exactly these."""
 
 BY_NAME = {feature.name: feature for feature in FEATURES}
+
+CORE = tuple(feature.name for feature in FEATURES if feature.core)
+"""The preset `core`: the 68 features to begin with where patients are few."""

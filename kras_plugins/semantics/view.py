@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from kras_plugins.data import TISSUE_CLASSES, SemanticMap
 from kras_plugins.semantics.collect import of_class
+from kras_plugins.semantics.lattice import Lattice, lattice_over
 from kras_plugins.semantics.raster import Raster
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kras_plugins.data import Bool, Float32, Float64, UInt8
+    from kras_plugins.semantics.patterns import GrowthPatterns
 
 
 class View:
@@ -23,9 +27,11 @@ class View:
     area, is cancer epithelium and stroma.
     """
 
-    def __init__(self, semantic: SemanticMap) -> None:
+    def __init__(self, semantic: SemanticMap, growth: GrowthPatterns | None = None) -> None:
         height, width = semantic.tissue.shape
         self.semantic = semantic
+        self.growth = growth
+        self._lattices: dict[float, Lattice] = {}
         self.raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
         self.tissue: UInt8 = np.where(semantic.analysed, semantic.tissue, np.uint8(0))
         self.xy: Float64 = np.stack([semantic.cells[name].to_numpy() for name in ("x_um", "y_um")], 1).astype(
@@ -54,9 +60,36 @@ class View:
         """bool[cell]: whether each cell lies in one of these tissue classes."""
         return np.isin(self.cell_tissue, [TISSUE_CLASSES.index(name) for name in names])
 
-    def pixels(self, name: str) -> Bool:
-        """bool[h w]: the pixels of one tissue class."""
-        return np.asarray(self.tissue == TISSUE_CLASSES.index(name))
+    def pixels(self, *names: str) -> Bool:
+        """bool[h w]: the pixels of these tissue classes."""
+        chosen = np.zeros(256, np.bool_)
+        chosen[[TISSUE_CLASSES.index(name) for name in names]] = True
+        return np.asarray(chosen[self.tissue])
+
+    @cached_property
+    def ta_pixels(self) -> Bool:
+        """bool[h w]: the pixels of the tumor area, the window of all spatial statistics."""
+        return self.pixels("cancer_epithelium", "cancer_stroma")
+
+    def inside_ta(self, xy: Float64) -> Bool:
+        """bool[point]: whether points float64[point 2] in µm lie in the tumor area."""
+        row, column, on_raster = self.raster.find(xy[:, 0], xy[:, 1])
+        return np.asarray(on_raster & self.ta_pixels[row, column])
+
+    def cut(self, pixels: npt.NDArray[Any], margin: int) -> npt.NDArray[Any]:
+        """A view of what an array[h w] on the raster holds around the tumor area, and `margin` pixels more."""
+        bands = []
+        for axis in (1, 0):
+            occupied = np.flatnonzero(self.ta_pixels.any(axis))
+            low, high = (int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else (0, 1)
+            bands.append(slice(max(0, low - margin), high + margin))
+        return pixels[tuple(bands)]
+
+    def lattice(self, side_um: float) -> Lattice:
+        """Squares of `side_um` over the tumor area, each lattice made once."""
+        if side_um not in self._lattices:
+            self._lattices[side_um] = lattice_over(self.ta_pixels, self.raster, side_um)
+        return self._lattices[side_um]
 
     @cached_property
     def in_ce(self) -> Bool:
@@ -97,6 +130,15 @@ class View:
         if not edge.any():
             return np.full(self.raster.shape, np.inf, np.float32)
         return np.asarray(ndimage.distance_transform_edt(~edge) * self.raster.mpp, dtype=np.float32)
+
+    @cached_property
+    def signed_um(self) -> Float32:
+        """float32[h w]: distance in µm to the CE-CS interface, negative in epithelium; inf or -inf without any.
+
+        The interface runs between pixels, half a pixel beyond the centers that `interface_um` measures from.
+        """
+        half = np.float32(self.raster.mpp / 2)
+        return np.where(self.pixels("cancer_epithelium"), -self.interface_um - half, self.interface_um - half)
 
     def column_of(self, name: str) -> Float64:
         """float64[cell] of a measured column, NaN where the source gave none."""

@@ -16,7 +16,7 @@ _NOT_RUN = "# Not run on kras' own machines, which have neither a GPU nor contai
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is wanted of a container: the repository, GPUs (0 for none), shared memory, and a folder with TLS files.
+    """What is wanted of a container: the repository, GPUs (0 for none), a pod's shared memory, a folder of TLS files.
 
     `tls`: a folder with `server.crt`, `server.key` and `ca.crt`; clients must then show a certificate of that CA.
     """
@@ -51,7 +51,8 @@ def _docker(order: Order) -> str:
     words = [
         "docker run --rm --name kras-triton",
         *([f"--gpus {'all' if order.gpus < 0 else order.gpus}"] if order.gpus else []),
-        f"--shm-size {order.shm}",
+        # The host's /dev/shm: clients on this host then hand tiles over in shared memory.
+        "--ipc host",
         "--publish 127.0.0.1:8001:8001 --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8002:8002",
         "--read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges",
         f"--volume {order.repository.resolve()}:/models:ro",
@@ -74,7 +75,7 @@ def _compose(order: Order) -> str:
       triton:
         image: {order.image}
         command: {_listed(_arguments(order))}
-        shm_size: {order.shm}
+        ipc: host
         read_only: true
         tmpfs: ["/tmp:exec"]
         cap_drop: [ALL]
@@ -129,7 +130,8 @@ def _kubernetes(order: Order) -> str:
             - {{name: models, persistentVolumeClaim: {{claimName: kras-models, readOnly: true}}}}
             - {{name: shm, emptyDir: {{medium: Memory, sizeLimit: {shm}}}}}{volume}
     ---
-    # Headless: clients see every replica and balance by themselves (`url=` takes them all).
+    # Headless: clients see every replica and balance by themselves (`url=` takes them all). HTTP, which TLS does not
+    # cover, stays inside the pod for its probes.
     apiVersion: v1
     kind: Service
     metadata: {{name: kras-triton}}
@@ -138,7 +140,6 @@ def _kubernetes(order: Order) -> str:
       selector: {{app: kras-triton}}
       ports:
         - {{name: grpc, port: 8001}}
-        - {{name: http, port: 8000}}
         - {{name: metrics, port: 8002}}
     """)
 

@@ -65,7 +65,6 @@ def serving(
     host: str = "127.0.0.1",
     ports: dict[str, int] | None = None,
     precision: Literal["auto", "f32", "bf16"] = "auto",
-    explicit: bool = False,
     ready_s: float = 300.0,
     engine: Path = ENGINE,
     arguments: Sequence[str] = (),
@@ -73,12 +72,13 @@ def serving(
     """Serve a repository until the block ends; yields when every model is ready.
 
     `ports`: grpc, http and metrics, free ones where None. `precision`: arithmetic of the CPU, `auto` is bf16 where the
-    processor has it. `explicit`: models are loaded and unloaded by request (Triton's model control) instead of at
-    once. `engine`: what runs the models. `arguments`: further ones of tritonserver (TLS, tokens).
-    Raises BackendError with the end of the log when the server cannot start.
+    processor has it. `engine`: what runs the models. `arguments`: further ones of tritonserver (TLS, tokens). Models
+    that were configured but not exported are left out. Raises BackendError with the end of the log when the server
+    cannot start.
     """
-    if not any(repository.glob("*/config.pbtxt")):
-        raise BackendError(f"{repository}: no NAME/config.pbtxt in it", "write models with `kras model export`")
+    models = sorted({f.parent.parent.name for f in repository.glob("*/[0-9]*/model.onnx")})
+    if not models:
+        raise BackendError(f"{repository}: no NAME/1/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
     chosen = ports or free_ports(host)
@@ -92,8 +92,9 @@ def serving(
             *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
             *(f"--{service}-port={port}" for service, port in chosen.items()),
             f"--exit-timeout-secs={int(_STOP_S / 2)}",
-            f"--model-control-mode={'explicit' if explicit else 'none'}",
-            *(f"--load-model={f.parent.name}" for f in repository.glob("*/config.pbtxt") if explicit),
+            # Explicit, so that a model can be loaded anew while others are served, and half a folder hurts nobody.
+            "--model-control-mode=explicit",
+            *(f"--load-model={name}" for name in models),
             *arguments,
         ]
         log = Path(work) / "triton.log"

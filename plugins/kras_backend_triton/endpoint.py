@@ -47,6 +47,7 @@ class Endpoint:
         self._failures = 0
         self._down_until = 0.0
         self._agreed: dict[str, tuple[float, Terms]] = {}
+        self.rpc_s = min(_RPC_S, options.timeout_s)
         self._lock = threading.Lock()
         token = os.environ.get(TOKEN)
         # The first is what proxies read, the second what Triton itself does (--grpc-restricted-protocol).
@@ -74,15 +75,14 @@ class Endpoint:
 
     def identity(self) -> tuple[str, str]:
         """(name, version) of the server; InferenceServerException when it does not answer."""
-        found = self.client.get_server_metadata(headers=self.headers, client_timeout=_RPC_S)
+        found = self.client.get_server_metadata(headers=self.headers, client_timeout=self.rpc_s)
         return found.name, found.version
 
     def terms_of_all(self) -> set[tuple[str, str]]:
         """(engine, precision) of every ready model that `kras model export` made."""
         name, version = self.identity()
-        index = self.client.get_model_repository_index(headers=self.headers, client_timeout=_RPC_S)
         found = set()
-        for model in index.models:
+        for model in self.index():
             if model.state == "READY":
                 config = self.config(model.name, model.version)
                 if DIGEST in config.parameters:
@@ -90,9 +90,13 @@ class Endpoint:
                     found.add((terms.engine, terms.precision))
         return found
 
+    def index(self) -> Any:
+        """What is in the server's repositories: name, version and state of each."""
+        return self.client.get_model_repository_index(headers=self.headers, client_timeout=self.rpc_s).models
+
     def config(self, model: str, version: str) -> Any:
         """Triton's ModelConfig of a model, as the server completed it."""
-        answer = self.client.get_model_config(model, version, headers=self.headers, client_timeout=_RPC_S)
+        answer = self.client.get_model_config(model, version, headers=self.headers, client_timeout=self.rpc_s)
         return answer.config
 
     def agree(self, spec: ModelSpec, expected: tuple[str, str]) -> Terms:
@@ -100,12 +104,13 @@ class Endpoint:
 
         Raises BackendError on a difference, InferenceServerException when the server does not answer.
         """
+        digest = model_digest(spec)
         with self._lock:
-            when, known = self._agreed.get(spec.name, (0.0, None))
+            when, known = self._agreed.get(digest, (0.0, None))
         if known is not None and time.monotonic() - when < _TRUST_S:
             return known
         config = self.config(spec.name, str(spec.version))
-        check_model(config, spec, model_digest(spec), self.url)
+        check_model(config, spec, digest, self.url)
         terms = read_terms(config, *self.identity())
         if (terms.engine, terms.precision) != expected:
             raise BackendError(
@@ -114,12 +119,12 @@ class Endpoint:
                 "serve all models on servers of one kind, so that results do not depend on which one was free",
             )
         with self._lock:
-            self._agreed[spec.name] = time.monotonic(), terms
+            self._agreed[digest] = time.monotonic(), terms
         return terms
 
     def statistics(self, model: str, version: int) -> dict[str, float]:
         """Counts and seconds since the server started: requests, tiles, queue, input, compute, output."""
-        answer = self.client.get_inference_statistics(model, str(version), self.headers, client_timeout=_RPC_S)
+        answer = self.client.get_inference_statistics(model, str(version), self.headers, client_timeout=self.rpc_s)
         found = answer.model_stats[0]
         stats = found.inference_stats
         return {

@@ -13,8 +13,9 @@ import numpy as np
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from kras_backend_triton.patience import Patience
 from kras_backend_triton.slots import Slot
-from kras_backend_triton.trouble import about_memory, cause, is_absence, is_refusal, is_unanswered
+from kras_backend_triton.trouble import about_memory, cause, is_absence, is_refusal
 from kras_plugins import BackendError, ModelSpec
 
 if TYPE_CHECKING:
@@ -33,21 +34,31 @@ class TritonInfer:
     """An Infer over servers that agreed to hold the model; computing is repeatable, so a lost request is sent again."""
 
     def __init__(
-        self, spec: ModelSpec, endpoints: list[Endpoint], options: TritonOptions, terms: Terms, closed: threading.Event
+        self,
+        spec: ModelSpec,
+        endpoints: list[Endpoint],
+        agreed: dict[str, Terms],
+        options: TritonOptions,
+        patience: Patience,
+        closed: threading.Event,
     ) -> None:
+        """`agreed`: the terms of the servers that hold the model now, by address; the others may join later."""
+        up = [e for e in endpoints if e.url in agreed]
+        terms = agreed[up[0].url]
         self._spec = spec
         self._endpoints = endpoints
         self._options = options
         self._terms = terms
+        self._patience = patience
         self._closed = closed
         self._lock = threading.Lock()
         self._slots: list[Slot] = []
         self._pending: set[Any] = set()
         self._turn = 0
         self._tally = {"requests": 0.0, "retries": 0.0, "wall_s": 0.0, "tiles": 0.0, "tiles_in_shared_memory": 0.0}
-        self._before = {e.url: e.statistics(spec.name, spec.version) for e in endpoints if not e.ready_in}
+        self._before = {e.url: e.statistics(spec.name, spec.version) for e in up}
         self.batch = min(options.batch or terms.batch, spec.max_batch)
-        self.in_flight = options.in_flight or self._wanted_in_flight()
+        self.in_flight = options.in_flight or self._wanted_in_flight(up)
         self._gate = threading.BoundedSemaphore(self.in_flight)
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -56,22 +67,27 @@ class TritonInfer:
         if not 0 < n <= self.batch:
             raise BackendError(f"model {self._spec.name!r}: a batch of {n}, at most {self.batch} fit", "cut it smaller")
         with self._gate:
-            began = time.monotonic()
-            results = self._until_answered(inputs, n)
-            self._count(requests=1, tiles=n, wall_s=time.monotonic() - began)
-            return results
+            return self._until_answered(inputs, n)
 
     def _until_answered(self, inputs: Arrays, n: int) -> Arrays:
-        trouble_since: float | None = None
+        own = Patience(self._options.patience_s)
         errors = 0
         while True:
+            self._stop_if_closed(None)
             endpoint = self._least_busy()
             try:
                 if endpoint.ready_in:
-                    self._sleep(endpoint.ready_in)
-                return self._send(endpoint, inputs, n)
+                    self._sleep(min(endpoint.ready_in, max(0.0, self._patience.left)))
+                began = time.monotonic()
+                results = self._send(endpoint, inputs, n)
+                self._count(requests=1, tiles=n, wall_s=time.monotonic() - began)
+                self._patience.succeeded()
+                return results
+            except ValueError as e:  # what gRPC says of a channel that was closed in another thread
+                self._stop_if_closed(e)
+                raise
             except InferenceServerException as e:
-                why, away = cause(e), is_absence(e)
+                why = cause(e)
                 if is_refusal(e):
                     raise BackendError(
                         f"{endpoint.url}: model {self._spec.name!r}: {why}",
@@ -79,32 +95,32 @@ class TritonInfer:
                     ) from e
                 self._stop_if_closed(e)
                 self._count(retries=1)
-                now = time.monotonic()
-                trouble_since = trouble_since or now
-                if away:
+                waited = max(own.failed(), self._patience.failed())
+                if not about_memory(e):
+                    # Also one that answers with errors, and does so fast: it would draw every batch to itself.
                     endpoint.failed(why)
-                elif not about_memory(e):
-                    errors += 1
+                    errors += not is_absence(e)
+                else:
+                    self._sleep(0.05)
                 if errors >= _TRIES:
                     raise BackendError(
                         f"{endpoint.url}: model {self._spec.name!r} failed {errors} times on one batch: {why}",
                         "the server's log says more; finished slides are kept, run the same command again",
                     ) from e
-                if now - trouble_since > self._options.patience_s:
+                if waited > self._options.patience_s:
                     raise BackendError(
-                        f"no answer from {', '.join(e.url for e in self._endpoints)} for {now - trouble_since:.0f} s: "
-                        f"{why}",
+                        f"no answer from {', '.join(e.url for e in self._endpoints)} for {waited:.0f} s: {why}",
                         "start the server and run the same command again: finished slides are kept "
                         "(-o backend.triton.patience_s=SECONDS waits longer)",
                     ) from e
-                if not away:
-                    self._sleep(0.05 * 2.0**errors)
 
     def _send(self, endpoint: Endpoint, inputs: Arrays, n: int) -> Arrays:
         with self._lock:
             endpoint.outstanding += 1
         try:
             endpoint.agree(self._spec, (self._terms.engine, self._terms.precision))
+            if endpoint.url not in self._before:  # it was away when the run began
+                self._before[endpoint.url] = endpoint.statistics(self._spec.name, self._spec.version)
             slot = self._take_slot(endpoint)
             results = self._ask(endpoint, inputs, n) if slot is None else self._ask_slot(endpoint, slot, inputs, n)
         finally:
@@ -131,11 +147,8 @@ class TritonInfer:
         try:
             self._wait(endpoint, *slot.request(arrays, n))
             results = slot.results(n)
-        except InferenceServerException as e:
-            if is_unanswered(e) or about_memory(e):
-                slot.drop()  # the server may yet write into it, or knows it no more
-            else:
-                self._give_back(slot)
+        except BaseException:
+            slot.drop()  # whatever went wrong: the server may yet write into it
             raise
         self._give_back(slot)
         self._count(tiles_in_shared_memory=n)
@@ -153,7 +166,7 @@ class TritonInfer:
             arrived,
             model_version=str(self._spec.version),
             outputs=outputs,
-            client_timeout=self._options.timeout_s,
+            client_timeout=max(1.0, min(self._options.timeout_s, self._patience.left)),
             headers=endpoint.headers,
         )
         with self._lock:
@@ -194,7 +207,10 @@ class TritonInfer:
 
     def _give_back(self, slot: Slot) -> None:
         with self._lock:
-            self._slots.append(slot)
+            if not self._closed.is_set():
+                self._slots.append(slot)
+                return
+        slot.drop()
 
     def _least_busy(self) -> Endpoint:
         """The server with the fewest requests out, in turn; where none is up the one that is soonest to be tried."""
@@ -203,13 +219,12 @@ class TritonInfer:
             order = [self._endpoints[(self._turn + i) % len(self._endpoints)] for i in range(len(self._endpoints))]
             return min(order, key=lambda e: (e.ready_in, e.outstanding))
 
-    def _wanted_in_flight(self) -> int:
+    def _wanted_in_flight(self, up: list[Endpoint]) -> int:
         """Little's law: instances x (time a request is away / time it computes), and one more waiting for each.
 
         Both times come from a few requests of zeros: the client's clock and the server's own statistics.
         """
-        up = [e for e in self._endpoints if not e.ready_in]
-        instances = self._terms.instances * max(1, len(up))
+        instances = self._terms.instances * len(up)
         zeros = {t.name: np.zeros((self.batch, *t.shape), t.dtype) for t in self._spec.inputs}
         self._ask(up[0], zeros, self.batch)
         before, began, asked = up[0].statistics(self._spec.name, self._spec.version), time.monotonic(), 2
@@ -260,5 +275,6 @@ class TritonInfer:
             pending, slots, self._slots = list(self._pending), self._slots, []
         for call in pending:
             call.cancel()
+        answering = self._endpoints
         for slot in slots:
-            slot.release(self._endpoints)
+            answering = slot.release(answering)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ class Slot:
         self.size = size
         self._memory = SharedMemory(self.name, create=True, size=size)
         try:
-            # Without this a full /dev/shm shows itself as a bus error at the first write.
-            os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
+            # Without this a full /dev/shm shows itself as a bus error at the first write. Only Linux has it.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
         except OSError:
             self.drop()
             raise
@@ -45,14 +47,14 @@ class Slot:
         if self._known.get(endpoint.url) != endpoint.generation:
             generation = endpoint.generation
             if endpoint.url in self._known:
-                self._forget(endpoint)
+                self._forget(endpoint, endpoint.rpc_s)
             endpoint.client.register_system_shared_memory(
-                self.name, f"/{self.name}", self.size, headers=endpoint.headers, client_timeout=10
+                self.name, f"/{self.name}", self.size, headers=endpoint.headers, client_timeout=endpoint.rpc_s
             )
             self._known[endpoint.url] = generation
 
-    def _forget(self, endpoint: Endpoint) -> None:
-        endpoint.client.unregister_system_shared_memory(self.name, headers=endpoint.headers, client_timeout=10)
+    def _forget(self, endpoint: Endpoint, seconds: float) -> None:
+        endpoint.client.unregister_system_shared_memory(self.name, headers=endpoint.headers, client_timeout=seconds)
         self._known.pop(endpoint.url, None)
 
     def request(self, arrays: Any, n: int) -> tuple[list[InferInput], list[InferRequestedOutput]]:
@@ -74,22 +76,25 @@ class Slot:
     def _view(self, tensor: TensorSpec, n: int) -> npt.NDArray[Any]:
         return np.ndarray((n, *tensor.shape), tensor.dtype, self._memory.buf, self._at[tensor.name])
 
-    def release(self, endpoints: list[Endpoint]) -> None:
-        """Tell the servers that know it to let go, then free it."""
+    def release(self, endpoints: list[Endpoint]) -> list[Endpoint]:
+        """Tell the servers that know it to let go, then free it; returns those that answered."""
         from tritonclient.utils import InferenceServerException
 
+        answered = list(endpoints)
         for endpoint in endpoints:
             if endpoint.url in self._known:
                 try:
-                    self._forget(endpoint)
+                    self._forget(endpoint, 1.0)
                 except InferenceServerException:
-                    continue  # a server that is gone holds nothing
+                    answered.remove(endpoint)  # one that is gone holds nothing, one that hangs is not waited for
         self.drop()
+        return answered
 
     def drop(self) -> None:
         """Free the region on this side. A server that still writes into it keeps its own mapping: nobody is hurt."""
         self._memory.close()
-        self._memory.unlink()
+        with suppress(FileNotFoundError):  # a system that cleans /dev/shm was there first
+            self._memory.unlink()
 
 
 def _bytes(tensor: TensorSpec) -> int:

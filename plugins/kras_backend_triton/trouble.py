@@ -35,8 +35,3 @@ def is_refusal(error: InferenceServerException) -> bool:
 def is_absence(error: InferenceServerException) -> bool:
     """Whether the server or the model is away: worth waiting for, here or elsewhere."""
     return status(error) in _ABSENCES or "unknown model" in cause(error)
-
-
-def is_unanswered(error: InferenceServerException) -> bool:
-    """Whether the server may still be at work on the request, and write into its shared memory."""
-    return status(error) in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile,
 class LgbmOptions(Options):
     """Settings for small cohorts."""
 
+    features: Literal["all", "core"] = Field(
+        "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
+    )
     rounds: int = Field(300, ge=1, description="at most this many trees")
     patience: int = Field(30, ge=1, description="rounds without a lower validation loss before boosting stops")
     leaves: int = Field(7, ge=2, description="leaves per tree")
@@ -45,6 +48,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="lgbm",
         summary="gradient-boosted trees on the semantic profile",
         options=LgbmOptions,
+        result_version=2,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile,
 class MlpOptions(Options):
     """Size and training of the network."""
 
+    features: Literal["all", "core"] = Field(
+        "core", description="all, or the preset `core` of 68; of features made elsewhere always all"
+    )
     hidden: int = Field(64, ge=1, description="units of the hidden layer")
     dropout: float = Field(0.4, ge=0, lt=1, description="share of hidden units dropped in training")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")
@@ -43,6 +46,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="mlp",
         summary="small neural network on the semantic profile",
         options=MlpOptions,
+        result_version=2,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

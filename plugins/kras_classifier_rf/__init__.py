@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile,
 class RfOptions(Options):
     """Size of the forest."""
 
+    features: Literal["all", "core"] = Field(
+        "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
+    )
     trees: int = Field(1000, ge=1, description="number of trees")
     min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
     jobs: int = tuning(1, ge=1, description="threads used for training")
@@ -38,6 +41,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="rf",
         summary="random forest on the semantic profile",
         options=RfOptions,
+        result_version=2,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

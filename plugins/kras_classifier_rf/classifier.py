@@ -42,7 +42,7 @@ class RfClassifier:
         check_parts(train, valid)
         samples = [*train.samples, *valid.samples]
         labels = np.concatenate([train.labels, valid.labels])
-        preprocessor = Preprocessor.fit(samples)
+        preprocessor = Preprocessor.fit(samples, self._options.features)
         grown = RandomForestClassifier(
             n_estimators=self._options.trees,
             max_features="sqrt",

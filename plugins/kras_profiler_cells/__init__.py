@@ -1,7 +1,6 @@
-"""Profiler `cells`: nuclei by fixed stain and blob filters, outlined by watershed, typed by their shape and stain.
+"""Profiler `cells`: nuclei outlined and typed by a small trained network, or by any ONNX model of its conventions.
 
-An untrained first version: the network holds published stain vectors and Gaussians, no learned number. Its outputs
-(`nucleus`, `distance`) are those a trained model gives, so that one can take its place.
+The shipped weights are described in docs/models/cells.md; `training/cells.py` in the repository makes them.
 """
 
 from __future__ import annotations
@@ -33,58 +32,113 @@ if TYPE_CHECKING:
     import torch
 
 TILE = TileSpec(px=512, mpp=0.5, halo_px=32)
-SIDE = TILE.px + 2 * TILE.halo_px
-CLASSES = frozenset({"tumor", "lymphocyte", "fibroblast", "other"})
+WEIGHTS = Path(__file__).parent / "cells.safetensors"
+WORDS: tuple[str, ...] = ("tumor", "lymphocyte", "fibroblast")
+"""The class of each channel of the shipped network."""
 
 
 class CellsOptions(Options):
     """Options of the profiler `cells`."""
 
+    model: str = Field("", description="an ONNX file to run instead of the shipped network; see docs/models/cells.md")
+    classes: tuple[str, ...] = Field(
+        (),
+        description="with `model`: names of the channels of its output `classes`, in order; "
+        "empty: from the file's metadata `class_names`",
+    )
+    class_names: dict[str, str] = Field(
+        {},
+        description='with `model`: its class names to ours, such as {neoplastic="tumor", inflammatory="lymphocyte"}; '
+        "`background` stays itself",
+    )
+    mpp: float = Field(TILE.mpp, gt=0, description="with `model`: micrometres per pixel it was trained at")
+    px: int = Field(0, ge=0, le=8192, description="with `model`: tile side without halo; 0: from the file, else 512")
+    halo_px: int = Field(TILE.halo_px, ge=0, description="with `model`: pixels of context on each side of a tile")
     min_area_um2: float = Field(8.0, gt=0, description="smaller nuclei are dropped (debris, fragments), in µm²")
     max_area_um2: float = Field(400.0, gt=0, description="larger nuclei are dropped (folds, clumps), in µm²")
+    min_prob: float = Field(
+        0.75, ge=0, le=1, description="nuclei whose mean probability of being one is lower are dropped"
+    )
+    min_class_prob: float = Field(
+        0.5, ge=0, le=1, description="nuclei whose likeliest class is less probable than this are `other`"
+    )
 
 
-def models(_options: CellsOptions) -> tuple[ModelSpec, ...]:
-    """The one network: a tile with its halo to `nucleus` and `distance` maps in [0, 1]."""
+def tile(options: CellsOptions) -> TileSpec:
+    """Which tiles the chosen network wants; raises ConfigError when the file cannot be used."""
+    if not options.model:
+        return TILE
+    from kras_profiler_cells.foreign import inspect
+
+    return inspect(options).tile
+
+
+def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
+    """The one network: a tile with its halo to maps of nuclei and classes; raises ConfigError for an unusable file."""
+    if options.model:
+        from kras_profiler_cells.foreign import inspect
+
+        return (inspect(options).spec,)
+    side = TILE.px + 2 * TILE.halo_px
+    shapes = {"nucleus": (side, side), "distance": (side, side), "classes": (len(WORDS), side // 2, side // 2)}
     return (
         ModelSpec(
             name="cells",
-            inputs=(TensorSpec(name="tiles", dtype="uint8", shape=(SIDE, SIDE, 3)),),
-            outputs=tuple(
-                TensorSpec(name=name, dtype="float32", shape=(SIDE, SIDE)) for name in ("nucleus", "distance")
-            ),
+            inputs=(TensorSpec(name="tiles", dtype="uint8", shape=(side, side, 3)),),
+            outputs=tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in shapes.items()),
             build=_build,
             weights=Weights(
-                source="builtin",
+                source=str(WEIGHTS),
                 licence="Apache-2.0",
-                citation="Ruifrok AC, Johnston DA. Anal Quant Cytol Histol 2001;23:291-299 (stain vectors)",
+                citation="trained on BBBC038 (CC0) and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
             ),
-            transform={"px": SIDE, "mpp": TILE.mpp, "stain": "ruifrok-johnston-2001"},
+            transform={"px": side, "mpp": TILE.mpp, "mean": 170, "std": 60, "words": list(WORDS)},
+            version=2,
             max_batch=16,
         ),
     )
 
 
-def _build(_weights: Path | None) -> torch.nn.Module:
-    from kras_profiler_cells.network import NucleusFilters
+def provides(options: CellsOptions) -> frozenset[str]:
+    """The classes the chosen network tells apart, `other` for those it is unsure of, and all columns."""
+    words = WORDS
+    if options.model:
+        from kras_profiler_cells.foreign import inspect
 
-    return NucleusFilters().eval()
+        words = inspect(options).words
+    return frozenset(words) - {"background"} | {"other"} | frozenset(CELL_COLUMNS)
+
+
+def _build(weights: Path | None) -> torch.nn.Module:
+    from kras_profiler_cells.network import load
+
+    assert weights is not None
+    return load(weights)
 
 
 class _Cells:
-    def __init__(self, infer: Infer, decode: Callable[[Mapping[str, npt.NDArray[Any]], Tile], TileCells]) -> None:
+    def __init__(
+        self, infer: Infer, name: str, decode: Callable[[Mapping[str, npt.NDArray[Any]], Tile], TileCells]
+    ) -> None:
         self.infer = infer
+        self.input = name
         self.decode = decode
 
     def predict(self, tiles: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
-        return self.infer({"tiles": tiles})
+        return self.infer({self.input: tiles})
 
 
 def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
-    """The live profiler; `infer` must hold the model `cells`."""
+    """The live profiler; `infer` must hold the one model."""
     from kras_profiler_cells.decode import Decode
 
-    return _Cells(infer["cells"], Decode(options.min_area_um2, options.max_area_um2))
+    (spec,), words = models(options), WORDS
+    if options.model:
+        from kras_profiler_cells.foreign import inspect
+
+        words = inspect(options).words
+    decode = Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
+    return _Cells(infer[spec.name], spec.inputs[0].name, decode)
 
 
 @hookimpl
@@ -92,10 +146,11 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
     """Provide the profiler `cells`."""
     yield ProfilerPlugin(
         name="cells",
-        summary="Nuclei by stain and blob filters (untrained), typed as tumor, lymphocyte, fibroblast or other",
+        summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        tile=lambda _options: TILE,
+        result_version=2,
+        tile=tile,
         models=models,
-        provides=lambda _options: CLASSES | frozenset(CELL_COLUMNS),
+        provides=provides,
         create=create,
     )

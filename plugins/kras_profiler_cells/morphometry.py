@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Float64, Int32
+    from kras_plugins.data import Bool, Float32, Float64, Int32
 
     Index = npt.NDArray[np.int64]
 
@@ -32,9 +32,8 @@ def measure(labels: Int32, density: Float32, nucleus: Float32, mpp: float) -> di
     x axis towards y (downwards), in [-pi/2, pi/2]; `prob` is the mean of `nucleus`. Axes are those of the ellipse with
     the same second moments (4 standard deviations, as in scikit-image).
     """
-    n = int(labels.max(initial=0))
-    rows, cols = (index.astype(np.int64) for index in np.nonzero(labels))
-    cell = labels[rows, cols].astype(np.int64) - 1
+    rows, cols, cell = pixels_of(labels)
+    n = int(cell.max(initial=-1)) + 1
 
     def total(values: Float64 | Float32 | None = None) -> Float64:
         return np.bincount(cell, weights=values, minlength=n).astype(np.float64)
@@ -68,32 +67,45 @@ def measure(labels: Int32, density: Float32, nucleus: Float32, mpp: float) -> di
     return {name: np.asarray(value, dtype=np.float32) for name, value in values.items()}
 
 
+def pixels_of(labels: Int32) -> tuple[Index, Index, Index]:
+    """(row, column, label - 1) of every pixel of a nucleus, int64[pixel] each, in reading order."""
+    at = np.flatnonzero(labels != 0)
+    rows, cols = np.divmod(at, labels.shape[1])
+    return rows, cols, labels.ravel()[at].astype(np.int64) - 1
+
+
 def outlines(labels: Int32, x: Float32, y: Float32) -> Float32:
     """Star-convex outlines float32[cell ray 2] (x, y) of pixel centers: where each of 32 rays first leaves the nucleus.
 
     Rays start at the centroid, or at the nucleus' pixel nearest to it where the centroid lies outside. Concave parts
     behind the first exit are cut, as in StarDist (Schmidt et al., MICCAI 2018).
     """
-    rows, cols = (index.astype(np.int64) for index in np.nonzero(labels))
-    cell = labels[rows, cols].astype(np.int64) - 1
+    rows, cols, cell = pixels_of(labels)
     n = len(x)
     order = np.lexsort(((cols - x[cell]) ** 2 + (rows - y[cell]) ** 2, cell))
     nearest = order[np.searchsorted(cell[order], np.arange(n))]
     inside = labels[np.rint(y).astype(int), np.rint(x).astype(int)] == np.arange(1, n + 1)
     start = np.where(inside[:, None], np.stack([x, y], 1), np.stack([cols[nearest], rows[nearest]], 1))
+    start = start.astype(np.float32)
     angle = np.arange(RAYS) * (2 * np.pi / RAYS)
     ray = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
-    padded = np.pad(labels, 1)
-    reach = np.zeros((n, RAYS), dtype=np.float32)
-    own, k = (a.ravel() for a in np.indices((n, RAYS)))
-    step = np.float32(0.5)
-    while len(own):
-        end = start[own] + (reach[own, k] + step)[:, None] * ray[k]
-        column, row = np.rint(end).astype(int).T + 1
-        still = padded[row, column] == own + 1
-        own, k = own[still], k[still]
-        reach[own, k] += step
-    return np.asarray(start[:, None] + reach[..., None] * ray, dtype=np.float32)
+    padded = np.pad(labels, 2)
+    every, each = (a.ravel() for a in np.indices((n, RAYS)))
+    reach = np.zeros(n * RAYS, dtype=np.float32)
+
+    def inside_at(at: Index, further: float) -> Bool:
+        end = start[every[at]] + (reach[at] + np.float32(further))[:, None] * ray[each[at]]
+        column, row = np.rint(end).astype(np.int32).T + 2
+        out: Bool = padded[row, column] == every[at] + 1
+        return out
+
+    at = np.arange(n * RAYS)
+    while len(at):
+        at = at[inside_at(at, 1.0)]
+        reach[at] += 1
+    at = np.arange(n * RAYS)
+    reach[inside_at(at, 0.5)] += np.float32(0.5)
+    return np.asarray(start[:, None] + reach.reshape(n, RAYS, 1) * ray, dtype=np.float32)
 
 
 def _perimeters(labels: Int32, rows: Index, cols: Index, n: int) -> Float64:
@@ -143,28 +155,28 @@ def _texture(labels: Int32, rows: Index, cols: Index, level: Index, n: int) -> d
 
     Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN.
     """
-    own, grey = np.pad(labels, 1), np.zeros((labels.shape[0] + 2, labels.shape[1] + 2), dtype=np.int64)
-    r, c = rows + 1, cols + 1
-    grey[r, c] = level
-    i, j = np.indices((LEVELS, LEVELS))
+    own = np.pad(labels, 1).ravel()
+    width = labels.shape[1] + 2
+    at = (rows + 1) * width + cols + 1
+    grey = np.zeros(len(own), dtype=np.int64)
+    grey[at] = level
+    i, j = (index.ravel() for index in np.indices((LEVELS, LEVELS)))
     gap = (i - j) ** 2
-    grades = np.arange(LEVELS)
+    # Sums over a nucleus' pairs; those of `i` and `i * i` count both members of a pair, as the matrix is symmetric.
+    moments = np.stack([np.ones(LEVELS**2), gap, 1 / (1 + gap), (i + j) / 2, (i * i + j * j) / 2, i * j], axis=1)
     sums = {name: np.zeros(n) for name in ("contrast", "correlation", "energy", "homogeneity")}
-    for dr, dc in ((0, 1), (1, 1), (1, 0), (1, -1)):
-        both = own[r + dr, c + dc] == own[r, c]
-        here, there = grey[r[both], c[both]], grey[r[both] + dr, c[both] + dc]
-        cell = own[r[both], c[both]].astype(np.int64) - 1
-        pairs = np.bincount((cell * LEVELS + here) * LEVELS + there, minlength=n * LEVELS**2)
-        p = pairs.reshape(n, LEVELS, LEVELS).astype(np.float64)
-        p += p.transpose(0, 2, 1)
-        count = p.sum((1, 2))
-        p /= np.where(count > 0, count, np.nan)[:, None, None]
-        margin = p.sum(1)
-        mean = margin @ grades
-        variance = margin @ grades**2 - mean**2
-        covariance = np.einsum("nij,i,j->n", p, grades, grades, optimize=True) - mean**2
-        sums["contrast"] += np.einsum("nij,ij->n", p, gap)
-        sums["homogeneity"] += np.einsum("nij,ij->n", p, 1 / (1 + gap))
-        sums["energy"] += np.sqrt(np.einsum("nij,nij->n", p, p))
+    for step in (1, width + 1, width, width - 1):
+        here = at[own[at + step] == own[at]]
+        cell = own[here].astype(np.int64) - 1
+        codes = (cell * LEVELS + grey[here]) * LEVELS + grey[here + step]
+        pairs = np.bincount(codes, minlength=n * LEVELS**2).reshape(n, LEVELS**2).astype(np.float64)
+        total = pairs @ moments
+        count = np.where(total[:, :1] > 0, total[:, :1], np.nan)
+        contrast, homogeneity, mean, square, product = (total[:, 1:] / count).T
+        variance, covariance = square - mean**2, product - mean**2
+        symmetric = pairs + pairs.reshape(n, LEVELS, LEVELS).transpose(0, 2, 1).reshape(n, LEVELS**2)
+        sums["contrast"] += contrast
+        sums["homogeneity"] += homogeneity
+        sums["energy"] += np.sqrt(np.einsum("nk,nk->n", symmetric, symmetric)) / (2 * count[:, 0])
         sums["correlation"] += np.divide(covariance, variance, out=np.full(n, np.nan), where=variance > 1e-9)
     return {f"glcm_{name}": total / 4 for name, total in sums.items()}

@@ -1,66 +1,97 @@
-"""The network of the profiler `cells`: fixed convolutions from pixels to where nuclei are."""
+"""The network of the profiler `cells`: a small encoder-decoder, cheap where there are many pixels."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kras_profiler_cells.stain import HEMATOXYLIN
+from kras_profiler_cells import WORDS
 
-CONTRAST_OD = 0.04  # a nucleus is this much denser than its surroundings; glass noise and eosin texture stay below
-SPREAD = 0.25  # and by this share of the local spread, so that dark stain does not fuse neighbors
-STEEPNESS = 25.0  # per optical density: 0.1 above the threshold gives a probability of 0.92
-SATURATION_OD = 1.2  # denser (ink, pigment, folds) says nothing more and would drag the local mean up
-SMOOTH_PX = 1.0  # removes pixel and JPEG noise, keeps gaps of 1 µm between nuclei
-CENTER_PX = 3.5  # at 0.5 µm/px the scale at which a lymphocyte (7 µm) has one peak and neighbors stay apart
-SURROUND_PX = 24.0  # surroundings: some three nuclei wide, and mostly within the halo of 32 px
-COARSE = 4  # the surroundings are computed at a quarter of the resolution
+WIDTHS = (20, 40, 80, 128)
+"""Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution; nothing is computed at full resolution."""
+STRIDE = 16  # sides of an image must be multiples of it
+CLASS_STEP = 2  # pixels per pixel of the class maps
 
 
-class NucleusFilters(nn.Module):
-    """Hematoxylin density against its local surroundings.
+class CellNet(nn.Module):
+    """Where nuclei are, how central each pixel is in its nucleus, and what cell it belongs to.
 
-    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 4, to `nucleus` and `distance`, float32[tile h w]
-    each in [0, 1]. `nucleus` is 0.5 where the density exceeds the local threshold; `distance` is `nucleus` weighted by
-    a Gaussian, which falls from a nucleus' center to its edge as a normalized distance map does. Edges are
-    replicated.
+    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 16, to `nucleus` float32[tile h w] (probability),
+    `distance` float32[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside) and
+    `classes` float32[tile class h/2 w/2] (probabilities of WORDS given a nucleus). All in [0, 1].
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.hematoxylin = nn.Buffer(torch.tensor(HEMATOXYLIN).reshape(1, 3, 1, 1))
-        self.smooth = nn.Buffer(torch.tensor(gaussian(SMOOTH_PX)))
-        self.center = nn.Buffer(torch.tensor(gaussian(CENTER_PX)))
-        self.surround = nn.Buffer(torch.tensor(gaussian(SURROUND_PX / COARSE)))
+        a, b, c, d = WIDTHS
+        self.stem = unit(3, a, kernel=5, stride=2)
+        self.down1 = Residual(a)
+        self.to2, self.down2 = unit(a, b, stride=2), Residual(b)
+        self.to3, self.down3 = unit(b, c, stride=2), Residual(c)
+        self.to4, self.bottom = unit(c, d, stride=2), nn.Sequential(Residual(d), Residual(d))
+        self.up3, self.up2, self.up1 = Up(d, c), Up(c, b), Up(b, a)
+        # Every output pixel of a 2 x 2 block has channels of its own: sharp edges for the price of half the resolution.
+        self.shape = nn.Sequential(unit(a, 2 * a), nn.Conv2d(2 * a, 2 * 4, 1), nn.PixelShuffle(2))
+        self.kind = nn.Sequential(unit(a, a), nn.Conv2d(a, len(WORDS), 1))
 
-    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps of where nuclei are and how central each pixel is in its nucleus."""
-        density = -torch.log10((tiles.permute(0, 3, 1, 2).float() + 1.0) / 256.0)
-        stain = F.conv2d(density, self.hematoxylin).clamp(0.0, SATURATION_OD)
-        # The threshold varies slowly: computing it at the coarse resolution leaves little to do for every pixel.
-        coarse = F.avg_pool2d(stain, COARSE)
-        mean, square = blur(coarse, self.surround), blur(coarse * coarse, self.surround)
-        spread = (square - mean * mean).clamp(min=1e-6).sqrt()
-        threshold = F.interpolate(
-            mean + CONTRAST_OD + SPREAD * spread, scale_factor=float(COARSE), mode="bilinear", align_corners=False
-        )
-        nucleus = torch.sigmoid(STEEPNESS * (blur(stain, self.smooth) - threshold))
-        return nucleus[:, 0], blur(nucleus, self.center)[:, 0]
+    def logits(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Before the sigmoid and softmax: float32[tile 2 h w] of nucleus and distance, float32[tile class h/2 w/2]."""
+        x = (tiles.permute(0, 3, 1, 2).float() - 170.0) / 60.0
+        one = self.down1(self.stem(x))
+        two = self.down2(self.to2(one))
+        three = self.down3(self.to3(two))
+        x = self.bottom(self.to4(three))
+        x = self.up1(self.up2(self.up3(x, three), two), one)
+        return self.shape(x), self.kind(x)
+
+    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities and distance, see the class."""
+        shape, kind = self.logits(tiles)
+        nucleus, distance = shape.sigmoid().unbind(1)
+        return nucleus, distance, kind.softmax(1)
 
 
-def gaussian(sigma: float) -> Sequence[float]:
-    """A one-dimensional Gaussian kernel cut at three standard deviations, summing to one."""
-    radius = math.ceil(3 * sigma)
-    raw = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-radius, radius + 1)]
-    return [value / sum(raw) for value in raw]
+def unit(channels: int, to: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalization (folded into it when exported) and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels, to, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(to), nn.ReLU(inplace=True)
+    )
 
 
-def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve float32[tile 1 h w] with a one-dimensional kernel along both axes, edges replicated."""
-    radius = kernel.shape[0] // 2
-    image = F.conv2d(F.pad(image, (radius, radius, 0, 0), mode="replicate"), kernel.reshape(1, 1, 1, -1))
-    return F.conv2d(F.pad(image, (0, 0, radius, radius), mode="replicate"), kernel.reshape(1, 1, -1, 1))
+class Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = unit(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32[tile channel h w] to the same."""
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Up(nn.Module):
+    """Double the resolution, add what the encoder saw there, and mix."""
+
+    def __init__(self, channels: int, to: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(channels, to, 1, bias=False)
+        self.mix = unit(to, to)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """float32[tile channel h w] and the skip float32[tile to 2h 2w] to the skip's shape."""
+        up = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        mixed: Tensor = self.mix(up + skip)
+        return mixed
+
+
+def load(weights: Path) -> CellNet:
+    """The trained network in evaluation mode; every tensor must be there and none more."""
+    from safetensors.torch import load_file
+
+    network = CellNet()
+    network.load_state_dict(load_file(weights), strict=True)
+    return network.eval()

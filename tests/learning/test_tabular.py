@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kras_plugins import ConfigError, Sample, SemanticProfile
-from kras_plugins.learning.tabular import Preprocessor
+from kras_plugins.learning.tabular import ONE_HOT, Preprocessor
+from kras_plugins.semantics.table import BY_NAME, CORE, FEATURES
 
 
 def patients(values, names=None, valid=()):
@@ -137,3 +138,91 @@ def test_whatever_the_values_the_table_is_finite_and_survives_json(values):
     assert again == fitted
     assert np.isfinite(again.scaled(samples)).all()
     assert np.abs(again.scaled(samples)).max() <= 5
+
+
+OURS = tuple(f.name for f in FEATURES)
+GROUPS = tuple(dict.fromkeys(f.group for f in FEATURES))
+
+
+def our_patients(n=40, seed=0, **given):
+    """Profiles with all features of ours, all of them noise but for those given."""
+    values = np.abs(noise(n, len(OURS), seed)) * 100
+    values[:, OURS.index("ip_class")] = np.arange(n) % 3
+    for name, column in given.items():
+        values[:, OURS.index(name)] = column
+    return patients(values, OURS, [{g: (i + k) % 7 > 0 for k, g in enumerate(GROUPS)} for i in range(n)])
+
+
+def test_the_preset_has_its_features_and_their_flags_and_nothing_else():
+    fitted = Preprocessor.fit(our_patients(), "core")
+    assert set(fitted.features) <= set(CORE) and len(fitted.features) > 60
+    assert set(fitted.flags) <= {BY_NAME[name].group for name in CORE} and "N" not in fitted.flags
+
+
+def test_all_leaves_out_what_tells_the_kind_of_specimen():
+    fitted = Preprocessor.fit(our_patients())
+    assert {"n_tissue_fragments", "n_grids", "ip_class"} == set(OURS) - set(fitted.features)
+    assert set(ONE_HOT) == set(fitted.features) - set(OURS)
+
+
+def test_cells_per_area_are_logged_and_other_features_are_not():
+    samples = our_patients()
+    fitted = Preprocessor.fit(samples)
+    table = dict(zip(fitted.columns, fitted.table(samples).T, strict=True))
+    raw = dict(zip(OURS, np.stack([s.profile.values for s in samples]).T, strict=True))
+    assert {f.name for f in FEATURES if f.unit == "1/mm²"} == set(fitted.logged)
+    for name in set(fitted.features) & set(OURS):
+        expected = np.log(1 + raw[name]) if BY_NAME[name].unit == "1/mm²" else raw[name]
+        np.testing.assert_allclose(table[name], expected, err_msg=name)
+
+
+def test_a_missing_density_gets_the_median_of_logs():
+    itil = np.r_[np.nan, np.tile([1.0, 10.0, 1000.0], 13)]
+    samples = our_patients(itil=itil)
+    fitted = Preprocessor.fit(samples)
+    assert fitted.table(samples)[0, fitted.columns.index("itil")] == pytest.approx(np.log(11))
+
+
+def test_the_immune_phenotype_is_three_columns_and_has_no_order():
+    kinds = np.r_[np.nan, np.tile([0.0, 1, 1, 2, 2, 2], 8)]
+    samples = our_patients(49, ip_class=kinds)
+    fitted = Preprocessor.fit(samples)
+    table = dict(zip(fitted.columns, fitted.table(samples).T, strict=True))
+    for k, name in enumerate(("ip_class:desert", "ip_class:excluded", "ip_class:inflamed")):
+        np.testing.assert_array_equal(table[name][1:], kinds[1:] == k)
+    known = np.stack([table[name] for name in ONE_HOT])[:, 0]
+    np.testing.assert_array_equal(known, [0, 0, 0.5])  # the medians: half of the patients are inflamed
+    assert np.isfinite(fitted.scaled(samples)).all()
+
+
+def test_features_made_elsewhere_are_taken_as_they_are_and_it_is_noted(caplog):
+    """Even where they bear names of ours: their units and meaning are not known."""
+    values = noise(30, 4) * 100
+    samples = patients(values, ("itil", "n_grids", "ip_class", "HIF1"))
+    with caplog.at_level("INFO", logger="kras"):
+        fitted = Preprocessor.fit(samples, "core")
+    assert fitted == Preprocessor.fit(samples)
+    assert fitted.columns == ("HIF1", "ip_class", "itil", "n_grids") and not fitted.logged
+    np.testing.assert_array_equal(fitted.table(samples), values[:, [3, 2, 0, 1]])
+    assert [r.getMessage() for r in caplog.records] == [
+        "features made elsewhere have no preset `core`: all 4 are considered"
+    ]
+
+
+@pytest.mark.parametrize("choice", ["all", "core"])
+def test_nothing_of_a_patient_outside_the_training_part_is_learned(choice):
+    """What was fitted does not depend on those scored, and a stored one gives the same table."""
+    fitted = Preprocessor.fit(our_patients(30, 1), choice)
+    before = fitted.to_dict()
+    new = our_patients(10, 2, itil=1e6, ip_class=np.nan)
+    again = Preprocessor.from_dict(json.loads(json.dumps(before)))
+    np.testing.assert_array_equal(again.scaled(new), fitted.scaled(new))
+    one_by_one = np.concatenate([fitted.scaled([s]) for s in new])
+    np.testing.assert_array_equal(one_by_one, fitted.scaled(new))
+    assert fitted.to_dict() == before
+
+
+def test_a_preprocessor_of_an_older_bundle_is_read():
+    stored = Preprocessor.fit(patients(noise(20, 2))).to_dict()
+    del stored["logged"]
+    assert Preprocessor.from_dict(stored).logged == ()

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(place: Path) -> Iterator[tuple[Server, Faults]]:
-    with pytest.MonkeyPatch.context() as patch, faulty_server(place, patch, explicit=True) as found:
+    with pytest.MonkeyPatch.context() as patch, faulty_server(place, patch) as found:
         yield found
 
 
@@ -228,6 +228,13 @@ def test_other_weights_are_refused_with_both_digests(server: Server, connect: An
     assert model_digest(mine) in str(caught.value)
 
 
+def test_a_second_model_of_the_same_name_is_not_taken_for_the_first(server: Server, connect: Any) -> None:
+    backend = connect(server.url)
+    backend.load(SPEC)
+    with pytest.raises(BackendError, match=model_digest(SPEC)):
+        backend.load(tiny(factor=2.5))
+
+
 def test_a_wrong_version_is_refused_with_those_that_are_there(server: Server, connect: Any) -> None:
     with pytest.raises(BackendError, match="version 1, wanted is 7"):
         connect(server.url).load(replace(SPEC, version=7))
@@ -353,6 +360,56 @@ def test_work_goes_on_at_the_other_server_when_one_dies(
         second.process.kill()
         work.result(timeout=60)
         backend.close()
+
+
+def test_a_server_that_only_answers_with_errors_does_not_draw_the_work_to_itself(
+    place: Path, server: Server, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.symlink(place / "models", tmp_path / "models")
+    with faulty_server(tmp_path, monkeypatch) as (sick, orders):
+        backend = connect(f"{server.url},{sick.url}", patience_s=30)
+        infer = backend.load(SPEC)
+        orders.plant("error", always=True)
+        run_many(infer, 60)
+        assert backend.report()["tiny"]["retries"] >= 1
+        backend.close()
+
+
+def test_a_stopped_server_holds_neither_loading_nor_waiting_callers_nor_closing_up(
+    place: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with faulty_server(place, monkeypatch) as (own, _):
+        backend = connect(own.url, patience_s=2, timeout_s=1, in_flight=2)
+        infer = backend.load(SPEC)
+        run_many(infer, 8)
+        loading = connect(own.url, patience_s=2, timeout_s=1)
+        own.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(BackendError):
+            loading.load(SPEC)
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(infer, {"tiles": tiles(2)}) for _ in range(8)]
+            for future in asked:
+                with pytest.raises(BackendError):
+                    future.result()
+        backend.close()
+        assert time.monotonic() - began < 20
+        own.process.send_signal(signal.SIGCONT)
+
+
+def test_closing_while_many_ask_leaves_no_shared_memory(server: Server, faults: Faults, connect: Any) -> None:
+    backend = connect(server.url)
+    infer = backend.load(SPEC)
+    faults.plant("slow", seconds=1)
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(infer, {"tiles": tiles(2)}) for _ in range(60)]
+        time.sleep(0.2)
+        backend.close()
+        for future in asked:
+            assert future.exception() is None or isinstance(future.exception(), BackendError), future.exception()
+    with pytest.raises(BackendError, match="closed"):
+        infer({"tiles": tiles(2)})
+    assert not [f for f in os.listdir("/dev/shm") if f.startswith(f"kras-{os.getpid()}-")]
 
 
 @pytest.fixture(scope="module")

@@ -182,3 +182,31 @@ def test_a_patient_without_input_is_named(name, classifier):
 def test_a_classifier_that_is_not_fitted_says_so(name):
     with pytest.raises(PluginError, match="not fitted"):
         create(name).predict([])
+
+
+def of_ours(n, seed):
+    """Patients with our features, of which those of nuclei outside the preset `core` give the label away."""
+    from kras_plugins.semantics.table import FEATURES
+
+    rng = np.random.default_rng(seed)
+    names = tuple(f.name for f in FEATURES)
+    labels = (np.arange(n) % 2).astype(np.int8)
+    values = rng.uniform(1, 2, (n, len(names)))
+    values[:, [f.group == "M" and not f.core for f in FEATURES]] += labels[:, None]
+    profiles = [
+        SemanticProfile(id=f"p{i}", names=names, values=row, valid={}, source="s") for i, row in enumerate(values)
+    ]
+    return [Sample(patient_id=p.id, profile=p) for p in profiles], labels
+
+
+@pytest.mark.parametrize(("name", "default"), [("mlp", "core"), ("rf", "all"), ("lgbm", "all")])
+def test_the_preset_core_is_what_the_network_learns_from_unless_told_otherwise(name, default):
+    plugin = record(name)
+    assert plugin.options().features == default
+    train, valid, new = (of_ours(60, seed) for seed in range(3))
+    for features in ("core", "all"):
+        classifier = plugin.create(plugin.options(**SMALL[name], features=features), 0)
+        classifier.fit(cohort(*train), cohort(*valid))
+        used = "nuc_solidity" in classifier.explain(new[0][0]).names
+        assert used == (features == "all")
+        assert (roc_auc_score(new[1], classifier.predict(new[0])) > 0.9) == used

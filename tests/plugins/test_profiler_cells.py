@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull, cKDTree
 from skimage.feature import graycomatrix, graycoprops
@@ -23,10 +22,15 @@ RECORD = next(iter(plugin.kras_profilers()))
 SPEC = RECORD.models(RECORD.options())[0]
 
 
+def decoder(**options):
+    o = plugin.CellsOptions(**options)
+    return decode.Decode(o.min_area_um2, o.max_area_um2, o.min_prob, o.min_class_prob, plugin.WORDS)
+
+
 @pytest.fixture(scope="module")
 def network():
     torch = pytest.importorskip("torch")
-    return torch, SPEC.build(None)
+    return torch, SPEC.build(Path(SPEC.weights.source))
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +39,11 @@ def run(network):
 
     def outputs(pixels):
         h, w = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -h % 4), (0, -w % 4), (0, 0)), mode="edge")
+        padded = np.pad(pixels, ((0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
         with torch.inference_mode():
-            maps = module(torch.from_numpy(padded[None].copy()))
-        return {t.name: m[0, :h, :w].numpy() for t, m in zip(SPEC.outputs, maps, strict=True)}
+            nucleus, distance, kinds = (m[0].numpy() for m in module(torch.from_numpy(padded[None].copy())))
+        # Only whole pixels of the class maps are kept: sides are even here.
+        return {"nucleus": nucleus[:h, :w], "distance": distance[:h, :w], "classes": kinds[:, : h // 2, : w // 2]}
 
     return outputs
 
@@ -46,7 +51,7 @@ def run(network):
 @pytest.fixture(scope="module")
 def find(run):
     def cells(pixels, mpp=0.5):
-        return decode.Decode(8.0, 400.0)(run(pixels), Tile(pixels=pixels, mpp=mpp))
+        return decoder()(run(pixels), Tile(pixels=pixels, mpp=mpp))
 
     return cells
 
@@ -191,43 +196,135 @@ def test_eosin_alone_makes_no_nuclei(find):
 
 
 def test_the_decoder_is_picklable_and_imports_no_torch():
-    assert pickle.loads(pickle.dumps(decode.Decode(8.0, 400.0))) == decode.Decode(8.0, 400.0)  # noqa: S301
+    assert pickle.loads(pickle.dumps(decoder())) == decoder()  # noqa: S301
     code = "import sys, kras_profiler_cells.decode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_areas_scale_with_the_resolution():
+def drawn(labels: np.ndarray, words: list[int]) -> dict[str, np.ndarray]:
+    """Maps of a network that knows the label map and the class of each nucleus."""
+    inside = np.pad(labels, 1)
+    same = np.all(
+        [inside[1 + i : -1 + i or None, 1 + j : -1 + j or None] == labels for i in (-1, 0, 1) for j in (-1, 0, 1)], 0
+    )
+    depth = ndimage.distance_transform_edt(same & (labels > 0)) + (labels > 0)
+    most = np.array([1.0, *ndimage.maximum(depth, labels, range(1, labels.max() + 1))])
+    kinds = np.full((3, *labels.shape), 0.1, np.float32)
+    for k in range(3):
+        kinds[k][np.isin(labels, [i + 1 for i, w in enumerate(words) if w == k])] = 0.8
+    return {
+        "nucleus": np.where(labels > 0, 0.95, 0.02).astype(np.float32),
+        "distance": (depth / most[labels]).astype(np.float32) * (labels > 0),
+        "classes": kinds[:, ::2, ::2],
+    }
+
+
+def two_touching() -> np.ndarray:
     y, x = np.mgrid[:64, :64]
-    nucleus = np.exp(-(((x - 32) ** 2 + (y - 32) ** 2) / 200)).astype(np.float32)
-    tile = np.full((64, 64, 3), 120, np.uint8)
-    areas = []
-    for mpp in (0.5, 0.25):
-        cells = decode.Decode(1.0, 4000.0)({"nucleus": nucleus + 0.3, "distance": nucleus}, Tile(pixels=tile, mpp=mpp))
-        areas.append(cells.columns["area_um2"])
+    labels = np.zeros((64, 64), np.int32)
+    labels[(x - 22) ** 2 + (y - 30) ** 2 <= 100] = 1
+    labels[((x - 41) ** 2 + (y - 30) ** 2 <= 100) & (labels == 0)] = 2
+    return labels
+
+
+def test_touching_nuclei_are_parted_and_typed_by_their_maps():
+    labels = two_touching()
+    cells = decoder()(drawn(labels, [0, 1]), Tile(pixels=np.full((64, 64, 3), 120, np.uint8), mpp=0.5))
+    order = np.argsort(cells.x)
+    np.testing.assert_allclose(cells.x[order], [22, 41], atol=0.7)
+    assert [cells.classes[i] for i in order] == ["tumor", "lymphocyte"]
+    np.testing.assert_allclose(cells.columns["prob"], 0.95, atol=1e-3)
+
+
+def test_a_long_nucleus_is_not_cut():
+    y, x = np.mgrid[:64, :96]
+    labels = (((x - 48) / 36) ** 2 + ((y - 32) / 6) ** 2 <= 1).astype(np.int32)
+    cells = decoder()(drawn(labels, [2]), Tile(pixels=np.full((64, 96, 3), 120, np.uint8), mpp=0.5))
+    assert cells.classes == ["fibroblast"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_short_cuts_give_what_the_libraries_give(seed):
+    from skimage.segmentation import watershed
+
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.standard_normal((90, 110)), 3)
+    mask = smooth > 0.02
+    np.testing.assert_array_equal(decode.opened(mask), ndimage.binary_opening(mask))
+    np.testing.assert_array_equal(decode.fill(mask), ndimage.binary_fill_holes(mask))
+    distance = (0.5 + 4 * smooth).astype(np.float32)
+    distance += ndimage.gaussian_filter(rng.standard_normal(mask.shape), 1.5).astype(np.float32)
+    markers, n = decode.cores_of(mask, distance, 0.5)
+    assert n <= ndimage.label(mask & (distance > decode.CORE))[1]
+    assert np.bincount(markers.ravel())[1:].min() >= 5
+    expected = watershed(-distance, markers, mask=mask)
+    assert n > 8
+    np.testing.assert_array_equal(decode.flood_cores(mask, distance, 0.5), expected)
+
+
+def test_an_unsure_class_is_other_and_an_unsure_nucleus_is_none():
+    maps = drawn(two_touching(), [0, 1])
+    maps["classes"] = np.full_like(maps["classes"], 1 / 3)
+    tile = Tile(pixels=np.full((64, 64, 3), 120, np.uint8), mpp=0.5)
+    assert decoder()(maps, tile).classes == ["other", "other"]
+    assert set(decoder(min_class_prob=0.3)(maps, tile).classes) <= {"tumor", "lymphocyte", "fibroblast"}
+    maps["nucleus"] *= 0.7  # 0.665
+    assert decoder()(maps, tile).classes == []
+    assert len(decoder(min_prob=0.5)(maps, tile).classes) == 2
+
+
+def test_the_area_limits_are_in_square_micrometres():
+    labels = two_touching()  # some 300 px each: 75 µm² at 0.5 µm/px
+    maps, pixels = drawn(labels, [0, 1]), np.full((64, 64, 3), 120, np.uint8)
+    assert len(decoder(max_area_um2=60.0)(maps, Tile(pixels=pixels, mpp=0.5)).x) == 0
+    assert len(decoder(max_area_um2=60.0)(maps, Tile(pixels=pixels, mpp=0.4)).x) == 2
+
+
+def test_areas_scale_with_the_resolution():
+    maps, tile = drawn(two_touching(), [0, 1]), np.full((64, 64, 3), 120, np.uint8)
+    areas = [
+        decoder(min_area_um2=1.0, max_area_um2=4000.0)(maps, Tile(pixels=tile, mpp=mpp)).columns["area_um2"]
+        for mpp in (0.5, 0.25)
+    ]
     assert areas[0] == pytest.approx(4 * areas[1])
 
 
 @pytest.mark.parametrize("stains", [(1.0, 1.0), (0.7, 0.8), (1.3, 1.2)])
 def test_it_finds_and_types_nuclei_on_pale_and_dark_synthetic_tissue(tmp_path, find, stains):
-    pixels, truth = synthetic(seed=3, size_um=(512, 512), stain=stains)(tmp_path)
+    pixels, truth = synthetic(seed=3, size_um=(400, 400), stain=stains)(tmp_path)
     cells = find(pixels)
     found = np.stack([cells.x + 0.5, cells.y + 0.5], 1) * 0.5
     distance, nearest = cKDTree(found).query(np.stack([truth.x_um, truth.y_um], 1))
     assert np.mean(distance < 4) > 0.9
     assert len(found) < 1.1 * len(truth.x_um)
-    drawn, typed = np.array(truth.classes), np.array(cells.classes)[nearest]
+    known, typed = np.array(truth.classes), np.array(cells.classes)[nearest]
     for name in ("tumor", "lymphocyte", "fibroblast"):
-        assert np.mean(typed[(drawn == name) & (distance < 4)] == name) > 0.85, name
+        assert np.mean(typed[(known == name) & (distance < 4)] == name) > 0.85, name
 
 
 def test_typed_lymphocytes_rise_with_the_drawn_density(tmp_path, find):
     counts = []
-    for density in (0.25, 0.5, 1.0, 2.0, 3.0):
-        pixels, truth = synthetic(seed=5, size_um=(512, 512), lymphocytes=density)(tmp_path)
+    for density in (0.25, 1.0, 3.0):
+        pixels, truth = synthetic(seed=5, size_um=(400, 400), lymphocytes=density)(tmp_path)
         counts.append((truth.classes.count("lymphocyte"), find(pixels).classes.count("lymphocyte")))
     drawn, typed = np.array(counts).T
     assert np.all(np.diff(typed) > 0)
     np.testing.assert_allclose(typed, drawn, rtol=0.2, atol=5)
+
+
+def test_the_shipped_weights_are_small_and_load_strictly(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    from kras_profiler_cells.network import load
+
+    assert plugin.WEIGHTS.stat().st_size < 8e6
+    tensors = load_file(plugin.WEIGHTS)
+    tensors.pop("stem.0.weight")
+    save_file(tensors, tmp_path / "short.safetensors")
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load(tmp_path / "short.safetensors")
+    assert all(torch.isfinite(t.float()).all() for t in tensors.values())
 
 
 def test_the_exported_network_agrees_with_torch(tmp_path, network):
@@ -241,49 +338,35 @@ def test_the_exported_network_agrees_with_torch(tmp_path, network):
     with torch.inference_mode():
         expected = module(torch.from_numpy(tiles))
     for ours, theirs in zip(session.run(None, {"tiles": tiles}), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-3)
         assert ours.min() >= 0 and ours.max() <= 1
 
 
-def nucleus_f1(found, truth):
-    """F1 of nuclei matched at intersection over union > 0.5 (then no match is ambiguous): tp, fp, fn."""
-    n = found.max() + 1
-    pairs = np.bincount(truth.ravel() * n + found.ravel(), minlength=(truth.max() + 1) * n).reshape(-1, n)
-    union = pairs.sum(1, keepdims=True) + pairs.sum(0, keepdims=True) - pairs
-    hits = np.count_nonzero((pairs / np.maximum(union, 1))[1:, 1:] > 0.5)
-    return hits, np.count_nonzero(pairs.sum(0)[1:]) - hits, np.count_nonzero(pairs.sum(1)[1:]) - hits
+def held_out(shared_data: Path):
+    """The held-out fields of the training split; the training code is in the repository, not in the wheel."""
+    from training import nuclei
+
+    return nuclei.load(shared_data / "nuclei")[1]
 
 
-def test_it_is_a_fair_untrained_baseline_on_real_nuclei(shared_data: Path, run):
-    """BBBC038 states no resolution: tiles are scaled to a median nucleus of 45 µm² at 0.5 µm/px."""
-    score = np.zeros(3, int)
-    for file in sorted((shared_data / "nuclei/dsb2018/images").glob("*.png"))[::4]:
-        image = Image.open(file).convert("RGB")
-        truth = Image.fromarray(np.asarray(Image.open(file.parents[1] / "labels" / file.name)).astype(np.int32))
-        sizes = np.bincount(np.asarray(truth).ravel())[1:]
-        scale = float(np.clip(np.sqrt(180 / np.median(sizes[sizes > 0])), 0.3, 1.3))
-        size = (round(image.width * scale), round(image.height * scale))
-        image, truth = image.resize(size, Image.Resampling.BOX), truth.resize(size, Image.Resampling.NEAREST)
-        maps = run(np.asarray(image))
-        labels = decode.segment(maps["nucleus"], maps["distance"], 0.5, 8.0, 400.0)
-        score += nucleus_f1(labels.astype(np.int64), np.asarray(truth).astype(np.int64))
-    tp, fp, fn = score
-    print(f"nucleus F1 at IoU 0.5: {2 * tp / (2 * tp + fp + fn):.3f} ({tp + fn} nuclei)")
-    assert 2 * tp / (2 * tp + fp + fn) > 0.5
+def test_it_finds_nuclei_it_was_not_trained_on(shared_data: Path, network):
+    from training.evaluate import finder, tallies_of
+    from training.metrics import add, scores
+    from training.nuclei import CLASSES, at_mpp
+
+    fields = [f for f in held_out(shared_data) if not f.kind.startswith("hgsc")][::3]
+    find = finder(network[1])
+    total = scores(add([t for f in fields for t in tallies_of(find, at_mpp(f, 0.5), None)]), CLASSES)
+    print(f"nucleus F1 at IoU 0.5: {total['f1']:.3f}")
+    assert total["f1"] > 0.7
 
 
-def test_it_tells_lymphocytes_from_tumor_cells_on_a_real_field(shared_data: Path, find):
-    """The HGSC field states no resolution; 0.4 µm/px makes its lymphocytes 8 µm wide."""
-    folder = shared_data / "nuclei/hgsc"
-    image = Image.open(folder / "hgsc_nest.jpg").convert("RGB").resize((1200, 1200), Image.Resampling.BOX)
-    with np.load(folder / "hgsc_nest_type_mask.npz") as f:
-        kinds = f[f.files[0]]
-    cells = find(np.asarray(image))
-    at = np.stack([cells.y, cells.x], 1) * 1.25
-    truth = kinds[tuple(np.minimum(np.rint(at), 1499).astype(int).T)]
-    typed = np.array(cells.classes)
-    hits = np.count_nonzero((truth == 2) & (typed == "lymphocyte"))
-    either = (truth == 2) | (truth == 3)
-    f1 = 2 * hits / (np.count_nonzero(truth == 2) + np.count_nonzero(either & (typed == "lymphocyte")))
-    print(f"lymphocyte F1 against tumor: {f1:.3f} ({np.count_nonzero(either)} nuclei)")
-    assert f1 > 0.7
+def test_it_tells_lymphocytes_from_tumor_cells_it_was_not_trained_on(shared_data: Path, network):
+    from training.evaluate import BLOCK, finder, tallies_of
+    from training.metrics import add, scores
+    from training.nuclei import CLASSES
+
+    nest = next(f for f in held_out(shared_data) if f.kind == "hgsc-nest")
+    total = scores(add(tallies_of(finder(network[1]), nest, BLOCK)), CLASSES)
+    print(f"lymphocyte-versus-tumor F1: {total['f1 lymphocyte/tumor']:.3f}")
+    assert total["f1 lymphocyte/tumor"] > 0.65

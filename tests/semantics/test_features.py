@@ -6,28 +6,22 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES
 from kras_plugins.semantics.areas import areas
-from kras_plugins.semantics.neighbors import neighbor_statistics
+from kras_plugins.semantics.graph import graph
+from kras_plugins.semantics.neighbors import neighbor_statistics, neighbors
 from kras_plugins.semantics.nuclei import coherence
 from kras_plugins.semantics.phenotype import calls, phenotype
-from kras_plugins.semantics.profile import _COMPUTE, profile
+from kras_plugins.semantics.profile import profile
+from kras_plugins.semantics.second_order import second_order
 from kras_plugins.semantics.table import FEATURES, GROUPS
 from kras_plugins.semantics.view import View
 
 EVERYTHING = frozenset(CELL_CLASSES) | frozenset(TISSUE_CLASSES) | frozenset(CELL_COLUMNS)
-
-
-def test_the_table_names_each_feature_once_and_every_group_gives_what_it_lists(make_map, nest):
-    names = [f.name for f in FEATURES]
-    assert len(set(names)) == len(names) == 103
-    assert {f.group for f in FEATURES} == set(GROUPS)
-    assert all(f.formula and f.source and f.unit for f in FEATURES)
-    view = View(make_map(*nest[:2], regions=nest[2]))
-    for group, compute in _COMPUTE.items():
-        assert set(compute(view)) == {f.name for f in FEATURES if f.group == group}
 
 
 def test_areas_of_rectangles(make_map):
@@ -111,7 +105,7 @@ def test_too_small_a_specimen_is_nan_with_a_flag(make_map, values):
     rng = np.random.default_rng(0)
     xy = rng.uniform(100, 300, (150, 2))
     p = profile(make_map(xy, ["tumor"] * 150, regions=(("cancer_epithelium", 100, 100, 300, 300),)))
-    assert p.valid == {"A": True, "B": False, "C": False, "D": False, "E": False, "M": False}
+    assert p.valid == {group: group == "A" for group in GROUPS}
     v = values(p)
     assert v["area_ce"] == pytest.approx(0.04)
     assert all(np.isnan(v[f.name]) for f in FEATURES if f.group != "A")
@@ -120,6 +114,57 @@ def test_too_small_a_specimen_is_nan_with_a_flag(make_map, values):
 def test_a_slide_without_any_cell_or_tissue_is_nan(make_map, values):
     p = profile(make_map())
     assert not any(p.valid.values()) and np.isnan(p.values).all()
+
+
+def bad_maps(make_map):
+    """Maps on which a careless formula divides by nothing: what they are, and which groups they cannot have."""
+    rng = np.random.default_rng(0)
+    ring = (("cancer_stroma", 0, 0, 2000, 2000), ("cancer_epithelium", 400, 400, 1400, 1400))
+    tumor, loose = rng.uniform(400, 1400, (1500, 2)), rng.uniform(0, 2000, (900, 2))
+    both, kinds = np.concatenate([tumor, loose]), ["tumor"] * 1500 + ["lymphocyte"] * 900
+    biopsy = (("cancer_stroma", 0, 0, 400, 750), ("cancer_epithelium", 0, 100, 400, 500))  # 0.3 mm²
+    core = np.concatenate([rng.uniform((0, 100), (400, 500), (700, 2)), rng.uniform((0, 0), (400, 750), (120, 2))])
+    return {
+        "no tumor cells": (make_map(loose, ["lymphocyte"] * 900, regions=ring), "CEFGHIM"),
+        "no lymphocytes": (make_map(tumor, ["tumor"] * 1500, regions=ring), "FI"),
+        "no cells": (make_map(regions=ring), "CEFGHIM"),
+        "no epithelium": (make_map(both, kinds, regions=ring[:1]), "BCEFGHIJKLMN"),
+        "no stroma": (make_map(both, kinds, regions=(("cancer_epithelium", 0, 0, 2000, 2000),)), "J"),
+        "no tissue": (make_map(both, kinds), "ABCDEFGHIJKLMN"),
+        "nothing analysed": (
+            make_map(both, kinds, regions=ring, analysed=np.zeros((500, 500), bool)),
+            "ABCDEFGHIJKLMN",
+        ),
+        "a biopsy": (make_map(core, ["tumor"] * 700 + ["lymphocyte"] * 120, regions=biopsy), "DH"),
+        "cells at one place": (make_map(np.full((2400, 2), 500.0), kinds, regions=ring), ""),
+        "cells on a line": (make_map(np.repeat(np.linspace(450, 1300, 2400)[:, None], 2, 1), kinds, regions=ring), ""),
+        "few cells": (make_map(both[::100], kinds[::100], regions=ring), "CEFGHIM"),
+    }
+
+
+def test_bad_input_is_nan_with_a_flag_and_never_infinite_or_a_warning(make_map):
+    for what, (semantic, invalid) in bad_maps(make_map).items():
+        p = profile(semantic)
+        assert {g for g, ok in p.valid.items() if not ok} == set(invalid), what
+        assert not np.isinf(p.values).any(), what
+        for f, value in zip(FEATURES, p.values, strict=True):
+            assert p.valid[f.group] or np.isnan(value), (what, f.name)
+
+
+def test_what_was_not_found_is_zero_and_what_cannot_be_known_is_missing(make_map, values):
+    none = values(profile(bad_maps(make_map)["no lymphocytes"][0]))
+    assert none["itil"] == 0 == none["til_m50_0"] == none["tls_count"] == none["n_grids"] - 4
+    for name in (
+        "mh_100",
+        "moran_l",
+        "lee_tl",
+        "immune_hs_frac",
+        "til_depth",
+        "til_c_index",
+        "lym_area_median",
+    ):
+        assert np.isnan(none[name]), name
+    assert not np.isnan(none["moran_t"])
 
 
 def test_neighbors_on_a_lattice_are_exact():
@@ -214,7 +259,8 @@ def test_morphometry_is_of_tumor_nuclei_in_epithelium(make_map, values):
     assert np.isnan(v["nuc_solidity"])  # nobody measured it
 
 
-INVARIANT = [f.name for f in FEATURES if f.group in "ABCEM"]
+INVARIANT = [f.name for f in FEATURES if f.group != "D"]  # its squares start at the raster's corner
+LOOSE = {"itlr", "atlr", "dtlr", "nuc_orient_coherence", "interface_fractal", "nest_width"}
 
 
 @pytest.mark.parametrize("change", ["order", "translation", "rotation"])
@@ -236,22 +282,59 @@ def test_order_translation_and_rotation_do_not_matter(make_map, nest, values, ch
         after = make_map(turned, classes, regions=regions, orientation=orientation + np.pi / 2, area_um2=area)
     after = values(profile(after))
     for name in INVARIANT:
-        tolerance = 0.02 if name in {"itlr", "atlr", "dtlr", "nuc_orient_coherence"} else 1e-3
-        assert after[name] == pytest.approx(before[name], rel=tolerance, nan_ok=True), name
+        tolerance = 0.02 if name in LOOSE else 1e-3
+        assert after[name] == pytest.approx(before[name], rel=tolerance, abs=1e-6, nan_ok=True), name
 
 
-def test_a_slide_of_800_000_cells_takes_seconds(make_map):
+@settings(deadline=None, derandomize=True, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 360), st.integers(0, 1000))
+def test_any_rotation_of_a_round_tumor_leaves_distances_and_graphs_alone(make_map, degrees, seed):
+    rng = np.random.default_rng(seed)
+    radius, angle = 680 * np.sqrt(rng.uniform(0, 1, 1500)), rng.uniform(0, 2 * np.pi, 1500)
+    y, x = np.mgrid[:500, :500] * 4.0 + 2
+    far = np.hypot(x - 1000, y - 1000)
+    found = []
+    for turn in (0.0, np.deg2rad(degrees)):
+        xy = 1000 + radius[:, None] * np.stack([np.cos(angle + turn), np.sin(angle + turn)], 1)
+        semantic = make_map(xy, ["tumor"] * 1000 + ["lymphocyte"] * 500)
+        semantic.tissue[far < 700] = TISSUE_CLASSES.index("cancer_stroma")
+        semantic.tissue[far < 400] = TISSUE_CLASSES.index("cancer_epithelium")
+        view = View(semantic)
+        found.append(neighbors(view) | graph(view) | second_order(view))
+    for name, value in found[0].items():
+        # areas that reach beyond the pixelated rim come and go
+        tolerance = 0.03 if name == "voronoi_cv_t" else 2e-3
+        assert found[1][name] == pytest.approx(value, rel=tolerance, abs=0.1 if name == "nhood_z_tl" else 0.02), name
+
+
+@pytest.mark.parametrize("name", ["mpp", "px"])
+def test_the_resolution_of_raster_and_slide_hardly_matters(make_map, nest, values, name):
+    """The same tissue on pixels of 4 and 8 µm; the same cells at other level-0 pixels."""
+    xy, classes, regions = nest
+    before = values(profile(make_map(xy, classes, regions=regions, shape=(400, 400))))
+    if name == "px":
+        after = values(profile(make_map(xy, classes, regions=regions, shape=(400, 400), x_px=xy[:, 0], y_px=xy[:, 1])))
+    else:
+        after = values(profile(make_map(xy, classes, regions=regions, shape=(200, 200), mpp=8.0)))
+    rough = {"til_slope", "til_in_out", "til_depth", "gi_max", "cold_l_frac", "interface_fractal", "stroma_width",
+             "ce_circularity", "til_margin_stroma", "co_hs_all"}  # fmt: skip
+    for f in FEATURES:
+        tolerance = 1e-9 if name == "px" else 0.25 if f.name in rough or f.name.startswith("til_") else 0.05
+        assert after[f.name] == pytest.approx(before[f.name], rel=tolerance, abs=0.02, nan_ok=True), f.name
+
+
+def test_40_000_cells_take_seconds(make_map):
+    """benchmarks/semantics.py measures 800,000 and 2,000,000."""
     rng = np.random.default_rng(0)
-    side = 12_000
-    xy = rng.uniform(0, side, (800_000, 2))
-    classes = ["tumor"] * 600_000 + ["lymphocyte"] * 200_000
+    side = 3000
+    xy = rng.uniform(0, side, (40_000, 2))
+    classes = ["tumor"] * 30_000 + ["lymphocyte"] * 10_000
     regions = [
         ("cancer_stroma", 0, 0, side, side),
         *(("cancer_epithelium", x, 0, x + 600, side) for x in range(0, side, 1000)),
     ]
-    semantic = make_map(xy, classes, regions=regions, shape=(1500, 1500), mpp=8.0, area_um2=np.full(800_000, 50.0))
-    began = time.perf_counter()
+    semantic = make_map(xy, classes, regions=regions, shape=(750, 750), area_um2=np.full(40_000, 50.0))
+    began = time.process_time()
     p = profile(semantic)
-    took = time.perf_counter() - began
-    print(f"{took:.1f} s for 800,000 cells")
-    assert all(p.valid.values()) and took < 30
+    took = time.process_time() - began
+    assert all(p.valid.values()) and took < 10

@@ -14,10 +14,10 @@ MODELS = Path("/srv/models")
 
 
 def test_docker_runs_the_same_repository_read_only_on_the_gpus_asked_for() -> None:
-    words = shlex.split(order_text("docker", Order(repository=MODELS, gpus=2, shm="4g")), comments=True)
+    words = shlex.split(order_text("docker", Order(repository=MODELS, gpus=2)), comments=True)
     assert words[:2] == ["docker", "run"]
     assert words[words.index("--gpus") + 1] == "2"
-    assert words[words.index("--shm-size") + 1] == "4g"
+    assert words[words.index("--ipc") + 1] == "host"
     assert f"{MODELS}:/models:ro" in words
     assert "--model-repository=/models" in words
     published = [words[i + 1] for i, w in enumerate(words) if w == "--publish"]
@@ -53,6 +53,7 @@ def test_kubernetes_objects_have_probes_metrics_gpus_and_shared_memory(tls: Path
     mounts = {m["name"] for m in container["volumeMounts"]}
     assert mounts == {v["name"] for v in pod["spec"]["volumes"]}
     assert ("tls" in mounts) == bool(tls)
+    assert {p["name"] for p in service["spec"]["ports"]} == {"grpc", "metrics"}  # HTTP goes round TLS
     assert service["spec"]["selector"] == pod["metadata"]["labels"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,7 +57,7 @@ def test_every_field_says_what_the_model_is() -> None:
     assert gpu.parameters["trt_profile_min_shapes"] == "tiles:1x8x8x3"
     assert gpu.parameters["trt_profile_max_shapes"] == "tiles:16x8x8x3"
     assert not config.optimization.execution_accelerators.cpu_execution_accelerator
-    assert config.version_policy.latest.num_versions == 2
+    assert config.version_policy.latest.num_versions == 1
     assert [(w.batch_size, list(w.inputs)) for w in config.model_warmup] == [(1, ["tiles"])]
     assert {k: v.string_value for k, v in config.parameters.items()} == {
         "model_digest": "abc",
@@ -117,6 +118,59 @@ def test_an_exported_model_runs_in_onnx_runtime_and_is_read_by_the_container(tmp
     config = parse_config((tmp_path / "tiny" / "config.pbtxt").read_text())
     assert config.parameters["model_digest"].string_value == model_digest(tiny())
     assert not list(tmp_path.glob(".export-*"))
+
+
+def test_an_export_that_is_cut_short_names_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_model(tiny(), tmp_path)
+    config = tmp_path / "tiny" / "config.pbtxt"
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    def once(make: Any) -> Any:
+        calls = []
+
+        def config_or_end(*words: Any, **options: Any) -> Any:
+            if calls:
+                raise OSError("killed between model and configuration")
+            calls.append(words)
+            return make(*words, **options)
+
+        return config_or_end
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kras_plugins.repository.export_onnx", full)
+        with pytest.raises(OSError, match="No space"):
+            export_model(tiny(factor=3.0), tmp_path)
+    assert parse_config(config.read_text()).parameters["model_digest"].string_value == model_digest(tiny())
+    assert onnx_answer(tmp_path) == 2.0
+    with monkeypatch.context() as patch:
+        patch.setattr("kras_plugins.repository.model_config", once(model_config))
+        with pytest.raises(OSError, match="killed"):
+            export_model(tiny(factor=3.0), tmp_path)
+    assert "model_digest" not in parse_config(config.read_text()).parameters
+    assert onnx_answer(tmp_path) == 3.0
+    export_model(tiny(factor=3.0), tmp_path)
+    assert parse_config(config.read_text()).parameters["model_digest"].string_value == model_digest(tiny(factor=3.0))
+    assert onnx_answer(tmp_path) == 3.0
+    assert not list((tmp_path / "tiny").glob(".export-*"))
+
+
+def onnx_answer(folder: Path) -> float:
+    """What the exported model gives for ones."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / "tiny" / "1" / "model.onnx"))
+    return float(session.run(None, {"tiles": np.ones((1, 8, 8, 3), np.uint8)})[0][0, 0])
+
+
+def test_engines_that_tensorrt_keeps_are_told_apart_by_weights() -> None:
+    def cache(factor: float) -> str:
+        config = model_config(tiny(factor=factor), digest=model_digest(tiny(factor=factor)))
+        (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        return gpu.parameters["trt_engine_cache_path"]
+
+    assert cache(2.0) != cache(3.0)
 
 
 def test_missing_weights_leave_no_half_model(tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_a_model_that_cannot_be_loaded_is_named_with_its_reason(installed: Envir
     assert not processes_of(tmp_path)
 
 
+def test_a_model_that_was_configured_but_not_exported_is_left_out(installed: Environment, tmp_path: Path) -> None:
+    export_tiny(tmp_path)
+    (tmp_path / "models" / "vit").mkdir()
+    (tmp_path / "models" / "vit" / "config.pbtxt").write_text('name: "vit"\n')
+    (tmp_path / "models" / "tiny" / ".export-left").mkdir()
+    with serving(tmp_path / "models") as server:
+        assert "successfully loaded 'tiny'" in server.log.read_text()
+
+
 def test_an_empty_repository_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="kras model export"), serving(tmp_path):
         pass

@@ -1,0 +1,89 @@
+"""The semantic map of a processed slide, as files and as a picture."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kras_plugins.cli.common import escape, stderr
+from kras_plugins.contracts.profiler import ProfilerPlugin
+from kras_plugins.data import SemanticMap
+from kras_plugins.errors import plugin_boundary
+from kras_plugins.parts import Parts
+from kras_plugins.pipeline import SlideResult
+from kras_plugins.report.heatmap import write_png
+from kras_plugins.report.overlay import FIELD_PX, OVERVIEW_PX, Field, densest, draw_overlay
+from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_png
+from kras_plugins.semantics.geojson import slide_mpp, write_cells_geojson, write_tissue_geojson
+from kras_plugins.semantics.map import CELLS, FACTS, TISSUE, read_map, write_map
+from kras_plugins.slides.slide import open_slide
+
+_FIELD_MPP = 0.25
+
+
+def map_of(result: SlideResult, parts: Parts) -> SemanticMap | None:
+    """The map a slide's profile was made from, None where there is none (a table of finished features)."""
+    if result.map_folder is not None:
+        return read_map(result.map_folder, result.ref.slide_id)
+    if parts.profiler is None or not parts.profiler.loads:
+        return None
+    record = parts.profiler.provided.record
+    assert isinstance(record, ProfilerPlugin) and record.load is not None
+    with plugin_boundary(parts.profiler.provided.id):
+        loaded = record.load(result.ref, parts.profiler.options)
+    return loaded if isinstance(loaded, SemanticMap) else None
+
+
+def write_exports(
+    folder: Path, semantic: SemanticMap, result: SlideResult, *, geojson: bool, gzip: bool, tissue: str
+) -> None:
+    """Write a map into a folder: Parquet, raster and facts; GeoJSON; tissue as `png`, `ome-tiff` or `none`.
+
+    What has level-0 coordinates is left out for tissue of a slide whose resolution nobody states.
+    """
+    made = result.map_folder
+    if made is None and semantic.outlines is not None and (semantic.outlines.parent / FACTS).is_file():
+        made = semantic.outlines.parent
+    if made is None:
+        write_map(folder, semantic)
+    else:
+        for name in (CELLS, TISSUE, FACTS):
+            shutil.copyfile(made / name, folder / name)
+    mpp = mpp_of(semantic, result)
+    if geojson:
+        ending = ".geojson.gz" if gzip else ".geojson"
+        write_cells_geojson(semantic, folder / f"cells{ending}", mpp)
+        if mpp is not None:
+            write_tissue_geojson(semantic, folder / f"tissue{ending}", mpp)
+    if tissue == "png" and mpp is not None:
+        write_tissue_png(semantic, folder / "tissue.png", mpp)
+    elif tissue == "ome-tiff":
+        write_tissue_ome_tiff(semantic, folder / "tissue.ome.tiff")
+
+
+def mpp_of(semantic: SemanticMap, result: SlideResult) -> tuple[float, float] | None:
+    """µm per level-0 pixel: as the cells say it, else the slide, else the cohort."""
+    known = slide_mpp(semantic)
+    single = result.ref.mpp if result.qc is None else result.qc.mpp
+    return known if known is not None or single is None else (single, single)
+
+
+def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts: Parts) -> Path | None:
+    """Draw cells and tissue over the slide's own pixels (never its label or macro image); None without pixels."""
+    ref = result.ref
+    known = tuple(suffix for plugin, _ in parts.readers for suffix in plugin.suffixes)
+    if ref.path is None or not ref.path.name.lower().endswith(known):
+        stderr().print(f"[yellow]{escape(ref.slide_id)}: no slide to draw cells over; no overlay is written[/]")
+        return None
+    with open_slide(ref, parts.readers, parts.reader) as slide:
+        size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
+        overview, mpp = slide.thumbnail(max(*slide.mpp, max(size_um) / OVERVIEW_PX))
+        at = max(_FIELD_MPP, *slide.mpp)
+        fields = []
+        for place in densest(semantic, FIELD_PX * at):
+            room = [max(0.0, whole - FIELD_PX * at) for whole in size_um]  # no white beyond the slide's edge
+            x, y = (min(max(start, 0.0), last) / unit for start, last, unit in zip(place, room, slide.mpp, strict=True))
+            corner = (x, y)
+            fields.append(Field(pixels=slide.read(corner, (FIELD_PX, FIELD_PX), at), xy=corner, mpp=at))
+        image = draw_overlay(semantic, overview, mpp, slide.mpp, fields)
+    return write_png(path, image)

@@ -1,0 +1,161 @@
+"""Group K: how many nests the cancer epithelium forms, how large and of what shape."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from kras_plugins.semantics.phenotype import gini
+from kras_plugins.semantics.view import View, ratio
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, Float64, Int32
+
+MIN_COMPONENT_UM2 = 968.2
+TFI_HIGH = 35.0
+"""Smallest component counted, and components per mm² from which a tumor is fragmented: Kim et al., J Immunother
+Cancer 2023;11(Suppl 1):A1436."""
+LUMEN_UM2 = (200.0, 50_000.0)
+BOXES_UM = (32.0, 64.0, 128.0, 256.0, 512.0)
+_ALL = np.ones((3, 3))
+_SHAPES = ("ce_component_p50", "ce_component_gini", "ce_largest_share", "ce_solidity", "ce_circularity")
+
+
+def architecture(view: View) -> dict[str, float]:
+    """Group K of science.md §3, from the pixels of cancer epithelium and what surrounds them."""
+    epithelium = view.cut(view.pixels("cancer_epithelium"), margin=1)
+    stroma = view.cut(view.pixels("cancer_stroma"), margin=1)
+    analysed = view.cut(view.semantic.analysed, margin=1)
+    clear = analysed & (view.cut(view.tissue, margin=1) == 0)
+    mpp = view.raster.mpp
+    labels, sizes = components(epithelium, stroma, mpp)
+    n = float(len(sizes))
+    tfi = ratio(n, view.area_ta)
+    in_stroma = view.signed_um[view.pixels("cancer_stroma")]
+    in_stroma = in_stroma[np.isfinite(in_stroma)]
+    return {
+        "n_ce_components": n,
+        "tfi": tfi,
+        **fragmented({"tfi": tfi}),
+        **_shapes(labels, sizes, mpp),
+        "nest_width": nest_width(epithelium, analysed) * mpp,
+        "interface_fractal": fractal_dimension(epithelium & ndimage.binary_dilation(stroma), mpp),
+        "lumen_share": lumens(clear, epithelium, mpp) / (view.area("cancer_epithelium") * 1e6),
+        "stroma_width": float(np.median(in_stroma)) if len(in_stroma) else math.nan,
+    }
+
+
+def fragmented(values: dict[str, float]) -> dict[str, float]:
+    """`tfi_high` of a slide or patient from its `tfi`; NaN where that is."""
+    return {"tfi_high": math.nan if math.isnan(values["tfi"]) else float(values["tfi"] >= TFI_HIGH)}
+
+
+def components(epithelium: Bool, stroma: Bool, mpp: float) -> tuple[Int32, Float64]:
+    """Labels int32[h w] from 1 of connected epithelium (8 neighbors), and the pixels of each, float64[component].
+
+    Components under 968.2 µm² or without contact to stroma are dropped (0).
+    """
+    labels, n = ndimage.label(epithelium, _ALL)
+    sizes = np.bincount(labels.ravel(), minlength=n + 1)
+    kept = np.zeros(n + 1, np.bool_)
+    kept[np.unique(labels[ndimage.binary_dilation(stroma, _ALL)])] = True
+    kept &= sizes * mpp**2 >= MIN_COMPONENT_UM2
+    kept[0] = False
+    new = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return new[labels], sizes[kept].astype(np.float64)
+
+
+def _shapes(labels: Int32, sizes: Float64, mpp: float) -> dict[str, float]:
+    """Sizes in mm² and shapes of components; shapes are averaged with areas as weights."""
+    if not len(sizes):
+        return dict.fromkeys(_SHAPES, math.nan)
+    perimeter, hull = perimeters(labels, len(sizes)), hull_areas(labels, len(sizes))
+    return {
+        "ce_component_p50": float(np.median(sizes)) * (mpp / 1000) ** 2,
+        "ce_component_gini": gini(sizes),
+        "ce_largest_share": float(sizes.max() / sizes.sum()),
+        "ce_solidity": float(np.average(sizes / hull, weights=sizes)),
+        "ce_circularity": float(np.average(4 * math.pi * sizes / perimeter**2, weights=sizes)),
+    }
+
+
+def perimeters(labels: Int32, n: int) -> Float64:
+    """Perimeter in pixels of each component, float64[component], by Crofton's formula in four directions.
+
+    Right to 5 % for a straight edge of any direction; holes count.
+    """
+    wide = np.pad(labels, 1)
+    total = np.zeros(n + 1)
+    for one, two, spacing in (
+        (wide[:, :-1], wide[:, 1:], 1.0),
+        (wide[:-1], wide[1:], 1.0),
+        (wide[:-1, :-1], wide[1:, 1:], math.sqrt(0.5)),
+        (wide[1:, :-1], wide[:-1, 1:], math.sqrt(0.5)),
+    ):
+        crossed = one != two
+        for side in (one, two):
+            total += np.bincount(side[crossed], minlength=n + 1) * spacing
+    return np.asarray(total[1:] * math.pi / 8)
+
+
+def hull_areas(labels: Int32, n: int) -> Float64:
+    """Area in pixels of the convex hull of each component's pixels (their corners included), float64[component].
+
+    From the ends of the runs of pixels in each row, which hold every corner of the hull.
+    """
+    wide = np.pad(labels, ((0, 0), (1, 1)))
+    row, column = np.nonzero(wide[:, 1:] != wide[:, :-1])
+    parts = []
+    for label, y in ((wide[row, column], row), (wide[row, column + 1], row)):
+        use = label > 0  # each change ends one run, begins another, or does both
+        parts.append((label[use], y[use], column[use]))
+    label, y, x = (np.concatenate(values) for values in zip(*parts, strict=True))
+    order = np.argsort(label, kind="stable")
+    ends = np.searchsorted(label[order], np.arange(1, n + 2))
+    areas = np.empty(n)
+    for k in range(n):
+        own = order[ends[k] : ends[k + 1]]
+        corners = np.concatenate([np.stack([x[own], y[own] + d], axis=1) for d in (0, 1)])
+        areas[k] = ConvexHull(corners).volume
+    return areas
+
+
+def nest_width(epithelium: Bool, analysed: Bool) -> float:
+    """Mean width of nests in pixels: twice the mean distance from the skeleton to what is not epithelium.
+
+    Where the analysed region ends, a nest is taken to go on. NaN where there is nothing but epithelium.
+    """
+    from skimage.morphology import skeletonize
+
+    beside = analysed & ~epithelium
+    if not beside.any():
+        return math.nan
+    ridge = skeletonize(epithelium)
+    depth = ndimage.distance_transform_edt(~beside)
+    return 2 * float(np.mean(depth[ridge] - 0.5)) if ridge.any() else math.nan
+
+
+def fractal_dimension(edge: Bool, mpp: float) -> float:
+    """Box-counting dimension of a curve's pixels, boxes of 32 to 512 µm: 1 smooth, towards 2 plane-filling."""
+    row, column = np.nonzero(edge)
+    if not len(row):
+        return math.nan
+    counts = []
+    for side in BOXES_UM:
+        y, x = ((axis * mpp // side).astype(np.int64) for axis in (row, column))
+        counts.append(len(np.unique(y * (int(x.max()) + 1) + x)))
+    return -float(np.polyfit(np.log(BOXES_UM), np.log(counts), 1)[0])
+
+
+def lumens(clear: Bool, epithelium: Bool, mpp: float) -> float:
+    """Area in µm² of clear holes of 200 to 50,000 µm² that only epithelium surrounds."""
+    holes, n = ndimage.label(clear)
+    sizes = np.bincount(holes.ravel(), minlength=n + 1) * mpp**2
+    closed = (sizes >= LUMEN_UM2[0]) & (sizes <= LUMEN_UM2[1])
+    closed[np.unique(holes[ndimage.binary_dilation(~clear & ~epithelium, border_value=1)])] = False
+    closed[0] = False
+    return float(sizes[closed].sum())

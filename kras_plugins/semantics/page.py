@@ -1,0 +1,52 @@
+"""The page docs/features.md, from the table of features: `python -m kras_plugins.semantics.page > docs/features.md`."""
+
+from __future__ import annotations
+
+from kras_plugins.semantics.table import CORE, FEATURES, GROUPS
+from kras_plugins.semantics.validity import RULES
+
+_HEAD = f"""# Semantic features
+
+<!-- Made by `python -m kras_plugins.semantics.page > docs/features.md`; a test compares the two. -->
+
+`kras` turns the cells and tissue of a slide into {len(FEATURES)} numbers; {len(CORE)} of them, marked *, are the preset
+`core`. A feature that cannot be computed is missing (NaN), never zero: a group whose rule does not hold is missing as a
+whole and flagged invalid, and a feature is missing where the source cannot give what it needs.
+
+**Symbols.** T tumor cell, L lymphocyte (plasma cells too where a source does not tell them apart), F fibroblast; CE
+cancer epithelium, CS cancer stroma, TA = CE + CS, the tumor area, which is the window of all spatial statistics. In
+formulas CE, CS, TA and other tissue stand for areas. Lengths are in µm of the slide.
+
+**Slides of one patient.** `sum`: added up. An area: averaged with that area as weight, which is what pooling the slides
+would give for densities. `call`: decided anew from the patient's values.
+
+**Immune phenotype.** Group D is by the published thresholds (`lunit_jco2022`). They hang on the detector that counts
+the cells; `phenotype.fit_thresholds` finds those that give the published shares of patients on a training cohort
+(`quantile`), `phenotype.with_thresholds` applies them.
+
+**In classifiers.** `mlp` learns from the preset `core`, `rf` and `lgbm` from all features; say
+`-o classifier.mlp.features=all` or `-o classifier.rf.features=core` for the other. Features in 1/mm² enter as ln(1 + x)
+and `ip_class` as three columns of 0 and 1. `n_tissue_fragments` and `n_grids` tell the kind of specimen and are left
+out. Missing values get the median of the training patients, and each group's validity is a column.
+
+**Where epithelium comes from** (a model, an import, or the density of tumor cells) is in the profile's `source`.
+"""
+
+
+def features_page() -> str:
+    """The page as Markdown."""
+    parts = [_HEAD]
+    for group, title in GROUPS.items():
+        rows = [f for f in FEATURES if f.group == group]
+        parts.append(f"\n## {group} · {title} ({len(rows)})\n\nValid with {RULES[group]}.\n\n")
+        parts.append("| | feature | unit | formula | source | needs | slides |\n|---|---|---|---|---|---|---|\n")
+        for f in rows:
+            needs = ", ".join(sorted(f.needs)) or "tissue"
+            mark = "*" if f.core else ""
+            cells = (f"{f.group}{f.number}{mark}", f"`{f.name}`", f.unit, f.formula, f.source, needs, f"`{f.weight}`")
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    print(features_page(), end="")

@@ -1,0 +1,33 @@
+"""How long nothing has succeeded: one clock for all requests of a connection, so that a budget is spent once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Patience:
+    """Counts from the first failure after the last success; callable from many threads."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._since: float | None = None
+        self._lock = threading.Lock()
+
+    def failed(self) -> float:
+        """Note a failure and return for how many seconds there were nothing but failures."""
+        with self._lock:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            return now - self._since
+
+    def succeeded(self) -> None:
+        """Note that a server did what it was asked."""
+        with self._lock:
+            self._since = None
+
+    @property
+    def left(self) -> float:
+        """Seconds until it runs out; all of them when nothing is wrong."""
+        with self._lock:
+            return self.seconds if self._since is None else self.seconds - (time.monotonic() - self._since)

@@ -1,0 +1,271 @@
+"""A file of cells -> a SemanticMap, by way of the store: streamed twice, so that memory does not grow with cells."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec
+from kras_plugins.data import TileGrid
+from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, cell_batch
+from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, read_map
+from kras_plugins.semantics.raster import raster_over
+from kras_plugins.store import Store, file_sha256, make_key
+from kras_profiler_import import IGNORE
+from kras_profiler_import.checks import check_place
+from kras_profiler_import.chunk import Chunk, Region, Source
+from kras_profiler_import.classes import can_give, cell_classes, tissue_classes
+from kras_profiler_import.documents import open_json
+from kras_profiler_import.locate import locate
+from kras_profiler_import.regions import EPITHELIUM, near_cells, paint
+from kras_profiler_import.shapes import measure, outer, rounded, scaled
+from kras_profiler_import.tables import open_csv, open_parquet, open_regions
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool
+    from kras_plugins.semantics.raster import Raster
+    from kras_profiler_import import ImportOptions
+
+RESULT = 1
+"""Rises when the same file and options give another map."""
+
+_RAW = "raw.parquet"
+_log = logging.getLogger("kras.profiler.import")
+
+
+def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
+    """The map of a slide's cell file; a folder that `kras profile` wrote is read as it is.
+
+    Raises SlideError where the file is missing, empty, broken or its coordinates cannot be the slide's; ConfigError
+    where classes have no meaning here.
+    """
+    file = locate(slide, options.cells, "cells")
+    if (file / FACTS).is_file():
+        return read_map(file, slide.slide_id)
+    annotated = None if options.tissue is None else locate(slide, options.tissue, "tissue")
+    size = _size(slide, options)
+    key = make_key(
+        "imported-map",
+        files=[file_sha256(f) for f in (file, annotated) if f is not None],
+        options=options.result_affecting(),
+        mpp=slide.mpp,
+        size=size,
+        version=RESULT,
+    )
+
+    def build(folder: Path) -> None:
+        _build(folder, slide, options, file, annotated, size)
+
+    return read_map(Store().make(key, build), slide.slide_id)
+
+
+def _size(slide: SlideRef, options: ImportOptions) -> tuple[float, float] | None:
+    """The slide's (width, height) in level-0 pixels from the cohort's free columns, else from the options."""
+    try:
+        told = [slide.extra.get(name, "") or getattr(options, name) for name in ("width", "height")]
+        return None if None in told else (float(told[0]), float(told[1]))
+    except ValueError as e:
+        raise SlideError(
+            f"slide {slide.slide_id}: width or height is no number: {told}", "give level-0 pixels, or leave them empty"
+        ) from e
+
+
+def _open(file: Path, options: ImportOptions) -> Source:
+    name = file.name.lower()
+    try:
+        if name.endswith((".parquet", ".geoparquet")):
+            return open_parquet(file, options)
+        if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+            return open_csv(file, options)
+        return open_json(file)
+    except (OSError, pa.ArrowException) as e:
+        raise SlideError(f"{file}: cannot be read: {e}", "copy or export it again") from e
+
+
+@dataclass
+class _Read:
+    """What the first pass found: counts of names, annotations, columns with values, outlines that were mended."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    regions: list[Region] = field(default_factory=list)
+    columns: set[str] = field(default_factory=set)
+    mended: int = 0
+
+
+def _build(
+    folder: Path,
+    slide: SlideRef,
+    options: ImportOptions,
+    file: Path,
+    annotated: Path | None,
+    size: tuple[float, float] | None,
+) -> None:
+    source = _open(file, options)
+    mpp = slide.mpp or source.mpp or options.mpp
+    if mpp is None:
+        raise SlideError(
+            f"slide {slide.slide_id}: neither cohort nor {file} states how many micrometers a pixel has",
+            "give the cohort a column `mpp`, or -o profiler.import.mpp=0.25",
+        )
+    factor = _pixels(options.units or source.units or "px", mpp)
+    read = _first_pass(folder, source, file, mpp, factor)
+    regions = [_in_um(region, factor * mpp) for region in read.regions]
+    if annotated is not None:
+        apart = open_regions(annotated) if annotated.suffix == ".parquet" else _open(annotated, options)
+        um = _pixels(options.units or apart.units or "px", mpp) * mpp
+        regions += [_in_um(item, um) for item in apart.items if isinstance(item, Region)]
+    if not read.counts:
+        raise SlideError(
+            f"{file}: holds no cells, {len(regions)} annotations",
+            "export cells or detections; where cells are annotations (CellViT's GeoJSON), use the analyser's JSON",
+        )
+    size = size or source.size
+    stated = source.provides if source.provides is not None else frozenset(options.provides) or None
+    counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
+    mapped = cell_classes(counts, options.classes, options.vocabulary)
+    _second_pass(folder, mapped)
+    table = pq.read_table(folder / CELLS, columns=["x_px", "y_px", "area_um2"])
+    xy = np.stack([table["x_px"].to_numpy(), table["y_px"].to_numpy()], 1).astype(np.float64)
+    if not len(xy):
+        raise SlideError(f"{file}: every cell is of a class that is ignored", "map at least one class to one of ours")
+    trusted = options.units is not None or source.units is not None
+    check_place(str(file), xy, table["area_um2"].to_numpy().astype(np.float64), mpp, size, trusted)
+
+    words = tissue_classes(Counter(r.name for r in regions), options.tissue_classes)
+    bounds = [xy.max(0) * mpp, *(r.geometry.bounds[2:] for r in regions)]
+    extent = np.array(size) * mpp if size is not None else np.max(bounds, axis=0) + mpp
+    raster = raster_over(float(extent[0]), float(extent[1]))
+    canvas = TissueCanvas(raster)
+    canvas.paste(paint(regions, words, raster, str(file)))
+    tissue = near_cells(xy * mpp, raster) if canvas.drawn is None else canvas.drawn > 0
+    cells = frozenset(can_give(list(counts), mapped, options.classes, options.vocabulary))
+    if stated is not None:
+        cells = stated - EPITHELIUM
+    provides = cells | (frozenset(words.values()) - {IGNORE, "other"}) | read.columns
+    if frozenset(words.values()) >= EPITHELIUM:
+        provides |= EPITHELIUM
+    _tell(slide, file, read, bool(regions))
+    _finish(folder, slide, canvas, tissue, mpp, provides, file)
+
+
+def _finish(
+    folder: Path, slide: SlideRef, canvas: TissueCanvas, tissue: Bool, mpp: float, provides: frozenset[str], file: Path
+) -> None:
+    raster: Raster = canvas.raster
+    size_um = (raster.shape[1] * raster.mpp, raster.shape[0] * raster.mpp)
+    one = TileGrid(  # the whole slide counts as looked at: whoever made the file knows better, nobody here
+        spec=TileSpec(px=1, mpp=mpp),
+        xy=np.zeros((1, 2), np.int32),
+        size=(size_um[0] / mpp, size_um[1] / mpp),
+        tissue=np.ones(1, np.float32),
+    )
+    finish_map(
+        folder,
+        slide_id=slide.slide_id,
+        canvas=canvas,
+        tissue_mask=tissue,
+        size_um=size_um,
+        grid=one,
+        mpp=(mpp, mpp),
+        provides=provides,
+        source=f"import/{'.'.join(file.name.lower().removesuffix('.gz').rsplit('.', 1)[1:]) or 'file'}",
+        ce_source="import",
+    )
+
+
+def _in_um(region: Region, factor: float) -> Region:
+    return replace(region, geometry=shapely.transform(region.geometry, lambda xy: xy * factor))
+
+
+def _pixels(units: str | float, mpp: float) -> float:
+    """Level-0 pixels per unit of the file."""
+    return 1.0 if units == "px" else 1 / mpp if units == "um" else float(units) / mpp
+
+
+def _first_pass(folder: Path, source: Source, file: Path, mpp: float, factor: float) -> _Read:
+    """Everything but the meaning of classes: places, outlines and measurements, with the file's own class names."""
+    read = _Read()
+    try:
+        with CellWriter(folder / _RAW) as writer:
+            for item in source.items:
+                if isinstance(item, Region):
+                    read.regions.append(item)
+                    continue
+                batch, mended = _batch(item, mpp, factor, file)
+                writer.write(batch)
+                read.mended += mended
+                read.counts.update(item.names)
+                read.columns |= {name for name in CELL_COLUMNS if batch.column(name).null_count < batch.num_rows}
+    except (OSError, EOFError, pa.ArrowException) as e:
+        raise SlideError(f"{file}: cannot be read: {e}", "copy or export it again") from e
+    return read
+
+
+def _batch(chunk: Chunk, mpp: float, factor: float, file: Path) -> tuple[pa.RecordBatch, int]:
+    """A chunk in level-0 pixels and µm, with the file's class names, and how many outlines were mended."""
+    n = len(chunk.names)
+    xy = chunk.xy * factor
+    columns = {name: np.array(values, np.float64) for name, values in chunk.columns.items()}
+    wkb, mended = np.full(n, None, dtype=object), 0
+    if chunk.outlines is not None:
+        shapes, mended = outer(scaled(chunk.outlines, factor))
+        there = np.flatnonzero(~shapely.is_missing(shapes))
+        if len(there):
+            centers, shape = measure(shapes[there], mpp)
+            wkb[there] = shapely.to_wkb(rounded(shapes[there]), byte_order=1)
+            free = np.isnan(xy[there, 0])
+            xy[there[free]] = centers[free]
+            if chunk.nuclear is not None:
+                keep = chunk.nuclear[there]
+                there, shape = there[keep], {name: column[keep] for name, column in shape.items()}
+            for name, column in shape.items():
+                given = columns.setdefault(name, np.full(n, np.nan))
+                given[there] = np.where(np.isnan(given[there]), column, given[there])
+    lost = np.flatnonzero(~np.isfinite(xy).all(1))
+    if len(lost):
+        raise SlideError(
+            f"{file}: {len(lost)} cells have neither a position nor an outline with an area; the first is of class "
+            f"{chunk.names[lost[0]]!r}",
+            "export centroids or polygons for every cell",
+        )
+    values = {**columns, "x_px": xy[:, 0], "y_px": xy[:, 1], "x_um": xy[:, 0] * mpp, "y_um": xy[:, 1] * mpp}
+    return cell_batch(chunk.names, values, wkb.tolist()), mended
+
+
+def _second_pass(folder: Path, mapped: Mapping[str, str]) -> None:
+    """`raw.parquet` with our class names, ignored cells left out, as `cells.parquet`."""
+    names = pa.array(list(mapped), pa.string())
+    words = pa.array([None if word == IGNORE else word for word in mapped.values()], pa.string())
+    at = FILE_SCHEMA.get_field_index("class")
+    with CellWriter(folder / CELLS) as writer:
+        for batch in _batches(folder / _RAW):
+            classes = words.take(pc.index_in(batch.column("class"), names))
+            batch = batch.set_column(at, FILE_SCHEMA.field(at), classes)
+            writer.write(batch.filter(pc.is_valid(classes)) if classes.null_count else batch)
+    (folder / _RAW).unlink()
+
+
+def _batches(file: Path) -> Iterable[pa.RecordBatch]:
+    with pq.ParquetFile(file) as raw:
+        yield from raw.iter_batches(16_384)
+
+
+def _tell(slide: SlideRef, file: Path, read: _Read, annotated: bool) -> None:
+    total = read.counts.total()
+    if read.mended:
+        _log.warning(
+            "slide %s: %s of %s outlines in %s cross themselves; mended", slide.slide_id, f"{read.mended:,}",
+            f"{total:,}", file.name,
+        )  # fmt: skip
+    if not annotated:
+        _log.warning("cells without annotated tissue: it is taken to be where cells are")  # said once for a cohort

@@ -1,0 +1,116 @@
+"""A table in memory: texts as they are written, numbers where a column holds nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from kras_plugins import ConfigError, SlideError
+from kras_profiler_import.tables import find_dialect, opened
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
+
+_MISSING = (
+    "", "na", "n/a", "nan", "null", "none", "#n/a", "unknown", "[not available]", "[not applicable]", "[unknown]",
+    "[not evaluated]",
+)  # fmt: skip
+
+
+class Frame:
+    """One file. `headers`: in their order; `plain`: each header without its suffix, if it has one of them.
+
+    Columns of one plain name (a merged table of two strata) are one feature: a row may have a value in one of them.
+    """
+
+    def __init__(self, file: Path, table: pa.Table, suffixes: Sequence[str]) -> None:
+        self.file, self._table = file, table
+        self.headers: list[str] = table.column_names
+        self.plain = {h: _strip(h, suffixes) for h in self.headers}
+        twice = sorted({h for h in self.headers if self.headers.count(h) > 1})
+        if twice:
+            raise ConfigError(f"{file}: column {twice[0]!r} is there twice", "keep one")
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def texts(self, header: str) -> list[str]:
+        """The column as text, stripped."""
+        return [str(t or "").strip() for t in pc.cast(self._table[header], pa.string()).to_pylist()]
+
+    @cached_property
+    def _columns(self) -> dict[str, Float64 | None]:
+        return {header: self._number(header) for header in self.headers}
+
+    def _number(self, header: str) -> Float64 | None:
+        column = self._table[header].combine_chunks()
+        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
+            return None
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            text = pc.utf8_trim_whitespace(column)
+            missing = pc.is_in(pc.utf8_lower(text), pa.array(_MISSING, column.type))
+            column = pc.if_else(missing, pa.scalar(None, column.type), text)
+        try:
+            values = pc.cast(column, pa.float64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+        return np.array(values.to_numpy(zero_copy_only=False), np.float64)
+
+    def is_number(self, header: str) -> bool:
+        """Whether the column holds numbers and missing values alone."""
+        return self._columns[header] is not None
+
+    def numbers(self, plain: str) -> Float64:
+        """float64[row] of a feature, NaN where missing; ConfigError where it is infinite or there twice in a row."""
+        result = np.full(len(self), np.nan)
+        for header in (h for h in self.headers if self.plain[h] == plain):
+            values = self._columns[header]
+            assert values is not None
+            known = ~np.isnan(values)
+            if np.isinf(values).any():
+                raise ConfigError(f"{self.file}: column {header!r} holds infinity", "leave the cell empty")
+            if (known & ~np.isnan(result)).any():
+                raise ConfigError(
+                    f"{self.file}: {plain!r} is there twice in a row, once as {header!r}",
+                    "keep one, or give other suffixes: -o profiler.import.suffixes=…",
+                )
+            result[known] = values[known]
+        return result
+
+
+def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
+    """Read a CSV (any delimiter, .gz) or Parquet table; ConfigError naming the file where it cannot be read."""
+    try:
+        if file.suffix == ".parquet":
+            return Frame(file, pq.read_table(file), suffixes)
+        dialect = find_dialect(file)
+        with opened(file) as f:
+            table = pyarrow.csv.read_csv(
+                f,
+                read_options=dialect.read_options(),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+                # As text first: an id such as 0071 is no number.
+                convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(dialect.headers, pa.string())),
+            )
+        if dialect.comma:
+            table = pa.table({h: pc.replace_substring(table[h], ",", ".") for h in table.column_names})
+        return Frame(file, table, suffixes)
+    except SlideError as e:
+        raise ConfigError(e.message, e.hint) from e
+    except (OSError, EOFError, pa.ArrowException) as e:
+        raise ConfigError(f"{file}: cannot be read as a table: {e}", "copy or export it again") from e
+
+
+def _strip(header: str, suffixes: Sequence[str]) -> str:
+    for suffix in suffixes:
+        if header.endswith(suffix) and len(header) > len(suffix):
+            return header.removesuffix(suffix)
+    return header

@@ -1,0 +1,156 @@
+"""Cells from CSV (HALO, Visiopharm, QuPath's measurement export) and from Parquet (ours, GeoParquet)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import shapely
+
+from kras_plugins import SlideError
+from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
+from kras_profiler_import.columns import MEASURABLE, Layout, OneImage, chunk_of, resolve
+
+if TYPE_CHECKING:
+    from kras_profiler_import import ImportOptions
+
+_BLOCK = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a CSV file is written: its headers, `encoding`, `delimiter`, and whether the decimal mark is a comma."""
+
+    headers: list[str]
+    encoding: str
+    delimiter: str
+    comma: bool
+
+    def read_options(self) -> pyarrow.csv.ReadOptions:
+        """For pyarrow; the header line is read already."""
+        return pyarrow.csv.ReadOptions(
+            block_size=_BLOCK, encoding=self.encoding, column_names=self.headers, skip_rows=1, use_threads=False
+        )
+
+
+def find_dialect(file: Path) -> Dialect:
+    """The dialect from a file's first two lines; SlideError where it has no row."""
+    with opened(file) as f:
+        first, second = f.readline(), f.readline()
+    try:
+        encoding, header = "utf8", first.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        encoding, header = "latin1", first.decode("latin1")  # HALO on Windows, for the µ of its headers
+    if not header.strip() or not second.strip():
+        raise SlideError(f"{file}: holds a header at most, no rows", "export it again")
+    delimiter = max(",;\t", key=header.count)
+    headers = next(csv.reader([header.strip("\r\n")], delimiter=delimiter))
+    comma = delimiter != "," and re.search(rb"\d,\d", second) is not None
+    return Dialect(headers=headers, encoding=encoding, delimiter=delimiter, comma=comma)
+
+
+def opened(file: Path) -> IO[bytes]:
+    """A file for reading, unpacked where its name ends in .gz."""
+    return cast("IO[bytes]", gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
+
+
+def open_csv(file: Path, options: ImportOptions) -> Source:
+    """Stream a table of cells; its delimiter, decimal mark and encoding are found from its first lines."""
+    dialect = find_dialect(file)
+    layout = resolve(str(file), dialect.headers, options.columns, None)
+    return Source(items=_csv_rows(file, layout, dialect), units=layout.units)
+
+
+def _csv_rows(file: Path, layout: Layout, dialect: Dialect) -> Iterator[Chunk]:
+    types = {**dict.fromkeys(layout.numbers, pa.float64()), **dict.fromkeys(layout.texts, pa.string())}
+    one = OneImage(str(file))
+    with opened(file) as f:
+        reader = pyarrow.csv.open_csv(
+            f,
+            read_options=dialect.read_options(),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=dialect.delimiter),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(dict.fromkeys(types)),
+                decimal_point="," if dialect.comma else ".",
+                strings_can_be_null=True,
+            ),
+        )
+        for batch in reader:
+            if layout.image is not None:
+                one.check(batch.column(layout.image))
+            yield chunk_of(batch, layout)
+
+
+def open_parquet(file: Path, options: ImportOptions) -> Source:
+    """Stream a Parquet table of cells: the host's own cells.parquet, GeoParquet with polygons or points, or x and y."""
+    parquet = pq.ParquetFile(file)
+    schema = parquet.schema_arrow
+    if {"x_px", "y_px", "class"} <= set(schema.names) and not options.columns:
+        return Source(items=_own(parquet), mpp=_own_mpp(parquet), units="px")
+    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+    geometry = geo.get("primary_column") or ("geometry" if "geometry" in schema.names else None)
+    layout = resolve(str(file), schema.names, options.columns, geometry)
+    return Source(items=_rows(parquet, layout, str(file)), units=layout.units)
+
+
+def open_regions(file: Path) -> Source:
+    """Every row of a GeoParquet file as one region."""
+    parquet = pq.ParquetFile(file)
+    layout = resolve(str(file), parquet.schema_arrow.names, {}, "geometry")
+
+    def regions() -> Iterator[Region]:
+        for batch in parquet.iter_batches(CELLS_AT_ONCE, columns=[*layout.classes, "geometry"]):
+            names = batch.column(layout.classes[0]).to_pylist()
+            shapes = shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False))
+            yield from (Region(name=str(n), geometry=g) for n, g in zip(names, shapes, strict=True) if g is not None)
+
+    return Source(items=regions())
+
+
+def _rows(parquet: pq.ParquetFile, layout: Layout, file: str) -> Iterator[Chunk]:
+    names = dict.fromkeys([*layout.numbers, *layout.texts, *([layout.geometry] if layout.geometry else [])])
+    one = OneImage(file)
+    for batch in parquet.iter_batches(CELLS_AT_ONCE, columns=list(names)):
+        if layout.image is not None:
+            one.check(batch.column(layout.image))
+        yield chunk_of(batch, layout)
+
+
+def _own(parquet: pq.ParquetFile) -> Iterator[Chunk]:
+    names = parquet.schema_arrow.names
+    kept = [name for name in MEASURABLE if name in names]
+    wanted = ["x_px", "y_px", "class", *kept, *(["geometry"] if "geometry" in names else [])]
+    for batch in parquet.iter_batches(CELLS_AT_ONCE, columns=wanted):
+        rows: Mapping[str, pa.Array] = {name: batch.column(name) for name in wanted}
+        numbers = {
+            name: np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64) for name in ("x_px", "y_px", *kept)
+        }
+        outlines = None
+        if "geometry" in wanted:
+            outlines = np.asarray(shapely.from_wkb(rows["geometry"].to_numpy(zero_copy_only=False)))
+        yield Chunk(
+            names=rows["class"].to_pylist(),
+            xy=np.stack([numbers.pop("x_px"), numbers.pop("y_px")], 1),
+            outlines=outlines,
+            columns=numbers,
+        )
+
+
+def _own_mpp(parquet: pq.ParquetFile) -> float | None:
+    if "x_um" not in parquet.schema_arrow.names or not parquet.metadata.num_rows:
+        return None
+    batch = next(parquet.iter_batches(CELLS_AT_ONCE, columns=["x_um", "x_px"]))
+    px, um = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("x_px", "x_um"))
+    far = int(px.argmax())
+    return float(um[far] / px[far]) if px[far] > 0 else None

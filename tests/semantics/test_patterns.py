@@ -1,0 +1,131 @@
+"""Growth patterns, and the immune phenotype with thresholds fitted on training patients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.patterns import PATTERNS, GrowthPatterns, patterns
+from kras_plugins.semantics.phenotype import (
+    LUNIT_JCO2022,
+    Squares,
+    Thresholds,
+    calls,
+    fit_thresholds,
+    phenotype,
+    pooled,
+    shares,
+    squares,
+    with_thresholds,
+)
+from kras_plugins.semantics.profile import profile
+from kras_plugins.semantics.view import View
+
+
+def growth(shape=(500, 500), p_luad=0.8, **columns):
+    """`columns`: pattern -> (first, last) column of the raster."""
+    raster = np.zeros(shape, np.uint8)
+    for name, (first, last) in columns.items():
+        raster[:, first:last] = PATTERNS.index(name)
+    return GrowthPatterns(raster=raster, p_luad=p_luad)
+
+
+def test_patterns_are_shares_of_the_tumor_area_that_has_one(make_map):
+    regions = (("other", 0, 0, 2000, 2000), ("cancer_stroma", 0, 0, 1000, 1000), ("cancer_epithelium", 0, 0, 600, 1000))
+    given = growth(solid=(0, 100), lepidic=(100, 150), papillary=(150, 200), mucinous=(250, 500))
+    v = patterns(View(make_map(regions=regions), given))
+    assert v["p_luad"] == 0.8 and v["mucinous_share"] == 0  # beyond the tumor area
+    assert v["solid_share"] == pytest.approx(0.5) and v["lepidic_papillary_share"] == pytest.approx(0.5)
+    assert v["pattern_entropy"] == pytest.approx(1.5)
+
+
+def test_without_a_classifier_patterns_are_missing_and_atypia_is_not(make_map, nest, values):
+    xy, classes, regions = nest
+    area = np.where(np.array(classes) == "tumor", 90.0, 30.0)
+    area[:500] = 130.0  # a quarter of the tumor nuclei are more than four times a lymphocyte
+    semantic = make_map(xy, classes, regions=(*regions, ("necrosis", 0, 1600, 400, 1960)), area_um2=area)
+    p = profile(semantic)
+    v = values(p)
+    names = ("p_luad", "solid_share", "mucinous_share", "lepidic_papillary_share", "pattern_entropy")
+    assert p.valid["N"] and np.isnan([v[n] for n in names]).all()
+    assert v["necrosis_atypia"] == pytest.approx((0.144 / (1.44 + 0.144) + 0.25) / 2)
+    given = values(profile(semantic, growth(solid=(0, 500))))
+    assert given["solid_share"] == 1 and given["pattern_entropy"] == 0
+    assert np.isnan(patterns(View(make_map(regions=regions), growth(solid=(0, 60))))["solid_share"])  # 0.03 mm²
+
+
+def cohort(n, seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n):
+        m = rng.integers(3, 60)
+        ce, cs = rng.uniform(0, 0.6, m), rng.uniform(0, 0.4, m)
+        level = scale * rng.lognormal(4.5, 1, 2)
+        found.append(Squares(ce, cs, rng.poisson(level[0] * ce) * 1.0, rng.poisson(4 * level[1] * cs) * 1.0))
+    return found
+
+
+def classes_of(patients, thresholds):
+    return np.bincount([int(shares(grid, thresholds)["ip_class"]) for grid in patients], minlength=3) / len(patients)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+def test_fitted_thresholds_give_the_published_shares_whatever_the_detector_counts(scale):
+    patients = cohort(400, scale=scale)
+    fitted = fit_thresholds(patients)
+    desert, excluded, inflamed = classes_of(patients, fitted)
+    assert inflamed == pytest.approx(0.440, abs=0.004)
+    assert excluded == pytest.approx(0.371, abs=0.004) and desert == pytest.approx(0.189, abs=0.008)
+    assert fitted.preset == "quantile"
+    new = classes_of(cohort(400, seed=1, scale=scale), fitted)  # patients that were not seen come close, not equal
+    assert new[2] == pytest.approx(0.44, abs=0.09)
+
+
+def test_thresholds_follow_the_scale_and_ignore_order_and_small_slides():
+    patients = cohort(60)
+    one = fit_thresholds(patients)
+    double = [Squares(g.ce, g.cs, 2 * g.in_ce, 2 * g.in_cs) for g in patients]
+    two = fit_thresholds(double[::-1])
+    assert two.ce == pytest.approx(2 * one.ce) and two.cs == pytest.approx(2 * one.cs)
+    small = Squares(*np.full((4, 2), 50.0))
+    assert fit_thresholds([*patients, small]) == one
+
+
+def test_too_few_patients_are_refused():
+    with pytest.raises(ConfigError, match="19 training patients"):
+        fit_thresholds(cohort(19))
+
+
+def test_other_thresholds_change_only_what_depends_on_them(make_map, values):
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(0, 2000, (4000, 2))
+    regions = (("cancer_stroma", 0, 0, 2000, 2000), ("cancer_epithelium", 0, 0, 1000, 2000))
+    semantic = make_map(xy, ["lymphocyte"] * 1000 + ["tumor"] * 3000, regions=regions)
+    before, grid = profile(semantic), squares(View(semantic))
+    same = with_thresholds(before, grid, LUNIT_JCO2022)
+    np.testing.assert_array_equal(same.values, before.values)
+    high = values(with_thresholds(before, grid, Thresholds(ce=1e9, cs=1e9, preset="quantile")))
+    changed = {k for k, v in values(before).items() if not (v == high[k] or np.isnan(v))}
+    usual = {"is", "ids", "ip_class", "iip_frac", "iip_pos"}
+    assert usual <= changed <= {*usual, "ies", "ip_entropy"}
+    assert (high["is"], high["ids"], high["ip_class"]) == (0, 1, 0)
+    empty = profile(make_map())
+    assert with_thresholds(empty, Squares(*np.zeros((4, 0))), LUNIT_JCO2022) is empty
+
+
+def test_slides_of_a_patient_are_pooled_square_by_square(make_map):
+    a, b = cohort(2)
+    both = pooled([a, b])
+    assert len(both.ce) == len(a.ce) + len(b.ce) and both.in_cs.sum() == a.in_cs.sum() + b.in_cs.sum()
+    n = [len(g.ce) for g in (a, b)]
+    expected = np.average([shares(g, LUNIT_JCO2022)["is"] for g in (a, b)], weights=n)
+    assert shares(both, LUNIT_JCO2022)["is"] == pytest.approx(expected)
+
+
+def test_the_presets_agree_with_the_features(make_map):
+    rng = np.random.default_rng(1)
+    xy = rng.uniform(0, 2000, (900, 2))
+    view = View(make_map(xy, ["lymphocyte"] * 900, regions=(("cancer_epithelium", 0, 0, 2000, 2000),)))
+    v = phenotype(view, Thresholds(ce=1e6, cs=1e6, preset="quantile"))
+    assert v["ids"] == 1 and calls(v)["ip_class"] == 0 and phenotype(view)["is"] == 1

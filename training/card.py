@@ -1,0 +1,72 @@
+"""The tables of docs/models/cells.md, written between their markers from the held-out figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_NAMES = {
+    "f1": "nucleus F1 at IoU 0.5",
+    "aji": "AJI",
+    "pq": "PQ",
+    "precision": "nucleus precision",
+    "recall": "nucleus recall",
+    "f1 lymphocyte": "lymphocyte F1 (found and typed)",
+    "f1 tumor": "tumor F1 (found and typed)",
+    "f1 fibroblast": "fibroblast F1 (found and typed)",
+    "f1 lymphocyte/tumor": "lymphocyte-versus-tumor F1 (found and typed)",
+    "typing lymphocyte/tumor": "lymphocyte-versus-tumor F1 (typing of found nuclei alone)",
+}
+
+
+def write_card(figures: Mapping[str, Any], card: Path) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for the tables held-out, conditions and data."""
+    text = card.read_text(encoding="utf-8")
+    tables = {"held-out": held_out(figures), "conditions": conditions(figures), "data": data(figures)}
+    for name, lines in tables.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ValueError(f"{card}: expected {start.strip()} and {end} once each")
+        before, rest = text.split(start)
+        text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+    card.write_text(text, encoding="utf-8")
+
+
+def held_out(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of trained and untrained scores with their intervals."""
+    yield "| held-out set | score | trained | untrained first version |"
+    yield "|---|---|---|---|"
+    for name, only in (("dsb2018", ("f1", "aji", "pq", "precision", "recall")), ("hgsc", tuple(_NAMES))):
+        part = figures["trained"][name]
+        unit = "images" if name == "dsb2018" else "blocks"
+        kinds = ", ".join(f"{n} {c}" for c, n in part["classes"].items() if n)
+        n = f"{name}: {part['units']} {unit}, {part['nuclei']} nuclei" + (f" ({kinds})" if kinds else "")
+        for score in only:
+            cells = [_cell(figures[who][name]["scores"][score]) for who in ("trained", "untrained")]
+            yield f"| {n} | {_NAMES[score]} | {cells[0]} | {cells[1]} |"
+
+
+def conditions(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of scores under changed conditions."""
+    yield "| what the network is shown | DSB2018 nucleus F1 | HGSC nucleus F1 | HGSC lymphocyte-versus-tumor F1 |"
+    yield "|---|---|---|---|"
+    for name, part in figures["conditions"].items():
+        columns = []
+        for field, score in (("dsb2018", "f1"), ("hgsc", "f1"), ("hgsc", "f1 lymphocyte/tumor")):
+            trained, untrained = (part[who][field]["scores"][score][0] for who in ("trained", "untrained"))
+            columns.append(f"{trained:.2f} ({untrained:.2f})")
+        yield f"| {name} | {' | '.join(columns)} |"
+
+
+def data(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of what was trained on and what was held out."""
+    yield "| side | kind | images and nuclei |"
+    yield "|---|---|---|"
+    for side, kinds in figures["data"].items():
+        for kind, text in kinds.items():
+            yield f"| {side} | {kind} | {text} |"
+
+
+def _cell(value: tuple[float, float, float]) -> str:
+    return f"{value[0]:.3f} ({value[1]:.3f}–{value[2]:.3f})"
