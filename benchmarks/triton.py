@@ -7,7 +7,7 @@ same tiles in memory:
     plain        backend triton, tensors in gRPC messages
     shared       backend triton, tensors in system shared memory
 
-each with requests of 1 to 64 tiles, and with four client processes at once for the size the server prefers. The client
+the latter two in one round with requests of 1 to 64 tiles, and with four client processes at once for the size the server prefers. The client
 process' CPU time stands beside that of the server's processes: what the client adds to inference.
 """
 
@@ -43,19 +43,19 @@ def spec_of(model: str) -> Any:
 def rate(infer: Any, tiles: np.ndarray, seconds: float, size: int = 0) -> float:
     """Tiles a second through an Infer kept busy for about `seconds`."""
     size = size or infer.batch
-    batches = [tiles[i : i + size] for i in range(0, len(tiles) - size + 1, size)]
-    done = 0
+    batch = tiles[:size]
+    infer({"tiles": batch})
+    began = time.perf_counter()
 
-    def one(i: int) -> int:
-        infer({"tiles": batches[i % len(batches)]})
-        return size
+    def one(_: int) -> int:
+        done = 0
+        while time.perf_counter() - began < seconds:
+            infer({"tiles": batch})
+            done += size
+        return done
 
     with ThreadPoolExecutor(infer.in_flight) as pool:
-        list(pool.map(one, range(infer.in_flight)))  # warm
-        began = time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            done += sum(pool.map(one, range(2 * infer.in_flight)))
-        return done / (time.perf_counter() - began)
+        return sum(pool.map(one, range(infer.in_flight))) / (time.perf_counter() - began)
 
 
 def connect(url: str, model: str, **options: Any) -> tuple[Any, Any]:
@@ -112,8 +112,8 @@ def family(root: int) -> list[int]:
     return sorted(found)
 
 
-def measure(url: str, server: int, args: argparse.Namespace, tiles: np.ndarray) -> dict[str, float]:
-    """One round: every way in turn."""
+def measure(url: str, server: int, args: argparse.Namespace, tiles: np.ndarray, sizes: bool) -> dict[str, float]:
+    """One round: every way in turn, with requests of all sizes if asked."""
     from kras_backend_local import LocalOptions
     from kras_backend_local.engine import create
 
@@ -128,7 +128,7 @@ def measure(url: str, server: int, args: argparse.Namespace, tiles: np.ndarray) 
         found[f"{name}: client's CPU time / server's"] = mine / theirs
         found[f"{name}: requests in flight"] = infer.in_flight
         backend.close()
-    for size in SIZES if args.sizes else ():
+    for size in SIZES if sizes else ():
         backend, infer = connect(url, args.model, batch=size)
         found[f"shared, requests of {size}"] = rate(infer, tiles, args.seconds)
         backend.close()
@@ -155,8 +155,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         export_model(spec_of(args.model), Path(folder))
         with serving(Path(folder)) as server:
-            rounds = [measure(server.url, server.process.pid, args, tiles) for _ in range(args.rounds)]
-    medians = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+            rounds = [
+                measure(server.url, server.process.pid, args, tiles, args.sizes and i == 0) for i in range(args.rounds)
+            ]
+    medians = {name: statistics.median(r[name] for r in rounds if name in r) for name in rounds[0]}
     for name, value in medians.items():
         print(f"{name:40} {value:8.3f}" if value < 1 else f"{name:40} {value:8.1f}")
     process = next(v for k, v in medians.items() if k.startswith("in process"))

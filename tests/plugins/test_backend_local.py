@@ -142,5 +142,7 @@ threads = [threading.Thread(target=first_use) for _ in range(8)]
 def test_the_first_tiles_may_come_from_many_threads_at_once() -> None:
     # OpenVINO's own start-up deadlocked in one of six processes when two threads brought its first arrays.
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False, timeout=120
+        )
         assert done.returncode == 0, done.stderr
