@@ -7,8 +7,9 @@ same tiles in memory:
     plain        backend triton, tensors in gRPC messages
     shared       backend triton, tensors in system shared memory
 
-the latter two in one round with requests of 1 to 64 tiles, and with four client processes at once for the size the server prefers. The client
-process' CPU time stands beside that of the server's processes: what the client adds to inference.
+the latter two in one round with requests of 1 to 64 tiles, and with four client processes at once for the size the
+server prefers. The client process' CPU time stands beside that of the server's processes: what the client adds to
+inference.
 """
 
 from __future__ import annotations
