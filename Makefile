@@ -24,7 +24,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 
 # Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
 train-cells: .venv/.installed-dev
-	$(BIN)/python -m training.cells
+	OMP_WAIT_POLICY=passive $(BIN)/python -m training.cells
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

@@ -78,7 +78,7 @@ def serving(
     """
     models = sorted({f.parent.parent.name for f in repository.glob("*/[0-9]*/model.onnx")})
     if not models:
-        raise BackendError(f"{repository}: no NAME/1/model.onnx in it", "write models with `kras model export`")
+        raise BackendError(f"{repository}: no NAME/VERSION/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
     chosen = ports or free_ports(host)

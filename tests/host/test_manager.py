@@ -16,9 +16,9 @@ from kras_plugins.manager import discover
 BUNDLED = {
     "reader": ["openslide", "tiff"],
     "extractor": ["h5", "vit"],
-    "profiler": ["cells"],
+    "profiler": ["cells", "import"],
     "classifier": ["he", "lgbm", "mlp", "rf"],
-    "backend": ["local"],
+    "backend": ["local", "triton"],
 }
 
 GOOD = """
