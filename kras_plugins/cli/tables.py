@@ -36,15 +36,22 @@ def table_overrides(files: Sequence[Path] | None, profiler: str | None) -> tuple
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """What plug-ins note (logger `kras`) while slides are loaded, told on stderr and collected, each once."""
+    """What plug-ins note (logger `kras`) while slides are loaded, told on stderr and collected, each once.
+
+    What backends say (logger `kras.backend`) is told and not collected: that a server was away for a while is no part
+    of a result, which must be the same without it.
+    """
     notes: list[str] = []
+    told: set[str] = set()
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
-            if text not in notes:
-                notes.append(text)
+            if text not in told:
+                told.add(text)
                 stderr().print(f"[yellow]note:[/] {escape(text)}")
+                if not record.name.startswith("kras.backend."):
+                    notes.append(text)
 
     logger, handler = logging.getLogger("kras"), Collect(logging.INFO)
     level, propagate = logger.level, logger.propagate

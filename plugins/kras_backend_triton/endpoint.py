@@ -20,7 +20,7 @@ from kras_plugins.weights import model_digest
 if TYPE_CHECKING:
     from kras_backend_triton import TritonOptions
 
-log = logging.getLogger("kras.triton")
+log = logging.getLogger("kras.backend.triton")
 
 _RPC_S = 10.0
 """Deadline of the small calls (metadata, configuration, statistics)."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kras_backend_triton.endpoint import Endpoint
     from kras_plugins.contracts.backend import Arrays
 
-log = logging.getLogger("kras.triton")
+log = logging.getLogger("kras.backend.triton")
 
 _TRIES = 5
 """So often a batch is sent that a healthy server answers with an error or with NaN."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cohorts import kras, read_rows, write_rows
+
+from kras_plugins.cli.tables import noted
 
 QUICK = ("-o", "classifier.mlp.seeds=1", "-o", "classifier.rf.trees=100")
 
@@ -160,3 +163,14 @@ def test_the_real_luad_table_runs_and_finds_what_others_found(shared_data: Path,
     metrics = json.loads(ran.stdout)
     assert metrics["models"]["rf"]["n"] == 424 and metrics["models"]["rf"]["n_positive"] == 55
     assert 0.42 < metrics["models"]["rf"]["auroc"]["value"] < 0.65
+
+
+def test_what_a_backend_says_is_told_and_is_no_part_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with noted() as notes:
+        logging.getLogger("kras.profiler.import").warning("a table has 3 columns")
+        logging.getLogger("kras.profiler.import").warning("a table has 3 columns")
+        logging.getLogger("kras.backend.triton").warning("a server was away")
+    assert notes == ["a table has 3 columns"]
+    said = capsys.readouterr().err
+    assert said.count("a table has 3 columns") == 1
+    assert "a server was away" in said

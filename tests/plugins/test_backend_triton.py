@@ -131,7 +131,7 @@ def test_a_host_without_shared_memory_left_sends_messages(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     backend = connect(server.url)
-    with caplog.at_level(logging.WARNING, "kras.triton"):
+    with caplog.at_level(logging.WARNING, "kras.backend.triton"):
         run_many(backend.load(SPEC), 10)
     assert backend.report()["tiny"]["tiles_in_shared_memory"] == 0
     assert "no shared memory" in caplog.text
