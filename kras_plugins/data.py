@@ -152,12 +152,26 @@ class SemanticMap:
     outlines: Path | None = None
 
 
+@dataclass(frozen=True)
+class Squares:
+    """The squares of 1 mm² that the immune phenotype is called from, those with enough tumor area.
+
+    float64[square] each: areas in mm² of cancer epithelium (`ce`) and stroma (`cs`), lymphocytes in them.
+    """
+
+    ce: Float64
+    cs: Float64
+    in_ce: Float64
+    in_cs: Float64
+
+
 @dataclass(frozen=True, kw_only=True)
 class SemanticProfile:
     """Named features of one slide or patient.
 
     `values`: float64[feature], NaN where a feature cannot be computed; `valid`: one flag per feature group saying
-    whether its counts and areas suffice.
+    whether its counts and areas suffice. `squares`: what the immune phenotype can be called from anew; None where
+    features were made elsewhere.
     """
 
     id: str
@@ -165,6 +179,7 @@ class SemanticProfile:
     values: Float64
     valid: Mapping[str, bool]
     source: str
+    squares: Squares | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -24,7 +23,7 @@ from kras_plugins.errors import SlideError, plugin_boundary
 from kras_plugins.parts import Part, Parts
 from kras_plugins.profiling import profile_slide
 from kras_plugins.semantics.map import read_map
-from kras_plugins.semantics.profile import FEATURES_VERSION, profile
+from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
@@ -208,16 +207,6 @@ def read_flags(folder: Path) -> Bool:
 
 def _stored_profile(map_folder: Path, key: Key, store: Store, slide_id: str) -> SemanticProfile:
     def build(folder: Path) -> None:
-        p = profile(read_map(map_folder))
-        values = [None if np.isnan(v) else float(v) for v in p.values]
-        facts = {"names": p.names, "values": values, "valid": dict(p.valid), "source": p.source}
-        (folder / "profile.json").write_text(json.dumps(facts))
+        (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))))
 
-    facts = json.loads((store.make(key, build) / "profile.json").read_text())
-    return SemanticProfile(
-        id=slide_id,
-        names=tuple(facts["names"]),
-        values=np.array([np.nan if v is None else v for v in facts["values"]], np.float64),
-        valid=facts["valid"],
-        source=facts["source"],
-    )
+    return from_json((store.make(key, build) / "profile.json").read_text(), slide_id)

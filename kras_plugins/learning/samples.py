@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from kras_plugins.data import Sample
 from kras_plugins.semantics.patient import combine
@@ -52,6 +54,8 @@ def _key(results: Sequence[SlideResult]) -> str:
         digest.update("|".join((r.ref.slide_id, *r.keys)).encode())
         if r.profile is not None:
             digest.update(r.profile.values.tobytes() + "|".join(r.profile.names).encode())
+            if r.profile.squares is not None:
+                digest.update(np.stack(astuple(r.profile.squares)).tobytes())
     return digest.hexdigest()
 
 

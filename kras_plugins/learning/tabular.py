@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kras_plugins.data import Sample, SemanticProfile
 from kras_plugins.errors import ConfigError
-from kras_plugins.semantics.phenotype import DESERT, EXCLUDED, INFLAMED
+from kras_plugins.semantics.phenotype import (
+    DESERT,
+    EXCLUDED,
+    INFLAMED,
+    Thresholds,
+    fit_thresholds,
+    squares_of,
+    with_thresholds,
+)
 from kras_plugins.semantics.table import BY_NAME, CORE
 
 if TYPE_CHECKING:
@@ -36,7 +44,8 @@ class Preprocessor:
     `features`: the profile's names that are used. `flags`: the feature groups whose validity is used; each gives a
     column `invalid:GROUP` of 0 and 1. A missing value itself is only ever filled with the median: an indicator of it
     would tell which hospital's pipeline lacked the feature. `median`, `spread`: one number per column. `logged`: those
-    features that enter as ln(1 + x).
+    features that enter as ln(1 + x). `thresholds`: those that the immune phenotype is called by anew, None for the
+    published ones that profiles come with.
 
     Where a profile has all features of the preset `core`, it is one of ours and its features are known by name: cells
     per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), two features that tell the kind of
@@ -48,17 +57,28 @@ class Preprocessor:
     median: tuple[float, ...]
     spread: tuple[float, ...]
     logged: tuple[str, ...] = ()
+    thresholds: Thresholds | None = None
 
     @classmethod
-    def fit(cls, samples: Sequence[Sample], choice: Literal["all", "core"] = "all") -> Preprocessor:
+    def fit(
+        cls,
+        samples: Sequence[Sample],
+        choice: Literal["all", "core"] = "all",
+        ip_preset: Literal["lunit_jco2022", "quantile"] = "lunit_jco2022",
+    ) -> Preprocessor:
         """Choose columns on the training patients, independently of the order of a profile's names.
 
         With the choice `core` only the preset's features and their groups' flags are considered; of features made
         elsewhere all are, which is noted (logger `kras`). Dropped are columns that nobody has, that do not vary, or
         that repeat an earlier one in alphabetical order (Spearman's |ρ| > 0.95). `spread` is the interquartile range
         / 1.349, which is the standard deviation of a normal variable, or the standard deviation where more than half
-        of the values are equal. Raises ConfigError when patients have different features or no column is left.
+        of the values are equal. `ip_preset`: by whose thresholds the immune phenotype is called, the published ones
+        or those of `fit_thresholds` on these patients. Raises ConfigError when patients have different features or no
+        column is left, and when thresholds cannot be fitted.
         """
+        quantile = ip_preset == "quantile"
+        thresholds = fit_thresholds([squares_of(profile_of(s)) for s in samples]) if quantile else None
+        samples = _phenotyped(samples, thresholds)
         features, flags, logged = _considered(*_common_names(samples), choice)
         raw = _rows(samples, features, flags, logged)
         present = [i for i in range(raw.shape[1]) if not np.isnan(raw[:, i]).all()]
@@ -84,6 +104,7 @@ class Preprocessor:
             median=(*median[:n].tolist(), *(0.0 for _ in flag_names)),
             spread=(*spread[:n].tolist(), *(1.0 for _ in flag_names)),
             logged=tuple(name for name in logged if name in names),
+            thresholds=thresholds,
         )
 
     @property
@@ -94,8 +115,10 @@ class Preprocessor:
     def table(self, samples: Sequence[Sample]) -> Float64:
         """Float64[sample column], in the profile's units unless `logged`, missing ones filled with training medians.
 
-        Further features of a profile are ignored; ConfigError names one that is absent.
+        Further features of a profile are ignored; ConfigError names one that is absent, or a patient without squares
+        where the immune phenotype is called anew.
         """
+        samples = _phenotyped(samples, self.thresholds)
         return _impute(_rows(samples, self.features, self.flags, self.logged), np.asarray(self.median))
 
     def scaled(self, samples: Sequence[Sample]) -> Float64:
@@ -108,12 +131,18 @@ class Preprocessor:
         return {
             "features": list(self.features), "flags": list(self.flags),
             "median": list(self.median), "spread": list(self.spread), "logged": list(self.logged),
+            "thresholds": None if self.thresholds is None else asdict(self.thresholds),
         }  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessor:
         """The inverse of `to_dict`."""
-        return cls(**{name: tuple(value) for name, value in values.items()})
+        rest = dict(values)
+        thresholds = rest.pop("thresholds", None)
+        return cls(
+            **{name: tuple(value) for name, value in rest.items()},
+            thresholds=None if thresholds is None else Thresholds(**thresholds),
+        )
 
 
 def _common_names(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -154,6 +183,13 @@ def profile_of(sample: Sample) -> SemanticProfile:
             f"patient {sample.patient_id!r} has no semantic profile", "name a profiler, or leave the patient out"
         )
     return sample.profile
+
+
+def _phenotyped(samples: Sequence[Sample], thresholds: Thresholds | None) -> Sequence[Sample]:
+    """Samples with the immune phenotype by these thresholds, or as they are without."""
+    if thresholds is None:
+        return samples
+    return [replace(s, profile=with_thresholds(profile_of(s), thresholds)) for s in samples]
 
 
 def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str], logged: Sequence[str]) -> Float64:

@@ -11,7 +11,7 @@ import numpy as np
 from kras_plugins.data import SemanticProfile
 from kras_plugins.errors import ConfigError
 from kras_plugins.semantics.architecture import fragmented
-from kras_plugins.semantics.phenotype import calls
+from kras_plugins.semantics.phenotype import calls, pooled
 from kras_plugins.semantics.table import BY_NAME
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
     Areas and counts are summed over the slides that have them; other features are averaged, weighted by the area they
     refer to (`Feature.weight`), over the slides that have them, equally where no such area is known; classes are
     called anew from the combined shares. A feature that no slide has is NaN. A group is valid if it is on any slide.
+    The squares of all slides are pooled.
     Raises ConfigError for no profiles or different names.
     """
     if not profiles:
@@ -41,6 +42,7 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
     column = {name: table[:, i] for i, name in enumerate(names)}
     values = np.array([_combine(name, column) for name in names], np.float64)
     where = {name: i for i, name in enumerate(names)}
+    grids = [p.squares for p in profiles if p.squares is not None]
     for inputs, call in _CALLS:
         if where.keys() >= set(inputs):
             for name, value in call({k: float(values[where[k]]) for k in inputs}).items():
@@ -52,6 +54,7 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
         values=values,
         valid={group: any(p.valid.get(group, False) for p in profiles) for group in _groups(profiles)},
         source=" + ".join(sorted({p.source for p in profiles})),
+        squares=pooled(grids) if len(grids) == len(profiles) else None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.data import SemanticProfile
+from kras_plugins.data import SemanticProfile, Squares
 from kras_plugins.errors import ConfigError
 from kras_plugins.semantics.view import View
 
@@ -41,16 +41,6 @@ class Thresholds:
 
 LUNIT_JCO2022 = Thresholds(ce=106.0, cs=357.0, preset="lunit_jco2022")
 """As published: Park et al., J Clin Oncol 2022;40:1916-1928. They depend on the detector: see `fit_thresholds`."""
-
-
-@dataclass(frozen=True)
-class Squares:
-    """Areas in mm² and lymphocyte counts, float64[square] each, of the squares with enough tumor area."""
-
-    ce: Float64
-    cs: Float64
-    in_ce: Float64
-    in_cs: Float64
 
 
 def squares(view: View) -> Squares:
@@ -125,11 +115,23 @@ def fit_thresholds(patients: Sequence[Squares]) -> Thresholds:
     return Thresholds(ce=ce, cs=cs, preset="quantile")
 
 
-def with_thresholds(profile: SemanticProfile, grid: Squares, thresholds: Thresholds) -> SemanticProfile:
-    """A slide's or patient's profile with its immune phenotype by other thresholds, from its squares.
+def squares_of(profile: SemanticProfile) -> Squares:
+    """A profile's squares; raises ConfigError where it has none."""
+    if profile.squares is None:
+        raise ConfigError(
+            f"{profile.id}: features made elsewhere have no squares to call the immune phenotype from",
+            "use ip_preset = lunit_jco2022, or import cells and tissue in place of finished features",
+        )
+    return profile.squares
 
-    Unchanged where group D is not valid.
+
+def with_thresholds(profile: SemanticProfile, thresholds: Thresholds) -> SemanticProfile:
+    """A slide's or patient's profile with its immune phenotype by other thresholds.
+
+    All squares of a patient's slides count alike. Unchanged where group D is not valid. Raises ConfigError where the
+    profile has no squares.
     """
+    grid = squares_of(profile)
     if not profile.valid.get("D", False):
         return profile
     new = shares(grid, thresholds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 
-from kras_plugins.data import SemanticMap, SemanticProfile
+from kras_plugins.data import SemanticMap, SemanticProfile, Squares
 from kras_plugins.semantics.architecture import architecture
 from kras_plugins.semantics.areas import areas
 from kras_plugins.semantics.clusters import clusters
@@ -18,7 +20,7 @@ from kras_plugins.semantics.interface import interface
 from kras_plugins.semantics.neighbors import neighbors
 from kras_plugins.semantics.nuclei import nuclei
 from kras_plugins.semantics.patterns import GrowthPatterns, patterns
-from kras_plugins.semantics.phenotype import phenotype
+from kras_plugins.semantics.phenotype import phenotype, squares
 from kras_plugins.semantics.ratios import ratios
 from kras_plugins.semantics.second_order import second_order
 from kras_plugins.semantics.similarity import similarity
@@ -26,8 +28,8 @@ from kras_plugins.semantics.table import FEATURES
 from kras_plugins.semantics.validity import validity
 from kras_plugins.semantics.view import View
 
-FEATURES_VERSION = 2
-"""Rises when a feature gives another value for the same map."""
+FEATURES_VERSION = 3
+"""Rises when a feature gives another value for the same map, or a stored profile holds more."""
 
 COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
     "A": areas,
@@ -53,8 +55,8 @@ def profile(semantic: SemanticMap, growth: GrowthPatterns | None = None) -> Sema
 
     A group that is not valid is NaN throughout, and so is a feature whose classes or columns the source cannot give.
     The profile's `source` says where the cells and the cancer epithelium come from. `growth`: growth patterns, if a
-    tile classifier gives them; the immune phenotype is that of the published thresholds (phenotype.with_thresholds
-    gives another).
+    tile classifier gives them; the immune phenotype is that of the published thresholds, and with the profile's
+    squares phenotype.with_thresholds gives another.
     """
     view = View(semantic, growth)
     provides = semantic.provides | ({"growth_patterns"} if growth is not None else set())
@@ -70,4 +72,27 @@ def profile(semantic: SemanticMap, growth: GrowthPatterns | None = None) -> Sema
         values=np.array(values, np.float64),
         valid=valid,
         source=f"{semantic.source}; cancer epithelium: {semantic.ce_source}",
+        squares=squares(view),
+    )
+
+
+def to_json(profile: SemanticProfile) -> str:
+    """A profile as text, to be stored."""
+    grid = None if profile.squares is None else [column.tolist() for column in astuple(profile.squares)]
+    values = [None if math.isnan(v) else v for v in profile.values.tolist()]
+    facts = {"names": profile.names, "values": values, "valid": dict(profile.valid), "source": profile.source}
+    return json.dumps({**facts, "squares": grid}, allow_nan=False)
+
+
+def from_json(text: str, slide_id: str) -> SemanticProfile:
+    """What `to_json` wrote, as that of a slide."""
+    facts = json.loads(text)
+    grid = facts["squares"]
+    return SemanticProfile(
+        id=slide_id,
+        names=tuple(facts["names"]),
+        values=np.array([np.nan if v is None else v for v in facts["values"]], np.float64),
+        valid=facts["valid"],
+        source=facts["source"],
+        squares=None if grid is None else Squares(*(np.array(column, np.float64) for column in grid)),
     )

@@ -36,7 +36,7 @@ class LgbmClassifier:
         """
         check_parts(train, valid)
         o = self._options
-        preprocessor = Preprocessor.fit(train.samples, o.features)
+        preprocessor = Preprocessor.fit(train.samples, o.features, o.ip_preset)
         weight = positive_weight(train)
 
         def part(cohort: Cohort, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:

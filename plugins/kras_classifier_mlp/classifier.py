@@ -47,7 +47,7 @@ class MlpClassifier:
         """
         check_parts(train, valid)
         o = self._options
-        preprocessor = Preprocessor.fit(train.samples, o.features)
+        preprocessor = Preprocessor.fit(train.samples, o.features, o.ip_preset)
         x, valid_x = (torch.from_numpy(preprocessor.scaled(p.samples).astype(np.float32)) for p in (train, valid))
         y, valid_y = (
             torch.as_tensor(np.asarray(p.labels, dtype=np.float32)).expand(o.seeds, -1) for p in (train, valid)

@@ -17,6 +17,11 @@ class RfOptions(Options):
     features: Literal["all", "core"] = Field(
         "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
     )
+    ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
+        "lunit_jco2022",
+        description="immune phenotype by the published thresholds, or by those with which as many training patients "
+        "are inflamed and excluded as were published; quantile needs cells, not a table of features",
+    )
     trees: int = Field(1000, ge=1, description="number of trees")
     min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
     jobs: int = tuning(1, ge=1, description="threads used for training")

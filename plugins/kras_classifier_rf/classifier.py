@@ -42,7 +42,7 @@ class RfClassifier:
         check_parts(train, valid)
         samples = [*train.samples, *valid.samples]
         labels = np.concatenate([train.labels, valid.labels])
-        preprocessor = Preprocessor.fit(samples, self._options.features)
+        preprocessor = Preprocessor.fit(samples, self._options.features, self._options.ip_preset)
         grown = RandomForestClassifier(
             n_estimators=self._options.trees,
             max_features="sqrt",

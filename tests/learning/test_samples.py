@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from kras_plugins.cohort.table import Patient
-from kras_plugins.data import SemanticProfile, SlideRef
+from kras_plugins.data import SemanticProfile, SlideRef, Squares
 from kras_plugins.learning.samples import assemble
 from kras_plugins.pipeline import SlideResult
 
@@ -35,3 +37,11 @@ def test_a_patients_finished_row_counts_once_however_many_slides_it_came_with() 
     (case,) = assemble([patient("a", "b")], [result("a", "p", 2.0), result("b", "p", 2.0)])
     assert case.sample.profile is not None
     assert case.sample.profile.values.tolist() == [2.0]
+
+
+def test_other_squares_are_another_content_even_with_the_same_features() -> None:
+    plain = result("a", "a", 2.0)
+    assert plain.profile is not None
+    some = [replace(plain, profile=replace(plain.profile, squares=Squares(*np.full((4, 3), v)))) for v in (1.0, 2.0)]
+    keys = {assemble([patient("a")], [r])[0].key for r in (plain, *some)}
+    assert len(keys) == 3

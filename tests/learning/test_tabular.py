@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kras_plugins import ConfigError, Sample, SemanticProfile
+from kras_plugins import Cohort, ConfigError, Sample, SemanticProfile
+from kras_plugins.data import Squares
 from kras_plugins.learning.tabular import ONE_HOT, Preprocessor
+from kras_plugins.semantics.phenotype import fit_thresholds, shares
 from kras_plugins.semantics.table import BY_NAME, CORE, FEATURES
 
 
@@ -209,6 +213,88 @@ def test_features_made_elsewhere_are_taken_as_they_are_and_it_is_noted(caplog):
     ]
 
 
+def with_squares(samples, seed=0, level=1.0):
+    """Each patient with 4 to 30 squares, of lymphocytes as dense in all of them."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for sample in samples:
+        n = rng.integers(4, 30)
+        area = rng.uniform(0.05, 0.5, (2, n))
+        counts = rng.poisson(area * level * rng.lognormal(4.5, 1, 2)[:, None]).astype(float)
+        found.append(replace(sample, profile=replace(sample.profile, squares=Squares(*area, *counts))))
+    return found
+
+
+def test_quantile_thresholds_are_those_of_the_training_patients_and_no_test_patient_moves_them():
+    everybody = with_squares(our_patients(60))
+    train, test = everybody[:40], everybody[40:]
+    other = with_squares(test, seed=9, level=1e3)
+    expected = fit_thresholds([s.profile.squares for s in train])
+    assert expected != fit_thresholds([s.profile.squares for s in everybody])
+    stored = []
+    for scored in (test, other):
+        fitted = Preprocessor.fit(train, "core", "quantile")
+        fitted.table(scored)
+        assert fitted.thresholds == expected
+        stored.append(json.dumps(fitted.to_dict()))
+    assert stored[0] == stored[1]
+
+
+def test_quantile_thresholds_are_frozen_and_applied_to_new_patients():
+    train, new = with_squares(our_patients(40)), with_squares(our_patients(10, 2), seed=3)
+    fitted = Preprocessor.from_dict(json.loads(json.dumps(Preprocessor.fit(train, "all", "quantile").to_dict())))
+    table = dict(zip(fitted.columns, fitted.table(new).T, strict=True))
+    valid = [s.profile.valid["D"] for s in new]
+    assert 0 < sum(valid) < len(new)  # where group D is not valid, nothing is called anew
+    shown = [name for name in ("is", "ies", "ids", "ip_entropy") if name in table]
+    assert len(shown) >= 3
+    for sample, use, row in zip(new, valid, range(10), strict=True):
+        anew = shares(sample.profile.squares, fitted.thresholds)
+        for name in shown:
+            old = sample.profile.values[OURS.index(name)]
+            assert table[name][row] == pytest.approx(anew[name] if use else old), name
+        if use:
+            assert table["ip_class:inflamed"][row] == (anew["ip_class"] == 2)
+
+
+def test_the_published_thresholds_leave_profiles_alone_whether_they_have_squares_or_not():
+    plain = our_patients(30)
+    assert Preprocessor.fit(with_squares(plain)) == Preprocessor.fit(plain)
+    assert Preprocessor.fit(plain).thresholds is None
+
+
+@pytest.mark.parametrize("choice", ["all", "core"])
+def test_features_made_elsewhere_have_no_quantile_thresholds(choice):
+    with pytest.raises(ConfigError, match="p0: features made elsewhere have no squares"):
+        Preprocessor.fit(patients(noise(30, 4)), choice, "quantile")
+    fitted = Preprocessor.fit(with_squares(our_patients()), choice, "quantile")
+    with pytest.raises(ConfigError, match="p0: features made elsewhere have no squares"):
+        fitted.table(our_patients(3))
+
+
+@pytest.mark.parametrize("name", ["mlp", "rf", "lgbm"])
+def test_every_tabular_classifier_has_the_option_and_stores_its_thresholds(name, tmp_path):
+    (record,) = importlib.import_module(f"kras_classifier_{name}").kras_classifiers()
+    small = {"mlp": {"seeds": 1, "epochs": 2}, "rf": {"trees": 5}, "lgbm": {"rounds": 2}}[name]
+    samples = with_squares(our_patients(60))
+    labels = np.arange(60) % 3 == 0
+    train, valid = (
+        Cohort(
+            samples=samples[part], labels=labels[part].astype(np.int8), groups=tuple(str(i) for i in range(60))[part]
+        )
+        for part in (slice(0, 45), slice(45, 60))
+    )
+    assert record.options().ip_preset == "lunit_jco2022"
+    made = record.create(record.options(ip_preset="quantile", **small), 0)
+    made.fit(train, valid)
+    made.save(tmp_path)
+    facts = json.loads((tmp_path / "classifier.json").read_text())
+    seen = samples if name == "rf" else samples[:45]  # rf grows on both parts, which are both training data
+    expected = fit_thresholds([s.profile.squares for s in seen])
+    assert facts["preprocessor"]["thresholds"] == {"ce": expected.ce, "cs": expected.cs, "preset": "quantile"}
+    np.testing.assert_array_equal(record.load(tmp_path).predict(samples), made.predict(samples))
+
+
 @pytest.mark.parametrize("choice", ["all", "core"])
 def test_nothing_of_a_patient_outside_the_training_part_is_learned(choice):
     """What was fitted does not depend on those scored, and a stored one gives the same table."""
@@ -224,5 +310,6 @@ def test_nothing_of_a_patient_outside_the_training_part_is_learned(choice):
 
 def test_a_preprocessor_of_an_older_bundle_is_read():
     stored = Preprocessor.fit(patients(noise(20, 2))).to_dict()
-    del stored["logged"]
-    assert Preprocessor.from_dict(stored).logged == ()
+    del stored["logged"], stored["thresholds"]
+    old = Preprocessor.from_dict(stored)
+    assert old.logged == () and old.thresholds is None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
+
 import numpy as np
 import pytest
 
+from kras_plugins.data import Squares
 from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.patient import combine
 from kras_plugins.semantics.patterns import PATTERNS, GrowthPatterns, patterns
 from kras_plugins.semantics.phenotype import (
     LUNIT_JCO2022,
-    Squares,
     Thresholds,
     calls,
     fit_thresholds,
@@ -19,7 +22,7 @@ from kras_plugins.semantics.phenotype import (
     squares,
     with_thresholds,
 )
-from kras_plugins.semantics.profile import profile
+from kras_plugins.semantics.profile import from_json, profile, to_json
 from kras_plugins.semantics.view import View
 
 
@@ -102,16 +105,48 @@ def test_other_thresholds_change_only_what_depends_on_them(make_map, values):
     xy = rng.uniform(0, 2000, (4000, 2))
     regions = (("cancer_stroma", 0, 0, 2000, 2000), ("cancer_epithelium", 0, 0, 1000, 2000))
     semantic = make_map(xy, ["lymphocyte"] * 1000 + ["tumor"] * 3000, regions=regions)
-    before, grid = profile(semantic), squares(View(semantic))
-    same = with_thresholds(before, grid, LUNIT_JCO2022)
+    before = profile(semantic)
+    same = with_thresholds(before, LUNIT_JCO2022)
     np.testing.assert_array_equal(same.values, before.values)
-    high = values(with_thresholds(before, grid, Thresholds(ce=1e9, cs=1e9, preset="quantile")))
+    high = values(with_thresholds(before, Thresholds(ce=1e9, cs=1e9, preset="quantile")))
     changed = {k for k, v in values(before).items() if not (v == high[k] or np.isnan(v))}
     usual = {"is", "ids", "ip_class", "iip_frac", "iip_pos"}
     assert usual <= changed <= {*usual, "ies", "ip_entropy"}
     assert (high["is"], high["ids"], high["ip_class"]) == (0, 1, 0)
     empty = profile(make_map())
-    assert with_thresholds(empty, Squares(*np.zeros((4, 0))), LUNIT_JCO2022) is empty
+    assert with_thresholds(empty, LUNIT_JCO2022) is empty
+
+
+def test_features_made_elsewhere_have_no_phenotype_by_other_thresholds(make_map):
+    made_elsewhere = replace(profile(make_map()), id="s7", squares=None)
+    with pytest.raises(ConfigError, match="s7: features made elsewhere have no squares") as caught:
+        with_thresholds(made_elsewhere, LUNIT_JCO2022)
+    assert "lunit_jco2022" in caught.value.hint
+
+
+def test_a_profile_brings_its_squares_and_keeps_them_as_text(make_map):
+    rng = np.random.default_rng(3)
+    regions = (("cancer_stroma", 0, 0, 2000, 2000), ("cancer_epithelium", 0, 0, 700, 2000))
+    semantic = make_map(rng.uniform(0, 2000, (500, 2)), ["lymphocyte"] * 500, regions=regions)
+    made = profile(semantic)
+    again = from_json(to_json(made), "renamed")
+    assert again.id == "renamed" and again.names == made.names and again.valid == made.valid
+    np.testing.assert_array_equal(again.values, made.values)
+    for one, other, direct in zip(*map(astuple, (made.squares, again.squares, squares(View(semantic)))), strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, direct)
+    assert made.squares.ce.tolist() == pytest.approx([0.7, 0, 0.7, 0]) and made.squares.in_cs.sum() > 300
+    assert from_json(to_json(replace(made, squares=None)), "s").squares is None
+
+
+def test_the_squares_of_all_slides_of_a_patient_count(make_map):
+    slides = [replace(profile(make_map()), squares=grid, valid={"D": True}) for grid in cohort(3, seed=4)]
+    patient = combine(slides, "p")
+    assert len(patient.squares.ce) == sum(len(s.squares.ce) for s in slides)
+    expected = shares(pooled([s.squares for s in slides]), LUNIT_JCO2022)
+    found = with_thresholds(patient, LUNIT_JCO2022)
+    assert {name: found.values[found.names.index(name)] for name in expected} == expected
+    assert combine([slides[0], replace(slides[1], squares=None)], "p").squares is None
 
 
 def test_slides_of_a_patient_are_pooled_square_by_square(make_map):
