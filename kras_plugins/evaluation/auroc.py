@@ -27,13 +27,15 @@ Z95 = 1.959963984540054
 class Auroc:
     """An area with its 95 % interval, all NaN where they cannot be computed and `note` says why.
 
-    `influence`: float64[patient], each patient's share in the estimate's deviation; they sum to 0.
+    `influence`: float64[patient], each patient's share in the estimate's deviation; they sum to 0. `standard_error` is
+    DeLong's, on the plain scale.
     """
 
     value: float
     low: float
     high: float
     influence: Float64
+    standard_error: float = math.nan
     note: str = ""
 
 
@@ -45,6 +47,7 @@ class Difference:
     low: float
     high: float
     p: float
+    standard_error: float = math.nan
     note: str = ""
 
 
@@ -55,7 +58,11 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, fold: npt.ArrayLike | No
     variance is the sum over patients of their squared influence, a patient's placement values weighted by 1/(number of
     its class in the fold) and averaged over folds and repeats (DeLong 1988; LeDell, Petersen, van der Laan 2015; one
     sort a fold, after Sun & Xu 2014), with DeLong's n/(n-1) for each class. It takes the fold models as given: what
-    another training set would have changed is not in it. The interval is value ± 1.96 SE cut to [0, 1].
+    another training set would have changed is not in it.
+
+    The interval is symmetric on the logit scale, with Student's t on the Satterthwaite degrees of freedom of the two
+    classes' variances (as Brunner & Munzel 2000 have it for this statistic). With 22 positives and an area of 0.75,
+    value ± 1.96 SE covers 92.8 %, this covers 95.3 % (docs/decisions/0008-intervals-and-thresholds.md).
     """
     y = np.asarray(labels) > 0
     s = np.atleast_2d(np.asarray(scores, np.float64))
@@ -76,22 +83,22 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, fold: npt.ArrayLike | No
         )
     value = float(np.mean(areas))
     influence = (weight * (place - value)).sum(axis=0) / len(areas)
-    se = _standard_error(y, influence)
+    se, freedom = _standard_error(y, influence)
     note = _why_no_error(se)
-    low, high = (max(0.0, value - Z95 * se), min(1.0, value + Z95 * se)) if not note else (math.nan, math.nan)
-    return Auroc(value=value, low=low, high=high, influence=influence, note=note)
+    low, high = _logit_interval(value, se, freedom) if not note else (math.nan, math.nan)
+    return Auroc(value=value, low=low, high=high, influence=influence, standard_error=se, note=note)
 
 
 def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
     """Paired comparison of two areas of the same patients and folds (DeLong 1988), from their influences."""
     y = np.asarray(labels) > 0
     value = a.value - b.value
-    se = _standard_error(y, a.influence - b.influence)
+    se, _ = _standard_error(y, a.influence - b.influence)
     note = a.note if math.isnan(value) else _why_no_error(se)
     if note:
         return Difference(value=value, low=math.nan, high=math.nan, p=math.nan, note=note)
     p = math.erfc(abs(value / se) / math.sqrt(2))
-    return Difference(value=value, low=value - Z95 * se, high=value + Z95 * se, p=p)
+    return Difference(value=value, low=value - Z95 * se, high=value + Z95 * se, p=p, standard_error=se)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -116,15 +123,27 @@ def _share_below(x: Float64, ordered: Float64) -> Float64:
     return share
 
 
-def _standard_error(y: npt.NDArray[np.bool_], influence: Float64) -> float:
-    """Root of the summed squared influences with n/(n-1) for each class; NaN below two patients of a class."""
-    variance = 0.0
+def _standard_error(y: npt.NDArray[np.bool_], influence: Float64) -> tuple[float, float]:
+    """Root of the summed squared influences with n/(n-1) for each class, and its Satterthwaite degrees of freedom.
+
+    NaN below two patients of a class.
+    """
+    variance = spread = 0.0
     for one_class in (influence[y], influence[~y]):
         n = len(one_class)
         if n < 2:
-            return math.nan
-        variance += float(one_class @ one_class) * n / (n - 1)
-    return math.sqrt(variance)
+            return math.nan, math.nan
+        part = float(one_class @ one_class) * n / (n - 1)
+        variance, spread = variance + part, spread + part * part / (n - 1)
+    return math.sqrt(variance), variance * variance / spread if spread else math.nan
+
+
+def _logit_interval(value: float, se: float, freedom: float) -> tuple[float, float]:
+    """Bounds at equal distance from the value's logit, whose standard error is se / (value (1 - value))."""
+    from scipy.special import expit, logit, stdtrit
+
+    half = float(stdtrit(freedom, 0.975)) * se / (value * (1 - value))
+    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
 
 
 def _why_no_error(se: float) -> str:

@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 
 def decide(
-    logit: float, rule_in: float | None, rule_out: float | None, *, missing: Sequence[str] = (), qc: str = "pass"
+    logit: float,
+    rule_in: float | None,
+    rule_out: float | None,
+    *,
+    missing: Sequence[str] = (),
+    qc: str = "pass",
+    out_of_scope: str = "",
 ) -> tuple[Call, str]:
     """The call for one patient from its ensemble logit, and the reason where there is none.
 
     `missing`: members without a score: the thresholds were set on the whole ensemble, so without one of them they do
-    not apply. `qc`: the patient's verdict (`pass`, `warn …`, `fail …`). From `rule_in` on a patient is ruled in, below
-    `rule_out` ruled out.
+    not apply. `qc`: the patient's verdict (`pass`, `warn …`, `fail …`). `out_of_scope`: why the models were not made
+    for this patient, "" where they were. From `rule_in` on a patient is ruled in, below `rule_out` ruled out.
     """
     if qc.startswith("fail"):
         return "not_assessable", f"quality control: {qc}"
+    if out_of_scope:
+        return "not_assessable", out_of_scope
     if missing:
         return "not_assessable", f"no score from {', '.join(missing)}"
     if rule_in is None or rule_out is None or not math.isfinite(logit + rule_in + rule_out):
@@ -43,17 +51,24 @@ def predictions(
     qc: Sequence[str],
     *,
     shift: float = 0.0,
+    out_of_scope: Sequence[str] = (),
 ) -> list[Prediction]:
     """Results for new patients from logits[patient], NaN where a member is missing.
 
     `ensemble`: the mean over available members. `thresholds`: the bundle's for the ensemble. `shift`: added to every
     logit before it becomes a probability (another prevalence); thresholds would move with it, so calls do not change.
+    `out_of_scope`: a reason a patient, "" for those in scope; left out where all are.
     """
     results = []
     for i, patient in enumerate(patient_ids):
         missing = [name for name, logit in members.items() if math.isnan(logit[i])]
         call, reason = decide(
-            float(ensemble[i]), thresholds.get("rule_in"), thresholds.get("rule_out"), missing=missing, qc=qc[i]
+            float(ensemble[i]),
+            thresholds.get("rule_in"),
+            thresholds.get("rule_out"),
+            missing=missing,
+            qc=qc[i],
+            out_of_scope=out_of_scope[i] if out_of_scope else "",
         )
         results.append(
             Prediction(

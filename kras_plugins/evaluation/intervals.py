@@ -1,4 +1,4 @@
-"""Intervals that need no AUROC: Wilson's for proportions, the patient-level bootstrap for the rest."""
+"""Intervals that need no AUROC: Wilson's for proportions, their ratios, the patient-level bootstrap for the rest."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from kras_plugins.evaluation.auroc import Z95
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float64
+    from kras_plugins.data import Bool, Float64
 
     Counts = npt.NDArray[np.uint8]
+
+Interval = tuple[float, float, float]
+"""A value with the bounds of its 95 % interval."""
 
 RESAMPLES = 2000
 _CELLS = 4_000_000
 
 
-def wilson(hits: float, n: float) -> tuple[float, float, float]:
+def estimate(interval: Interval) -> dict[str, float]:
+    """An interval as metrics.json has it."""
+    return dict(zip(("value", "low", "high"), interval, strict=True))
+
+
+def wilson(hits: float, n: float) -> Interval:
     """A proportion with Wilson's 95 % score interval (Wilson 1927); NaN for n = 0.
 
     `hits` may be a mean over repeats and so not whole.
@@ -35,29 +43,58 @@ def wilson(hits: float, n: float) -> tuple[float, float, float]:
     return p, 0.0 if hits == 0 else max(0.0, middle - half), 1.0 if hits == n else min(1.0, middle + half)
 
 
-def resamples(n: int, seed: int, count: int = RESAMPLES) -> Counts:
+def ratio(top: Interval, bottom: Interval) -> Interval:
+    """A ratio of two independent proportions, its interval from theirs: MOVER-R (Donner & Zou 2012, Stat Methods Med
+    Res 21:347).
+
+    Infinite where the bottom, or for the upper bound its lower limit, is 0; NaN for 0/0.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = top, bottom
+    if math.isnan(a + b) or (a == 0 and b == 0):
+        return math.nan, math.nan, math.nan
+    value = a / b if b else math.inf
+    # Both roots of the published quadratic, each in the form that does not divide by a difference.
+    down = a * b + math.sqrt(max(0.0, (a * b) ** 2 - a_low * b_high * (2 * a - a_low) * (2 * b - b_high)))
+    up = a * b + math.sqrt(max(0.0, (a * b) ** 2 - a_high * b_low * (2 * a - a_high) * (2 * b - b_low)))
+    low = a_low * (2 * a - a_low) / down if down else 0.0
+    width = b_low * (2 * b - b_low)
+    return value, low, up / width if width else math.inf
+
+
+def resamples(n: int, seed: int, count: int = RESAMPLES, strata: Bool | None = None) -> Counts:
     """How often each of n patients is drawn in each bootstrap sample: uint8[sample patient], rows summing to n.
 
-    Patients are drawn whole and without regard to label, because prevalence varies between cohorts too.
+    Patients are drawn whole and, because prevalence varies between cohorts too, without regard to label; with `strata`,
+    bool[patient], as many of each kind as there are, which is for differences between models.
     """
     rng = np.random.default_rng(seed)
-    drawn = np.empty((count, n), np.uint8)
-    for row in drawn if n else ():
-        row[:] = np.bincount(rng.integers(0, n, n), minlength=n)
+    drawn = np.zeros((count, n), np.uint8)
+    for group in [np.arange(n)] if strata is None else [np.flatnonzero(strata), np.flatnonzero(~strata)]:
+        size = len(group)
+        for row in drawn if size else ():
+            row[group] = np.bincount(rng.integers(0, size, size), minlength=size)
     return drawn
 
 
-def percentile_interval(counts: Counts, statistic: Callable[[Float64], Float64]) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over bootstrap samples.
+def replicates(counts: Counts, statistic: Callable[[Float64], Float64]) -> Float64:
+    """A statistic in every bootstrap sample, float64[sample …].
 
-    `statistic` maps float64[sample patient] of weights to float64[sample], NaN where undefined; those samples are left
-    out. NaN, NaN where it is undefined in more than half of them.
+    `statistic` maps float64[sample patient] of weights to float64[sample …], NaN where undefined.
     """
     step = max(1, _CELLS // max(1, counts.shape[1]))
     parts = [statistic(counts[i : i + step].astype(np.float64)) for i in range(0, len(counts), step)]
-    values = np.concatenate(parts)
-    values = values[np.isfinite(values)]
-    if 2 * len(values) < len(counts):
+    return np.concatenate(parts)
+
+
+def percentile_interval(counts: Counts, statistic: Callable[[Float64], Float64]) -> tuple[float, float]:
+    """95 % percentile interval of a statistic, float64[sample], over bootstrap samples."""
+    return percentiles(replicates(counts, statistic))
+
+
+def percentiles(values: Float64) -> tuple[float, float]:
+    """The middle 95 % of bootstrap values[sample]; NaN, NaN where more than half of them are undefined."""
+    finite = values[np.isfinite(values)]
+    if not len(values) or 2 * len(finite) < len(values):
         return math.nan, math.nan
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kras_plugins.evaluation.auroc import Auroc, auroc
-from kras_plugins.evaluation.intervals import percentile_interval, wilson
+from kras_plugins.evaluation.calibration import Line, calibration, calibration_line
+from kras_plugins.evaluation.intervals import percentiles, replicates
+from kras_plugins.evaluation.operating import operating_point
+from kras_plugins.evaluation.thresholds import RISK_CONTROL
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,43 +21,55 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.intervals import Counts
     from kras_plugins.evaluation.scores import Scores
 
-ONE_COHORT = "DeLong"
-WITHIN_FOLDS = "mean of within-fold areas; DeLong placement values; training-set variability excluded"
+ONE_COHORT = "DeLong; interval on the logit scale with Satterthwaite's t"
+WITHIN_FOLDS = (
+    "mean of within-fold areas; DeLong placement values; interval on the logit scale with Satterthwaite's t; "
+    "training-set variability excluded"
+)
+NO_CONTROL = "no threshold controls the sensitivity at this number of positives: none is set"
 
 
 def model_metrics(
-    labels: Bool, scores: Scores, fold: npt.NDArray[np.int_], counts: Counts
+    labels: Bool, scores: Scores, fold: npt.NDArray[np.int_], counts: Counts, prevalences: Sequence[float] = ()
 ) -> tuple[dict[str, Any], Auroc]:
     """One entry of `models` in metrics.json, and its AUROC for paired comparison.
 
-    `labels`: bool[patient], `fold`: int[repeat patient], `counts`: bootstrap samples uint8[sample patient]. Every score
-    must be finite. What cannot be computed is NaN.
+    `labels`: bool[patient], `fold`: int[repeat patient], `counts`: bootstrap samples uint8[sample patient],
+    `prevalences`: other populations for which predictive values are told. Every score must be finite. What cannot be
+    computed is NaN.
     """
     area = auroc(labels, scores.ranking, fold)
-    probability = _sigmoid(scores.logit)
     # A baseline that gives each fold one constant has no slope, though its constants differ between folds.
     constant = not len(labels) or np.ptp(scores.ranking) == 0
-    line = (
-        (math.nan, math.nan) if constant else calibration_line(np.tile(labels, len(scores.logit)), scores.logit.ravel())
-    )
+    unknown = (math.nan,) * 3
+    line = Line(slope=unknown, intercept=unknown) if constant else calibration_line(labels, scores.logit)
+    block = calibration(labels, scores.logit, counts, line)
     entry: dict[str, Any] = {
         "n": len(labels),
         "n_positive": int(labels.sum()),
         "auroc": auroc_entry(area, fold) | {"fold_mean": _fold_mean(labels, scores, fold, area)},
         "auprc": auprc(labels, scores.ranking, counts),
-        "brier": float(np.mean((probability - labels) ** 2)) if len(labels) else math.nan,
-        "calibration_slope": line[0],
-        "calibration_intercept": line[1],
-        "operating_points": {
-            rule: operating_point(labels, scores.logit, threshold, counts)
-            for rule, threshold in scores.thresholds.items()
-        },
+        "brier": block["brier"]["value"],
+        "calibration_slope": line.slope[0],
+        "calibration_intercept": line.intercept[0],
+        "calibration": block,
+        "operating_points": {rule: _point(rule, labels, scores, counts, prevalences) for rule in scores.thresholds},
     }
     if scores.raw is not None:
         entry["uncalibrated_auroc"] = auroc(labels, scores.raw, fold).value
     if scores.slopes is not None:
         entry["platt_slopes"] = scores.slopes
     return entry, area
+
+
+def _point(rule: str, labels: Bool, scores: Scores, counts: Counts, prevalences: Sequence[float]) -> dict[str, Any]:
+    """A rule's operating point with what its threshold was chosen on, or why there is none."""
+    threshold = scores.thresholds[rule]
+    point = operating_point(labels, scores.logit, threshold, counts, prevalences)
+    point["provenance"] = scores.provenance.get(rule, "")
+    if rule == RISK_CONTROL and threshold.size and not np.isfinite(threshold).all():
+        point["note"] = NO_CONTROL
+    return point
 
 
 def auroc_entry(area: Auroc, fold: npt.NDArray[np.int_]) -> dict[str, Any]:
@@ -79,22 +94,29 @@ def _fold_mean(labels: Bool, scores: Scores, fold: npt.NDArray[np.int_], area: A
 def auprc(labels: Bool, ranking: Float64, counts: Counts) -> dict[str, float]:
     """Average precision with a bootstrap interval, and its lift over the prevalence, which a random score reaches.
 
-    `ranking`: float64[repeat patient]. Computed over all patients of a repeat, on calibrated logits, and averaged over
-    repeats: within one fold a dozen positives bias average precision upward (a random score would not get the
-    prevalence).
+    `ranking`: float64[repeat patient]; see `average_precision`.
     """
     n_positive = int(labels.sum())
     if not n_positive:
         return {"value": math.nan, "low": math.nan, "high": math.nan, "lift": math.nan}
+    value, drawn = average_precision(labels, ranking, counts)
+    low, high = percentiles(drawn)
+    return {"value": value, "low": low, "high": high, "lift": value / (n_positive / len(labels))}
+
+
+def average_precision(labels: Bool, ranking: Float64, counts: Counts) -> tuple[float, Float64]:
+    """Average precision of ranking[repeat patient], and in each bootstrap sample, float64[sample].
+
+    Computed over all patients of a repeat, on calibrated logits, and averaged over repeats: within one fold a dozen
+    positives bias average precision upward (a random score would not get the prevalence).
+    """
     curves = [_Precision(labels, one) for one in ranking]
 
     def mean(weights: Float64) -> Float64:
         result: Float64 = np.mean([curve(weights) for curve in curves], axis=0)
         return result
 
-    value = float(mean(np.ones((1, len(labels))))[0])
-    low, high = percentile_interval(counts, mean)
-    return {"value": value, "low": low, "high": high, "lift": value / (n_positive / len(labels))}
+    return float(mean(np.ones((1, len(labels))))[0]), replicates(counts, mean)
 
 
 class _Precision:
@@ -118,86 +140,3 @@ class _Precision:
             (gain * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0
         )
         return result
-
-
-def operating_point(labels: Bool, logit: Float64, threshold: Float64, counts: Counts) -> dict[str, Any]:
-    """What a rule would have done: each patient is flagged if its logit reaches the threshold set without it.
-
-    `logit` and `threshold`: float64[repeat patient]. With repeats, counts are means over repeats. `threshold` is given
-    as the probability of the mean logit. Wilson intervals for sensitivity and specificity, bootstrap for the predictive
-    values. All NaN where a threshold could not be set.
-    """
-    flag = np.where(np.isfinite(threshold), logit >= threshold, np.nan).mean(axis=0)
-    positive, negative = float(labels.sum()), float((~labels).sum())
-    settled = len(labels) > 0 and bool(np.isfinite(flag).all())
-    true_positive = float(flag[labels].sum()) if settled else math.nan
-    false_positive = float(flag[~labels].sum()) if settled else math.nan
-    nothing = (math.nan,) * 3
-    sensitivity = wilson(true_positive, positive) if settled else nothing
-    specificity = wilson(negative - false_positive, negative) if settled else nothing
-    ppv = _predictive(labels, flag, counts) if settled else nothing
-    npv = _predictive(~labels, 1 - flag, counts) if settled else nothing
-    return {
-        "threshold": float(_sigmoid(threshold.mean())) if threshold.size else math.nan,
-        "sensitivity": _estimate(sensitivity),
-        "specificity": _estimate(specificity),
-        "ppv": _estimate(ppv),
-        "npv": _estimate(npv),
-        "lr_pos": _ratio(sensitivity[0], 1 - specificity[0]),
-        "lr_neg": _ratio(1 - sensitivity[0], specificity[0]),
-        "flagged": float(flag.mean()) if settled else math.nan,
-    }
-
-
-def _predictive(right: Bool, called: Float64, counts: Counts) -> tuple[float, float, float]:
-    """Share of the called patients that are right, with a bootstrap interval."""
-    pair = np.stack([called * right, called], axis=1)
-
-    def share(weights: Float64) -> Float64:
-        hits, all_called = (weights @ pair).T
-        result: Float64 = np.divide(hits, all_called, out=np.full(len(hits), np.nan), where=all_called > 0)
-        return result
-
-    value = float(share(np.ones((1, len(right))))[0])
-    if math.isnan(value):
-        return value, value, value
-    return value, *percentile_interval(counts, share)
-
-
-def calibration_line(labels: Bool, logit: Float64) -> tuple[float, float]:
-    """Slope and intercept of a logistic regression of the label on the logit (Cox 1958): 1 and 0 are perfect.
-
-    A slope below 1 says the logits are too extreme. NaN, NaN where there is no finite fit: one class, a constant
-    logit, or classes that the logit separates.
-    """
-    if not labels.any() or labels.all():
-        return math.nan, math.nan
-    positive, negative = logit[labels], logit[~labels]
-    if positive.min() >= negative.max() or positive.max() <= negative.min():
-        return math.nan, math.nan
-    center, scale = logit.mean(), logit.std()
-    x = np.stack([(logit - center) / scale, np.ones_like(logit)], axis=1)
-    line = np.array([0.0, math.log(labels.mean() / (1 - labels.mean()))])
-    for _ in range(100):
-        p = _sigmoid(x @ line)
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (labels - p))
-        # Far from the optimum a full Newton step may overshoot; one unit of a standardized logit is a safe stride.
-        line = line + step / max(1.0, float(np.abs(step).max()))
-        if np.abs(step).max() < 1e-10:
-            return float(line[0] / scale), float(line[1] - line[0] * center / scale)
-    return math.nan, math.nan
-
-
-def _estimate(numbers: tuple[float, float, float]) -> Mapping[str, float]:
-    return dict(zip(("value", "low", "high"), numbers, strict=True))
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b > 0 else math.nan
-
-
-def _sigmoid(x: npt.ArrayLike) -> Float64:
-    from scipy.special import expit
-
-    result: Float64 = expit(x)
-    return result

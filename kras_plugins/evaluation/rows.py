@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.summary import Evaluated
 
 
-def predictions_rows(scored: Evaluated, qc: Sequence[str]) -> list[dict[str, Any]]:
+def predictions_rows(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Rows of predictions.csv, columns in the order of design.md §4; None is an empty cell.
 
     Scores are calibrated probabilities. `members` names those that could score the patient, `ensemble` is their mean,
     and `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat` count
-    from 1 and are None for an external cohort. `qc`: each patient's verdict.
+    from 1 and are None for an external cohort. `qc`: each patient's verdict; `out_of_scope`: why the models were not
+    made for a patient, "" for those in scope, left out where all are.
     """
     repeats = len(scored.fold)
     cross_validated = repeats > 1 or len(np.unique(scored.fold)) > 1
@@ -33,7 +34,8 @@ def predictions_rows(scored: Evaluated, qc: Sequence[str]) -> list[dict[str, Any
             rule_in, rule_out = (
                 float(thresholds[rule][r, i]) if thresholds else None for rule in ("rule_in", "rule_out")
             )
-            call, reason = decide(logit, rule_in, rule_out, missing=missing, qc=qc[i])
+            outside = out_of_scope[i] if out_of_scope else ""
+            call, reason = decide(logit, rule_in, rule_out, missing=missing, qc=qc[i], out_of_scope=outside)
             rows.append(
                 {
                     "patient_id": patient.patient_id,

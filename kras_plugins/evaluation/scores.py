@@ -17,6 +17,7 @@ class Scores:
     """Calibrated logits of one model, float64[repeat patient], NaN where it could not score a patient.
 
     `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty where none apply.
+    `provenance`: by rule, what its threshold means and what it was chosen on.
     `rank`: what to rank by instead of the logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`:
     Platt's slope by repeat and fold. `by_fold`: float64[fold patient], logits of each fold model where all of them
     scored every patient (an external cohort).
@@ -28,6 +29,7 @@ class Scores:
     raw: Float64 | None = None
     slopes: tuple[tuple[float, ...], ...] | None = None
     by_fold: Float64 | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranking(self) -> Float64:
@@ -53,4 +55,5 @@ class Scores:
             raw=cut(self.raw),
             slopes=self.slopes,
             by_fold=cut(self.by_fold),
+            provenance=self.provenance,
         )

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Auroc, auroc, compare, holm
+from kras_plugins.evaluation.auroc import Auroc, auroc
 from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, adenocarcinoma_mask
+from kras_plugins.evaluation.comparisons import ENSEMBLE, comparisons
+from kras_plugins.evaluation.decision import decision_curves
 from kras_plugins.evaluation.intervals import resamples
 from kras_plugins.evaluation.metrics import auroc_entry, model_metrics
+from kras_plugins.evaluation.power import power
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.scores import Scores
 
 SCHEMA_VERSION = 1
-ENSEMBLE = "ensemble"
+
 SUBGROUP_COLUMNS = ("histology", "specimen", "kras_test", "site")
 MIN_PER_CLASS = 5
 """Below so many positives or negatives a subgroup gets no AUROC."""
@@ -60,20 +63,29 @@ class Evaluated:
 
 
 def summarize(
-    scored: Evaluated, *, target: str, cohort_flow: Any, notes: Sequence[str] = (), seed: int = 0
+    scored: Evaluated,
+    *,
+    target: str,
+    cohort_flow: Any,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+    prevalences: Sequence[float] = (),
+    calibrated_at: float | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json, JSON-safe: what cannot be computed is None.
 
     `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
-    bootstrap's. Beside the schema of design.md: `all_patients`, the same table for everyone with at least one member
-    where some lack one, else empty.
+    bootstrap's. `prevalences`: other populations for which predictive values and decision curves are told;
+    `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. Beside the schema of
+    design.md: `all_patients`, the same table for everyone with at least one member where some lack one, else empty.
     """
     complete = scored.complete
     histology = [p.histology for p in scored.patients]
     models = {**scored.members, ENSEMBLE: scored.ensemble, **scored.baselines}
-    table, areas = _table(scored, models, complete, seed)
+    table, areas = _table(scored, models, complete, seed, prevalences)
     adenocarcinoma = complete & adenocarcinoma_mask(histology)
-    luad_only = _table(scored, models, adenocarcinoma, seed)[0] if adenocarcinoma.any() else {}
+    luad_only = _table(scored, models, adenocarcinoma, seed, prevalences)[0] if adenocarcinoma.any() else {}
+    labels = scored.labels[complete] > 0
     content = {
         "schema_version": SCHEMA_VERSION,
         "target": target,
@@ -83,8 +95,14 @@ def summarize(
         "cohort_flow": cohort_flow,
         "models": table,
         "luad_only": luad_only,
-        "all_patients": {} if complete.all() else _all_patients(scored, seed),
-        "comparisons": _comparisons(scored, areas, scored.labels[complete]),
+        "all_patients": {} if complete.all() else _all_patients(scored, seed, prevalences),
+        "comparisons": comparisons(
+            labels, {name: s.of(complete).ranking for name, s in models.items()}, areas, scored.members, seed
+        ),
+        "decision_curves": decision_curves(
+            labels, {name: s.of(complete).logit for name, s in models.items()}, prevalences, calibrated_at
+        ),
+        "power": power(len(labels), int(labels.sum())),
         "subgroups": _subgroups(scored, complete),
         "confounders": [],
         "notes": [*notes, *_own_notes(scored, luad_only), *_NOTES],
@@ -94,34 +112,23 @@ def summarize(
 
 
 def _table(
-    scored: Evaluated, models: Mapping[str, Scores], patients: Bool, seed: int
+    scored: Evaluated, models: Mapping[str, Scores], patients: Bool, seed: int, prevalences: Sequence[float]
 ) -> tuple[dict[str, Any], dict[str, Auroc]]:
     """All models on the same patients and the same bootstrap samples."""
     labels, fold = scored.labels[patients] > 0, scored.fold[:, patients]
     counts = resamples(int(patients.sum()), seed)
     table, areas = {}, {}
     for name, scores in models.items():
-        table[name], areas[name] = model_metrics(labels, scores.of(patients), fold, counts)
+        table[name], areas[name] = model_metrics(labels, scores.of(patients), fold, counts, prevalences)
     return table, areas
 
 
-def _all_patients(scored: Evaluated, seed: int) -> dict[str, Any]:
+def _all_patients(scored: Evaluated, seed: int, prevalences: Sequence[float]) -> dict[str, Any]:
     """Each member on the patients it could score, the ensemble as the mean of those available."""
     table: dict[str, Any] = {}
     for name, scores in {**scored.members, ENSEMBLE: scored.available}.items():
-        table |= _table(scored, {name: scores}, scores.scored, seed)[0]
+        table |= _table(scored, {name: scores}, scores.scored, seed, prevalences)[0]
     return table
-
-
-def _comparisons(scored: Evaluated, areas: Mapping[str, Auroc], labels: npt.NDArray[np.int8]) -> list[dict[str, Any]]:
-    """The ensemble against each member and against histology alone, paired, with Holm's correction over all of them."""
-    others = [*scored.members, *(name for name in scored.baselines if name == HISTOLOGY_ONLY)]
-    found = [compare(labels, areas[ENSEMBLE], areas[name]) for name in others]
-    corrected = holm([d.p for d in found])
-    return [
-        {"a": ENSEMBLE, "b": b, "delta": d.value, "low": d.low, "high": d.high, "p": d.p, "p_holm": p, "note": d.note}
-        for b, d, p in zip(others, found, corrected, strict=True)
-    ]
 
 
 def _subgroups(scored: Evaluated, complete: Bool) -> list[dict[str, Any]]:

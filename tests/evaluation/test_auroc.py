@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from MLstatkit import Delong_test
+from scipy.optimize import brentq
+from scipy.special import logit
+from scipy.stats import brunnermunzel, t
 from sklearn.metrics import roc_auc_score
 
 from kras_plugins.evaluation.auroc import auroc, compare, holm
@@ -23,18 +26,37 @@ def cohort(n_positive=25, n_negative=140, ties=False, seed=0):
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_area_interval_and_paired_p_are_delongs(ties, seed):
+def test_area_standard_error_and_paired_p_are_delongs(ties, seed):
     y, a, b = cohort(ties=ties, seed=seed)
     z, p, ci_a, ci_b, auc_a, auc_b, info = Delong_test(y, a, b)
     assert info["method"] == "delong"
     ours_a, ours_b = auroc(y, a), auroc(y, b)
-    np.testing.assert_allclose([ours_a.value, ours_a.low, ours_a.high], [auc_a, *ci_a], rtol=1e-9)
-    np.testing.assert_allclose([ours_b.value, ours_b.low, ours_b.high], [auc_b, *ci_b], rtol=1e-9)
+    for ours, area, (low, high) in ((ours_a, auc_a, ci_a), (ours_b, auc_b, ci_b)):
+        assert ours.value == pytest.approx(area, rel=1e-12)
+        # DeLong's own interval is symmetric about the value; ours keeps its standard error on the logit scale.
+        assert ours.standard_error == pytest.approx((high - low) / (2 * 1.959963984540054), rel=1e-9)
     difference = compare(y, ours_b, ours_a)
     assert difference.p == pytest.approx(p, rel=1e-9)
     assert difference.value == pytest.approx(auc_b - auc_a)
-    standard_error = (difference.high - difference.low) / (2 * 1.959963984540054)
-    assert difference.value / standard_error == pytest.approx(z, rel=1e-9)
+    assert difference.value / difference.standard_error == pytest.approx(z, rel=1e-9)
+    assert (difference.high - difference.low) / (2 * 1.959963984540054) == pytest.approx(difference.standard_error)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_is_brunner_and_munzels_t_on_the_logit_scale(seed):
+    y, a, _ = cohort(seed=seed)
+    x, z = a[y == 1], a[y == 0]
+    scipys = brunnermunzel(z, x, distribution="t")
+    area = auroc(y, a)
+    # scipy tells neither the degrees of freedom nor a standard error: they are in its statistic and p.
+    statistic = (area.value - 0.5) / area.standard_error
+    assert statistic == pytest.approx(scipys.statistic, rel=1e-9)
+    logits = logit([area.low, area.value, area.high])
+    half = logits[2] - logits[1]
+    assert half == pytest.approx(logits[1] - logits[0])
+    critical = half * area.value * (1 - area.value) / area.standard_error
+    freedom = brentq(lambda df: 2 * t.sf(abs(statistic), df) - scipys.pvalue, 2, 1e4)
+    assert critical == pytest.approx(t.ppf(0.975, freedom), rel=1e-6)
 
 
 def folds_and_repeats(seed=0, repeats=2, n_folds=4):

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from kras_plugins.evaluation.intervals import resamples, wilson
-from kras_plugins.evaluation.metrics import auprc, calibration_line, model_metrics, operating_point
+from kras_plugins.evaluation.metrics import auprc, model_metrics
+from kras_plugins.evaluation.operating import operating_point
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.thresholds import constant_thresholds
 
@@ -33,7 +34,7 @@ def test_the_numbers_of_one_cohort_are_those_of_scikit_learn(ties):
     assert entry["n"] == 300
     assert entry["n_positive"] == y.sum()
     assert entry["auroc"]["value"] == pytest.approx(roc_auc_score(y, logit[0]))
-    assert entry["auroc"]["method"] == "DeLong"
+    assert entry["auroc"]["method"].startswith("DeLong")
     assert entry["auprc"]["value"] == pytest.approx(average_precision_score(y, logit[0]))
     assert entry["auprc"]["lift"] == pytest.approx(entry["auprc"]["value"] / y.mean())
     assert entry["brier"] == pytest.approx(brier_score_loss(y, expit(logit[0])))
@@ -56,23 +57,6 @@ def test_average_precision_with_repeats_is_the_mean_over_repeats():
     y, logit = cohort(repeats=3)
     each = [average_precision_score(y, one) for one in logit]
     assert auprc(y, logit, resamples(300, 0, count=50))["value"] == pytest.approx(np.mean(each))
-
-
-def test_calibrated_logits_have_a_line_of_one_and_zero_and_too_extreme_ones_a_lower_slope():
-    rng = np.random.default_rng(0)
-    logit = rng.normal(size=40_000) * 1.5 - 1
-    y = rng.random(40_000) < expit(logit)
-    assert calibration_line(y, logit) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
-    assert calibration_line(y, 2 * logit)[0] == pytest.approx(0.5, abs=0.03)
-    assert calibration_line(y, 1e-6 * logit + 5)[0] == pytest.approx(1e6, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    "logit", [[1.0, 2, 3, 4], [4.0, 3, 2, 1], [1.0, 1, 1, 1], [1.0, 2, 2, 3]],
-    ids=["separated", "reversed", "constant", "touching"],
-)  # fmt: skip
-def test_no_finite_calibration_line_is_missing(logit):
-    assert np.isnan(calibration_line(np.array([False, False, True, True]), np.array(logit))).all()
 
 
 def test_an_operating_point_counts_by_hand():
