@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from kras_plugins.cli.common import (
     open_session,
     print_json,
 )
+from kras_plugins.cli.targets import Prevalences
 from kras_plugins.errors import ConfigError
 
 
@@ -31,6 +33,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="the bundle folder of a run")],
     cohort: Annotated[Path, typer.Argument(help="cohort CSV with labels")],
     out: Annotated[Path, typer.Option(help="folder to write into")],
+    prevalence: Prevalences = None,
     backend: Backend = None,
     reader: Reader = None,
     workers: Workers = None,
@@ -54,6 +57,7 @@ def evaluate(
         tell_failures,
         write_study,
     )
+    from kras_plugins.cli.targets import other_prevalences
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.evaluation.baselines import apply_baselines
     from kras_plugins.evaluation.scores import Scores
@@ -64,6 +68,7 @@ def evaluate(
 
     began, clock = datetime.now(UTC), time.monotonic()
     session = open_session(config, option, plugin, cache)
+    prevalences = other_prevalences(session, prevalence)
     locked = open_bundle(session, bundle)
     target = str(locked.facts["target"])
     table = read_cohort(cohort, target, needs_paths=False)
@@ -79,27 +84,37 @@ def evaluate(
     scores = locked.score([c.sample for c in cases])
     n = len(cases)
     thresholds = {name: constant_thresholds(t, n) for name, t in locked.thresholds.items()}
+    told = locked.provenance.get("thresholds", {})
     histology = [c.patient.histology for c in cases]
+    baselines = apply_baselines(locked.facts["baselines"], histology, locked.thresholds)
     evaluated = Evaluated(
         patients=[c.patient for c in cases],
         labels=np.array([c.patient.label for c in cases], np.int8),
         fold=np.zeros((1, n), np.int32),
         members={
-            m: Scores(logit=logit[None], thresholds=thresholds[m], by_fold=scores.by_fold[m])
+            m: Scores(
+                logit=logit[None], thresholds=thresholds[m], by_fold=scores.by_fold[m], provenance=told.get(m, {})
+            )
             for m, logit in scores.members.items()
         },
         ensemble=Scores(
             logit=scores.ensemble.strict[None],
             thresholds=thresholds["ensemble"],
             by_fold=scores.ensemble_by_fold,
+            provenance=told.get("ensemble", {}),
         ),
         available=Scores(logit=scores.ensemble.available[None]),
-        baselines=apply_baselines(locked.facts["baselines"], histology, locked.thresholds),
+        baselines={b: replace(s, provenance=told.get(b, {})) for b, s in baselines.items()},
     )
     failed = failure_rows(failures)
     manifest = build_manifest(
         registry=session.registry,
-        config={"bundle": str(bundle), "cohort": str(cohort), "options": session.config.options},
+        config={
+            "bundle": str(bundle),
+            "cohort": str(cohort),
+            "prevalences": prevalences,
+            "options": session.config.options,
+        },
         began=began,
         timings={"all": time.monotonic() - clock},
         failures=failed,
@@ -120,6 +135,8 @@ def evaluate(
         notes=[*table.warnings, "External cohort: models, calibration and thresholds are those of the bundle."],
         failures=failed,
         manifest=manifest,
+        prevalences=prevalences,
+        calibrated_at=float(locked.facts["prevalence"]),
     )
     if as_json:
         print_json(metrics)

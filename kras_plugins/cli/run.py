@@ -28,6 +28,7 @@ from kras_plugins.cli.common import (
     stderr,
     stdout,
 )
+from kras_plugins.cli.targets import Prevalences, RiskControl, Sensitivity, Specificity
 from kras_plugins.contracts.classifier import ClassifierPlugin
 from kras_plugins.data import Bag, SemanticProfile
 from kras_plugins.errors import ConfigError
@@ -35,6 +36,7 @@ from kras_plugins.errors import ConfigError
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import CohortTable
     from kras_plugins.evaluation.summary import Evaluated
+    from kras_plugins.evaluation.thresholds import Targets
     from kras_plugins.learning.experiment import Experiment, Member
     from kras_plugins.learning.samples import Case
 
@@ -63,6 +65,10 @@ def run(
     thorough: Annotated[bool, typer.Option("--thorough", help="5 folds, 5 repeats")] = False,
     splits: Annotated[Splits | None, typer.Option(help="random, or whole sites to one fold [default: random]")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="seed of splits and fits [default: 0]")] = None,
+    sensitivity: Sensitivity = None,
+    specificity: Specificity = None,
+    risk_control: RiskControl = False,
+    prevalence: Prevalences = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be computed and what is stored")] = False,
     backend: Backend = None,
@@ -90,6 +96,7 @@ def run(
         write_table,
     )
     from kras_plugins.cli.tables import check_features, noted, table_overrides
+    from kras_plugins.cli.targets import chosen_targets, other_prevalences, target_settings
     from kras_plugins.cohort.table import check_folds, read_cohort
     from kras_plugins.execution import shard as choose_shard
     from kras_plugins.learning.samples import assemble
@@ -111,6 +118,8 @@ def run(
         "splits": str(session.setting("splits", splits, "random")),
         "seed": session.setting("seed", seed, 0),
         "backend": session.setting("backend", backend, "local"),
+        **target_settings(session, sensitivity, specificity, risk_control),
+        "prevalences": other_prevalences(session, prevalence),
     }
     folder = out or session.config.path("out") or Path("kras-out") / file.stem
     members = choose_members(session, settings["classifiers"])
@@ -154,7 +163,7 @@ def run(
         check_features(cases, settings["target"])
     experiment = _learn(session, table, cases, members, settings)
     timings["learning"] = time.monotonic() - clock - timings["slides"]
-    evaluated = evaluate_experiment(experiment, cases)
+    evaluated = evaluate_experiment(experiment, cases, chosen_targets(settings))
     manifest = build_manifest(
         registry=session.registry,
         config={**settings, "options": session.config.options},
@@ -178,6 +187,7 @@ def run(
         notes=[*table.warnings, *notes, *experiment.notes],
         failures=failed,
         manifest=manifest,
+        prevalences=settings["prevalences"],
     )
     points = metrics["models"]["ensemble"]["operating_points"]
     _write_bundle(folder, experiment, evaluated, cases, {**facts, "operating_points": points}, settings)
@@ -254,34 +264,44 @@ def _learn(
         )
 
 
-def evaluate_experiment(experiment: Experiment, cases: Sequence[Case]) -> Evaluated:
+def evaluate_experiment(experiment: Experiment, cases: Sequence[Case], targets: Targets | None = None) -> Evaluated:
     """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them."""
+    from dataclasses import replace
+
     import numpy as np
 
     from kras_plugins.evaluation.baselines import baseline_scores
     from kras_plugins.evaluation.scores import Scores
     from kras_plugins.evaluation.summary import Evaluated
-    from kras_plugins.evaluation.thresholds import fold_thresholds
+    from kras_plugins.evaluation.thresholds import DEFAULT, fold_thresholds
 
+    targets = targets or DEFAULT
     labels, fold = experiment.labels, experiment.fold.astype(np.int_)
+    told = targets.provenance("inner out-of-fold scores of the training part of each patient's fold")
     members = {
         m.name: Scores(
             logit=experiment.logit[m.name],
-            thresholds=fold_thresholds(labels, experiment.inner[m.name], fold),
+            thresholds=fold_thresholds(labels, experiment.inner[m.name], fold, targets),
+            provenance=told,
             raw=experiment.raw[m.name],
             slopes=tuple(tuple(line.slope for line in repeat) for repeat in experiment.platt[m.name]),
         )
         for m in experiment.members
     }
     fused = experiment.ensemble
+    baselines = baseline_scores(labels, [c.patient.histology for c in cases], fold, targets)
     return Evaluated(
         patients=[c.patient for c in cases],
         labels=labels,
         fold=fold,
         members=members,
-        ensemble=Scores(logit=fused.strict, thresholds=fold_thresholds(labels, experiment.inner_ensemble, fold)),
+        ensemble=Scores(
+            logit=fused.strict,
+            thresholds=fold_thresholds(labels, experiment.inner_ensemble, fold, targets),
+            provenance=told,
+        ),
         available=Scores(logit=fused.available),
-        baselines=baseline_scores(labels, [c.patient.histology for c in cases], fold),
+        baselines={name: replace(scores, provenance=told) for name, scores in baselines.items()},
     )
 
 
@@ -294,14 +314,24 @@ def _write_bundle(
     settings: dict[str, Any],
 ) -> None:
     """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the baselines' rates."""
+    from dataclasses import asdict
+
+    from kras_plugins.cli.targets import chosen_targets
     from kras_plugins.evaluation.baselines import frozen_baselines
     from kras_plugins.evaluation.thresholds import choose_thresholds
     from kras_plugins.learning.bundle import write_bundle
 
     models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
-    labels = experiment.labels
+    labels, targets = experiment.labels, chosen_targets(settings)
     thresholds = {
-        name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0]).items()}
+        name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0], targets).items()}
+        for name, s in models.items()
+    }
+    cohort, source = Path(settings["cohort"]).name, "out-of-fold scores of the first repeat"
+    told = {
+        name: targets.provenance(
+            f"{source} of {cohort}, n={int(s.scored.sum())}, {int(labels[s.scored].sum())} positive"
+        )
         for name, s in models.items()
     }
     write_bundle(
@@ -315,10 +345,12 @@ def _write_bundle(
         },
         thresholds=thresholds,
         provenance={
-            "cohort": Path(settings["cohort"]).name,
+            "cohort": cohort,
             "n": len(labels),
             "n_positive": int(labels.sum()),
-            "thresholds_from": "out-of-fold scores of the first repeat",
+            "thresholds_from": source,
+            "targets": asdict(targets),
+            "thresholds": told,
             "splits": settings["splits"],
             "folds": settings["folds"],
             "seed": settings["seed"],

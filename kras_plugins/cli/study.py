@@ -138,6 +138,8 @@ def write_study(
     notes: Sequence[str],
     failures: Sequence[Mapping[str, str]],
     manifest: dict[str, Any],
+    prevalences: Sequence[float] = (),
+    calibrated_at: float | None = None,
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json, failures.csv, report.html and manifest.json; returns the metrics."""
     from kras_plugins.evaluation.rows import predictions_rows
@@ -145,7 +147,14 @@ def write_study(
     from kras_plugins.manifest import output_digests
     from kras_plugins.report.study import write_study_report
 
-    metrics = summarize(evaluated, target=target, cohort_flow=dict(flow), notes=notes)
+    metrics = summarize(
+        evaluated,
+        target=target,
+        cohort_flow=dict(flow),
+        notes=notes,
+        prevalences=prevalences,
+        calibrated_at=calibrated_at,
+    )
     rows = predictions_rows(evaluated, [c.qc for c in cases])
     write_table(out / "predictions.csv", rows)
     write_json(out / "metrics.json", metrics)

@@ -12,7 +12,7 @@ import numpy as np
 
 from kras_plugins.cohort.table import UNKNOWN
 from kras_plugins.evaluation.scores import Scores
-from kras_plugins.evaluation.thresholds import constant_thresholds, fold_thresholds
+from kras_plugins.evaluation.thresholds import DEFAULT, Targets, constant_thresholds, fold_thresholds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +54,10 @@ def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dic
 
 
 def baseline_scores(
-    labels: npt.ArrayLike, histologies: Sequence[str | None], fold: npt.NDArray[np.int_]
+    labels: npt.ArrayLike,
+    histologies: Sequence[str | None],
+    fold: npt.NDArray[np.int_],
+    targets: Targets = DEFAULT,
 ) -> dict[str, Scores]:
     """The baselines in cross-validation, each patient's rates and thresholds from the training part of its fold.
 
@@ -72,7 +75,7 @@ def baseline_scores(
             every = _logits(rates, key)
             inner[r, k, train], logit[r, ~train] = every[train], every[~train]
         rank = np.tile(_rank(key), (len(fold), 1))
-        result[name] = Scores(logit=logit, thresholds=fold_thresholds(y, inner, fold), rank=rank)
+        result[name] = Scores(logit=logit, thresholds=fold_thresholds(y, inner, fold, targets), rank=rank)
     return result
 
 

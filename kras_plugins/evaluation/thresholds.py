@@ -36,8 +36,8 @@ class Targets:
         """The names of the thresholds that are set."""
         return (*RULES, RISK_CONTROL) if self.risk_control else RULES
 
-    def provenance(self, scores: str, n: int, n_positive: int) -> dict[str, str]:
-        """By rule, what its threshold is and what it was chosen on; `scores` says which scores those were."""
+    def provenance(self, scores: str) -> dict[str, str]:
+        """By rule, what its threshold is and what it was chosen on: `scores` says which, of how many patients."""
         meaning = {
             "target_sensitivity": f"highest with sensitivity ≥ {self.sensitivity:g}",
             "target_specificity": f"lowest with specificity ≥ {self.specificity:g}",
@@ -46,7 +46,7 @@ class Targets:
             "rule_out": f"from the sensitivity target {self.sensitivity:g}, halfway to rule_in where they cross",
             RISK_CONTROL: f"sensitivity ≥ {self.sensitivity:g} with 90 % confidence (MAPIE, learn then test)",
         }
-        return {rule: f"{meaning[rule]}; on {scores}, n={n}, {n_positive} positive" for rule in self.rules}
+        return {rule: f"{meaning[rule]}; chosen on {scores}" for rule in self.rules}
 
 
 DEFAULT = Targets()
