@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
     from kras_plugins.semantics.raster import Index
 
-EPS_UM, MIN_CELLS = 20.0, 20
+EPS_UM, MIN_CELLS = 30.0, 15
+"""15 lymphocytes within 30 µm are 5,300/mm²: denser than infiltrates, looser than follicles (decision 8)."""
 TLS_MM2, TLS_PER_MM2, TLS_SHARE = 0.0175, 3000.0, 0.7
 """A disk of 150 µm, and lymphocytes per mm² and their share of the nuclei in it: science.md §3.L, our proposal."""
 MAP_UM = 50.0
@@ -48,7 +49,7 @@ def clusters(view: View) -> dict[str, float]:
 
 
 def dense_clusters(xy: Float64) -> Index:
-    """Cluster of each point float64[point 2], -1 for none: DBSCAN (Ester et al., KDD 1996), 20 µm and 20 cells.
+    """Cluster of each point float64[point 2], -1 for none: DBSCAN (Ester et al., KDD 1996), 30 µm and 15 cells.
 
     Numbered from west to east by their first core point; a border point goes to the core point nearest to it.
     """
