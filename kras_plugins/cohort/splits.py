@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SITE_SLACK = 0.1
 """How far from the best `imbalance` folds of whole sites may be, so that seeds can differ."""
 
+DRAWS = 200
+"""Orders of the sites among which the best holdout of whole sites is sought; they also let seeds differ."""
+
 _NODES = 200  # of branch and bound: a limit in nodes, unlike one in seconds, gives the same folds everywhere
 
 
@@ -61,16 +64,28 @@ def folds(
     return rng.permutation(n_folds)[fold]
 
 
-def holdout(labels: Labels, strata: Sequence[str], fraction: float, seed: int) -> Bool:
+def holdout(
+    labels: Labels,
+    strata: Sequence[str],
+    sites: Sequence[str],
+    fraction: float,
+    seed: int,
+    scheme: Literal["random", "site"] = "random",
+) -> Bool:
     """Cut off about `fraction` of the patients for validation: bool[patient], true where held out.
 
-    Stratified by label and stratum. At least one patient of each label is held out and one kept wherever there are
-    two; a label's only patient is kept.
+    At least one patient of each label is held out and one kept wherever there are two; a label's only patient is
+    kept. `random`: stratified by label and stratum. `site`: whole sites are held out, those that come closest to
+    `fraction` of the positives, of the patients and of those of each stratum among DRAWS drawn orders of the sites.
+
+    Raises ConfigError where no drawn set of whole sites leaves both labels on both sides.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
     labels = np.asarray(labels, np.int8)
     rng = np.random.default_rng(seed)
+    if scheme == "site":
+        return _hold_out_sites(labels, strata, sites, fraction, rng)
     order = _by_stratum(labels, strata, rng)
     held = np.zeros(len(labels), bool)
     for value in (0, 1):
@@ -113,15 +128,43 @@ def _quantities(labels: Labels, strata: Sequence[str], n_folds: int) -> Float64:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _whole_sites(
-    labels: Labels, strata: Sequence[str], sites: Sequence[str], n_folds: int, rng: np.random.Generator
-) -> Folds:
+def _need_sites(sites: Sequence[str]) -> None:
     unknown = sum(1 for site in sites if not site)
     if unknown:
         raise ConfigError(
             f"{unknown} patients have no site, so folds cannot keep sites together",
             "fill the cohort's `site` column or use --splits random",
         )
+
+
+def _hold_out_sites(
+    labels: Labels, strata: Sequence[str], sites: Sequence[str], fraction: float, rng: np.random.Generator
+) -> Bool:
+    """The best set of whole sites among the beginnings of DRAWS orders of the sites: bool[patient]."""
+    _need_sites(sites)
+    site = _codes(sites)
+    n_sites = int(site.max(initial=-1)) + 1
+    member = np.eye(n_sites)[site]
+    amounts = member.T @ _quantities(labels, strata, round(1 / fraction))
+    order = rng.permuted(np.tile(np.arange(n_sites), (DRAWS, 1)), axis=1)
+    held = amounts[order].cumsum(axis=1)  # [draw sites quantity]: what the first so many sites of an order hold
+    of_label = np.stack([held[..., 0], held[..., 1] - held[..., 0]], axis=-1)
+    n_label = np.array([labels.sum(), len(labels) - labels.sum()])
+    kept = (n_label == 0) | (of_label < n_label)
+    fits = (kept & ((n_label < 2) | (of_label > 0))).all(axis=-1)
+    if not fits.any():
+        raise ConfigError(
+            f"no set of whole sites among {n_sites} leaves both labels on both sides", "use --splits random"
+        )
+    share = held / np.maximum(amounts.sum(axis=0), 1)
+    draw, last = np.unravel_index(np.where(fits, np.abs(share - fraction).sum(axis=-1), np.inf).argmin(), fits.shape)
+    return np.isin(site, order[draw, : last + 1])
+
+
+def _whole_sites(
+    labels: Labels, strata: Sequence[str], sites: Sequence[str], n_folds: int, rng: np.random.Generator
+) -> Folds:
+    _need_sites(sites)
     site = _codes(sites)
     n_sites = int(site.max()) + 1
     member = np.eye(n_sites)[site]

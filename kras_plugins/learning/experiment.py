@@ -131,8 +131,9 @@ def cross_validate(
             notes.append(f"{here}: {note}")
         for m in members:
             fits = plan_fits(
-                subjects, present[m.name], train, test, assignment, derive_seed(seed, "fold", r, k), m.name
+                subjects, present[m.name], train, test, assignment, derive_seed(seed, "fold", r, k), m.name, scheme
             )
+            notes += [f"{here}, {m.name}: {note}" for note in dict.fromkeys(fit.note for fit in fits) if note]
             task = _Task(member=m, fits=fits, keep_model=r == 0, where=here)
             folder = _make(store, task, samples, subjects, sample_keys)
             scores = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(fits))]

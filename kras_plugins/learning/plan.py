@@ -41,12 +41,16 @@ class Subjects:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """One fit: indices of the patients it learns from, stops early on, and scores; and its seed."""
+    """One fit: indices of the patients it learns from, stops early on, and scores; and its seed.
+
+    `note`: how the part for early stopping differs from what was asked for, "" if it does not.
+    """
 
     fit: Index
     valid: Index
     score: Index
     seed: int
+    note: str = ""
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
@@ -89,6 +93,20 @@ def inner_assignment(
         return folds(labels, part.strata, part.sites, possible, seed, "random"), note
 
 
+def stopping_part(part: Subjects, scheme: Literal["random", "site"], seed: int) -> tuple[Bool, str]:
+    """Who of a training part is held out for early stopping, bool[patient], and a note ("" if all went as asked).
+
+    Like the inner folds it follows the outer scheme: whole sites are held out, or, where none can be, patients.
+    """
+    asked = (part.labels, part.strata, part.sites, VALID_FRACTION, seed)
+    try:
+        return holdout(*asked, scheme), ""
+    except ConfigError as e:
+        if scheme == "random":
+            raise
+        return holdout(*asked, "random"), f"patients for early stopping are held out at random: {e.message}"
+
+
 def plan_fits(
     subjects: Subjects,
     present: Bool,
@@ -97,19 +115,21 @@ def plan_fits(
     inner: npt.NDArray[np.int_],
     seed: int,
     name: str,
+    scheme: Literal["random", "site"] = "random",
 ) -> tuple[Fit, ...]:
     """The fits of one classifier in one outer fold: one for each inner fold, then the outer one.
 
     `present`: bool[patient], who has what the classifier consumes; the others are left out. `inner`: the inner fold of
-    each patient in `train`. No label of `test` is looked at. Raises ConfigError where a fit would see one class only.
+    each patient in `train`. `scheme`: how patients are held out for early stopping. No label of `test` is looked at.
+    Raises ConfigError where a fit would see one class only.
     """
     parts = [(train[inner != k], train[inner == k]) for k in np.unique(inner)] + [(train, test)]
     fits = []
     for i, (learn, score) in enumerate(parts):
         learn, score = learn[present[learn]], score[present[score]]
-        part = subjects.of(learn)
-        cut = holdout(part.labels, part.strata, VALID_FRACTION, derive_seed(seed, "holdout", i))
-        fits.append(Fit(fit=learn[~cut], valid=learn[cut], score=score, seed=derive_seed(seed, "model", name, i)))
+        cut, note = stopping_part(subjects.of(learn), scheme, derive_seed(seed, "holdout", i))
+        own = derive_seed(seed, "model", name, i)
+        fits.append(Fit(fit=learn[~cut], valid=learn[cut], score=score, seed=own, note=note))
     for one in fits:
         labels = subjects.labels[one.fit]
         if labels.min(initial=1) == labels.max(initial=0):

@@ -159,8 +159,8 @@ def test_tcga_sites_are_balanced_within_a_few_patients(shared_data: Path) -> Non
 @settings(deadline=None, max_examples=60)
 @given(cohorts(), st.floats(0.05, 0.6))
 def test_holdout_takes_its_share_of_each_class_and_leaves_both(cohort: tuple, fraction: float) -> None:
-    labels, strata, _, _, seed = cohort
-    held = holdout(labels, strata, fraction, seed)
+    labels, strata, sites, _, seed = cohort
+    held = holdout(labels, strata, sites, fraction, seed)
     assert held.dtype == bool
     for value in (0, 1):
         members = labels == value
@@ -173,6 +173,45 @@ def test_holdout_takes_its_share_of_each_class_and_leaves_both(cohort: tuple, fr
 
 def test_the_only_patient_of_a_class_is_not_held_out() -> None:
     labels = np.array([1, *[0] * 9], np.int8)
-    held = holdout(labels, ["x"] * 10, 0.3, 0)
+    held = holdout(labels, ["x"] * 10, ["a"] * 10, 0.3, 0)
     assert not held[0]
     assert held.sum() == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(cohorts(), st.floats(0.1, 0.5))
+def test_a_holdout_by_site_holds_whole_sites_and_leaves_both_labels_on_both_sides(
+    cohort: tuple, fraction: float
+) -> None:
+    labels, strata, sites, _, seed = cohort
+    of = np.array(sites)
+    possible = any(
+        all(len(set(labels[side].tolist())) == 2 for side in (part, ~part))
+        for n in range(1, len(set(sites)))
+        for chosen in itertools.combinations(sorted(set(sites)), n)
+        for part in [np.isin(of, chosen)]
+    )
+    if not possible:
+        with pytest.raises(ConfigError, match="no set of whole sites"):
+            holdout(labels, strata, sites, fraction, seed, "site")
+        return
+    held = holdout(labels, strata, sites, fraction, seed, "site")
+    assert not set(of[held]) & set(of[~held])
+    assert set(labels[held].tolist()) == set(labels[~held].tolist()) == {0, 1}
+
+
+def test_a_holdout_by_site_of_many_sites_takes_its_share_of_patients_positives_and_strata() -> None:
+    rng = np.random.default_rng(5)
+    labels = (rng.random(600) < 0.1).astype(np.int8)
+    strata = rng.choice(["LUAD", "LUSC"], 600)
+    sites = [f"s{i}" for i in rng.integers(0, 40, 600)]
+    parts = [holdout(labels, strata.tolist(), sites, 0.2, seed, "site") for seed in range(5)]
+    for held in parts:
+        for group in (np.ones(600, bool), labels == 1, strata == "LUAD", strata == "LUSC"):
+            assert held[group].mean() == pytest.approx(0.2, abs=0.04)
+    assert len({held.tobytes() for held in parts}) == 5  # seeds differ
+
+
+def test_a_holdout_by_site_needs_every_site_known() -> None:
+    with pytest.raises(ConfigError, match="1 patients have no site"):
+        holdout(np.array([1, 1, 0, 0], np.int8), ["x"] * 4, ["a", "", "b", "c"], 0.5, 0, "site")
