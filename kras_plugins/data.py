@@ -34,6 +34,9 @@ TISSUE_CLASSES = (
 )  # fmt: skip
 """Tissue classes of a SemanticMap; its raster holds indices into this tuple."""
 
+GROWTH_PATTERNS = ("none", "lepidic", "acinar", "papillary", "micropapillary", "solid", "mucinous")
+"""Growth patterns of adenocarcinoma (WHO 2021, with invasive mucinous); a SemanticMap's `pattern` holds indices."""
+
 CELL_COLUMNS = (
     "x_um", "y_um", "x_px", "y_px", "class", "prob", "area_um2", "perimeter_um", "major_um", "minor_um",
     "eccentricity", "solidity", "orientation", "h_od_mean", "h_od_sd", "glcm_contrast", "glcm_correlation",
@@ -135,7 +138,8 @@ class SemanticMap:
 
     `cells`: a table with CELL_COLUMNS. `tissue`: uint8[h w] of indices into TISSUE_CLASSES, `analysed`: bool[h w],
     both with pixels of `tissue_mpp` µm and the upper left corner at `origin_um`. `provides`: the cell classes, tissue
-    classes and columns the source can give at all (absent is unknown, not zero). `ce_source` says whether cancer
+    classes and columns the source can give at all (absent is unknown, not zero). `pattern`: uint8[h w] of indices into
+    GROWTH_PATTERNS on the pixels of `tissue`, where a source tells growth patterns. `ce_source` says whether cancer
     epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB column
     beside the cells' rows, if any.
     """
@@ -150,6 +154,7 @@ class SemanticMap:
     source: str
     ce_source: str
     outlines: Path | None = None
+    pattern: UInt8 | None = None
 
 
 @dataclass(frozen=True)

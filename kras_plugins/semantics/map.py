@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kras_plugins.data import CELL_COLUMNS, TISSUE_CLASSES, SemanticMap
+from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
 from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, Patch, of_class
 from kras_plugins.semantics.epithelium import density_tissue
@@ -55,12 +55,13 @@ def finish_map(
     provides: frozenset[str],
     source: str,
     ce_source: str = "model",
+    pattern: UInt8 | None = None,
 ) -> None:
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
     `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
     per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
-    else it comes from tumor density and `ce_source` is `density`.
+    else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas' raster.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -79,7 +80,7 @@ def finish_map(
         if "tumor" in provides:
             provides |= _EPITHELIUM
     facts = {"slide_id": slide_id, "provides": sorted(provides), "source": source, "ce_source": ce_source}
-    _write_rest(folder, classes, analysed, raster, facts)
+    _write_rest(folder, classes, analysed, pattern, raster, facts)
 
 
 def write_map(folder: Path, semantic: SemanticMap) -> None:
@@ -100,13 +101,18 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
         "source": semantic.source,
         "ce_source": semantic.ce_source,
     }
-    _write_rest(folder, semantic.tissue, semantic.analysed, raster, facts)
+    _write_rest(folder, semantic.tissue, semantic.analysed, semantic.pattern, raster, facts)
 
 
-def _write_rest(folder: Path, tissue: UInt8, analysed: Bool, raster: Raster, facts: Mapping[str, object]) -> None:
+def _write_rest(
+    folder: Path, tissue: UInt8, analysed: Bool, pattern: UInt8 | None, raster: Raster, facts: Mapping[str, object]
+) -> None:
     with h5py.File(folder / TISSUE, "w", libver=("earliest", "v110")) as f:
         f.create_dataset("tissue", data=tissue, compression="gzip", compression_opts=4)
         f.create_dataset("analysed", data=analysed, compression="gzip", compression_opts=4)
+        if pattern is not None:
+            f.create_dataset("pattern", data=pattern, compression="gzip", compression_opts=4)
+            f.attrs["patterns"] = list(GROWTH_PATTERNS)
         f.attrs["mpp"] = raster.mpp
         f.attrs["origin_um"] = raster.origin_um
         f.attrs["classes"] = list(TISSUE_CLASSES)
@@ -119,6 +125,7 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         with h5py.File(folder / TISSUE, "r") as f:
             tissue, analysed = f["tissue"][:], f["analysed"][:].astype(bool)
+            pattern = f["pattern"][:] if "pattern" in f else None
             mpp, origin = float(f.attrs["mpp"]), f.attrs["origin_um"]
         file = pq.ParquetFile(folder / CELLS)
         cells = file.read(columns=list(CELL_COLUMNS)).replace_schema_metadata(None)
@@ -133,6 +140,7 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             source=facts["source"],
             ce_source=facts["ce_source"],
             outlines=folder / CELLS if _has_outlines(file) else None,
+            pattern=pattern,
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
         raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e

@@ -1,43 +1,25 @@
-"""Group N: growth patterns and other traits that go with KRAS mutations, where a tile classifier gives them."""
+"""Group N: growth patterns and other traits that go with KRAS mutations, where a source gives them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.data import GROWTH_PATTERNS
 from kras_plugins.semantics.view import View, ratio
 
-if TYPE_CHECKING:
-    from kras_plugins.data import UInt8
-
-PATTERNS = ("none", "lepidic", "acinar", "papillary", "micropapillary", "solid", "mucinous")
-"""Growth patterns of adenocarcinoma (WHO 2021, with invasive mucinous); rasters hold indices into this tuple."""
 MIN_PATTERN_MM2 = 0.1
 LARGE = 4.0
 """A tumor nucleus of four times a lymphocyte's area, twice its diameter, counts as atypical."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GrowthPatterns:
-    """What a tile classifier says of a slide.
-
-    `raster`: uint8[h w] of indices into PATTERNS, on the pixels of the SemanticMap's tissue. `p_luad`: the probability
-    that the tumor is an adenocarcinoma, NaN where the classifier does not tell.
-    """
-
-    raster: UInt8
-    p_luad: float = math.nan
-
-
 def patterns(view: View) -> dict[str, float]:
-    """Group N of science.md §3; NaN where no classifier gave growth patterns."""
+    """Group N of science.md §3; NaN where the source tells no growth patterns. No map tells `p_luad`."""
     shares = pattern_shares(view)
     entropy = -sum(p * math.log2(p) for p in shares.values() if p > 0)
     return {
-        "p_luad": math.nan if view.growth is None else view.growth.p_luad,
+        "p_luad": math.nan,
         "solid_share": shares["solid"],
         "mucinous_share": shares["mucinous"],
         "lepidic_papillary_share": shares["lepidic"] + shares["papillary"],
@@ -48,10 +30,10 @@ def patterns(view: View) -> dict[str, float]:
 
 def pattern_shares(view: View) -> dict[str, float]:
     """Share of each pattern in the tumor area that has one; NaN under 0.1 mm² of patterns."""
-    names = PATTERNS[1:]
-    if view.growth is None:
+    names, raster = GROWTH_PATTERNS[1:], view.semantic.pattern
+    if raster is None:
         return dict.fromkeys(names, math.nan)
-    pixels = np.bincount(view.growth.raster[view.ta_pixels], minlength=len(PATTERNS))[1:]
+    pixels = np.bincount(raster[view.ta_pixels], minlength=len(GROWTH_PATTERNS))[1:]
     total = int(pixels.sum())
     if total * view.raster.pixel_mm2 < MIN_PATTERN_MM2:
         return dict.fromkeys(names, math.nan)

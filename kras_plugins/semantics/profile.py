@@ -19,7 +19,7 @@ from kras_plugins.semantics.hotspots import hotspots
 from kras_plugins.semantics.interface import interface
 from kras_plugins.semantics.neighbors import neighbors
 from kras_plugins.semantics.nuclei import nuclei
-from kras_plugins.semantics.patterns import GrowthPatterns, patterns
+from kras_plugins.semantics.patterns import patterns
 from kras_plugins.semantics.phenotype import phenotype, squares
 from kras_plugins.semantics.ratios import ratios
 from kras_plugins.semantics.second_order import second_order
@@ -50,16 +50,15 @@ COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
 """What computes each group of features."""
 
 
-def profile(semantic: SemanticMap, growth: GrowthPatterns | None = None) -> SemanticProfile:
+def profile(semantic: SemanticMap) -> SemanticProfile:
     """The features of one slide, in the order of `table.FEATURES`.
 
     A group that is not valid is NaN throughout, and so is a feature whose classes or columns the source cannot give.
-    The profile's `source` says where the cells and the cancer epithelium come from. `growth`: growth patterns, if a
-    tile classifier gives them; the immune phenotype is that of the published thresholds, and with the profile's
-    squares phenotype.with_thresholds gives another.
+    The profile's `source` says where the cells and the cancer epithelium come from. The immune phenotype is that of
+    the published thresholds; with the profile's squares, phenotype.with_thresholds gives another.
     """
-    view = View(semantic, growth)
-    provides = semantic.provides | ({"growth_patterns"} if growth is not None else set())
+    view = View(semantic)
+    provides = semantic.provides | ({"growth_patterns"} if semantic.pattern is not None else set())
     valid = validity(view)
     found: dict[str, float] = {}
     for group, compute in COMPUTE.items():

@@ -36,8 +36,8 @@ class Feature:
 
     `number`: its place in its group, as in science.md §3 (tsr is A8). `weight`: the area feature by which slides of a
     patient are averaged, or `sum`, or `call` for one that is decided anew from the combined values. `needs`: what a
-    source must provide (cell classes, tissue classes, columns, `growth_patterns`); without it the feature is NaN,
-    never zero. When a group as a whole is NaN, `validity.RULES` says.
+    source must provide (cell classes, tissue classes, columns, `growth_patterns`, `histology_model`); without it the
+    feature is NaN, never zero. When a group as a whole is NaN, `validity.RULES` says.
     """
 
     name: str
@@ -337,7 +337,7 @@ FEATURES = (
             "p_luad",
             "1",
             "area_ta",
-            "growth_patterns",
+            "histology_model",
             "P(adenocarcinoma), a confounder: report with and without @ ours",
         ),
         ("solid_share", "1", "area_ta", "CE CS growth_patterns", "solid"),

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.data import Bool, Float32, Float64, UInt8
-    from kras_plugins.semantics.patterns import GrowthPatterns
 
 
 class View:
@@ -27,10 +26,9 @@ class View:
     area, is cancer epithelium and stroma.
     """
 
-    def __init__(self, semantic: SemanticMap, growth: GrowthPatterns | None = None) -> None:
+    def __init__(self, semantic: SemanticMap) -> None:
         height, width = semantic.tissue.shape
         self.semantic = semantic
-        self.growth = growth
         self._lattices: dict[float, Lattice] = {}
         self.raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
         self.tissue: UInt8 = np.where(semantic.analysed, semantic.tissue, np.uint8(0))

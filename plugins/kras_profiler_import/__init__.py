@@ -23,6 +23,7 @@ from kras_plugins import (
     hookimpl,
     tuning,
 )
+from kras_plugins.data import GROWTH_PATTERNS
 
 IGNORE = "ignore"
 """What a class is mapped to whose objects are left out."""
@@ -75,6 +76,11 @@ class ImportOptions(Options):
     tissue_classes: dict[str, str] = Field(
         default_factory=dict, description="annotation class -> tissue class of ours, or `ignore` for no tissue"
     )
+    pattern_classes: dict[str, str] = Field(
+        default_factory=dict,
+        description="annotation class -> growth pattern (lepidic, acinar, papillary, micropapillary, solid, mucinous); "
+        "these names are known",
+    )
     provides: Words = Field(
         (),
         description="classes of ours that the analyser can give, where the files do not state it; without it those of "
@@ -104,6 +110,14 @@ class ImportOptions(Options):
     @classmethod
     def _known_tissue(cls, value: dict[str, str]) -> dict[str, str]:
         return _known(value, TISSUE_CLASSES)
+
+    @field_validator("pattern_classes")
+    @classmethod
+    def _known_patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        wrong = sorted(set(value.values()) - set(GROWTH_PATTERNS[1:]))
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: not among {', '.join(GROWTH_PATTERNS[1:])}")
+        return value
 
     @field_validator("provides")
     @classmethod

@@ -24,15 +24,15 @@ from kras_plugins.store import Store, file_sha256, make_key
 from kras_profiler_import import IGNORE
 from kras_profiler_import.checks import check_place
 from kras_profiler_import.chunk import Chunk, Region, Source
-from kras_profiler_import.classes import can_give, cell_classes, tissue_classes
+from kras_profiler_import.classes import can_give, cell_classes, pattern_classes, tissue_classes
 from kras_profiler_import.documents import open_json
 from kras_profiler_import.locate import locate
-from kras_profiler_import.regions import EPITHELIUM, near_cells, paint
+from kras_profiler_import.regions import EPITHELIUM, near_cells, paint, paint_patterns
 from kras_profiler_import.shapes import measure, outer, rounded, scaled
 from kras_profiler_import.tables import open_csv, open_parquet, open_regions
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool
+    from kras_plugins.data import Bool, UInt8
     from kras_plugins.semantics.raster import Raster
     from kras_profiler_import import ImportOptions
 
@@ -141,6 +141,9 @@ def _build(
     trusted = options.units is not None or source.units is not None
     check_place(str(file), xy, table["area_um2"].to_numpy().astype(np.float64), mpp, size, trusted)
 
+    patterns = pattern_classes({r.name for r in regions}, options)
+    grown = [r for r in regions if r.name in patterns]
+    regions = [r for r in regions if r.name not in patterns]
     words = tissue_classes(Counter(r.name for r in regions), options.tissue_classes)
     bounds = [xy.max(0) * mpp, *(r.geometry.bounds[2:] for r in regions)]
     extent = np.array(size) * mpp if size is not None else np.max(bounds, axis=0) + mpp
@@ -155,11 +158,19 @@ def _build(
     if frozenset(words.values()) >= EPITHELIUM:
         provides |= EPITHELIUM
     _tell(slide, file, read, bool(regions))
-    _finish(folder, slide, canvas, tissue, mpp, provides, file)
+    pattern = paint_patterns(grown, patterns, raster)
+    _finish(folder, slide, canvas, tissue, pattern, mpp, provides, file)
 
 
 def _finish(
-    folder: Path, slide: SlideRef, canvas: TissueCanvas, tissue: Bool, mpp: float, provides: frozenset[str], file: Path
+    folder: Path,
+    slide: SlideRef,
+    canvas: TissueCanvas,
+    tissue: Bool,
+    pattern: UInt8 | None,
+    mpp: float,
+    provides: frozenset[str],
+    file: Path,
 ) -> None:
     raster: Raster = canvas.raster
     size_um = (raster.shape[1] * raster.mpp, raster.shape[0] * raster.mpp)
@@ -180,6 +191,7 @@ def _finish(
         provides=provides,
         source=f"import/{'.'.join(file.name.lower().removesuffix('.gz').rsplit('.', 1)[1:]) or 'file'}",
         ce_source="import",
+        pattern=pattern,
     )
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from kras_plugins import CELL_CLASSES, TISSUE_CLASSES, ConfigError
+from kras_plugins.data import GROWTH_PATTERNS
 from kras_profiler_import import IGNORE
+
+if TYPE_CHECKING:
+    from kras_profiler_import import ImportOptions
 
 UNCLASSIFIED = "unclassified"
 """The name of objects to which a file gives no class."""
@@ -67,6 +72,11 @@ _TISSUE = {
     **dict.fromkeys(("anthracosis",), "pigment"),
     **dict.fromkeys((UNCLASSIFIED, "tissue", "region", "region*", "roi", "other"), "other"),
     **dict.fromkeys(("ignore*", "ignore", "background", "glass", "artifact", "artefact", "exclude"), IGNORE),
+}
+
+_PATTERNS = {
+    **{form: name for name in GROWTH_PATTERNS[1:] for form in (name, f"{name} pattern", f"{name} growth")},
+    **dict.fromkeys(("invasive mucinous", "invasive mucinous adenocarcinoma"), "mucinous"),
 }
 
 
@@ -136,6 +146,14 @@ def tissue_classes(counts: Counter[str], options_classes: Mapping[str, str]) -> 
             f"annotation classes without a meaning here: {_counted(unknown)}",
             _line("tissue_classes", unknown, "cancer_epithelium|cancer_stroma|…|other|ignore"),
         )
+    return {name: word for name, word in found.items() if word is not None}
+
+
+def pattern_classes(names: Iterable[str], options: ImportOptions) -> dict[str, str]:
+    """Growth pattern by annotation class, of those that mean one and to which the user gave no tissue class."""
+    own = {_plain(name): word for name, word in options.pattern_classes.items()}
+    tissue = {_plain(name): word for name, word in options.tissue_classes.items()}
+    found = {name: _find(name, own) or (None if _find(name, tissue) else _find(name, _PATTERNS)) for name in names}
     return {name: word for name, word in found.items() if word is not None}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,7 +41,7 @@ def open_json(file: Path) -> Source:
         facts = members.get(OWN) or {}
         provided = facts.get("provides")
         return Source(
-            items=_features(items, file),
+            items=_chunks(items, partial(_feature, {}), "feature", file),
             mpp=facts.get("mpp"),
             size=tuple(facts["size"]) if facts.get("size") else None,
             units="px" if facts else None,
@@ -51,7 +52,7 @@ def open_json(file: Path) -> Source:
     facts = members.get("wsi_metadata") or {}
     mpp = facts.get("base_mpp", facts.get("slide_mpp"))
     return Source(
-        items=_nuclei((item[1] if key == "nuc" else item for item in pairs), names, file),
+        items=_chunks((item[1] if key == "nuc" else item for item in pairs), partial(_nucleus, names), "nucleus", file),
         mpp=float(mpp) if mpp else None,
         names=tuple(names.values()),
     )
@@ -130,33 +131,44 @@ class _Rows:
         )
 
 
-def _features(items: Iterable[Mapping[str, Any]], file: Path) -> Iterator[Chunk | Region]:
-    rows, aliases = _Rows(), dict[str, str | None]()
-    for number, feature in enumerate(items):
+def _chunks(
+    items: Iterable[Mapping[str, Any]], take: Callable[[Mapping[str, Any], _Rows], Region | None], what: str, file: Path
+) -> Iterator[Chunk | Region]:
+    """Cells in chunks and regions as they come: `take` adds an item's cells to the rows, or gives its region."""
+    rows = _Rows()
+    for number, item in enumerate(items):
         try:
-            properties, geometry = feature.get("properties") or {}, feature["geometry"]
-            kind = _kind(feature, properties)
-            name, points = _class(properties), geometry["type"] in ("Point", "MultiPoint")
-            if kind == "annotation" and not points:
-                if geometry["type"] in ("Polygon", "MultiPolygon"):
-                    yield Region(name=name, geometry=shapely.geometry.shape(geometry))
-            elif points:  # QuPath's points tool: one annotation, many cells
-                one = geometry["type"] == "Point"
-                for xy in [geometry["coordinates"]] if one else geometry["coordinates"]:
-                    rows.add(name, xy, (), False, _measured(properties, aliases) if one else {})
-            elif kind != "other":
-                nucleus = feature.get("nucleusGeometry")
-                ring = _ring(nucleus or geometry)
-                rows.add(name, None, ring, nucleus is not None or kind != "cell", _measured(properties, aliases))
+            region = take(item, rows)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, shapely.errors.ShapelyError) as e:
             raise SlideError(
-                f"{file}: feature {number + 1} is malformed: {type(e).__name__}: {e}", "export it again as GeoJSON"
+                f"{file}: {what} {number + 1} is malformed: {type(e).__name__}: {e}", "export it again"
             ) from e
+        if region is not None:
+            yield region
         if len(rows.names) >= CELLS_AT_ONCE:
             yield rows.chunk(file)
             rows = _Rows()
     if rows.names:
         yield rows.chunk(file)
+
+
+def _feature(aliases: dict[str, str | None], feature: Mapping[str, Any], rows: _Rows) -> Region | None:
+    """One feature of GeoJSON; `aliases` remembers our columns by the file's names of measurements."""
+    properties, geometry = feature.get("properties") or {}, feature["geometry"]
+    kind = _kind(feature, properties)
+    name, points = _class(properties), geometry["type"] in ("Point", "MultiPoint")
+    if kind == "annotation" and not points:
+        if geometry["type"] in ("Polygon", "MultiPolygon"):
+            return Region(name=name, geometry=shapely.geometry.shape(geometry))
+    elif points:  # QuPath's points tool: one annotation, many cells
+        one = geometry["type"] == "Point"
+        for xy in [geometry["coordinates"]] if one else geometry["coordinates"]:
+            rows.add(name, xy, (), False, _measured(properties, aliases) if one else {})
+    elif kind != "other":
+        nucleus = feature.get("nucleusGeometry")
+        ring = _ring(nucleus or geometry)
+        rows.add(name, None, ring, nucleus is not None or kind != "cell", _measured(properties, aliases))
+    return None
 
 
 def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
@@ -206,21 +218,8 @@ def _type_map(value: Any) -> dict[str, str]:
     return {str(k): str(v[0] if isinstance(v, list) else v) for k, v in value.items()}
 
 
-def _nuclei(items: Iterable[Mapping[str, Any]], names: Mapping[str, str], file: Path) -> Iterator[Chunk]:
-    rows = _Rows()
-    for number, cell in enumerate(items):
-        try:
-            kind = cell.get("type")
-            name = UNCLASSIFIED if kind is None else names.get(str(kind), str(kind))
-            prob = cell.get("type_prob")
-            columns = {} if prob is None else {"prob": prob}
-            rows.add(name, cell.get("centroid"), cell.get("contour") or (), True, columns)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
-            raise SlideError(
-                f"{file}: nucleus {number + 1} is malformed: {type(e).__name__}: {e}", "write it again"
-            ) from e
-        if len(rows.names) >= CELLS_AT_ONCE:
-            yield rows.chunk(file)
-            rows = _Rows()
-    if rows.names:
-        yield rows.chunk(file)
+def _nucleus(names: Mapping[str, str], cell: Mapping[str, Any], rows: _Rows) -> None:
+    """One nucleus of CellViT or HoVer-Net; `names`: class names by number."""
+    kind, prob = cell.get("type"), cell.get("type_prob")
+    name = UNCLASSIFIED if kind is None else names.get(str(kind), str(kind))
+    rows.add(name, cell.get("centroid"), cell.get("contour") or (), True, {} if prob is None else {"prob": prob})

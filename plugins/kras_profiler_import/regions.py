@@ -1,4 +1,4 @@
-"""Annotations -> a tissue raster; without any, tissue is where cells are."""
+"""Annotations -> rasters of tissue and of growth patterns; without any, tissue is where cells are."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import shapely
 from scipy import ndimage
 
 from kras_plugins import TISSUE_CLASSES, SlideError
+from kras_plugins.data import GROWTH_PATTERNS
 from kras_plugins.semantics.collect import Patch
 from kras_plugins.semantics.polygons import fill
 from kras_profiler_import import IGNORE
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool, Float64
+    from kras_plugins.data import Bool, Float64, UInt8
     from kras_plugins.semantics.raster import Raster
     from kras_profiler_import.chunk import Region
 
@@ -42,15 +43,28 @@ def paint(regions: Sequence[Region], words: Mapping[str, str], raster: Raster, f
             f"annotate both; or let these regions say where the tissue is, and epithelium come from the density of "
             f"tumor cells: -o 'profiler.import.tissue_classes={{ {named} }}'",
         )
-    tissue = np.zeros(raster.shape, np.uint8)
+    numbers = {name: 0 if word == IGNORE else TISSUE_CLASSES.index(word) for name, word in words.items()}
+    return Patch(row=0, column=0, tissue=_draw(regions, numbers, raster))
+
+
+def paint_patterns(regions: Sequence[Region], words: Mapping[str, str], raster: Raster) -> UInt8 | None:
+    """Growth patterns uint8[h w] (indices into GROWTH_PATTERNS) of annotations in µm; None without any.
+
+    `words`: pattern by annotation class.
+    """
+    numbers = {name: GROWTH_PATTERNS.index(word) for name, word in words.items()}
+    return _draw(regions, numbers, raster) if regions else None
+
+
+def _draw(regions: Sequence[Region], numbers: Mapping[str, int], raster: Raster) -> UInt8:
+    """The number of each region's name on its pixels, smaller regions over larger."""
+    drawn = np.zeros(raster.shape, np.uint8)
     shapes = [shapely.make_valid(region.geometry) for region in regions]
     for i in np.argsort([-shape.area for shape in shapes], kind="stable"):
-        word = words[regions[i].name]
-        number = 0 if word == IGNORE else TISSUE_CLASSES.index(word)
         for polygon in _polygons(shapes[i]):
             row, column, mask = fill([shapely.get_coordinates(ring) for ring in _rings(polygon)], raster)
-            tissue[row : row + mask.shape[0], column : column + mask.shape[1]][mask] = number
-    return Patch(row=0, column=0, tissue=tissue)
+            drawn[row : row + mask.shape[0], column : column + mask.shape[1]][mask] = numbers[regions[i].name]
+    return drawn
 
 
 def _polygons(shape: Any) -> list[Any]:

@@ -347,6 +347,38 @@ def test_without_annotations_tissue_is_where_cells_are(tmp_path: Path) -> None:
     assert tissue == pytest.approx(side**2, rel=0.1)
 
 
+def test_annotated_growth_patterns_become_features_and_no_tissue(tmp_path: Path) -> None:
+    tissue = [box("Tumor", 0, 0, 1600, 2400), box("Stroma", 1600, 0, 2400, 2400)]
+    grown = [box("Solid pattern", 0, 0, 1200, 2400), box("lepidic", 1200, 0, 2400, 2400), box("IMA", 0, 0, 400, 2400)]
+    write_geojson(tmp_path / "s.geojson", features_of() + tissue + grown)
+    semantic = load(tmp_path, pattern_classes={"IMA": "mucinous"})
+    assert area(semantic, "cancer_epithelium") == pytest.approx(0.4 * 0.6)
+    assert semantic.pattern is not None and semantic.pattern.shape == semantic.tissue.shape
+    found = profile(semantic)
+    values = dict(zip(found.names, found.values.tolist(), strict=True))
+    expected = {"solid_share": 1 / 3, "mucinous_share": 1 / 6, "lepidic_papillary_share": 1 / 2}  # smaller ones on top
+    assert {name: values[name] for name in expected} == pytest.approx(expected)
+    assert values["pattern_entropy"] == pytest.approx(-sum(p * np.log2(p) for p in expected.values()))
+    assert np.isnan(values["p_luad"])
+
+
+def test_patterns_may_lie_beside_cells_without_tissue_and_beyond_them(tmp_path: Path) -> None:
+    write_geojson(tmp_path / "s.geojson", [*features_of(), box("Acinar", -500, -500, 9000, 9000)])
+    semantic = load(tmp_path)
+    assert semantic.ce_source == "density" and semantic.pattern is not None and (semantic.pattern == 2).all()
+    plain = load(write_geojson(tmp_path / "t.geojson", features_of()), slide_id="t")
+    np.testing.assert_array_equal(semantic.tissue, plain.tissue)
+    assert plain.pattern is None
+
+
+def test_a_patterns_name_may_mean_tissue_and_a_pattern_must_be_known(tmp_path: Path) -> None:
+    write_geojson(tmp_path / "s.geojson", [*features_of(), box("Solid", 0, 0, 1600, 1600)])
+    semantic = load(tmp_path, tissue_classes={"Solid": "other"})
+    assert semantic.pattern is None
+    with pytest.raises(ValueError, match="cribriform: not among lepidic, acinar"):
+        load(tmp_path, pattern_classes={"Solid": "cribriform"})
+
+
 # Bad input
 
 

@@ -7,10 +7,11 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from kras_plugins.data import Squares
+from kras_plugins.data import GROWTH_PATTERNS, Squares
 from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.map import read_map, write_map
 from kras_plugins.semantics.patient import combine
-from kras_plugins.semantics.patterns import PATTERNS, GrowthPatterns, patterns
+from kras_plugins.semantics.patterns import patterns
 from kras_plugins.semantics.phenotype import (
     LUNIT_JCO2022,
     Thresholds,
@@ -26,24 +27,33 @@ from kras_plugins.semantics.profile import from_json, profile, to_json
 from kras_plugins.semantics.view import View
 
 
-def growth(shape=(500, 500), p_luad=0.8, **columns):
+def growth(shape=(500, 500), **columns):
     """`columns`: pattern -> (first, last) column of the raster."""
     raster = np.zeros(shape, np.uint8)
     for name, (first, last) in columns.items():
-        raster[:, first:last] = PATTERNS.index(name)
-    return GrowthPatterns(raster=raster, p_luad=p_luad)
+        raster[:, first:last] = GROWTH_PATTERNS.index(name)
+    return raster
 
 
 def test_patterns_are_shares_of_the_tumor_area_that_has_one(make_map):
     regions = (("other", 0, 0, 2000, 2000), ("cancer_stroma", 0, 0, 1000, 1000), ("cancer_epithelium", 0, 0, 600, 1000))
     given = growth(solid=(0, 100), lepidic=(100, 150), papillary=(150, 200), mucinous=(250, 500))
-    v = patterns(View(make_map(regions=regions), given))
-    assert v["p_luad"] == 0.8 and v["mucinous_share"] == 0  # beyond the tumor area
+    v = patterns(View(replace(make_map(regions=regions), pattern=given)))
+    assert v["mucinous_share"] == 0  # beyond the tumor area
     assert v["solid_share"] == pytest.approx(0.5) and v["lepidic_papillary_share"] == pytest.approx(0.5)
     assert v["pattern_entropy"] == pytest.approx(1.5)
 
 
-def test_without_a_classifier_patterns_are_missing_and_atypia_is_not(make_map, nest, values):
+def test_patterns_are_kept_on_disk_and_a_map_without_any_has_none(make_map, tmp_path):
+    given = growth(solid=(0, 100), acinar=(300, 400))
+    for name, pattern in (("with", given), ("without", None)):
+        (tmp_path / name).mkdir()
+        write_map(tmp_path / name, replace(make_map([[5, 5]], ["tumor"]), pattern=pattern))
+    np.testing.assert_array_equal(read_map(tmp_path / "with").pattern, given)
+    assert read_map(tmp_path / "without").pattern is None
+
+
+def test_without_growth_patterns_they_are_missing_and_atypia_is_not(make_map, nest, values):
     xy, classes, regions = nest
     area = np.where(np.array(classes) == "tumor", 90.0, 30.0)
     area[:500] = 130.0  # a quarter of the tumor nuclei are more than four times a lymphocyte
@@ -53,9 +63,11 @@ def test_without_a_classifier_patterns_are_missing_and_atypia_is_not(make_map, n
     names = ("p_luad", "solid_share", "mucinous_share", "lepidic_papillary_share", "pattern_entropy")
     assert p.valid["N"] and np.isnan([v[n] for n in names]).all()
     assert v["necrosis_atypia"] == pytest.approx((0.144 / (1.44 + 0.144) + 0.25) / 2)
-    given = values(profile(semantic, growth(solid=(0, 500))))
+    given = values(profile(replace(semantic, pattern=growth(solid=(0, 500)))))
     assert given["solid_share"] == 1 and given["pattern_entropy"] == 0
-    assert np.isnan(patterns(View(make_map(regions=regions), growth(solid=(0, 60))))["solid_share"])  # 0.03 mm²
+    assert np.isnan(given["p_luad"])
+    few = replace(make_map(regions=regions), pattern=growth(solid=(0, 60)))
+    assert np.isnan(patterns(View(few))["solid_share"])  # 0.03 mm²
 
 
 def cohort(n, seed=0, scale=1.0):

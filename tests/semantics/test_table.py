@@ -26,7 +26,7 @@ def test_there_are_192_features_as_science_md_counts_them():
 
 
 def test_every_feature_says_what_it_is_and_needs():
-    known = {*CELL_CLASSES, *TISSUE_CLASSES, *CELL_COLUMNS, "growth_patterns"}
+    known = {*CELL_CLASSES, *TISSUE_CLASSES, *CELL_COLUMNS, "growth_patterns", "histology_model"}
     for f in FEATURES:
         assert f.formula and f.source and f.unit and RULES[f.group] and f.needs <= known
         assert f.weight in {"sum", "call"} or BY_NAME[f.weight].unit == "mm²"
