@@ -24,7 +24,7 @@ class RfOptions(Options):
     )
     trees: int = Field(1000, ge=1, description="number of trees")
     min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
-    jobs: int = tuning(1, ge=1, description="threads used for training")
+    jobs: int = tuning(0, ge=0, description="threads used for training; 0: one a core")
 
 
 def _create(options: Any, seed: int) -> Classifier:

@@ -49,7 +49,7 @@ class RfClassifier:
             min_samples_leaf=self._options.min_leaf,
             class_weight="balanced_subsample",
             random_state=self._seed,
-            n_jobs=self._options.jobs,
+            n_jobs=self._options.jobs or -1,
         ).fit(preprocessor.table(samples).astype(np.float32), labels)
         self._forest = Forest.from_trees([tree.tree_ for tree in grown.estimators_])
         self._preprocessor = preprocessor
