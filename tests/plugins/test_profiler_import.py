@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from kras_plugins.data import TISSUE_CLASSES, SemanticMap, SlideRef
 from kras_plugins.errors import ConfigError, SlideError
 from kras_plugins.semantics import wkb
 from kras_plugins.semantics.profile import profile
-from kras_profiler_import import ImportOptions, kras_profilers
+from kras_plugins.semantics.table import FEATURES
+from kras_profiler_import import ImportOptions, documents, kras_profilers
 
 (IMPORT,) = kras_profilers()
 MPP = 0.25
@@ -494,13 +496,67 @@ def test_files_are_found_by_pattern_folder_or_path(tmp_path: Path) -> None:
 # Small slides
 
 
-def test_no_tumor_cells_or_a_tiny_biopsy_give_nan_with_a_flag_not_zero(tmp_path: Path) -> None:
-    write_geojson(tmp_path / "s.geojson", [feature(ring(x, y), "Lymphocyte") for x, y in XY])
-    found = profile(load(tmp_path, provides=["tumor", "lymphocyte"]))
-    values = dict(zip(found.names, found.values.tolist(), strict=True))
-    assert found.valid["A"] and not found.valid["C"] and not found.valid["E"]
+def profiled(tmp_path: Path, cells: list[dict[str, object]], **options: object) -> tuple[dict[str, float], set[str]]:
+    """Features by name and the groups that are valid, of cells imported with all three classes known."""
+    write_geojson(tmp_path / "s.geojson", cells)
+    found = profile(load(tmp_path, provides=["tumor", "lymphocyte", "fibroblast"], **options))
+    assert not np.isinf(found.values).any()
+    missing = {name for name, value in zip(found.names, found.values, strict=True) if np.isnan(value)}
+    valid = {group for group, ok in found.valid.items() if ok}
+    assert missing >= {f.name for f in FEATURES if f.group not in valid}
+    return dict(zip(found.names, found.values.tolist(), strict=True)), valid
+
+
+def test_no_tumor_cells_give_nan_with_a_flag_not_zero(tmp_path: Path) -> None:
+    values, valid = profiled(tmp_path, [feature(ring(x, y), "Lymphocyte") for x, y in XY])
+    assert "A" in valid and not valid & set("BCEFGHIJKLMN")
     assert np.isnan(values["lt_ratio"]) and np.isnan(values["itil"])
     assert values["area_tissue"] > 0
+
+
+def test_no_lymphocytes_give_zero_densities_and_missing_distances(tmp_path: Path) -> None:
+    cells = [feature(ring(x, y), "Tumor") for x, y in lattice(50)]
+    values, valid = profiled(tmp_path, [*cells, box("Tumor", 0, 0, 2000, 2800), box("Stroma", 2000, 0, 2800, 2800)])
+    assert "B" in valid and not valid & set("FI")
+    assert values["itil"] == values["stil"] == values["lt_ratio"] == values["tls_count"] == 0
+    for name in ("d_tl_p50", "d_lt_p50", "moran_l", "lym_area_median", "til_cluster_size"):
+        assert np.isnan(values[name]), name
+
+
+def test_a_biopsy_of_a_third_of_a_square_millimeter_lacks_only_what_needs_more(tmp_path: Path) -> None:
+    """0.3 mm²: 400 by 750 µm of tumor and stroma with a cell every 12.5 µm."""
+    x, y = np.meshgrid(np.arange(32), np.arange(60))
+    at = np.stack([x.ravel(), y.ravel()], 1) * 50.0 + 25
+    cells = [feature(ring(*xy), "Tumor" if i % 5 else "Lymphocyte") for i, xy in enumerate(at)]
+    values, valid = profiled(tmp_path, [*cells, box("Tumor", 0, 0, 1600, 1800), box("Stroma", 0, 1800, 1600, 3000)])
+    assert values["area_ta"] == pytest.approx(0.3, rel=0.01)
+    assert valid == set("ABCEFGIJKLMN")  # too small for squares of 1 mm² and for hotspots
+    assert values["purity"] == pytest.approx(0.8)
+    for name in ("is", "ip_class", "grid_itil_p50", "immune_hs_frac", "n_grids"):
+        assert np.isnan(values[name]), name
+
+
+def test_annotations_that_cross_themselves_cover_what_they_enclose(tmp_path: Path) -> None:
+    bow = feature([[0, 0], [1600, 1600], [1600, 0], [0, 1600]], "Tumor", objectType="annotation")
+    write_geojson(tmp_path / "s.geojson", [*features_of(), box("Stroma", 0, 0, 1600, 1600), bow])
+    semantic = load(tmp_path, width=2400, height=2000)
+    assert area(semantic, "cancer_epithelium") == pytest.approx(0.4**2 / 2, rel=0.02)
+    assert area(semantic, "cancer_stroma") == pytest.approx(0.4**2 / 2, rel=0.02)
+
+
+def test_four_times_the_features_take_hardly_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature as Python objects takes some 4 kB; streamed, little more than its coordinates stays."""
+    monkeypatch.setattr(documents, "CELLS_AT_ONCE", 64)
+    peak = {}
+    load(write_geojson(tmp_path / "s.geojson", features_of()))  # imports what is imported late
+    for side, step in ((30, 80), (60, 40)):  # the same area, so that rasters are the same
+        features = [feature(ring(x, y, n=16), "Tumor") for x, y in lattice(side, step)]
+        file = write_geojson(tmp_path / f"s{side}.geojson", features)
+        tracemalloc.start()
+        assert load(file, slide_id=file.stem).cells.num_rows == side**2
+        peak[side**2] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak[3600] - peak[900] < 400 * (3600 - 900)
 
 
 def test_the_cervix_polygons_give_features(shared_data: Path) -> None:
