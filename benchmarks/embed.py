@@ -43,12 +43,12 @@ def kras_extractors():
 """
 
 
-def make_slide(path: Path, side: int) -> None:
-    """An Aperio-like JPEG-tiled pyramid of side x side pixels at 0.5 mpp, cut from real H&E where that is there."""
+def make_slide(path: Path, side: int, pixels: np.ndarray | None = None) -> None:
+    """An Aperio-like JPEG-tiled pyramid of side x side pixels at 0.5 mpp: `pixels`, else real H&E, over and over."""
     import tifffile
     from PIL import Image
 
-    source = Image.fromarray(real_pixels())
+    source = Image.fromarray(real_pixels() if pixels is None else pixels)
     with tifffile.TiffWriter(path, bigtiff=True) as tif:
         level, factor = side, 1
         while level >= 256:

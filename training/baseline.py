@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kras_profiler_cells.morphometry import measure
+from kras_profiler_cells.nuclei import nuclei_of
 from kras_profiler_cells.stain import HEMATOXYLIN, hematoxylin
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def find(pixels: UInt8) -> tuple[Int32, list[str]]:
     with torch.inference_mode():
         nucleus, distance = (m[0, :h, :w].numpy() for m in NucleusFilters()(torch.from_numpy(padded[None])))
     labels = segment(nucleus, distance, 0.5, 8.0, 400.0)
-    return labels, classify(measure(labels, hematoxylin(pixels), nucleus, 0.5))
+    nuclei = nuclei_of(labels)
+    at = nuclei.rows, nuclei.cols
+    return labels, classify(measure(nuclei, hematoxylin(pixels[at]), nucleus[at], 0.5))
 
 
 def segment(nucleus: Float32, distance: Float32, mpp: float, min_um2: float, max_um2: float) -> Int32:

@@ -11,13 +11,17 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from kras_plugins import Tile, TileCells
-from kras_profiler_cells.morphometry import measure, outlines, pixels_of
+from kras_profiler_cells.morphometry import measure
+from kras_profiler_cells.nuclei import FRAME, Nuclei, nuclei_of
+from kras_profiler_cells.outlines import outlines
+from kras_profiler_cells.runs import components, pixels_of, runs_of
 from kras_profiler_cells.stain import hematoxylin
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.data import Bool, Float32, Float64, Int32
+    from kras_profiler_cells.runs import Index
 
 CORE = 0.4
 """A pixel deeper in its nucleus than this (of 1) is in the nucleus' core: cores of neighbors are apart."""
@@ -55,15 +59,16 @@ class Decode:
             nucleus = np.asarray(outputs["nucleus"], dtype=np.float32)
         else:
             nucleus = 1 - kinds[self.words.index(BACKGROUND)]
-        labels = self.segment(nucleus, outputs, tile.mpp)
-        columns = measure(labels, hematoxylin(tile.pixels), nucleus, tile.mpp)
+        nuclei = nuclei_of(self.segment(nucleus, outputs, tile.mpp))
+        at = nuclei.rows, nuclei.cols
+        columns = measure(nuclei, hematoxylin(tile.pixels[at]), nucleus[at], tile.mpp)
         x, y = columns.pop("x"), columns.pop("y")
         return TileCells(
             x=x,
             y=y,
-            classes=classify(labels, kinds, self.words, self.min_class_prob),
+            classes=classify(nuclei, kinds, self.words, self.min_class_prob),
             columns=columns,
-            outlines=list(outlines(labels, x, y)),
+            outlines=list(outlines(nuclei, x, y)),
         )
 
     def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
@@ -86,21 +91,14 @@ def opened(mask: Bool) -> Bool:
 
 def fill(mask: Bool) -> Bool:
     """Fill the holes of bool[h w]: background that does not reach the border of the image."""
-    background, n = ndimage.label(~mask)
-    outside = np.zeros(n + 1, bool)
-    for edge in (background[0], background[-1], background[:, 0], background[:, -1]):
-        outside[edge] = True
-    outside[0] = False
-    out: Bool = ~outside[background]
-    return out
-
-
-def cores_of(mask: Bool, distance: Float32, mpp: float) -> tuple[Int32, int]:
-    """(label map int32[h w], number) of the connected cores of `distance` that are large enough."""
-    cores, n = ndimage.label(mask & (distance > CORE))
-    large = np.bincount(cores.ravel(), minlength=n + 1) * mpp * mpp >= CORE_UM2
-    large[0] = False
-    return np.where(large, np.cumsum(large), 0).astype(np.int32)[cores], int(large.sum())
+    framed = np.pad(mask, 1)
+    starts, stops = runs_of(framed)
+    # Gaps between runs, the first before all: those at the end of a row go on at the beginning of the next.
+    begins, ends = np.append(0, stops), np.append(starts, framed.size)
+    gap, _ = components(begins, ends, framed.shape[1])
+    hole = gap != gap[0]
+    framed.ravel()[pixels_of(begins[hole], ends[hole])] = True
+    return framed[1:-1, 1:-1]
 
 
 def flood_cores(mask: Bool, distance: Float32, mpp: float) -> Int32:
@@ -108,20 +106,60 @@ def flood_cores(mask: Bool, distance: Float32, mpp: float) -> Int32:
 
     Where a piece of the mask holds one core it is that nucleus; only pieces with several need a watershed.
     """
-    markers, n = cores_of(mask, distance, mpp)
-    pieces, n_pieces = ndimage.label(mask)
-    at = np.flatnonzero(markers)
+    framed = np.pad(mask, 1)
+    width = framed.shape[1]
+    starts, stops = runs_of(framed)
+    piece, n_pieces = components(starts, stops, width)
+    at, piece = pixels_of(starts, stops), np.repeat(piece, stops - starts)
+    rows, cols = np.divmod(at.astype(np.int32), np.int32(width))
+    depth = distance[rows - 1, cols - 1]
+    markers = _cores(at, depth > CORE, width, mpp)
+    n = int(markers.max(initial=0))
     piece_of = np.zeros(n + 1, np.int64)
-    piece_of[markers.ravel()[at]] = pieces.ravel()[at]
-    cores = np.bincount(piece_of[1:], minlength=n_pieces + 1)
-    core_of = np.zeros(n_pieces + 1, np.int32)
+    piece_of[markers] = piece
+    cores = np.bincount(piece_of[1:], minlength=n_pieces)
+    core_of = np.zeros(n_pieces, np.int32)
     core_of[piece_of[1:]] = np.arange(1, n + 1)
-    core_of[cores > 1] = 0
-    labels: Int32 = core_of[pieces]
-    if np.any(cores > 1):
-        shared = (cores > 1)[pieces]
-        labels = np.where(shared, watershed(-distance, np.where(shared, markers, 0), mask=shared), labels)
-    return labels.astype(np.int32)
+    found = core_of[piece]
+    shared = np.flatnonzero((cores > 1)[piece])
+    if len(shared):
+        found[shared] = _watershed(rows[shared], cols[shared], piece[shared], -depth[shared], markers[shared])
+    labels = np.zeros(mask.shape, np.int32)
+    labels[rows - 1, cols - 1] = found
+    return labels
+
+
+def _cores(at: Index, deep: Bool, width: int, mpp: float) -> Int32:
+    """int32[pixel]: the core 1..n of each pixel of the mask at flat positions `at`, 0 where it is in none."""
+    # Runs of pixels that are deep and follow one upon another.
+    joined = np.zeros(len(at) + 1, np.bool_)
+    joined[1:-1] = (np.diff(at) == 1) & deep[1:] & deep[:-1]
+    first, last = np.flatnonzero(deep & ~joined[:-1]), np.flatnonzero(deep & ~joined[1:])
+    core, n = components(at[first], at[last] + 1, width)
+    length = last + 1 - first
+    large = np.bincount(core, weights=length, minlength=n) * mpp * mpp >= CORE_UM2
+    markers = np.zeros(len(at), np.int32)
+    markers[deep] = np.repeat(np.where(large, np.cumsum(large), 0).astype(np.int32)[core], length)
+    return markers
+
+
+def _watershed(rows: Int32, cols: Int32, piece: Int32, height: Float32, markers: Int32) -> Int32:
+    """scikit-image's watershed of pixels [pixel] of pieces that do not touch, in reading order; the label of each.
+
+    The pieces are put below each other on a canvas of their own, so that what lies between them costs no time.
+    """
+    _, piece = np.unique(piece, return_inverse=True)
+    n = int(piece.max()) + 1
+    top, bottom, left = np.full(n, rows[-1]), np.zeros(n, np.int32), np.full(n, cols.max())
+    np.minimum.at(top, piece, rows)
+    np.maximum.at(bottom, piece, rows)
+    np.minimum.at(left, piece, cols)
+    tall = bottom - top + 2
+    r, c = rows - (top - np.cumsum(tall) + tall)[piece], cols - left[piece]
+    shape = (int(tall.sum()), int(c.max()) + 1)
+    image, seeds, mask = np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
+    image[r, c], seeds[r, c], mask[r, c] = height, markers, True
+    return np.asarray(watershed(image, seeds, mask=mask)[r, c], dtype=np.int32)
 
 
 def flood_hover(mask: Bool, hv: Float32, mpp: float) -> Int32:
@@ -141,21 +179,24 @@ def flood_hover(mask: Bool, hv: Float32, mpp: float) -> Int32:
 
 def keep(labels: Int32, nucleus: Float32, mpp: float, um2: tuple[float, float], min_prob: float) -> Int32:
     """The labels of a size within `um2` and a mean of `nucleus` of at least `min_prob`, renumbered 1..n."""
-    size = np.bincount(labels.ravel())
-    strength = np.bincount(labels.ravel(), weights=nucleus.ravel()) / np.maximum(size, 1)
+    at = np.flatnonzero(labels.ravel() != 0)
+    own = labels.ravel()[at]
+    size = np.bincount(own)
+    strength = np.bincount(own, weights=nucleus.ravel()[at]) / np.maximum(size, 1)
     area = size * mpp * mpp
-    kept = (area >= um2[0]) & (area <= um2[1]) & (strength >= min_prob)
-    kept[0] = False
-    return np.asarray(np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels])
+    kept = (size > 0) & (area >= um2[0]) & (area <= um2[1]) & (strength >= min_prob)
+    result = np.zeros_like(labels)
+    result.ravel()[at] = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[own]
+    return result
 
 
-def classify(labels: Int32, kinds: Float32, words: Sequence[str], least: float) -> list[str]:
-    """The class of each nucleus of `labels` int32[h w]: the largest mean of `kinds` float32[class h/k w/k] inside it.
+def classify(nuclei: Nuclei, kinds: Float32, words: Sequence[str], least: float) -> list[str]:
+    """The class of each nucleus: the largest mean of `kinds` float32[class h/k w/k] inside it.
 
     Channels of one word add up; BACKGROUND does not count and the rest is scaled to one. Below `least` it is `other`.
     """
     named = sorted(set(words) - {BACKGROUND})
-    mean = class_means(labels, kinds)
+    mean = class_means(nuclei, kinds)
     share = np.stack([mean[:, [w == name for w in words]].sum(1) for name in named], axis=1)
     share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
     best = share.argmax(1)
@@ -163,12 +204,8 @@ def classify(labels: Int32, kinds: Float32, words: Sequence[str], least: float) 
     return [named[b] if s else "other" for b, s in zip(best.tolist(), sure.tolist(), strict=True)]
 
 
-def class_means(labels: Int32, kinds: Float32) -> Float64:
+def class_means(nuclei: Nuclei, kinds: Float32) -> Float64:
     """float64[nucleus class]: mean of each map of `kinds` float32[class h/k w/k] over each nucleus."""
-    step = labels.shape[0] // kinds.shape[1]
-    rows, cols, cell = pixels_of(labels)
-    n = int(cell.max(initial=-1)) + 1
-    size = np.maximum(np.bincount(cell, minlength=n), 1)
-    inside = kinds[:, rows // step, cols // step]
-    means = np.stack([np.bincount(cell, weights=plane, minlength=n) / size for plane in inside], axis=1)
-    return np.asarray(means, dtype=np.float64)
+    step = (nuclei.labels.shape[0] - 2 * FRAME) // kinds.shape[1]
+    at = nuclei.rows // step * kinds.shape[2] + nuclei.cols // step
+    return np.stack([nuclei.sums(plane.ravel()[at]) / nuclei.size for plane in kinds], axis=1)

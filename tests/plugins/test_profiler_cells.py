@@ -17,6 +17,8 @@ from skimage.measure import regionprops, shannon_entropy
 import kras_profiler_cells as plugin
 from kras_plugins import CELL_CLASSES, CELL_COLUMNS, Tile
 from kras_profiler_cells import decode, morphometry, stain
+from kras_profiler_cells.nuclei import nuclei_of
+from kras_profiler_cells.outlines import outlines
 
 RECORD = next(iter(plugin.kras_profilers()))
 SPEC = RECORD.models(RECORD.options())[0]
@@ -72,10 +74,15 @@ def blobs():
     return labels.reshape(200, 240).astype(np.int32), np.clip(density, 0, 2).astype(np.float32)
 
 
+def measure(labels, density, mpp):
+    nuclei = nuclei_of(labels)
+    return morphometry.measure(nuclei, density[nuclei.rows, nuclei.cols], np.ones(len(nuclei.rows), np.float32), mpp)
+
+
 @pytest.fixture(scope="module")
 def measured(blobs):
     labels, density = blobs
-    return morphometry.measure(labels, density, np.ones_like(density), 0.5), regionprops(labels, density)
+    return measure(labels, density, 0.5), regionprops(labels, density)
 
 
 def synthetic(seed=0, **kw):
@@ -158,7 +165,7 @@ def test_entropy_is_shannons_in_bits(blobs, measured):
 def test_an_outline_encloses_its_convex_nucleus():
     y, x = np.mgrid[:60, :60]
     labels = (((x - 28) / 14) ** 2 + ((y - 30) / 8) ** 2 <= 1).astype(np.int32)
-    outline = morphometry.outlines(labels, np.float32([28]), np.float32([30]))[0]
+    outline = outlines(nuclei_of(labels), np.float32([28]), np.float32([30]))[0]
     from skimage.draw import polygon2mask
 
     filled = polygon2mask(labels.shape, outline[:, ::-1])
@@ -168,8 +175,8 @@ def test_an_outline_encloses_its_convex_nucleus():
 def test_an_outline_starts_inside_a_nucleus_whose_centroid_lies_outside():
     labels = np.zeros((40, 40), np.int32)
     labels[5:35, 5:9] = labels[5:9, 5:35] = labels[31:35, 5:35] = 1
-    column = morphometry.measure(labels, np.ones((40, 40), np.float32), np.ones((40, 40), np.float32), 1.0)
-    outline = morphometry.outlines(labels, column["x"], column["y"])[0]
+    column = measure(labels, np.ones((40, 40), np.float32), 1.0)
+    outline = outlines(nuclei_of(labels), column["x"], column["y"])[0]
     assert labels[np.rint(outline[:, 1]).astype(int), np.rint(outline[:, 0]).astype(int)].all()
 
 
@@ -254,11 +261,11 @@ def test_the_short_cuts_give_what_the_libraries_give(seed):
     np.testing.assert_array_equal(decode.fill(mask), ndimage.binary_fill_holes(mask))
     distance = (0.5 + 4 * smooth).astype(np.float32)
     distance += ndimage.gaussian_filter(rng.standard_normal(mask.shape), 1.5).astype(np.float32)
-    markers, n = decode.cores_of(mask, distance, 0.5)
-    assert n <= ndimage.label(mask & (distance > decode.CORE))[1]
-    assert np.bincount(markers.ravel())[1:].min() >= 5
+    cores, n = ndimage.label(mask & (distance > decode.CORE))
+    large = np.flatnonzero(np.bincount(cores.ravel())[1:] * 0.25 >= decode.CORE_UM2) + 1
+    assert 8 < len(large) <= n
+    markers = np.where(np.isin(cores, large), np.searchsorted(large, cores) + 1, 0)
     expected = watershed(-distance, markers, mask=mask)
-    assert n > 8
     np.testing.assert_array_equal(decode.flood_cores(mask, distance, 0.5), expected)
 
 

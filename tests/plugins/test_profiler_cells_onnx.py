@@ -10,6 +10,7 @@ import pytest
 import kras_profiler_cells as plugin
 from kras_plugins import CELL_COLUMNS, ConfigError, Tile
 from kras_profiler_cells import decode
+from kras_profiler_cells.nuclei import nuclei_of
 
 onnx = pytest.importorskip("onnx")
 RECORD = next(iter(plugin.kras_profilers()))
@@ -233,9 +234,9 @@ def test_hover_maps_leave_a_single_nucleus_whole():
 def test_channels_of_one_class_add_up():
     labels = np.ones((4, 4), np.int32)
     kinds = np.array([0.4, 0.35, 0.25], np.float32)[:, None, None] * np.ones((3, 4, 4), np.float32)
-    assert decode.classify(labels, kinds, ("tumor", "lymphocyte", "lymphocyte"), 0.5) == ["lymphocyte"]
-    assert decode.classify(labels, kinds, ("background", "lymphocyte", "plasma"), 0.5) == ["lymphocyte"]
-    assert decode.classify(labels, kinds, ("background", "lymphocyte", "plasma"), 0.6) == ["other"]
+    assert decode.classify(nuclei_of(labels), kinds, ("tumor", "lymphocyte", "lymphocyte"), 0.5) == ["lymphocyte"]
+    assert decode.classify(nuclei_of(labels), kinds, ("background", "lymphocyte", "plasma"), 0.5) == ["lymphocyte"]
+    assert decode.classify(nuclei_of(labels), kinds, ("background", "lymphocyte", "plasma"), 0.6) == ["other"]
 
 
 def test_coarse_class_maps_are_read_where_the_nucleus_is():
@@ -244,4 +245,4 @@ def test_coarse_class_maps_are_read_where_the_nucleus_is():
     kinds = np.zeros((2, 4, 4), np.float32)
     kinds[0], kinds[1, 2:, 2:] = 0.4, 1.0
     kinds[0, 2:, 2:] = 0
-    np.testing.assert_allclose(decode.class_means(labels, kinds), [[0, 1]])
+    np.testing.assert_allclose(decode.class_means(nuclei_of(labels), kinds), [[0, 1]])

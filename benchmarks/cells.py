@@ -1,0 +1,236 @@
+"""How fast and in how much memory slides become cells: `make bench`, or `python benchmarks/cells.py --help`.
+
+One run, everything in turn and repeated, medians: these machines are noisy and only ratios taken together mean much.
+
+    model        the network alone, on tiles already in memory
+    data path    reading, decoding of JPEG, resampling, focus check: what any network needs
+    detection    from file to `cells.parquet`: the above, and nuclei segmented, measured, typed and written
+
+Post-processing is the CPU time of detection beyond that of model and data path: what worker processes do, and the
+hand-over to and from them. The floor is what the network's operations take at the rate of a large matrix product; its
+layers are narrow (20 to 128 channels), so that no engine comes near.
+
+Real tissue twice: the skin of CMU-1-Small-Region, and the crowded HGSC field.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from embed import SHARED, make_slide, matrix_rate
+
+from kras_plugins.config import load_config
+from kras_plugins.data import SlideRef
+from kras_plugins.execution import workers
+from kras_plugins.manager import discover
+from kras_plugins.parts import Part, Parts, open_parts
+from kras_plugins.pipeline import Work
+from kras_plugins.profiling import profile_slide
+from kras_plugins.slides.qc import blurred
+from kras_plugins.slides.slide import Slide, open_slide
+from kras_plugins.slides.stream import ordered_map, stream_tiles
+from kras_plugins.slides.tiles import cover_grid
+from kras_plugins.slides.tissue import TissueMask, find_tissue
+from kras_plugins.store import Store
+
+HGSC = SHARED.parents[1] / "nuclei" / "hgsc" / "hgsc_nest.jpg"
+TILE_MM2 = (512 * 0.5e-3) ** 2
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Took:
+    """What one job did: tiles, cells, seconds of the clock, and seconds of CPU of this process and of its workers."""
+
+    tiles: int
+    cells: int
+    wall: float
+    own_cpu: float
+    worker_cpu: float
+
+    @property
+    def cpu(self) -> float:
+        return self.own_cpu + self.worker_cpu
+
+
+def children() -> list[int]:
+    """Process ids of this process' children."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
+
+
+def cpu_of(pids: list[int]) -> float:
+    """Seconds of CPU that processes have taken so far."""
+    return sum(
+        sum(int(t) for t in Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[11:13]) for p in pids
+    ) / TICK
+
+
+def took(job: Callable[[], tuple[int, int]]) -> Took:
+    workers_before, own, wall = cpu_of(children()), time.process_time(), time.perf_counter()
+    tiles, cells = job()
+    wall, own = time.perf_counter() - wall, time.process_time() - own
+    return Took(tiles, cells, wall, own, cpu_of(children()) - workers_before)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Part, Parts, Slide, TissueMask, Work]]:
+    ref = SlideRef(patient_id="p", slide_id="bench", path=path)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_parts(discover(), load_config(None), extractor=None, profiler="cells", backend="local") as parts,
+        open_slide(ref, parts.readers) as slide,
+        workers(Store(Path(folder)), 0) as work,
+    ):
+        assert parts.profiler is not None
+        image, mpp = slide.thumbnail(8.0)
+        yield parts.profiler, parts, slide, find_tissue(image, float(np.mean(mpp))), work
+
+
+def detect(slide: Slide, tissue: TissueMask, part: Part, work: Work) -> tuple[int, int]:
+    """(tiles, cells) of one slide."""
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory() as folder:
+        flags = profile_slide(
+            slide, tissue, part, Path(folder), work.read_threads, work.decode_pool, lambda *_: None
+        )
+        return len(flags), pq.read_metadata(Path(folder) / "cells.parquet").num_rows
+
+
+def rounds_of(path: Path, rounds: int) -> dict[str, list[Took]]:
+    """Each job's times, one a round."""
+    with opened(path) as (part, parts, slide, tissue, work):
+        grid = cover_grid(slide, tissue, part.tile)
+        print(f"engine {parts.engine}, precision {parts.precision}, batch {part.batch}, in flight {part.in_flight}")
+        print(f"slide {slide.size[0]} x {slide.size[1]} px, {len(grid)} tiles, reader {slide.reader}")
+        batches = [b.pixels for b in stream_tiles(slide, grid, batch=part.batch, threads=2)][: 128 // part.batch]
+
+        def model() -> tuple[int, int]:
+            with ThreadPoolExecutor(part.in_flight) as pool:
+                found = ordered_map(pool, part.made.predict, batches, part.in_flight + 1)
+                return sum(len(o["nucleus"]) for o in found), 0
+
+        def data_path() -> tuple[int, int]:
+            with ThreadPoolExecutor(part.in_flight) as pool:
+                stream = stream_tiles(slide, grid, batch=part.batch, threads=work.read_threads)
+                looked = ordered_map(pool, lambda b: blurred(b.pixels, 0.5), stream, part.in_flight + 1)
+                return sum(len(flags) for flags in looked), 0
+
+        jobs = {"model": model, "data path": data_path, "detection": lambda: detect(slide, tissue, part, work)}
+        model()
+        detect(slide, tissue, part, work)  # starts the workers
+        found: dict[str, list[Took]] = {name: [] for name in jobs}
+        for _ in range(rounds):
+            for name, job in jobs.items():
+                found[name].append(took(job))
+    return found
+
+
+def tell(found: dict[str, list[Took]]) -> None:
+    """Print medians over rounds, and of the ratios of each round."""
+    for name, times in found.items():
+        rate = statistics.median(t.tiles / t.wall for t in times)
+        cells = statistics.median(t.cells / t.wall for t in times)
+        cpu = 1e3 * statistics.median(t.cpu / t.tiles for t in times)
+        workers_ = 1e3 * statistics.median(t.worker_cpu / t.tiles for t in times)
+        more = f", {cells:6.0f} cells/s; {workers_:.1f} ms of it in workers" if cells else ""
+        print(f"{name:10} {rate:7.2f} tiles/s, {rate * TILE_MM2:6.3f} mm²/s, {cpu:6.1f} ms of CPU a tile{more}")
+    each = list(zip(found["model"], found["data path"], found["detection"], strict=True))
+    by_clock = statistics.median((d.tiles / d.wall) / (m.tiles / m.wall) for m, _, d in each)
+    by_cpu = statistics.median((m.cpu / m.tiles) / (d.cpu / d.tiles) for m, _, d in each)
+    post = statistics.median(1 - (m.cpu / m.tiles + p.cpu / p.tiles) / (d.cpu / d.tiles) for m, p, d in each)
+    print(f"detection / model alone: {by_clock:.2f} by the clock, {by_cpu:.2f} by CPU (aim 0.8)")
+    print(f"post-processing: {post:.0%} of the CPU time of detection (aim below 25 %)")
+
+
+def operations() -> float:
+    """GFLOP of the network for one tile, counted by torch."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import kras_profiler_cells as cells
+    from kras_profiler_cells.network import load
+
+    side = cells.TILE.px + 2 * cells.TILE.halo_px
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        load(cells.WEIGHTS)(torch.zeros((1, side, side, 3), dtype=torch.uint8))
+    return counter.get_total_flops() / 1e9
+
+
+def memory_of(path: Path) -> dict[str, float]:
+    """Peak memory in MB, summed over this process and its workers (shared pages once), of one slide."""
+    peak, done = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.25):
+            pss = 0.0
+            for pid in [os.getpid(), *children()]:
+                rollup = Path(f"/proc/{pid}/smaps_rollup")
+                pss += float(rollup.read_text().split("Pss:")[1].split()[0]) / 1024
+            peak = max(peak, pss)
+
+    with opened(path) as (part, _, slide, tissue, work):
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        tiles, cells = detect(slide, tissue, part, work)
+        done.set()
+        thread.join()
+    return {"tiles": tiles, "cells": cells, "mb": peak}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", type=int, default=512 * 12, help="side of the slide in pixels")
+    parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory:
+        print(json.dumps(memory_of(args.memory)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slide.svs"
+        for name, pixels in tissues().items():
+            print(f"-- {name}")
+            make_slide(path, args.side, pixels)
+            tell(rounds_of(path, args.rounds))
+        gflop = operations()
+        for dtype in ("float32", "bfloat16"):
+            rate = matrix_rate(dtype)
+            print(f"floor {rate / gflop:.1f} tiles/s in {dtype} ({gflop:.1f} GFLOP a tile, {rate:.0f} GFLOP/s)")
+        for side in (args.side // 2, args.side * 2):
+            make_slide(path, side)
+            words = [sys.executable, __file__, "--memory", str(path)]
+            m = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+            print(f"memory: {m['tiles']} tiles, {m['cells']} cells: {m['mb']:.0f} MB at most, all processes (aim 4096)")
+
+
+def tissues() -> dict[str, np.ndarray | None]:
+    """Pixels to make slides of, by name; None for what `make_slide` takes by itself."""
+    found: dict[str, np.ndarray | None] = {"skin" if SHARED.is_file() else "synthetic": None}
+    if HGSC.is_file():
+        from PIL import Image
+
+        found["ovarian carcinoma"] = np.asarray(Image.open(HGSC).convert("RGB"))
+    return found
+
+
+if __name__ == "__main__":
+    main()
