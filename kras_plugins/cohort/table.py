@@ -8,8 +8,9 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kras_plugins.data import SlideRef
@@ -30,6 +31,9 @@ _BLANK = {
     "specimen": UNKNOWN,
     "kras_test": UNKNOWN,
 }
+OUTCOME = "kras_"
+"""How names of columns begin that state the outcome, or what decided it: never a covariate or a feature."""
+
 _SHOWN = 5  # rows named in a message before it is cut short
 
 
@@ -68,11 +72,14 @@ class CohortTable:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """One line of a cohort table: cells by column."""
+
     line: int
     values: Mapping[str, str]
 
     def get(self, column: str) -> str:
+        """The cell of a column, "" where the table has no such column."""
         return self.values.get(column, "")
 
 
@@ -86,11 +93,11 @@ def read_cohort(path: Path, target: str = "g12c", *, labelled: bool = True, need
 
     Raises ConfigError that names the file, the rows and the cause.
     """
-    rows = _read_rows(path, ["patient_id", "slide_id", *["path"] * needs_paths, *[target] * labelled])
+    rows = read_rows(path, ["patient_id", "slide_id", *["path"] * needs_paths, *[target] * labelled])
     columns = list(rows[0].values)
     _check_ids(path, rows)
     slides = _slides(path, rows, target, needs_paths)
-    by_patient: dict[str, list[_Row]] = {}
+    by_patient: dict[str, list[Row]] = {}
     for row in rows:
         by_patient.setdefault(row.get("patient_id"), []).append(row)
     labels = _labels(path, by_patient, target) if labelled else dict.fromkeys(by_patient)
@@ -183,7 +190,31 @@ def check_folds(table: CohortTable, folds: int) -> None:
             )
 
 
-def _read_rows(path: Path, needed: Sequence[str]) -> list[_Row]:
+def problems(path: Path, target: str) -> list[ConfigError]:
+    """Everything `read_cohort` would refuse about ids, paths, labels, sites and histologies, not the first alone.
+
+    Raises ConfigError where the file is no cohort table at all.
+    """
+    rows = read_rows(path, ["patient_id", "slide_id", target])
+    by_patient: dict[str, list[Row]] = {}
+    for row in rows:
+        by_patient.setdefault(row.get("patient_id"), []).append(row)
+    checks: list[Callable[[], object]] = [
+        lambda: _check_ids(path, rows),
+        lambda: _slides(path, rows, target, needs_paths=False),
+        lambda: _labels(path, by_patient, target),
+        *(partial(_check_agreement, path, by_patient, column) for column in ("site", "histology")),
+    ]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except ConfigError as e:
+            found.append(e)
+    return found
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
     """The rows that are not blank, with stripped cells and the columns checked."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -209,9 +240,7 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[_Row]:
         "put a cell with a comma in quotes",
     )
     return [
-        _Row(
-            line, {c: "" if text.lower() in _BLANK.get(c, ()) else text for c, text in zip(header, cells, strict=True)}
-        )
+        Row(line, {c: "" if text.lower() in _BLANK.get(c, ()) else text for c, text in zip(header, cells, strict=True)})
         for line, cells in body
     ]
 
@@ -246,7 +275,7 @@ def _refuse(path: Path, bad: Sequence[tuple[int, str]], cause: str, hint: str) -
         raise ConfigError(f"{path}: {cause} ({shown}{more})", hint)
 
 
-def _check_ids(path: Path, rows: Sequence[_Row]) -> None:
+def _check_ids(path: Path, rows: Sequence[Row]) -> None:
     for column in ("patient_id", "slide_id"):
         _refuse(path, [(row.line, "empty") for row in rows if not row.get(column)], f"no {column}", "fill it in")
         unusable = [(row.line, repr(row.get(column))) for row in rows if not _names_a_file(row.get(column))]
@@ -265,7 +294,7 @@ def _repeated(items: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     return [(n, f"{text!r} as in line {first[text]}") for n, text in items if first.setdefault(text, n) != n]
 
 
-def _slides(path: Path, rows: Sequence[_Row], target: str, needs_paths: bool) -> dict[int, SlideRef]:
+def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> dict[int, SlideRef]:
     """The slides by line, after a check of their paths and mpp."""
     if needs_paths:
         nowhere = [(row.line, "empty") for row in rows if not row.get("path")]
@@ -288,7 +317,7 @@ def _slides(path: Path, rows: Sequence[_Row], target: str, needs_paths: bool) ->
             slide_id=row.get("slide_id"),
             path=files.get(row.line),
             mpp=mpp.get(row.line),
-            extra={column: text for column, text in row.values.items() if column not in hidden},
+            extra={c: text for c, text in row.values.items() if c not in hidden and not c.startswith(OUTCOME)},
         )
         for row in rows
     }
@@ -303,7 +332,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _labels(path: Path, by_patient: Mapping[str, Sequence[_Row]], target: str) -> dict[str, int | None]:
+def _labels(path: Path, by_patient: Mapping[str, Sequence[Row]], target: str) -> dict[str, int | None]:
     """Each patient's label: 1 or 0, None where no slide of the patient has one."""
     rows = [row for own in by_patient.values() for row in own if row.get(target).lower() not in UNKNOWN]
     wrong = sorted((row.line, repr(row.get(target))) for row in rows if _number(row.get(target)) not in (0, 1))
@@ -316,7 +345,7 @@ def _labels(path: Path, by_patient: Mapping[str, Sequence[_Row]], target: str) -
     return {name: next(iter(found.get(name, {})), None) for name in by_patient}
 
 
-def _check_agreement(path: Path, by_patient: Mapping[str, Sequence[_Row]], column: str) -> None:
+def _check_agreement(path: Path, by_patient: Mapping[str, Sequence[Row]], column: str) -> None:
     bad = []
     for name, own in by_patient.items():
         values = {row.get(column) for row in own} - {""}

@@ -1,0 +1,78 @@
+"""More about patients from another table: covariates for evaluation, which no reader or model ever sees."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kras_plugins.cohort.barcodes import parse_barcode
+from kras_plugins.cohort.table import Patient
+from kras_plugins.errors import ConfigError
+
+KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
+"""Columns that may name the patient, the first that matches anybody; capitals do not matter."""
+_FIELDS = ("site", "histology", "specimen", "kras_test")
+
+
+def join_covariates(patients: Sequence[Patient], file: Path) -> tuple[tuple[Patient, ...], list[str]]:
+    """Patients with the columns of a CSV or TSV (also .gz) beside their own, and what the user should know.
+
+    Rows are found by patient_id or another of KEYS; of TCGA barcodes the patient's part counts. Columns that a patient
+    has already are left as they are; several rows of one patient are joined by `+` where they differ. Raises
+    ConfigError where the file cannot be read, or matches nobody.
+    """
+    header, rows = _read(file)
+    wanted = {_key(p.patient_id) for p in patients}
+    lower = {name.lower(): name for name in header}
+    keys = [lower[k] for k in KEYS if k in lower]
+    key = next((k for k in keys if any(_key(row[k]) in wanted for row in rows)), None)
+    if key is None:
+        tried = f"its columns {', '.join(keys)}" if keys else f"it has {', '.join(header[:8])}"
+        raise ConfigError(
+            f"{file}: no row is of a patient of the cohort; {tried}", "give it a column patient_id as in the cohort"
+        )
+    known = {name.lower() for p in patients for name in p.covariates} | set(_FIELDS) | set(KEYS)
+    taken = [name for name in header if name.lower() not in known]
+    by_patient: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_patient.setdefault(_key(row[key]), []).append(row)
+    joined = tuple(
+        replace(p, covariates={**p.covariates, **_values(by_patient.get(_key(p.patient_id), []), taken)})
+        for p in patients
+    )
+    found = sum(_key(p.patient_id) in by_patient for p in patients)
+    notes = [f"covariates from {file.name}: {', '.join(taken)}, for {found} of {len(patients)} patients"]
+    return joined, notes
+
+
+def _values(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> dict[str, str]:
+    return {c: "+".join(sorted({row[c] for row in rows if row[c]})) for c in columns}
+
+
+def _key(text: str) -> str:
+    return parse_barcode(text).patient if text else ""
+
+
+def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        raw = file.read_bytes()
+        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file} cannot be read: {e}", "name a CSV, TSV or .gz table of patients") from e
+    tabs = file.name.removesuffix(".gz").endswith((".tsv", ".txt"))
+    lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",") if any(row)]
+    if len(lines) < 2:
+        raise ConfigError(f"{file} has no rows", "it needs a header and one row a patient")
+    header = [cell.strip() for cell in lines[0]]
+    if len(set(header)) < len(header):
+        raise ConfigError(f"{file}: a column is there twice", "keep one")
+    for n, row in enumerate(lines[1:], 2):
+        if len(row) != len(header):
+            raise ConfigError(
+                f"{file}, row {n}: {len(row)} cells, the header has {len(header)}", "mend the row, quote commas"
+            )
+    return header, [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in lines[1:]]
