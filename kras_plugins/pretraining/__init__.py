@@ -1,0 +1,1 @@
+"""Self-supervised pre-training of a vision transformer on one's own slides and tiles (DINO)."""

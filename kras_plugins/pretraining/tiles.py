@@ -1,0 +1,192 @@
+"""Where tiles come from: tissue of whole slides, and folders of images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from kras_plugins.contracts.base import Options
+from kras_plugins.contracts.reader import ReaderPlugin
+from kras_plugins.data import SlideRef, TileSpec
+from kras_plugins.errors import ConfigError, KrasError, SlideError
+from kras_plugins.slides.slide import Slide, open_slide
+from kras_plugins.slides.tiles import tile_grid
+from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64, UInt8
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_KEPT = 48
+"""Open slides and decoded images a process keeps: a crop of one in memory costs a hundredth of decoding it anew."""
+
+Readers = Sequence[tuple[ReaderPlugin, Options]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file with its tiles' upper left corners, float64[tile 2], in its own full-resolution pixels.
+
+    `mpp`: of an image's pixels; None for a slide, which states its own.
+    """
+
+    file: Path
+    corners: Float64
+    mpp: float | None
+    fingerprint: str
+
+
+class Corpus:
+    """All tiles of several sources, each as likely as any other. Usable from worker processes."""
+
+    def __init__(self, sources: Sequence[Source], readers: Readers) -> None:
+        self.sources = tuple(sources)
+        self._readers = tuple(readers)
+        self._ends = np.cumsum([len(s.corners) for s in sources])
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._owner = os.getpid()
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return int(self._ends[-1])
+
+    @property
+    def digest(self) -> str:
+        """What identifies the tiles: fingerprints and corners of all sources in order, sha256 as hex."""
+        facts = hashlib.sha256()
+        for s in self.sources:
+            facts.update(json.dumps([s.fingerprint, s.mpp]).encode() + s.corners.tobytes())
+        return facts.hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """How many slides, images and tiles there are; no names, which may be those of patients."""
+        images = sum(s.mpp is not None for s in self.sources)
+        return {"slides": len(self.sources) - images, "images": images, "tiles": len(self)}
+
+    def draw(self, rng: np.random.Generator, px: int, mpp: float) -> UInt8:
+        """A random tile, uint8[px px 3] at `mpp`, moved by up to half a tile from where the grid has it."""
+        number = int(rng.integers(len(self)))
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        source = self.sources[which]
+        corner = source.corners[number - (self._ends[which - 1] if which else 0)]
+        shift = rng.uniform(-0.5, 0.5, 2)
+        opened = self._opened(which)
+        if isinstance(opened, Slide):
+            side = px * mpp / np.array(opened.mpp)
+            x, y = np.clip(corner + shift * side, 0, np.maximum(np.array(opened.size) - side, 0))
+            return opened.read((float(x), float(y)), (px, px), mpp)
+        assert source.mpp is not None
+        side = px * mpp / source.mpp
+        return _cut(opened, corner + shift * side, side, px)
+
+    def _opened(self, which: int) -> Slide | UInt8:
+        if self._owner != os.getpid():  # file handles do not survive a fork
+            self._open, self._owner = OrderedDict(), os.getpid()
+        if which not in self._open:
+            source = self.sources[which]
+            if source.mpp is None:
+                ref = SlideRef(patient_id=source.file.stem, slide_id=source.file.stem, path=source.file)
+                self._open[which] = open_slide(ref, self._readers)
+            else:
+                self._open[which] = _read_image(source.file)
+            if len(self._open) > _KEPT:
+                gone = self._open.popitem(last=False)[1]
+                if isinstance(gone, Slide):
+                    gone.close()
+        self._open.move_to_end(which)
+        found: Slide | UInt8 = self._open[which]
+        return found
+
+
+def survey(
+    paths: Iterable[Path],
+    readers: Readers,
+    *,
+    px: int,
+    mpp: float,
+    image_mpp: float,
+    set_aside: Callable[[Path, KrasError], None],
+) -> Corpus:
+    """Find the tiles of `px` at `mpp` in slides, images and folders of both.
+
+    A slide's tiles are those with half tissue and little pen; an image of `image_mpp` is taken whole. What cannot be
+    read or is empty is told to `set_aside`. Raises ConfigError where nothing is left.
+    """
+    sources: list[Source] = []
+    for file in _files(paths, readers):
+        try:
+            if file.suffix.lower() in IMAGES:
+                sources.append(_survey_image(file, px * mpp / image_mpp, image_mpp))
+            else:
+                sources.append(_survey_slide(file, readers, TileSpec(px=px, mpp=mpp)))
+        except SlideError as e:
+            set_aside(file, e)
+    if not sources:
+        raise ConfigError(
+            "no tile to train on", f"give slides, or folders of slides or of {' '.join(IMAGES)} images, with tissue"
+        )
+    return Corpus(sources, readers)
+
+
+def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
+    known = (*IMAGES, *(suffix for plugin, _ in readers for suffix in plugin.suffixes))
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(known))
+            if not found:
+                raise ConfigError(f"{path}: holds neither slides nor images", f"known are: {' '.join(sorted(known))}")
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise ConfigError(f"{path}: no such file or folder", "correct the path")
+    return files
+
+
+def _survey_slide(file: Path, readers: Readers, spec: TileSpec) -> Source:
+    with open_slide(SlideRef(patient_id=file.stem, slide_id=file.stem, path=file), readers) as slide:
+        image, mpp = slide.thumbnail(TISSUE_MPP)
+        grid = tile_grid(slide, find_tissue(image, float(np.mean(mpp))), spec)
+        if not len(grid):
+            raise SlideError(f"{file}: no tile of {spec.px} px is half tissue", "the tissue is smaller than a tile")
+        return Source(file=file, corners=grid.xy.astype(np.float64), mpp=None, fingerprint=slide.fingerprint)
+
+
+def _survey_image(file: Path, side: float, mpp: float) -> Source:
+    height, width = _read_image(file).shape[:2]
+    x, y = (np.arange(max(1, int(length // side))) * side for length in (width, height))
+    corners = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float64)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Source(file=file, corners=corners, mpp=mpp, fingerprint=digest)
+
+
+def _read_image(file: Path) -> UInt8:
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as e:
+        raise SlideError(f"{file}: cannot be read: {e}", "replace or remove the image") from e
+
+
+def _cut(image: UInt8, corner: Float64, side: float, px: int) -> UInt8:
+    """uint8[px px 3] of the square of `side` at `corner`, moved into the image; mirrored where that is too small."""
+    height, width = image.shape[:2]
+    short = int(np.ceil(side)) - min(height, width)
+    if short > 0:
+        image = np.pad(image, ((0, max(0, short)), (0, max(0, short)), (0, 0)), "symmetric")
+        height, width = image.shape[:2]
+    x, y = np.clip(corner, 0, np.array([width - side, height - side]))
+    part = Image.fromarray(image[int(y) : int(np.ceil(y + side)) + 1, int(x) : int(np.ceil(x + side)) + 1])
+    left, top = x - int(x), y - int(y)
+    box = (left, top, min(left + side, part.width), min(top + side, part.height))
+    return np.asarray(part.resize((px, px), Image.Resampling.BICUBIC, box=box))
