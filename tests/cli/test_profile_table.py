@@ -133,6 +133,13 @@ def test_the_label_as_a_feature_is_refused(tmp_path: Path) -> None:
     assert "named like columns of the cohort: G12C" in told
 
 
+def test_a_table_has_no_squares_to_fit_the_immune_phenotype_on(tmp_path: Path) -> None:
+    study(tmp_path, patients=20)
+    merged(tmp_path, lambda row, _h: row)
+    told = refused(tmp_path, tmp_path / "store", "--profile-table", "all.csv", "-o", "classifier.rf.ip_preset=quantile")
+    assert "features made elsewhere have no squares" in told and "ip_preset = lunit_jco2022" in told
+
+
 def test_it_goes_with_no_other_profiler_and_needs_a_file(tmp_path: Path) -> None:
     study(tmp_path, patients=20)
     assert "exclude each other" in refused(tmp_path, tmp_path, "--profile-table", "a.csv", "--profiler", "cells")
