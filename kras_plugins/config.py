@@ -33,10 +33,16 @@ class RunTable(pydantic.BaseModel):
     repeats: int | None = pydantic.Field(None, ge=1)
     splits: Literal["random", "site"] | None = None
     seed: int | None = pydantic.Field(None, ge=0)
+    fusion: Literal["logit", "probability", "stacked", "rank"] | None = None
     target_sensitivity: float | None = pydantic.Field(None, gt=0, le=1)
     target_specificity: float | None = pydantic.Field(None, gt=0, le=1)
     risk_control: bool | None = None
     prevalences: list[float] | None = None
+    covariates: str | None = None
+    clinical: list[str] | None = None
+    til_feature: str | None = None
+    subgroups: list[str] | None = None
+    confounders: list[str] | None = None
     workers: int | None = pydantic.Field(None, ge=0)
     block: list[str] | None = None
     plugins: list[str] | None = None

@@ -100,7 +100,7 @@ class SlideQC:
     """What quality control found on one slide; it travels to the patient's result.
 
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
-    (set aside).
+    (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
     """
 
     slide_id: str
@@ -112,6 +112,7 @@ class SlideQC:
     pen_share: float
     blur_share: float
     n_tiles: int
+    stain_od: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

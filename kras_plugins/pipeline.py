@@ -172,9 +172,17 @@ def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
             f.create_dataset("mask", data=tissue.mask, compression="gzip")
             f.create_dataset("pen", data=tissue.pen, compression="gzip")
             f.attrs["mpp"] = tissue.mpp
+            if tissue.stain_od is not None:
+                f.attrs["stain_od"] = tissue.stain_od
 
     with h5py.File(store.make(key, build) / "tissue.h5", "r") as f:
-        return TissueMask(mask=f["mask"][:], pen=f["pen"][:], mpp=float(f.attrs["mpp"]))
+        stain = f.attrs.get("stain_od")  # not there in stores of earlier versions
+        return TissueMask(
+            mask=f["mask"][:],
+            pen=f["pen"][:],
+            mpp=float(f.attrs["mpp"]),
+            stain_od=None if stain is None else (float(stain[0]), float(stain[1]), float(stain[2])),
+        )
 
 
 def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:

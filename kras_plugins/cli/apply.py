@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from kras_plugins.parts import Parts, open_parts
 
 if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle
+    from kras_plugins.learning.samples import Case
 
 
 def open_bundle(session: Session, folder: Path) -> Bundle:
@@ -65,6 +66,25 @@ def open_bundle_parts(session: Session, bundle: Bundle, backend: str, reader: st
                     "use the weights and the version of the plug-in that made the bundle",
                 )
         yield parts
+
+
+def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
+    """What the bundle's models were worth in training, and how this cohort and its parts differ from training's.
+
+    `facts`: of the parts that were used here. Bundles made before training was summarized have neither.
+    """
+    from kras_plugins.cli.audit import cohort_summary
+    from kras_plugins.evaluation.shift import identity_rows, shift_rows
+
+    internal, trained = bundle.facts.get("internal", {}), bundle.facts.get("training")
+    return {
+        "internal": internal.get("models", {}),
+        "internal_luad_only": internal.get("luad_only", {}),
+        "shift": [
+            *identity_rows(bundle.facts, facts),
+            *([] if trained is None else shift_rows(trained, cohort_summary(cases))),
+        ],
+    }
 
 
 def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:

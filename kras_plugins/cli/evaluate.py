@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kras_plugins.cli.audit import Covariates
 from kras_plugins.cli.common import (
     EXIT_SET_ASIDE,
     AsJson,
@@ -34,6 +35,7 @@ def evaluate(
     cohort: Annotated[Path, typer.Argument(help="cohort CSV with labels")],
     out: Annotated[Path, typer.Option(help="folder to write into")],
     prevalence: Prevalences = None,
+    covariates: Covariates = None,
     backend: Backend = None,
     reader: Reader = None,
     workers: Workers = None,
@@ -46,7 +48,8 @@ def evaluate(
     """Apply a bundle to an independent cohort and report what its scores are worth there."""
     import numpy as np
 
-    from kras_plugins.cli.apply import open_bundle, open_bundle_parts
+    from kras_plugins.cli.apply import compared_with_training, open_bundle, open_bundle_parts
+    from kras_plugins.cli.audit import audit_settings, baseline_inputs, described, scope_reasons, with_patients
     from kras_plugins.cli.study import (
         failure_rows,
         make_folder,
@@ -60,6 +63,7 @@ def evaluate(
     from kras_plugins.cli.targets import other_prevalences
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.evaluation.baselines import apply_baselines
+    from kras_plugins.evaluation.scope import NOTE
     from kras_plugins.evaluation.scores import Scores
     from kras_plugins.evaluation.summary import Evaluated
     from kras_plugins.evaluation.thresholds import constant_thresholds
@@ -68,10 +72,11 @@ def evaluate(
 
     began, clock = datetime.now(UTC), time.monotonic()
     session = open_session(config, option, plugin, cache)
-    prevalences = other_prevalences(session, prevalence)
+    prevalences, settings = other_prevalences(session, prevalence), audit_settings(session, covariates)
     locked = open_bundle(session, bundle)
     target = str(locked.facts["target"])
     table = read_cohort(cohort, target, needs_paths=False)
+    patients, notes = described(table.patients, settings)
     slides = [slide for patient in table.patients for slide in patient.slides]
     make_folder(out)
     name = session.setting("backend", backend, "local")
@@ -81,12 +86,17 @@ def evaluate(
     cases = assemble(table.patients, results)
     if not cases:
         raise ConfigError(f"{cohort}: no slide could be used", f"the first: {failures[0].error}" if failures else "")
+    cases = with_patients(cases, patients)
     scores = locked.score([c.sample for c in cases])
     n = len(cases)
     thresholds = {name: constant_thresholds(t, n) for name, t in locked.thresholds.items()}
     told = locked.provenance.get("thresholds", {})
-    histology = [c.patient.histology for c in cases]
-    baselines = apply_baselines(locked.facts["baselines"], histology, locked.thresholds)
+    known = baseline_inputs(cases, settings, locked.facts["baselines"])
+    baselines = apply_baselines(locked.facts["baselines"], known, locked.thresholds)
+    notes += [f"The bundle's baseline {b} is left out: what it needs is not known here." for b in
+              sorted(set(locked.facts["baselines"]) - set(baselines))]  # fmt: skip
+    outside = scope_reasons(cases)
+    notes += [f"{sum(map(bool, outside))} of {n} patients are out of scope. {NOTE}"] if any(outside) else []
     evaluated = Evaluated(
         patients=[c.patient for c in cases],
         labels=np.array([c.patient.label for c in cases], np.int8),
@@ -105,7 +115,11 @@ def evaluate(
         ),
         available=Scores(logit=scores.ensemble.available[None]),
         baselines={b: replace(s, provenance=told.get(b, {})) for b, s in baselines.items()},
+        subgroups=settings.get("subgroups"),
+        confounders=settings.get("confounders"),
+        clinical=tuple(known.clinical),
     )
+    external = compared_with_training(locked, facts, cases)
     failed = failure_rows(failures)
     manifest = build_manifest(
         registry=session.registry,
@@ -113,6 +127,7 @@ def evaluate(
             "bundle": str(bundle),
             "cohort": str(cohort),
             "prevalences": prevalences,
+            **settings,
             "options": session.config.options,
         },
         began=began,
@@ -132,11 +147,18 @@ def evaluate(
         cases,
         target=target,
         flow={**table.flow, "patients without a usable slide": len(table.patients) - len(cases)},
-        notes=[*table.warnings, "External cohort: models, calibration and thresholds are those of the bundle."],
+        notes=[
+            *table.warnings,
+            "External cohort: models, calibration and thresholds are those of the bundle.",
+            *notes,
+            *(f"Shift: {row['warning']}." for row in external["shift"] if row["warning"]),
+        ],
         failures=failed,
         manifest=manifest,
         prevalences=prevalences,
         calibrated_at=float(locked.facts["prevalence"]),
+        external=external,
+        out_of_scope=outside,
     )
     if as_json:
         print_json(metrics)

@@ -133,6 +133,7 @@ def _predict(
     bundle: Bundle, table: CohortTable, cases: Sequence[Case], failures: Sequence[Failure], prevalence: float
 ) -> list[Prediction]:
     """One prediction a patient, in the cohort's order; those without a usable slide are not assessable."""
+    from kras_plugins.cli.audit import scope_reasons
     from kras_plugins.evaluation.calls import predictions
     from kras_plugins.learning.calibration import shift_prevalence
 
@@ -148,6 +149,7 @@ def _predict(
             bundle.thresholds["ensemble"],
             [c.qc for c in cases],
             shift=shift,
+            out_of_scope=scope_reasons(cases),
         )
     }
     why = {f.ref.patient_id: f.error.message for f in failures}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kras_plugins.cli.audit import Covariates
 from kras_plugins.cli.common import (
     EXIT_SET_ASIDE,
     AsJson,
@@ -35,6 +36,7 @@ from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import CohortTable
+    from kras_plugins.evaluation.baselines import Known
     from kras_plugins.evaluation.summary import Evaluated
     from kras_plugins.evaluation.thresholds import Targets
     from kras_plugins.learning.experiment import Experiment, Member
@@ -46,6 +48,15 @@ class Splits(StrEnum):
 
     random = "random"
     site = "site"
+
+
+class Fusion(StrEnum):
+    """How members become one score: mean logit, mean probability, stacked logistic regression, mean training rank."""
+
+    logit = "logit"
+    probability = "probability"
+    stacked = "stacked"
+    rank = "rank"
 
 
 @command
@@ -65,10 +76,12 @@ def run(
     thorough: Annotated[bool, typer.Option("--thorough", help="5 folds, 5 repeats")] = False,
     splits: Annotated[Splits | None, typer.Option(help="random, or whole sites to one fold [default: random]")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="seed of splits and fits [default: 0]")] = None,
+    fusion: Annotated[Fusion | None, typer.Option(help="how members become one score [default: logit]")] = None,
     sensitivity: Sensitivity = None,
     specificity: Specificity = None,
     risk_control: RiskControl = False,
     prevalence: Prevalences = None,
+    covariates: Covariates = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be computed and what is stored")] = False,
     backend: Backend = None,
@@ -81,6 +94,13 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle."""
+    from kras_plugins.cli.audit import (
+        audit_settings,
+        baseline_inputs,
+        cohort_summary,
+        described,
+        with_patients,
+    )
     from kras_plugins.cli.dry_run import print_plan
     from kras_plugins.cli.study import (
         FAILURE_COLUMNS,
@@ -98,6 +118,8 @@ def run(
     from kras_plugins.cli.tables import check_features, noted, table_overrides
     from kras_plugins.cli.targets import chosen_targets, other_prevalences, target_settings
     from kras_plugins.cohort.table import check_folds, read_cohort
+    from kras_plugins.evaluation.baselines import why_absent
+    from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.execution import shard as choose_shard
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
@@ -117,14 +139,17 @@ def run(
         "repeats": 5 if thorough else session.setting("repeats", repeats, 1),
         "splits": str(session.setting("splits", splits, "random")),
         "seed": session.setting("seed", seed, 0),
+        "fusion": str(session.setting("fusion", fusion, "logit")),
         "backend": session.setting("backend", backend, "local"),
         **target_settings(session, sensitivity, specificity, risk_control),
         "prevalences": other_prevalences(session, prevalence),
+        **audit_settings(session, covariates),
     }
     folder = out or session.config.path("out") or Path("kras-out") / file.stem
     members = choose_members(session, settings["classifiers"])
     table = read_cohort(file, settings["target"], needs_paths=opens_pixels(session, settings, members))
     check_folds(table, settings["folds"])
+    patients, told = described(table.patients, settings)
     slides = [slide for patient in table.patients for slide in patient.slides]
     consumed = {m.plugin.consumes for m in members}
     with open_parts(
@@ -161,9 +186,11 @@ def run(
         raise ConfigError(f"{file}: no slide could be used", f"the first: {failures[0].error}" if failures else "")
     if made_elsewhere:
         check_features(cases, settings["target"])
+    cases = with_patients(cases, patients)  # only now: evaluation looks at covariates, nothing before it does
+    known = baseline_inputs(cases, settings)
     experiment = _learn(session, table, cases, members, settings)
     timings["learning"] = time.monotonic() - clock - timings["slides"]
-    evaluated = evaluate_experiment(experiment, cases, chosen_targets(settings))
+    evaluated = evaluate_experiment(experiment, cases, chosen_targets(settings), known, settings)
     manifest = build_manifest(
         registry=session.registry,
         config={**settings, "options": session.config.options},
@@ -184,13 +211,17 @@ def run(
         cases,
         target=settings["target"],
         flow=flow,
-        notes=[*table.warnings, *notes, *experiment.notes],
+        notes=[*table.warnings, *notes, *experiment.notes, *told, *why_absent(known, evaluated.fold)],
         failures=failed,
         manifest=manifest,
         prevalences=settings["prevalences"],
     )
-    points = metrics["models"]["ensemble"]["operating_points"]
-    _write_bundle(folder, experiment, evaluated, cases, {**facts, "operating_points": points}, settings)
+    facts |= {
+        "operating_points": metrics["models"]["ensemble"]["operating_points"],
+        "internal": internal_results(metrics),
+        "training": cohort_summary(cases),
+    }
+    _write_bundle(folder, experiment, evaluated, known, facts, settings)
     if as_json:
         print_json(metrics)
     else:
@@ -260,22 +291,34 @@ def _learn(
             repeats=settings["repeats"],
             scheme=settings["splits"],
             seed=settings["seed"],
+            fusion=settings["fusion"],
             progress=lambda done, _total, what: bar.update(task, completed=done, description=f"learning {what}"),
         )
 
 
-def evaluate_experiment(experiment: Experiment, cases: Sequence[Case], targets: Targets | None = None) -> Evaluated:
-    """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them."""
+def evaluate_experiment(
+    experiment: Experiment,
+    cases: Sequence[Case],
+    targets: Targets | None = None,
+    known: Known | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Evaluated:
+    """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them.
+
+    `known`: what baselines may look at, all that `settings` let them where None; `settings`: those of the audit.
+    """
     from dataclasses import replace
 
     import numpy as np
 
+    from kras_plugins.cli.audit import baseline_inputs
     from kras_plugins.evaluation.baselines import baseline_scores
     from kras_plugins.evaluation.scores import Scores
     from kras_plugins.evaluation.summary import Evaluated
     from kras_plugins.evaluation.thresholds import DEFAULT, fold_thresholds
 
-    targets = targets or DEFAULT
+    targets, settings = targets or DEFAULT, settings or {}
+    known = known or baseline_inputs(cases, settings)
     labels, fold = experiment.labels, experiment.fold.astype(np.int_)
     told = targets.provenance("inner out-of-fold scores of the training part of each patient's fold")
     members = {
@@ -285,11 +328,12 @@ def evaluate_experiment(experiment: Experiment, cases: Sequence[Case], targets: 
             provenance=told,
             raw=experiment.raw[m.name],
             slopes=tuple(tuple(line.slope for line in repeat) for repeat in experiment.platt[m.name]),
+            inner=experiment.inner[m.name],
         )
         for m in experiment.members
     }
     fused = experiment.ensemble
-    baselines = baseline_scores(labels, [c.patient.histology for c in cases], fold, targets)
+    baselines = baseline_scores(labels, known, fold, targets)
     return Evaluated(
         patients=[c.patient for c in cases],
         labels=labels,
@@ -299,9 +343,13 @@ def evaluate_experiment(experiment: Experiment, cases: Sequence[Case], targets: 
             logit=fused.strict,
             thresholds=fold_thresholds(labels, experiment.inner_ensemble, fold, targets),
             provenance=told,
+            inner=experiment.inner_ensemble,
         ),
         available=Scores(logit=fused.available),
         baselines={name: replace(scores, provenance=told) for name, scores in baselines.items()},
+        subgroups=settings.get("subgroups"),
+        confounders=settings.get("confounders"),
+        clinical=tuple(known.clinical),
     )
 
 
@@ -309,11 +357,11 @@ def _write_bundle(
     folder: Path,
     experiment: Experiment,
     evaluated: Evaluated,
-    cases: Sequence[Case],
+    known: Known,
     facts: dict[str, Any],
     settings: dict[str, Any],
 ) -> None:
-    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the baselines' rates."""
+    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines."""
     from dataclasses import asdict
 
     from kras_plugins.cli.targets import chosen_targets
@@ -340,7 +388,7 @@ def _write_bundle(
         facts={
             **facts,
             "target": settings["target"],
-            "baselines": frozen_baselines(labels, [c.patient.histology for c in cases]),
+            "baselines": frozen_baselines(labels, known, list(evaluated.baselines)),
             "prevalence": float(labels.mean()),
         },
         thresholds=thresholds,

@@ -140,6 +140,8 @@ def write_study(
     manifest: dict[str, Any],
     prevalences: Sequence[float] = (),
     calibrated_at: float | None = None,
+    external: Mapping[str, Any] | None = None,
+    out_of_scope: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json, failures.csv, report.html and manifest.json; returns the metrics."""
     from kras_plugins.evaluation.rows import predictions_rows
@@ -154,8 +156,9 @@ def write_study(
         notes=notes,
         prevalences=prevalences,
         calibrated_at=calibrated_at,
+        external=external,
     )
-    rows = predictions_rows(evaluated, [c.qc for c in cases])
+    rows = predictions_rows(evaluated, [c.qc for c in cases], out_of_scope)
     write_table(out / "predictions.csv", rows)
     write_json(out / "metrics.json", metrics)
     write_table(out / "failures.csv", failures, FAILURE_COLUMNS)

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float64
+    from kras_plugins.data import Bool, Float64
 
 Z95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
@@ -77,12 +77,16 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, fold: npt.ArrayLike | No
                 place[r, positive], place[r, negative] = placements(s[r, positive], s[r, negative])
                 weight[r, positive], weight[r, negative] = 1 / len(positive), 1 / len(negative)
                 areas.append(float(place[r, positive].mean()))
-    if not areas:
+    value = float(np.mean(areas)) if areas else math.nan
+    return from_influence(y, value, (weight * (place - value)).sum(axis=0) / max(1, len(areas)))
+
+
+def from_influence(y: Bool, value: float, influence: Float64) -> Auroc:
+    """An area with the interval that `auroc` describes, from each patient's influence; NaN where the value is."""
+    if math.isnan(value):
         return Auroc(
             value=math.nan, low=math.nan, high=math.nan, influence=np.zeros(len(y)), note="no pair of both classes"
         )
-    value = float(np.mean(areas))
-    influence = (weight * (place - value)).sum(axis=0) / len(areas)
     se, freedom = _standard_error(y, influence)
     note = _why_no_error(se)
     low, high = _logit_interval(value, se, freedom) if not note else (math.nan, math.nan)

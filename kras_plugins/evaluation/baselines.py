@@ -1,16 +1,21 @@
-"""What no model is needed for: the prevalence alone, and the histology alone.
+"""What no image model is needed for: prevalence, histology, clinical covariates, lymphocyte density, site.
 
-Both rank by constants and give the rates of training patients as probabilities.
+Each is fitted on training patients only. Prevalence and histology rank by constants and give the rates of training
+patients as probabilities; the others rank by what was learned in the fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.logistic import apply_logistic, fit_logistic
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.thresholds import DEFAULT, Targets, constant_thresholds, fold_thresholds
 
@@ -21,9 +26,44 @@ if TYPE_CHECKING:
 
 PREVALENCE = "prevalence"
 HISTOLOGY_ONLY = "histology_only"
+CLINICAL = "clinical"
+TIL_ONLY = "til_only"
+SITE_ONLY = "site_only"
 
-Rates = Mapping[str, float]
-"""A fitted baseline: probability by group; the group "" is everyone."""
+TIL_FEATURE = "til_ta"
+"""Lymphocytes per mm² of tumor area, where the semantic profile is ours (science.md §3.B)."""
+_LYMPHOCYTES = re.compile(r"lymph|\btils?\b")
+_DENSITY = re.compile(r"densit|per[ _]?mm|/ ?mm")
+_RELATIVE = re.compile(r"ratio|\bover\b|selected|prop\b|radius|cluster")
+
+Frozen = Mapping[str, Any]
+"""A fitted baseline, plain JSON: rates by group (the group "" is everyone), or a small logistic regression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What baselines may look at, one element a patient.
+
+    `histology`: as stated, unknown where empty; `site`: "" where unknown; `clinical`: texts by column; `til`: the
+    lymphocyte density named `til_name`, float64[patient], NaN where unknown.
+    """
+
+    histology: Sequence[str | None]
+    site: Sequence[str] = ()
+    clinical: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    til: Float64 | None = None
+    til_name: str = ""
+
+    def of(self, patients: Bool) -> Known:
+        """The same for a subset, bool[patient]."""
+        here = np.flatnonzero(patients)
+        return Known(
+            histology=[self.histology[i] for i in here],
+            site=[self.site[i] for i in here] if self.site else (),
+            clinical={name: [values[i] for i in here] for name, values in self.clinical.items()},
+            til=None if self.til is None else self.til[here],
+            til_name=self.til_name,
+        )
 
 
 def is_adenocarcinoma(histology: str | None) -> bool | None:
@@ -40,6 +80,11 @@ def histology_groups(histologies: Sequence[str | None]) -> list[str]:
     return [names[is_adenocarcinoma(h)] for h in histologies]
 
 
+def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
+    """bool[patient], true where the histology is known to be adenocarcinoma."""
+    return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
+
+
 def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dict[str, float]:
     """Rates of training patients: of all of them under "", and of each group if given.
 
@@ -53,76 +98,214 @@ def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dic
     return rates
 
 
-def baseline_scores(
-    labels: npt.ArrayLike,
-    histologies: Sequence[str | None],
-    fold: npt.NDArray[np.int_],
-    targets: Targets = DEFAULT,
-) -> dict[str, Scores]:
-    """The baselines in cross-validation, each patient's rates and thresholds from the training part of its fold.
+def fit_site_rates(labels: npt.ArrayLike, sites: Sequence[str]) -> dict[str, float]:
+    """Rates of training patients by site, each with one patient of the average rate added: a site of a single
+    negative patient must not rank above one of a hundred, as half a positive added to each would make it."""
+    y = np.asarray(labels) > 0
+    rates = {"": float(y.mean())}
+    for site in sorted(set(sites) - {""}):
+        member = np.array([s == site for s in sites])
+        rates[site] = float((y[member].sum() + rates[""]) / (member.sum() + 1))
+    return rates
 
-    `fold`: int[repeat patient]. `histology_only` is there when both adenocarcinoma and another histology are.
+
+def baseline_scores(
+    labels: npt.ArrayLike, known: Known, fold: npt.NDArray[np.int_], targets: Targets = DEFAULT
+) -> dict[str, Scores]:
+    """The baselines in cross-validation; a patient's score and threshold come from the training part of its fold.
+
+    `fold`: int[repeat patient]. Each is there where it can be computed; `why_absent` tells the others. Scores on which
+    a fold's thresholds are set come, for what is more than a rate of histology, from models that saw neither the fold
+    nor the patient's own: the other outer folds are the inner ones.
     """
-    groups = histology_groups(histologies)
     y = np.asarray(labels) > 0
     result = {}
-    for name, key in _baselines(groups).items():
+    for name in _computable(known, fold):
         inner = np.full((len(fold), int(fold.max()) + 1, len(y)), np.nan)
         logit = np.full(fold.shape, np.nan)
-        for r, k in np.ndindex(inner.shape[:2]):
-            train = fold[r] != k
-            rates = fit_rates(y[train], [g for g, t in zip(key, train, strict=True) if t])
-            every = _logits(rates, key)
-            inner[r, k, train], logit[r, ~train] = every[train], every[~train]
-        rank = np.tile(_rank(key), (len(fold), 1))
-        result[name] = Scores(logit=logit, thresholds=fold_thresholds(y, inner, fold, targets), rank=rank)
-    return result
-
-
-def frozen_baselines(labels: npt.ArrayLike, histologies: Sequence[str | None]) -> dict[str, dict[str, float]]:
-    """The rates of every baseline over all training patients, for the bundle."""
-    groups = histology_groups(histologies)
-    return {name: fit_rates(labels, key) for name, key in _baselines(groups).items()}
-
-
-def apply_baselines(
-    frozen: Mapping[str, Rates],
-    histologies: Sequence[str | None],
-    thresholds: Mapping[str, Mapping[str, float | None]],
-) -> dict[str, Scores]:
-    """Frozen baselines on an external cohort; `thresholds` by baseline and rule, as in the bundle."""
-    groups = histology_groups(histologies)
-    result = {}
-    for name, rates in frozen.items():
-        key = [""] * len(groups) if name == PREVALENCE else groups
+        for r in range(len(fold)):
+            _cross_validate(_BASELINES[name], y, known, fold[r], inner[r], logit[r])
+        rank = _BASELINES[name].rank
         result[name] = Scores(
-            logit=_logits(rates, key)[None],
-            thresholds=constant_thresholds(thresholds.get(name, {}), len(groups)),
-            rank=_rank(key)[None],
+            logit=logit,
+            thresholds=fold_thresholds(y, inner, fold, targets),
+            rank=None if rank is None else np.tile(rank(known), (len(fold), 1)),
+            inner=inner,
         )
     return result
 
 
-def _baselines(groups: Sequence[str]) -> dict[str, list[str]]:
-    found = {PREVALENCE: [""] * len(groups)}
-    if {"adenocarcinoma", "other"} <= set(groups):
-        found[HISTOLOGY_ONLY] = list(groups)
+def frozen_baselines(labels: npt.ArrayLike, known: Known, names: Sequence[str]) -> dict[str, Frozen]:
+    """The named baselines fitted on all training patients, for the bundle: plain JSON values."""
+    y = np.asarray(labels) > 0
+    return {name: _BASELINES[name].fit(y, known) for name in names}
+
+
+def apply_baselines(
+    frozen: Mapping[str, Frozen], known: Known, thresholds: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, Scores]:
+    """Frozen baselines on an external cohort; `thresholds` by baseline and rule, as in the bundle.
+
+    One whose inputs this cohort does not have at all, such as sites that training had, is left out.
+    """
+    n = len(known.histology)
+    result = {}
+    for name, fitted in frozen.items():
+        baseline = _BASELINES[name]
+        logit = baseline.logit(fitted, known)
+        if baseline.needs is not None and not baseline.needs(fitted, known):
+            continue
+        result[name] = Scores(
+            logit=logit[None],
+            thresholds=constant_thresholds(thresholds.get(name, {}), n),
+            rank=None if baseline.rank is None else baseline.rank(known)[None],
+        )
+    return result
+
+
+def why_absent(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
+    """A sentence for each baseline that cannot be computed, and which feature til_only ranks by."""
+    there = _computable(known, fold)
+    notes = []
+    if CLINICAL not in there:
+        notes.append("No clinical baseline: the cohort has no clinical covariate (sex, age, stage, smoking, specimen).")
+    else:
+        notes.append(f"The clinical baseline knows {', '.join(['histology', *known.clinical])}.")
+    if TIL_ONLY not in there:
+        notes.append("No til_only baseline: there is no lymphocyte density among the features (run.til_feature).")
+    else:
+        notes.append(f"til_only ranks by the feature {known.til_name}.")
+    if SITE_ONLY not in there:
+        few = len(set(known.site) - {""}) < 2
+        reason = "fewer than two sites are stated" if few else "no patient's site is in the training part of its fold"
+        notes.append(f"No site_only baseline: {reason}.")
+    return notes
+
+
+def til_feature(names: Sequence[str], given: str | None = None) -> str | None:
+    """The feature that til_only ranks by: the one given, til_ta, else the shortest name that speaks of a density of
+    lymphocytes (in tumor, if any does), None if none does. ConfigError where the one given is not there."""
+    if given is not None:
+        if given not in names:
+            near = ", ".join(n for n in names if _LYMPHOCYTES.search(n.lower()))[:200]
+            raise ConfigError(f"run.til_feature: there is no feature {given}", f"of lymphocytes: {near or 'none'}")
+        return given
+    if TIL_FEATURE in names:
+        return TIL_FEATURE
+    low = {n: n.lower() for n in names}
+    found = [n for n, w in low.items() if _LYMPHOCYTES.search(w) and _DENSITY.search(w) and not _RELATIVE.search(w)]
+    return min(found, key=lambda n: (not re.search("tumou?r", low[n]), len(n), n), default=None)
+
+
+def frozen_inputs(frozen: Mapping[str, Frozen]) -> tuple[list[str], str | None]:
+    """The clinical columns and the lymphocyte density that a bundle's baselines were fitted on."""
+    encoders = frozen.get(CLINICAL, {}).get("encoders", ())
+    return [e["column"] for e in encoders if e["column"] != "histology"], frozen.get(TIL_ONLY, {}).get("feature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Baseline:
+    fit: Callable[[Bool, Known], dict[str, Any]]
+    logit: Callable[[Frozen, Known], Float64]
+    rank: Callable[[Known], Float64] | None = None
+    needs: Callable[[Frozen, Known], bool] | None = None
+    in_sample: bool = False
+
+
+def _computable(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
+    found = [PREVALENCE]
+    if {"adenocarcinoma", "other"} <= set(histology_groups(known.histology)):
+        found.append(HISTOLOGY_ONLY)
+    if known.clinical:
+        found.append(CLINICAL)
+    if known.til is not None and len(np.unique(known.til[np.isfinite(known.til)])) > 1:
+        found.append(TIL_ONLY)
+    if len(set(known.site) - {""}) > 1 and _site_is_shared(known.site, fold):
+        found.append(SITE_ONLY)
     return found
 
 
-def _rank(groups: Sequence[str]) -> Float64:
-    """1 for adenocarcinoma, 0 for the rest, ½ where unknown."""
-    order = {"adenocarcinoma": 1.0, "other": 0.0}
-    return np.array([order.get(g, 0.5) for g in groups])
+def _site_is_shared(sites: Sequence[str], fold: npt.NDArray[np.int_]) -> bool:
+    """Whether any site lies in two folds of a repeat, so that training patients can tell of it."""
+    site = np.asarray(sites)
+    return any(len(np.unique(f[site == s])) > 1 for f in fold for s in set(site.tolist()) - {""})
 
 
-def _logits(rates: Rates, groups: Sequence[str]) -> Float64:
+def _cross_validate(
+    baseline: _Baseline, y: Bool, known: Known, fold: npt.NDArray[np.int_], inner: Float64, logit: Float64
+) -> None:
+    """Fill one repeat's inner[fold patient] and logit[patient]."""
+    made: dict[frozenset[int], Float64] = {}
+
+    def without(*left_out: int) -> Float64:
+        key = frozenset(left_out)
+        if key not in made:
+            train = ~np.isin(fold, left_out)
+            made[key] = baseline.logit(baseline.fit(y[train], known.of(train)), known)
+        return made[key]
+
+    every = np.unique(fold).tolist()
+    for k in every:
+        test, every_logit = fold == k, without(k)
+        logit[test] = every_logit[test]
+        for j in every:
+            if j != k:
+                # With two folds nothing is left to fit on without both.
+                scores = every_logit if baseline.in_sample or len(every) < 3 else without(j, k)
+                inner[k, fold == j] = scores[fold == j]
+
+
+def _logits(rates: Mapping[str, float], groups: Sequence[str]) -> Float64:
     rate = np.array([rates.get(g, rates[""]) for g in groups], np.float64)
     with np.errstate(divide="ignore"):
         logit: Float64 = np.log(rate) - np.log1p(-rate)
     return logit
 
 
-def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
-    """bool[patient], true where the histology is known to be adenocarcinoma."""
-    return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
+def _histology_rank(known: Known) -> Float64:
+    """1 for adenocarcinoma, 0 for the rest, ½ where unknown."""
+    order = {"adenocarcinoma": 1.0, "other": 0.0}
+    return np.array([order.get(g, 0.5) for g in histology_groups(known.histology)])
+
+
+def _sites(known: Known) -> Sequence[str]:
+    return known.site or [""] * len(known.histology)
+
+
+def _clinical(known: Known) -> dict[str, Sequence[str]]:
+    return {"histology": histology_groups(known.histology), **known.clinical}
+
+
+def _til(known: Known) -> dict[str, Sequence[str]]:
+    return {} if known.til is None else {"til": ["" if np.isnan(v) else repr(float(v)) for v in known.til]}
+
+
+_BASELINES = {
+    PREVALENCE: _Baseline(
+        fit=lambda y, known: fit_rates(y),
+        logit=lambda rates, known: _logits(rates, [""] * len(known.histology)),
+        rank=lambda known: np.full(len(known.histology), 0.5),
+        in_sample=True,
+    ),
+    HISTOLOGY_ONLY: _Baseline(
+        fit=lambda y, known: fit_rates(y, histology_groups(known.histology)),
+        logit=lambda rates, known: _logits(rates, histology_groups(known.histology)),
+        rank=_histology_rank,
+        in_sample=True,
+    ),
+    CLINICAL: _Baseline(
+        fit=lambda y, known: fit_logistic(y, _clinical(known)),
+        logit=lambda frozen, known: apply_logistic(frozen, _clinical(known), len(known.histology)),
+        needs=lambda frozen, known: any(set(v) - {""} for v in known.clinical.values()),
+    ),
+    TIL_ONLY: _Baseline(
+        fit=lambda y, known: {**fit_logistic(y, _til(known)), "feature": known.til_name},
+        logit=lambda frozen, known: apply_logistic(frozen, _til(known), len(known.histology)),
+        needs=lambda frozen, known: known.til is not None and bool(np.isfinite(known.til).any()),
+    ),
+    SITE_ONLY: _Baseline(
+        fit=lambda y, known: fit_site_rates(y, _sites(known)),
+        logit=lambda rates, known: _logits(rates, _sites(known)),
+        needs=lambda rates, known: bool(set(rates) & set(_sites(known)) - {""}),
+    ),
+}

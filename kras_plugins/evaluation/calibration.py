@@ -118,22 +118,23 @@ def in_the_large(labels: Bool, logit: Float64) -> Interval:
 
 
 def expected_calibration_error(labels: Bool, probability: Float64, counts: Counts) -> tuple[Interval, float]:
-    """ECE over 15 bins of equal mass, mean over repeats, and what perfect calibration would show by chance.
+    """ECE over 15 bins of equal mass, mean over repeats, and what perfect calibration would show on average by chance.
 
-    The second is Σ √(2/π) √(Σ p (1-p)) / n over bins, the mean absolute value of a normal error. A bootstrap sample
-    adds that kind of error once more, so the interval is the basic one (2 value - quantile; Davison & Hinkley 1997,
-    §5.2), cut to [0, 1] and widened to hold the value where the bias is larger than it.
+    A sum of absolute values is never below its chance level, Σ √(2/π) √(Σ p (1-p)) / n over bins. So the lower bound is
+    0 unless the value is above 97.5 % of what perfect calibration shows (bins as independent normals); else it is, as
+    the upper bound always, that of the basic bootstrap, 2 value - quantile (Davison & Hinkley 1997, §5.2). The interval
+    is cut to [0, 1] and widened to hold the value.
     """
-    n = len(labels)
+    n, repeats = len(labels), len(probability)
     # One row a bin of a repeat: what a patient adds to that bin's sum of probability - label.
-    rows, chance = [], 0.0
-    for p in probability:
+    rows, noise = [], np.zeros((repeats, ECE_BINS))
+    for r, p in enumerate(probability):
         bins = _bins(p, ECE_BINS)
         for k in np.unique(bins):
             here = bins == k
             rows.append(np.where(here, p - labels, 0.0))
-            chance += math.sqrt(2 / math.pi * float((p[here] * (1 - p[here])).sum()))
-    gaps, repeats = np.stack(rows), len(probability)
+            noise[r, k] = math.sqrt(float((p[here] * (1 - p[here])).sum())) / n
+    gaps = np.stack(rows)
 
     def error(weights: Float64) -> Float64:
         result: Float64 = np.abs(weights @ gaps.T).sum(axis=1) / (n * repeats)
@@ -141,8 +142,10 @@ def expected_calibration_error(labels: Bool, probability: Float64, counts: Count
 
     value = float(error(np.ones((1, n)))[0])
     upper, lower = np.percentile(replicates(counts, error), [2.5, 97.5])
-    low, high = 2 * value - float(lower), 2 * value - float(upper)
-    return (value, min(value, max(0.0, low)), max(value, min(1.0, high))), chance / (n * repeats)
+    by_chance = np.abs(np.random.default_rng(0).normal(size=(len(counts), ECE_BINS))) @ noise.mean(axis=0)
+    low = 0.0 if value <= np.quantile(by_chance, 0.975) else max(0.0, 2 * value - float(lower))
+    high = min(1.0, 2 * value - float(upper))
+    return (value, min(value, low), max(value, high)), math.sqrt(2 / math.pi) * float(noise.sum(axis=1).mean())
 
 
 def spiegelhalter_p(labels: Bool, probability: Float64) -> float:

@@ -20,7 +20,8 @@ class Scores:
     `provenance`: by rule, what its threshold means and what it was chosen on.
     `rank`: what to rank by instead of the logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`:
     Platt's slope by repeat and fold. `by_fold`: float64[fold patient], logits of each fold model where all of them
-    scored every patient (an external cohort).
+    scored every patient (an external cohort). `inner`: float64[repeat fold patient], logits of each fold's training
+    part from models that saw neither that fold nor the patient, NaN for the fold's own patients.
     """
 
     logit: Float64
@@ -30,6 +31,7 @@ class Scores:
     slopes: tuple[tuple[float, ...], ...] | None = None
     by_fold: Float64 | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    inner: Float64 | None = None
 
     @property
     def ranking(self) -> Float64:
@@ -46,7 +48,7 @@ class Scores:
         """The same for a subset, bool[patient]."""
 
         def cut(x: Float64 | None) -> Float64 | None:
-            return None if x is None else x[:, patients]
+            return None if x is None else x[..., patients]
 
         return Scores(
             logit=self.logit[:, patients],
@@ -56,4 +58,5 @@ class Scores:
             slopes=self.slopes,
             by_fold=cut(self.by_fold),
             provenance=self.provenance,
+            inner=cut(self.inner),
         )

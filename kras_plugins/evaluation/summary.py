@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Auroc, auroc
+from kras_plugins.evaluation.auroc import Auroc
 from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, adenocarcinoma_mask
 from kras_plugins.evaluation.comparisons import ENSEMBLE, comparisons
+from kras_plugins.evaluation.confounders import confounders
 from kras_plugins.evaluation.decision import decision_curves
+from kras_plugins.evaluation.incremental import incremental
 from kras_plugins.evaluation.intervals import resamples
-from kras_plugins.evaluation.metrics import auroc_entry, model_metrics
+from kras_plugins.evaluation.metrics import model_metrics
 from kras_plugins.evaluation.power import power
+from kras_plugins.evaluation.probes import probes
+from kras_plugins.evaluation.shift import external_block
+from kras_plugins.evaluation.subgroups import subgroups
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,10 +30,6 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.scores import Scores
 
 SCHEMA_VERSION = 1
-
-SUBGROUP_COLUMNS = ("histology", "specimen", "kras_test", "site")
-MIN_PER_CLASS = 5
-"""Below so many positives or negatives a subgroup gets no AUROC."""
 
 _NOTES = (
     "Intervals are 95 %. They take the fitted models as given: what another training set would change is not in them.",
@@ -45,7 +46,8 @@ class Evaluated:
 
     `fold`: int[repeat patient], all 0 in one repeat for an external cohort. `members`: the classifiers; `ensemble`:
     their strict mean, NaN where one is missing; `available`: the mean of those there, without thresholds, which do not
-    apply to it; `baselines` by name.
+    apply to it; `baselines` by name. `subgroups`, `confounders`: columns to look at, the usual ones where None;
+    `clinical`: what the clinical baseline knows.
     """
 
     patients: Sequence[Patient]
@@ -55,6 +57,9 @@ class Evaluated:
     ensemble: Scores
     available: Scores
     baselines: Mapping[str, Scores]
+    subgroups: Sequence[str] | None = None
+    confounders: Sequence[str] | None = None
+    clinical: Sequence[str] = ()
 
     @property
     def complete(self) -> Bool:
@@ -71,13 +76,15 @@ def summarize(
     seed: int = 0,
     prevalences: Sequence[float] = (),
     calibrated_at: float | None = None,
+    external: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json, JSON-safe: what cannot be computed is None.
 
     `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
     bootstrap's. `prevalences`: other populations for which predictive values and decision curves are told;
-    `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. Beside the schema of
-    design.md: `all_patients`, the same table for everyone with at least one member where some lack one, else empty.
+    `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. `external`: for a bundle on
+    another cohort, what it was worth in training and the shift (see `external_block`). Beside the schema of design.md:
+    `all_patients`, the same table for everyone with at least one member where some lack one, else empty.
     """
     complete = scored.complete
     histology = [p.histology for p in scored.patients]
@@ -103,8 +110,8 @@ def summarize(
             labels, {name: s.of(complete).logit for name, s in models.items()}, prevalences, calibrated_at
         ),
         "power": power(len(labels), int(labels.sum())),
-        "subgroups": _subgroups(scored, complete),
-        "confounders": [],
+        **_audit(scored, complete, adenocarcinoma, seed),
+        **({} if external is None else {"external": external_block(external, table)}),
         "notes": [*notes, *_own_notes(scored, luad_only), *_NOTES],
     }
     result: dict[str, Any] = _json_safe(content)
@@ -131,24 +138,29 @@ def _all_patients(scored: Evaluated, seed: int, prevalences: Sequence[float]) ->
     return table
 
 
-def _subgroups(scored: Evaluated, complete: Bool) -> list[dict[str, Any]]:
-    """The ensemble's AUROC in each level of each column that has more than one."""
-    rows = []
-    for column in SUBGROUP_COLUMNS:
-        level = np.array([getattr(p, column) or "" for p in scored.patients])
-        levels = sorted(set(level[complete].tolist()) - {""})
-        for name in levels if len(levels) > 1 else ():
-            here = complete & (level == name)
-            y, fold = scored.labels[here], scored.fold[:, here]
-            n_positive = int(y.sum())
-            row: dict[str, Any] = {"column": column, "level": name, "n": len(y), "n_positive": n_positive}
-            if min(n_positive, len(y) - n_positive) < MIN_PER_CLASS:
-                row |= {"auroc": None, "note": f"fewer than {MIN_PER_CLASS} patients of a class"}
-            else:
-                area = auroc(y, scored.ensemble.ranking[:, here], fold)
-                row |= {"auroc": auroc_entry(area, fold), "note": area.note}
-            rows.append(row)
-    return rows
+def _audit(scored: Evaluated, complete: Bool, adenocarcinoma: Bool, seed: int) -> dict[str, Any]:
+    """Where the ensemble is good, what its score goes with, and what it adds: subgroups, confounders, probes."""
+    here = np.flatnonzero(complete)
+    patients = [scored.patients[i] for i in here]
+    labels, fold = scored.labels[here], scored.fold[:, here]
+    ranking, luad = scored.ensemble.of(complete).ranking, adenocarcinoma[here]
+    models = {**scored.members, ENSEMBLE: scored.ensemble}
+    added = []
+    for population, who in (("all", complete), ("adenocarcinoma", adenocarcinoma)):
+        added += incremental(
+            scored.labels[who] > 0,
+            scored.fold[:, who],
+            {name: s.of(who) for name, s in models.items()},
+            {name: s.of(who) for name, s in scored.baselines.items()},
+            ["histology", *scored.clinical],
+            population,
+        )
+    return {
+        "subgroups": subgroups(patients, labels, ranking, fold, scored.subgroups),
+        "confounders": confounders(patients, labels, ranking, fold, luad, scored.confounders, seed),
+        "incremental": added,
+        "probes": probes(patients, labels, ranking, fold, seed),
+    }
 
 
 def _own_notes(scored: Evaluated, luad_only: Mapping[str, Any]) -> list[str]:

@@ -115,6 +115,7 @@ def slide_qc(
         pen_share=pen,
         blur_share=blur,
         n_tiles=len(blurred),
+        stain_od=tissue.stain_od,
     )
 
 

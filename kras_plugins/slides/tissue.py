@@ -45,11 +45,16 @@ BLACK = 50
 
 @dataclass(frozen=True, kw_only=True)
 class TissueMask:
-    """`mask` and `pen`: bool[h w] that never overlap, pixels of `mpp` µm, upper left corner at the slide's."""
+    """`mask` and `pen`: bool[h w] that never overlap, pixels of `mpp` µm, upper left corner at the slide's.
+
+    `stain_od`: mean optical density of the tissue in red, green and blue, relative to the slide's glass; None where
+    there is no tissue, or it was not measured.
+    """
 
     mask: Bool
     pen: Bool
     mpp: float
+    stain_od: tuple[float, float, float] | None = None
 
     @property
     def area_mm2(self) -> float:
@@ -89,7 +94,9 @@ def find_tissue(image: UInt8, mpp: float) -> TissueMask:
 
     mask = _objects(excess > WEAK, MIN_TISSUE_MM2, mpp, seeds=excess > SEED)
     mask = _filled(mask, MAX_HOLE_MM2, mpp)
-    return TissueMask(mask=mask & ~barred, pen=pen, mpp=mpp)
+    mask &= ~barred
+    stain = (float(red[mask].mean()), float(green[mask].mean()), float(blue[mask].mean())) if mask.any() else None
+    return TissueMask(mask=mask, pen=pen, mpp=mpp, stain_od=stain)
 
 
 def glass_color(image: UInt8) -> UInt8:

@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from kras_plugins.evaluation.auroc import auroc
 from kras_plugins.evaluation.baselines import (
+    Known,
     apply_baselines,
     baseline_scores,
     fit_rates,
@@ -38,7 +39,7 @@ def mixed(seed=0):
 
 def test_the_rates_of_a_test_fold_are_those_of_its_training_part():
     y, histology, fold = mixed()
-    found = baseline_scores(y, histology, fold)
+    found = baseline_scores(y, Known(histology=histology), fold)
     for r, i in ((0, 3), (1, 250)):
         train = fold[r] != fold[r, i]
         assert expit(found["prevalence"].logit[r, i]) == pytest.approx(y[train].mean())
@@ -48,7 +49,7 @@ def test_the_rates_of_a_test_fold_are_those_of_its_training_part():
 
 def test_baselines_rank_by_constants():
     y, histology, fold = mixed()
-    found = baseline_scores(y, histology, fold)
+    found = baseline_scores(y, Known(histology=histology), fold)
     assert auroc(y, found["prevalence"].ranking, fold).value == 0.5
     within = auroc(y, found["histology_only"].ranking, fold).value
     negatives = y == 0
@@ -60,14 +61,14 @@ def test_baselines_rank_by_constants():
 def test_within_one_histology_the_baseline_knows_nothing():
     y, histology, fold = mixed()
     luad = np.array(histology) == "LUAD"
-    scores = baseline_scores(y, histology, fold)["histology_only"].of(luad)
+    scores = baseline_scores(y, Known(histology=histology), fold)["histology_only"].of(luad)
     assert auroc(y[luad], scores.ranking, fold[:, luad]).value == 0.5
 
 
 @pytest.mark.parametrize("histology", ["LUAD", ""])
 def test_one_histology_or_none_gives_no_histology_baseline(histology):
     y, _, fold = mixed()
-    assert set(baseline_scores(y, [histology] * 300, fold)) == {"prevalence"}
+    assert set(baseline_scores(y, Known(histology=[histology] * 300), fold)) == {"prevalence"}
 
 
 def test_none_of_many_is_not_a_probability_of_zero():
@@ -77,8 +78,8 @@ def test_none_of_many_is_not_a_probability_of_zero():
 
 def test_frozen_rates_serve_an_external_cohort_with_unknown_histologies_in_the_middle():
     y, histology, _ = mixed()
-    frozen = frozen_baselines(y, histology)
-    found = apply_baselines(frozen, ["LUAD", "LUSC", None], {"histology_only": {"youden": -2.0}})
+    frozen = frozen_baselines(y, Known(histology=histology), ["prevalence", "histology_only"])
+    found = apply_baselines(frozen, Known(histology=["LUAD", "LUSC", None]), {"histology_only": {"youden": -2.0}})
     p = expit(found["histology_only"].logit[0])
     assert p[0] > p[2] > p[1]
     assert p[2] == pytest.approx(y.mean())
@@ -95,6 +96,6 @@ def test_histology_alone_reaches_its_published_area_on_the_labels_of_tcga(shared
     assert len(rows) == 966
     y, histology = np.array([int(r["kras_g12c"]) for r in rows]), [r["DISEASE"] for r in rows]
     fold = np.random.default_rng(0).permutation(len(y))[None] % 5
-    found = baseline_scores(y, histology, fold)["histology_only"]
+    found = baseline_scores(y, Known(histology=histology), fold)["histology_only"]
     assert round(auroc(y, found.ranking[0]).value, 3) == 0.757
     assert auroc(y, found.ranking, fold).value == pytest.approx(0.757, abs=0.01)

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from kras_plugins import SlideRef
 from kras_plugins.cohort.table import Patient
-from kras_plugins.evaluation.baselines import apply_baselines, baseline_scores, frozen_baselines
+from kras_plugins.evaluation.baselines import Known, apply_baselines, baseline_scores, frozen_baselines
 from kras_plugins.evaluation.rows import predictions_rows
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.summary import Evaluated, summarize
@@ -52,7 +52,7 @@ def evaluated(n=240, repeats=2, missing=()):
         members={m: Scores(logit=logit[m], thresholds=fold_thresholds(y, inner[m], fold)) for m in logit},
         ensemble=Scores(logit=mean, thresholds=fold_thresholds(y, (inner["he"] + inner["rf"]) / 2, fold)),
         available=Scores(logit=np.where(np.isnan(mean), logit["he"], mean)),
-        baselines=baseline_scores(y, [p.histology for p in people], fold),
+        baselines=baseline_scores(y, Known(histology=[p.histology for p in people]), fold),
     )
 
 
@@ -83,7 +83,14 @@ def test_metrics_have_the_whole_schema_of_the_design():
                     "number_needed_to_test", "at_prevalence", "provenance",
                 }  # fmt: skip
                 assert all(set(point[k]) == ESTIMATE for k in ("sensitivity", "specificity", "ppv", "npv"))
-    assert metrics["confounders"] == []
+    for row in metrics["confounders"]:
+        assert set(row) >= {"factor", "level", "n", "n_positive", "auroc", "note", "p_association"}
+    for row in metrics["subgroups"]:
+        assert set(row) == {"column", "level", "n", "n_positive", "auroc", "note", "p_interaction", "p_holm"}
+    for row in metrics["probes"]:
+        assert set(row) == {"what", "n", "statistic", "value", "low", "high", "p", "note"}
+    for row in metrics["incremental"]:
+        assert {"model", "over", "n", "n_positive", "auroc_base", "auroc_with", "delta_auroc", "p", "note"} <= set(row)
     assert metrics["notes"][0] == "from the experiment"
     assert any("Research use only" in note for note in metrics["notes"])
 
@@ -154,11 +161,13 @@ def external(n=200, histology=True, labels=None):
     frozen = choose_thresholds(patients(n, seed=2)[1], rng.normal(size=n))
     trained_on = patients(n, seed=3)
     names = [p.histology for p in people]
-    rates = frozen_baselines(trained_on[1], [p.histology for p in trained_on[0]])
+    rates = frozen_baselines(
+        trained_on[1], Known(histology=[p.histology for p in trained_on[0]]), ["prevalence", "histology_only"]
+    )
     scores = Scores(logit=by_fold.mean(axis=0)[None], thresholds=constant_thresholds(frozen, n), by_fold=by_fold)
     return Evaluated(
         patients=people, labels=y, fold=np.zeros((1, n), int), members={"he": scores}, ensemble=scores,
-        available=scores, baselines=apply_baselines(rates, names, {}),
+        available=scores, baselines=apply_baselines(rates, Known(histology=names), {}),
     ), frozen  # fmt: skip
 
 

@@ -1,0 +1,128 @@
+"""Covariates of patients as evaluation reads them: texts, numbers, and the levels that groups are made of."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.cohort.table import Patient
+    from kras_plugins.data import Float64
+
+FIXED = ("histology", "specimen", "kras_test", "site")
+"""Columns that every Patient has as a field."""
+MOST_LEVELS, FEWEST_NUMBERS = 12, 5
+"""A text with more levels groups nobody; numbers with fewer distinct values are codes of levels."""
+
+CLINICAL = re.compile(
+    r"(sex|gender|age|stage|smok\w*|tobacco\w*|pack_?years?|ecog|performance_status|specimen|[tnm]_stage)"
+    r"|age_at_\w+|\w*_stage|stage_\w+|\w*pathologic\w*_stage|smoking_\w+|\w*_smoking\w*|\w*tumor_stage"
+)
+"""Names taken for clinical covariates that are known before any test for mutations."""
+_LABELS = re.compile(r"kras|g12|hgvs|^ras$|driver")
+_IDS = re.compile(
+    r"(^|_)(ids?|barcode|uuid|path|split|redaction|slide_map|study|submitter)($|_)|^(patient|case|sample)$"
+)
+_OUTCOMES = re.compile(
+    r"^(os|dfi|dss|pfi|pfs|rfs|efs)($|_)|vital|death|surviv|follow|recur|relapse|progress|outcome|respon|censor"
+    r"|new_tumor|last_contact|tumor_status|residual|_days_to|birth|treat|therap"
+)
+_MUTATIONS = re.compile(
+    r"^(egfr|stk11|tp53|keap1|braf|alk|ros1|ret|met|erbb2|nf1|smarca4|tmb|cdkn2a|nras|hras|pik3ca)($|_)|mutation|mutated"
+)
+_STAGE = re.compile(r"^(?:stage\s*)?(IV|III|II|I|0)(?:[ABC]\d?)?$", re.IGNORECASE)
+
+
+def available(patients: Sequence[Patient]) -> list[str]:
+    """All columns that can be asked for: the fields and every covariate, in order of appearance."""
+    return [*FIXED, *dict.fromkeys(name for p in patients for name in p.covariates)]
+
+
+def confounding(name: str) -> bool:
+    """Whether a column can be looked at as a confounder unasked: no id, no outcome, and not the label in disguise."""
+    low = name.lower()
+    return low == "kras_test" or not (_LABELS.search(low) or _IDS.search(low) or _OUTCOMES.search(low))
+
+
+def clinical_columns(patients: Sequence[Patient], given: Sequence[str] | None) -> list[str]:
+    """The columns of the clinical baseline: those given, else those with a recognized name and more than one value.
+
+    Raises ConfigError for a column that is not there, or that tells mutations, an outcome or an identity: such a
+    baseline would not be one.
+    """
+    if given is not None:
+        check_columns(patients, given, "clinical")
+        for name in given:
+            if name != "kras_test" and (not confounding(name) or _MUTATIONS.search(name.lower())):
+                raise ConfigError(
+                    f"run.clinical: {name} is a label, an outcome, a mutation or an id, not a clinical covariate",
+                    "name what is known before the test, such as sex, age, stage, smoking",
+                )
+        return list(given)
+    names = [n for n in available(patients) if CLINICAL.fullmatch(n.lower()) and confounding(n)]
+    return [n for n in names if len(set(texts(patients, n)) - {""}) > 1]
+
+
+def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: str) -> None:
+    """Raise ConfigError for a column that no patient has."""
+    there = available(patients)
+    for name in names:
+        if name not in there:
+            raise ConfigError(f"run.{setting}: the cohort has no column {name}", f"it has {', '.join(there)}")
+
+
+def texts(patients: Sequence[Patient], column: str) -> list[str]:
+    """A column's value of each patient, "" where unknown. A column with `WT` in it tells mutated from wild type; one
+    named for a stage loses its letters (IIA is II)."""
+    found = [str(getattr(p, column) if column in FIXED else p.covariates.get(column, "")).strip() for p in patients]
+    if column == "site":  # na and ns are sites of TCGA
+        return found
+    found = ["" if v.lower() in UNKNOWN or (v.startswith("[") and v.endswith("]")) else v for v in found]
+    if "WT" in found:
+        return [v if v in ("", "WT") else "mutated" for v in found]
+    if "stage" in column.lower():
+        return [m[1].upper() if (m := _STAGE.match(v)) else v for v in found]
+    return found
+
+
+def numbers(values: Sequence[str]) -> Float64 | None:
+    """float64[patient], NaN where unknown; None where a value is no number or there are too few distinct ones."""
+    try:
+        found = np.array([float(v) if v else math.nan for v in values])
+    except ValueError:
+        return None
+    found[~np.isfinite(found)] = np.nan
+    return found if len(np.unique(found[~np.isnan(found)])) >= FEWEST_NUMBERS else None
+
+
+def levels(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.str_]]:
+    """The levels in order, and that of each patient, "" where unknown. Numbers are cut in thirds, or at the median
+    where thirds coincide."""
+    number = numbers(values)
+    if number is None:
+        own = np.array(list(values), np.str_)
+        return sorted(set(own.tolist()) - {""}), own
+    known = number[~np.isnan(number)]
+    for cuts in ((1 / 3, 2 / 3), (0.5,)):
+        edges = np.quantile(known, cuts)
+        of = np.searchsorted(edges, number, "left")
+        if len(np.unique(of[~np.isnan(number)])) > len(edges):
+            break
+    else:
+        edges = np.array([known.min()])
+        of = np.searchsorted(edges, number, "left")
+    e = [f"{x:.4g}" for x in edges]
+    names = [f"≤ {e[0]}", *(f"> {a} to {b}" for a, b in itertools.pairwise(e)), f"> {e[-1]}"]
+    own = np.array([names[i] for i in of], np.str_)
+    own[np.isnan(number)] = ""
+    return [n for n in names if n in set(own.tolist())], own

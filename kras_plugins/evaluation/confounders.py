@@ -1,0 +1,100 @@
+"""Does the score tell the label, or what goes with it? After Dawood et al. 2026 (doi:10.1038/s41551-026-01616-8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.evaluation.columns import FIXED, MOST_LEVELS, available, confounding, levels, numbers, texts
+from kras_plugins.evaluation.metrics import auroc_entry
+from kras_plugins.evaluation.strata import conditional_p, group_auroc, stratified_auroc
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.cohort.table import Patient
+    from kras_plugins.data import Bool, Float64
+
+UNKNOWN_LEVEL = "unknown"
+WITHIN = "within its levels"
+
+
+def confounders(
+    patients: Sequence[Patient],
+    labels: npt.NDArray[np.int8],
+    ranking: Float64,
+    fold: npt.NDArray[np.int_],
+    adenocarcinoma: Bool,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Entries of `confounders` in metrics.json: the ensemble's AUROC within levels of each factor.
+
+    `ranking`, `fold`: [repeat patient]; `adenocarcinoma`: bool[patient], who is in the columns `luad_…`. `columns`: all
+    that are no label, outcome or id where None, those with up to MOST_LEVELS levels. A factor has a row for each level,
+    one for patients of whom it is unknown, and one named WITHIN: the AUROC over pairs of patients of one level, which a
+    score that only tells the factor leaves at 0.5, and `p_conditional`, a permutation test of score and label given the
+    factor. `p_association`: of factor and label.
+    """
+    factors = [c for c in available(patients) if confounding(c)] if columns is None else columns
+    rows: list[dict[str, Any]] = []
+    for factor in factors:
+        values = texts(patients, factor)
+        names, level = levels(values)
+        if len(names) < 2 or (columns is None and factor not in FIXED and len(names) > MOST_LEVELS):
+            continue
+        p = association_p(labels, values)
+        for name in [*names, *[UNKNOWN_LEVEL] * bool((level == "").any())]:
+            here = level == ("" if name == UNKNOWN_LEVEL else name)
+            entry, _ = group_auroc(labels, ranking, fold, here)
+            rows.append({"factor": factor, "level": name, **entry, "p_association": p}
+                        | _luad(group_auroc(labels, ranking, fold, here & adenocarcinoma)[0]))  # fmt: skip
+        within = _within(labels, ranking, fold, level, seed)
+        luad = np.where(adenocarcinoma, level, "")
+        rows.append({"factor": factor, "level": WITHIN, **within, "p_association": p}
+                    | _luad(_within(labels, ranking, fold, luad, seed)))  # fmt: skip
+    return rows
+
+
+def association_p(labels: npt.ArrayLike, values: Sequence[str]) -> float:
+    """Two-sided p that a factor and the label are independent, over patients of whom it is known; NaN if it is one.
+
+    Fisher's exact test for two levels, chi-squared for more, Mann-Whitney for numbers.
+    """
+    from scipy import stats
+
+    y, number = np.asarray(labels) > 0, numbers(values)
+    if number is not None:
+        known = ~np.isnan(number)
+        groups = number[known & y], number[known & ~y]
+        return float(stats.mannwhitneyu(*groups).pvalue) if all(map(len, groups)) else math.nan
+    of = np.array(list(values), np.str_)
+    names = sorted(set(of.tolist()) - {""})
+    table = np.array([[int((y & (of == n)).sum()), int((~y & (of == n)).sum())] for n in names]).reshape(-1, 2)
+    if len(names) < 2 or not table.sum(axis=0).all():
+        return math.nan
+    if len(names) == 2:
+        return float(stats.fisher_exact(table).pvalue)
+    return float(stats.chi2_contingency(table).pvalue)
+
+
+def _within(
+    labels: npt.ArrayLike, ranking: Float64, fold: npt.NDArray[np.int_], level: npt.NDArray[np.str_], seed: int
+) -> dict[str, Any]:
+    y = np.asarray(labels) > 0
+    useful = [n for n in sorted(set(level.tolist()) - {""}) if 0 < y[level == n].sum() < (level == n).sum()]
+    here = np.isin(level, useful)
+    entry: dict[str, Any] = {"n": int(here.sum()), "n_positive": int(y[here].sum()), "p_conditional": math.nan}
+    if not useful:
+        return entry | {"auroc": None, "note": "no level has both classes"}
+    area = stratified_auroc(y, ranking, fold, np.where(here, level, ""))
+    entry["p_conditional"] = conditional_p(y, ranking, fold, np.where(here, level, ""), seed)
+    method = "share of ordered pairs of one level and fold (Janes & Pepe 2009)"
+    return entry | {"auroc": auroc_entry(area, fold) | {"method": method}, "note": area.note}
+
+
+def _luad(entry: dict[str, Any]) -> dict[str, Any]:
+    return {f"luad_{key}": entry[key] for key in ("n", "n_positive", "auroc", "p_conditional") if key in entry}

@@ -1,0 +1,150 @@
+"""What a score adds to what a clinician knows anyway: a model with and without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.evaluation.auroc import auroc, compare
+from kras_plugins.evaluation.baselines import CLINICAL, HISTOLOGY_ONLY
+from kras_plugins.evaluation.intervals import estimate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Bool, Float64
+    from kras_plugins.evaluation.scores import Scores
+
+NESTED = (
+    "coefficients fitted in each fold's training part on scores from models that saw neither the fold nor the patient"
+)
+EXTERNAL = "both scores are frozen; their two coefficients are cross-fitted in five folds of this cohort"
+FEWEST = 10
+"""Patients of each class that a comparison needs."""
+_RIDGE = 1e-4
+
+
+def incremental(
+    labels: Bool,
+    fold: npt.NDArray[np.int_],
+    models: Mapping[str, Scores],
+    baselines: Mapping[str, Scores],
+    over: Sequence[str],
+    population: str = "all",
+) -> list[dict[str, Any]]:
+    """Entries of `incremental` in metrics.json: logistic models of the label, on a baseline's logit and with the score.
+
+    The baseline is the clinical one (with histology), else histology alone; none, no rows. `over` names what it knows.
+    All arguments are of the same patients, whose scores are finite. The combination is cross-fitted: in
+    cross-validation on each fold's inner scores, so that a fold's labels are in nothing that is applied to it; on an
+    external cohort in five folds of it. `delta_auroc` is paired (DeLong on the cross-fitted predictions, `p_delta`);
+    `p` is the likelihood-ratio test of the score's coefficient on out-of-fold logits, averaged over repeats and taken
+    as given. Both speak of these models as fitted, not of another training set.
+    """
+    name = next((n for n in (CLINICAL, HISTOLOGY_ONLY) if n in baselines), None)
+    if name is None or min(int(labels.sum()), int((~labels).sum())) < FEWEST:
+        return []
+    base = baselines[name]
+    rows = []
+    for model, scores in models.items():
+        nested = scores.inner is not None and base.inner is not None
+        where = fold if nested else _deal(labels)
+        alone, both = (_cross_fitted(labels, where, parts, nested) for parts in ((base,), (base, scores)))
+        a, b = auroc(labels, alone, where), auroc(labels, both, where)
+        d = compare(labels, b, a)
+        ratio, slope = likelihood_ratio(labels, base.logit.mean(axis=0), scores.logit.mean(axis=0))
+        rows.append(
+            {
+                "model": model,
+                "over": list(over) if name == CLINICAL else ["histology"],
+                "population": population,
+                "n": len(labels),
+                "n_positive": int(labels.sum()),
+                "auroc_base": estimate((a.value, a.low, a.high)),
+                "auroc_with": estimate((b.value, b.low, b.high)),
+                "delta_auroc": estimate((d.value, d.low, d.high)),
+                "p": ratio,
+                "p_delta": d.p,
+                "coefficient": slope,
+                "note": NESTED if nested else EXTERNAL,
+            }
+        )
+    return rows
+
+
+def likelihood_ratio(labels: Bool, base: Float64, score: Float64) -> tuple[float, float]:
+    """p of the likelihood-ratio test (chi-squared, one degree) that a score adds nothing to a base logit in a logistic
+    regression, and the score's coefficient per standard deviation; NaN, NaN where the score is constant."""
+    from scipy.stats import chi2
+
+    if np.ptp(score) < 1e-12:
+        return math.nan, math.nan
+    without, with_it = _standard([base]), _standard([base, score])
+    small, large = _fit(without, labels), _fit(with_it, labels)
+    statistic = 2 * (_log_likelihood(with_it @ large, labels) - _log_likelihood(without @ small, labels))
+    return float(chi2.sf(max(0.0, statistic), 1)), float(large[-1])
+
+
+def _cross_fitted(labels: Bool, fold: npt.NDArray[np.int_], parts: Sequence[Scores], nested: bool) -> Float64:
+    """float64[repeat patient]: logits of the combination, fitted without each fold. One part is left as it is: within
+    a fold a line through it would change no order."""
+    if len(parts) == 1:
+        return np.broadcast_to(parts[0].ranking, fold.shape) if nested else parts[0].ranking[:1]
+    found = np.full(fold.shape, np.nan)
+    for r in range(len(fold)):
+        for k in np.unique(fold[r]):
+            test = fold[r] == k
+            inside = [s.inner[r, k] if nested and s.inner is not None else s.logit[0] for s in parts]
+            train = ~test & np.isfinite(np.stack(inside)).all(axis=0)
+            outer = [s.logit[r if nested else 0] for s in parts]
+            if not 0 < labels[train].sum() < train.sum():
+                found[r, test] = 0.0
+                continue
+            center = [(x[train].mean(), x[train].std() or 1.0) for x in inside]
+            design = _columns([(x[train] - m) / s for x, (m, s) in zip(inside, center, strict=True)])
+            applied = _columns([(x[test] - m) / s for x, (m, s) in zip(outer, center, strict=True)])
+            found[r, test] = applied @ _fit(design, labels[train])
+    return found
+
+
+def _deal(labels: Bool, folds: int = 5) -> npt.NDArray[np.int_]:
+    """int[1 patient]: folds of an external cohort, stratified by label in the order of patients."""
+    fold = np.zeros(len(labels), np.int_)
+    for value in (False, True):
+        fold[labels == value] = np.arange(int((labels == value).sum())) % folds
+    return fold[None]
+
+
+def _standard(parts: Sequence[Float64]) -> Float64:
+    return _columns([(x - x.mean()) / (x.std() or 1.0) for x in parts])
+
+
+def _columns(parts: Sequence[Float64]) -> Float64:
+    return np.stack([np.ones(len(parts[0])), *parts], axis=1)
+
+
+def _fit(x: Float64, labels: Bool) -> Float64:
+    """Newton's method on the logistic likelihood; the ridge only keeps separated or collinear columns finite."""
+    from scipy.special import expit
+
+    penalty = np.full(x.shape[1], _RIDGE)
+    penalty[0] = 0.0
+    beta = np.zeros(x.shape[1])
+    beta[0] = math.log(labels.sum() / (~labels).sum())
+    for _ in range(200):
+        p = expit(x @ beta)
+        gradient = x.T @ (labels - p) - penalty * beta
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(penalty + 1e-12)
+        step = np.linalg.solve(hessian, gradient)
+        beta = beta + step / max(1.0, float(np.abs(step).max()))
+        if np.abs(step).max() < 1e-9:
+            break
+    result: Float64 = beta
+    return result
+
+
+def _log_likelihood(logit: Float64, labels: Bool) -> float:
+    return float(-np.logaddexp(0, np.where(labels, -logit, logit)).sum())

@@ -1,0 +1,39 @@
+"""Whom a bundle was made for: non-squamous NSCLC with enough cancer on the slide. The others get no call."""
+
+from __future__ import annotations
+
+import re
+
+from kras_plugins.data import SemanticProfile
+
+MIN_CE_MM2 = 0.1
+"""Less cancer epithelium than this is too little to judge (science.md §3.Y)."""
+CE_FEATURE = "area_ce"
+_ADENOSQUAMOUS = re.compile(r"adeno-?\s?squam")
+_SQUAMOUS = re.compile(r"squam|epidermoid|\blusc\b|\bscc\b|\bsq-?cc\b")
+_NOT_NSCLC = re.compile(
+    r"(?<!non-)(?<!non )(?<!nonsmall )small[- ]cell|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|metasta"
+    r"|lymphoma|sarcoma(?!toid)|thymoma|melanoma|hamartoma|\bnormal\b|\bbenign\b|\bno tumou?r\b"
+)
+NOTE = (
+    "Patients out of scope (too little cancer epithelium, squamous, not NSCLC) get no call; AUROCs and operating "
+    "points still count them, as the training cohort held such patients too."
+)
+
+
+def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
+    """Why no call is made for a patient, "" for those in scope.
+
+    `histology` as stated; one that is not stated is in scope. A profile without the feature area_ce, or with it NaN,
+    says nothing; failed slides never come here, quality control sets them aside.
+    """
+    word = histology.strip().lower()
+    if _NOT_NSCLC.search(word):
+        return f"out of scope: {histology} is not NSCLC"
+    if _SQUAMOUS.search(word) and not _ADENOSQUAMOUS.search(word):
+        return f"out of scope: {histology} is squamous"
+    if profile is not None and CE_FEATURE in profile.names:
+        area = float(profile.values[profile.names.index(CE_FEATURE)])
+        if area < MIN_CE_MM2:
+            return f"out of scope: {area:.2g} mm² of cancer epithelium, less than {MIN_CE_MM2:g}"
+    return ""

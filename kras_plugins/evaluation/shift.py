@@ -1,0 +1,226 @@
+"""How an external cohort differs from the one a bundle was trained on, each difference with its limit of warning.
+
+Training is summarized in plain numbers when the bundle is made; no patient can be told from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.evaluation.baselines import histology_groups
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float64, Sample
+
+MPP_SHIFT = 0.05
+"""Median resolutions that differ by more than 5 %."""
+STAIN_SHIFT = 0.10
+"""A mean optical density of tissue that differs by more than 10 %."""
+P_SHIFT = 0.05
+"""A share, such as the prevalence, with a two-sided Fisher's exact p below 5 %."""
+FEATURE_SHIFT, FEATURE_SHARE = 0.5, 0.10
+"""More than a tenth of the features whose middle moved by more than half of training's spread and beyond chance."""
+
+
+def training_summary(
+    samples: Sequence[Sample],
+    labels: npt.ArrayLike,
+    histologies: Sequence[str | None],
+    mpp: Sequence[float],
+    stain: Sequence[Sequence[float]] = (),
+) -> dict[str, Any]:
+    """What a cohort looks like, as plain JSON values: for a bundle's facts, and to be held against them.
+
+    `mpp`: µm per pixel of each slide where known; `stain`: mean optical density of each slide's tissue in red, green
+    and blue. Features by name: median, quartiles and share missing over patients; encoder dimensions: mean and standard
+    deviation of patients' mean tile features.
+    """
+    groups = histology_groups(histologies)
+    y = np.asarray(labels) > 0
+    summary: dict[str, Any] = {
+        "n": len(y),
+        "n_positive": int(y.sum()),
+        "histology": {"adenocarcinoma": groups.count("adenocarcinoma"), "other": groups.count("other")},
+        "mpp": _quantiles(np.array(mpp, np.float64)),
+        "stain": [_quantiles(channel) for channel in np.array(stain, np.float64).reshape(-1, 3).T] if stain else None,
+    }
+    profiles = [s.profile for s in samples if s.profile is not None]
+    if profiles:
+        values = np.stack([p.values for p in profiles])
+        summary["features"] = {name: _quantiles(values[:, i]) for i, name in enumerate(profiles[0].names)}
+    means = [
+        np.mean([np.asarray(b.features, np.float64).mean(axis=0) for b in s.bags], axis=0) for s in samples if s.bags
+    ]
+    if means:
+        stacked = np.stack(means)
+        summary["encoder"] = {"n": len(means), "mean": _rounded(stacked.mean(0)), "sd": _rounded(stacked.std(0))}
+    return summary
+
+
+def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence where they differ."""
+    rows = [_mpp(internal.get("mpp"), external.get("mpp")), *_stain(internal.get("stain"), external.get("stain"))]
+    rows.append(_share("prevalence", "positive", _positive(internal), _positive(external)))
+    rows.append(_share("histology", "adenocarcinoma", _luad(internal), _luad(external)))
+    rows.append(_features(internal.get("features"), external.get("features")))
+    rows.append(_encoder(internal.get("encoder"), external.get("encoder")))
+    return [row for row in rows if row is not None]
+
+
+def identity_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Shift of what made the inputs, from the facts of parts: encoder, profiler, their versions and the precision.
+
+    Other weights are refused before; here is told what may differ.
+    """
+    rows = []
+    for kind in ("extractor", "profiler"):
+        a, b = ({} if f.get(kind) is None else f[kind] for f in (internal, external))
+        if a or b:
+            rows.append(_same(kind, *(f"{x.get('name', 'none')} {x.get('version', '')}".strip() for x in (a, b))))
+    rows.append(_same("precision", str(internal.get("precision") or "none"), str(external.get("precision") or "none")))
+    return rows
+
+
+def external_block(told: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """`external` of metrics.json: `told` has `internal`, `internal_luad_only`, `shift`; `table`: the models here.
+
+    `fold_ensembled`: AUROC of the mean logit over fold models, `fold_mean`: mean of the AUROCs of single fold models.
+    """
+    ours = {name: entry["auroc"] for name, entry in table.items()}
+    return {
+        **{key: value for key, value in told.items() if key != "shift"},
+        "fold_mean": {name: {"value": a["fold_mean"]} for name, a in ours.items() if _known(a.get("fold_mean"))},
+        "fold_ensembled": {name: {k: a[k] for k in ("value", "low", "high")} for name, a in ours.items()},
+        "shift": told["shift"],
+    }
+
+
+def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What a bundle keeps of the metrics of its run: each model's AUROC with n, all and adenocarcinoma only."""
+
+    def kept(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: {**{k: m["auroc"][k] for k in ("value", "low", "high")}, "n": m["n"], "n_positive": m["n_positive"]}
+            for name, m in table.items()
+        }
+
+    return {"models": kept(metrics["models"]), "luad_only": kept(metrics["luad_only"])}
+
+
+def _mpp(a: Any, b: Any) -> dict[str, Any] | None:
+    if not a or not b:
+        return None
+    ratio = b["median"] / a["median"]
+    limit = f"warned beyond {MPP_SHIFT:.0%}"
+    warning = ""
+    if abs(ratio - 1) > MPP_SHIFT:
+        warning = f"slides have {b['median']:.3g} µm per pixel here, {a['median']:.3g} in training ({limit})"
+    return _row("mpp (median)", a["median"], b["median"], b["median"] - a["median"], warning)
+
+
+def _stain(a: Any, b: Any) -> list[dict[str, Any]]:
+    rows = []
+    for i, color in enumerate(("red", "green", "blue") if a and b else ()):
+        one, other = a[i]["median"], b[i]["median"]
+        warning = ""
+        if one > 0 and abs(other / one - 1) > STAIN_SHIFT:
+            warning = (
+                f"tissue is {'darker' if other > one else 'paler'} in {color} than in training: optical density "
+                f"{other:.3f} against {one:.3f} (warned beyond {STAIN_SHIFT:.0%})"
+            )
+        rows.append(_row(f"stain, {color} (optical density)", one, other, other - one, warning))
+    return rows
+
+
+def _share(what: str, noun: str, a: tuple[int, int] | None, b: tuple[int, int] | None) -> dict[str, Any] | None:
+    if a is None or b is None:
+        return None
+    from scipy.stats import fisher_exact
+
+    p = float(fisher_exact([[a[0], a[1] - a[0]], [b[0], b[1] - b[0]]]).pvalue)
+    one, other = a[0] / a[1], b[0] / b[1]
+    warning = ""
+    if p < P_SHIFT:
+        warning = (
+            f"{other:.1%} are {noun} here ({b[0]} of {b[1]}), {one:.1%} in training ({a[0]} of {a[1]}; "
+            f"Fisher's p {p:.2g}, warned below {P_SHIFT:g})"
+        )
+        if what == "prevalence":
+            warning += ": probabilities and predictive values do not carry over"
+    return _row(f"{what} (share {noun})", one, other, other - one, warning)
+
+
+def _features(a: Any, b: Any) -> dict[str, Any] | None:
+    names = [n for n in a or () if n in (b or {}) and a[n] and b[n]]
+    if not names:
+        return None
+    spread = np.array([a[n]["q75"] - a[n]["q25"] for n in names])
+    apart = np.array([abs(b[n]["median"] - a[n]["median"]) for n in names])
+    relative = np.divide(apart, spread, out=np.where(apart > 0, np.inf, 0.0), where=spread > 0)
+    # The standard error of a median of normal values is 1.25 sd/√n, and sd is the spread over 1.35.
+    chance = np.array([1.96 * 0.93 * math.sqrt(1 / a[n]["n"] + 1 / b[n]["n"]) for n in names])
+    moved = relative > np.maximum(FEATURE_SHIFT, chance)
+    far = [names[i] for i in np.argsort(-relative) if moved[i]][:5]
+    warning = ""
+    if moved.mean() > FEATURE_SHARE:
+        warning = (
+            f"the median of {int(moved.sum())} of {len(names)} features lies more than {FEATURE_SHIFT:g} interquartile "
+            f"ranges from training's, most of all {', '.join(far)} (warned beyond {FEATURE_SHARE:.0%} of features)"
+        )
+    return _row("features (share that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
+
+
+def _encoder(a: Any, b: Any) -> dict[str, Any] | None:
+    if not a or not b or len(a["mean"]) != len(b["mean"]):
+        return None
+    sd = np.maximum(np.array(a["sd"]), 1e-12)
+    apart = np.abs(np.array(b["mean"]) - np.array(a["mean"])) / sd
+    moved = apart > max(FEATURE_SHIFT, 1.96 * math.sqrt(1 / a["n"] + 1 / b["n"]))
+    warning = ""
+    if moved.mean() > FEATURE_SHARE:
+        warning = (
+            f"the mean of {int(moved.sum())} of {len(moved)} encoder dimensions lies more than {FEATURE_SHIFT:g} "
+            f"standard deviations from training's (warned beyond {FEATURE_SHARE:.0%} of dimensions)"
+        )
+    return _row("encoder (share of dimensions that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
+
+
+def _same(what: str, internal: str, external: str) -> dict[str, Any]:
+    warning = "" if internal == external else f"{what} is {external} here, {internal} in training"
+    return {"what": what, "internal": internal, "external": external, "difference": None, "warning": warning}
+
+
+def _row(what: str, internal: float, external: float, difference: float, warning: str) -> dict[str, Any]:
+    return {"what": what, "internal": internal, "external": external, "difference": difference, "warning": warning}
+
+
+def _positive(summary: Mapping[str, Any]) -> tuple[int, int] | None:
+    return (summary["n_positive"], summary["n"]) if summary.get("n") else None
+
+
+def _luad(summary: Mapping[str, Any]) -> tuple[int, int] | None:
+    found = summary.get("histology") or {}
+    n = sum(found.values())
+    return (found["adenocarcinoma"], n) if n else None
+
+
+def _quantiles(values: Float64) -> dict[str, Any] | None:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    low, middle, high = np.percentile(known, [25, 50, 75]).tolist()
+    return {"n": len(known), "missing": len(values) - len(known), "q25": low, "median": middle, "q75": high}
+
+
+def _rounded(values: Float64) -> list[float]:
+    return [float(f"{v:.5g}") for v in values.tolist()]
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
