@@ -1,7 +1,8 @@
 """The deployable result of a run: the outer-fold models of its first repeat, each with its own calibration.
 
-Not a refit: a refit's scores differ from those that set the thresholds. The score of a patient is the mean calibrated
-logit over folds and members; thresholds come from the first repeat's out-of-fold scores.
+Not a refit: a refit's scores differ from those that set the thresholds. The score of a patient is the mean over folds
+of the fold's fused logit, by default the mean of its members' calibrated logits; thresholds come from the first
+repeat's out-of-fold scores.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.learning.calibration import Platt
-from kras_plugins.learning.ensemble import Fused, fuse
+from kras_plugins.learning.ensemble import Fused
 from kras_plugins.learning.experiment import Experiment
+from kras_plugins.learning.fusion import Fusion, load_fusion
 from kras_plugins.learning.guard import plugin_call, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
 from kras_plugins.learning.seal import check_seal, seal
@@ -54,25 +56,26 @@ class MemberModels:
 class BundleScores:
     """Calibrated logits of new patients, NaN where a member lacks its input.
 
-    `members[name]`: float64[patient], mean over folds; `ensemble`: their mean; `by_fold[name]`: float64[fold patient].
+    `members[name]`: float64[patient], mean over folds; `by_fold[name]`: float64[fold patient]; `ensemble`: mean over
+    folds of `ensemble_by_fold` float64[fold patient], the strict ensemble of each fold's models alone.
     """
 
     members: Mapping[str, Float64]
     ensemble: Fused
     by_fold: Mapping[str, Float64]
-
-    @property
-    def ensemble_by_fold(self) -> Float64:
-        """float64[fold patient]: the strict ensemble of each fold's models alone."""
-        return fuse(self.by_fold).strict
+    ensemble_by_fold: Float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle. `digest` names its whole content; `thresholds[model][rule]` are logits, None where not set."""
+    """A loaded bundle. `digest` names its whole content; `thresholds[model][rule]` are logits, None where not set.
+
+    `fusions`: how the models of each fold are fused.
+    """
 
     digest: str
     members: tuple[MemberModels, ...]
+    fusions: tuple[Fusion, ...]
     thresholds: Mapping[str, Mapping[str, float | None]]
     inputs: Inputs
     facts: Mapping[str, Any]
@@ -89,8 +92,16 @@ class Bundle:
             for k, model in enumerate(member.folds):
                 raw = predict(member.name, model.classifier, scored, f"scoring with its fold-{k} model")
                 by_fold[member.name][k, here] = model.platt.logit(raw)
-        members = {name: logits.mean(axis=0) for name, logits in by_fold.items()}
-        return BundleScores(members=members, ensemble=fuse(members), by_fold=by_fold)
+        fused = [
+            fusion.fuse({name: logits[k] for name, logits in by_fold.items()}) for k, fusion in enumerate(self.fusions)
+        ]
+        strict = np.stack([f.strict for f in fused])
+        return BundleScores(
+            members={name: logits.mean(axis=0) for name, logits in by_fold.items()},
+            ensemble=Fused(strict=strict.mean(axis=0), available=np.mean([f.available for f in fused], axis=0)),
+            by_fold=by_fold,
+            ensemble_by_fold=strict,
+        )
 
     def explain(self, name: str, sample: Sample) -> Explanation:
         """Why member `name` gives a patient its calibrated logit.
@@ -136,6 +147,7 @@ def write_bundle(
         "thresholds": thresholds,
         "provenance": provenance,
         "inputs": asdict(experiment.inputs),
+        "fusion": {"kind": experiment.fusion, "folds": [fusion.to_dict() for fusion in experiment.fusions[0]]},
         "members": [
             {
                 "name": m.name,
@@ -192,10 +204,11 @@ def load_bundle(folder: Path, load_classifier: Callable[[str, Path], Classifier]
             models.append(FoldModel(classifier=classifier, platt=Platt(fold["slope"], fold["intercept"])))
         consumes = Bag if m["consumes"] == "bags" else SemanticProfile
         members.append(MemberModels(name=m["name"], plugin=m["plugin"], consumes=consumes, folds=tuple(models)))
-    features = content["inputs"]["features"]
+    features, fusion = content["inputs"]["features"], content["fusion"]
     return Bundle(
         digest=digest,
         members=tuple(members),
+        fusions=tuple(load_fusion(fusion["kind"], values) for values in fusion["folds"]),
         thresholds=content["thresholds"],
         inputs=Inputs(**{**content["inputs"], "features": None if features is None else tuple(features)}),
         facts=content["facts"],

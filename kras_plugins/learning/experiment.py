@@ -20,7 +20,8 @@ from kras_plugins.contracts.classifier import ClassifierPlugin, Cohort
 from kras_plugins.data import Sample
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
-from kras_plugins.learning.ensemble import Fused, fuse
+from kras_plugins.learning.ensemble import Fused
+from kras_plugins.learning.fusion import Fusion, Kind, fit_fusion, out_of_fold
 from kras_plugins.learning.guard import plugin_call, predict
 from kras_plugins.learning.inputs import Inputs, common_inputs, has_input
 from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits
@@ -53,6 +54,9 @@ class Experiment:
     float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its test
     patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`; `models[name][fold]`:
     folders of the first repeat's outer models, in the store.
+
+    `ensemble`: out-of-fold logits of the members fused, float64[repeat patient]; `inner_ensemble`: like `inner`, of the
+    strict ensemble, each patient fused without its inner fold; `fusions[repeat][fold]`, of the kind `fusion`.
     """
 
     members: tuple[Member, ...]
@@ -64,18 +68,12 @@ class Experiment:
     inner: Mapping[str, Float64]
     platt: Mapping[str, tuple[tuple[Platt, ...], ...]]
     models: Mapping[str, tuple[Path, ...]]
+    ensemble: Fused
+    inner_ensemble: Float64
+    fusion: Kind
+    fusions: tuple[tuple[Fusion, ...], ...]
     inputs: Inputs
     notes: tuple[str, ...]
-
-    @property
-    def ensemble(self) -> Fused:
-        """Out-of-fold ensemble logits, float64[repeat patient]."""
-        return fuse(self.logit)
-
-    @property
-    def inner_ensemble(self) -> Float64:
-        """Inner out-of-fold logits of the strict ensemble, float64[repeat fold patient]."""
-        return fuse(self.inner).strict
 
 
 def cross_validate(
@@ -92,12 +90,16 @@ def cross_validate(
     inner_folds: int = 3,
     scheme: Literal["random", "site"] = "random",
     seed: int = 0,
+    fusion: Kind = "logit",
+    given_folds: npt.ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Experiment:
     """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
 
     `sites`: "" where unknown. `sample_keys` name the content of each sample; with them, a finished (repeat, fold,
-    classifier) is taken from the store, so a killed run goes on where it stopped. `progress(done, total, what)`.
+    classifier) is taken from the store, so a killed run goes on where it stopped. `given_folds`: int[repeat patient],
+    outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
+    follow `scheme`. `progress(done, total, what)`.
     Raises ConfigError for a patient twice, mixed inputs or too few patients of a class, PluginError when a classifier
     fails, StoreError when the store cannot be written.
     """
@@ -110,18 +112,21 @@ def cross_validate(
     inputs = common_inputs(samples)
     subjects = Subjects(labels=np.asarray(labels, np.int8), strata=strata, sites=sites)
     present = {m.name: np.array([has_input(m.plugin.consumes, s) for s in samples], bool) for m in members}
-    fold = np.stack(
-        [
-            assign_folds(subjects.labels, subjects.strata, subjects.sites, folds, derive_seed(seed, "outer", r), scheme)
-            for r in range(repeats)
-        ]
-    ).astype(np.int32)
+    fold = (
+        _outer_folds(subjects, folds, repeats, scheme, seed)
+        if given_folds is None
+        else np.atleast_2d(np.asarray(given_folds, np.int32))
+    )
+    repeats, folds = len(fold), int(fold.max()) + 1
     cube = (repeats, folds, len(ids))
     raw = {m.name: np.full((repeats, len(ids)), np.nan) for m in members}
     logit = {m.name: np.full((repeats, len(ids)), np.nan) for m in members}
     inner = {m.name: np.full(cube, np.nan) for m in members}
     platt: dict[str, list[list[Platt]]] = {m.name: [[] for _ in range(repeats)] for m in members}
     models: dict[str, list[Path]] = {m.name: [] for m in members}
+    strict, available = np.full((2, repeats, len(ids)), np.nan)
+    inner_ensemble = np.full(cube, np.nan)
+    fusions: list[list[Fusion]] = [[] for _ in range(repeats)]
     notes, done = [], 0
     for r, k in np.ndindex(repeats, folds):
         train, test = np.flatnonzero(fold[r] != k), np.flatnonzero(fold[r] == k)
@@ -151,6 +156,12 @@ def cross_validate(
             done += 1
             if progress is not None:
                 progress(done, repeats * folds * len(members), f"{m.name}, {here}")
+        learned = {name: values[r, k, train] for name, values in inner.items()}
+        fused = fit_fusion(fusion, learned, subjects.labels[train])
+        inner_ensemble[r, k, train] = out_of_fold(fusion, learned, subjects.labels[train], assignment)
+        scored = fused.fuse({name: values[r, test] for name, values in logit.items()})
+        strict[r, test], available[r, test] = scored.strict, scored.available
+        fusions[r].append(fused)
     return Experiment(
         members=tuple(members),
         patient_ids=ids,
@@ -161,9 +172,22 @@ def cross_validate(
         inner=inner,
         platt={name: tuple(map(tuple, rows)) for name, rows in platt.items()},
         models={name: tuple(paths) for name, paths in models.items()},
+        ensemble=Fused(strict=strict, available=available),
+        inner_ensemble=inner_ensemble,
+        fusion=fusion,
+        fusions=tuple(map(tuple, fusions)),
         inputs=inputs,
         notes=tuple(notes),
     )
+
+
+def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Literal["random", "site"], seed: int) -> Int32:
+    """The outer fold of each patient in each repeat, int32[repeat patient]."""
+    s = subjects
+    assigned = [
+        assign_folds(s.labels, s.strata, s.sites, folds, derive_seed(seed, "outer", r), scheme) for r in range(repeats)
+    ]
+    return np.stack(assigned).astype(np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)
