@@ -303,7 +303,7 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
     repeated = _repeated((line, str(file)) for line, file in files.items())
     _refuse(path, repeated, "the same file is there as two slides", "keep one of the rows")
     stated = {row.line: row.get("mpp") for row in rows if row.get("mpp").lower() not in UNKNOWN}
-    mpp = {line: _number(text) for line, text in stated.items()}
+    mpp = {line: number(text) for line, text in stated.items()}
     _refuse(
         path,
         [(line, repr(stated[line])) for line, value in mpp.items() if value is None or value <= 0],
@@ -323,7 +323,7 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
     }
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
     """The finite number a text says, or None."""
     try:
         value = float(text)
@@ -335,7 +335,7 @@ def _number(text: str) -> float | None:
 def _labels(path: Path, by_patient: Mapping[str, Sequence[Row]], target: str) -> dict[str, int | None]:
     """Each patient's label: 1 or 0, None where no slide of the patient has one."""
     rows = [row for own in by_patient.values() for row in own if row.get(target).lower() not in UNKNOWN]
-    wrong = sorted((row.line, repr(row.get(target))) for row in rows if _number(row.get(target)) not in (0, 1))
+    wrong = sorted((row.line, repr(row.get(target))) for row in rows if number(row.get(target)) not in (0, 1))
     _refuse(path, wrong, f"{target} is neither 0 nor 1", "write 1, 0, or nothing where it is unknown")
     found: dict[str, dict[int, int]] = {}
     for row in rows:

@@ -1,0 +1,343 @@
+"""`kras cohort`: labels from mutation tables, a check before any GPU time, folds in a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kras_plugins.cli.common import (
+    EXIT_ERROR,
+    AsJson,
+    ConfigFile,
+    Overrides,
+    PluginFiles,
+    Reader,
+    command,
+    escape,
+    open_session,
+    print_json,
+    stderr,
+    stdout,
+)
+from kras_plugins.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.check import Finding
+    from kras_plugins.cohort.check_slides import Opened
+    from kras_plugins.data import SlideRef
+
+app = typer.Typer(no_args_is_help=True, help="Labels, checks and folds of a cohort.")
+
+_SHOWN = 8  # of the patients, slides or sites of one finding
+
+
+class Genome(StrEnum):
+    """Genome builds."""
+
+    auto = "auto"
+    GRCh37 = "GRCh37"
+    GRCh38 = "GRCh38"
+
+
+class Ambiguous(StrEnum):
+    """What G12C beside another call at codon 12 counts as."""
+
+    exclude = "exclude"
+    positive = "positive"
+    negative = "negative"
+
+
+class Vus(StrEnum):
+    """What a patient with variants of unknown significance alone is for kras_driver."""
+
+    negative = "negative"
+    exclude = "exclude"
+
+
+class Scheme(StrEnum):
+    """How patients are dealt to folds."""
+
+    random = "random"
+    site = "site"
+
+
+@app.command("labels")
+@command
+def labels(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE…", help="MAF, data_mutations.txt or table; LUAD=FILE states a histology"),
+    ],
+    out: Annotated[Path, typer.Option(help="labels, one row a patient")] = Path("labels.csv"),
+    slides: Annotated[Path | None, typer.Option(help="slides to label: a folder, a table, or a GDC manifest")] = None,
+    cohort: Annotated[Path | None, typer.Option(help="where the slides' table goes [default: beside --out]")] = None,
+    kinds: Annotated[str, typer.Option(help="TCGA slides to keep: DX, and TS,BS,MS for frozen ones")] = "DX",
+    sequenced: Annotated[
+        list[str] | None, typer.Option(help="who was sequenced: cases_sequenced.txt or a list of cases; LUAD=FILE too")
+    ] = None,
+    disease: Annotated[str, typer.Option(help="of a table with diseases, keep these")] = "LUAD,LUSC",
+    genome: Annotated[Genome, typer.Option(help="build of positions")] = Genome.auto,
+    min_vaf: Annotated[
+        float, typer.Option(min=0, max=1, help="a call with fewer reads proves nothing, e.g. 0.05 [default: no floor]")
+    ] = 0.0,
+    ambiguous: Annotated[Ambiguous, typer.Option(help="G12C with a second codon-12 call")] = Ambiguous.exclude,
+    vus: Annotated[Vus, typer.Option(help="kras_driver of those with unknown significance alone")] = Vus.negative,
+    as_json: AsJson = False,
+) -> None:
+    """Make labels of mutation tables; who is not known to have been sequenced is unknown, never negative."""
+    from kras_plugins.cli.study import write_json, write_table
+    from kras_plugins.cohort.labels import LABEL_COLUMNS, PUBLISHED, Policy, label_flow, label_patients, totals
+    from kras_plugins.cohort.mutations import read_mutations
+    from kras_plugins.cohort.pairing import find_slides, pair
+
+    policy = Policy(ambiguous=ambiguous.value, vus=vus.value, min_vaf=min_vaf)
+    mutations = read_mutations(sources, sequenced or (), _words(disease), genome.value)
+    found = label_patients(mutations, policy)
+    if not found:
+        diseases = ", ".join(sorted(mutations.other_diseases))
+        raise ConfigError(
+            f"no patient of {disease} in {', '.join(sources)}" + (f"; there are {diseases}" if diseases else ""),
+            "name the disease with --disease",
+        )
+    result: dict[str, Any] = {
+        "sources": sources,
+        "policy": {"ambiguous": ambiguous.value, "vus": vus.value, "min_vaf": min_vaf, "genome": genome.value},
+        "flow": label_flow(mutations, found),
+        "totals": totals(found),
+        "published": PUBLISHED,
+        "samples_left_out": {kind: len(names) for kind, names in sorted(mutations.other_samples.items())},
+        "rows_left_out": dict(mutations.rows_left_out),
+        "flagged": {one.patient_id: list(one.flags) for one in found if one.flags},
+        "warnings": mutations.warnings,
+        "labels": str(out),
+    }
+    pairing = None
+    target = cohort or out.with_name("cohort.csv")
+    if slides is not None:
+        if target == out:
+            raise ConfigError(f"{out} cannot be both labels and cohort", "name another --out or --cohort")
+        pairing = pair(find_slides(slides, _suffixes()), found, target.parent, _words(kinds))
+        result |= {"slide_flow": list(pairing.flow), "cohort": str(target)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_table(out, [one.row() for one in found], LABEL_COLUMNS)
+    if pairing is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_table(target, pairing.rows)
+    write_json(out.with_suffix(".flow.json"), result)
+    _print_labels(result)
+    if as_json:
+        print_json(result)
+
+
+@app.command("check")
+@command
+def check(
+    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT…", help="cohort CSV; several are compared as well")],
+    target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
+    folds: Annotated[int, typer.Option(min=2, help="folds the study will have")] = 5,
+    whole: Annotated[bool, typer.Option("--hash", help="compare whole files, where sizes agree: slow")] = False,
+    open_slides: Annotated[bool, typer.Option("--slides/--no-slides", help="open every slide")] = True,
+    reader: Reader = None,
+    config: ConfigFile = None,
+    option: Overrides = None,
+    plugin: PluginFiles = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what breaks studies before any GPU time; exit code 1 where something must be mended."""
+    from kras_plugins.cli.progress import steps
+    from kras_plugins.cohort.check import as_json as as_values
+    from kras_plugins.cohort.check import check_across, check_table, in_order
+    from kras_plugins.cohort.check_slides import check_slides
+    from kras_plugins.cohort.table import read_rows
+    from kras_plugins.parts import open_parts
+
+    found: list[Finding] = []
+    for path in cohorts:
+        found += check_table(path, target, folds, _histology_auroc)
+    found += check_across(cohorts)
+    n = sum(bool(row.get("path")) for path in cohorts for row in read_rows(path, ["patient_id"]))
+    if open_slides and n:
+        session = open_session(config, option, plugin)
+        with (
+            open_parts(
+                session.registry, session.config, extractor=None, profiler=None, backend="local", reader=reader
+            ) as parts,
+            steps(n, "opening slides") as bar,
+        ):
+
+            def open_one(ref: SlideRef) -> Opened:
+                return _open(ref, parts.readers, reader)
+
+            def step() -> None:
+                bar.advance(bar.task_ids[0])
+
+            found += check_slides(cohorts, open_one, whole=whole, step=step)
+    found = in_order(found)
+    errors = sum(one.severity == "error" for one in found)
+    if as_json:
+        print_json({"cohorts": [str(c) for c in cohorts], "errors": errors, "findings": as_values(found)})
+    else:
+        _print_findings(found)
+    if errors:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command("split")
+@command
+def split(
+    cohort: Annotated[Path, typer.Argument(help="cohort CSV")],
+    scheme: Annotated[Scheme, typer.Option(help="random, or whole sites to one fold")] = Scheme.random,
+    folds: Annotated[int, typer.Option(min=2, help="folds")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="repeats, each with folds of its own")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="seed")] = 0,
+    target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
+    out: Annotated[Path, typer.Option(help="folds, one row a patient and repeat")] = Path("folds.csv"),
+    as_json: AsJson = False,
+) -> None:
+    """Deal patients to folds, balanced by label and histology, and say how unlike the folds are."""
+    import numpy as np
+
+    from kras_plugins.cli.study import write_table
+    from kras_plugins.cohort.folds_file import FOLD_COLUMNS, describe_folds, fold_rows
+    from kras_plugins.cohort.splits import folds as assign
+    from kras_plugins.cohort.splits import imbalance
+    from kras_plugins.cohort.table import check_folds, read_cohort
+    from kras_plugins.learning.plan import derive_seed
+
+    table = read_cohort(cohort, target, needs_paths=False)
+    check_folds(table, folds)
+    y = np.array([patient.label for patient in table.patients], np.int8)
+    strata = [patient.histology for patient in table.patients]
+    sites = [patient.site for patient in table.patients]
+    cube = np.stack(
+        [assign(y, strata, sites, folds, derive_seed(seed, "outer", r), scheme.value) for r in range(repeats)]
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_table(out, fold_rows(cube, [patient.patient_id for patient in table.patients]), FOLD_COLUMNS)
+    result = {
+        "scheme": scheme.value,
+        "seed": seed,
+        "target": target,
+        "n": len(y),
+        "n_positive": int(y.sum()),
+        "imbalance": [imbalance(row, y, strata, folds) for row in cube],
+        "folds": describe_folds(cube, y, strata, sites),
+        "warnings": list(table.warnings),
+        "out": str(out),
+    }
+    if as_json:
+        print_json(result)
+    else:
+        _print_folds(result)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _suffixes() -> list[str]:
+    """Endings of slides that some reader knows; a DICOM slide is many files and needs a table."""
+    from kras_plugins.contracts.reader import ReaderPlugin
+    from kras_plugins.manager import discover
+
+    registry = discover()
+    records = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]
+    return sorted({suffix for record in records for suffix in record.suffixes} - {".dcm", ".dicom"})
+
+
+def _open(ref: SlideRef, readers: Any, reader: str | None) -> Opened:
+    import numpy as np
+
+    from kras_plugins.cohort.check_slides import Opened
+    from kras_plugins.slides.slide import open_slide
+
+    with open_slide(ref, readers, reader) as slide:
+        return Opened(
+            fingerprint=slide.fingerprint,
+            mpp=float(np.mean(slide.mpp)),
+            mpp_source=slide.mpp_source,
+            warnings=slide.warnings,
+        )
+
+
+def _histology_auroc(labels: Sequence[int], histologies: Sequence[str]) -> tuple[float, float, float] | None:
+    """AUROC of "is it adenocarcinoma" with its interval, None without patients of both classes."""
+    from kras_plugins.evaluation.auroc import auroc
+    from kras_plugins.evaluation.baselines import is_adenocarcinoma
+
+    area = auroc(labels, [float(is_adenocarcinoma(histology) or 0) for histology in histologies])
+    return None if math.isnan(area.value) else (area.value, area.low, area.high)
+
+
+def _print_labels(result: Mapping[str, Any]) -> None:
+    """Who was dropped and why, and the totals beside those others printed, on stderr."""
+    from rich.table import Table
+
+    flow = Table("", "patients", box=None, title="from patients to labels", title_justify="left")
+    for step in result["flow"]:
+        flow.add_row(escape(step["step"]), str(step["patients"]))
+    stderr().print(flow)
+    for kind, n in result["samples_left_out"].items():
+        from kras_plugins.cohort.barcodes import SAMPLE_TYPES
+
+        stderr().print(f"left out: {n} samples of type {kind} ({SAMPLE_TYPES.get(kind, 'not a primary tumor')})")
+    for reason, n in result["rows_left_out"].items():
+        stderr().print(f"left out: {n} {reason} calls")
+    if "slide_flow" in result:
+        flow = Table("", "slides", "patients", box=None, title="from slides to the cohort", title_justify="left")
+        for step in result["slide_flow"]:
+            flow.add_row(escape(step["step"]), str(step.get("slides", "")), str(step.get("patients", "")))
+        stderr().print(flow)
+    counts = {**result["totals"]["by_histology"], "all": result["totals"]}
+    sums = Table("", *counts, box=None, title="totals", title_justify="left")
+    for name in (k for k in result["totals"] if k != "by_histology"):
+        sums.add_row(name, *(str(one[name]) for one in counts.values()))
+    stderr().print(sums)
+    for where, said in result["published"].items():
+        stderr().print(f"others: {where}: " + ", ".join(f"{name} {n}" for name, n in said.items()), style="dim")
+    for text in result["warnings"]:
+        stderr().print(f"[yellow]warning:[/] {escape(text)}")
+    stderr().print(f"{len(result['flagged'])} patients are flagged; see kras_flags")
+    stdout_names = [result["labels"], *([result["cohort"]] if "cohort" in result else [])]
+    stderr().print("wrote " + " and ".join(map(escape, stdout_names)))
+
+
+def _print_findings(found: Sequence[Finding]) -> None:
+    colors = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for one in found:
+        more = f" … and {len(one.who) - _SHOWN} more" if len(one.who) > _SHOWN else ""
+        who = f": {', '.join(one.who[:_SHOWN])}{more}" if one.who else ""
+        stdout().print(f"[{colors[one.severity]}]{one.severity}[/] {escape(one.what + who)}", soft_wrap=True)
+        if one.do:
+            stdout().print(f"  → {escape(one.do)}", soft_wrap=True)
+    counts = {name: sum(one.severity == name for one in found) for name in colors}
+    stdout().print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items()))
+
+
+def _print_folds(result: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    strata = sorted({name for one in result["folds"] for name in one["strata"]})
+    table = Table(
+        "repeat", "fold", "n", "positive", *(escape(s or "histology unknown") for s in strata), "sites", box=None
+    )
+    for one in result["folds"]:
+        cells = [f"{one['strata'][s]['n']} ({one['strata'][s]['n_positive']} pos.)" for s in strata]
+        shared = f" ({one['sites_shared']} also elsewhere)" if one["sites_shared"] else ""
+        table.add_row(
+            str(one["repeat"]),
+            str(one["fold"]),
+            str(one["n"]),
+            str(one["n_positive"]),
+            *cells,
+            f"{one['sites']}{shared}",
+        )
+    stdout().print(table)
+    for r, value in enumerate(result["imbalance"]):
+        stdout().print(f"imbalance of repeat {r + 1}: {value:.3f} (0 is perfect; mean relative deviation, summed)")
+    stdout().print(f"folds: {escape(result['out'])}")
