@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kras_plugins.cli import cache, demo, doctor, evaluate, model, plugin, predict, pretrain, run, stages
+from kras_plugins.cli import cache, cohort, demo, doctor, evaluate, model, plugin, predict, pretrain, run, stages
 
 app = typer.Typer(
     name="kras",
@@ -19,6 +19,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("embed")(stages.embed)
 app.command("profile")(stages.profile)
 app.command("pretrain")(pretrain.pretrain)
+app.add_typer(cohort.app, name="cohort")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
