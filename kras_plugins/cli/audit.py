@@ -56,8 +56,9 @@ def baseline_inputs(
     """What baselines may look at: of these cases, or the same as in training where a bundle's are given."""
     import numpy as np
 
-    from kras_plugins.evaluation.baselines import Known, frozen_inputs, til_feature
+    from kras_plugins.evaluation.baselines import Known, frozen_inputs
     from kras_plugins.evaluation.columns import clinical_columns, texts
+    from kras_plugins.evaluation.lymphocytes import til_feature
 
     patients = [c.patient for c in cases]
     names = next((c.sample.profile.names for c in cases if c.sample.profile is not None), ())

@@ -26,7 +26,6 @@ from kras_plugins.cli.common import (
     command,
     open_session,
     print_json,
-    stderr,
     stdout,
 )
 from kras_plugins.cli.targets import Prevalences, RiskControl, Sensitivity, Specificity
@@ -102,6 +101,7 @@ def run(
         with_patients,
     )
     from kras_plugins.cli.dry_run import print_plan
+    from kras_plugins.cli.freeze import freeze
     from kras_plugins.cli.study import (
         FAILURE_COLUMNS,
         failure_rows,
@@ -221,7 +221,7 @@ def run(
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
     }
-    _write_bundle(folder, experiment, evaluated, known, facts, settings)
+    freeze(folder, experiment, evaluated, known, facts, settings)
     if as_json:
         print_json(metrics)
     else:
@@ -351,57 +351,3 @@ def evaluate_experiment(
         confounders=settings.get("confounders"),
         clinical=tuple(known.clinical),
     )
-
-
-def _write_bundle(
-    folder: Path,
-    experiment: Experiment,
-    evaluated: Evaluated,
-    known: Known,
-    facts: dict[str, Any],
-    settings: dict[str, Any],
-) -> None:
-    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines."""
-    from dataclasses import asdict
-
-    from kras_plugins.cli.targets import chosen_targets
-    from kras_plugins.evaluation.baselines import frozen_baselines
-    from kras_plugins.evaluation.thresholds import choose_thresholds
-    from kras_plugins.learning.bundle import write_bundle
-
-    models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
-    labels, targets = experiment.labels, chosen_targets(settings)
-    thresholds = {
-        name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0], targets).items()}
-        for name, s in models.items()
-    }
-    cohort, source = Path(settings["cohort"]).name, "out-of-fold scores of the first repeat"
-    told = {
-        name: targets.provenance(
-            f"{source} of {cohort}, n={int(s.scored.sum())}, {int(labels[s.scored].sum())} positive"
-        )
-        for name, s in models.items()
-    }
-    write_bundle(
-        folder / "bundle",
-        experiment,
-        facts={
-            **facts,
-            "target": settings["target"],
-            "baselines": frozen_baselines(labels, known, list(evaluated.baselines)),
-            "prevalence": float(labels.mean()),
-        },
-        thresholds=thresholds,
-        provenance={
-            "cohort": cohort,
-            "n": len(labels),
-            "n_positive": int(labels.sum()),
-            "thresholds_from": source,
-            "targets": asdict(targets),
-            "thresholds": told,
-            "splits": settings["splits"],
-            "folds": settings["folds"],
-            "seed": settings["seed"],
-        },
-    )
-    stderr().print(f"bundle: {folder / 'bundle'}")

@@ -6,15 +6,13 @@ patients as probabilities; the others rank by what was learned in the fold.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.cohort.table import UNKNOWN
-from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.histology import histology_groups
 from kras_plugins.evaluation.logistic import apply_logistic, fit_logistic
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.thresholds import DEFAULT, Targets, constant_thresholds, fold_thresholds
@@ -29,12 +27,6 @@ HISTOLOGY_ONLY = "histology_only"
 CLINICAL = "clinical"
 TIL_ONLY = "til_only"
 SITE_ONLY = "site_only"
-
-TIL_FEATURE = "til_ta"
-"""Lymphocytes per mm² of tumor area, where the semantic profile is ours (science.md §3.B)."""
-_LYMPHOCYTES = re.compile(r"lymph|\btils?\b")
-_DENSITY = re.compile(r"densit|per[ _]?mm|/ ?mm")
-_RELATIVE = re.compile(r"ratio|\bover\b|selected|prop\b|radius|cluster")
 
 Frozen = Mapping[str, Any]
 """A fitted baseline, plain JSON: rates by group (the group "" is everyone), or a small logistic regression."""
@@ -56,7 +48,7 @@ class Known:
 
     def of(self, patients: Bool) -> Known:
         """The same for a subset, bool[patient]."""
-        here = np.flatnonzero(patients)
+        here = np.flatnonzero(patients).tolist()
         return Known(
             histology=[self.histology[i] for i in here],
             site=[self.site[i] for i in here] if self.site else (),
@@ -64,25 +56,6 @@ class Known:
             til=None if self.til is None else self.til[here],
             til_name=self.til_name,
         )
-
-
-def is_adenocarcinoma(histology: str | None) -> bool | None:
-    """Whether a histology is adenocarcinoma (also written LUAD, ADC); None where unknown. Adenosquamous is not."""
-    word = (histology or "").strip().lower()
-    if word in UNKNOWN:
-        return None
-    return word in {"luad", "ad", "adc", "ac"} or ("adeno" in word and "adenosq" not in word and "adeno-sq" not in word)
-
-
-def histology_groups(histologies: Sequence[str | None]) -> list[str]:
-    """`adenocarcinoma`, `other`, or "" where unknown, one a patient."""
-    names = {True: "adenocarcinoma", False: "other", None: ""}
-    return [names[is_adenocarcinoma(h)] for h in histologies]
-
-
-def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
-    """bool[patient], true where the histology is known to be adenocarcinoma."""
-    return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
 
 
 def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dict[str, float]:
@@ -180,21 +153,6 @@ def why_absent(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
         reason = "fewer than two sites are stated" if few else "no patient's site is in the training part of its fold"
         notes.append(f"No site_only baseline: {reason}.")
     return notes
-
-
-def til_feature(names: Sequence[str], given: str | None = None) -> str | None:
-    """The feature that til_only ranks by: the one given, til_ta, else the shortest name that speaks of a density of
-    lymphocytes (in tumor, if any does), None if none does. ConfigError where the one given is not there."""
-    if given is not None:
-        if given not in names:
-            near = ", ".join(n for n in names if _LYMPHOCYTES.search(n.lower()))[:200]
-            raise ConfigError(f"run.til_feature: there is no feature {given}", f"of lymphocytes: {near or 'none'}")
-        return given
-    if TIL_FEATURE in names:
-        return TIL_FEATURE
-    low = {n: n.lower() for n in names}
-    found = [n for n, w in low.items() if _LYMPHOCYTES.search(w) and _DENSITY.search(w) and not _RELATIVE.search(w)]
-    return min(found, key=lambda n: (not re.search("tumou?r", low[n]), len(n), n), default=None)
 
 
 def frozen_inputs(frozen: Mapping[str, Frozen]) -> tuple[list[str], str | None]:

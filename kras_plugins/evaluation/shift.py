@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.baselines import histology_groups
+from kras_plugins.evaluation.histology import histology_groups
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.evaluation.auroc import Auroc
-from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, adenocarcinoma_mask
+from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY
 from kras_plugins.evaluation.comparisons import ENSEMBLE, comparisons
 from kras_plugins.evaluation.confounders import confounders
 from kras_plugins.evaluation.decision import decision_curves
+from kras_plugins.evaluation.histology import adenocarcinoma_mask
 from kras_plugins.evaluation.incremental import incremental
 from kras_plugins.evaluation.intervals import resamples
 from kras_plugins.evaluation.metrics import model_metrics
@@ -141,7 +142,7 @@ def _all_patients(scored: Evaluated, seed: int, prevalences: Sequence[float]) ->
 def _audit(scored: Evaluated, complete: Bool, adenocarcinoma: Bool, seed: int) -> dict[str, Any]:
     """Where the ensemble is good, what its score goes with, and what it adds: subgroups, confounders, probes."""
     here = np.flatnonzero(complete)
-    patients = [scored.patients[i] for i in here]
+    patients = [scored.patients[i] for i in here.tolist()]
     labels, fold = scored.labels[here], scored.fold[:, here]
     ranking, luad = scored.ensemble.of(complete).ranking, adenocarcinoma[here]
     models = {**scored.members, ENSEMBLE: scored.ensemble}

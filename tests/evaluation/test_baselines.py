@@ -13,8 +13,8 @@ from kras_plugins.evaluation.baselines import (
     baseline_scores,
     fit_rates,
     frozen_baselines,
-    is_adenocarcinoma,
 )
+from kras_plugins.evaluation.histology import is_adenocarcinoma
 
 
 @pytest.mark.parametrize(
