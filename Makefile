@@ -21,6 +21,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/semantics.py
 	$(BIN)/python benchmarks/triton.py
+	$(BIN)/python benchmarks/evidence.py
 
 # Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
 train-cells: .venv/.installed-dev

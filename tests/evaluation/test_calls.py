@@ -19,6 +19,8 @@ def test_a_score_at_the_threshold_is_positive(logit, call):
     [
         ({"missing": ["he", "rf"]}, "no score from he, rf"),
         ({"qc": "fail: pen on 60 % of the tissue"}, "quality control: fail: pen on 60 % of the tissue"),
+        ({"out_of_scope": "declared squamous"}, "declared squamous"),
+        ({"out_of_scope": "declared squamous", "missing": ["rf"]}, "declared squamous"),
     ],
 )
 def test_a_frozen_threshold_does_not_apply_to_part_of_an_ensemble_or_a_failed_slide(arguments, reason):
@@ -48,6 +50,15 @@ def test_predictions_carry_probabilities_calls_and_reasons():
     assert (b.call, b.reason, b.ensemble) == ("not_assessable", "no score from he", 0.5)
     assert b.members == {"rf": 0.5}
     assert (c.ensemble, c.members, c.call) == (None, {}, "not_assessable")
+
+
+def test_a_patient_out_of_scope_keeps_its_probability_and_gets_no_call():
+    found = predictions(
+        ["a", "b"], [["s"], ["t"]], {"he": np.array([2.0, 2.0])}, np.array([2.0, 2.0]),
+        {"rule_in": 1.0, "rule_out": 0.0}, ["pass"] * 2, out_of_scope=["", "not NSCLC"],
+    )  # fmt: skip
+    assert [(p.call, p.reason) for p in found] == [("rule_in", ""), ("not_assessable", "not NSCLC")]
+    assert found[1].ensemble == found[0].ensemble
 
 
 def test_another_prevalence_moves_probabilities_and_leaves_calls():

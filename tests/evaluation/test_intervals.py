@@ -31,6 +31,15 @@ def test_resamples_draw_n_patients_with_replacement_and_repeat_with_the_seed():
     assert (counts[:7] != resamples(50, seed=2, count=7)).any()
 
 
+def test_stratified_resamples_keep_the_number_of_each_class():
+    y = np.arange(50) < 8
+    counts = resamples(50, seed=1, count=200, strata=y)
+    assert (counts[:, y].sum(axis=1) == 8).all()
+    assert (counts[:, ~y].sum(axis=1) == 42).all()
+    assert len(np.unique(counts[:, y], axis=0)) > 190
+    assert len(np.unique(resamples(50, seed=1, count=200)[:, y].sum(axis=1))) > 5
+
+
 def test_a_bootstrapped_mean_has_the_textbook_interval():
     x = np.random.default_rng(0).normal(size=400)
     low, high = percentile_interval(resamples(400, seed=0), lambda w: w @ x / 400)

@@ -61,7 +61,14 @@ def summary(scored, **options):
 
 
 MODELS = ["he", "rf", "ensemble", "prevalence", "histology_only"]
-ENTRY = {"n", "n_positive", "auroc", "auprc", "brier", "calibration_slope", "calibration_intercept", "operating_points"}
+ENTRY = {
+    "n", "n_positive", "auroc", "auprc", "brier", "calibration_slope", "calibration_intercept", "calibration",
+    "operating_points",
+}  # fmt: skip
+CALIBRATION = {
+    "brier", "scaled_brier", "slope", "intercept", "in_the_large", "ece", "ece_if_calibrated", "spiegelhalter_p",
+    "reliability",
+}  # fmt: skip
 ESTIMATE = {"value", "low", "high"}
 
 
@@ -76,6 +83,10 @@ def test_metrics_have_the_whole_schema_of_the_design():
             assert set(entry) >= ENTRY
             assert set(entry["auroc"]) >= {*ESTIMATE, "method", "fold_mean"}
             assert set(entry["auprc"]) == {*ESTIMATE, "lift"}
+            assert set(entry["calibration"]) == CALIBRATION
+            assert entry["brier"] == entry["calibration"]["brier"]["value"]
+            assert entry["calibration_slope"] == entry["calibration"]["slope"]["value"]
+            assert sum(point["n"] for point in entry["calibration"]["reliability"]) == pytest.approx(entry["n"], abs=5)
             assert tuple(entry["operating_points"]) == RULES
             for point in entry["operating_points"].values():
                 assert set(point) == {
@@ -125,6 +136,52 @@ def test_the_ensemble_is_compared_with_each_member_and_histology_with_holms_corr
         assert r["low"] < r["delta"] < r["high"]
         assert (r["p"] < 0.05) == (r["low"] > 0 or r["high"] < 0)
         assert r["p"] <= r["p_holm"] <= min(1, 3 * r["p"] + 1e-12) or r["p_holm"] == max(x["p_holm"] for x in rows)
+
+
+def test_other_baselines_are_compared_beside_holms_correction():
+    scored = evaluated()
+    til = Scores(logit=scored.members["rf"].logit - scored.members["he"].logit)
+    metrics = summary(replace(scored, baselines={**scored.baselines, "til_only": til}))
+    rows = {r["b"]: r for r in metrics["comparisons"]}
+    assert list(rows) == ["he", "rf", "histology_only", "til_only"]
+    assert rows["til_only"]["p"] is not None
+    assert rows["til_only"]["p_holm"] is None
+    assert "Holm" in rows["til_only"]["note"]
+    before = {r["b"]: r["p_holm"] for r in summary(scored)["comparisons"]}
+    assert {b: rows[b]["p_holm"] for b in before} == before
+
+
+def test_comparisons_say_what_they_could_have_found_and_the_difference_in_precision():
+    scored = evaluated()
+    metrics = summary(scored)
+    for r in metrics["comparisons"]:
+        # 95 % half-width is 1.96 standard errors; 80 % power needs 2.80.
+        assert r["minimum_detectable"] == pytest.approx((r["high"] - r["low"]) / 2 * 2.8016 / 1.96, rel=1e-3)
+        a, b = (metrics["models"][r[k]]["auprc"]["value"] for k in "ab")
+        assert r["delta_auprc"]["value"] == pytest.approx(a - b)
+        assert r["delta_auprc"]["low"] < r["delta_auprc"]["value"] < r["delta_auprc"]["high"]
+    assert metrics["power"]["n_positive"] == metrics["n_positive"]
+    assert 0.5 < metrics["power"]["auroc_detectable"] < 0.7
+
+
+def test_other_prevalences_reach_every_table_and_the_decision_curves():
+    metrics = summary(evaluated(), prevalences=(0.05, 0.13))
+    for table in ("models", "luad_only"):
+        for entry in metrics[table].values():
+            for point in entry["operating_points"].values():
+                assert [row["prevalence"] for row in point["at_prevalence"]] == [0.05, 0.13]
+    curves = metrics["decision_curves"]
+    assert list(curves["models"]) == MODELS
+    assert len(curves["thresholds"]) == len(curves["test_all"]) == len(curves["models"]["he"]) == 30
+    assert [c["prevalence"] for c in curves["at_prevalence"]] == [0.05, 0.13]
+    assert summary(evaluated())["decision_curves"]["at_prevalence"] == []
+
+
+def test_where_a_threshold_comes_from_is_told_with_it():
+    scored = evaluated()
+    told = replace(scored.ensemble, provenance={"youden": "chosen on training patients"})
+    points = summary(replace(scored, ensemble=told))["models"]["ensemble"]["operating_points"]
+    assert points["youden"]["provenance"] == "chosen on training patients"
 
 
 def test_small_subgroups_are_listed_without_an_area():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kras_plugins.evaluation.thresholds import RULES, choose_thresholds, constant_thresholds, fold_thresholds
+from kras_plugins.evaluation.thresholds import RULES, Targets, choose_thresholds, constant_thresholds, fold_thresholds
 
 scores_and_labels = st.lists(
     st.tuples(st.sampled_from(np.linspace(-2, 2, 9).tolist()), st.booleans()), min_size=2, max_size=60
@@ -50,6 +50,24 @@ def test_a_target_met_exactly_asks_for_no_further_patient():
     # 63 of 70 are 0.9.
     y, s = np.r_[np.ones(70, bool), [False]], np.r_[np.arange(70.0), -1]
     assert choose_thresholds(y, s)["target_sensitivity"] == 7
+
+
+def test_other_targets_move_their_own_thresholds_and_leave_youdens():
+    rng = np.random.default_rng(0)
+    y = np.arange(500) < 100
+    s = rng.normal(size=500) + y
+    usual, strict = choose_thresholds(y, s), choose_thresholds(y, s, Targets(sensitivity=0.97, specificity=0.6))
+    assert rates(y, s, strict["target_sensitivity"])[0] == 0.97
+    assert rates(y, s, strict["target_specificity"])[1] == pytest.approx(0.6, abs=0.003)
+    assert strict["rule_out"] == strict["target_sensitivity"] < usual["rule_out"]
+    assert strict["target_specificity"] < usual["target_specificity"]
+    assert strict["youden"] == usual["youden"]
+    told = Targets(sensitivity=0.97).provenance("scores of somebody, n=500, 100 positive")
+    assert tuple(told) == RULES
+    assert "≥ 0.97" in told["target_sensitivity"] and told["youden"].endswith("scores of somebody, n=500, 100 positive")
+    inner = np.where(np.arange(500) % 5 == np.arange(5)[:, None], np.nan, s)[None]
+    found = fold_thresholds(y, inner, np.arange(500) % 5, Targets(sensitivity=0.97))
+    assert found["target_sensitivity"][0, 3] == choose_thresholds(y, inner[0, 3], Targets(sensitivity=0.97))["rule_out"]
 
 
 def test_missing_scores_are_left_out_and_one_class_has_no_threshold():
