@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +18,8 @@ from kras_plugins.cli.common import (
     PluginFiles,
     Reader,
     command,
-    escape,
     open_session,
     print_json,
-    stderr,
-    stdout,
 )
 from kras_plugins.errors import ConfigError
 
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
 
 app = typer.Typer(no_args_is_help=True, help="Labels, checks and folds of a cohort.")
-
-_SHOWN = 8  # of the patients, slides or sites of one finding
 
 
 class Genome(StrEnum):
@@ -90,6 +85,7 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """Make labels of mutation tables; who is not known to have been sequenced is unknown, never negative."""
+    from kras_plugins.cli.cohort_tables import print_labels
     from kras_plugins.cli.study import write_json, write_table
     from kras_plugins.cohort.labels import LABEL_COLUMNS, PUBLISHED, Policy, label_flow, label_patients, totals
     from kras_plugins.cohort.mutations import read_mutations
@@ -129,7 +125,7 @@ def labels(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_table(target, pairing.rows)
     write_json(out.with_suffix(".flow.json"), result)
-    _print_labels(result)
+    print_labels(result)
     if as_json:
         print_json(result)
 
@@ -149,6 +145,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Find what breaks studies before any GPU time; exit code 1 where something must be mended."""
+    from kras_plugins.cli.cohort_tables import print_findings
     from kras_plugins.cli.progress import steps
     from kras_plugins.cohort.check import as_json as as_values
     from kras_plugins.cohort.check import check_across, check_table, in_order
@@ -182,7 +179,7 @@ def check(
     if as_json:
         print_json({"cohorts": [str(c) for c in cohorts], "errors": errors, "findings": as_values(found)})
     else:
-        _print_findings(found)
+        print_findings(found)
     if errors:
         raise typer.Exit(EXIT_ERROR)
 
@@ -202,6 +199,7 @@ def split(
     """Deal patients to folds, balanced by label and histology, and say how unlike the folds are."""
     import numpy as np
 
+    from kras_plugins.cli.cohort_tables import print_folds
     from kras_plugins.cli.study import write_table
     from kras_plugins.cohort.folds_file import FOLD_COLUMNS, describe_folds, fold_rows
     from kras_plugins.cohort.splits import folds as assign
@@ -233,7 +231,7 @@ def split(
     if as_json:
         print_json(result)
     else:
-        _print_folds(result)
+        print_folds(result)
 
 
 def _words(text: str) -> list[str]:
@@ -268,76 +266,7 @@ def _open(ref: SlideRef, readers: Any, reader: str | None) -> Opened:
 def _histology_auroc(labels: Sequence[int], histologies: Sequence[str]) -> tuple[float, float, float] | None:
     """AUROC of "is it adenocarcinoma" with its interval, None without patients of both classes."""
     from kras_plugins.evaluation.auroc import auroc
-    from kras_plugins.evaluation.baselines import is_adenocarcinoma
+    from kras_plugins.evaluation.histology import is_adenocarcinoma
 
     area = auroc(labels, [float(is_adenocarcinoma(histology) or 0) for histology in histologies])
     return None if math.isnan(area.value) else (area.value, area.low, area.high)
-
-
-def _print_labels(result: Mapping[str, Any]) -> None:
-    """Who was dropped and why, and the totals beside those others printed, on stderr."""
-    from rich.table import Table
-
-    flow = Table("", "patients", box=None, title="from patients to labels", title_justify="left")
-    for step in result["flow"]:
-        flow.add_row(escape(step["step"]), str(step["patients"]))
-    stderr().print(flow)
-    for kind, n in result["samples_left_out"].items():
-        from kras_plugins.cohort.barcodes import SAMPLE_TYPES
-
-        stderr().print(f"left out: {n} samples of type {kind} ({SAMPLE_TYPES.get(kind, 'not a primary tumor')})")
-    for reason, n in result["rows_left_out"].items():
-        stderr().print(f"left out: {n} {reason} calls")
-    if "slide_flow" in result:
-        flow = Table("", "slides", "patients", box=None, title="from slides to the cohort", title_justify="left")
-        for step in result["slide_flow"]:
-            flow.add_row(escape(step["step"]), str(step.get("slides", "")), str(step.get("patients", "")))
-        stderr().print(flow)
-    counts = {**result["totals"]["by_histology"], "all": result["totals"]}
-    sums = Table("", *counts, box=None, title="totals", title_justify="left")
-    for name in (k for k in result["totals"] if k != "by_histology"):
-        sums.add_row(name, *(str(one[name]) for one in counts.values()))
-    stderr().print(sums)
-    for where, said in result["published"].items():
-        stderr().print(f"others: {where}: " + ", ".join(f"{name} {n}" for name, n in said.items()), style="dim")
-    for text in result["warnings"]:
-        stderr().print(f"[yellow]warning:[/] {escape(text)}")
-    stderr().print(f"{len(result['flagged'])} patients are flagged; see kras_flags")
-    stdout_names = [result["labels"], *([result["cohort"]] if "cohort" in result else [])]
-    stderr().print("wrote " + " and ".join(map(escape, stdout_names)))
-
-
-def _print_findings(found: Sequence[Finding]) -> None:
-    colors = {"error": "bold red", "warning": "yellow", "note": "dim"}
-    for one in found:
-        more = f" … and {len(one.who) - _SHOWN} more" if len(one.who) > _SHOWN else ""
-        who = f": {', '.join(one.who[:_SHOWN])}{more}" if one.who else ""
-        stdout().print(f"[{colors[one.severity]}]{one.severity}[/] {escape(one.what + who)}", soft_wrap=True)
-        if one.do:
-            stdout().print(f"  → {escape(one.do)}", soft_wrap=True)
-    counts = {name: sum(one.severity == name for one in found) for name in colors}
-    stdout().print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items()))
-
-
-def _print_folds(result: Mapping[str, Any]) -> None:
-    from rich.table import Table
-
-    strata = sorted({name for one in result["folds"] for name in one["strata"]})
-    table = Table(
-        "repeat", "fold", "n", "positive", *(escape(s or "histology unknown") for s in strata), "sites", box=None
-    )
-    for one in result["folds"]:
-        cells = [f"{one['strata'][s]['n']} ({one['strata'][s]['n_positive']} pos.)" for s in strata]
-        shared = f" ({one['sites_shared']} also elsewhere)" if one["sites_shared"] else ""
-        table.add_row(
-            str(one["repeat"]),
-            str(one["fold"]),
-            str(one["n"]),
-            str(one["n_positive"]),
-            *cells,
-            f"{one['sites']}{shared}",
-        )
-    stdout().print(table)
-    for r, value in enumerate(result["imbalance"]):
-        stdout().print(f"imbalance of repeat {r + 1}: {value:.3f} (0 is perfect; mean relative deviation, summed)")
-    stdout().print(f"folds: {escape(result['out'])}")

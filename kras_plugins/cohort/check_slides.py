@@ -55,9 +55,8 @@ def check_slides(
                 Finding(severity="error", what=f"slide {what}: {e.message}", who=(row.get("slide_id"),), do=e.hint)
             )
         step()
-    found += _same([(row, one.fingerprint) for row, one in opened])
-    if whole:
-        found += _same(_hashes(files), "byte for byte")
+    content = [(row, one.fingerprint) for row, one in opened]
+    found += _same([*content, *_hashes(files)] if whole else content)
     found += _resolutions(opened)
     return found
 
@@ -81,25 +80,24 @@ def _hashes(files: Sequence[tuple[Row, Path]]) -> list[tuple[Row, str]]:
     return [(row, file_sha256(file)) for some in by_size.values() if len(some) > 1 for row, file in some]
 
 
-def _same(content: Sequence[tuple[Row, str]], how: str = "by content") -> Iterator[Finding]:
+def _same(content: Sequence[tuple[Row, str]]) -> Iterator[Finding]:
+    """Slides with one content, each group once though fingerprint and bytes may both tell it."""
     by_content: dict[str, list[Row]] = {}
     for row, digest in content:
         by_content.setdefault(digest, []).append(row)
-    for own in by_content.values():
-        if len(own) < 2:
-            continue
+    for own in {tuple(map(id, some)): some for some in by_content.values() if len(some) > 1}.values():
         who = tuple(f"{row.get('slide_id')} of {row.get('patient_id')}" for row in own)
         if len({row.get("patient_id") for row in own}) > 1:
             yield Finding(
                 severity="error",
-                what=f"the same slide ({how}) belongs to several patients: it could be trained on and tested",
+                what="the same slide, by its content, belongs to several patients: trained on and tested",
                 who=who,
                 do="find out whose it is and leave the other rows out",
             )
         else:
             yield Finding(
                 severity="warning",
-                what=f"the same slide ({how}) is there {len(own)} times and would count as often",
+                what=f"the same slide, by its content, is there {len(own)} times and would count as often",
                 who=who,
                 do="keep one row",
             )

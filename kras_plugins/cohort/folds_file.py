@@ -61,7 +61,7 @@ def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCu
         raise ConfigError(f"{path} has a header but no rows", "`kras cohort split` writes one")
     cube = np.array([[at.get((r + 1, patient), 0) for patient in patient_ids] for r in range(n_repeats)], np.int64) - 1
     for r, row in enumerate(cube):
-        missing = [patient_ids[i] for i in np.flatnonzero(row < 0)]
+        missing = [patient_ids[i] for i in np.flatnonzero(row < 0).tolist()]
         if missing:
             raise ConfigError(
                 f"{path}: {len(missing)} patients of the cohort have no fold in repeat {r + 1} ({missing[0]} …)",
