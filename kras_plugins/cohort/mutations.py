@@ -132,18 +132,20 @@ def read_mutations(
 
 def read_sequenced(path: Path) -> Iterator[str]:
     """Identifiers from cBioPortal's `cases_sequenced.txt` or gene panel matrix, a table with ids, or a plain list."""
-    lines = list(read_lines(path))
-    for _, line in lines:
-        if line.startswith("case_list_ids:"):
-            yield from line.partition(":")[2].split()
-            return
-    columns, rows = read_table(path, MEANINGS) if lines else (None, iter(()))
-    if columns is not None and ("sample" in columns or "patient" in columns):
-        for _, cells in rows:
-            if "profiled" not in columns or columns.get(cells, "profiled").upper() not in _NOT_SEQUENCED:
-                yield columns.get(cells, "sample") or columns.get(cells, "patient")
+    lines = [line for _, line in read_lines(path)]
+    listed = next((line for line in lines if line.startswith("case_list_ids:")), None)
+    if listed is not None:
+        yield from listed.partition(":")[2].split()
         return
-    words = [line.split() for _, line in lines]
+    names = {name.lower() for meaning in ("sample", "patient") for name in MEANINGS[meaning]}
+    if lines and (re.search(r"[\t,]", lines[0]) or lines[0].strip().lower() in names):
+        columns, rows = read_table(path, MEANINGS)
+        if "sample" in columns or "patient" in columns:
+            for _, cells in rows:
+                if "profiled" not in columns or columns.get(cells, "profiled").upper() not in _NOT_SEQUENCED:
+                    yield columns.get(cells, "sample") or columns.get(cells, "patient")
+            return
+    words = [line.split() for line in lines]
     if not lines or any(len(some) != 1 for some in words):
         raise ConfigError(
             f"{path} is no list of sequenced cases",

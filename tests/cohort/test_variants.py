@@ -24,35 +24,8 @@ from kras_plugins.cohort.variants import (
     substitution,
 )
 
-THREE = dict(
-    zip(
-        "ARNDCQEGHILKMFPSTWYV*",
-        [
-            "Ala",
-            "Arg",
-            "Asn",
-            "Asp",
-            "Cys",
-            "Gln",
-            "Glu",
-            "Gly",
-            "His",
-            "Ile",
-            "Leu",
-            "Lys",
-            "Met",
-            "Phe",
-            "Pro",
-            "Ser",
-            "Thr",
-            "Trp",
-            "Tyr",
-            "Val",
-            "Ter",
-        ],
-        strict=True,
-    )
-)
+NAMES = "Ala Arg Asn Asp Cys Gln Glu Gly His Ile Leu Lys Met Phe Pro Ser Thr Trp Tyr Val Ter"
+THREE = dict(zip("ARNDCQEGHILKMFPSTWYV*", NAMES.split(), strict=True))
 
 
 def test_the_protein_is_that_of_kras() -> None:
