@@ -48,6 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(home: Path) -> Path:
     ran = kras(
         "run", "--classifiers", "mlp,rf", "--profile-table", "LUAD.csv", "--profile-table", "LUSC.csv", "--folds", "3",
+        "--sensitivity", "0.95", "--prevalence", "0.13", "--prevalence", "0.05", "--risk-control",
         *QUICK, cwd=home, store=home / "store",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -63,6 +64,19 @@ def test_a_planted_signal_is_found_without_the_outcome(home: Path, done: Path) -
     assert any("columns are ignored" in note and "os" in note for note in metrics["notes"])
     bundle = json.loads((done / "bundle" / "bundle.json").read_text())
     assert "num_mutations" not in json.dumps(bundle)
+
+
+def test_targets_and_other_prevalences_reach_metrics_and_bundle(done: Path) -> None:
+    points = json.loads((done / "metrics.json").read_text())["models"]["ensemble"]["operating_points"]
+    assert [row["prevalence"] for row in points["rule_out"]["at_prevalence"]] == [0.05, 0.13]
+    assert "≥ 0.95" in points["target_sensitivity"]["provenance"]
+    assert "inner out-of-fold" in points["target_sensitivity"]["provenance"]
+    assert points["risk_control"]["threshold"] is None and points["risk_control"]["note"]  # 16 positives are too few
+    bundle = json.loads((done / "bundle" / "bundle.json").read_text())
+    assert bundle["provenance"]["targets"] == {"sensitivity": 0.95, "specificity": 0.9, "risk_control": True}
+    told = bundle["provenance"]["thresholds"]["ensemble"]["rule_out"]
+    assert "0.95" in told and "cohort.csv, n=42" in told
+    assert bundle["thresholds"]["ensemble"]["risk_control"] is None
 
 
 def test_the_bundle_scores_another_table(home: Path, done: Path, tmp_path: Path) -> None:
