@@ -93,6 +93,45 @@ def _limits(fpr: Float64, tpr: Float64, x: Float64) -> tuple[Float64, Float64]:
     return before, after
 
 
+def mean_precision(label: Float64, score: Float64, repeats: Sequence[Hashable]) -> tuple[Float64, Float64] | None:
+    """Precision over recall as (recall, precision) of its corners, the mean over repeats; None without positives.
+
+    All patients of a repeat are ranked together on the calibrated scale, as for the AUPRC of metrics.json, and
+    the area under the curve is the mean of the repeats' average precisions. Rows with a NaN score are left out.
+    """
+    rows: dict[Hashable, list[int]] = {}
+    for i, repeat in enumerate(repeats):
+        if np.isfinite(score[i]):
+            rows.setdefault(repeat, []).append(i)
+    steps = [_precision_steps(label[r], score[r]) for r in rows.values() if label[r].any()]
+    if not steps:
+        return None
+    recall = np.unique(np.concatenate([np.linspace(0, 1, len(s) + 1) for s in steps]))
+    middle = (recall[1:] + recall[:-1]) / 2
+    heights = np.mean([s[np.minimum((middle * len(s)).astype(np.intp), len(s) - 1)] for s in steps], axis=0)
+    return np.repeat(recall, 2)[1:-1], np.repeat(heights, 2)
+
+
+def _precision_steps(label: Float64, score: Float64) -> Float64:
+    """float64[positive]: the precision at which each positive is found; equal scores are found together."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    found = np.cumsum(label[order])[ends]
+    which = np.searchsorted(found, np.arange(1, int(label.sum()) + 1), "left")
+    result: Float64 = (found / (ends + 1))[which]
+    return result
+
+
+def by_group(score: Float64, groups: Sequence[Hashable]) -> Float64:
+    """Each row's score replaced by the mean of its group."""
+    result = np.full(len(score), np.nan)
+    for group in set(groups):
+        rows = np.array([g == group for g in groups], dtype=bool)
+        if np.isfinite(score[rows]).any():
+            result[rows] = np.nanmean(score[rows])
+    return result
+
+
 @dataclass(frozen=True)
 class Bin:
     """Patients of similar predicted probability: mean prediction, observed share with its Wilson interval, count."""

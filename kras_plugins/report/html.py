@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from kras_plugins.report.style import model_label
 from kras_plugins.store import write_atomic
@@ -23,8 +25,16 @@ NONE = "–"
 
 MINUS = "−"
 
+Table = tuple[list[str], list[list[str]]]
+"""Headers and rows of cells."""
+
+_INTERVAL = re.compile(r"(\([^()]{0,40}(?:–| to )[^()]{0,40}\))")
+
 _HEADERS = {
-    "n": "Patients", "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
+    "n": "Patients", "what": "What", "factor": "Factor", "level": "Level", "over": "Added to", "value": "Value",
+    "minimum_detectable": "Found with 80 % power if", "p_association": "p (association with target)",
+    "auroc_base": "AUROC without", "auroc_with": "AUROC with", "delta_auroc": "Gain in AUROC",
+    "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
     "p": "p", "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
     "delta": "Difference in AUROC", "slide_id": "Slide", "patient_id": "Patient", "qc": "QC",
 }  # fmt: skip
@@ -34,14 +44,15 @@ def number(value: object, digits: int = 3) -> str:
     """A number with fixed decimals; a dash for null, NaN, infinity or anything that is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NONE
-    return f"{value:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: object, digits: int = 1) -> str:
     """A share of one, or an estimate of one with its interval, as per cent; a dash where there is none."""
     if not isinstance(value, Mapping):
-        text = number(value, 6)
-        return NONE if text == NONE else f"{100 * float(text):.{digits}f} %"
+        known = isinstance(value, int | float) and not isinstance(value, bool)
+        text = number(100 * value if known else None, digits)  # type: ignore[operator]
+        return NONE if text == NONE else f"{text} %"
     mid, low, high = (percent(value.get(key), digits) for key in ("value", "low", "high"))
     return mid if NONE in (low, high) else f"{mid} ({low[:-2]}–{high[:-2]})"
 
@@ -62,11 +73,11 @@ def estimate(value: object, digits: int = 3) -> str:
         return str(note) if note else "not estimable"
     interval = str(note) if note else "no interval"
     if NONE in (low, high):
-        return f"{mid.replace('-', MINUS)} ({interval})"
-    return f"{mid} ({low}{' to ' if '-' in low + high else '–'}{high})".replace("-", MINUS)
+        return f"{mid} ({interval})"
+    return f"{mid} ({low}{' to ' if MINUS in low + high else '–'}{high})"
 
 
-def table(rows: Iterable[object], first: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+def table(rows: Iterable[object], first: Sequence[str] = ()) -> Table:
     """Headers and cells of a list of JSON objects: a column for each key, those of `first` in front.
 
     An AUROC never stands alone: where a row has one, the columns for patients and positives exist, and say so
@@ -104,6 +115,11 @@ def _cell(key: str, value: object) -> str:
     return str(value)
 
 
+def whole(text: object) -> Markup:
+    """Text as HTML in which an interval in brackets is never torn over two lines."""
+    return Markup(_INTERVAL.sub(r'<span class="whole">\1</span>', str(escape(text))))
+
+
 def data_uri(image: Image) -> str:
     """An image as a PNG data URI without any metadata."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
@@ -137,5 +153,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": number, "percent": percent, "p_value": p_value, "estimate": estimate, "label": model_label,
+        "whole": whole,
     }  # fmt: skip
     return environment

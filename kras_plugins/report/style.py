@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito, Color Universal Design (2008); yellow is left out because it vanishes on white.
@@ -73,6 +74,16 @@ def line_style(name: str, position: int) -> tuple[str, Any]:
     if is_baseline(name):
         return GREY, ":"
     return _LINES[position % len(_LINES)]
+
+
+def short(text: str, most: int = 34) -> str:
+    """A text that fits beside an axis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def say(ax: Axes, text: str) -> None:
+    """Put a remark where a curve would be."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)
 
 
 def draw_svg(name: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> str:

@@ -1,4 +1,4 @@
-"""The figures of both pages, each an SVG element as text."""
+"""Plots of scores, each an SVG element as text: a cohort's distribution, one patient's call and its reasons."""
 
 from __future__ import annotations
 
@@ -7,82 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.report.curves import Scores, mean_roc, reliability
-from kras_plugins.report.html import estimate, number
-from kras_plugins.report.style import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILION,
-    draw_svg,
-    is_baseline,
-    line_style,
-    model_label,
-    model_order,
-)
+from kras_plugins.report.curves import Scores
+from kras_plugins.report.html import number
+from kras_plugins.report.style import BLUE, INK, VERMILION, draw_svg, model_label, say, short
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_POINTS = 400
 _MOST_HISTOLOGIES = 5
-
-
-def forest_plot(models: Mapping[str, Any], luad_only: Mapping[str, Any]) -> str:
-    """AUROC with interval of every model, in all patients (filled) and in adenocarcinoma alone (open)."""
-    rows: list[tuple[str, str, Mapping[str, Any]]] = []
-    for name in model_order(models):
-        rows.append((name, "all", models[name]))
-        if name in luad_only:
-            rows.append((name, "LUAD", luad_only[name]))
-
-    def paint(figure: Figure) -> None:
-        ax = figure.subplots()
-        low_end = 0.4
-        for y, (name, group, model) in enumerate(rows):
-            auroc = model.get("auroc") or {}
-            value, low, high = auroc.get("value"), auroc.get("low"), auroc.get("high")
-            color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
-            if low is not None and high is not None:
-                ax.plot([low, high], [y, y], color=color, lw=1.6)
-                low_end = min(low_end, low)
-            if value is not None:
-                fill = color if group == "all" else "white"
-                ax.plot([value], [y], "o" if group == "all" else "s", color=color, mfc=fill, ms=6)
-                low_end = min(low_end, value)
-            counts = f"n {_count(model, 'n')}, {_count(model, 'n_positive')} positive"
-            ax.text(1.02, y, f"{estimate(auroc)}   {counts}", va="center", transform=ax.get_yaxis_transform())
-        ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
-        names = [model_label(name) if group == "all" else "in LUAD only" for name, group, _ in rows]
-        ax.set_yticks(range(len(rows)), names)
-        ax.tick_params(axis="y", length=0)
-        ax.set(ylim=(len(rows) - 0.4, -0.6), xlim=(max(0.0, low_end - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
-        ax.spines["left"].set_visible(False)
-
-    return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
-
-
-def roc_plot(scores: Scores) -> str:
-    """The mean ROC curve within folds of every model; baselines dotted."""
-
-    def paint(figure: Figure) -> None:
-        ax = figure.subplots()
-        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
-        for position, name in enumerate(model_order(scores.by_model)):
-            curve = mean_roc(scores.label, scores.by_model[name], scores.fold)
-            if curve is None or name == "prevalence":
-                continue
-            color, dashes = line_style(name, position)
-            width, above = (2.4, 3) if name == "ensemble" else (1.4, 2)
-            ax.plot(*curve, color=color, ls=dashes, lw=width, zorder=above, label=model_label(name))
-        ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc="lower right", fontsize=8)
-        else:
-            _say(ax, "no fold holds both labels")
-
-    return draw_svg("roc", (4.7, 4.6), paint)
 
 
 def score_plot(scores: Scores, model: str, thresholds: Mapping[str, Any]) -> str:
@@ -112,13 +45,13 @@ def score_plot(scores: Scores, model: str, thresholds: Mapping[str, Any]) -> str
             ax.barh(y, p75 - p25, left=p25, height=0.6, facecolor="none", edgecolor=color, lw=1.2)
             ax.plot([p50, p50], [y - 0.3, y + 0.3], color=INK, lw=1.8)
             if len(values) <= _MOST_POINTS:
-                at = y + jitter.uniform(-0.25, 0.25, len(values))
+                at = y + jitter.uniform(-0.28, 0.28, len(values))
                 ax.plot(values, at, "^" if label else "o", color=color, ms=3, alpha=0.5, mew=0)
         for name, threshold in marks.items():
             title = f"{name.replace('_', '-')} threshold {number(threshold)}"
             ax.axvline(threshold, color=INK, lw=1, ls="-" if name == "rule_in" else (0, (4, 2)), label=title)
         names = [
-            f"{name or 'histology not stated'}, {'positive' if label else 'negative'} ({len(values)})"
+            f"{short(name or 'histology not stated', 20)}, {'positive' if label else 'negative'} ({len(values)})"
             for name, label, values in groups
         ]
         ax.set_yticks(range(len(groups)), names)
@@ -126,34 +59,9 @@ def score_plot(scores: Scores, model: str, thresholds: Mapping[str, Any]) -> str
         if marks:
             figure.legend(loc="outside upper right", ncols=2, fontsize=8)
         if not groups:
-            _say(ax, "no scores")
+            say(ax, "no scores")
 
-    return draw_svg("scores", (6.2, 1.3 + 0.42 * max(len(groups), 2)), paint)
-
-
-def calibration_plot(scores: Scores, model: str) -> str:
-    """Observed share against predicted probability of one model in the first repeat, with Wilson intervals."""
-    rows = scores.first_repeat & np.isfinite(scores.by_model[model])
-    label = scores.label[rows]
-    bins = reliability(label, scores.by_model[model][rows])
-
-    def paint(figure: Figure) -> None:
-        ax = figure.subplots()
-        if not bins:
-            _say(ax, "no scores")
-            return
-        end = min(1.0, 1.1 * max(max(b.high, b.predicted) for b in bins))
-        ax.plot([0, end], [0, end], color=GREY, lw=0.8, ls=(0, (4, 3)), label="perfect calibration")
-        share = float(label.mean())
-        ax.axhline(share, color=GREY, lw=0.8, ls=":", label=f"share of positives ({100 * share:.1f} %)")
-        x, y = np.array([b.predicted for b in bins]), np.array([b.observed for b in bins])
-        bars = np.array([[b.observed - b.low for b in bins], [b.high - b.observed for b in bins]])
-        ax.errorbar(x, y, np.maximum(bars, 0), fmt="o-", color=BLUE, ms=5, lw=1.2, capsize=2, label=model_label(model))
-        ax.set(xlim=(0, end), ylim=(0, end), aspect="equal")
-        ax.set(xlabel="Mean calibrated probability", ylabel="Observed share of positives")
-        ax.legend(loc="upper left", fontsize=8)
-
-    return draw_svg("calibration", (4.7, 4.6), paint)
+    return draw_svg("scores", (5.6, max(4.6, 1.3 + 0.42 * len(groups))), paint)
 
 
 def call_plot(probability: float | None, members: Mapping[str, float], thresholds: Mapping[str, Any]) -> str:
@@ -197,7 +105,7 @@ def contribution_plot(name: str, names: Sequence[str], values: Sequence[float], 
         ax.axvline(0, color=INK, lw=0.8)
         ax.set(ylim=(len(top) - 0.4, -0.6), xlabel="Contribution to the raw score (left lowers, right raises)")
         if not top:
-            _say(ax, "no feature moved the score")
+            say(ax, "no feature moved the score")
 
     return draw_svg(f"contribution-{name}", (7.2, 0.9 + 0.24 * max(len(top), 2)), paint)
 
@@ -205,12 +113,3 @@ def contribution_plot(name: str, names: Sequence[str], values: Sequence[float], 
 def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:
     value = (operating_points.get(name) or {}).get("threshold")
     return None if value is None else float(value)
-
-
-def _count(model: Mapping[str, Any], key: str) -> str:
-    count = model.get(key)
-    return "not stated" if count is None else str(count)
-
-
-def _say(ax: Axes, text: str) -> None:
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)

@@ -1,0 +1,94 @@
+"""Forest plots: an AUROC with its interval a line, counts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.report.html import estimate
+from kras_plugins.report.style import BLUE, GREY, INK, draw_svg, is_baseline, model_label, model_order, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def forest_plot(models: Mapping[str, Any], luad_only: Mapping[str, Any]) -> str:
+    """AUROC with interval of every model, in all patients (filled) and in adenocarcinoma alone (open)."""
+    rows: list[tuple[str, str, Mapping[str, Any]]] = []
+    for name in model_order(models):
+        rows.append((name, "all", models[name]))
+        if name in luad_only:
+            rows.append((name, "LUAD", luad_only[name]))
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        ends = []
+        for y, (name, group, model) in enumerate(rows):
+            color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
+            ends.append(_line(ax, y, model.get("auroc") or {}, color, filled=group == "all"))
+            _beside(ax, y, model)
+        _finish(ax, [model_label(name) if group == "all" else "in LUAD only" for name, group, _ in rows], min(ends))
+
+    return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
+
+
+def group_plot(
+    name: str, rows: Sequence[Mapping[str, Any]], column: str, overall: Mapping[str, Any], baseline: Mapping[str, Any]
+) -> str:
+    """AUROC of one model in groups of patients, on top all patients and the baseline; empty where no group has one.
+
+    `rows`: objects with `level`, `n`, `n_positive`, `auroc` and what they are levels of under `column`; those
+    without an AUROC are left to the table. `name` keeps the ids of figures on one page apart.
+    """
+    found = [row for row in rows if (row.get("auroc") or {}).get("value") is not None]
+    if not found:
+        return ""
+    reference = (overall.get("auroc") or {}).get("value")
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        names, lines = ["All patients"], [(overall, BLUE)]
+        if baseline:
+            names.append("Histology alone, all patients")
+            lines.append((baseline, GREY))
+        names += [short(f"{row.get(column) or 'group'}: {row.get('level') or 'not stated'}") for row in found]
+        lines += [(row, INK) for row in found]
+        ends = []
+        for y, (row, color) in enumerate(lines):
+            ends.append(_line(ax, y, row.get("auroc") or {}, color, filled=True))
+            _beside(ax, y, row)
+        if reference is not None:
+            ax.axvline(float(reference), color=BLUE, lw=0.8, ls=":")
+        _finish(ax, names, min(ends))
+
+    return draw_svg(name, (9.6, 0.7 + 0.27 * (2 + len(found))), paint)
+
+
+def _line(ax: Axes, y: int, auroc: Mapping[str, Any], color: str, *, filled: bool) -> float:
+    """Draw one estimate with its interval; where it begins on the left."""
+    value, low, high = auroc.get("value"), auroc.get("low"), auroc.get("high")
+    if low is not None and high is not None:
+        ax.plot([low, high], [y, y], color=color, lw=1.6)
+    if value is not None:
+        ax.plot([value], [y], "o" if filled else "s", color=color, mfc=color if filled else "white", ms=6)
+    return min([0.43, *(float(end) for end in (value, low) if end is not None)])
+
+
+def _beside(ax: Axes, y: int, row: Mapping[str, Any]) -> None:
+    counts = f"n {_count(row, 'n')}, {_count(row, 'n_positive')} positive"
+    place = ax.get_yaxis_transform()
+    ax.text(1.02, y, f"{estimate(row.get('auroc') or {})}, {counts}", va="center", transform=place)
+
+
+def _finish(ax: Axes, names: Sequence[str], left: float) -> None:
+    ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(axis="y", length=0)
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(max(0.0, left - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
+    ax.spines["left"].set_visible(False)
+
+
+def _count(row: Mapping[str, Any], key: str) -> str:
+    count = row.get(key)
+    return "not stated" if count is None else str(count)

@@ -1,0 +1,46 @@
+"""The model card and the TRIPOD+AI checklist as Markdown files, for those who keep them beside a bundle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kras_plugins.report.model_card import Section
+from kras_plugins.store import write_atomic
+
+# What could become markup, a link or a cell border when text from a cohort or manifest is shown.
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~#])")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("&", "&amp;")
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "".join(f"| {' | '.join(c if c == '---' else plain(c) for c in line)} |\n" for line in lines)
+
+
+def write_model_card(file: Path, title: str, sections: Sequence[Section]) -> Path:
+    """Write the card; raises StoreError when it cannot be written."""
+    text = f"# Model card: {plain(title)}\n"
+    for section in sections:
+        text += f"\n## {plain(section.title)}\n\n" + "".join(f"- {plain(point)}\n" for point in section.points)
+        if section.headers:
+            text += ("\n" if section.points else "") + table(section.headers, section.rows)
+    write_atomic(file, text)
+    return file
+
+
+def write_checklist(file: Path, title: str, items: Iterable[tuple[str, str, str, str, bool]]) -> Path:
+    """Write the checklist; raises StoreError when it cannot be written."""
+    rows = [(number, topic, asked, answer) for number, topic, asked, answer, _ in items]
+    text = (
+        f"# TRIPOD+AI checklist: {plain(title)}\n\n"
+        "Collins et al., BMJ 2024;385:e078378. Items in our own words; the published checklist is what counts.\n\n"
+    )
+    write_atomic(file, text + table(("Item", "Topic", "Asks for", "This run"), rows))
+    return file

@@ -1,0 +1,130 @@
+"""The model card (after Mitchell et al., FAccT 2019): what a model is, made on what, how good, and what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kras_plugins.report.html import estimate, number, percent
+from kras_plugins.report.style import is_baseline, model_label, model_order
+from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
+
+_RATES = ("sensitivity", "specificity", "ppv", "npv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of the card: a title, points in plain text, and perhaps a table of headers and rows."""
+
+    title: str
+    points: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def model_card(of: Subject, verdict: str, demonstration: Sequence[str] = ()) -> list[Section]:
+    """The sections of the card, the same text for report.html and model-card.md.
+
+    `verdict`: the sentence on top of the report; `demonstration`: why the numbers say nothing about patients, if so.
+    """
+    members = [m for m in model_order(of.models) if not is_baseline(m) and m != "ensemble"]
+    version = (of.manifest.get("versions") or {}).get("kras") or "(version not stated)"
+    return [
+        Section(
+            title="What it is",
+            points=(
+                f"Predicts {of.target} from H&E slides of non-small cell lung cancer: a calibrated probability and a "
+                "call for each patient.",
+                f"Members: {', '.join(map(model_label, members)) or 'not stated'}; the ensemble is the mean of their "
+                "calibrated logits.",
+                *_parts(of.manifest),
+                f"Made with kras {version}; all options, versions and digests are in manifest.json.",
+            ),
+        ),
+        Section(
+            title="Intended use",
+            points=(
+                "Research use only. Not a medical device; no clinical decision may rest on it.",
+                "Not a substitute for sequencing, and no reason to leave it out.",
+                "Not for tumors other than non-small cell lung cancer, other stains, or cytology.",
+                *(f"Demonstration: {reason}." for reason in demonstration),
+            ),
+        ),
+        Section(
+            title="Data",
+            points=(
+                f"{count(of.metrics, 'n')} patients, {count(of.metrics, 'n_positive')} positive, one row each.",
+                f"Validation: {_validation(of)}.",
+                "Origin, time and representativeness of the patients: to be stated by the authors.",
+            ),
+        ),
+        Section(
+            title="Performance beside its baselines",
+            points=(verdict,),
+            headers=("Model", "AUROC, all patients", "AUROC, adenocarcinoma only"),
+            rows=tuple(
+                (model_label(name), auroc_in_words(of.models[name]), auroc_in_words(of.luad_only.get(name)))
+                for name in model_order(of.models)
+            ),
+        ),
+        _thresholds(of.main_model),
+        _calibration(of.main_model),
+        Section(
+            title="Limits",
+            points=(
+                "Where histologies are mixed, an AUROC may reflect the histology alone: read the column on "
+                "adenocarcinoma.",
+                "Intervals take the fitted models as given; another training set would give other models.",
+                "Predictive values hold for the share of positives in this cohort and must be recomputed for another.",
+                "Scanner, stain, center and population shift performance; without external validation nothing is known "
+                "about that.",
+                "The score may follow mutations that go with the target rather than the target; see the confounders.",
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _parts(manifest: Facts) -> list[str]:
+    lines = []
+    for kind in ("extractor", "profiler"):
+        part = manifest.get(kind)
+        if not isinstance(part, Mapping):
+            continue
+        lines.append(f"{kind}: {part.get('name')} {part.get('version') or ''}".strip())
+        for weights in part.get("weights") or ():
+            if isinstance(weights, Mapping):
+                licence = weights.get("licence") or "not stated"
+                lines.append(f"weights {weights.get('model')}: {weights.get('source')}, licence {licence}")
+    return lines
+
+
+def _validation(of: Subject) -> str:
+    if of.external:
+        return "external: a frozen bundle on patients it never saw"
+    config = of.manifest.get("config") or {}
+    if not config.get("folds"):
+        return "not stated"
+    return (
+        f"{config['folds']}-fold nested cross-validation, {config.get('repeats')} repeat(s), {config.get('splits')} "
+        "folds, grouped by patient"
+    )
+
+
+def _thresholds(model: Facts) -> Section:
+    points = {name: point for name, point in (model.get("operating_points") or {}).items() if point}
+    return Section(
+        title="Thresholds, frozen before evaluation",
+        points=() if points else ("No threshold in this run.",),
+        headers=("Rule", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV") if points else (),
+        rows=tuple(
+            (name.replace("_", " "), number(p.get("threshold")), *(percent(p.get(k)) for k in _RATES))
+            for name, p in points.items()
+        ),
+    )
+
+
+def _calibration(model: Facts) -> Section:
+    found = model.get("calibration") or {}
+    flat = {"slope": "calibration_slope", "intercept": "calibration_intercept", "brier": "brier"}
+    shown = [f"{key}: {estimate(found.get(key) or model.get(name))}" for key, name in flat.items()]
+    return Section(title="Calibration (ideal: slope 1, intercept 0)", points=tuple(shown))

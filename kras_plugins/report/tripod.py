@@ -1,0 +1,149 @@
+"""TRIPOD+AI (Collins et al., BMJ 2024;385:e078378): what each item asks, and what a run can say about it itself.
+
+The items are worded by us and shortened; the published checklist and its explanations are what counts.
+"""
+
+from __future__ import annotations
+
+from kras_plugins.report.style import model_label
+from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
+
+AUTHORS = "to be stated by the authors"
+
+ITEMS: tuple[tuple[str, str, str], ...] = (
+    ("1", "Title", "Say that a prediction model is developed or evaluated, for whom and for what outcome"),
+    ("2", "Abstract", "A structured summary after TRIPOD+AI for abstracts"),
+    ("3a", "Background", "The clinical setting, why a model is wanted, which models exist"),
+    ("3b", "Background", "Intended population, place in the pathway, intended users"),
+    ("3c", "Background", "Known inequalities in health between groups of people"),
+    ("4", "Objectives", "What the study is for: development, evaluation or both"),
+    ("5a", "Data", "Where the data come from, and whom they represent"),
+    ("5b", "Data", "When the participants were recruited"),
+    ("6a", "Participants", "Setting, number and place of the centers"),
+    ("6b", "Participants", "Who was eligible"),
+    ("6c", "Participants", "Treatments received, and how they were handled"),
+    ("7", "Data preparation", "Preprocessing and quality control, alike for all groups"),
+    ("8a", "Outcome", "What is predicted, how and when it was determined"),
+    ("8b", "Outcome", "Who judged it, where judgment was needed"),
+    ("8c", "Outcome", "Whether it was determined without knowledge of the predictors"),
+    ("9a", "Predictors", "How they were chosen before modeling"),
+    ("9b", "Predictors", "What each is, how and when it was measured"),
+    ("9c", "Predictors", "Who measured them, where judgment was needed"),
+    ("10", "Sample size", "How it came about and why it suffices"),
+    ("11", "Missing data", "How they were handled"),
+    ("12a", "Analysis", "How the data were used for development and evaluation, and split"),
+    ("12b", "Analysis", "How predictors were transformed and scaled"),
+    ("12c", "Analysis", "Kind of model, all steps of building and tuning it, internal validation"),
+    ("12d", "Analysis", "How differences between centers were handled"),
+    ("12e", "Analysis", "Measures and plots of performance; how models were compared"),
+    ("12f", "Analysis", "Whether the model was updated after evaluation"),
+    ("12g", "Analysis", "How predictions were computed for the evaluation"),
+    ("13", "Class imbalance", "Whether and how it was handled, and whether probabilities were recalibrated"),
+    ("14", "Fairness", "What was done for fairness between groups"),
+    ("15", "Model output", "What the model gives; how thresholds were chosen"),
+    ("16", "Training and evaluation", "How the two differ in setting, eligibility, outcome and predictors"),
+    ("17", "Ethics", "Approval and consent"),
+    ("18a", "Open science", "Funding and the role of funders"),
+    ("18b", "Open science", "Conflicts of interest"),
+    ("18c", "Open science", "Where the protocol is"),
+    ("18d", "Open science", "Registration"),
+    ("18e", "Open science", "Whether the data are available"),
+    ("18f", "Open science", "Whether the code is available"),
+    ("19", "Involvement", "Part of patients and the public in the study"),
+    ("20a", "Participants", "Flow of participants, with and without the outcome"),
+    ("20b", "Participants", "Their characteristics, by center or data source"),
+    ("20c", "Participants", "How predictors differ from the development data"),
+    ("21", "Numbers", "Participants and outcome events in each analysis"),
+    ("22", "Model specification", "All that is needed to compute a prediction for a new person"),
+    ("23a", "Performance", "Estimates with intervals, also in subgroups; plots"),
+    ("23b", "Performance", "Differences between centers"),
+    ("24", "Model updating", "Results of an update"),
+    ("25", "Interpretation", "What the results mean, with fairness and earlier work in mind"),
+    ("26", "Limitations", "What limits the study, and what that does to the results"),
+    ("27a", "Usability", "What happens with poor or missing input"),
+    ("27b", "Usability", "What users must do and be able to do"),
+    ("27c", "Usability", "What should be studied next"),
+)  # fmt: skip
+
+
+def checklist(of: Subject) -> list[tuple[str, str, str, str, bool]]:
+    """(number, topic, what is asked, answer, whether the run could answer) of each item."""
+    known = {number: text for number, text in (_methods(of) | _results(of)).items() if text}
+    return [(*item, known.get(item[0], AUTHORS), item[0] in known) for item in ITEMS]
+
+
+def _methods(of: Subject) -> dict[str, str]:
+    config = of.manifest.get("config") or {}
+    target, columns, sites = of.metrics.get("target"), _columns(of), _splits(of)
+    members = ", ".join(map(str, config.get("classifiers") or ()))
+    return {
+        "4": "external evaluation of a frozen model" if of.external else "development with internal validation",
+        "7": "one pipeline for every slide; quality control and failures of each slide are in manifest.json",
+        "8a": f"column {target} of the cohort table; an unknown value is not negative" if target else "",
+        "9b": _predictors(of.manifest),
+        "10": _sample_size(of.metrics.get("power") or {}),
+        "11": "features are imputed with medians of the training part; patients without a member's input are left out "
+        "of the primary tables and counted",
+        "12a": "all patients are for evaluation; nothing was fitted to them" if of.external else _scheme(config),
+        "12b": "inside each training part only; options of every plug-in are in manifest.json",
+        "12c": f"members: {members}; mean of calibrated logits; nested validation" if members else "",
+        "12d": sites,
+        "12e": "AUROC, AUPRC, calibration, operating points and net benefit, each beside its baselines; paired tests",
+        "12f": "the model was not updated" if of.external else "",
+        "12g": "by the frozen bundle, whose digest is in manifest.json" if of.external else "out of fold",
+        "13": "options of each classifier are in manifest.json; scores are recalibrated (Platt) on training patients",
+        "14": f"performance by {', '.join(columns)}; what else was done: {AUTHORS}" if columns else "",
+        "15": "a calibrated probability and a call; thresholds were set on training patients and frozen",
+        "16": "see external validation" if of.metrics.get("external") else "",
+        "18f": "kras is open source; version and options are in manifest.json",
+    }
+
+
+def _results(of: Subject) -> dict[str, str]:
+    n, positive = of.metrics.get("n"), of.metrics.get("n_positive")
+    pooled, luad = auroc_in_words(of.main_model), auroc_in_words(of.luad_only.get(of.main))
+    return {
+        "20a": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
+        "20c": "see the warnings of shift in the report" if (of.metrics.get("external") or {}).get("shift") else "",
+        "21": f"{n} patients, {positive} positive" if n is not None and positive is not None else "",
+        "22": "the bundle holds all models, features and thresholds; `kras predict` applies it",
+        "23a": f"{model_label(of.main)}: AUROC {pooled}; adenocarcinoma only: {luad}; more in the report"
+        if of.main_model
+        else "",
+        "23b": "see subgroups by site in the report" if "site" in _columns(of) else "",
+        "24": "no update" if of.external else "",
+        "26": f"the notes of the report name the limits of the numbers; those of the data: {AUTHORS}",
+        "27a": "a slide that fails quality control, or a missing input, gives `not_assessable` with a reason",
+        "27b": "slides in, one call per patient out; reading it needs the limits in the model card",
+    }
+
+
+def _columns(of: Subject) -> list[str]:
+    named = [row.get("column") or row.get("factor") for key in ("subgroups", "confounders") for row in of.rows(key)]
+    return list(dict.fromkeys(str(name) for name in named if name))
+
+
+def _splits(of: Subject) -> str:
+    if (of.manifest.get("config") or {}).get("splits") == "site":
+        return "folds keep each site whole"
+    return "see subgroups by site in the report" if "site" in _columns(of) else ""
+
+
+def _scheme(config: Facts) -> str:
+    folds, repeats, splits = (config.get(key) for key in ("folds", "repeats", "splits"))
+    return f"{folds}-fold cross-validation, {repeats} times, {splits} folds, grouped by patient" if folds else ""
+
+
+def _sample_size(power: Facts) -> str:
+    smallest = power.get("auroc_detectable")
+    if smallest is None:
+        return ""
+    return (
+        f"{count(power, 'n')} patients, {count(power, 'n_positive')} positive: an AUROC of {smallest:.3f} or more can "
+        f"be told from 0.5 with 80 % power; why this size: {AUTHORS}"
+    )
+
+
+def _predictors(manifest: Facts) -> str:
+    parts = [f"{kind} {(manifest[kind] or {}).get('name')}" for kind in ("extractor", "profiler") if manifest.get(kind)]
+    return f"made from the slide by {' and '.join(parts)}; options are in manifest.json" if parts else ""

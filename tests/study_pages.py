@@ -1,0 +1,223 @@
+"""A study as `kras run` leaves it, made up, and a reader of the page that is written from it."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from kras_plugins.report.curves import read_scores
+from kras_plugins.report.published import hanley_mcneil
+
+MEMBERS = ("he", "mlp", "rf", "lgbm")
+MODELS = (*MEMBERS, "ensemble", "histology_only", "prevalence")
+
+
+def fake_predictions(n: int = 930, repeats: int = 1) -> list[dict[str, str]]:
+    """Rows of predictions.csv of a TCGA-like cohort: no positive among squamous tumors, a weak signal in LUAD."""
+    rng = np.random.default_rng(7)
+    luad = np.arange(n) < n * 0.52
+    label = luad & (rng.random(n) < 0.13)
+    rows = []
+    for repeat in range(repeats):
+        scores = {
+            m: _probability(rng, label, luad, signal) for m, signal in zip(MEMBERS, (0.3, 0.2, 0.2, 0.1), strict=True)
+        }
+        scores["ensemble"] = np.mean(list(scores.values()), axis=0)
+        scores["histology_only"] = np.where(luad, 0.128, 0.004)
+        scores["prevalence"] = np.full(n, 0.067)
+        for i in range(n):
+            call = (
+                "rule_in"
+                if scores["ensemble"][i] > 0.12
+                else "rule_out"
+                if scores["ensemble"][i] < 0.03
+                else "indeterminate"
+            )
+            rows.append(
+                {"patient_id": f"P{i:04d}", "slides": f"S{i:04d}", "fold": str(i % 5), "repeat": str(repeat),
+                 "label": str(int(label[i])), "site": f"{i % 30:02d}", "histology": "LUAD" if luad[i] else "LUSC",
+                 **{m: f"{v[i]:.6f}" for m, v in scores.items()},
+                 "members": " ".join(MEMBERS), "call": call, "qc": "pass"}
+            )  # fmt: skip
+    return rows
+
+
+def _probability(rng: np.random.Generator, label: Any, luad: Any, signal: float) -> Any:
+    return 1 / (1 + np.exp(-(-3.6 + 1.6 * luad + signal * label + rng.normal(0, 0.7, len(label)))))
+
+
+def fake_metrics(predictions: list[dict[str, str]]) -> dict[str, Any]:
+    """metrics.json for these predictions, with plausible intervals."""
+    scores = read_scores(predictions, MODELS)
+    luad = np.array([h == "LUAD" for h in scores.histology])
+    everyone = np.ones(len(luad), dtype=bool)
+    comparisons = [
+        {
+            "a": "ensemble",
+            "b": b,
+            "delta": 0.012,
+            "low": -0.021,
+            "high": 0.045,
+            "p": 0.47,
+            "p_holm": 1.0,
+            "note": None,
+        }
+        for b in (*MEMBERS, "histology_only")
+    ]
+    return {
+        "schema_version": 1,
+        "target": "g12c",
+        "unit": "patient",
+        "n": len(predictions),
+        "n_positive": int(scores.label.sum()),
+        "cohort_flow": [
+            {"step": "rows in the cohort table", "n": 966, "n_positive": 65},
+            {"step": "not sequenced", "n": -33, "n_positive": None},
+            {"step": "analyzed", "n": 930, "n_positive": 62},
+        ],
+        "models": {m: _model(scores, m, everyone) for m in MODELS},
+        "luad_only": {m: _model(scores, m, luad) for m in MODELS},
+        "comparisons": comparisons,
+        "subgroups": [
+            {"column": "specimen", "level": "biopsy", "n": 225, "n_positive": 14,
+             "auroc": {"value": 0.763, "low": 0.61, "high": 0.91}, "p_interaction": 0.61},
+            {"column": "specimen", "level": "resection", "n": 138, "n_positive": 3, "auroc": None,
+             "note": "fewer than 5 positive"},
+        ],
+        "confounders": [{"column": "EGFR", "level": "wild type", "n": 812, "n_positive": 60,
+                         "auroc": {"value": 0.7, "low": 0.64, "high": 0.76}}],
+        "notes": ["slope of lgbm was constrained to 0 in fold 3"],
+    }  # fmt: skip
+
+
+def _model(scores: Any, name: str, rows: Any) -> dict[str, Any]:
+    label, score = scores.label[rows], scores.by_model[name][rows]
+    auroc = float(roc_auc_score(label, score))
+    low, high = hanley_mcneil(auroc, int(label.sum()), int(len(label) - label.sum()))
+    point = {
+        "threshold": 0.0412, "sensitivity": {"value": 0.887, "low": 0.785, "high": 0.944},
+        "specificity": {"value": 0.42, "low": 0.39, "high": 0.45}, "ppv": 0.1, "npv": 0.98, "lr_pos": 1.53,
+        "lr_neg": 0.27, "flagged": 0.6,
+    }  # fmt: skip
+    return {
+        "n": len(label), "n_positive": int(label.sum()),
+        "auroc": {"value": auroc, "low": low, "high": high, "method": "delong", "fold_mean": auroc},
+        "auprc": {"value": 0.14, "low": 0.1, "high": 0.2, "lift": 2.1}, "brier": 0.061,
+        "calibration_slope": 0.93, "calibration_intercept": -0.05,
+        "operating_points": {"target_sensitivity": point, "target_specificity": point, "youden": point,
+                             "rule_in": point | {"threshold": 0.12}, "rule_out": point | {"threshold": 0.03}},
+    }  # fmt: skip
+
+
+def fake_manifest() -> dict[str, Any]:
+    return {
+        "command": ["kras", "run", "my cohort.csv", "--extractor", "vit"],
+        "versions": {"kras": "0.1.0", "python": "3.11.2", "torch": "2.14.0"},
+        "seeds": {"seed": 0},
+        "config": {"folds": 5, "repeats": 1},
+        "weights": [{"model": "vit", "source": "/weights/dino_vit_small.safetensors", "sha256": "ab" * 32}],
+        "slides": {f"S{i}": {"quickhash": f"{i:064d}", "bytes": 1000} for i in range(930)},
+        "failures": [{"slide_id": "S9001", "patient_id": "P9001", "reason": "no tissue found"}],
+        "timings": {"total_s": 81.2},
+    }
+
+
+class Page(HTMLParser):
+    """Loads of a page, its tables as rows of cells, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self._cell = False
+        self.feed(path.read_text(encoding="utf-8"))
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+        self.text = " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        for name, value in attrs:
+            if name in ("src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"):
+                self.loads.append(value or "")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if self._cell:
+            self.rows[-1][-1] += data
+
+
+def with_evidence(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same metrics.json with what newer runs add: calibration, prevalences, decision curves, confounders, shift."""
+    thresholds = [t / 100 for t in range(1, 31)]
+    share = metrics["n_positive"] / metrics["n"]
+    everyone = [share - (1 - share) * t / (1 - t) for t in thresholds]
+    result = metrics | {
+        "models": {name: _with_calibration(model) for name, model in metrics["models"].items()},
+        "decision_curves": {
+            "prevalence": share, "thresholds": thresholds, "test_all": everyone,
+            "models": {name: [max(b, 0.01) for b in everyone] for name in ("ensemble", "rf", "histology_only")},
+            "at_prevalence": [{"prevalence": 0.13, "thresholds": thresholds, "test_all": everyone,
+                               "models": {"ensemble": everyone}}],
+        },
+        "comparisons": [row | {"minimum_detectable": 0.061} for row in metrics["comparisons"]],
+        "confounders": [
+            {"factor": "STK11", "level": "mutated", "n": 70, "n_positive": 15, "auroc": estimate(0.58, 0.44, 0.72),
+             "note": None, "p_association": 0.0004},
+            {"factor": "EGFR", "level": "mutated", "n": 60, "n_positive": 0, "auroc": None,
+             "note": "fewer than 5 patients of a class", "p_association": 0.001},
+        ],
+        "incremental": [{"model": "ensemble", "over": ["histology", "sex"], "n": 760, "n_positive": 53,
+                         "auroc_base": estimate(0.751, 0.72, 0.78), "auroc_with": estimate(0.758, 0.72, 0.8),
+                         "delta_auroc": estimate(0.007, -0.02, 0.03), "p": 0.61, "note": ""}],
+        "probes": [{"what": "site from score", "n": 809, "statistic": "eta squared", "value": 0.09, "low": 0.05,
+                    "high": 0.13, "p": 0.21, "note": ""}],
+        "external": {
+            "internal": {"ensemble": estimate(0.741, 0.69, 0.79) | {"n": 809, "n_positive": 55}},
+            "fold_mean": {"ensemble": 0.66}, "fold_ensembled": {"ensemble": estimate(0.69, 0.57, 0.81)},
+            "shift": [{"what": "mpp", "internal": 0.25, "external": 0.5, "difference": 0.25,
+                       "warning": "the resolution differs by a factor of two"},
+                      {"what": "prevalence", "internal": 0.068, "external": 0.061, "difference": -0.007,
+                       "warning": None}],
+        },
+        "power": {"n": 809, "n_positive": 55, "auroc_detectable": 0.612, "note": ""},
+    }  # fmt: skip
+    return result
+
+
+def estimate(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high}
+
+
+def _with_calibration(model: dict[str, Any]) -> dict[str, Any]:
+    elsewhere = {
+        "number_needed_to_test": 10.8,
+        "provenance": "out-of-fold scores of training patients",
+        "at_prevalence": [{"prevalence": 0.13, "ppv": estimate(0.21, 0.15, 0.25), "npv": estimate(0.95, 0.9, 0.97),
+                           "number_needed_to_test": 4.8}],
+    }  # fmt: skip
+    points = {name: point | elsewhere for name, point in model["operating_points"].items()}
+    points["risk_control"] = {"threshold": None, "note": "no threshold keeps the promised sensitivity"}
+    reliability = [{"predicted": p, "observed": estimate(1.5 * p, p, 2 * p), "n": 90} for p in (0.02, 0.08, 0.16)]
+    calibration = {
+        "brier": estimate(0.0618, 0.051, 0.072), "scaled_brier": 0.021, "slope": estimate(1.02, 0.5, 1.5),
+        "intercept": estimate(0.1, -0.9, 1.2), "ece": estimate(0.011, 0.006, 0.03), "spiegelhalter_p": 0.43,
+        "reliability": reliability,
+    }  # fmt: skip
+    return model | {"operating_points": points, "calibration": calibration}
