@@ -143,11 +143,11 @@ def write_study(
     external: Mapping[str, Any] | None = None,
     out_of_scope: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write predictions.csv, metrics.json, failures.csv, report.html and manifest.json; returns the metrics."""
+    """Write predictions.csv, metrics.json, failures.csv, the report with its documents, manifest.json; the metrics."""
     from kras_plugins.evaluation.rows import predictions_rows
     from kras_plugins.evaluation.summary import summarize
     from kras_plugins.manifest import output_digests
-    from kras_plugins.report.study import write_study_report
+    from kras_plugins.report.study import CHECKLIST, MODEL_CARD, write_study_documents, write_study_report
 
     metrics = summarize(
         evaluated,
@@ -164,7 +164,8 @@ def write_study(
     write_table(out / "failures.csv", failures, FAILURE_COLUMNS)
     with (out / "predictions.csv").open(encoding="utf-8", newline="") as f:
         write_study_report(out, metrics, list(csv.DictReader(f)), manifest)
-    names = ("predictions.csv", "metrics.json", "failures.csv", "report.html")
+    write_study_documents(out, metrics, manifest)
+    names = ("predictions.csv", "metrics.json", "failures.csv", "report.html", MODEL_CARD, CHECKLIST)
     write_json(out / "manifest.json", {**manifest, "outputs": output_digests(out, names)})
     return metrics
 
