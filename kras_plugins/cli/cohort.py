@@ -24,8 +24,8 @@ from kras_plugins.cli.common import (
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kras_plugins.cohort.check import Finding
     from kras_plugins.cohort.check_slides import Opened
+    from kras_plugins.cohort.findings import Finding
     from kras_plugins.data import SlideRef
 
 app = typer.Typer(no_args_is_help=True, help="Labels, checks and folds of a cohort.")
@@ -147,9 +147,10 @@ def check(
     """Find what breaks studies before any GPU time; exit code 1 where something must be mended."""
     from kras_plugins.cli.cohort_tables import print_findings
     from kras_plugins.cli.progress import steps
-    from kras_plugins.cohort.check import as_json as as_values
-    from kras_plugins.cohort.check import check_across, check_table, in_order
+    from kras_plugins.cohort.check import check_across, check_table
     from kras_plugins.cohort.check_slides import check_slides
+    from kras_plugins.cohort.findings import as_json as as_values
+    from kras_plugins.cohort.findings import in_order
     from kras_plugins.cohort.table import read_rows
     from kras_plugins.parts import open_parts
 

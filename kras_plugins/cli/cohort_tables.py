@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kras_plugins.cli.common import escape, stderr, stdout
 
 if TYPE_CHECKING:
-    from kras_plugins.cohort.check import Finding
+    from kras_plugins.cohort.findings import Finding
 
 _SHOWN = 8  # of the patients, slides or sites of one finding
 

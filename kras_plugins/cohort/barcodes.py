@@ -10,6 +10,9 @@ from kras_plugins.errors import ConfigError
 PRIMARY = "01"
 """The sample type of a primary solid tumor, the only one that is used."""
 
+NORMAL = "10"
+"""Sample types from this one on are normal tissue."""
+
 SAMPLE_TYPES = {
     "01": "primary tumor", "02": "recurrent tumor", "05": "additional new primary", "06": "metastasis",
     "07": "additional metastasis", "10": "normal blood", "11": "normal tissue",

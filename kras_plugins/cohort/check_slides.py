@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kras_plugins.cohort.check import Finding
+from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.table import Row, number, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import KrasError

@@ -62,6 +62,8 @@ def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Colum
     first = next(lines, None)
     if first is None:
         raise ConfigError(f"{path} is empty", "it needs a header that names its columns, and rows")
+    if first[1].startswith("version https://git-lfs"):
+        raise ConfigError(f"{path} is a Git LFS pointer, not the file", "fetch it: git lfs pull, or download the study")
     tab = "\t" in first[1]
     header = _cells(first[1], tab)
     if len(header) == 1:

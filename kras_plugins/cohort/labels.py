@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kras_plugins.cohort.mutations import Call, Mutations
+from kras_plugins.cohort.calls import Call
+from kras_plugins.cohort.mutations import Mutations
 from kras_plugins.cohort.variants import is_driver, protein_of_dna, residues, substitution
 
 Answer = int | None

@@ -11,25 +11,29 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from kras_plugins.cohort import variants
-from kras_plugins.cohort.barcodes import PRIMARY, Barcode, parse_barcode
+from kras_plugins.cohort.barcodes import NORMAL, PRIMARY, Barcode, parse_barcode
+from kras_plugins.cohort.calls import Call, Genome, call_of_change, call_of_row
 from kras_plugins.cohort.delimited import Columns, header_of, read_lines, read_table
 from kras_plugins.errors import ConfigError
 
-Genome = Literal["auto", "GRCh37", "GRCh38"]
-Effect = Literal["silent", "noncoding", "protein"]
-
 MEANINGS = {
     "gene": ("Hugo_Symbol", "Gene", "Gene_Symbol"),
-    "sample": ("Tumor_Sample_Barcode", "Sample_ID", "SampleID", "Sample", "ID"),
-    "patient": ("PATIENT_BARCODE", "Patient_ID", "Patient", "case_submitter_id", "submitter_id", "Case_ID"),
+    "sample": ("Tumor_Sample_Barcode", "Sample_ID", "Sample ID", "SampleID", "Sample", "ID"),
+    "patient": (
+        "PATIENT_BARCODE",
+        "Patient_ID",
+        "Patient",
+        "case_submitter_id",
+        "cases.submitter_id",
+        "submitter_id",
+        "Case ID",
+    ),
     "protein": ("HGVSp_Short", "HGVSp", "Protein_Change", "Amino_Acid_Change", "Mutation"),
     "dna": ("HGVSc", "cDNA_Change"),
     "class": ("Variant_Classification", "Mutation_Type"),
     "chromosome": ("Chromosome", "Chr"),
-    "start": ("Start_Position", "Start_position", "Start_Pos"),
+    "start": ("Start_Position", "Start_Pos"),
     "ref": ("Reference_Allele", "Ref"),
     "alt": ("Tumor_Seq_Allele2", "Variant_Allele", "Var"),
     "build": ("NCBI_Build",),
@@ -40,38 +44,14 @@ MEANINGS = {
     "filter": ("FILTER",),
     "origin": ("Mutation_Status",),
     "disease": ("DISEASE", "Cancer_Type_Acronym", "Oncotree_Code"),
-    "study": ("STUDY_ID", "Study_ID"),
+    "study": ("STUDY_ID",),
     "wide": ("KRAS",),
     "profiled": ("mutations",),
 }
 """Names of columns, in any case, by what they tell."""
 
-_SILENT = {"silent", "synonymous", "synonymous_variant"}
-_NONCODING = {
-    "intron", "3'utr", "5'utr", "3'flank", "5'flank", "igr", "rna", "lincrna", "splice_region", "targeted_region",
-}  # fmt: skip
-_TRUNCATING = ("frame_shift", "nonsense", "nonstop", "splice_site", "translation_start")
-_BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38", "hg38": "GRCh38", "grch38": "GRCh38"}
 _NOT_SEQUENCED = {"NS", "NP", "NA", "N/A", "NOT SEQUENCED", "NOT PROFILED", ""}
 _WILD_TYPE = {"WT", "WILD TYPE", "WILD-TYPE", "NONE", "NO MUTATION"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One KRAS variant of one sample.
-
-    `change`: as `variants.protein_change` gives it, "" where the row tells none; `decided`: whether it is known well
-    enough to say that it is or is not G12C; `dna`: the change of the coding sequence, if it is a substitution; `vaf`:
-    share of reads, None where the source has no counts; `notes`: what is odd about it.
-    """
-
-    sample: str
-    change: str
-    effect: Effect
-    decided: bool = True
-    dna: str = ""
-    vaf: float | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -111,12 +91,19 @@ def read_mutations(
     found = Mutations()
     for source in sources:
         histology, path = split_source(source)
-        _read_source(path, histology, {d.upper() for d in diseases}, genome, found)
+        for file in _files(path):
+            n = _read_source(file, histology, {d.upper() for d in diseases}, genome, found)
+            if not n and file == path:
+                raise ConfigError(f"{path} has a header but no rows", "an empty table proves nothing about anyone")
+            if not n:
+                found.warnings.append(f"{file} has no rows: whose it is cannot be told")
     listed: set[str] = set()
     for source in sequenced:
         histology, path = split_source(source)
         for identifier in read_sequenced(path):
             barcode = _parse(identifier, str(path))
+            if barcode.sample_type >= NORMAL:
+                continue  # the normal sample that a tumor was compared with
             if _take(barcode, histology, found):
                 found.samples.setdefault(barcode.patient, set()).add(barcode.text)
                 listed.add(barcode.patient)
@@ -131,7 +118,10 @@ def read_mutations(
 
 
 def read_sequenced(path: Path) -> Iterator[str]:
-    """Identifiers from cBioPortal's `cases_sequenced.txt` or gene panel matrix, a table with ids, or a plain list."""
+    """Identifiers from cBioPortal's `cases_sequenced.txt` or gene panel matrix, a table with ids, or a plain list.
+
+    A cell may hold several, as the GDC's sample sheets have tumor and normal of a case.
+    """
     lines = [line for _, line in read_lines(path)]
     listed = next((line for line in lines if line.startswith("case_list_ids:")), None)
     if listed is not None:
@@ -143,7 +133,8 @@ def read_sequenced(path: Path) -> Iterator[str]:
         if "sample" in columns or "patient" in columns:
             for _, cells in rows:
                 if "profiled" not in columns or columns.get(cells, "profiled").upper() not in _NOT_SEQUENCED:
-                    yield columns.get(cells, "sample") or columns.get(cells, "patient")
+                    names_here = columns.get(cells, "sample") or columns.get(cells, "patient")
+                    yield from (name.strip() for name in names_here.split(","))
             return
     words = [line.split() for line in lines]
     if not lines or any(len(some) != 1 for some in words):
@@ -154,7 +145,8 @@ def read_sequenced(path: Path) -> Iterator[str]:
     yield from (some[0] for some in words)
 
 
-def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome, found: Mutations) -> None:
+def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome, found: Mutations) -> int:
+    """Read one table into `found`; returns how many rows it has."""
     columns, rows = read_table(path, MEANINGS)
     wide = "gene" not in columns and "wide" in columns
     _need(path, columns, wide)
@@ -183,9 +175,18 @@ def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome,
         if columns.get(cells, "origin").lower() == "germline":
             found.rows_left_out["germline"] += 1
             continue
-        found.calls.setdefault(barcode.patient, []).append(_call(columns, cells, line, barcode, genome))
-    if not n:
-        raise ConfigError(f"{path} has a header but no rows", "an empty table proves nothing about anyone")
+        found.calls.setdefault(barcode.patient, []).append(call_of_row(columns, cells, line, barcode, genome))
+    return n
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or the MAF files of a folder and those below it, as the GDC gives one a case."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.rglob("*") if p.name.lower().endswith((".maf", ".maf.gz")))
+    if not files:
+        raise ConfigError(f"{path} holds no .maf or .maf.gz file", "name the mutation table itself")
+    return files
 
 
 def _parse(text: str, where: str) -> Barcode:
@@ -242,83 +243,5 @@ def _read_wide(text: str, barcode: Barcode, found: Mutations) -> None:
     found.samples.setdefault(barcode.patient, set()).add(barcode.text)
     if text.upper() in _WILD_TYPE:
         return
-    for word in re.split(r"[\s,;]+", text):
-        change = variants.protein_change(word)
-        known = bool(change) and variants.fits_reference(change)
-        notes = () if known else (f"protein change not understood: {word}",)
-        effect: Effect = "silent" if change == "=" else "protein"
-        call = Call(sample=barcode.text, change=change, effect=effect, decided=known, notes=notes)
-        found.calls.setdefault(barcode.patient, []).append(call)
-
-
-def _call(columns: Columns, cells: Sequence[str], line: int, barcode: Barcode, genome: Genome) -> Call:
-    kind = columns.get(cells, "class").lower()
-    stated = variants.protein_change(columns.get(cells, "protein"))
-    told = columns.get(cells, "dna")
-    dna = told if variants.substitution(told) else _from_position(columns, cells, line, genome)
-    derived = variants.protein_of_dna(dna) if dna else ""
-    change = stated or derived
-    notes = []
-    if stated and derived and stated != derived:
-        notes.append(f"annotations disagree: p.{stated} but {dna} is p.{derived}")
-    elif change and not variants.fits_reference(change):
-        notes.append(f"KRAS has another residue there: p.{change}")
-    effect: Effect = "protein"
-    if kind in _SILENT or (not kind and change == "="):
-        effect = "silent"
-    elif kind in _NONCODING or (not kind and not change and re.search(r"c\.[*-]|\d[+-]\d", told)):
-        effect = "noncoding"
-    if kind and change and (effect == "protein") == (change == "=") and not kind.startswith(_TRUNCATING):
-        notes.append(f"annotations disagree: {kind} but p.{change}")
-    if effect == "protein" and not change and not kind.startswith(_TRUNCATING):
-        notes.append(f"protein change unknown (line {line})")
-    decided = not notes
-    passed = columns.get(cells, "filter")
-    if passed.upper() not in ("", ".", "PASS", "NA"):
-        notes.append(f"FILTER {passed}")
-    return Call(
-        sample=barcode.text,
-        change=change,
-        effect=effect,
-        decided=decided,
-        dna=dna,
-        vaf=_vaf(columns, cells),
-        notes=tuple(notes),
-    )
-
-
-def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Genome) -> str:
-    """The DNA change from chromosome, position and alleles, "" where they are missing or lie outside of the exons.
-
-    Raises ConfigError where the position lies in KRAS in another genome build than the one stated.
-    """
-    start = columns.get(cells, "start").replace(",", "")
-    if columns.get(cells, "chromosome").lower().removeprefix("chr") not in ("12", "") or not start.isdigit():
-        return ""
-    build = variants.build_of_position(int(start))
-    stated = genome if genome != "auto" else _BUILDS.get(columns.get(cells, "build").lower(), "")
-    if build and stated and build != stated:
-        raise ConfigError(
-            f"{columns.path}, line {line}: {start} lies in KRAS in {build}, not in {stated} as stated",
-            "correct --genome or the file's NCBI_Build",
-        )
-    return (
-        variants.dna_of_position(build, int(start), columns.get(cells, "ref"), columns.get(cells, "alt"))
-        if build
-        else ""
-    )
-
-
-def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:
-    """Share of reads with the variant: from counts, else as stated; None where neither is a number."""
-    count = {name: _number(columns.get(cells, name)) for name in ("alt_count", "ref_count", "depth", "vaf")}
-    alt, ref, depth = count["alt_count"], count["ref_count"], count["depth"]
-    total = depth if depth else (alt or 0) + (ref or 0) if ref is not None else None
-    if alt is not None and total:
-        return alt / total
-    stated = count["vaf"]
-    return stated / 100 if stated is not None and stated > 1 else stated
-
-
-def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?([eE]-?\d+)?", text) else None
+    words = re.split(r"[\s,;]+", text)
+    found.calls.setdefault(barcode.patient, []).extend(call_of_change(word, barcode) for word in words)

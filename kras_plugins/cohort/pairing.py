@@ -16,9 +16,9 @@ from kras_plugins.errors import ConfigError
 
 _MEANINGS = {
     "path": ("path", "filename", "file_name", "file name", "file"),
-    "folder": ("id", "file_id"),
+    "folder": ("id", "file_id", "file id"),
     "slide_id": ("slide_id", "slide"),
-    "patient_id": ("patient_id", "patient", "case_submitter_id", "case_id"),
+    "patient_id": ("patient_id", "patient", "case_submitter_id", "case id"),
 }
 _KEPT = ("mpp", "cohort", "specimen", "kras_test")
 _FROZEN = {"TS": "frozen section", "BS": "frozen section", "MS": "frozen section"}

@@ -10,8 +10,10 @@ from scipy.stats import fisher_exact
 
 from kras_plugins import ConfigError, SlideError
 from kras_plugins.cli.cohort import _histology_auroc
-from kras_plugins.cohort.check import Finding, check_across, check_table, in_order, permutation_p
+from kras_plugins.cohort.check import check_across, check_table
 from kras_plugins.cohort.check_slides import Opened, check_slides
+from kras_plugins.cohort.confounding import permutation_p
+from kras_plugins.cohort.findings import Finding, in_order
 
 
 def people(n: int = 120) -> list[dict[str, str]]:
@@ -176,6 +178,13 @@ def test_a_test_method_that_tells_the_label_is_an_error(check) -> None:
     found(check(rows), "error", "column kras_test equals g12c")
 
 
+def test_slides_without_a_path_are_an_error_unless_no_slide_has_one(check) -> None:
+    rows = people()
+    rows[0]["path"] = ""
+    assert found(check(rows), "error", "slides without a path").who == ("s0",)
+    found(check([{**row, "path": ""} for row in rows]), "note", "no slide has a path")
+
+
 def test_missing_sites_and_histologies_are_warned_of(check) -> None:
     rows = people()
     rows[0]["site"] = rows[1]["histology"] = ""
@@ -196,7 +205,8 @@ def test_patients_in_two_cohort_files_are_found_whatever_part_of_the_barcode_nam
     (one,) = check_across([a, b])
     assert one.severity == "error"
     assert one.who == (f"TCGA-05-4244 ({a}, {b})",)
-    assert not check_across([a])
+    both = write(tmp_path, [{"patient_id": "TCGA-05-4244"}, {"patient_id": "TCGA-05-4244-01A"}], "both.csv")
+    assert not check_across([both])  # one file's own affair
 
 
 def test_the_permutation_test_agrees_with_fishers_exact_one() -> None:

@@ -306,6 +306,7 @@ def test_identifiers_of_other_projects_are_patients_or_their_table_knows_the_pat
     [
         ("", "is empty"),
         ("#version\n", "is empty"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a Git LFS pointer"),
         ("Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp_Short\n", "a header but no rows"),
         (
             "Gene_Name\tHGVSp_Short\nKRAS\tp.G12C\n",
@@ -330,6 +331,36 @@ def test_files_that_are_no_mutation_table_are_refused_with_the_cause(tmp_path: P
     assert message in caught.value.message
     assert "x.maf" in caught.value.message
     assert caught.value.hint
+
+
+def test_a_folder_of_one_maf_a_case_is_read_whole(tmp_path: Path) -> None:
+    header = "Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp_Short\n"
+    for name, text in (
+        ("a/x.maf.gz", f"KRAS\t{A}-01A\tp.G12C\n"),
+        ("b/y.maf.gz", f"TP53\t{B}-01A\t\n"),
+        ("c/z.maf.gz", ""),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(gzip.compress((header + text).encode()))
+    found = read_mutations([f"LUAD={tmp_path}"])
+    assert [(one.patient_id, one.g12c, one.histology) for one in label_patients(found)] == [
+        (A, 1, "LUAD"),
+        (B, 0, "LUAD"),
+    ]
+    assert "z.maf.gz has no rows" in found.warnings[0]
+    empty = tmp_path / "d"
+    empty.mkdir()
+    with pytest.raises(ConfigError, match=r"holds no \.maf"):
+        read_mutations([str(empty)])
+
+
+def test_a_sample_sheet_of_the_gdc_proves_sequencing_of_the_tumor_and_not_of_its_normal(tmp_path: Path) -> None:
+    (tmp_path / "x.maf").write_text(f"Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp_Short\nKRAS\t{A}-01A\tp.G12C\n")
+    sheet = f"File ID\tFile Name\tCase ID\tSample ID\n1\tx.maf.gz\t{B}, {B}\t{B}-01A, {B}-10A\n"
+    (tmp_path / "sheet.tsv").write_text(sheet)
+    found = read_mutations([str(tmp_path / "x.maf")], [str(tmp_path / "sheet.tsv")])
+    assert found.samples[B] == {f"{B}-01A"}
+    assert not found.other_samples
 
 
 def test_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:

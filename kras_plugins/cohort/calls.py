@@ -1,0 +1,131 @@
+"""One KRAS variant from one row of a mutation table, whichever of its columns tell what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kras_plugins.cohort import variants
+from kras_plugins.cohort.barcodes import Barcode
+from kras_plugins.cohort.delimited import Columns
+from kras_plugins.errors import ConfigError
+
+Genome = Literal["auto", "GRCh37", "GRCh38"]
+Effect = Literal["silent", "noncoding", "protein"]
+
+_SILENT = {"silent", "synonymous", "synonymous_variant"}
+_NONCODING = {
+    "intron", "3'utr", "5'utr", "3'flank", "5'flank", "igr", "rna", "lincrna", "splice_region", "targeted_region",
+}  # fmt: skip
+_TRUNCATING = ("frame_shift", "nonsense", "nonstop", "splice_site", "translation_start")
+_BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38", "hg38": "GRCh38", "grch38": "GRCh38"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One KRAS variant of one sample.
+
+    `change`: as `variants.protein_change` gives it, "" where the row tells none; `decided`: whether it is known well
+    enough to say that it is or is not G12C; `dna`: the change of the coding sequence, if it is a substitution; `vaf`:
+    share of reads, None where the source has no counts; `notes`: what is odd about it.
+    """
+
+    sample: str
+    change: str
+    effect: Effect
+    decided: bool = True
+    dna: str = ""
+    vaf: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def call_of_change(text: str, barcode: Barcode) -> Call:
+    """A call of which only the protein change is told."""
+    change = variants.protein_change(text)
+    known = bool(change) and variants.fits_reference(change)
+    return Call(
+        sample=barcode.text,
+        change=change,
+        effect="silent" if change == "=" else "protein",
+        decided=known,
+        notes=() if known else (f"protein change not understood: {text}",),
+    )
+
+
+def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barcode, genome: Genome) -> Call:
+    """The call of one row, by the columns named in `mutations.MEANINGS`; what they disagree on is left undecided.
+
+    Raises ConfigError where its position lies in KRAS in another genome build than the one stated.
+    """
+    kind = columns.get(cells, "class").lower()
+    stated = variants.protein_change(columns.get(cells, "protein"))
+    told = columns.get(cells, "dna")
+    dna = told if variants.substitution(told) else _from_position(columns, cells, line, genome)
+    derived = variants.protein_of_dna(dna) if dna else ""
+    change = stated or derived
+    notes = []
+    if stated and derived and stated != derived:
+        notes.append(f"annotations disagree: p.{stated} but {dna} is p.{derived}")
+    elif change and not variants.fits_reference(change):
+        notes.append(f"KRAS has another residue there: p.{change}")
+    effect: Effect = "protein"
+    if kind in _SILENT or (not kind and change == "="):
+        effect = "silent"
+    elif kind in _NONCODING or (not kind and not change and re.search(r"c\.[*-]|\d[+-]\d", told)):
+        effect = "noncoding"
+    if kind and change and (effect == "protein") == (change == "=") and not kind.startswith(_TRUNCATING):
+        notes.append(f"annotations disagree: {kind} but p.{change}")
+    if effect == "protein" and not change and not kind.startswith(_TRUNCATING):
+        notes.append(f"protein change unknown (line {line})")
+    decided = not notes
+    passed = columns.get(cells, "filter")
+    if passed.upper() not in ("", ".", "PASS", "NA"):
+        notes.append(f"FILTER {passed}")
+    return Call(
+        sample=barcode.text,
+        change=change,
+        effect=effect,
+        decided=decided,
+        dna=dna,
+        vaf=_vaf(columns, cells),
+        notes=tuple(notes),
+    )
+
+
+def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Genome) -> str:
+    """The DNA change from chromosome, position and alleles, "" where they are missing or lie outside of the exons.
+
+    Raises ConfigError where the position lies in KRAS in another genome build than the one stated.
+    """
+    start = columns.get(cells, "start").replace(",", "")
+    if columns.get(cells, "chromosome").lower().removeprefix("chr") not in ("12", "") or not start.isdigit():
+        return ""
+    build = variants.build_of_position(int(start))
+    stated = genome if genome != "auto" else _BUILDS.get(columns.get(cells, "build").lower(), "")
+    if build and stated and build != stated:
+        raise ConfigError(
+            f"{columns.path}, line {line}: {start} lies in KRAS in {build}, not in {stated} as stated",
+            "correct --genome or the file's NCBI_Build",
+        )
+    return (
+        variants.dna_of_position(build, int(start), columns.get(cells, "ref"), columns.get(cells, "alt"))
+        if build
+        else ""
+    )
+
+
+def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:
+    """Share of reads with the variant: from counts, else as stated; None where neither is a number."""
+    count = {name: _number(columns.get(cells, name)) for name in ("alt_count", "ref_count", "depth", "vaf")}
+    alt, ref, depth = count["alt_count"], count["ref_count"], count["depth"]
+    total = depth if depth else (alt or 0) + (ref or 0) if ref is not None else None
+    if alt is not None and total:
+        return alt / total
+    stated = count["vaf"]
+    return stated / 100 if stated is not None and stated > 1 else stated
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?([eE]-?\d+)?", text) else None

@@ -1,0 +1,189 @@
+"""Whether something other than tissue tells the label: histology, site, or a column of the cohort table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.cohort.findings import Finding
+from kras_plugins.cohort.table import COLUMNS, OUTCOME, UNKNOWN, Row, number
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+PERMUTATIONS = 2000
+FEWEST = 5
+"""Fewer patients of a class than this say nothing about a numeric covariate."""
+TELLS_LABEL = 0.99
+"""A numeric covariate whose AUROC is beyond this (or below one minus it) all but tells the label."""
+
+PURE_SITE = 3
+"""Sites of fewer patients are not reported for having positives only."""
+
+Auroc = Callable[[Sequence[int], Sequence[str]], tuple[float, float, float] | None]
+"""AUROC of histology alone with its 95 % interval from labels and histologies, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Labelled patients, one element each."""
+
+    ids: list[str]
+    labels: npt.NDArray[np.int8]
+    sites: list[str]
+    histologies: list[str]
+    rows: list[list[Row]]
+
+
+def labelled_patients(rows: Sequence[Row], target: str) -> Patients:
+    """Patients with exactly one known label."""
+    by_patient: dict[str, list[Row]] = {}
+    for row in rows:
+        by_patient.setdefault(row.get("patient_id"), []).append(row)
+    kept = []
+    for patient, own in sorted(by_patient.items()):
+        labels = {v for row in own if (v := number(row.get(target))) in (0.0, 1.0)}
+        if len(labels) == 1:
+            kept.append((patient, int(labels.pop() or 0), own))
+    return Patients(
+        ids=[patient for patient, _, _ in kept],
+        labels=np.array([label for _, label, _ in kept], np.int8),
+        sites=[next((r.get("site") for r in own if r.get("site")), "") for _, _, own in kept],
+        histologies=[next((r.get("histology") for r in own if r.get("histology")), "") for _, _, own in kept],
+        rows=[own for _, _, own in kept],
+    )
+
+
+def histology_findings(people: Patients, target: str, histology_auroc: Auroc) -> Iterator[Finding]:
+    """How far histology alone would get: the baseline any model must beat."""
+    without = tuple(p for p, h in zip(people.ids, people.histologies, strict=True) if not h)
+    if without:
+        yield Finding(
+            severity="warning",
+            what=f"{len(without)} of {len(people.ids)} patients have no histology: baselines leave them out",
+            who=without,
+            do="fill the column histology",
+        )
+    known = [(int(y), h) for y, h in zip(people.labels, people.histologies, strict=True) if h]
+    area = histology_auroc([y for y, _ in known], [h for _, h in known])
+    if area is None:
+        return
+    value, low, high = area
+    positive = sum(y for y, _ in known)
+    interval = "" if math.isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
+    confounded = low > 0.5 or high < 0.5
+    yield Finding(
+        severity="warning" if confounded else "note",
+        what=f"'is it adenocarcinoma' alone has AUROC {value:.3f}{interval} for {target}; n {len(known)}, "
+        f"{positive} positive",
+        do="read pooled results beside histology_only, and the LUAD-only ones first" if confounded else "",
+    )
+
+
+def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding]:
+    """Whether the label goes with the site, overall and within histologies."""
+    unknown = tuple(p for p, s in zip(people.ids, people.sites, strict=True) if not s)
+    if unknown:
+        yield Finding(
+            severity="warning",
+            what=f"{len(unknown)} of {len(people.ids)} patients have no site: folds cannot keep sites together",
+            who=unknown,
+            do="fill the column site",
+        )
+    known = [i for i, site in enumerate(people.sites) if site]
+    names = sorted({people.sites[i] for i in known})
+    if len(names) < 2:
+        return
+    y = people.labels[known]
+    of = np.array([people.sites[i] for i in known])
+    holding = [name for name in names if y[of == name].any()]
+    p = permutation_p(y, of.tolist(), [""] * len(known))
+    within = permutation_p(y, of.tolist(), [people.histologies[i] for i in known])
+    told = within < 0.05
+    yield Finding(
+        severity="warning" if told or len(holding) == 1 else "note",
+        what=f"{len(holding)} of {len(names)} sites hold all positives; {target} and site: p {p:.2g}, within "
+        f"histologies {within:.2g} (chi-square, {PERMUTATIONS} permutations)",
+        who=tuple(holding) if told or len(holding) == 1 else (),
+        do="a model may learn the site (stain, scanner): use --splits site" if told else "",
+    )
+    sizes = {name: int((of == name).sum()) for name in holding if y[of == name].all()}
+    pure = tuple(f"{name} ({n} patients)" for name, n in sizes.items() if n >= PURE_SITE)
+    if pure:
+        yield Finding(
+            severity="warning",
+            what="sites with positive patients only",
+            who=pure,
+            do="there the site tells the label: use --splits site",
+        )
+    if len(holding) < folds:
+        yield Finding(
+            severity="warning",
+            what=f"only {len(holding)} sites have a positive: no {folds} folds of whole sites",
+            do=f"use at most {len(holding)} folds with --splits site" if len(holding) > 1 else "use --splits random",
+        )
+
+
+def covariate_findings(people: Patients, columns: Sequence[str], target: str) -> Iterator[Finding]:
+    """Columns that tell the label by their values, or by being empty."""
+    fixed = {*COLUMNS, target} - {"specimen", "kras_test", "cohort"}
+    for column in columns:
+        if column in fixed or (column.startswith(OUTCOME) and column != "kras_test"):
+            continue
+        values = ["+".join(sorted({row.get(column) for row in own})) for own in people.rows]
+        told = _tells(values, people.labels)
+        if told:
+            yield Finding(
+                severity="error",
+                what=f"column {column} {told} {target}",
+                who=(column,),
+                do=f"rename it to {OUTCOME}… if it states the outcome, else leave it out",
+            )
+
+
+def permutation_p(labels: npt.NDArray[np.int8], groups: Sequence[str], strata: Sequence[str], seed: int = 0) -> float:
+    """Permutation p-value that labels and groups are independent within strata.
+
+    The statistic is Pearson's chi-square over groups, with the positives each group should have by its strata's rates;
+    labels are permuted within strata, and p is (1 + those at least as large) / (1 + PERMUTATIONS).
+    """
+    y = np.asarray(labels, np.float64)
+    member = np.array([[g == name for name in sorted(set(groups))] for g in groups], np.float64)
+    stratum = [np.flatnonzero([s == name for s in strata]) for name in sorted(set(strata))]
+    rate = np.empty(len(y))
+    for index in stratum:
+        rate[index] = y[index].mean()
+    expected, spread = member.T @ rate, member.T @ (rate * (1 - rate))
+    usable = spread > 0
+    rng = np.random.default_rng(seed)
+
+    def statistic(y: npt.NDArray[np.float64]) -> float:
+        return float((((member.T @ y - expected) ** 2)[usable] / spread[usable]).sum())
+
+    observed, extreme = statistic(y), 0
+    for _ in range(PERMUTATIONS):
+        shuffled = y.copy()
+        for index in stratum:
+            shuffled[index] = rng.permutation(y[index])
+        extreme += statistic(shuffled) >= observed - 1e-9
+    return (1 + extreme) / (1 + PERMUTATIONS)
+
+
+def _tells(values: Sequence[str], labels: npt.NDArray[np.int8]) -> str:
+    """`equals` or `all but tells` where values give the label away, else ""."""
+    seen: dict[str, set[int]] = {}
+    for value, label in zip(values, labels, strict=True):
+        seen.setdefault(value.lower() if value.lower() not in UNKNOWN else "", set()).add(int(label))
+    if 1 < len(seen) <= len(values) // 3 and all(len(some) == 1 for some in seen.values()):
+        return "equals" if len(seen) == 2 else "tells"
+    numbers = [number(value) for value in values]
+    known = [(x, int(y)) for x, y in zip(numbers, labels, strict=True) if x is not None]
+    sides = [np.array([x for x, y in known if y == side]) for side in (1, 0)]
+    if min(map(len, sides)) < FEWEST:
+        return ""
+    above = (sides[0][:, None] > sides[1]).mean() + (sides[0][:, None] == sides[1]).mean() / 2
+    return "all but tells" if max(above, 1 - above) > TELLS_LABEL else ""
