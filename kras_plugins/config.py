@@ -33,6 +33,7 @@ class RunTable(pydantic.BaseModel):
     repeats: int | None = pydantic.Field(None, ge=1)
     splits: Literal["random", "site"] | None = None
     seed: int | None = pydantic.Field(None, ge=0)
+    folds_file: str | None = None
     fusion: Literal["logit", "probability", "stacked", "rank"] | None = None
     target_sensitivity: float | None = pydantic.Field(None, gt=0, le=1)
     target_specificity: float | None = pydantic.Field(None, gt=0, le=1)

@@ -61,6 +61,7 @@ def freeze(
             "thresholds": told,
             "splits": settings["splits"],
             "folds": settings["folds"],
+            "fusion": settings["fusion"],
             "seed": settings["seed"],
         },
     )

@@ -34,6 +34,7 @@ from kras_plugins.data import Bag, SemanticProfile
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
+    from kras_plugins.cohort.folds_file import FoldCube
     from kras_plugins.cohort.table import CohortTable
     from kras_plugins.evaluation.baselines import Known
     from kras_plugins.evaluation.summary import Evaluated
@@ -74,6 +75,9 @@ def run(
     repeats: Annotated[int | None, typer.Option(min=1, help="repeats of the cross-validation [default: 1]")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="5 folds, 5 repeats")] = False,
     splits: Annotated[Splits | None, typer.Option(help="random, or whole sites to one fold [default: random]")] = None,
+    folds_file: Annotated[
+        Path | None, typer.Option("--folds-file", help="outer folds as `kras cohort split` writes them")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="seed of splits and fits [default: 0]")] = None,
     fusion: Annotated[Fusion | None, typer.Option(help="how members become one score [default: logit]")] = None,
     sensitivity: Sensitivity = None,
@@ -100,6 +104,7 @@ def run(
         described,
         with_patients,
     )
+    from kras_plugins.cli.dealt import dealt
     from kras_plugins.cli.dry_run import print_plan
     from kras_plugins.cli.freeze import freeze
     from kras_plugins.cli.study import (
@@ -148,6 +153,11 @@ def run(
     folder = out or session.config.path("out") or Path("kras-out") / file.stem
     members = choose_members(session, settings["classifiers"])
     table = read_cohort(file, settings["target"], needs_paths=opens_pixels(session, settings, members))
+    folds_file, given = folds_file or session.config.path("folds_file"), None
+    if folds_file is not None:
+        others = {"--folds": folds, "--repeats": repeats, "--splits": splits, "--thorough": thorough}
+        given, decided = dealt(folds_file, table.patients, others)
+        settings |= decided
     check_folds(table, settings["folds"])
     patients, told = described(table.patients, settings)
     slides = [slide for patient in table.patients for slide in patient.slides]
@@ -188,7 +198,7 @@ def run(
         check_features(cases, settings["target"])
     cases = with_patients(cases, patients)  # only now: evaluation looks at covariates, nothing before it does
     known = baseline_inputs(cases, settings)
-    experiment = _learn(session, table, cases, members, settings)
+    experiment = _learn(session, table, cases, members, settings, given)
     timings["learning"] = time.monotonic() - clock - timings["slides"]
     evaluated = evaluate_experiment(experiment, cases, chosen_targets(settings), known, settings)
     manifest = build_manifest(
@@ -261,7 +271,12 @@ def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
 
 
 def _learn(
-    session: Session, table: CohortTable, cases: Sequence[Case], members: Sequence[Member], settings: dict[str, Any]
+    session: Session,
+    table: CohortTable,
+    cases: Sequence[Case],
+    members: Sequence[Member],
+    settings: dict[str, Any],
+    given: Mapping[str, FoldCube] | None,
 ) -> Experiment:
     import numpy as np
 
@@ -292,6 +307,7 @@ def _learn(
             scheme=settings["splits"],
             seed=settings["seed"],
             fusion=settings["fusion"],
+            given_folds=None if given is None else np.stack([given[c.patient.patient_id] for c in cases], axis=1),
             progress=lambda done, _total, what: bar.update(task, completed=done, description=f"learning {what}"),
         )
 

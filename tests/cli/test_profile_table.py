@@ -195,3 +195,22 @@ def test_what_a_backend_says_is_told_and_is_no_part_of_the_result(capsys: pytest
     said = capsys.readouterr().err
     assert said.count("a table has 3 columns") == 1
     assert "a server was away" in said
+
+
+def test_given_folds_are_kept_and_a_fusion_is_frozen(home: Path, tmp_path: Path) -> None:
+    split = kras("cohort", "split", "cohort.csv", "--scheme", "site", "--folds", "3", "--out", "folds.csv",
+                 cwd=home, store=home / "store")  # fmt: skip
+    assert split.returncode == 0, split.stderr
+    words = (
+        "run", "cohort.csv", "--classifiers", "mlp,rf", "--profile-table", "LUAD.csv,LUSC.csv", *QUICK,
+        "--folds-file", "folds.csv", "--fusion", "stacked",
+    )  # fmt: skip
+    ran = kras(*words, "--out", tmp_path, cwd=home, store=home / "store")
+    assert ran.returncode == 0, ran.stderr
+    given = {row["patient_id"]: int(row["fold"]) for row in read_rows(home / "folds.csv")}
+    assert {row["patient_id"]: int(row["fold"]) for row in read_rows(tmp_path / "predictions.csv")} == given
+    bundle = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert bundle["fusion"]["kind"] == "stacked" and set(bundle["fusion"]["folds"][0]["weights"]) == {"mlp", "rf"}
+    assert bundle["provenance"]["splits"] == "site"  # inner splits keep sites as the given folds do
+    both = kras(*words, "--folds", "3", cwd=home, store=home / "store")
+    assert both.returncode == 1 and "--folds-file and --folds exclude each other" in " ".join(both.stderr.split())
