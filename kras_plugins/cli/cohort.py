@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kras_plugins.cohort.findings import Finding
     from kras_plugins.data import SlideRef
 
+_PROBE_PX = 32
+
 app = typer.Typer(no_args_is_help=True, help="Labels, checks and folds of a cohort.")
 
 
@@ -250,12 +252,14 @@ def _suffixes() -> list[str]:
 
 
 def _open(ref: SlideRef, readers: Any, reader: str | None) -> Opened:
+    """Open a slide and read a few pixels of its middle: some damage shows only then."""
     import numpy as np
 
     from kras_plugins.cohort.check_slides import Opened
     from kras_plugins.slides.slide import open_slide
 
     with open_slide(ref, readers, reader) as slide:
+        slide.read((slide.size[0] / 2, slide.size[1] / 2), (_PROBE_PX, _PROBE_PX), float(np.mean(slide.mpp)))
         return Opened(
             fingerprint=slide.fingerprint,
             mpp=float(np.mean(slide.mpp)),

@@ -11,7 +11,9 @@ import pytest
 from cohorts import kras, read_rows
 
 from kras_plugins.cohort.folds_file import keeps_sites, read_folds
+from kras_plugins.cohort.splits import folds
 from kras_plugins.cohort.table import read_cohort
+from kras_plugins.learning.plan import derive_seed
 from kras_plugins.testing import draw_slide
 
 UUID = "7f5a7bf1-7ec4-4f30-b1f8-8c7a3a6d1f10"
@@ -91,6 +93,19 @@ def test_check_opens_the_slides_and_fails_where_a_study_would_break(folder: Path
     assert all(f["do"] for f in findings if f["severity"] == "error")
 
 
+def test_check_names_real_slides_that_cannot_be_used_and_why(shared_data: Path, tmp_path: Path) -> None:
+    slides = shared_data / "slides"
+    files = [slides / "cmu_small_region.svs", *sorted((slides / "broken").iterdir()), slides / "none.svs"]
+    lines = [f"p{i},s{i},{file},{i % 2}" for i, file in enumerate(files)]
+    (tmp_path / "c.csv").write_text("\n".join(["patient_id,slide_id,path,g12c", *lines]) + "\n")
+    ran = kras("cohort", "check", "c.csv", "--folds", "2", "--json", cwd=tmp_path, store=tmp_path / "store")
+    assert ran.returncode == 1
+    bad = {f["who"][0]: f for f in json.loads(ran.stdout)["findings"] if f["what"].startswith("slide ")}
+    assert set(bad) == {f"s{i}" for i in range(1, len(files))}
+    assert all(f["severity"] == "error" and f["do"] for f in bad.values())
+    assert "slide missing" in bad[f"s{len(files) - 1}"]["what"]
+
+
 def many(folder: Path, n: int = 60) -> Path:
     lines = [f"p{i},s{i},h{i % 9},{('LUAD', 'LUSC')[i % 2]},{int(i % 4 == 0)}" for i in range(n)]
     (folder / "many.csv").write_text("\n".join(["patient_id,slide_id,site,histology,g12c", *lines]) + "\n")
@@ -115,7 +130,11 @@ def test_split_writes_folds_that_come_back_and_says_how_alike_they_are(tmp_path:
     y = np.array([p.label for p in table.patients], np.int8)
     fold = read_folds(tmp_path / "folds.csv", [p.patient_id for p in table.patients], y)
     assert fold.shape == (2, 60)
-    assert keeps_sites(fold, [p.site for p in table.patients]) == (scheme == "site")
+    sites = [p.site for p in table.patients]
+    assert keeps_sites(fold, sites) == (scheme == "site")
+    for r in range(2):  # the folds that `kras run` deals with the same seed
+        dealt = folds(y, [p.histology for p in table.patients], sites, 3, derive_seed(4, "outer", r), scheme)
+        np.testing.assert_array_equal(fold[r], dealt)
     assert len(told["imbalance"]) == 2
     for one in told["folds"]:
         held = fold[one["repeat"] - 1] == one["fold"] - 1
