@@ -26,11 +26,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from embed import SHARED, make_slide, matrix_rate
 
 from kras_plugins.config import load_config
@@ -40,6 +42,7 @@ from kras_plugins.manager import discover
 from kras_plugins.parts import Part, Parts, open_parts
 from kras_plugins.pipeline import Work
 from kras_plugins.profiling import profile_slide
+from kras_plugins.semantics.map import CELLS
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.stream import ordered_map, stream_tiles
@@ -48,6 +51,7 @@ from kras_plugins.slides.tissue import TissueMask, find_tissue
 from kras_plugins.store import Store
 
 HGSC = SHARED.parents[1] / "nuclei" / "hgsc" / "hgsc_nest.jpg"
+GFLOP_PER_TILE = 9.9  # 576 x 576 px, as torch.utils.flop_counter counts
 TILE_MM2 = (512 * 0.5e-3) ** 2
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -77,9 +81,10 @@ def children() -> list[int]:
 
 def cpu_of(pids: list[int]) -> float:
     """Seconds of CPU that processes have taken so far."""
-    return sum(
-        sum(int(t) for t in Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[11:13]) for p in pids
-    ) / TICK
+    return (
+        sum(sum(int(t) for t in Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[11:13]) for p in pids)
+        / TICK
+    )
 
 
 def took(job: Callable[[], tuple[int, int]]) -> Took:
@@ -89,38 +94,51 @@ def took(job: Callable[[], tuple[int, int]]) -> Took:
     return Took(tiles, cells, wall, own, cpu_of(children()) - workers_before)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """One slide and what it is processed with. Jobs open the slide anew: blocks that are decoded stay in its cache."""
+
+    ref: SlideRef
+    parts: Parts
+    part: Part
+    tissue: TissueMask
+    work: Work
+
+    def slide(self) -> AbstractContextManager[Slide]:
+        return open_slide(self.ref, self.parts.readers)
+
+    def detect(self) -> tuple[int, int]:
+        """(tiles, cells) of the slide, from file to file."""
+        threads, pool = self.work.read_threads, self.work.decode_pool
+        with self.slide() as slide, tempfile.TemporaryDirectory() as folder:
+            flags = profile_slide(slide, self.tissue, self.part, Path(folder), threads, pool, lambda *_: None)
+            return len(flags), pq.read_metadata(Path(folder) / CELLS).num_rows
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Part, Parts, Slide, TissueMask, Work]]:
+def bench(path: Path) -> Iterator[Bench]:
     ref = SlideRef(patient_id="p", slide_id="bench", path=path)
     with (
         tempfile.TemporaryDirectory() as folder,
         open_parts(discover(), load_config(None), extractor=None, profiler="cells", backend="local") as parts,
-        open_slide(ref, parts.readers) as slide,
         workers(Store(Path(folder)), 0) as work,
     ):
         assert parts.profiler is not None
-        image, mpp = slide.thumbnail(8.0)
-        yield parts.profiler, parts, slide, find_tissue(image, float(np.mean(mpp))), work
-
-
-def detect(slide: Slide, tissue: TissueMask, part: Part, work: Work) -> tuple[int, int]:
-    """(tiles, cells) of one slide."""
-    import pyarrow.parquet as pq
-
-    with tempfile.TemporaryDirectory() as folder:
-        flags = profile_slide(
-            slide, tissue, part, Path(folder), work.read_threads, work.decode_pool, lambda *_: None
-        )
-        return len(flags), pq.read_metadata(Path(folder) / "cells.parquet").num_rows
+        with open_slide(ref, parts.readers) as slide:
+            image, mpp = slide.thumbnail(8.0)
+        yield Bench(ref, parts, parts.profiler, find_tissue(image, float(np.mean(mpp))), work)
 
 
 def rounds_of(path: Path, rounds: int) -> dict[str, list[Took]]:
     """Each job's times, one a round."""
-    with opened(path) as (part, parts, slide, tissue, work):
-        grid = cover_grid(slide, tissue, part.tile)
+    with bench(path) as b:
+        part, parts = b.part, b.parts
         print(f"engine {parts.engine}, precision {parts.precision}, batch {part.batch}, in flight {part.in_flight}")
-        print(f"slide {slide.size[0]} x {slide.size[1]} px, {len(grid)} tiles, reader {slide.reader}")
-        batches = [b.pixels for b in stream_tiles(slide, grid, batch=part.batch, threads=2)][: 128 // part.batch]
+        with b.slide() as slide:
+            grid = cover_grid(slide, b.tissue, part.tile)
+            print(f"slide {slide.size[0]} x {slide.size[1]} px, {len(grid)} tiles, reader {slide.reader}")
+            stream = stream_tiles(slide, grid, batch=part.batch, threads=b.work.read_threads)
+            batches = [tiles.pixels for tiles in islice(stream, 128 // part.batch)]
 
         def model() -> tuple[int, int]:
             with ThreadPoolExecutor(part.in_flight) as pool:
@@ -128,14 +146,14 @@ def rounds_of(path: Path, rounds: int) -> dict[str, list[Took]]:
                 return sum(len(o["nucleus"]) for o in found), 0
 
         def data_path() -> tuple[int, int]:
-            with ThreadPoolExecutor(part.in_flight) as pool:
-                stream = stream_tiles(slide, grid, batch=part.batch, threads=work.read_threads)
-                looked = ordered_map(pool, lambda b: blurred(b.pixels, 0.5), stream, part.in_flight + 1)
+            with b.slide() as slide, ThreadPoolExecutor(part.in_flight) as pool:
+                stream = stream_tiles(slide, grid, batch=part.batch, threads=b.work.read_threads)
+                looked = ordered_map(pool, lambda t: blurred(t.pixels, part.tile.mpp), stream, part.in_flight + 1)
                 return sum(len(flags) for flags in looked), 0
 
-        jobs = {"model": model, "data path": data_path, "detection": lambda: detect(slide, tissue, part, work)}
         model()
-        detect(slide, tissue, part, work)  # starts the workers
+        b.detect()  # starts the workers
+        jobs = {"model": model, "data path": data_path, "detection": b.detect}
         found: dict[str, list[Took]] = {name: [] for name in jobs}
         for _ in range(rounds):
             for name, job in jobs.items():
@@ -160,20 +178,6 @@ def tell(found: dict[str, list[Took]]) -> None:
     print(f"post-processing: {post:.0%} of the CPU time of detection (aim below 25 %)")
 
 
-def operations() -> float:
-    """GFLOP of the network for one tile, counted by torch."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    import kras_profiler_cells as cells
-    from kras_profiler_cells.network import load
-
-    side = cells.TILE.px + 2 * cells.TILE.halo_px
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        load(cells.WEIGHTS)(torch.zeros((1, side, side, 3), dtype=torch.uint8))
-    return counter.get_total_flops() / 1e9
-
-
 def memory_of(path: Path) -> dict[str, float]:
     """Peak memory in MB, summed over this process and its workers (shared pages once), of one slide."""
     peak, done = 0.0, threading.Event()
@@ -187,10 +191,10 @@ def memory_of(path: Path) -> dict[str, float]:
                 pss += float(rollup.read_text().split("Pss:")[1].split()[0]) / 1024
             peak = max(peak, pss)
 
-    with opened(path) as (part, _, slide, tissue, work):
+    with bench(path) as b:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
-        tiles, cells = detect(slide, tissue, part, work)
+        tiles, cells = b.detect()
         done.set()
         thread.join()
     return {"tiles": tiles, "cells": cells, "mb": peak}
@@ -211,10 +215,9 @@ def main() -> None:
             print(f"-- {name}")
             make_slide(path, args.side, pixels)
             tell(rounds_of(path, args.rounds))
-        gflop = operations()
         for dtype in ("float32", "bfloat16"):
             rate = matrix_rate(dtype)
-            print(f"floor {rate / gflop:.1f} tiles/s in {dtype} ({gflop:.1f} GFLOP a tile, {rate:.0f} GFLOP/s)")
+            print(f"floor {rate / GFLOP_PER_TILE:.1f} tiles/s in {dtype} ({rate:.0f} GFLOP/s)")
         for side in (args.side // 2, args.side * 2):
             make_slide(path, side)
             words = [sys.executable, __file__, "--memory", str(path)]

@@ -12,7 +12,8 @@ import numpy as np
 from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
 from kras_plugins.errors import BackendError, PluginError, plugin_boundary
 from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, Placement, decode_tile, placement
+from kras_plugins.semantics.collect import CellWriter, Placement, decode_lent, placement
+from kras_plugins.semantics.handover import Handover
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.semantics.seams import Seams
@@ -63,9 +64,11 @@ def profile_slide(
         index, tile, outputs = item
         where = placement(grid, index, slide.mpp)
         try:
-            job = decode_pool.submit(decode_tile, part.made.decode, outputs, tile, where, canvas.raster)
-            with plugin_boundary(part.provided.id):
-                return where, *job.result()
+            with handover.lend([tile.pixels, *outputs.values()]) as lent:
+                decode, names = part.made.decode, tuple(outputs)
+                job = decode_pool.submit(decode_lent, decode, names, lent, tile.mpp, where, canvas.raster)
+                with plugin_boundary(part.provided.id):
+                    return where, *job.result()
         except (BrokenExecutor, PluginError) as e:
             if isinstance(e, BrokenExecutor) or isinstance(e.__cause__, BrokenExecutor):
                 raise BackendError(
@@ -78,6 +81,7 @@ def profile_slide(
     ahead = 2 * threads
     seams = Seams()
     with (
+        Handover() as handover,
         ThreadPoolExecutor(part.in_flight, thread_name_prefix="kras-predict") as models,
         ThreadPoolExecutor(ahead, thread_name_prefix="kras-decode") as waiting,
         CellWriter(folder / CELLS) as writer,

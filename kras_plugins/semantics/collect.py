@@ -20,6 +20,7 @@ from kras_plugins.semantics import wkb
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64, TileGrid, UInt8
+    from kras_plugins.semantics.handover import Lent
     from kras_plugins.semantics.raster import Raster
 
 CELL_SCHEMA = pa.schema([(name, pa.string() if name == "class" else pa.float32()) for name in CELL_COLUMNS])
@@ -106,7 +107,7 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
     um = at * where.mpp
     values: dict[str, Any] = {name: np.asarray(column)[kept] for name, column in cells.columns.items()}
     values |= {"x_px": at[:, 0], "y_px": at[:, 1], "x_um": um[:, 0], "y_um": um[:, 1]}
-    outlines = wkb.encode(_outline(cells.outlines[i], where) for i in kept.tolist()) if len(cells.outlines) else None
+    outlines = wkb.encode(_placed([cells.outlines[i] for i in kept.tolist()], where)) if len(cells.outlines) else None
     return cell_batch([cells.classes[i] for i in kept.tolist()], values, outlines)
 
 
@@ -130,8 +131,12 @@ def cell_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=FILE_SCHEMA)
 
 
-def _outline(polygon: Any, where: Placement) -> Float64:
-    return np.asarray(np.round((np.array(where.corner) + (polygon + 0.5) * where.scale) * 4) / 4)
+def _placed(polygons: Sequence[Any], where: Placement) -> list[Float64]:
+    """Outlines of pixel centers in the slide's frame, to a quarter of a pixel; all at once, as there are many."""
+    if not polygons:
+        return []
+    xy = (np.array(where.corner) + (np.concatenate(polygons) + 0.5) * where.scale) * 4
+    return np.split(np.round(xy) / 4, np.cumsum([len(p) for p in polygons[:-1]]))
 
 
 def _check(cells: TileCells) -> None:
@@ -181,6 +186,19 @@ def decode_tile(
         )
     patch = None if cells.tissue is None else cut_patch(cells.tissue, where, raster)
     return place(cells, where), patch
+
+
+def decode_lent(
+    decode: Callable[[Outputs, Tile], TileCells],
+    names: Sequence[str],
+    lent: Lent,
+    mpp: float,
+    where: Placement,
+    raster: Raster,
+) -> tuple[pa.RecordBatch, Patch | None]:
+    """`decode_tile` of a tile's pixels and the outputs of these `names`, all lent."""
+    pixels, *outputs = lent.arrays()
+    return decode_tile(decode, dict(zip(names, outputs, strict=True)), Tile(pixels=pixels, mpp=mpp), where, raster)
 
 
 class CellWriter:

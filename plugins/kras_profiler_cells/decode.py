@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 
 from kras_plugins import Tile, TileCells
 from kras_profiler_cells.morphometry import measure
-from kras_profiler_cells.nuclei import FRAME, Nuclei, nuclei_of
+from kras_profiler_cells.nuclei import FRAME, Nuclei, nuclei_at
 from kras_profiler_cells.outlines import outlines
 from kras_profiler_cells.runs import components, pixels_of, runs_of
 from kras_profiler_cells.stain import hematoxylin
@@ -59,9 +59,8 @@ class Decode:
             nucleus = np.asarray(outputs["nucleus"], dtype=np.float32)
         else:
             nucleus = 1 - kinds[self.words.index(BACKGROUND)]
-        nuclei = nuclei_of(self.segment(nucleus, outputs, tile.mpp))
-        at = nuclei.rows, nuclei.cols
-        columns = measure(nuclei, hematoxylin(tile.pixels[at]), nucleus[at], tile.mpp)
+        nuclei = self.nuclei(nucleus, outputs, tile.mpp)
+        columns = measure(nuclei, hematoxylin(nuclei.of(tile.pixels)), nuclei.of(nucleus), tile.mpp)
         x, y = columns.pop("x"), columns.pop("y")
         return TileCells(
             x=x,
@@ -71,14 +70,19 @@ class Decode:
             outlines=list(outlines(nuclei, x, y)),
         )
 
-    def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
-        """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""
+    def nuclei(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Nuclei:
+        """The nuclei of one tile that are of the right size and sure enough."""
         mask = fill(opened(nucleus > 0.5))
         if "distance" in outputs:
-            labels = flood_cores(mask, np.asarray(outputs["distance"], dtype=np.float32), mpp)
+            at, label = flood_cores(mask, np.asarray(outputs["distance"], dtype=np.float32), mpp)
         else:
-            labels = flood_hover(mask, np.asarray(outputs["hv"], dtype=np.float32), mpp)
-        return keep(labels, nucleus, mpp, (self.min_area_um2, self.max_area_um2), self.min_prob)
+            at, label = flood_hover(mask, np.asarray(outputs["hv"], dtype=np.float32), mpp)
+        kept = keep(label, nucleus.ravel()[at], mpp, (self.min_area_um2, self.max_area_um2), self.min_prob)
+        return nuclei_at(at[kept > 0], kept[kept > 0], mask.shape)
+
+    def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
+        """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""
+        return self.nuclei(nucleus, outputs, mpp).labels[FRAME:-FRAME, FRAME:-FRAME]
 
 
 def opened(mask: Bool) -> Bool:
@@ -101,10 +105,11 @@ def fill(mask: Bool) -> Bool:
     return framed[1:-1, 1:-1]
 
 
-def flood_cores(mask: Bool, distance: Float32, mpp: float) -> Int32:
+def flood_cores(mask: Bool, distance: Float32, mpp: float) -> tuple[Index, Int32]:
     """Split `mask` bool[h w] into nuclei: each connected core of `distance` float32[h w] floods its basin.
 
-    Where a piece of the mask holds one core it is that nucleus; only pieces with several need a watershed.
+    Returns the flat positions int64[pixel] of the mask in reading order and the nucleus int32[pixel] of each, 0 for
+    none. Where a piece of the mask holds one core it is that nucleus; only pieces with several need a watershed.
     """
     framed = np.pad(mask, 1)
     width = framed.shape[1]
@@ -112,7 +117,8 @@ def flood_cores(mask: Bool, distance: Float32, mpp: float) -> Int32:
     piece, n_pieces = components(starts, stops, width)
     at, piece = pixels_of(starts, stops), np.repeat(piece, stops - starts)
     rows, cols = np.divmod(at.astype(np.int32), np.int32(width))
-    depth = distance[rows - 1, cols - 1]
+    inner = (rows - 1).astype(np.intp) * mask.shape[1] + (cols - 1)
+    depth = distance.ravel()[inner]
     markers = _cores(at, depth > CORE, width, mpp)
     n = int(markers.max(initial=0))
     piece_of = np.zeros(n + 1, np.int64)
@@ -124,9 +130,7 @@ def flood_cores(mask: Bool, distance: Float32, mpp: float) -> Int32:
     shared = np.flatnonzero((cores > 1)[piece])
     if len(shared):
         found[shared] = _watershed(rows[shared], cols[shared], piece[shared], -depth[shared], markers[shared])
-    labels = np.zeros(mask.shape, np.int32)
-    labels[rows - 1, cols - 1] = found
-    return labels
+    return inner, found
 
 
 def _cores(at: Index, deep: Bool, width: int, mpp: float) -> Int32:
@@ -155,15 +159,22 @@ def _watershed(rows: Int32, cols: Int32, piece: Int32, height: Float32, markers:
     np.maximum.at(bottom, piece, rows)
     np.minimum.at(left, piece, cols)
     tall = bottom - top + 2
-    r, c = rows - (top - np.cumsum(tall) + tall)[piece], cols - left[piece]
-    shape = (int(tall.sum()), int(c.max()) + 1)
+    width = int((cols - left[piece]).max()) + 3
+    flat = (rows - (top - np.cumsum(tall) + tall)[piece] + 1) * width + cols - left[piece] + 1
+    shape = (int(tall.sum()) + 2, width)
     image, seeds, mask = np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
-    image[r, c], seeds[r, c], mask[r, c] = height, markers, True
-    return np.asarray(watershed(image, seeds, mask=mask)[r, c], dtype=np.int32)
+    image.ravel()[flat], seeds.ravel()[flat] = height, markers
+    # What lies within a core has nothing to flood: it stays out of the queue.
+    rim = markers == 0
+    for step in (1, -1, width, -width):
+        rim |= seeds.ravel()[flat + step] == 0
+    mask.ravel()[flat[rim]] = True
+    flooded = watershed(image, seeds, mask=mask).ravel()[flat]
+    return np.where(markers > 0, markers, flooded).astype(np.int32)
 
 
-def flood_hover(mask: Bool, hv: Float32, mpp: float) -> Int32:
-    """Split `mask` bool[h w] into nuclei by HoVer maps `hv` float32[2 h w].
+def flood_hover(mask: Bool, hv: Float32, mpp: float) -> tuple[Index, Int32]:
+    """Split `mask` bool[h w] into nuclei by HoVer maps `hv` float32[2 h w]; returns what `flood_cores` does.
 
     The maps run from -1 at the left (top) edge of a nucleus to 1 at its right (bottom) edge, so that they fall steeply
     where one nucleus ends and the next begins (Graham et al., Med Image Anal 2019;58:101563). Markers are what is left
@@ -174,20 +185,19 @@ def flood_hover(mask: Bool, hv: Float32, mpp: float) -> Int32:
     edge = np.maximum(*(fall / max(float(fall[mask].max(initial=0)), 1e-6) for fall in falls))
     markers, _ = ndimage.label(ndimage.binary_opening(mask & (edge < HOVER_EDGE)))
     energy = -ndimage.gaussian_filter((1 - edge) * mask, sigma)
-    return np.asarray(watershed(energy, markers, mask=mask), dtype=np.int32)
+    at = np.flatnonzero(mask)
+    return at, watershed(energy, markers, mask=mask).ravel()[at].astype(np.int32)
 
 
-def keep(labels: Int32, nucleus: Float32, mpp: float, um2: tuple[float, float], min_prob: float) -> Int32:
-    """The labels of a size within `um2` and a mean of `nucleus` of at least `min_prob`, renumbered 1..n."""
-    at = np.flatnonzero(labels.ravel() != 0)
-    own = labels.ravel()[at]
-    size = np.bincount(own)
-    strength = np.bincount(own, weights=nucleus.ravel()[at]) / np.maximum(size, 1)
+def keep(label: Int32, nucleus: Float32, mpp: float, um2: tuple[float, float], min_prob: float) -> Int32:
+    """`label` int32[pixel] with those nuclei renumbered 1..n that have a size within `um2` and a mean of `nucleus`
+    float32[pixel] of at least `min_prob`; 0 for the others."""
+    size = np.bincount(label)
+    strength = np.bincount(label, weights=nucleus) / np.maximum(size, 1)
     area = size * mpp * mpp
     kept = (size > 0) & (area >= um2[0]) & (area <= um2[1]) & (strength >= min_prob)
-    result = np.zeros_like(labels)
-    result.ravel()[at] = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[own]
-    return result
+    kept[:1] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label]
 
 
 def classify(nuclei: Nuclei, kinds: Float32, words: Sequence[str], least: float) -> list[str]:
@@ -207,5 +217,4 @@ def classify(nuclei: Nuclei, kinds: Float32, words: Sequence[str], least: float)
 def class_means(nuclei: Nuclei, kinds: Float32) -> Float64:
     """float64[nucleus class]: mean of each map of `kinds` float32[class h/k w/k] over each nucleus."""
     step = (nuclei.labels.shape[0] - 2 * FRAME) // kinds.shape[1]
-    at = nuclei.rows // step * kinds.shape[2] + nuclei.cols // step
-    return np.stack([nuclei.sums(plane.ravel()[at]) / nuclei.size for plane in kinds], axis=1)
+    return np.stack([nuclei.sums(nuclei.of(plane, step)) / nuclei.size for plane in kinds], axis=1)

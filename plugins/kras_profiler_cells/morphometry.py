@@ -26,7 +26,7 @@ _WEIGHT[[13, 23]] = (1.0 + np.sqrt(2.0)) / 2.0
 _LOW, _HIGH = np.triu_indices(LEVELS)
 _PAIR = np.zeros((LEVELS, LEVELS), dtype=np.uint8)
 _PAIR[_LOW, _HIGH] = _PAIR[_HIGH, _LOW] = np.arange(len(_LOW))
-_PAIR = _PAIR.ravel()
+_PAIR = _PAIR.ravel().astype(np.int32)
 _GAP = (_LOW - _HIGH) ** 2
 _MOMENTS = np.stack(
     [np.ones(len(_LOW)), _GAP, 1 / (1 + _GAP), (_LOW + _HIGH) / 2, (_LOW**2 + _HIGH**2) / 2, _LOW * _HIGH], axis=1
@@ -120,15 +120,17 @@ def _texture(nuclei: Nuclei, level: npt.NDArray[np.uint8]) -> dict[str, Float64]
 
     Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `level`: uint8[pixel].
     """
-    n, flat, width = len(nuclei), nuclei.labels.ravel(), nuclei.labels.shape[1]
-    grey = np.zeros(len(flat), dtype=np.uint8)
-    grey[nuclei.at] = level
-    row = level * np.uint8(LEVELS)
+    n, width = len(nuclei), nuclei.labels.shape[1]
+    # Label and grey level in one number: those of one nucleus differ in the lowest bits alone.
+    marked = nuclei.labels.ravel() * np.int32(LEVELS)
+    own = marked[nuclei.at] + level
+    marked[nuclei.at] = own
+    row, base = level * np.uint8(LEVELS), nuclei.cell * np.int32(len(_LOW))
     sums = {name: np.zeros(n) for name in ("contrast", "correlation", "energy", "homogeneity")}
     for step in (1, width + 1, width, width - 1):
-        other = nuclei.at + step
-        pair = np.flatnonzero(flat[other] == nuclei.cell + 1)
-        codes = nuclei.cell[pair] * np.int32(len(_LOW)) + _PAIR[row[pair] + grey[other[pair]]]
+        other = marked[nuclei.at + step]
+        pair = np.flatnonzero((other ^ own) < LEVELS)
+        codes = base[pair] + _PAIR[row[pair] | (other[pair] & (LEVELS - 1))]
         pairs = np.bincount(codes, minlength=n * len(_LOW)).reshape(n, len(_LOW)).astype(np.float64)
         total = pairs @ _MOMENTS
         count = np.where(total[:, :1] > 0, total[:, :1], np.nan)

@@ -47,6 +47,12 @@ class Nuclei:
     def _none(self, values: npt.NDArray[Any]) -> Float64:
         return np.zeros((*values.shape[:-1], 0))
 
+    def of(self, image: npt.NDArray[T], step: int = 1) -> npt.NDArray[T]:
+        """[pixel ...]: the values of [h/step w/step ...] at every pixel."""
+        rows, cols = (self.rows, self.cols) if step == 1 else (self.rows // step, self.cols // step)
+        at = (rows * np.int32(image.shape[1]) + cols).astype(np.intp)
+        return image.reshape(-1, *image.shape[2:]).take(at, axis=0)
+
     def spread(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
         """[pixel] of [nucleus]: each pixel gets its nucleus' value."""
         return np.repeat(values, self.size)
@@ -54,23 +60,28 @@ class Nuclei:
 
 def nuclei_of(labels: Int32) -> Nuclei:
     """The nuclei of a label map int32[h w], labels 1..n without gaps."""
-    h, w = labels.shape
-    framed = np.zeros((h + 2 * FRAME, w + 2 * FRAME), np.int32)
-    framed[FRAME:-FRAME, FRAME:-FRAME] = labels
-    at = np.flatnonzero(framed.ravel() != 0)
-    label = framed.ravel()[at]
+    at = np.flatnonzero(labels.ravel() != 0)
+    return nuclei_at(at, labels.ravel()[at], labels.shape)
+
+
+def nuclei_at(at: Index, label: Int32, shape: tuple[int, int]) -> Nuclei:
+    """The nuclei of an image of `shape` whose pixels lie at flat positions `at`, `label` int32[pixel] 1..n each."""
+    width = shape[1] + 2 * FRAME
     n = int(label.max(initial=0))
     # Stable sorts of 16-bit keys are by radix: several times faster.
     order = np.argsort(label.astype(np.uint16) if n < 2**16 else label, kind="stable")
-    at = at[order]
-    rows, cols = np.divmod(at.astype(np.int32), np.int32(w + 2 * FRAME))
+    rows, cols = np.divmod(at[order].astype(np.int32), np.int32(shape[1]))
+    label = label[order]
+    framed = np.zeros((shape[0] + 2 * FRAME, width), np.int32)
+    at = (rows + np.int32(FRAME)).astype(np.intp) * width + (cols + np.int32(FRAME))
+    framed.ravel()[at] = label
     size = np.bincount(label, minlength=n + 1)[1:]
     return Nuclei(
         labels=framed,
         at=at,
-        rows=rows - np.int32(FRAME),
-        cols=cols - np.int32(FRAME),
-        cell=label[order] - np.int32(1),
+        rows=rows,
+        cols=cols,
+        cell=label - np.int32(1),
         starts=np.cumsum(size) - size,
         size=size,
     )

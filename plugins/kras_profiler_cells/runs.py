@@ -1,4 +1,4 @@
-"""Connected pieces of a mask from its runs: a few thousand stretches of pixels stand for a third of a million pixels."""
+"""Connected pieces of a mask from its runs: some thousand stretches stand for a third of a million pixels."""
 
 from __future__ import annotations
 

@@ -219,7 +219,9 @@ def test_hover_maps_part_touching_nuclei_in_any_direction():
         for n, side in enumerate((-9.5, 9.5)):
             cx, cy = 48 + side * np.cos(angle), 48 + side * np.sin(angle)
             labels[((x - cx) ** 2 + (y - cy) ** 2 <= 100) & (labels == 0)] = n + 1
-        found = decode.flood_hover(labels > 0, hover(labels), 0.5)
+        at, label = decode.flood_hover(labels > 0, hover(labels), 0.5)
+        found = np.zeros_like(labels)
+        found.ravel()[at] = label
         assert found.max() == 2, angle
         agree = max(np.mean((found == a) == (labels == 1)) for a in (1, 2))
         assert agree > 0.98
@@ -228,7 +230,7 @@ def test_hover_maps_part_touching_nuclei_in_any_direction():
 def test_hover_maps_leave_a_single_nucleus_whole():
     y, x = np.mgrid[:64, :96]
     labels = (((x - 48) / 30) ** 2 + ((y - 32) / 8) ** 2 <= 1).astype(np.int32)
-    assert decode.flood_hover(labels > 0, hover(labels), 0.5).max() == 1
+    assert decode.flood_hover(labels > 0, hover(labels), 0.5)[1].max() == 1
 
 
 def test_channels_of_one_class_add_up():

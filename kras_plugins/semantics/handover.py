@@ -1,0 +1,101 @@
+"""Arrays to worker processes through shared memory: a tile and its maps are several MB, copied thrice by a pipe."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_ALIGN = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lent:
+    """Arrays lent to a worker process; picklable.
+
+    `file`: where that process opens the memory, empty where there is none: then `arrays` are sent themselves. `layout`:
+    dtype, shape and first byte of each.
+    """
+
+    file: str
+    layout: tuple[tuple[str, tuple[int, ...], int], ...]
+    sent: tuple[npt.NDArray[Any], ...] = ()
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """The arrays, in their order; the receiver's own to write to. The memory is mapped while one of them lives."""
+        if not self.file:
+            return list(self.sent)
+        descriptor = os.open(self.file, os.O_RDONLY)
+        try:
+            memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(descriptor)
+        return [np.ndarray(shape, dtype, memory, offset) for dtype, shape, offset in self.layout]
+
+
+class Handover:
+    """Pieces of shared memory, used again and again: as many as arrays are lent at once.
+
+    They have no name in any file system and end with this process (memfd, Linux); elsewhere arrays are sent as they
+    are. A context manager; `lend` may be called from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[_Piece] = []
+        self._all: list[_Piece] = []
+
+    def __enter__(self) -> Handover:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for piece in self._all:
+            piece.close()
+
+    @contextmanager
+    def lend(self, arrays: Sequence[npt.NDArray[Any]]) -> Iterator[Lent]:
+        """Lend copies of `arrays` to another process for as long as the context lasts."""
+        if not hasattr(os, "memfd_create"):
+            yield Lent(file="", layout=(), sent=tuple(arrays))
+            return
+        try:
+            piece = self._free.pop()
+        except IndexError:
+            piece = _Piece()
+            self._all.append(piece)
+        try:
+            yield piece.fill(arrays)
+        finally:
+            self._free.append(piece)
+
+
+class _Piece:
+    """One piece of shared memory, as large as the largest it has held."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("kras-tile")
+        self._memory: mmap.mmap | None = None
+
+    def fill(self, arrays: Sequence[npt.NDArray[Any]]) -> Lent:
+        layout, size = [], 0
+        for array in arrays:
+            layout.append((array.dtype.str, array.shape, size))
+            size += -(-array.nbytes // _ALIGN) * _ALIGN
+        if self._memory is None or len(self._memory) < size:
+            os.ftruncate(self._descriptor, max(size, 1))
+            self._memory = mmap.mmap(self._descriptor, max(size, 1))
+        for array, (dtype, shape, offset) in zip(arrays, layout, strict=True):
+            np.ndarray(shape, dtype, self._memory, offset)[...] = array
+        return Lent(file=f"/proc/{os.getpid()}/fd/{self._descriptor}", layout=tuple(layout))
+
+    def close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+        os.close(self._descriptor)

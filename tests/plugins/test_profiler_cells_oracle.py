@@ -1,0 +1,147 @@
+"""The decoder of `cells` takes short cuts; on real tissue it must give what plain library calls give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+from skimage.measure import regionprops
+from skimage.segmentation import watershed
+
+import kras_profiler_cells as plugin
+from kras_plugins import Tile
+from kras_profiler_cells import decode, runs, stain
+from kras_profiler_cells.nuclei import nuclei_of
+from kras_profiler_cells.outlines import outlines
+
+OPTIONS = plugin.CellsOptions()
+DECODE = decode.Decode(
+    OPTIONS.min_area_um2, OPTIONS.max_area_um2, OPTIONS.min_prob, OPTIONS.min_class_prob, plugin.WORDS
+)
+
+
+def by_libraries(maps: dict[str, np.ndarray], mpp: float) -> np.ndarray:
+    """The label map of the decoder's definition, each step on the whole image."""
+    nucleus, distance = maps["nucleus"], maps["distance"]
+    mask = ndimage.binary_fill_holes(ndimage.binary_opening(nucleus > 0.5))
+    cores, _ = ndimage.label(mask & (distance > decode.CORE))
+    large = np.bincount(cores.ravel()) * mpp**2 >= decode.CORE_UM2
+    large[0] = False
+    labels = watershed(-distance, np.where(large, np.cumsum(large), 0)[cores], mask=mask)
+    n = labels.max() + 1
+    area = np.bincount(labels.ravel(), minlength=n) * mpp**2
+    strength = np.array([nucleus[labels == i].mean() if area[i] else 0 for i in range(n)])
+    kept = (area >= OPTIONS.min_area_um2) & (area <= OPTIONS.max_area_um2) & (strength >= OPTIONS.min_prob)
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0)[labels]
+
+
+def one_step_at_a_time(labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far each of 32 rays goes, walked pixel by pixel; NaN where the centroid lies outside of its nucleus."""
+    reach = np.full((len(x), 32), np.nan, np.float32)
+    padded = np.pad(labels, 3)
+    for i in range(len(x)):
+        for k, angle in enumerate(np.arange(32) * (2 * np.pi / 32)):
+            ray = np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+            def inside(far: float, i: int = i, ray: np.ndarray = ray) -> bool:
+                column, row = np.rint(np.float32([x[i], y[i]]) + np.float32(far) * ray).astype(int) + 3
+                return bool(padded[row, column] == i + 1)
+
+            if inside(0):
+                far = 0.0
+                while inside(far + 1):
+                    far += 1
+                reach[i, k] = far + 0.5 * inside(far + 0.5)
+    return reach
+
+
+@pytest.fixture(scope="module", params=["skin", "ovarian carcinoma"])
+def real(request, shared_data: Path):
+    """Pixels and maps of a real tile; sides that differ, so that a swap of axes shows."""
+    torch = pytest.importorskip("torch")
+    from kras_profiler_cells.network import load
+
+    if request.param == "skin":
+        openslide = pytest.importorskip("openslide")
+        with openslide.OpenSlide(str(shared_data / "slides" / "cmu_small_region.svs")) as slide:
+            pixels = np.asarray(slide.read_region((770, 1500), 0, (448, 512)).convert("RGB"))
+    else:
+        pixels = np.asarray(Image.open(shared_data / "nuclei" / "hgsc" / "hgsc_nest.jpg").convert("RGB"))[400:912, :448]
+    with torch.inference_mode():
+        maps = load(plugin.WEIGHTS)(torch.from_numpy(pixels[None].copy()))
+    return pixels, dict(zip(("nucleus", "distance", "classes"), (m[0].numpy() for m in maps), strict=True))
+
+
+def test_real_nuclei_are_those_of_the_plain_definition(real):
+    _, maps = real
+    expected = by_libraries(maps, 0.5)
+    assert expected.max() > 40
+    np.testing.assert_array_equal(DECODE.segment(maps["nucleus"], maps, 0.5), expected)
+
+
+def test_real_nuclei_measure_what_scikit_image_measures(real):
+    pixels, maps = real
+    labels = by_libraries(maps, 0.5)
+    density = stain.hematoxylin(pixels)
+    cells = DECODE(maps, Tile(pixels=pixels, mpp=0.5))
+    theirs = regionprops(labels, np.stack([density, maps["nucleus"]], axis=-1))
+    assert len(cells.x) == len(theirs)
+    expected = {
+        "area_um2": [r.area / 4 for r in theirs],
+        "perimeter_um": [r.perimeter / 2 for r in theirs],
+        "major_um": [r.axis_major_length / 2 for r in theirs],
+        "minor_um": [r.axis_minor_length / 2 for r in theirs],
+        "h_od_mean": [r.intensity_mean[0] for r in theirs],
+        "h_od_sd": [r.intensity_std[0] for r in theirs],
+        "prob": [r.intensity_mean[1] for r in theirs],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(cells.columns[name], values, rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(np.stack([cells.y, cells.x], 1), [r.centroid for r in theirs], rtol=1e-5)
+    half = labels[::2, ::2].shape
+    for i, r in enumerate(theirs[:30]):
+        rows, cols = (r.coords // 2).T
+        assert rows.max() < half[0] and cols.max() < half[1]
+        mean = maps["classes"][:, rows, cols].mean(1)
+        name = plugin.WORDS[int(mean.argmax())] if mean.max() / mean.sum() >= 0.5 else "other"
+        assert cells.classes[i] == name
+
+
+def test_real_outlines_are_those_of_a_walk_pixel_by_pixel(real):
+    _, maps = real
+    nuclei = nuclei_of(DECODE.segment(maps["nucleus"], maps, 0.5))
+    x, y = (nuclei.sums(v.astype(float)) / nuclei.size for v in (nuclei.cols, nuclei.rows))
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    labels = nuclei.labels[2:-2, 2:-2]
+    reach = one_step_at_a_time(labels, x, y)
+    ours = outlines(nuclei, x, y) - np.stack([x, y], 1)[:, None]
+    known = np.isfinite(reach)
+    assert known.mean() > 0.9
+    np.testing.assert_allclose(np.hypot(*ours[known].T), reach[known], atol=1e-3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24), st.floats(0.1, 0.9))
+def test_pieces_of_runs_are_numbered_as_scipy_numbers_pieces_of_images(seed, h, w, share):
+    mask = np.random.default_rng(seed).random((h, w)) < share
+    framed = np.pad(mask, 1)
+    starts, stops = runs.runs_of(framed)
+    component, n = runs.components(starts, stops, w + 2)
+    ours = np.zeros(framed.size, int)
+    ours[runs.pixels_of(starts, stops)] = np.repeat(component + 1, stops - starts)
+    expected, n_expected = ndimage.label(framed)
+    assert n == n_expected
+    np.testing.assert_array_equal(ours.reshape(framed.shape), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 24), st.integers(3, 24), st.floats(0.1, 0.9))
+def test_holes_are_filled_as_scipy_fills_them(seed, h, w, share):
+    mask = np.random.default_rng(seed).random((h, w)) < share
+    np.testing.assert_array_equal(decode.fill(mask), ndimage.binary_fill_holes(mask))
