@@ -62,13 +62,13 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
     kind = columns.get(cells, "class").lower()
     stated = variants.protein_change(columns.get(cells, "protein"))
     told = columns.get(cells, "dna")
-    dna = told if variants.substitution(told) else _from_position(columns, cells, line, genome)
-    derived = variants.protein_of_dna(dna) if dna else ""
-    change = stated or derived
-    notes = []
-    if stated and derived and stated != derived:
-        notes.append(f"annotations disagree: p.{stated} but {dna} is p.{derived}")
-    elif change and not variants.fits_reference(change):
+    at = _from_position(columns, cells, line, genome)
+    derived = {dna: change for dna in (told, at) if dna and (change := variants.protein_of_dna(dna))}
+    change = stated or next(iter(derived.values()), "")
+    notes = [
+        f"annotations disagree: p.{change} but {dna} is p.{other}" for dna, other in derived.items() if other != change
+    ]
+    if not notes and change and not variants.fits_reference(change):
         notes.append(f"KRAS has another residue there: p.{change}")
     effect: Effect = "protein"
     if kind in _SILENT or (not kind and change == "="):
@@ -88,7 +88,7 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
         change=change,
         effect=effect,
         decided=decided,
-        dna=dna,
+        dna=next(iter(derived), ""),
         vaf=_vaf(columns, cells),
         notes=tuple(notes),
     )
@@ -99,7 +99,7 @@ def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Ge
 
     Raises ConfigError where the position lies in KRAS in another genome build than the one stated.
     """
-    start = columns.get(cells, "start").replace(",", "")
+    start = columns.get(cells, "start").replace(",", "").removesuffix(".0")
     if columns.get(cells, "chromosome").lower().removeprefix("chr") not in ("12", "") or not start.isdigit():
         return ""
     build = variants.build_of_position(int(start))
@@ -109,11 +109,9 @@ def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Ge
             f"{columns.path}, line {line}: {start} lies in KRAS in {build}, not in {stated} as stated",
             "correct --genome or the file's NCBI_Build",
         )
-    return (
-        variants.dna_of_position(build, int(start), columns.get(cells, "ref"), columns.get(cells, "alt"))
-        if build
-        else ""
-    )
+    if not build:
+        return ""
+    return variants.dna_of_position(build, int(start), columns.get(cells, "ref"), columns.get(cells, "alt"))
 
 
 def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:

@@ -153,7 +153,11 @@ def _patient(patient: str, mutations: Mutations, policy: Policy) -> Label:
     agreed = {question: values.pop() if len(values) == 1 else None for question, values in answers.items()}
     best: dict[str, float | None] = {}
     for call in calls:
-        if call.effect == "protein" and call.change and (call.vaf or 0) >= (best.get(call.change) or 0):
+        if (
+            call.effect == "protein"
+            and call.change not in ("", "=")
+            and (call.vaf or 0) >= (best.get(call.change) or 0)
+        ):
             best[call.change] = call.vaf
     label = replace(
         base,

@@ -144,8 +144,9 @@ def _hold_out_sites(
     _need_sites(sites)
     site = _codes(sites)
     n_sites = int(site.max(initial=-1)) + 1
-    member = np.eye(n_sites)[site]
-    amounts = member.T @ _quantities(labels, strata, round(1 / fraction))
+    quantities = _quantities(labels, strata, round(1 / fraction))
+    amounts = np.zeros((n_sites, quantities.shape[1]))
+    np.add.at(amounts, site, quantities)
     order = rng.permuted(np.tile(np.arange(n_sites), (DRAWS, 1)), axis=1)
     held = amounts[order].cumsum(axis=1)  # [draw sites quantity]: what the first so many sites of an order hold
     of_label = np.stack([held[..., 0], held[..., 1] - held[..., 0]], axis=-1)

@@ -219,6 +219,11 @@ def test_annotations_that_disagree_leave_the_patient_unknown(read) -> None:
     label = only(read(call(HGVSp_Short="p.G12C", HGVSc="c.35G>T")))
     assert (label.g12c, label.driver, label.nonsilent) == (None, None, 1)
     assert "annotations disagree: p.G12C but c.35G>T is p.G12V" in label.flags
+    place = {"Chromosome": "chr12", "Start_Position": "25245350", "Reference_Allele": "C", "Tumor_Seq_Allele2": "A"}
+    label = only(read(call(**G12C, **place)))  # c.35
+    assert label.g12c is None
+    assert label.flags == ("annotations disagree: p.G12C but c.35G>T is p.G12V",)
+    assert only(read(call(**G12V, **place))).flags == ()
     label = only(read(call(HGVSp_Short="p.A12C")))
     assert label.g12c is None
     assert "KRAS has another residue there: p.A12C" in label.flags
@@ -229,6 +234,17 @@ def test_annotations_that_disagree_leave_the_patient_unknown(read) -> None:
 def test_a_missense_call_whose_change_cannot_be_told_is_not_taken_for_another(read) -> None:
     label = only(read(call()))
     assert (label.g12c, label.nonsilent, label.unknown) == (None, 1, "protein change not certain")
+
+
+def test_a_synonymous_change_at_a_splice_site_is_no_change_of_the_protein_to_be_named(read) -> None:
+    label = only(read(call(HGVSp_Short="p.Q37=", Variant_Classification="Splice_Site")))
+    assert (label.g12c, label.driver, label.category, label.changes) == (0, 0, "VUS", ())
+
+
+def test_a_change_of_two_bases_in_one_row_is_what_they_make_together(read) -> None:
+    place = {"Chromosome": "chr12", "Start_Position": "25245350", "Reference_Allele": "CC", "Tumor_Seq_Allele2": "AA"}
+    label = only(read(call(**place, HGVSc="c.34_35delinsTT", Variant_Type="DNP")))
+    assert (label.g12c, label.changes, label.flags) == (0, ("p.G12F",), ())
 
 
 def test_a_filter_that_was_not_passed_is_flagged_and_changes_no_label(read) -> None:
