@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
 from kras_plugins.contracts.base import PluginRecord
-from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.data import Bag, SlideRef, TileSpec
 from kras_plugins.errors import PluginError
 
@@ -26,7 +26,8 @@ class ExtractorPlugin(PluginRecord):
     `tile(options)`: the tiles it wants; `dim(options)`: features per tile; `models(options)`: the networks it runs.
     `create(options, infer)` gets one Infer per model, by name, and returns a function
     `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. `load(slide, options)` returns a Bag and
-    never opens pixels; it raises SlideError where the slide has none.
+    never opens pixels; it raises SlideError where the slide has none. `catalog()`: published weights by the name that
+    option `model` takes, for `kras model list` and `fetch`.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
@@ -34,6 +35,7 @@ class ExtractorPlugin(PluginRecord):
     models: Callable[[Any], tuple[ModelSpec, ...]] = lambda _options: ()
     create: Callable[[Any, Mapping[str, Infer]], Embed] | None = None
     load: Callable[[SlideRef, Any], Bag] | None = None
+    catalog: Callable[[], Mapping[str, Weights]] = dict
 
     def __post_init__(self) -> None:
         super().__post_init__()

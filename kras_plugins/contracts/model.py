@@ -29,6 +29,7 @@ class Weights:
     `source`: a path, `hf:OWNER/NAME/FILE` (downloaded by the user through `kras model fetch`), `random:SEED` (seeded
     random weights, only where a caller asks for them by name) or `builtin` (fixed numbers in the plug-in's code).
     `gated`: the hub asks for a token. `sha256` is set where the publisher states it; the host computes it otherwise.
+    `tcga`: whether TCGA slides were in the pre-training, None where nobody says. `parameters`: in millions.
     """
 
     source: str
@@ -37,6 +38,8 @@ class Weights:
     sha256: str = ""
     gated: bool = False
     citation: str = ""
+    tcga: bool | None = None
+    parameters: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from kras_plugins import ExtractorPlugin, Infer, ModelSpec, Options, TileSpec, hookimpl
+from kras_plugins import ExtractorPlugin, Infer, ModelSpec, Options, TileSpec, Weights, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +18,19 @@ class VitOptions(Options):
     """Options of extractor `vit`."""
 
     model: str = Field(
-        "lunit-s16",
-        description="a preset (`lunit-s16`, `uni`, …; see `kras model list`) or any timm model name",
+        "",
+        description="a preset (`lunit-s16`, `uni`, …; see `kras model list`) or any timm model name; empty: what the "
+        "weights file says of itself (`kras pretrain` writes such files), else `lunit-s16`",
     )
     weights: str = Field(
         "",
         description="a .safetensors, .pth or .bin file; `random:SEED` for random ones; empty for the preset's own",
     )
-    pooling: Literal["auto", "cls", "mean"] = Field(
+    revision: str = Field("", description="commit, tag or branch of a preset's weights on the hub; empty: main")
+    pooling: Literal["auto", "cls", "mean", "cls+mean"] = Field(
         "auto",
-        description="the class token, the mean of the patch tokens, or what the preset says",
+        description="the class token, the mean of the patch tokens (registers left out), both one after the other, or "
+        "what the preset says",
     )
     px: int | None = Field(
         None, ge=16, le=1024, description="tile side in pixels, for a timm name; a preset fixes its own"
@@ -35,7 +38,7 @@ class VitOptions(Options):
     mpp: float | None = Field(
         None,
         gt=0,
-        description="µm per pixel of the tiles, for a timm name (0.5 if not given); a preset fixes its own",
+        description="µm per pixel of the tiles, for a timm name (0.5 if not given); a preset says which it allows",
     )
     mean: tuple[float, float, float] | None = Field(
         None, description="mean of each channel in [0, 1], for a timm name; a preset fixes its own"
@@ -47,14 +50,14 @@ class VitOptions(Options):
 
 
 def _tile(options: VitOptions) -> TileSpec:
-    from kras_extractor_vit.presets import resolve
+    from kras_extractor_vit.resolve import resolve
 
     preset = resolve(options)
     return TileSpec(px=preset.px, mpp=preset.mpp)
 
 
 def _dim(options: VitOptions) -> int:
-    from kras_extractor_vit.presets import resolve
+    from kras_extractor_vit.resolve import resolve
 
     return resolve(options).dim
 
@@ -63,6 +66,12 @@ def _models(options: VitOptions) -> tuple[ModelSpec, ...]:
     from kras_extractor_vit.network import spec
 
     return (spec(options),)
+
+
+def _catalog() -> Mapping[str, Weights]:
+    from kras_extractor_vit.presets import PRESETS
+
+    return {name: preset.weights for name, preset in PRESETS.items()}
 
 
 def _create(
@@ -87,4 +96,5 @@ def kras_extractors() -> Iterable[ExtractorPlugin]:
         dim=_dim,
         models=_models,
         create=_create,
+        catalog=_catalog,
     )

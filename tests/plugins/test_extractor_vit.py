@@ -120,3 +120,46 @@ def test_the_declared_width_is_that_of_the_features() -> None:
         features = module(torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
     assert features.shape == (1, VIT.dim(options))
     assert np.isfinite(features.numpy()).all()
+
+
+def described_file(folder: Path, **changed: object) -> Path:
+    """A file as `kras pretrain` writes it, with seeded random numbers."""
+    import json
+
+    import timm
+
+    torch.manual_seed(5)
+    vit = timm.create_model(TINY, num_classes=0, depth=2, img_size=112)
+    facts = {"architecture": TINY, "arguments": {"depth": 2, "img_size": 112}, "px": 112, "mpp": 0.5, "dim": 192}
+    facts |= {"mean": [0.7, 0.5, 0.6], "std": [0.2, 0.2, 0.2], "pooling": "cls", "licence": "CC0", **changed}
+    file = folder / "own.safetensors"
+    save_file(vit.half().state_dict(), file, {"kras_encoder": json.dumps(facts)})
+    return file
+
+
+def test_a_file_that_describes_itself_needs_no_model(tmp_path: Path) -> None:
+    found = spec(weights=str(described_file(tmp_path)))
+    assert found.transform["px"] == 112
+    assert found.transform["mean"] == [0.7, 0.5, 0.6]
+    assert found.weights.licence == "CC0"
+    with torch.inference_mode():
+        features = build_module(found)(some_tiles()[:, :112, :112])
+    assert features.shape == (2, 192)
+    assert found.transform_hash == spec(model=TINY, weights=str(tmp_path / "own.safetensors")).transform_hash
+
+
+@pytest.mark.parametrize("options", [{"model": "vit_small_patch16_224"}, {"model": "lunit-s16"}, {"mpp": 0.25}])
+def test_a_file_that_describes_itself_refuses_to_be_something_else(tmp_path: Path, options: dict) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ConfigError, match=r"own|holds a"):
+        spec(weights=str(described_file(tmp_path)), **options)
+
+
+def test_weights_that_are_not_of_the_described_architecture_are_refused(tmp_path: Path) -> None:
+    file = described_file(tmp_path, arguments={"depth": 3, "img_size": 112})
+    with pytest.raises(BackendError, match=r"missing blocks\.2"):
+        build_module(spec(weights=str(file)))
+
+
+def test_a_damaged_description_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="description of the encoder is damaged"):
+        spec(weights=str(described_file(tmp_path, mean=[0.5])))

@@ -1,0 +1,53 @@
+"""Weights files that say how they are to be used: what `kras pretrain` writes into safetensors' metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kras_extractor_vit.presets import Preset
+from kras_plugins import ConfigError
+
+KEY = "kras_encoder"
+
+
+def described(file: Path) -> Preset | None:
+    """The preset that a weights file describes, None where it describes none (or is absent: told where it is loaded).
+
+    Raises ConfigError where the description is damaged.
+    """
+    if file.suffix != ".safetensors" or not file.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as f:
+            text = (f.metadata() or {}).get(KEY)
+    except SafetensorError as e:
+        raise ConfigError(f"{file}: not a safetensors file: {e}", "copy it again, or name another file") from e
+    if text is None:
+        return None
+    try:
+        told: dict[str, Any] = json.loads(text)
+        return Preset(
+            name=file.stem,
+            timm=str(told["architecture"]),
+            source=str(file),
+            licence=str(told["licence"]),
+            dim=int(told["dim"]),
+            px=int(told["px"]),
+            mpp=float(told["mpp"]),
+            mean=_triple(told["mean"]),
+            std=_triple(told["std"]),
+            pooling=told["pooling"],
+            citation=f"{told.get('method', '')}; {json.dumps(told.get('data', {}))}",
+            arguments=told["arguments"],
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise ConfigError(f"{file}: its description of the encoder is damaged: {e!r}", "write the file anew") from e
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
