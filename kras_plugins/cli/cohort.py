@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +72,9 @@ def labels(
     ],
     out: Annotated[Path, typer.Option(help="labels, one row a patient")] = Path("labels.csv"),
     slides: Annotated[Path | None, typer.Option(help="slides to label: a folder, a table, or a GDC manifest")] = None,
-    cohort: Annotated[Path | None, typer.Option(help="where the slides' table goes [default: beside --out]")] = None,
+    cohort: Annotated[
+        Path | None, typer.Option(help="cohort table [default: cohort.csv beside --out, with --slides]")
+    ] = None,
     kinds: Annotated[str, typer.Option(help="TCGA slides to keep: DX, and TS,BS,MS for frozen ones")] = "DX",
     sequenced: Annotated[
         list[str] | None, typer.Option(help="who was sequenced: cases_sequenced.txt or a list of cases; LUAD=FILE too")
@@ -91,7 +93,7 @@ def labels(
     from kras_plugins.cli.study import write_json, write_table
     from kras_plugins.cohort.labels import LABEL_COLUMNS, PUBLISHED, Policy, label_flow, label_patients, totals
     from kras_plugins.cohort.mutations import read_mutations
-    from kras_plugins.cohort.pairing import find_slides, pair
+    from kras_plugins.cohort.pairing import find_slides, pair, without_slides
 
     policy = Policy(ambiguous=ambiguous.value, vus=vus.value, min_vaf=min_vaf)
     mutations = read_mutations(sources, sequenced or (), _words(disease), genome.value)
@@ -114,18 +116,22 @@ def labels(
         "warnings": mutations.warnings,
         "labels": str(out),
     }
-    pairing = None
     target = cohort or out.with_name("cohort.csv")
+    rows: Sequence[Mapping[str, Any]] = []
+    if target == out:
+        raise ConfigError(f"{out} cannot be both labels and cohort", "name another --out or --cohort")
     if slides is not None:
-        if target == out:
-            raise ConfigError(f"{out} cannot be both labels and cohort", "name another --out or --cohort")
         pairing = pair(find_slides(slides, _suffixes()), found, target.parent, _words(kinds))
+        rows = pairing.rows
         result |= {"slide_flow": list(pairing.flow), "cohort": str(target)}
+    elif cohort is not None:
+        rows = without_slides(found)
+        result |= {"cohort": str(target)}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_table(out, [one.row() for one in found], LABEL_COLUMNS)
-    if pairing is not None:
+    if "cohort" in result:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_table(target, pairing.rows)
+        write_table(target, rows)
     write_json(out.with_suffix(".flow.json"), result)
     print_labels(result)
     if as_json:

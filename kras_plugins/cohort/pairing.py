@@ -131,6 +131,12 @@ def pair(
     return Pairing(rows=rows, dropped=dict(dropped), flow=flow)
 
 
+def without_slides(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """A cohort table for finished features: one row a patient of whom something is known, named by the patient's id."""
+    known = [label for label in labels if label.g12c is not None or label.driver is not None]
+    return [_facts(label, label.patient_id, {}) for label in sorted(known, key=lambda one: one.patient_id)]
+
+
 def _order(pair: tuple[SlideFile, Label]) -> tuple[str, str]:
     return pair[1].patient_id, pair[0].slide_id
 
@@ -169,18 +175,26 @@ def _stem(path: Path) -> str:
 
 def _row(slide: SlideFile, label: Label, folder: Path) -> dict[str, Any]:
     path, base = Path(os.path.abspath(slide.path)), Path(os.path.abspath(folder))
+    shown = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+    return _facts(label, slide.slide_id, {"path": shown, "mpp": slide.known.get("mpp", "")}, slide.known)
+
+
+def _facts(
+    label: Label, slide_id: str, place: Mapping[str, str], known: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    known = known or {}
     return {
         "patient_id": label.patient_id,
-        "slide_id": slide.slide_id,
-        "path": path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path),
-        "mpp": slide.known.get("mpp", ""),
-        "cohort": slide.known.get("cohort", "") or ("TCGA" if label.site else ""),
+        "slide_id": slide_id,
+        **place,
+        "cohort": known.get("cohort", "") or ("TCGA" if label.site else ""),
         "site": label.site,
         "histology": label.histology,
-        "specimen": slide.known.get("specimen", ""),
-        "kras_test": slide.known.get("kras_test", ""),
+        "specimen": known.get("specimen", ""),
+        "kras_test": known.get("kras_test", ""),
         "kras_hgvsp": "+".join(label.changes),
         "g12c": label.g12c,
         "kras_driver": label.driver,
+        "kras_any_nonsilent": label.nonsilent,
         "kras_category": label.category,
     }

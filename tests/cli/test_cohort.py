@@ -82,6 +82,14 @@ def test_the_cohort_is_one_that_a_run_reads(folder: Path, labelled: dict) -> Non
             assert not {name for name in slide.extra if "kras" in name}  # no outcome reaches a reader
 
 
+def test_without_slides_the_cohort_is_one_for_finished_features(folder: Path) -> None:
+    words = ("LUAD=luad.maf", "--sequenced", "cases_sequenced.txt", "--out", "l.csv", "--cohort", "features.csv")
+    ran = kras("cohort", "labels", *words, cwd=folder, store=folder / "store")
+    assert ran.returncode == 0, ran.stderr
+    table = read_cohort(folder / "features.csv", needs_paths=False)
+    assert [(p.patient_id, p.label) for p in table.patients] == [(f"TCGA-05-000{i}", int(i == 1)) for i in (1, 2, 4)]
+
+
 def test_check_opens_the_slides_and_fails_where_a_study_would_break(folder: Path, labelled: dict) -> None:
     ran = kras("cohort", "check", "cohort.csv", "--folds", "2", "--hash", "--json", cwd=folder, store=folder / "store")
     assert ran.returncode == 1

@@ -8,7 +8,7 @@ import pytest
 
 from kras_plugins import ConfigError
 from kras_plugins.cohort.labels import Label
-from kras_plugins.cohort.pairing import SlideFile, find_slides, pair
+from kras_plugins.cohort.pairing import SlideFile, find_slides, pair, without_slides
 
 UUID = "7f5a7bf1-7ec4-4f30-b1f8-8c7a3a6d1f10"
 LABELS = [
@@ -125,3 +125,9 @@ def test_a_table_of_slides_names_patients_and_what_else_is_known(tmp_path: Path)
     (tmp_path / "slides.csv").write_text("patient_id,slide\nC3L-01,s1\n")
     with pytest.raises(ConfigError, match="lacks path"):
         find_slides(tmp_path / "slides.csv", [".svs"])
+
+
+def test_without_slides_a_patient_is_one_row_and_who_is_unknown_none() -> None:
+    rows = without_slides(LABELS)
+    assert [row["patient_id"] for row in rows] == ["C3L", "C3L-01", "TCGA-05-0001", "TCGA-05-0002", "TCGA-05-0003"]
+    assert all(row["slide_id"] == row["patient_id"] and "path" not in row for row in rows)
