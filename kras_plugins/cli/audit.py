@@ -94,6 +94,7 @@ def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
         [c.patient.histology for c in cases],
         [mpp for mpp in stated if mpp is not None],
         [r.qc.stain_od for r in slides if r.qc is not None and r.qc.stain_od is not None],
+        [c.key for c in cases],
     )
 
 

@@ -54,6 +54,13 @@ def confounding(name: str) -> bool:
     return low == "kras_test" or not (_LABELS.search(low) or _IDS.search(low) or _OUTCOMES.search(low))
 
 
+def usual(name: str) -> bool:
+    """Whether a column is named like a field of patients, a clinical covariate, a mutation, purity or a scanner."""
+    low = name.lower()
+    named = CLINICAL.fullmatch(low) or _MUTATIONS.search(low) or re.search("purity|scanner|^mpp$|^cohort$", low)
+    return name in FIXED or bool(named)
+
+
 def clinical_columns(patients: Sequence[Patient], given: Sequence[str] | None) -> list[str]:
     """The columns of the clinical baseline: those given, else those with a recognized name and more than one value.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.columns import FIXED, MOST_LEVELS, available, confounding, levels, numbers, texts
+from kras_plugins.evaluation.columns import FIXED, MOST_LEVELS, available, confounding, levels, numbers, texts, usual
 from kras_plugins.evaluation.metrics import auroc_entry
 from kras_plugins.evaluation.strata import conditional_p, group_auroc, stratified_auroc
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kras_plugins.cohort.table import Patient
     from kras_plugins.data import Bool, Float64
 
+MOST_FACTORS = 40
 UNKNOWN_LEVEL = "unknown"
 WITHIN = "within its levels"
 
@@ -39,7 +40,7 @@ def confounders(
     score that only tells the factor leaves at 0.5, and `p_conditional`, a permutation test of score and label given the
     factor. `p_association`: of factor and label.
     """
-    factors = [c for c in available(patients) if confounding(c)] if columns is None else columns
+    factors = possible_factors(patients) if columns is None else columns
     rows: list[dict[str, Any]] = []
     for factor in factors:
         values = texts(patients, factor)
@@ -57,6 +58,13 @@ def confounders(
         rows.append({"factor": factor, "level": WITHIN, **within, "p_association": p}
                     | _luad(_within(labels, ranking, fold, luad, seed)))  # fmt: skip
     return rows
+
+
+def possible_factors(patients: Sequence[Patient]) -> list[str]:
+    """All columns that are no label, outcome or id; of very many, which are rather measurements, those with a name of a
+    clinical covariate, a mutation or another usual factor."""
+    found = [c for c in available(patients) if confounding(c)]
+    return found if len(found) <= MOST_FACTORS else [c for c in found if usual(c)]
 
 
 def association_p(labels: npt.ArrayLike, values: Sequence[str]) -> float:

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
     from kras_plugins.evaluation.scores import Scores
 
-NESTED = (
-    "coefficients fitted in each fold's training part on scores from models that saw neither the fold nor the patient"
-)
-EXTERNAL = "both scores are frozen; their two coefficients are cross-fitted in five folds of this cohort"
+NESTED = "weight fitted in each fold's training part on scores from models that saw neither the fold nor the patient"
+EXTERNAL = "both scores are frozen; the score's weight is cross-fitted in five folds of this cohort"
 FEWEST = 10
 """Patients of each class that a comparison needs."""
 _RIDGE = 1e-4
@@ -38,11 +36,12 @@ def incremental(
     """Entries of `incremental` in metrics.json: logistic models of the label, on a baseline's logit and with the score.
 
     The baseline is the clinical one (with histology), else histology alone; none, no rows. `over` names what it knows.
-    All arguments are of the same patients, whose scores are finite. The combination is cross-fitted: in
-    cross-validation on each fold's inner scores, so that a fold's labels are in nothing that is applied to it; on an
-    external cohort in five folds of it. `delta_auroc` is paired (DeLong on the cross-fitted predictions, `p_delta`);
-    `p` is the likelihood-ratio test of the score's coefficient on out-of-fold logits, averaged over repeats and taken
-    as given. Both speak of these models as fitted, not of another training set.
+    All arguments are of the same patients, whose scores are finite. With the score means the baseline's logit plus the
+    score times a weight of at least 0, which is cross-fitted: in cross-validation on each fold's inner scores, so that
+    a fold's labels are in nothing that is applied to it; on an external cohort in five folds of it. `delta_auroc` is
+    paired (DeLong on the cross-fitted predictions, `p_delta`); `p` is the likelihood-ratio test of the score's
+    coefficient, free of sign, on out-of-fold logits averaged over repeats and taken as given. Both speak of these
+    models as fitted, not of another training set.
     """
     name = next((n for n in (CLINICAL, HISTOLOGY_ONLY) if n in baselines), None)
     if name is None or min(int(labels.sum()), int((~labels).sum())) < FEWEST:
@@ -52,7 +51,8 @@ def incremental(
     for model, scores in models.items():
         nested = scores.inner is not None and base.inner is not None
         where = fold if nested else _deal(labels)
-        alone, both = (_cross_fitted(labels, where, parts, nested) for parts in ((base,), (base, scores)))
+        alone = base.ranking if nested else base.ranking[:1]
+        both = _cross_fitted(labels, where, base, scores, nested)
         a, b = auroc(labels, alone, where), auroc(labels, both, where)
         d = compare(labels, b, a)
         ratio, slope = likelihood_ratio(labels, base.logit.mean(axis=0), scores.logit.mean(axis=0))
@@ -88,26 +88,31 @@ def likelihood_ratio(labels: Bool, base: Float64, score: Float64) -> tuple[float
     return float(chi2.sf(max(0.0, statistic), 1)), float(large[-1])
 
 
-def _cross_fitted(labels: Bool, fold: npt.NDArray[np.int_], parts: Sequence[Scores], nested: bool) -> Float64:
-    """float64[repeat patient]: logits of the combination, fitted without each fold. One part is left as it is: within
-    a fold a line through it would change no order."""
-    if len(parts) == 1:
-        return np.broadcast_to(parts[0].ranking, fold.shape) if nested else parts[0].ranking[:1]
+def _cross_fitted(labels: Bool, fold: npt.NDArray[np.int_], base: Scores, scores: Scores, nested: bool) -> Float64:
+    """float64[repeat patient]: the base's logit plus the score's with a weight fitted without each fold."""
     found = np.full(fold.shape, np.nan)
     for r in range(len(fold)):
         for k in np.unique(fold[r]):
             test = fold[r] == k
-            inside = [s.inner[r, k] if nested and s.inner is not None else s.logit[0] for s in parts]
-            train = ~test & np.isfinite(np.stack(inside)).all(axis=0)
-            outer = [s.logit[r if nested else 0] for s in parts]
-            if not 0 < labels[train].sum() < train.sum():
-                found[r, test] = 0.0
-                continue
-            center = [(x[train].mean(), x[train].std() or 1.0) for x in inside]
-            design = _columns([(x[train] - m) / s for x, (m, s) in zip(inside, center, strict=True)])
-            applied = _columns([(x[test] - m) / s for x, (m, s) in zip(outer, center, strict=True)])
-            found[r, test] = applied @ _fit(design, labels[train])
+            a, b = (
+                s.inner[r, k] if nested and s.inner is not None else np.where(test, np.nan, s.logit[0])
+                for s in (base, scores)
+            )
+            train = np.isfinite(a) & np.isfinite(b)
+            weight = _weight(labels[train], a[train], b[train])
+            own = r if nested else 0
+            found[r, test] = base.logit[own, test] + weight * scores.logit[own, test]
     return found
+
+
+def _weight(labels: Bool, base: Float64, score: Float64) -> float:
+    """The score's weight beside a base whose own is 1, at least 0: a noisy score must not gain by running backwards in
+    training, which cross-validation would turn into an area below 0.5."""
+    spread = float(score.std())
+    if not 0 < labels.sum() < len(labels) or spread < 1e-12:
+        return 0.0
+    x = _columns([(score - score.mean()) / spread])
+    return max(0.0, float(_fit(x, labels, base)[1])) / spread
 
 
 def _deal(labels: Bool, folds: int = 5) -> npt.NDArray[np.int_]:
@@ -126,7 +131,7 @@ def _columns(parts: Sequence[Float64]) -> Float64:
     return np.stack([np.ones(len(parts[0])), *parts], axis=1)
 
 
-def _fit(x: Float64, labels: Bool) -> Float64:
+def _fit(x: Float64, labels: Bool, offset: Float64 | float = 0.0) -> Float64:
     """Newton's method on the logistic likelihood; the ridge only keeps separated or collinear columns finite."""
     from scipy.special import expit
 
@@ -135,7 +140,7 @@ def _fit(x: Float64, labels: Bool) -> Float64:
     beta = np.zeros(x.shape[1])
     beta[0] = math.log(labels.sum() / (~labels).sum())
     for _ in range(200):
-        p = expit(x @ beta)
+        p = expit(x @ beta + offset)
         gradient = x.T @ (labels - p) - penalty * beta
         hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(penalty + 1e-12)
         step = np.linalg.solve(hessian, gradient)

@@ -10,9 +10,9 @@ MIN_CE_MM2 = 0.1
 """Less cancer epithelium than this is too little to judge (science.md §3.Y)."""
 CE_FEATURE = "area_ce"
 _ADENOSQUAMOUS = re.compile(r"adeno-?\s?squam")
-_SQUAMOUS = re.compile(r"squam|epidermoid|\blusc\b|\bscc\b|\bsq-?cc\b")
+_SQUAMOUS = re.compile(r"(?<!non)(?<!non[ -])squam|epidermoid|\blusc\b|\bscc\b|\bsq-?cc\b")
 _NOT_NSCLC = re.compile(
-    r"(?<!non-)(?<!non )(?<!nonsmall )small[- ]cell|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|metasta"
+    r"(?<!non)(?<!non[ -])small[- ]cell|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|metasta"
     r"|lymphoma|sarcoma(?!toid)|thymoma|melanoma|hamartoma|\bnormal\b|\bbenign\b|\bno tumou?r\b"
 )
 NOTE = (

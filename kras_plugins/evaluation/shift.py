@@ -1,6 +1,7 @@
 """How an external cohort differs from the one a bundle was trained on, each difference with its limit of warning.
 
-Training is summarized in plain numbers when the bundle is made; no patient can be told from them.
+Training is summarized in plain numbers when the bundle is made, and in digests of inputs, from which nothing can be
+read.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ STAIN_SHIFT = 0.10
 """A mean optical density of tissue that differs by more than 10 %."""
 P_SHIFT = 0.05
 """A share, such as the prevalence, with a two-sided Fisher's exact p below 5 %."""
-FEATURE_SHIFT, FEATURE_SHARE = 0.5, 0.10
-"""More than a tenth of the features whose middle moved by more than half of training's spread and beyond chance."""
+FEATURE_SHIFT, FEATURE_SHARE, BY_CHANCE = 0.5, 0.10, 3.0
+"""More than a tenth of the features whose middle moved by more than half of training's spread and by more than three of
+its standard errors."""
 
 
 def training_summary(
@@ -34,12 +36,14 @@ def training_summary(
     histologies: Sequence[str | None],
     mpp: Sequence[float],
     stain: Sequence[Sequence[float]] = (),
+    content: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a cohort looks like, as plain JSON values: for a bundle's facts, and to be held against them.
 
     `mpp`: µm per pixel of each slide where known; `stain`: mean optical density of each slide's tissue in red, green
-    and blue. Features by name: median, quartiles and share missing over patients; encoder dimensions: mean and standard
-    deviation of patients' mean tile features.
+    and blue; `content`: a digest of each patient's inputs, of which the head is kept, so that patients who come again
+    are noticed. Features by name: median, quartiles and number missing over patients; encoder dimensions: mean and
+    standard deviation of patients' mean tile features.
     """
     groups = histology_groups(histologies)
     y = np.asarray(labels) > 0
@@ -48,6 +52,7 @@ def training_summary(
         "n_positive": int(y.sum()),
         "histology": {"adenocarcinoma": groups.count("adenocarcinoma"), "other": groups.count("other")},
         "mpp": _quantiles(np.array(mpp, np.float64)),
+        "content": sorted(digest[:16] for digest in content),
         "stain": [_quantiles(channel) for channel in np.array(stain, np.float64).reshape(-1, 3).T] if stain else None,
     }
     profiles = [s.profile for s in samples if s.profile is not None]
@@ -66,6 +71,7 @@ def training_summary(
 def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence where they differ."""
     rows = [_mpp(internal.get("mpp"), external.get("mpp")), *_stain(internal.get("stain"), external.get("stain"))]
+    rows.append(_again(internal.get("content", ()), external.get("content", ())))
     rows.append(_share("prevalence", "positive", _positive(internal), _positive(external)))
     rows.append(_share("histology", "adenocarcinoma", _luad(internal), _luad(external)))
     rows.append(_features(internal.get("features"), external.get("features")))
@@ -111,6 +117,14 @@ def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     return {"models": kept(metrics["models"]), "luad_only": kept(metrics["luad_only"])}
+
+
+def _again(a: Sequence[str], b: Sequence[str]) -> dict[str, Any] | None:
+    if not a or not b:
+        return None
+    seen = len(set(a) & set(b))
+    warning = f"{seen} of {len(b)} patients were in training: what is found here is too good" if seen else ""
+    return _row("patients seen in training", 0, seen, seen, warning)
 
 
 def _mpp(a: Any, b: Any) -> dict[str, Any] | None:
@@ -164,7 +178,7 @@ def _features(a: Any, b: Any) -> dict[str, Any] | None:
     apart = np.array([abs(b[n]["median"] - a[n]["median"]) for n in names])
     relative = np.divide(apart, spread, out=np.where(apart > 0, np.inf, 0.0), where=spread > 0)
     # The standard error of a median of normal values is 1.25 sd/√n, and sd is the spread over 1.35.
-    chance = np.array([1.96 * 0.93 * math.sqrt(1 / a[n]["n"] + 1 / b[n]["n"]) for n in names])
+    chance = np.array([BY_CHANCE * 0.93 * math.sqrt(1 / a[n]["n"] + 1 / b[n]["n"]) for n in names])
     moved = relative > np.maximum(FEATURE_SHIFT, chance)
     far = [names[i] for i in np.argsort(-relative) if moved[i]][:5]
     warning = ""
@@ -181,7 +195,7 @@ def _encoder(a: Any, b: Any) -> dict[str, Any] | None:
         return None
     sd = np.maximum(np.array(a["sd"]), 1e-12)
     apart = np.abs(np.array(b["mean"]) - np.array(a["mean"])) / sd
-    moved = apart > max(FEATURE_SHIFT, 1.96 * math.sqrt(1 / a["n"] + 1 / b["n"]))
+    moved = apart > max(FEATURE_SHIFT, BY_CHANCE * math.sqrt(1 / a["n"] + 1 / b["n"]))
     warning = ""
     if moved.mean() > FEATURE_SHARE:
         warning = (

@@ -1,0 +1,120 @@
+"""Baselines, covariates, shift and scope from the command line: one run, one external evaluation of its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cohorts import kras, read_rows, write_rows
+
+QUICK = ("--classifiers", "rf", "-o", "classifier.rf.trees=50", "--folds", "3")
+
+
+def write_study(folder: Path, name: str, *, patients: int, seed: int, shift: float = 0.0) -> None:
+    """Patients of four sites with a lymphocyte density, a clinical table beside them, and half of them squamous."""
+    rng = np.random.default_rng(seed)
+    cohort, features, more = [], [], []
+    for i in range(patients):
+        label, who = int(i % 3 == 0), f"{name}{i}"
+        cohort.append(
+            {
+                "patient_id": who,
+                "slide_id": who,
+                "histology": ("LUAD", "LUSC")[i % 2],
+                "site": f"S{i % 4}",
+                "g12c": str(label),
+                "sex": ("f", "m")[int(rng.random() < 0.5)],
+                "age": f"{60 + 8 * rng.normal():.1f}",
+            }
+        )
+        density = np.exp(rng.normal() + 1.5 * label + shift)
+        features.append(
+            {"case": who, "lymphocyte density in tumor": f"{density:.4f}", "area_ce": "0.01" if i == 2 else "3"}
+            | {f"x{k}": f"{rng.normal() + shift:.3f}" for k in range(5)}
+        )
+        more.append({"patient_id": who, "EGFR": ("WT", "L858R", "NS")[i % 3 if i % 7 else 0], "purity": f"{i / 100}"})
+    write_rows(folder / f"{name}.csv", cohort)
+    write_rows(folder / f"{name}_features.csv", features)
+    write_rows(folder / f"{name}_genes.csv", more)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit")
+    write_study(folder, "own", patients=90, seed=0)
+    write_study(folder, "other", patients=60, seed=1, shift=2.0)
+    ran = kras(
+        "run", "own.csv", "--profile-table", "own_features.csv", "--covariates", "own_genes.csv", *QUICK,
+        "--out", "run", cwd=folder, store=folder / "store",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    ran = kras(
+        "evaluate", "run/bundle", "other.csv", "--covariates", "other_genes.csv", "--out", "external",
+        "-o", "profiler.import.table=other_features.csv", cwd=folder, store=folder / "store",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return folder
+
+
+def metrics(home: Path, what: str) -> dict:  # type: ignore[type-arg]
+    found: dict = json.loads((home / what / "metrics.json").read_text())  # type: ignore[type-arg]
+    return found
+
+
+EVERY = {"rf", "ensemble", "prevalence", "histology_only", "clinical", "til_only", "site_only"}
+
+
+def test_every_baseline_stands_in_both_tables_and_the_ensemble_is_compared_with_it(home: Path) -> None:
+    for what in ("run", "external"):
+        found = metrics(home, what)
+        assert set(found["models"]) == set(found["luad_only"]) == EVERY
+        assert {row["b"] for row in found["comparisons"]} == EVERY - {"ensemble", "prevalence"}
+        assert found["models"]["til_only"]["auroc"]["value"] > 0.7
+    notes = metrics(home, "run")["notes"]
+    assert "til_only ranks by the feature lymphocyte density in tumor." in notes
+    assert "The clinical baseline knows histology, sex, age." in notes
+
+
+def test_covariates_are_looked_at_and_are_in_no_model(home: Path) -> None:
+    found = metrics(home, "run")
+    levels = {(row["factor"], row["level"]) for row in found["confounders"]}
+    assert {("EGFR", "WT"), ("EGFR", "mutated"), ("EGFR", "unknown"), ("sex", "f")} <= levels
+    assert any(factor == "purity" for factor, _ in levels)
+    assert {row["model"] for row in found["incremental"]} == {"rf", "ensemble"}
+    assert any(row["what"].startswith("site from score") for row in found["probes"])
+    bundle = (home / "run" / "bundle" / "bundle.json").read_text()
+    assert "EGFR" not in json.dumps(json.loads(bundle)["facts"]["baselines"]) and "purity" not in bundle
+
+
+def test_an_external_cohort_stands_beside_training_with_warnings_of_shift(home: Path) -> None:
+    run, found = metrics(home, "run"), metrics(home, "external")
+    block = found["external"]
+    assert set(block["internal"]) == EVERY
+    assert block["internal"]["ensemble"]["value"] == run["models"]["ensemble"]["auroc"]["value"]
+    assert block["fold_ensembled"]["ensemble"]["value"] == found["models"]["ensemble"]["auroc"]["value"]
+    assert block["fold_mean"]["rf"]["value"] == found["models"]["rf"]["auroc"]["fold_mean"]
+    assert {row["what"]: row["external"] for row in block["shift"]}["patients seen in training"] == 0
+    warned = {row["what"] for row in block["shift"] if row["warning"]}
+    assert warned == {"features (share that moved)"}
+    assert any(note.startswith("Shift: ") for note in found["notes"])
+
+
+def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
+    rows = {row["patient_id"]: row for row in read_rows(home / "external" / "predictions.csv")}
+    assert (rows["other1"]["call"], rows["other1"]["reason"]) == ("not_assessable", "out of scope: LUSC is squamous")
+    assert "cancer epithelium" in rows["other2"]["reason"]
+    assert rows["other4"]["call"] != "not_assessable"
+    assert metrics(home, "external")["n"] == 60
+    assert any("31 of 60 patients are out of scope" in note for note in metrics(home, "external")["notes"])
+    # In cross-validation squamous patients are what the models were trained on.
+    assert all(row["call"] != "not_assessable" for row in read_rows(home / "run" / "predictions.csv"))
+
+
+def test_a_column_that_nobody_has_is_refused_before_any_work(home: Path) -> None:
+    (home / "bad.toml").write_text('[run]\nsubgroups = ["stage"]\n', encoding="utf-8")
+    ran = kras("run", "own.csv", "--profile-table", "own_features.csv", *QUICK, "--config", "bad.toml", "--out", "bad",
+               cwd=home, store=home / "store")  # fmt: skip
+    assert ran.returncode == 1
+    assert "run.subgroups: the cohort has no column stage" in ran.stderr

@@ -1,0 +1,63 @@
+"""Covariates from another table: for evaluation only, found by patient or TCGA barcode."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from described import people
+
+from kras_plugins.cohort.covariates import join_covariates
+from kras_plugins.errors import ConfigError
+
+
+def cohort():
+    return people(3, site=["05", "05", "44"], age=[60, 61, 62])
+
+
+def test_columns_are_added_beside_the_patients_own(tmp_path):
+    file = tmp_path / "more.csv"
+    file.write_text("Patient_ID,stage,age,site\np0,II,99,x\np2,III,99,x\nnobody,I,1,x\n", encoding="utf-8")
+    patients, notes = join_covariates(cohort(), file)
+    assert [dict(p.covariates) for p in patients] == [
+        {"age": "60", "stage": "II"}, {"age": "61", "stage": ""}, {"age": "62", "stage": "III"},
+    ]  # fmt: skip
+    assert [p.site for p in patients] == ["05", "05", "44"]
+    assert notes == ["covariates from more.csv: stage, for 2 of 3 patients"]
+
+
+def test_nothing_of_it_reaches_what_readers_and_models_see(tmp_path):
+    file = tmp_path / "more.tsv"
+    file.write_text("patient\tstage\np0\tII\n", encoding="utf-8")
+    before = cohort()
+    after, _ = join_covariates(before, file)
+    assert [p.slides for p in after] == [p.slides for p in before]
+    assert "stage" not in after[0].slides[0].extra
+
+
+def test_samples_of_a_tcga_patient_are_found_by_barcode(tmp_path):
+    from dataclasses import replace
+
+    patients = [replace(p, patient_id=f"TCGA-05-424{i}") for i, p in enumerate(cohort())]
+    file = tmp_path / "genes.csv.gz"
+    rows = "sample_id,EGFR\nTCGA-05-4240-01,WT\nTCGA-05-4241-01A-01D-1105-08,L858R\nTCGA-05-4241-01B,WT\n"
+    file.write_bytes(gzip.compress(rows.encode()))
+    found, _ = join_covariates(patients, file)
+    assert [p.covariates["EGFR"] for p in found] == ["WT", "L858R+WT", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("patient_id,x\nzzz,1\n", "no row"), ("who,x\np0,1\n", "no row"), ("patient_id,x\np0\n", "cells"), ("", "no rows"),
+     ("patient_id,x,x\np0,1,2\n", "twice")],
+)  # fmt: skip
+def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
+    file = tmp_path / "more.csv"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        join_covariates(cohort(), file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere.csv"):
+        join_covariates(cohort(), tmp_path / "nowhere.csv")

@@ -1,0 +1,120 @@
+"""A cohort unlike training is told, one like it is not; whom a bundle was made for; covariates from another table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from kras_plugins import Sample, SemanticProfile
+from kras_plugins.data import Bag, TileSpec
+from kras_plugins.evaluation.scope import out_of_scope
+from kras_plugins.evaluation.shift import external_block, identity_rows, internal_results, shift_rows, training_summary
+
+NAMES = tuple(f"f{i}" for i in range(20))
+
+
+def sample(rng, move=0.0, dims=8):
+    spec = TileSpec(px=224, mpp=0.5)
+    bag = Bag(
+        slide_id="s", features=(rng.normal(size=(30, dims)) * 3 + rng.normal(size=dims) + move).astype(np.float32),
+        xy=np.zeros((30, 2), np.int32), size=(224.0, 224.0), tile_spec=spec, encoder="vit", transform_hash="t",
+    )  # fmt: skip
+    values = np.where(rng.random(20) < 0.1, np.nan, rng.normal(size=20) + move)
+    return Sample(
+        patient_id="p", bags=(bag,), profile=SemanticProfile(id="p", names=NAMES, values=values, valid={}, source="t")
+    )
+
+
+def cohort(seed, n=80, *, rate=0.3, luad=0.6, mpp=0.5, stain=0.3, move=0.0, missing=()):
+    rng = np.random.default_rng(seed)
+    return training_summary(
+        [sample(rng, move) for _ in range(n)], np.arange(n) < rate * n,
+        ["LUAD" if i < luad * n else "LUSC" for i in range(n)], (mpp + 0.001 * rng.normal(size=n)).tolist(),
+        [(stain, 2 * stain, stain) for _ in range(n)], [f"{i:016x}ab" for i in range(1000 * seed, 1000 * seed + n)],
+    )  # fmt: skip
+
+
+def warned(internal, external):
+    return {r["what"].split(" (")[0] for r in shift_rows(internal, external) if r["warning"]}
+
+
+def test_a_summary_is_json_and_a_cohort_like_training_gives_no_warning():
+    internal = json.loads(json.dumps(cohort(0), allow_nan=False))
+    assert [warned(internal, cohort(seed, n=n)) for seed, n in ((1, 80), (2, 22), (3, 300))] == [set()] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"rate": 0.05}, {"prevalence"}), ({"luad": 0.95}, {"histology"}), ({"mpp": 0.25}, {"mpp"}),
+        ({"stain": 0.4}, {"stain, red", "stain, green", "stain, blue"}), ({"move": 3.0}, {"features", "encoder"}),
+    ],
+)  # fmt: skip
+def test_each_difference_is_told_alone_with_numbers_and_the_limit(change, what):
+    internal, external = cohort(0), cohort(1, **change)
+    assert warned(internal, external) == what
+    for row in shift_rows(internal, external):
+        if row["warning"]:
+            assert "warned" in row["warning"]
+            assert row["external"] - row["internal"] == pytest.approx(row["difference"])
+
+
+def test_a_handful_of_patients_is_not_called_different_by_chance():
+    internal = cohort(0, n=200)
+    found = [warned(internal, cohort(seed, n=6)) for seed in range(1, 30)]
+    assert np.mean(["features" in w for w in found]) < 0.15
+
+
+def test_patients_who_were_in_training_are_noticed():
+    internal = cohort(1)
+    (row,) = [r for r in shift_rows(internal, internal) if r["what"] == "patients seen in training"]
+    assert row["external"] == 80
+    assert "too good" in row["warning"]
+
+
+def test_what_made_the_inputs_is_compared():
+    trained = {"extractor": {"name": "vit", "version": "1"}, "precision": "fp32"}
+    same, other = identity_rows(trained, trained), identity_rows(trained, {**trained, "precision": "fp16"})
+    assert not any(r["warning"] for r in same)
+    assert [r["warning"] for r in other if r["warning"]] == ["precision is fp16 here, fp32 in training"]
+
+
+def test_internal_stands_beside_external_and_fold_means_beside_ensembled_folds():
+    def entry(value, fold_mean):
+        return {"auroc": {"value": value, "low": 0.5, "high": 0.9, "fold_mean": fold_mean}, "n": 9, "n_positive": 3}
+
+    run = {"models": {"ensemble": entry(0.7, 0.7)}, "luad_only": {}}
+    kept = internal_results(run)
+    assert kept["models"]["ensemble"] == {"value": 0.7, "low": 0.5, "high": 0.9, "n": 9, "n_positive": 3}
+    told = {"internal": kept["models"], "internal_luad_only": {}, "shift": []}
+    block = external_block(told, {"ensemble": entry(0.65, 0.61), "prevalence": entry(0.5, float("nan"))})
+    assert block["internal"]["ensemble"]["value"] == 0.7
+    assert block["fold_mean"] == {"ensemble": {"value": 0.61}}
+    assert block["fold_ensembled"]["ensemble"]["value"] == 0.65
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("LUAD", ""), ("", ""), ("NSCLC", ""), ("non-small cell carcinoma", ""), ("Non small cell", ""),
+        ("adenosquamous carcinoma", ""), ("sarcomatoid carcinoma", ""), ("large cell carcinoma", ""),
+        ("LUSC", "squamous"), ("Squamous cell carcinoma", "squamous"), ("small cell carcinoma", "not NSCLC"),
+        ("SCLC", "not NSCLC"), ("carcinoid", "not NSCLC"), ("metastasis of colon cancer", "not NSCLC"),
+        ("non-squamous NSCLC", ""), ("nonsquamous", ""), ("nonsmall cell", ""),
+    ],
+)  # fmt: skip
+def test_squamous_and_what_is_not_nsclc_is_out_of_scope(word, reason):
+    found = out_of_scope(word, None)
+    assert reason in found
+    assert bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(("area", "inside"), [(0.09, False), (0.1, True), (np.nan, True)])
+def test_too_little_cancer_epithelium_is_out_of_scope(area, inside):
+    profile = SemanticProfile(id="p", names=("x", "area_ce"), values=np.array([9.0, area]), valid={}, source="t")
+    found = out_of_scope("LUAD", profile)
+    assert (found == "") == inside
+    assert inside or "0.09 mm² of cancer epithelium, less than 0.1" in found
+    assert out_of_scope("LUAD", SemanticProfile(id="p", names=("x",), values=np.zeros(1), valid={}, source="t")) == ""
