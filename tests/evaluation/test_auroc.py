@@ -175,6 +175,6 @@ def test_holm_steps_down_and_leaves_out_undefined_tests():
 
 def test_a_hundred_thousand_scores_take_less_than_a_second():
     y, a, _ = cohort(10_000, 90_000)
-    start = time.perf_counter()
+    start = time.process_time()
     auroc(y, a)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -140,6 +140,6 @@ def test_two_thousand_bootstraps_of_every_metric_take_a_few_seconds():
     y, logit = cohort(n=900, repeats=5)
     fold = np.stack([np.random.default_rng(r).permutation(900) % 5 for r in range(5)])
     thresholds = {rule: np.zeros(logit.shape) for rule in "abcde"}
-    start = time.perf_counter()
+    start = time.process_time()
     model_metrics(y, Scores(logit=logit, thresholds=thresholds), fold, resamples(900, 0))
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
