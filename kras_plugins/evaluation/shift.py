@@ -200,7 +200,8 @@ def _encoder(a: Any, b: Any) -> dict[str, Any] | None:
     if moved.mean() > FEATURE_SHARE:
         warning = (
             f"the mean of {int(moved.sum())} of {len(moved)} encoder dimensions lies more than {FEATURE_SHIFT:g} "
-            f"standard deviations from training's (warned beyond {FEATURE_SHARE:.0%} of dimensions)"
+            "standard deviations and three standard errors from training's (warned beyond "
+            f"{FEATURE_SHARE:.0%} of dimensions)"
         )
     return _row("encoder (share of dimensions that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
 

@@ -15,7 +15,7 @@ from kras_plugins.evaluation.shift import external_block, identity_rows, interna
 NAMES = tuple(f"f{i}" for i in range(20))
 
 
-def sample(rng, move=0.0, dims=8):
+def sample(rng, move=0.0, dims=32):
     spec = TileSpec(px=224, mpp=0.5)
     bag = Bag(
         slide_id="s", features=(rng.normal(size=(30, dims)) * 3 + rng.normal(size=dims) + move).astype(np.float32),
