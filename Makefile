@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench train-cells clean
+.PHONY: demo test lint bench experiment train-cells clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -19,9 +19,15 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/cells.py
 	$(BIN)/python benchmarks/semantics.py
 	$(BIN)/python benchmarks/triton.py
 	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python benchmarks/mil.py
+
+# The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; killed, it goes on where it stopped.
+experiment: .venv/.installed-dev
+	$(BIN)/python -m experiments.tcga_hif
 
 # Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
 train-cells: .venv/.installed-dev

@@ -12,7 +12,7 @@ import numpy as np
 from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
 from kras_plugins.errors import BackendError, PluginError, plugin_boundary
 from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, Placement, decode_lent, placement
+from kras_plugins.semantics.collect import CellWriter, Placement, Placements, decode_lent
 from kras_plugins.semantics.handover import Handover
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
@@ -50,6 +50,7 @@ def profile_slide(
     size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
     canvas = TissueCanvas(raster_over(*size_um))
     flags = np.zeros(len(grid), np.bool_)
+    placements = Placements(grid, slide.mpp)
 
     def predict(batch: TileBatch) -> list[tuple[int, Tile, Outputs]]:
         with plugin_boundary(part.provided.id):
@@ -62,7 +63,7 @@ def profile_slide(
 
     def decode(item: tuple[int, Tile, Outputs]) -> tuple[Placement, Any, Any]:
         index, tile, outputs = item
-        where = placement(grid, index, slide.mpp)
+        where = placements[index]
         try:
             with handover.lend([tile.pixels, *outputs.values()]) as lent:
                 decode, names = part.made.decode, tuple(outputs)

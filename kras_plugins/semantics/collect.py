@@ -60,30 +60,42 @@ class Placement:
 
 
 def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement:
-    """Where tile `index` of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y).
+    """Where tile `index` of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y)."""
+    return Placements(grid, mpp)[index]
+
+
+class Placements:
+    """Where each tile of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y).
 
     Corners in a grid are rounded and sizes are not; the core therefore ends where the next tile begins.
     """
-    low = grid.xy[index].astype(np.float64)
-    scale = np.array(grid.size) / grid.spec.px
-    high = [_next_start(grid.xy[:, axis], low[axis], grid.size[axis]) for axis in (0, 1)]
-    corner = low - grid.spec.halo_px * scale
-    column, row = np.rint((grid.xy[index] - grid.xy[0]) / grid.size).astype(int).tolist()
-    near = np.rint((grid.xy - grid.xy[index]) / grid.size)
-    before, after = (
-        [bool(np.any(np.all(near == step, axis=1))) * REACH_UM / unit for step, unit in zip(steps, mpp, strict=True)]
-        for steps in (((-1, 0), (0, -1)), ((1, 0), (0, 1)))
-    )
-    return Placement(
-        tile=(column, row),
-        low=(low[0], low[1]),
-        high=(high[0], high[1]),
-        take_low=(low[0] - before[0], low[1] - before[1]),
-        take_high=(high[0] + after[0], high[1] + after[1]),
-        corner=(corner[0], corner[1]),
-        scale=(scale[0], scale[1]),
-        mpp=mpp,
-    )
+
+    def __init__(self, grid: TileGrid, mpp: tuple[float, float]) -> None:
+        self._grid, self._mpp = grid, mpp
+        self._tile = np.rint((grid.xy - grid.xy[:1]) / grid.size).astype(np.int64)
+        self._there = set(map(tuple, self._tile.tolist()))
+        self._starts = [np.unique(grid.xy[:, axis]) for axis in (0, 1)]
+
+    def __getitem__(self, index: int) -> Placement:
+        grid, mpp = self._grid, self._mpp
+        low = grid.xy[index].astype(np.float64)
+        scale = np.array(grid.size) / grid.spec.px
+        high = [_next_start(self._starts[axis], low[axis], grid.size[axis]) for axis in (0, 1)]
+        corner = low - grid.spec.halo_px * scale
+        column, row = self._tile[index].tolist()
+        reach = [REACH_UM / unit for unit in mpp]
+        before = [((column - 1, row) in self._there) * reach[0], ((column, row - 1) in self._there) * reach[1]]
+        after = [((column + 1, row) in self._there) * reach[0], ((column, row + 1) in self._there) * reach[1]]
+        return Placement(
+            tile=(column, row),
+            low=(low[0], low[1]),
+            high=(high[0], high[1]),
+            take_low=(low[0] - before[0], low[1] - before[1]),
+            take_high=(high[0] + after[0], high[1] + after[1]),
+            corner=(corner[0], corner[1]),
+            scale=(scale[0], scale[1]),
+            mpp=mpp,
+        )
 
 
 def _next_start(starts: Any, start: float, size: float) -> float:

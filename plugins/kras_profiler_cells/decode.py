@@ -152,8 +152,9 @@ def _watershed(rows: Int32, cols: Int32, piece: Int32, height: Float32, markers:
 
     The pieces are put below each other on a canvas of their own, so that what lies between them costs no time.
     """
-    _, piece = np.unique(piece, return_inverse=True)
-    n = int(piece.max()) + 1
+    # Pieces anew from 0, in the order of their numbers.
+    there = np.bincount(piece) > 0
+    piece, n = (np.cumsum(there) - 1)[piece].astype(np.int32), int(there.sum())
     top, bottom, left = np.full(n, rows[-1]), np.zeros(n, np.int32), np.full(n, cols.max())
     np.minimum.at(top, piece, rows)
     np.maximum.at(bottom, piece, rows)

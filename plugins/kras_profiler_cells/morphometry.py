@@ -24,9 +24,8 @@ _WEIGHT[[13, 23]] = (1.0 + np.sqrt(2.0)) / 2.0
 
 # Co-occurrence: the number of each unordered pair of grey levels, and what pairs of each number add to a sum.
 _LOW, _HIGH = np.triu_indices(LEVELS)
-_PAIR = np.zeros((LEVELS, LEVELS), dtype=np.uint8)
-_PAIR[_LOW, _HIGH] = _PAIR[_HIGH, _LOW] = np.arange(len(_LOW))
-_PAIR = _PAIR.ravel().astype(np.int32)
+_PAIR = np.zeros(LEVELS * LEVELS, dtype=np.int32)
+_PAIR[_LOW * LEVELS + _HIGH] = _PAIR[_HIGH * LEVELS + _LOW] = np.arange(len(_LOW))
 _GAP = (_LOW - _HIGH) ** 2
 _MOMENTS = np.stack(
     [np.ones(len(_LOW)), _GAP, 1 / (1 + _GAP), (_LOW + _HIGH) / 2, (_LOW**2 + _HIGH**2) / 2, _LOW * _HIGH], axis=1

@@ -73,12 +73,12 @@ def nuclei_at(at: Index, label: Int32, shape: tuple[int, int]) -> Nuclei:
     rows, cols = np.divmod(at[order].astype(np.int32), np.int32(shape[1]))
     label = label[order]
     framed = np.zeros((shape[0] + 2 * FRAME, width), np.int32)
-    at = (rows + np.int32(FRAME)).astype(np.intp) * width + (cols + np.int32(FRAME))
-    framed.ravel()[at] = label
+    framed_at = (rows + FRAME).astype(np.int64) * width + (cols + FRAME)
+    framed.ravel()[framed_at] = label
     size = np.bincount(label, minlength=n + 1)[1:]
     return Nuclei(
         labels=framed,
-        at=at,
+        at=np.asarray(framed_at, np.int64),
         rows=rows,
         cols=cols,
         cell=label - np.int32(1),

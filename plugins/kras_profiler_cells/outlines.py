@@ -49,8 +49,8 @@ def outlines(nuclei: Nuclei, x: Float32, y: Float32) -> Float32:
         reach[going] += np.where(whole, AHEAD, still.argmin(1)).astype(np.float32)
         going = going[whole]
     reach[inside(np.arange(len(cell)), reach[:, None] + np.float32(0.5))[:, 0]] += np.float32(0.5)
-    reach = reach.reshape(-1, RAYS)
-    return np.stack([start_x[:, None] + reach * cos, start_y[:, None] + reach * sin], axis=2)
+    far = reach.reshape(-1, RAYS)
+    return np.stack([start_x[:, None] + far * cos, start_y[:, None] + far * sin], axis=2)
 
 
 def _starts(nuclei: Nuclei, x: Float32, y: Float32) -> tuple[Float32, Float32]:

@@ -44,4 +44,4 @@ def pixels_of(starts: Index, stops: Index) -> Index:
     """Flat position of every pixel of the runs."""
     length = stops - starts
     before = np.cumsum(length) - length
-    return np.arange(int(length.sum())) + np.repeat(starts - before, length)
+    return np.asarray(np.arange(int(length.sum())) + np.repeat(starts - before, length))
