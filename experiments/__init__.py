@@ -1,0 +1,1 @@
+"""Experiments on public data, each one command: `python -m experiments.NAME` from the repository."""

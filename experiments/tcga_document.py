@@ -1,0 +1,152 @@
+"""The tables of docs/experiments/tcga-hif.md, written between their markers from metrics.json of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Metrics = Mapping[str, Mapping[str, Any]]
+
+TITLES = {"g12c": "G12C", "kras_any_nonsilent": "any KRAS", "random": "random", "site": "site-preserved"}
+NAMES = {
+    "mlp": "AI-MLP", "rf": "AI-RF", "lgbm": "LightGBM", "ensemble": "**ensemble**", "prevalence": "prevalence",
+    "histology_only": "histology only", "clinical": "clinical covariates", "til_only": "lymphocytes only",
+    "site_only": "site only",
+}  # fmt: skip
+RULE = "target_sensitivity"
+
+
+def write_document(document: Path, metrics: Metrics) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->`; ValueError where a marker is not there once."""
+    text = document.read_text(encoding="utf-8")
+    pooled = {name: m for name, m in metrics.items() if name.endswith("-pooled")}
+    luad = {name: m for name, m in metrics.items() if name.endswith("-luad")}
+    tables = {
+        "runs": runs(metrics),
+        "pooled": areas(pooled, "models"),
+        "within": areas(pooled, "luad_only"),
+        "luad": areas(luad, "models"),
+        "comparisons": comparisons(metrics),
+        "operating": operating(metrics),
+        "confounders": confounders(metrics.get("g12c-random-pooled") or {"confounders": []}),
+        "incremental": incremental(metrics),
+        "probes": probes(metrics),
+    }
+    for name, lines in tables.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ValueError(f"{document}: expected {start.strip()} and {end} once each")
+        before, rest = text.split(start)
+        text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+    document.write_text(text, encoding="utf-8")
+
+
+def runs(metrics: Metrics) -> Iterator[str]:
+    """What was run: patients, positives, the smallest AUROC that could be told from chance."""
+    yield "| run | patients | positives | repeats of 5 folds | AUROC told from 0.5 with 80 % power |"
+    yield "|---|---|---|---|---|"
+    for name, m in metrics.items():
+        power = m.get("power") or {}
+        detectable = power.get("auroc_detectable")
+        shown = "–" if detectable is None else f"≥ {detectable:.3f}"
+        yield f"| {_run(name)} | {m['n']} | {m['n_positive']} | {m['repeats']} | {shown} |"
+
+
+def areas(metrics: Metrics, table: str) -> Iterator[str]:
+    """AUROC of each model in each run, with n and positives in the head."""
+    present = {name: m[table] for name, m in metrics.items() if m[table]}
+    heads = [f"{_run(name)}<br>n={_any(t)['n']}, {_any(t)['n_positive']} pos." for name, t in present.items()]
+    yield f"| AUROC (95 % interval) | {' | '.join(heads)} |"
+    yield "|---" * (len(heads) + 1) + "|"
+    for model, title in NAMES.items():
+        cells = [_interval((t.get(model) or {}).get("auroc")) for t in present.values()]
+        if any(cell != "–" for cell in cells):
+            yield f"| {title} | {' | '.join(cells)} |"
+
+
+def comparisons(metrics: Metrics) -> Iterator[str]:
+    """The ensemble against each member and baseline, paired."""
+    yield "| run | against | difference of AUROC (95 %) | p | p (Holm) | smallest difference found with 80 % power |"
+    yield "|---|---|---|---|---|---|"
+    for name, m in metrics.items():
+        for row in m["comparisons"]:
+            cells = (_number(row[key]) for key in ("p", "p_holm", "minimum_detectable"))
+            delta = _interval({"value": row["delta"], "low": row["low"], "high": row["high"]}, sign=True)
+            yield f"| {_run(name)} | {NAMES.get(row['b'], row['b'])} | {delta} | {' | '.join(cells)} |"
+
+
+def operating(metrics: Metrics) -> Iterator[str]:
+    """What the ensemble is worth where it is cut for a sensitivity of 0.90, and how well it is calibrated."""
+    yield (
+        "| run | AUPRC (95 %), lift over prevalence | sensitivity | specificity | PPV | NPV | flagged | "
+        "Brier | calibration slope |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, m in metrics.items():
+        one = m["models"]["ensemble"]
+        point, fit = one["operating_points"][RULE], one["calibration"]
+        auprc = f"{_interval(one['auprc'])}, ×{_number(one['auprc']['lift'], 2)}"
+        cells = [_interval(point[key], 2) for key in ("sensitivity", "specificity", "ppv", "npv")]
+        fitted = f"{_interval(fit['brier'])} | {_interval(fit['slope'], 2)}"
+        yield f"| {_run(name)} | {auprc} | {' | '.join(cells)} | {_number(point['flagged'], 2)} | {fitted} |"
+
+
+def confounders(m: Mapping[str, Any]) -> Iterator[str]:
+    """AUROC of the ensemble within the levels of what goes with the label."""
+    yield "| factor | level | n | positives | p of association with G12C | AUROC within (95 %) |"
+    yield "|---|---|---|---|---|---|"
+    for row in m["confounders"]:
+        if row["factor"] == "site" and row["auroc"] is None:
+            continue  # dozens of sites with too few positives
+        shown = _interval(row["auroc"]) if row["auroc"] else f"– ({row['note']})"
+        yield (
+            f"| {row['factor']} | {row['level']} | {row['n']} | {row['n_positive']} | "
+            f"{_number(row.get('p_association'))} | {shown} |"
+        )
+
+
+def incremental(metrics: Metrics) -> Iterator[str]:
+    """What the score adds to what is known without it."""
+    yield "| run | score of | over | n | AUROC without | AUROC with | difference (95 %) | p |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, m in metrics.items():
+        for row in m.get("incremental", ()):
+            cells = [_interval(row.get(key)) for key in ("auroc_base", "auroc_with", "delta_auroc")]
+            over = " + ".join(row["over"])
+            yield f"| {_run(name)} | {row['model']} | {over} | {row['n']} | {' | '.join(cells)} | {_number(row['p'])} |"
+
+
+def probes(metrics: Metrics) -> Iterator[str]:
+    """What else the score can tell."""
+    yield "| run | probe | statistic | value (95 %) | p |"
+    yield "|---|---|---|---|---|"
+    for name, m in metrics.items():
+        for row in m.get("probes", ()):
+            yield f"| {_run(name)} | {row['what']} | {row['statistic']} | {_interval(row)} | {_number(row['p'])} |"
+
+
+def _run(name: str) -> str:
+    target, splits, scope = name.split("-")
+    return f"{TITLES[target]}, {TITLES[splits]}{', LUAD' if scope == 'luad' else ''}"
+
+
+def _any(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = table["ensemble"]
+    return found
+
+
+def _interval(entry: Mapping[str, Any] | None, digits: int = 3, *, sign: bool = False) -> str:
+    if not entry or entry.get("value") is None:
+        return "–"
+    plus = "+" if sign else ""
+    value = f"{entry['value']:{plus}.{digits}f}"
+    if entry.get("low") is None:
+        return value
+    return f"{value} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10**-digits else f"{value:.1g}"
