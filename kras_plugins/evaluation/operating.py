@@ -24,7 +24,8 @@ def operating_point(
 
     `logit` and `threshold`: float64[repeat patient]. With repeats, counts are means over repeats. `threshold` is given
     as the probability of the mean logit. Wilson intervals for sensitivity and specificity, bootstrap for the predictive
-    values of this cohort; those at `prevalences` as in `predictive_at`. All NaN where a threshold could not be set.
+    values of this cohort (Wilson where they are 0 or 1); those at `prevalences` as in `predictive_at`. All NaN
+    where a threshold could not be set.
     """
     from scipy.special import expit
 
@@ -83,7 +84,10 @@ def _complement(interval: Interval) -> Interval:
 
 
 def _predictive(right: Bool, called: Float64, counts: Counts) -> Interval:
-    """Share of the called patients that are right, with a bootstrap interval."""
+    """Share of the called patients that are right, with a bootstrap interval.
+
+    Where all of them are, or none, every bootstrap sample agrees: the interval is Wilson's of those called.
+    """
     pair = np.stack([called * right, called], axis=1)
 
     def share(weights: Float64) -> Float64:
@@ -91,8 +95,12 @@ def _predictive(right: Bool, called: Float64, counts: Counts) -> Interval:
         result: Float64 = np.divide(hits, all_called, out=np.full(len(hits), np.nan), where=all_called > 0)
         return result
 
-    value = float(share(np.ones((1, len(right))))[0])
-    return _NOTHING if math.isnan(value) else (value, *percentile_interval(counts, share))
+    hits, all_called = pair.sum(axis=0)
+    if not all_called:
+        return _NOTHING
+    if hits in (0, all_called):
+        return wilson(float(hits), float(all_called))
+    return float(hits / all_called), *percentile_interval(counts, share)
 
 
 def _quotient(a: float, b: float) -> float:

@@ -89,6 +89,16 @@ def test_an_operating_point_tells_tests_per_finding_and_other_prevalences():
     assert np.isnan(unset["number_needed_to_test"])
 
 
+def test_predictive_values_without_an_error_are_not_called_certain():
+    y = np.arange(30) < 4
+    point = operating_point(y, y[None] - 0.5, np.zeros((1, 30)), resamples(30, 0))
+    assert tuple(point["ppv"].values()) == pytest.approx(wilson(4, 4))
+    assert tuple(point["npv"].values()) == pytest.approx(wilson(26, 26))
+    assert tuple(operating_point(y, 0.5 - y[None], np.zeros((1, 30)), resamples(30, 0))["ppv"].values()) == (
+        pytest.approx(wilson(0, 26))
+    )
+
+
 def test_the_threshold_is_told_as_a_probability():
     point = operating_point(np.array([True, False]), np.zeros((1, 2)), np.full((1, 2), 1.0), resamples(2, 0))
     assert point["threshold"] == pytest.approx(expit(1.0))
