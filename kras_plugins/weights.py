@@ -1,17 +1,18 @@
-"""Find, fetch and fingerprint the weights of a model; a licence is shown and accepted before any download."""
+"""Find and fingerprint the weights of a model on this machine; nothing is downloaded here (`hub.py` does)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 from pathlib import Path
-
-from platformdirs import user_config_path
 
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.errors import BackendError
-from kras_plugins.store import file_sha256, write_atomic
+from kras_plugins.store import file_sha256
+
+_USUAL = ("model.safetensors", "pytorch_model.bin")
+_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".onnx"}
 
 
 def locate(weights: Weights) -> Path | None:
@@ -24,18 +25,32 @@ def locate(weights: Weights) -> Path | None:
     if weights.source.startswith("hf:"):
         from huggingface_hub import try_to_load_from_cache
 
-        repo, file = _hub_parts(weights)
+        repo, file = hub_parts(weights)
         found = try_to_load_from_cache(repo, file, revision=weights.revision)
         if isinstance(found, str):
             return Path(found)
         raise BackendError(
             f"the weights {weights.source} are not on this machine",
-            "fetch them with `kras model fetch`, or give a local file with -o extractor.vit.weights=FILE",
+            "fetch them with `kras model fetch`, or give a local file or folder with -o extractor.vit.weights=PATH",
         )
     path = Path(weights.source).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
     if not path.is_file():
         raise BackendError(f"{path}: no such weights file", "check the path of the `weights` option")
     return path
+
+
+def _in_folder(folder: Path) -> Path:
+    """The weights file of a folder as the hub serves it: the one under its usual name, else the only one there is."""
+    found = sorted(f for f in folder.iterdir() if f.suffix in _SUFFIXES)
+    usual = [f for name in _USUAL for f in found if f.name == name]
+    if usual or len(found) == 1:
+        return (usual or found)[0]
+    raise BackendError(
+        f"{folder}: {'no weights file' if not found else ', '.join(f.name for f in found)}",
+        f"name the file itself, or a folder with {' or '.join(_USUAL)}",
+    )
 
 
 def digest(weights: Weights) -> str:
@@ -67,6 +82,12 @@ def is_seeded(weights: Weights) -> bool:
     return weights.source == "builtin" or weights.source.startswith("random:")
 
 
+def hub_digest(path: Path) -> str | None:
+    """The sha256 that the hub states for a file in its cache (blobs are named by it), None where it states none."""
+    name = path.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
+
+
 def is_present(weights: Weights) -> bool:
     """Whether the weights can be loaded without a download."""
     try:
@@ -76,57 +97,8 @@ def is_present(weights: Weights) -> bool:
     return True
 
 
-def fetch(weights: Weights) -> Path | None:
-    """Download hub weights whose licence was accepted; returns the file, None where nothing needs fetching.
-
-    The hub's token, mirror and offline variables are honored by huggingface_hub. Raises BackendError without consent
-    or without network.
-    """
-    if not weights.source.startswith("hf:"):
-        return locate(weights)
-    if not has_consent(weights):
-        raise BackendError(
-            f"the licence of {weights.source} ({weights.licence}) was not accepted",
-            "run `kras model fetch` and read it, or pass --accept-licence",
-        )
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    repo, file = _hub_parts(weights)
-    try:
-        path = Path(hf_hub_download(repo, file, revision=weights.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
-        gated = " It is gated: ask for access on its page and set HF_TOKEN." if weights.gated else ""
-        raise BackendError(
-            f"cannot fetch {weights.source}: {type(e).__name__}",
-            f"check the network, HF_ENDPOINT and HF_TOKEN, or copy the file here and give its path.{gated}",
-        ) from e
-    digest(weights)
-    return path
-
-
-def has_consent(weights: Weights) -> bool:
-    """Whether this user accepted this licence for this source before."""
-    return _consents().get(weights.source) == weights.licence
-
-
-def record_consent(weights: Weights) -> None:
-    """Remember that this user accepted the licence."""
-    file = _consent_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, json.dumps({**_consents(), weights.source: weights.licence}, indent=1))
-
-
-def _consents() -> dict[str, str]:
-    file = _consent_file()
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
-
-
-def _consent_file() -> Path:
-    return Path(os.environ.get("KRAS_CONFIG", user_config_path("kras"))) / "accepted-licences.json"
-
-
-def _hub_parts(weights: Weights) -> tuple[str, str]:
+def hub_parts(weights: Weights) -> tuple[str, str]:
+    """(OWNER/NAME, FILE) of `hf:` weights; BackendError where the source is not of that form."""
     parts = weights.source.removeprefix("hf:").split("/", 2)
     if len(parts) < 3:
         raise BackendError(f"weights {weights.source}: not of the form hf:OWNER/NAME/FILE", "or give a local file")

@@ -6,105 +6,32 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from kras_plugins.cli import model_weights
 from kras_plugins.cli.common import (
     AsJson,
     ConfigFile,
     Overrides,
     PluginFiles,
-    Session,
     command,
     open_session,
     print_json,
     stderr,
     stdout,
 )
-from kras_plugins.contracts.extractor import ExtractorPlugin
-from kras_plugins.contracts.model import ModelSpec
-from kras_plugins.contracts.profiler import ProfilerPlugin
-from kras_plugins.errors import BackendError, ConfigError, plugin_boundary
+from kras_plugins.cli.model_weights import specs
+from kras_plugins.errors import BackendError
 
 app = typer.Typer(help="Networks, their weights and licences.", no_args_is_help=True)
+app.command("list")(model_weights.list_models)
+app.command("fetch")(model_weights.fetch_models)
 
 Names = Annotated[list[str] | None, typer.Argument(help="names of models; all where none is given")]
 Repository = Annotated[Path, typer.Option("--repository", help="folder to write NAME/config.pbtxt and models into")]
 Precision = Literal["f16", "f32"]
-
-
-def _specs(session: Session, names: list[str] | None) -> list[tuple[str, ModelSpec]]:
-    """(plug-in, model) for every extractor and profiler as configured."""
-    specs = []
-    for p in session.registry.provided:
-        if isinstance(p.record, ExtractorPlugin | ProfilerPlugin):
-            options = session.config.options_for(p.kind, p.record)
-            with plugin_boundary(p.id):
-                specs += [(f"{p.kind}:{p.record.name}", s) for s in p.record.models(options)]
-    known = sorted(s.name for _, s in specs)
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(f"there is no model {name!r}", f"models: {', '.join(known)}")
-    return [(plugin, s) for plugin, s in specs if not names or s.name in names]
-
-
-@app.command("list")
-@command
-def list_models(
-    config: ConfigFile = None, option: Overrides = None, plugin: PluginFiles = None, as_json: AsJson = False
-) -> None:
-    """List the models as configured: weights, licence, whether they are on this machine."""
-    from kras_plugins.weights import has_consent, is_present
-
-    rows: list[dict[str, Any]] = [
-        {
-            "model": s.name,
-            "plugin": name,
-            "weights": s.weights.source,
-            "licence": s.weights.licence,
-            "gated": s.weights.gated,
-            "present": is_present(s.weights),
-            "accepted": has_consent(s.weights),
-            "transform_hash": s.transform_hash,
-        }
-        for name, s in _specs(open_session(config, option, plugin), None)
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    from rich.table import Table
-
-    table = Table("model", "of", "weights", "licence", "here", box=None)
-    for row in rows:
-        table.add_row(row["model"], row["plugin"], row["weights"], row["licence"], "yes" if row["present"] else "no")
-    stdout().print(table)
-
-
-@app.command("fetch")
-@command
-def fetch_models(
-    names: Names = None,
-    accept: Annotated[
-        bool, typer.Option("--accept-licence", help="the licences were read and are accepted (for scripts)")
-    ] = False,
-    config: ConfigFile = None,
-    option: Overrides = None,
-    plugin: PluginFiles = None,
-) -> None:
-    """Download weights; the licence is shown first and must be accepted once."""
-    from kras_plugins.weights import fetch, has_consent, is_seeded, record_consent
-
-    for _, spec in _specs(open_session(config, option, plugin), names):
-        weights = spec.weights
-        if is_seeded(weights):
-            continue
-        stderr().print(f"[bold]{spec.name}[/]: {weights.source}\n  licence: {weights.licence}\n  {weights.citation}")
-        if weights.source.startswith("hf:") and not has_consent(weights):
-            if not accept and not typer.confirm("Accept this licence?", err=True):
-                raise ConfigError(f"the licence of {weights.source} was not accepted", "nothing was downloaded")
-            record_consent(weights)
-        stdout().print(str(fetch(weights)))
 
 
 @app.command("export")
@@ -121,7 +48,7 @@ def export_models(
     """Write each model into a Triton model repository: ONNX, verified against PyTorch, and its configuration."""
     from kras_plugins.repository import export_model
 
-    for _, spec in _specs(open_session(config, option, plugin), names):
+    for _, spec in specs(open_session(config, option, plugin), names):
         stdout().print(str(export_model(spec, repository, precision=precision, opset=opset)))
 
 
@@ -149,7 +76,7 @@ def check_models(
         if slide is None:
             slide = Path(work) / "drawn.tiff"
             draw_slide(slide, seed=0)
-        for owner, spec in _specs(session, names):
+        for owner, spec in specs(session, names):
             pixels = slide_tiles(spec, slide, count, session.registry, session.config)
             rows += compare(spec, pixels, backend, session.registry, session.config, owner)
     if as_json:
