@@ -41,7 +41,10 @@ def roc_plot(scores: Scores) -> str:
             if curve is not None and name != "prevalence":
                 _curve(ax, name, position, curve)
         ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
-        _legend(ax, "lower right", "no fold holds both labels")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(loc="lower right", fontsize=8)
+        else:
+            say(ax, "no fold holds both labels")
 
     return draw_svg("roc", _SQUARE, paint)
 
@@ -71,7 +74,10 @@ def precision_plot(scores: Scores) -> str:
             top = max(top, share)
         ax.set(xlim=(0, 1), ylim=(0, min(1.02, max(1.25 * top, 0.05))), xlabel="Recall (sensitivity)")
         ax.set_ylabel("Precision (PPV)")
-        _legend(ax, "upper right", "no scores")
+        if ax.lines:
+            figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+        else:
+            say(ax, "no scores")
 
     return draw_svg("precision", _SQUARE, paint)
 
@@ -98,10 +104,10 @@ def calibration_plot(scores: Scores, model: str, calibration: Mapping[str, Any] 
             ax.axhline(share, color=GREY, lw=0.8, ls=":", label=f"share of positives ({100 * share:.1f} %)")
         x, y = np.array([b.predicted for b in bins]), np.array([b.observed for b in bins])
         bars = np.array([[b.observed - b.low for b in bins], [b.high - b.observed for b in bins]])
-        ax.errorbar(x, y, np.maximum(bars, 0), fmt="o-", color=BLUE, ms=5, lw=1.2, capsize=2, label=model_label(model))
+        ax.errorbar(x, y, np.maximum(bars, 0), fmt="o", color=BLUE, ms=5, lw=1.2, capsize=2, label=model_label(model))
         ax.set(xlim=(0, end), ylim=(0, end), aspect="equal")
         ax.set(xlabel="Mean calibrated probability", ylabel="Observed share of positives")
-        ax.legend(loc="upper left", fontsize=8)
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
 
     return draw_svg("calibration", _SQUARE, paint)
 
@@ -123,7 +129,8 @@ def decision_plot(curves: Mapping[str, Any], name: str) -> str:
         ax.axhline(0, color=INK, lw=0.8, label="sequence none")
         for position, model in enumerate(model_order(models)):
             benefit = _numbers(models[model])
-            if len(benefit) == len(x) and np.isfinite(benefit).any():
+            # The prevalence alone is to sequence all below it and none above, which is drawn.
+            if model != "prevalence" and len(benefit) == len(x) and np.isfinite(benefit).any():
                 _curve(ax, model, position, (x, benefit))
                 heights.append(benefit)
         best = max((float(np.nanmax(h)) for h in heights if np.isfinite(h).any()), default=0.05)
@@ -160,10 +167,3 @@ def _curve(ax: Axes, name: str, position: int, curve: tuple[Float64, Float64]) -
     color, dashes = line_style(name, position)
     width, above = (2.4, 3) if name == "ensemble" else (1.4, 2)
     ax.plot(*curve, color=color, ls=dashes, lw=width, zorder=above, label=model_label(name))
-
-
-def _legend(ax: Axes, place: str, nothing: str) -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=place, fontsize=8)
-    else:
-        say(ax, nothing)

@@ -34,7 +34,13 @@ def forest_plot(models: Mapping[str, Any], luad_only: Mapping[str, Any]) -> str:
 
 
 def group_plot(
-    name: str, rows: Sequence[Mapping[str, Any]], column: str, overall: Mapping[str, Any], baseline: Mapping[str, Any]
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    column: str,
+    overall: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    *,
+    everyone: str = "All patients",
 ) -> str:
     """AUROC of one model in groups of patients, on top all patients and the baseline; empty where no group has one.
 
@@ -48,7 +54,7 @@ def group_plot(
 
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
-        names, lines = ["All patients"], [(overall, BLUE)]
+        names, lines = [everyone], [(overall, BLUE)]
         if baseline:
             names.append("Histology alone, all patients")
             lines.append((baseline, GREY))

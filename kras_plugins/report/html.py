@@ -35,7 +35,10 @@ _HEADERS = {
     "minimum_detectable": "Found with 80 % power if", "p_association": "p (association with target)",
     "auroc_base": "AUROC without", "auroc_with": "AUROC with", "delta_auroc": "Gain in AUROC",
     "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
-    "p": "p", "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
+    "p": "p", "p_conditional": "p given the factor", "luad_n": "LUAD patients", "luad_n_positive": "LUAD positive",
+    "luad_auroc": "AUROC in LUAD", "luad_p_conditional": "p given the factor, LUAD", "p_delta": "p (gain)",
+    "delta_auprc": "Difference in AUPRC", "population": "Patients are", "coefficient": "Weight of the score",
+    "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
     "delta": "Difference in AUROC", "slide_id": "Slide", "patient_id": "Patient", "qc": "QC",
 }  # fmt: skip
 
@@ -44,7 +47,8 @@ def number(value: object, digits: int = 3) -> str:
     """A number with fixed decimals; a dash for null, NaN, infinity or anything that is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NONE
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    text = f"{value:.{digits}f}"
+    return (text if float(text) else text.lstrip("-")).replace("-", MINUS)
 
 
 def percent(value: object, digits: int = 1) -> str:
@@ -60,7 +64,7 @@ def percent(value: object, digits: int = 1) -> str:
 def p_value(value: object) -> str:
     """A p value as it is customarily printed."""
     text = number(value)
-    return "< 0.001" if text != NONE and float(text) < 0.001 else text
+    return "<\N{NO-BREAK SPACE}0.001" if text != NONE and float(text) < 0.001 else text
 
 
 def estimate(value: object, digits: int = 3) -> str:
@@ -90,6 +94,8 @@ def table(rows: Iterable[object], first: Sequence[str] = ()) -> Table:
     keys += dict.fromkeys(
         key for row in objects for key, value in row.items() if value not in (None, "") and key not in keys
     )
+    # What explains the numbers stands behind them.
+    keys.sort(key=lambda key: key == "note")
     return [_header(key) for key in keys], [[_cell(key, row.get(key)) for key in keys] for row in objects]
 
 
@@ -102,7 +108,7 @@ def _cell(key: str, value: object) -> str:
         return "not stated" if key in ("n", "n_positive") else NONE
     if key in ("a", "b", "model", "name"):
         return model_label(str(value))
-    if key == "p" or key.startswith("p_"):
+    if key == "p" or key.startswith(("p_", "luad_p_")):
         return p_value(value)
     if key in ("auroc", "auprc") and not isinstance(value, Mapping):
         return estimate({"value": value})

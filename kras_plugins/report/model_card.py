@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kras_plugins.report.html import estimate, number, percent
 from kras_plugins.report.style import is_baseline, model_label, model_order
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
+from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count, rule_label
 
 _RATES = ("sensitivity", "specificity", "ppv", "npv")
 
@@ -90,11 +90,11 @@ def _parts(manifest: Facts) -> list[str]:
         part = manifest.get(kind)
         if not isinstance(part, Mapping):
             continue
-        lines.append(f"{kind}: {part.get('name')} {part.get('version') or ''}".strip())
+        lines.append(f"{kind.capitalize()}: {part.get('name')} {part.get('version') or ''}".strip())
         for weights in part.get("weights") or ():
             if isinstance(weights, Mapping):
                 licence = weights.get("licence") or "not stated"
-                lines.append(f"weights {weights.get('model')}: {weights.get('source')}, licence {licence}")
+                lines.append(f"Weights {weights.get('model')}: {weights.get('source')}, licence {licence}")
     return lines
 
 
@@ -117,7 +117,7 @@ def _thresholds(model: Facts) -> Section:
         points=() if points else ("No threshold in this run.",),
         headers=("Rule", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV") if points else (),
         rows=tuple(
-            (name.replace("_", " "), number(p.get("threshold")), *(percent(p.get(k)) for k in _RATES))
+            (rule_label(name), number(p.get("threshold")), *(percent(p.get(k)) for k in _RATES))
             for name, p in points.items()
         ),
     )
@@ -126,5 +126,5 @@ def _thresholds(model: Facts) -> Section:
 def _calibration(model: Facts) -> Section:
     found = model.get("calibration") or {}
     flat = {"slope": "calibration_slope", "intercept": "calibration_intercept", "brier": "brier"}
-    shown = [f"{key}: {estimate(found.get(key) or model.get(name))}" for key, name in flat.items()]
+    shown = [f"{key.capitalize()}: {estimate(found.get(key) or model.get(name))}" for key, name in flat.items()]
     return Section(title="Calibration (ideal: slope 1, intercept 0)", points=tuple(shown))

@@ -59,7 +59,9 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Mappi
         "comparisons": tables.comparison_table(of),
         "subgroups": tables.group_tables(of.rows("subgroups"), "column"),
         "confounders": tables.group_tables(of.rows("confounders"), _factor(of)),
+        "confounders_luad": any(row.get("luad_auroc") for row in of.rows("confounders")),
         "incremental": tables.incremental_table(of),
+        "incremental_notes": tables.notes_of(of.rows("incremental")),
         "probes": tables.probe_table(of),
         "external": tables.external_table(of),
         "shift": tables.shift_table(of),
@@ -118,8 +120,22 @@ def _figures(of: Subject, scores: Scores) -> dict[str, Any]:
             if i < _MOST_PREVALENCES
         ],
         "subgroups": group_plot("subgroups", of.rows("subgroups"), "column", overall, baseline),
-        "confounders": group_plot("confounders", of.rows("confounders"), _factor(of), overall, baseline),
+        "confounders": _confounder_plot(of),
     }
+
+
+def _confounder_plot(of: Subject) -> str:
+    """Within adenocarcinoma where the run says so, since elsewhere the strata only mix the histologies anew."""
+    rows, factor = of.rows("confounders"), _factor(of)
+    luad = [
+        {"n": row.get("luad_n"), "n_positive": row.get("luad_n_positive"), "auroc": row.get("luad_auroc"),
+         factor: row.get(factor), "level": row.get("level")}
+        for row in rows if row.get("luad_auroc")
+    ]  # fmt: skip
+    if luad:
+        overall = of.luad_only.get(of.main) or {}
+        return group_plot("confounders", luad, factor, overall, {}, everyone="All adenocarcinomas")
+    return group_plot("confounders", rows, factor, of.main_model, of.models.get("histology_only") or {})
 
 
 def _call_counts(scores: Scores) -> list[tuple[str, int, int]]:

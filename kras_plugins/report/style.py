@@ -36,6 +36,13 @@ _LINES = (
     (VERMILION, "--"), (GREEN, "-."), (PINK, (0, (5, 1))), (ORANGE, (0, (3, 1, 1, 1))), (SKY, (0, (7, 2, 1, 2))),
 )  # fmt: skip
 
+_BASELINE_LINES: Mapping[str, tuple[str, Any]] = {
+    "histology_only": (INK, ":"),
+    "site_only": (GREY, (0, (4, 2))),
+    "clinical": (GREY, (0, (6, 2, 1, 2, 1, 2))),
+    "til_only": (GREY, (0, (1, 3))),
+}
+
 _RC: Mapping[str, Any] = {
     # Text stays text: it is searchable, and a screen reader finds it. Verdana has the metrics of DejaVu Sans.
     "svg.fonttype": "none",
@@ -72,7 +79,7 @@ def line_style(name: str, position: int) -> tuple[str, Any]:
     if name == "ensemble":
         return BLUE, "-"
     if is_baseline(name):
-        return GREY, ":"
+        return _BASELINE_LINES.get(name, (GREY, ":"))
     return _LINES[position % len(_LINES)]
 
 

@@ -67,6 +67,11 @@ def target_label(target: str) -> str:
     return _TARGETS.get(target, target or "target not stated")
 
 
+def rule_label(name: str) -> str:
+    """What readers call a rule for a threshold."""
+    return {"youden": "Youden"}.get(name, name.replace("_", " "))
+
+
 def count(entry: Facts, key: str) -> str:
     """A count of patients as text."""
     return "not stated" if entry.get(key) is None else str(entry[key])

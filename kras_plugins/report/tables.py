@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kras_plugins.report import published
-from kras_plugins.report.html import Table, estimate, number, table
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, model_entries
+from kras_plugins.report.html import Table, number, table
+from kras_plugins.report.subject import Facts, Subject, auroc_in_words, model_entries, rule_label
 
 _FAILURES = ("slide_id", "patient_id", "stage", "reason")
 
@@ -19,21 +19,22 @@ def comparison_table(of: Subject) -> Table:
         rest = {key: value for key, value in row.items() if key not in ("a", "b", "delta", "low", "high")}
         interval = {"value": row.get("delta"), "low": row.get("low"), "high": row.get("high")}
         rows.append({"a": row.get("a"), "b": row.get("b"), "delta": interval, **rest})
-    return table(rows, ("a", "b", "delta", "minimum_detectable", "p", "p_holm"))
+    return table(rows, ("a", "b", "delta", "p", "p_holm", "minimum_detectable"))
 
 
 def group_tables(rows: Sequence[Facts], column: str) -> tuple[Table, Table]:
     """Groups with an AUROC, and those without; `column` holds what a row is a level of."""
-    first = (column, "level", "n", "n_positive", "auroc")
+    luad = ("luad_n", "luad_n_positive", "luad_auroc", "luad_p_conditional")
+    first = (column, "level", "n", "n_positive", "auroc", "p_conditional", *luad, "p_interaction", "p_association")
     known = [row for row in rows if row.get("auroc") is not None]
     return table(known, first), table([row for row in rows if row.get("auroc") is None], first)
 
 
 def incremental_table(of: Subject) -> Table:
-    """What a model adds to the covariates named by `over`."""
-    return table(
-        of.rows("incremental"), ("model", "over", "n", "n_positive", "auroc_base", "auroc_with", "delta_auroc")
-    )
+    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`)."""
+    rows = [{key: value for key, value in row.items() if key != "note"} for row in of.rows("incremental")]
+    areas = ("auroc_base", "auroc_with", "delta_auroc", "p_delta", "p", "coefficient")
+    return table(rows, ("model", "over", "population", "n", "n_positive", *areas))
 
 
 def probe_table(of: Subject) -> Table:
@@ -56,21 +57,23 @@ def failure_table(failures: object) -> Table:
 
 
 def external_table(of: Subject) -> Table:
-    """Each model in training and on this cohort, its fold models together and the mean of them alone."""
+    """Each model in training and on this cohort: its fold models together, the mean of them alone, and within LUAD."""
     facts = of.metrics.get("external") or {}
-    internal, mean, together = (
-        model_entries(_wrapped(facts.get(k))) for k in ("internal", "fold_mean", "fold_ensembled")
-    )
+    kinds = ("internal", "fold_mean", "fold_ensembled", "internal_luad_only")
+    internal, mean, together, luad = (model_entries(_wrapped(facts.get(kind))) for kind in kinds)
     rows = []
     for name in dict.fromkeys([*internal, *together, *mean]):
         ours = of.models.get(name) or {}
-        entry = {**(ours.get("auroc") or {}), "n": ours.get("n"), "n_positive": ours.get("n_positive")}
+        counts = {"n": ours.get("n"), "n_positive": ours.get("n_positive")}
+        here = {**(ours.get("auroc") or {}), **counts, **(together.get(name) or {})}
         rows.append(
             {
                 "model": name,
                 "in training (cross-validated)": _counted(internal.get(name)),
-                "here, fold models together": _counted({**entry, **(together.get(name) or {})}),
-                "here, mean of single fold models": estimate(mean[name], 3) if name in mean else None,
+                "here, fold models together": _counted(here),
+                "here, mean of single fold models": _counted({**counts, **mean[name]}) if name in mean else None,
+                "LUAD in training": _counted(luad.get(name)),
+                "LUAD here": auroc_in_words(of.luad_only[name]) if name in of.luad_only else None,
             }
         )
     return table(rows, ("model",))
@@ -88,7 +91,7 @@ def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
     for name, point in points.items():
         if not isinstance(point, Mapping):
             continue
-        label, facts = name.replace("_", " "), {k: v for k, v in point.items() if k not in ("provenance", "note")}
+        label, facts = rule_label(name), {k: v for k, v in point.items() if k not in ("provenance", "note")}
         same = [i for i, (_, _, other) in enumerate(merged) if other == facts and facts.get("threshold") is not None]
         if same:
             merged[same[0]] = (f"{merged[same[0]][0]}, {label}", *merged[same[0]][1:])
@@ -119,6 +122,11 @@ def band_rows(of: Subject) -> list[tuple[str, str, str, str]]:
         (b.setting, f"{b.low:.2f}–{b.high:.2f}", b.remark, auroc_in_words(ours[b.ours]) if ours.get(b.ours) else "–")
         for b in published.BANDS
     ]
+
+
+def notes_of(rows: Sequence[Facts]) -> list[str]:
+    """The notes of some rows, each once: where they are long, they are better read below a table."""
+    return list(dict.fromkeys(str(row["note"]) for row in rows if row.get("note")))
 
 
 def listed(value: object, key: str, item: str) -> list[object]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kras_plugins.report.html import MINUS, number, p_value, percent
-from kras_plugins.report.style import model_label
-from kras_plugins.report.subject import Facts, Subject, count
+from kras_plugins.report.style import is_baseline, model_label
+from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
 
 _PAIRED = {
     "better": "ranks patients better than their histology alone does",
@@ -59,7 +59,7 @@ def answer(of: Subject) -> list[str]:
             "does not show that the score tells carriers from others there."
         ),
     }[_within(of.luad_only.get(of.main))]
-    return [first, second, *_in_practice(of.main_model)]
+    return [first, second, *_rivals(of), *_in_practice(of.main_model)]
 
 
 def power_sentence(of: Subject) -> str:
@@ -77,7 +77,7 @@ def power_sentence(of: Subject) -> str:
 def shift_warnings(of: Subject) -> list[str]:
     """What an external cohort differs in so much that the numbers may not carry over."""
     rows = [row for row in (of.metrics.get("external") or {}).get("shift") or () if isinstance(row, Mapping)]
-    return [f"{row.get('what') or 'input'}: {row['warning']}" for row in rows if row.get("warning")]
+    return [_begin(str(row["warning"])) for row in rows if row.get("warning")]
 
 
 def _begin(text: str) -> str:
@@ -144,6 +144,18 @@ def _against_histology(of: Subject) -> str:
     if row.get("minimum_detectable") is not None:
         numbers += f"; a true difference of {number(row['minimum_detectable'])} would have been found with 80 % power"
     return f"{_begin(of.main_phrase)} {_PAIRED[_shown(interval, p)]} ({numbers})."
+
+
+def _rivals(of: Subject) -> list[str]:
+    """Baselines other than histology that rank at least as well as the main model."""
+    ours = (of.main_model.get("auroc") or {}).get("value")
+    rivals = [
+        f"{model_label(name).lower()} with {auroc_in_words(model)}"
+        for name, model in of.models.items()
+        if is_baseline(name) and name not in ("histology_only", "prevalence") and ours is not None
+        if ((model.get("auroc") or {}).get("value") or 0) >= ours
+    ]
+    return [f"Something simpler ranks all patients as well or better: {'; '.join(rivals)}."] if rivals else []
 
 
 def _in_practice(model: Facts) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kras_plugins.report.curves import complete_rows, mean_roc, read_scores, reliability
+from kras_plugins.report.curves import by_group, complete_rows, mean_precision, mean_roc, read_scores, reliability
 
 
 def test_the_area_under_the_mean_roc_is_the_mean_of_the_fold_aurocs() -> None:
@@ -61,3 +61,34 @@ def test_unknown_labels_are_not_negative() -> None:
     scores = read_scores(rows, ["he"])
     assert scores.label.tolist() == [1, 0]
     assert np.isnan(scores.by_model["he"][1])
+
+
+def test_the_area_under_the_mean_precision_curve_is_the_mean_average_precision() -> None:
+    rng = np.random.default_rng(5)
+    label = np.tile((rng.random(200) < 0.2).astype(float), 3)
+    score = np.round(rng.normal(label, 1.0), 1)  # with ties
+    repeat = np.repeat([0, 1, 2], 200)
+    score[7::200] = np.nan
+    label_of_missing = label[7]
+    curve = mean_precision(label, score, repeat.tolist())
+    assert curve is not None
+    kept = np.isfinite(score)
+    means = [average_precision_score(label[kept & (repeat == r)], score[kept & (repeat == r)]) for r in range(3)]
+    assert label_of_missing in (0, 1)
+    assert np.trapezoid(curve[1], curve[0]) == pytest.approx(np.mean(means), abs=1e-12)
+    assert (curve[0][0], curve[0][-1]) == (0, 1)
+
+
+def test_repeats_that_lack_a_positive_still_have_a_mean_precision_curve() -> None:
+    label, score = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 0.0]), np.array([3.0, np.nan, 1.0, 2.0, 1.0, 1.0])
+    curve = mean_precision(label, score, [0, 0, 0, 1, 1, 1])
+    assert curve is not None
+    assert np.trapezoid(curve[1], curve[0]) == pytest.approx(1.0)
+    assert mean_precision(np.zeros(3), np.arange(3.0), [0, 0, 0]) is None
+
+
+def test_a_group_is_scored_by_its_mean() -> None:
+    assert by_group(np.array([0.1, 0.3, np.nan, 0.9]), ["a", "a", "a", "b"]).tolist() == pytest.approx(
+        [0.2, 0.2, 0.2, 0.9]
+    )
+    assert np.isnan(by_group(np.array([np.nan]), ["a"])).all()

@@ -1,0 +1,76 @@
+"""The model card and the TRIPOD+AI checklist: complete, honest, and safe as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_pages import fake_manifest, fake_metrics, fake_predictions, with_evidence
+
+from kras_plugins.report.markdown import plain
+from kras_plugins.report.study import write_study_documents
+from kras_plugins.report.subject import read_subject
+from kras_plugins.report.tripod import AUTHORS, ITEMS, checklist
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    return fake_metrics(fake_predictions())
+
+
+def test_the_checklist_has_all_27_items_in_their_order() -> None:
+    numbers = [number for number, _, _ in ITEMS]
+    assert list(dict.fromkeys(int(number.rstrip("abcdefg")) for number in numbers)) == list(range(1, 28))
+    assert len(set(numbers)) == len(numbers) == 52
+    parts = {"3": "abc", "5": "ab", "6": "abc", "8": "abc", "9": "abc", "12": "abcdefg", "18": "abcdef", "20": "abc",
+             "23": "ab", "27": "abc"}  # fmt: skip
+    for item, letters in parts.items():
+        assert [n for n in numbers if n.rstrip("abcdefg") == item] == [item + letter for letter in letters]
+
+
+def test_a_run_answers_what_it_knows_and_leaves_the_rest_to_the_authors(metrics: Any) -> None:
+    manifest = fake_manifest()
+    manifest["config"] |= {"splits": "site", "classifiers": ["he", "rf"]}
+    answers = {number: text for number, _, _, text, _ in checklist(read_subject(metrics, manifest))}
+    assert answers["4"] == "development with internal validation"
+    assert answers["12a"] == "5-fold cross-validation, 1 times, site folds, grouped by patient"
+    assert answers["12d"] == "folds keep each site whole"
+    assert answers["21"] == "930 patients, 62 positive" or "930 patients" in answers["21"]
+    assert answers["23a"].startswith("Ensemble: AUROC 0.")
+    for number in ("1", "2", "3c", "5b", "17", "18a", "18b", "18c", "18d", "19", "25"):
+        assert answers[number] == AUTHORS, "no run knows this"
+    unknown = {number for number, _, _, _, known in checklist(read_subject({}, {})) if not known}
+    assert {"8a", "10", "12c", "14", "20a", "21", "23a"} <= unknown, "nothing is claimed that the files do not say"
+
+
+def test_an_evaluation_of_a_bundle_is_not_called_development(metrics: Any) -> None:
+    of = read_subject(metrics, {"bundle_digest": "ab" * 32, "config": {"bundle": "b"}})
+    answers = {number: text for number, _, _, text, _ in checklist(of)}
+    assert answers["4"] == "external evaluation of a frozen model"
+    assert answers["12f"] == "the model was not updated"
+    assert answers["12a"] == "all patients are for evaluation; nothing was fitted to them"
+
+
+def test_the_card_says_what_the_model_is_not_and_how_good_its_baselines_are(metrics: Any, tmp_path: Path) -> None:
+    card, items = write_study_documents(tmp_path, with_evidence(metrics), fake_manifest())
+    assert (card.name, items.name) == ("model-card.md", "tripod-ai.md")
+    text = card.read_text()
+    for words in ("Research use only", "Not a substitute for sequencing", "is not shown to rank", "to be stated by"):
+        assert words in text
+    rows = [line for line in text.splitlines() if line.startswith(("| Ensemble", "| Histology alone"))]
+    assert len(rows) == 2
+    assert all(row.count("positive") == 2 and row.count("patients") == 2 for row in rows)
+    assert "Slope: 1.020 (0.500–1.500)" in text
+    assert items.read_text().count("\n| ") == len(ITEMS) + 2
+
+
+def test_documents_are_the_same_bytes_and_carry_no_markup_of_others(metrics: Any, tmp_path: Path) -> None:
+    evil = "x | y\n# head <img src=a> [l](b) `c` *d*"
+    hostile = metrics | {"target": evil}
+    first = [p.read_bytes() for p in write_study_documents(tmp_path, hostile, fake_manifest())]
+    assert [p.read_bytes() for p in write_study_documents(tmp_path, hostile, fake_manifest())] == first
+    text = first[0].decode()
+    assert "<img" not in text.replace("\\<img", "")
+    assert "\n# head" not in text
+    assert plain(evil) == "x \\| y \\# head \\<img src=a\\> \\[l\\](b) \\`c\\` \\*d\\*"
