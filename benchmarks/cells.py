@@ -218,7 +218,7 @@ def main() -> None:
         for dtype in ("float32", "bfloat16"):
             rate = matrix_rate(dtype)
             print(f"floor {rate / GFLOP_PER_TILE:.1f} tiles/s in {dtype} ({rate:.0f} GFLOP/s)")
-        for side in (args.side // 2, args.side * 2):
+        for side in (args.side, args.side * 2):
             make_slide(path, side)
             words = [sys.executable, __file__, "--memory", str(path)]
             m = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
