@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kras_plugins.cli import model_weights
+from kras_plugins.cli import model_weights, probe
 from kras_plugins.cli.common import (
     AsJson,
     ConfigFile,
@@ -28,6 +28,7 @@ from kras_plugins.errors import BackendError
 app = typer.Typer(help="Networks, their weights and licences.", no_args_is_help=True)
 app.command("list")(model_weights.list_models)
 app.command("fetch")(model_weights.fetch_models)
+app.command("probe")(probe.probe)
 
 Names = Annotated[list[str] | None, typer.Argument(help="names of models; all where none is given")]
 Repository = Annotated[Path, typer.Option("--repository", help="folder to write NAME/config.pbtxt and models into")]

@@ -91,7 +91,9 @@ def pretrain(
         stderr().print(f"[yellow]left out {escape(file.name)}:[/] {escape(str(why))}")
 
     with crew() as here, ExitStack() as stack:
-        corpus = survey(data, readers, px=made.px, mpp=made.mpp, image_mpp=image_mpp or made.mpp, set_aside=set_aside)
+        corpus = stack.enter_context(
+            survey(data, readers, px=made.px, mpp=made.mpp, image_mpp=image_mpp or made.mpp, set_aside=set_aside)
+        )
         counts = corpus.counts()
         tell: Callable[[Report], None] = lambda _: None  # noqa: E731
         if here.rank == 0:

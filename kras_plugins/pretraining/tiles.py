@@ -88,6 +88,19 @@ class Corpus:
         side = px * mpp / source.mpp
         return _cut(opened, corner + shift * side, side, px)
 
+    def close(self) -> None:
+        """Close the slides that this process has open; it may go on to draw."""
+        for opened in self._open.values() if self._owner == os.getpid() else ():
+            if isinstance(opened, Slide):
+                opened.close()
+        self._open.clear()
+
+    def __enter__(self) -> Corpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _opened(self, which: int) -> Slide | UInt8:
         if self._owner != os.getpid():  # file handles do not survive a fork
             self._open, self._owner = OrderedDict(), os.getpid()

@@ -33,7 +33,7 @@ def test_plugin_list_names_each_with_distribution_and_version(tmp_path: Path) ->
 
 def test_plugin_show_tells_every_option_with_its_default(tmp_path: Path) -> None:
     (shown,) = json.loads(kras("plugin", "show", "vit", "--json", cwd=tmp_path, store=tmp_path).stdout)
-    assert shown["options"]["model"]["default"] == "lunit-s16"
+    assert shown["options"]["model"]["default"] == ""
     assert all(o["description"] for o in shown["options"].values())
     text = kras("plugin", "show", "backend:local", cwd=tmp_path, store=tmp_path).stdout
     assert "precision" in text
