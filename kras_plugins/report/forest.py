@@ -77,7 +77,8 @@ def _line(ax: Axes, y: int, auroc: Mapping[str, Any], color: str, *, filled: boo
     if low is not None and high is not None:
         ax.plot([low, high], [y, y], color=color, lw=1.6)
     if value is not None:
-        ax.plot([value], [y], "o" if filled else "s", color=color, mfc=color if filled else "white", ms=6)
+        marker, fill = ("o", color) if filled else ("s", "white")
+        ax.plot([value], [y], marker, color=color, mfc=fill, ms=6, clip_on=False)
     return min([0.43, *(float(end) for end in (value, low) if end is not None)])
 
 

@@ -100,7 +100,8 @@ def table(rows: Iterable[object], first: Sequence[str] = ()) -> Table:
 
 
 def _header(key: str) -> str:
-    return _HEADERS.get(key, key.replace("_", " ").capitalize())
+    text = key.replace("_", " ")
+    return _HEADERS.get(key, text[:1].upper() + text[1:])
 
 
 def _cell(key: str, value: object) -> str:

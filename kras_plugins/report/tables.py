@@ -7,6 +7,7 @@ from typing import Any
 
 from kras_plugins.report import published
 from kras_plugins.report.html import Table, number, table
+from kras_plugins.report.style import model_order
 from kras_plugins.report.subject import Facts, Subject, auroc_in_words, model_entries, rule_label
 
 _FAILURES = ("slide_id", "patient_id", "stage", "reason")
@@ -62,7 +63,7 @@ def external_table(of: Subject) -> Table:
     kinds = ("internal", "fold_mean", "fold_ensembled", "internal_luad_only")
     internal, mean, together, luad = (model_entries(_wrapped(facts.get(kind))) for kind in kinds)
     rows = []
-    for name in dict.fromkeys([*internal, *together, *mean]):
+    for name in model_order(dict.fromkeys([*internal, *together, *mean])):
         ours = of.models.get(name) or {}
         counts = {"n": ours.get("n"), "n_positive": ours.get("n_positive")}
         here = {**(ours.get("auroc") or {}), **counts, **(together.get(name) or {})}

@@ -33,7 +33,10 @@ def headline(of: Subject) -> list[tuple[str, Facts | None]]:
 
 
 def verdict(of: Subject) -> str:
-    """One sentence: against histology alone, and within adenocarcinoma."""
+    """One sentence: against histology alone, and within adenocarcinoma; that there is none on patients seen before."""
+    seen = [w for row, w in _warned(of) if row.get("what") == "patients seen in training"]
+    if seen:
+        return f"No external validation: {seen[0][:1].lower() + seen[0][1:]}."
     name, within = _begin(of.main_phrase), _within(of.luad_only.get(of.main))
     if _all_adenocarcinoma(of):
         return f"Among patients who all have adenocarcinoma, {of.main_phrase} {_WITHIN[within]}."
@@ -76,8 +79,12 @@ def power_sentence(of: Subject) -> str:
 
 def shift_warnings(of: Subject) -> list[str]:
     """What an external cohort differs in so much that the numbers may not carry over."""
-    rows = [row for row in (of.metrics.get("external") or {}).get("shift") or () if isinstance(row, Mapping)]
-    return [_begin(str(row["warning"])) for row in rows if row.get("warning")]
+    return [_begin(warning) for _, warning in _warned(of)]
+
+
+def _warned(of: Subject) -> list[tuple[Facts, str]]:
+    rows = (of.metrics.get("external") or {}).get("shift") or ()
+    return [(row, str(row["warning"])) for row in rows if isinstance(row, Mapping) and row.get("warning")]
 
 
 def _begin(text: str) -> str:

@@ -69,6 +69,15 @@ def test_the_verdict_follows_from_both_intervals(
     assert sentence in Page(write_study_report(tmp_path, changed, [], {})).text
 
 
+def test_patients_seen_in_training_take_the_place_of_a_verdict(metrics: Any, tmp_path: Path, undrawn: None) -> None:
+    warning = "12 of 300 patients were in training: what is found here is too good"
+    row = {"what": "patients seen in training", "internal": 0, "external": 12, "difference": 12, "warning": warning}
+    changed = metrics | {"external": metrics["external"] | {"shift": [row]}}
+    page = Page(write_study_report(tmp_path, changed, [], {}))
+    assert f"No external validation: {warning}." in page.text
+    assert "histology alone does, " not in page.text
+
+
 def test_what_could_have_been_found_and_what_use_would_mean_stand_on_top(page: Page) -> None:
     top = page.text[: page.text.index("All models beside their baselines")]
     assert "a true difference of 0.061 would have been found with 80 % power" in top
