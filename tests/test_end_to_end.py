@@ -39,7 +39,8 @@ def done(home: Path) -> Path:
 def test_the_planted_signal_is_found_and_stands_beside_its_baselines(done: Path) -> None:
     metrics = json.loads((done / "metrics.json").read_text())
     assert metrics["unit"] == "patient"
-    assert set(metrics["models"]) == {"he", "mlp", "rf", "ensemble", "prevalence", "histology_only"}
+    members, baselines = {"he", "mlp", "rf"}, {"histology_only", "clinical", "site_only"}
+    assert set(metrics["models"]) == {*members, *baselines, "ensemble", "prevalence"}
     assert metrics["models"]["ensemble"]["auroc"]["value"] >= 0.85
     assert metrics["models"]["prevalence"]["auroc"]["value"] == 0.5
     assert metrics["luad_only"]["histology_only"]["auroc"]["value"] == 0.5
@@ -47,7 +48,10 @@ def test_the_planted_signal_is_found_and_stands_beside_its_baselines(done: Path)
         for entry in metrics[table].values():
             assert {"n", "n_positive", "auroc", "auprc", "brier", "operating_points"} <= set(entry)
             assert {"value", "low", "high", "method"} <= set(entry["auroc"])
-    assert {c["b"] for c in metrics["comparisons"]} == {"he", "mlp", "rf", "histology_only"}
+    assert {c["b"] for c in metrics["comparisons"]} == members | baselines
+    assert any(
+        "No til_only baseline: til_ta is unknown" in n for n in metrics["notes"]
+    )  # untrained cells have no class
 
 
 def test_every_patient_has_one_row_scored_by_a_fold_that_never_saw_it(home: Path, done: Path) -> None:
@@ -151,6 +155,13 @@ def test_a_bundle_scores_its_own_cohort_as_an_external_one(home: Path, done: Pat
     metrics = json.loads((tmp_path / "ext" / "metrics.json").read_text())
     assert metrics["models"]["ensemble"]["auroc"]["value"] >= 0.85
     assert metrics["models"]["histology_only"]["n"] == 30
+    shift = {row["what"]: row for row in metrics["external"]["shift"]}
+    assert shift["patients seen in training"]["external"] == 30
+    assert shift["mpp (median)"]["internal"] == pytest.approx(0.5)
+    assert 0.05 < shift["stain, green (optical density)"]["external"] < 1
+    assert {w for w, row in shift.items() if row["warning"]} == {"patients seen in training"}
+    rows = read_rows(tmp_path / "ext" / "predictions.csv")
+    assert {r["reason"] for r in rows if r["histology"] == "LUSC"} == {"out of scope: LUSC is squamous"}
 
 
 def test_a_changed_byte_in_the_bundle_is_refused(home: Path, done: Path, tmp_path: Path) -> None:
@@ -182,7 +193,10 @@ def test_the_real_slide_gets_a_result_a_heat_map_and_its_quality(
     ran = kras("predict", done / "bundle", slide, "--out", out, "--json", cwd=home, store=home / "store")
     assert ran.returncode == 0, ran.stderr
     (row,) = json.loads(ran.stdout)
-    assert row["call"] in {"rule_in", "indeterminate", "rule_out"}
+    # It is no lung cancer: the score is given, a call is not.
+    assert row["ensemble"] is not None
+    assert row["call"] == "not_assessable"
+    assert "of cancer epithelium, less than 0.1" in row["reason"]
     assert row["qc"] == "pass"
     with Image.open(out / "cmu_small_region.attention.png") as heatmap:
         assert heatmap.size[0] > 100

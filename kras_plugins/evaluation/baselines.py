@@ -145,7 +145,12 @@ def why_absent(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
     else:
         notes.append(f"The clinical baseline knows {', '.join(['histology', *known.clinical])}.")
     if TIL_ONLY not in there:
-        notes.append("No til_only baseline: there is no lymphocyte density among the features (run.til_feature).")
+        reason = (
+            f"{known.til_name} is unknown or the same for every patient"
+            if known.til_name
+            else "there is no lymphocyte density among the features (run.til_feature names one)"
+        )
+        notes.append(f"No til_only baseline: {reason}.")
     else:
         notes.append(f"til_only ranks by the feature {known.til_name}.")
     if SITE_ONLY not in there:
