@@ -101,7 +101,7 @@ def _measured(
         "calibration slope (sandwich)": block["slope"],
         "calibration intercept (sandwich)": block["intercept"],
         "calibration in the large (sandwich)": block["in_the_large"],
-        "ECE (basic bootstrap)": block["ece"],
+        "ECE (basic bootstrap, 0 by chance)": block["ece"],
     }
     values = {name: e["value"] for name, e in estimates.items()}
     return values, {name: (e["low"], e["high"]) for name, e in estimates.items()}

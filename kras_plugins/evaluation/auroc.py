@@ -62,7 +62,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, fold: npt.ArrayLike | No
 
     The interval is symmetric on the logit scale, with Student's t on the Satterthwaite degrees of freedom of the two
     classes' variances (as Brunner & Munzel 2000 have it for this statistic). With 22 positives and an area of 0.75,
-    value ± 1.96 SE covers 92.8 %, this covers 95.3 % (docs/decisions/0008-intervals-and-thresholds.md).
+    value ± 1.96 SE covers 92.8 %, this covers 95.3 % (docs/decisions/0010-intervals-and-thresholds.md).
     """
     y = np.asarray(labels) > 0
     s = np.atleast_2d(np.asarray(scores, np.float64))
