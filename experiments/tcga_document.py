@@ -56,6 +56,9 @@ def runs(metrics: Metrics) -> Iterator[str]:
 def areas(metrics: Metrics, table: str) -> Iterator[str]:
     """AUROC of each model in each run, with n and positives in the head."""
     present = {name: m[table] for name, m in metrics.items() if m[table]}
+    if not present:
+        yield "Still to be run."
+        return
     heads = [f"{_run(name)}<br>n={_any(t)['n']}, {_any(t)['n_positive']} pos." for name, t in present.items()]
     yield f"| AUROC (95 % interval) | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
@@ -107,14 +110,15 @@ def confounders(m: Mapping[str, Any]) -> Iterator[str]:
 
 
 def incremental(metrics: Metrics) -> Iterator[str]:
-    """What the score adds to what is known without it."""
-    yield "| run | score of | over | n | AUROC without | AUROC with | difference (95 %) | p |"
-    yield "|---|---|---|---|---|---|---|---|"
+    """What the ensemble's score adds to what is known without it."""
+    yield "| run | over | n, positives | AUROC without | AUROC with the score | difference (95 %) | p |"
+    yield "|---|---|---|---|---|---|---|"
     for name, m in metrics.items():
-        for row in m.get("incremental", ()):
+        for row in (r for r in m.get("incremental", ()) if r["model"] == "ensemble"):
             cells = [_interval(row.get(key)) for key in ("auroc_base", "auroc_with", "delta_auroc")]
             over = " + ".join(row["over"])
-            yield f"| {_run(name)} | {row['model']} | {over} | {row['n']} | {' | '.join(cells)} | {_number(row['p'])} |"
+            n = f"{row['n']}, {row['n_positive']}"
+            yield f"| {_run(name)} | {over} | {n} | {' | '.join(cells)} | {_number(row['p'])} |"
 
 
 def probes(metrics: Metrics) -> Iterator[str]:
@@ -149,4 +153,6 @@ def _interval(entry: Mapping[str, Any] | None, digits: int = 3, *, sign: bool = 
 def _number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "–"
-    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10**-digits else f"{value:.1g}"
+    if value == 0:
+        return "< 1e-300"  # a p that underflows
+    return f"{value:.{digits}f}" if abs(value) >= 10**-digits else f"{value:.1g}"
