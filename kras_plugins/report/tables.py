@@ -145,8 +145,8 @@ def _wrapped(value: object) -> dict[str, Any]:
 
 def _counted(entry: Facts | None) -> str | None:
     """An AUROC entry that carries its own counts; its estimate may lie under `auroc`."""
-    if not entry:
-        return None
-    inner = entry.get("auroc")
+    inner = (entry or {}).get("auroc")
     area = inner if isinstance(inner, Mapping) else entry
+    if not entry or not area or area.get("value") is None:
+        return None
     return auroc_in_words({"auroc": area, "n": entry.get("n"), "n_positive": entry.get("n_positive")})
