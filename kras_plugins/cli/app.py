@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from kras_plugins.cli import cache, cohort, demo, doctor, evaluate, model, plugin, predict, pretrain, run, stages
+from kras_plugins.cli import (
+    cache,
+    cohort,
+    demo,
+    doctor,
+    evaluate,
+    model,
+    plugin,
+    predict,
+    pretrain,
+    run,
+    similar,
+    stages,
+)
 
 app = typer.Typer(
     name="kras",
@@ -18,6 +31,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("embed")(stages.embed)
 app.command("profile")(stages.profile)
+app.command("similar")(similar.similar)
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(plugin.app, name="plugin")

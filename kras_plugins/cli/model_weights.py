@@ -68,8 +68,8 @@ def list_models(
 
     table = Table("model", "licence", "gated", "size", "TCGA seen", "here", "sha256", box=None)
     for r in rows:
-        table.addrow(
-            f"[bold]{row['model']}[/]" if r["configured"] else r["model"],
+        table.add_row(
+            f"[bold]{r['model']}[/]" if r["configured"] else r["model"],
             escape(r["licence"]),
             "yes" if r["gated"] else "",
             _size(r["bytes"], r["parameters"]),

@@ -15,12 +15,15 @@ from kras_plugins.learning.calibration import shift_prevalence
 from kras_plugins.parts import Parts
 from kras_plugins.report.case import Case as CasePage
 from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
+from kras_plugins.report.gallery import Tile, tile_gallery
 from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tiles_geojson
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from kras_plugins.data import Bag
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
@@ -96,8 +99,22 @@ def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanati
         )
         tiles = tuple(_top(slide, bag, xy, values))
     write_png(out / f"{name}.attention.png", heatmap)
+    write_png(out / f"{name}.attention-tiles.png", _gallery(tiles, bag, len(values)))
     write_tiles_geojson(out / f"{name}.attention.geojson", xy, bag.size, values, "attention")
     return CaseSlide(slide_id=bag.slide_id, qc=result.qc, heatmap=heatmap, tiles=tiles)
+
+
+def _gallery(tiles: Sequence[TopTile], bag: Bag, count: int) -> Image:
+    """The most attended tiles as one picture; shares are of the patient's attention, which adds up to one."""
+    title = f"{bag.slide_id}: the {len(tiles)} most attended of {count} tiles, {bag.tile_spec.um / 1000:.3g} mm wide"
+    return tile_gallery(
+        [
+            Tile(pixels=t.pixels, caption=(f"{i}.  attention {100 * t.value:.3g} %", f"{t.xy[0]}, {t.xy[1]}"))
+            for i, t in enumerate(tiles, 1)
+        ],
+        title,
+        columns=3,
+    )
 
 
 def _heatmap_mpp(slide: Slide) -> float:

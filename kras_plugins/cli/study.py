@@ -109,7 +109,13 @@ def part_facts(parts: Parts) -> dict[str, Any]:
                 "distribution": part.provided.distribution,
                 **part.facts,
                 "weights": [
-                    {"model": s.name, "source": s.weights.source, "licence": s.weights.licence} for s in part.specs
+                    {
+                        "model": s.name,
+                        "source": s.weights.source,
+                        "licence": s.weights.licence,
+                        "tcga": s.weights.tcga,
+                    }
+                    for s in part.specs
                 ],
             }
     return facts
@@ -144,6 +150,7 @@ def write_study(
     out_of_scope: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json, failures.csv, the report with its documents, manifest.json; the metrics."""
+    from kras_plugins.cli.seen_before import seen_notes
     from kras_plugins.evaluation.rows import predictions_rows
     from kras_plugins.evaluation.summary import summarize
     from kras_plugins.manifest import output_digests
@@ -153,7 +160,7 @@ def write_study(
         evaluated,
         target=target,
         cohort_flow=dict(flow),
-        notes=notes,
+        notes=[*notes, *seen_notes(manifest.get("extractor"), cases)],
         prevalences=prevalences,
         calibrated_at=calibrated_at,
         external=external,

@@ -121,7 +121,8 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(file)
+        tensors: dict[str, torch.Tensor] = load_file(file)
+        return tensors
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:  # torch has no error of its own for files that hold objects

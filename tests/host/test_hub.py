@@ -269,6 +269,19 @@ def test_a_row_of_the_list_says_what_is_here_and_on_what_terms(hub: Hub) -> None
     assert after["bytes"] == len(BYTES)
 
 
+def test_the_list_names_every_encoder_with_its_terms(hub: Hub) -> None:
+    from typer.testing import CliRunner
+
+    from kras_plugins.cli.app import app
+
+    done = CliRunner().invoke(app, ["model", "list"], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    for name in ("cells", "lunit-s16", "uni2-h", "virchow2", "h-optimus-1", "gigapath", "midnight-12k"):
+        assert f" {name} " in done.output
+    assert "Owkin non-commercial" in done.output
+    assert hub.asked == []
+
+
 def test_a_local_file_or_folder_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     folder = tmp_path / "snapshot"
     folder.mkdir()

@@ -1,0 +1,51 @@
+"""A bundle made with other channel statistics refuses to predict, however they came to differ."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kras_plugins.cli.apply import open_bundle_parts
+from kras_plugins.cli.common import Session, open_session
+from kras_plugins.cli.study import part_facts
+from kras_plugins.errors import ConfigError
+from kras_plugins.parts import open_parts
+
+TINY = ["extractor.vit.model=vit_tiny_patch16_224", "extractor.vit.weights=random:0"]
+
+
+def session(*options: str) -> Session:
+    return open_session(None, [*TINY, *options], None)
+
+
+def bundle_of(made: Session) -> Any:
+    """The facts of a bundle that a run with these options would freeze."""
+    with open_parts(made.registry, made.config, extractor="vit", profiler=None, backend="local") as parts:
+        return SimpleNamespace(facts=part_facts(parts))
+
+
+def test_the_same_statistics_are_accepted() -> None:
+    with open_bundle_parts(session(), bundle_of(session()), "local", None) as parts:
+        assert parts.extractor is not None
+
+
+def test_an_option_with_other_statistics_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"extractor\.vit\.mean=.*the bundle was made with"):
+        with open_bundle_parts(session("extractor.vit.mean=[0.7,0.5,0.6]"), bundle_of(session()), "local", None):
+            pass
+
+
+def test_a_plugin_whose_preset_states_other_statistics_now_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an upgrade that mended a preset: the options are the same, the transform is not."""
+    from dataclasses import replace
+
+    from kras_extractor_vit import presets, resolve
+
+    made = bundle_of(session("extractor.vit.model=lunit-s16"))
+    other = {**presets.PRESETS, "lunit-s16": replace(presets.PRESETS["lunit-s16"], mean=presets.IMAGENET_MEAN)}
+    monkeypatch.setattr(resolve, "PRESETS", other)
+    with pytest.raises(ConfigError, match="its models are vit .*, the bundle was made with vit"):
+        with open_bundle_parts(session("extractor.vit.model=lunit-s16"), made, "local", None):
+            pass
