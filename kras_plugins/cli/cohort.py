@@ -90,7 +90,7 @@ def labels(
 ) -> None:
     """Make labels of mutation tables; who is not known to have been sequenced is unknown, never negative."""
     from kras_plugins.cli.cohort_tables import print_labels
-    from kras_plugins.cli.study import write_json, write_table
+    from kras_plugins.cli.study import make_folder, write_json, write_table
     from kras_plugins.cohort.labels import LABEL_COLUMNS, PUBLISHED, Policy, label_flow, label_patients, totals
     from kras_plugins.cohort.mutations import read_mutations
     from kras_plugins.cohort.pairing import find_slides, pair, without_slides
@@ -127,10 +127,10 @@ def labels(
     elif cohort is not None:
         rows = without_slides(found)
         result |= {"cohort": str(target)}
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_table(out, [one.row() for one in found], LABEL_COLUMNS)
     if "cohort" in result:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         write_table(target, rows)
     write_json(out.with_suffix(".flow.json"), result)
     print_labels(result)
@@ -209,7 +209,7 @@ def split(
     import numpy as np
 
     from kras_plugins.cli.cohort_tables import print_folds
-    from kras_plugins.cli.study import write_table
+    from kras_plugins.cli.study import make_folder, write_table
     from kras_plugins.cohort.folds_file import FOLD_COLUMNS, describe_folds, fold_rows
     from kras_plugins.cohort.splits import folds as assign
     from kras_plugins.cohort.splits import imbalance
@@ -224,7 +224,7 @@ def split(
     cube = np.stack(
         [assign(y, strata, sites, folds, derive_seed(seed, "outer", r), scheme.value) for r in range(repeats)]
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_table(out, fold_rows(cube, [patient.patient_id for patient in table.patients]), FOLD_COLUMNS)
     result = {
         "scheme": scheme.value,

@@ -18,6 +18,8 @@ Effect = Literal["silent", "noncoding", "protein"]
 _SILENT = {"silent", "synonymous", "synonymous_variant"}
 _NONCODING = {
     "intron", "3'utr", "5'utr", "3'flank", "5'flank", "igr", "rna", "lincrna", "splice_region", "targeted_region",
+    "intron_variant", "3_prime_utr_variant", "5_prime_utr_variant", "upstream_gene_variant", "downstream_gene_variant",
+    "intergenic_variant", "non_coding_transcript_exon_variant", "non_coding_transcript_variant",
 }  # fmt: skip
 _TRUNCATING = ("frame_shift", "nonsense", "nonstop", "splice_site", "translation_start")
 _BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38", "hg38": "GRCh38", "grch38": "GRCh38"}
@@ -111,7 +113,10 @@ def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Ge
         )
     if not build:
         return ""
-    return variants.dna_of_position(build, int(start), columns.get(cells, "ref"), columns.get(cells, "alt"))
+    ref, alt = columns.get(cells, "ref"), columns.get(cells, "alt")
+    if alt in ("", ref):  # as cBioPortal has it: then the other allele is the tumor's
+        alt = columns.get(cells, "other_allele") or alt
+    return variants.dna_of_position(build, int(start), ref, alt)
 
 
 def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,10 +62,10 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         raw = file.read_bytes()
         text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as e:
+        table = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+        lines = [row for row in table if any(row)]
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as e:
         raise ConfigError(f"{file} cannot be read: {e}", "name a CSV, TSV or .gz table of patients") from e
-    tabs = file.name.removesuffix(".gz").endswith((".tsv", ".txt"))
-    lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",") if any(row)]
     if len(lines) < 2:
         raise ConfigError(f"{file} has no rows", "it needs a header and one row a patient")
     header = [cell.strip() for cell in lines[0]]

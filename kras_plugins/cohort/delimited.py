@@ -65,7 +65,7 @@ def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Colum
     if first[1].startswith("version https://git-lfs"):
         raise ConfigError(f"{path} is a Git LFS pointer, not the file", "fetch it: git lfs pull, or download the study")
     tab = "\t" in first[1]
-    header = _cells(first[1], tab)
+    header = _cells(first[1], tab, f"{path}, line {first[0]}")
     if len(header) == 1:
         for mark, name in ((";", "semicolons"), ("|", "bars"), (" ", "spaces")):
             if mark in first[1]:
@@ -78,7 +78,7 @@ def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Colum
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         for number, line in lines:
-            cells = _cells(line, tab)
+            cells = _cells(line, tab, f"{path}, line {number}")
             if len(cells) != len(header):
                 raise ConfigError(
                     f"{path}, line {number}: {len(cells)} cells under a header of {len(header)}",
@@ -92,8 +92,14 @@ def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Colum
 def header_of(path: Path) -> list[str]:
     """The names of a table's columns as written."""
     first = next(read_lines(path), (0, ""))[1]
-    return _cells(first, "\t" in first)
+    return _cells(first, "\t" in first, str(path))
 
 
-def _cells(line: str, tab: bool) -> list[str]:
-    return line.split("\t") if tab else next(csv.reader(io.StringIO(line)), [])
+def _cells(line: str, tab: bool, where: str) -> list[str]:
+    if tab:  # R puts every text in quotes; a quote inside of a text is one
+        cells = line.split("\t")
+        return [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells] if '"' in line else cells
+    try:
+        return next(csv.reader(io.StringIO(line)), [])
+    except csv.Error as e:
+        raise ConfigError(f"{where}: {e}", "is it a table with commas?") from e

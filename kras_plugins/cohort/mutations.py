@@ -36,6 +36,7 @@ MEANINGS = {
     "start": ("Start_Position", "Start_Pos"),
     "ref": ("Reference_Allele", "Ref"),
     "alt": ("Tumor_Seq_Allele2", "Variant_Allele", "Var"),
+    "other_allele": ("Tumor_Seq_Allele1",),
     "build": ("NCBI_Build",),
     "vaf": ("VAF", "t_vaf", "tumor_vaf", "Allele_Freq_(T)", "Allele_Freq"),
     "depth": ("t_depth",),
@@ -51,6 +52,8 @@ MEANINGS = {
 """Names of columns, in any case, by what they tell."""
 
 _NOT_SEQUENCED = {"NS", "NP", "NA", "N/A", "NOT SEQUENCED", "NOT PROFILED", ""}
+_NOT_OF_THE_TUMOR = {"germline", "loh", "wildtype", "redacted"}
+"""States of a call that cBioPortal leaves out as well: no somatic mutation, or one that was withdrawn."""
 _WILD_TYPE = {"WT", "WILD TYPE", "WILD-TYPE", "NONE", "NO MUTATION"}
 
 
@@ -98,6 +101,7 @@ def read_mutations(
             if not n:
                 found.warnings.append(f"{file} has no rows: whose it is cannot be told")
     listed: set[str] = set()
+    tabled = set(found.samples)
     for source in sequenced:
         histology, path = split_source(source)
         for identifier in read_sequenced(path):
@@ -107,6 +111,12 @@ def read_mutations(
             if _take(barcode, histology, found):
                 found.samples.setdefault(barcode.patient, set()).add(barcode.text)
                 listed.add(barcode.patient)
+    if tabled and listed and not tabled & listed and not all(found.sites[p] for p in tabled | listed):
+        # Else every patient with a call would be there twice, once as a negative of the list.
+        raise ConfigError(
+            f"no patient of the mutation tables is on a list of sequenced cases: {min(tabled)} there, {min(listed)} here",
+            "name patients alike: a column PATIENT_ID in the table, or a list of its Tumor_Sample_Barcodes",
+        )
     stray = sorted(set(found.calls) - listed) if listed else []
     if stray:
         found.warnings.append(
@@ -172,8 +182,9 @@ def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome,
         found.samples.setdefault(barcode.patient, set()).add(barcode.text)
         if columns.get(cells, "gene").upper() != "KRAS":
             continue
-        if columns.get(cells, "origin").lower() == "germline":
-            found.rows_left_out["germline"] += 1
+        origin = columns.get(cells, "origin").lower()
+        if origin in _NOT_OF_THE_TUMOR:
+            found.rows_left_out[origin] += 1
             continue
         found.calls.setdefault(barcode.patient, []).append(call_of_row(columns, cells, line, barcode, genome))
     return n

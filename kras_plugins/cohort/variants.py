@@ -37,6 +37,7 @@ _THREE = {
     "Tyr": "Y", "Val": "V", "Ter": "*",
 }  # fmt: skip
 _THREE_LETTERS = re.compile("|".join(_THREE))
+_ANY_CASE = re.compile(r"[A-Za-z]{3}\d+(?:[A-Za-z]{3}|[*=])|[a-z]\d+[a-z*=]")
 _SUBSTITUTION = re.compile(r"([A-Z])(\d+)([A-Z*])")
 _PROTEIN = re.compile(r"[A-Z*]\d+(?:_[A-Z*]?\d+)?(?:[A-Z*=?]|_?splice|(?:del|dup|ins|fs|ext|delins).*|[A-Z]fs.*)")
 _DNA = re.compile(r"c\.(\d+)(?:_(\d+))?(?:([ACGT]+)>|del([ACGT]*)ins)([ACGT]+)")
@@ -51,11 +52,13 @@ _DRIVERS = frozenset({
 def protein_change(text: str) -> str:
     """A protein change in one-letter form without `p.` (`G12C`), `=` where it is synonymous, "" where none is told.
 
-    Reads `p.G12C`, `G12C`, `p.Gly12Cys`, `ENSP00000256078.4:p.(Gly12Cys)`, `p.%3D`, `p.G10dup`.
+    Reads `p.G12C`, `G12C`, `p.Gly12Cys`, `ENSP00000256078.4:p.(Gly12Cys)`, `p.%3D`, `p.G10dup`; substitutions also in
+    other capitals (`P.GLY12CYS`, `g12c`).
     """
-    text = text.strip().rpartition(":")[2].replace("%3D", "=").removeprefix("p.").strip("()")
-    if re.fullmatch(r"[a-z]\d+[a-z*=]", text):
-        text = text.upper()
+    text = text.strip().rpartition(":")[2].replace("%3D", "=").strip("()[]")
+    text = re.sub(r"^[Pp]\.", "", text).strip("()[]")
+    if _ANY_CASE.fullmatch(text):
+        text = text.title()
     text = _THREE_LETTERS.sub(lambda found: _THREE[found[0]], text)
     if text == "=":
         return text
