@@ -19,9 +19,10 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/encoders.py
 	$(BIN)/python benchmarks/cells.py
 	$(BIN)/python benchmarks/semantics.py
-	$(BIN)/python benchmarks/triton.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
 

@@ -30,7 +30,7 @@ TRANSFORM = "transform_hash"
 
 _QUEUE_DELAY_US = 2_000
 """Two milliseconds to fill a batch: a request of 8 tiles takes longer on any device measured, so none is held up by
-it twice, and several clients' requests still meet. benchmarks/triton.py measures it."""
+it twice, and several clients' requests still meet. benchmarks/serving.py measures it."""
 
 _WORKSPACE_BYTES = 4 << 30
 

@@ -1,4 +1,4 @@
-"""What a Triton server costs over running in process: `make bench`, or `python benchmarks/triton.py --help`.
+"""What a Triton server costs over running in process: `make bench`, or `python benchmarks/serving.py --help`.
 
 One run, everything in turn and repeated, medians. The same ViT-S/16, the same engine (OpenVINO, same arithmetic), the
 same tiles in memory:
