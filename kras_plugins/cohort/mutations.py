@@ -114,7 +114,7 @@ def read_mutations(
     if tabled and listed and not tabled & listed and not all(found.sites[p] for p in tabled | listed):
         # Else every patient with a call would be there twice, once as a negative of the list.
         raise ConfigError(
-            f"no patient of the mutation tables is on a list of sequenced cases: {min(tabled)} there, {min(listed)} here",
+            f"no patient of the mutation tables is on a list of sequenced cases ({min(tabled)}, {min(listed)})",
             "name patients alike: a column PATIENT_ID in the table, or a list of its Tumor_Sample_Barcodes",
         )
     stray = sorted(set(found.calls) - listed) if listed else []
