@@ -164,4 +164,4 @@ def _board(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as e:
         raise ConfigError("--tensorboard needs the package tensorboard", "pip install 'kras[pretrain]'") from e
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

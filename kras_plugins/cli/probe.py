@@ -66,7 +66,7 @@ def probe(
         with stderr().status(f"{len(found)} tiles"):
             features = embed(pixels)
             scores = score(features, found.labels, found.groups, seeds=seeds, folds=folds)
-            some = np.unique(np.linspace(0, len(pixels) - 1, robustness).astype(int)) if robustness else []
+            some = np.unique(np.linspace(0, len(pixels) - 1, max(1, robustness)).astype(int)).tolist()
             steady = steadiness(embed, [pixels[i] for i in some]) if robustness else {}
     result: dict[str, Any] = {
         "encoder": encoder,

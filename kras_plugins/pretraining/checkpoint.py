@@ -32,7 +32,7 @@ class Training:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name; the optimizer's as `optimizer.PARAMETER.NAME`."""
-        parts = {"student": self.student, "teacher": self.teacher, "loss": self.loss}
+        parts: dict[str, torch.nn.Module] = {"student": self.student, "teacher": self.teacher, "loss": self.loss}
         found = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{number}.{k}": v for k, v in state.items()}

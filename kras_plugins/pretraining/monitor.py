@@ -54,7 +54,8 @@ def effective_rank(features: Tensor) -> float:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum(dim=-1)
+    each: Tensor = torch.special.entr(p)
+    return each.sum(dim=-1)
 
 
 class Watch:

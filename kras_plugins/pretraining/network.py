@@ -28,7 +28,7 @@ class Network(torch.nn.Module):
         passes = [torch.cat(list(same)) for _, same in groupby(views, key=lambda v: v.shape[-1])]
         tokens = torch.cat([self.backbone.forward_features(x)[:, 0] for x in passes])
         n = len(views[0])
-        return tokens.split(n), self.head(tokens).split(n)
+        return torch.split(tokens, n), torch.split(self.head(tokens), n)
 
 
 def architecture(recipe: Recipe) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def follow(teacher: Network, student: Network, momentum: float) -> None:
         mine.lerp_(new, 1 - momentum)
 
 
-class StepLoss(DINOLoss):
+class StepLoss(DINOLoss):  # type: ignore[misc] # mypy does not follow lightly
     """lightly's DINO loss whose center moves once a step, however many parts a batch is cut into."""
 
     def __init__(self, recipe: Recipe) -> None:

@@ -85,8 +85,8 @@ class Corpus:
             x, y = np.clip(corner + shift * side, 0, np.maximum(np.array(opened.size) - side, 0))
             return opened.read((float(x), float(y)), (px, px), mpp)
         assert source.mpp is not None
-        side = px * mpp / source.mpp
-        return _cut(opened, corner + shift * side, side, px)
+        width = px * mpp / source.mpp
+        return _cut(opened, corner + shift * width, width, px)
 
     def close(self) -> None:
         """Close the slides that this process has open; it may go on to draw."""

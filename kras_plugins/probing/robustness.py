@@ -62,11 +62,13 @@ def steadiness(embed: Embed, tiles: Sequence[UInt8]) -> dict[str, Steadiness]:
 
 
 def _unit(x: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.float64]:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    unit: np.typing.NDArray[np.float64] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def _stained(x: UInt8, amounts: tuple[float, float, float]) -> UInt8:
-    return (restain(x.astype(np.float32) / 255, amounts) * 255).round().astype(np.uint8)
+    light: Float32 = x.astype(np.float32) / np.float32(255)
+    return (restain(light, amounts) * 255).round().astype(np.uint8)
 
 
 def _jpeg(x: UInt8) -> UInt8:
