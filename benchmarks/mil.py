@@ -18,6 +18,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets: threads only wait for each other
 
+# Beside this file lies triton.py, which torch would take for the package of that name: look here last.
+sys.path.sort(key=lambda folder: Path(folder).resolve() == Path(__file__).resolve().parent)
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -32,8 +35,11 @@ from kras_plugins.cohort.splits import folds
 from kras_plugins.learning.calibration import fit_platt
 
 SHARED = Path(os.environ.get("KRAS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "mil"
-OPTIONS = HeOptions(seeds=1)
-FOLDS, REPEATS, INNER = 10, 5, 5
+OPTIONS = HeOptions(seeds=1, lr=3e-4)
+"""The plug-in's defaults but for two: the inner models are averaged in place of seeds; and the learning rate is three
+times as high, since the published networks move far longer (8,000 steps at 5e-4) and early stopping bounds it. Chosen
+on other splits of the same sets than those reported."""
+FOLDS, REPEATS, INNER = 10, 5, 10
 
 PUBLISHED = {
     "musk1": (0.892, 0.040, 0.900, 0.050),
