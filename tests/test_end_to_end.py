@@ -201,6 +201,9 @@ def test_the_real_slide_gets_a_result_a_heat_map_and_its_quality(
     with Image.open(out / "cmu_small_region.attention.png") as heatmap:
         assert heatmap.size[0] > 100
         assert not heatmap.info
+    with Image.open(out / "cmu_small_region.attention-tiles.png") as gallery:
+        assert gallery.size[0] > 2 * 192
+        assert not gallery.info
     features = json.loads((out / "cmu_small_region.attention.geojson").read_text())["features"]
     attention = [f["properties"]["measurements"]["attention"] for f in features]
     assert sum(attention) == pytest.approx(1, abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -62,6 +63,13 @@ def test_nothing_is_pickled() -> None:
 def test_no_file_holds_more_than_four_hundred_lines() -> None:
     long = {str(f.relative_to(ROOT)): n for f in SOURCES if (n := len(f.read_text().splitlines())) > 400}
     assert long == {}
+
+
+def test_no_benchmark_hides_an_installed_package() -> None:
+    """A script's own folder comes first: `benchmarks/triton.py` was what torch found for triton."""
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        found = importlib.util.find_spec(file.stem)
+        assert found is None or found.origin is None or Path(found.origin) == file, file
 
 
 @pytest.mark.parametrize("command", [["--help"], ["plugin", "list"], ["run", "--help"]])

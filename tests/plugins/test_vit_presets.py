@@ -287,3 +287,12 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"x": Harm()}, tmp_path / "w.pth")
     with pytest.raises(BackendError, match="not a file of tensors alone"):
         build_module(spec(model="lunit-s16", weights=str(tmp_path / "w.pth")))
+
+
+def test_the_table_in_the_docs_is_that_of_the_presets() -> None:
+    from kras_extractor_vit.table import markdown
+
+    file = Path(__file__).resolve().parents[2] / "docs" / "models" / "encoders.md"
+    assert file.read_text(encoding="utf-8") == markdown(), (
+        "run: python -m kras_extractor_vit.table > docs/models/encoders.md"
+    )
