@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Predict KRAS G12C in non-small-cell lung cancer from H&E whole-slide images. Research use only.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take what stands in brackets, such as defaults, for markup and drop it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)

@@ -82,7 +82,7 @@ def labels(
     disease: Annotated[str, typer.Option(help="of a table with diseases, keep these")] = "LUAD,LUSC",
     genome: Annotated[Genome, typer.Option(help="build of positions")] = Genome.auto,
     min_vaf: Annotated[
-        float, typer.Option(min=0, max=1, help="a call with fewer reads proves nothing, e.g. 0.05 [default: no floor]")
+        float, typer.Option(min=0, max=1, help="a smaller share of reads proves nothing, e.g. 0.05")
     ] = 0.0,
     ambiguous: Annotated[Ambiguous, typer.Option(help="G12C with a second codon-12 call")] = Ambiguous.exclude,
     vus: Annotated[Vus, typer.Option(help="kras_driver of those with unknown significance alone")] = Vus.negative,
