@@ -63,7 +63,8 @@ def to_timm(state: Mapping[str, Any], vit: Any, format: Format) -> State:
         prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
         grid = list(vit.patch_embed.grid_size)
         return {**state, "pos_embed": resample_abs_pos_embed(state["pos_embed"], grid, num_prefix_tokens=prefix)}
-    return _from_transformers(state, vit) if format.startswith("transformers") else state
+    foreign = format.startswith("transformers") and any("embeddings." in k for k in state)
+    return _from_transformers(state, vit) if foreign else state  # a file that somebody renamed before is timm's
 
 
 def _from_transformers(state: State, vit: Any) -> State:

@@ -236,6 +236,15 @@ def test_files_published_for_transformers_load_strictly_and_give_the_same_featur
         build_module(spec_of(replace(preset, source=str(tmp_path))))
 
 
+def test_a_file_that_has_timms_names_already_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Else the class token of a model with registers would get its position twice."""
+    preset = reduced(PRESETS["hibou-b"])
+    seeded = build_module(spec_of(replace(preset, pooling="mean")))
+    save_file(seeded.vit.state_dict(), tmp_path / "model.safetensors")
+    loaded = build_module(spec_of(replace(preset, pooling="mean", source=str(tmp_path))))
+    torch.testing.assert_close(loaded.state_dict(), seeded.state_dict(), rtol=0, atol=0)
+
+
 def test_positions_published_for_larger_tiles_are_interpolated_as_transformers_does() -> None:
     """A linear ramp over the grid stays one: bicubic weights reproduce it away from the edge."""
     vit = build_module(spec_of(reduced(PRESETS["midnight-12k"]))).vit
