@@ -60,6 +60,7 @@ def evaluate(
         tell_failures,
         write_study,
     )
+    from kras_plugins.cli.tables import noted
     from kras_plugins.cli.targets import other_prevalences
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.evaluation.baselines import apply_baselines
@@ -81,7 +82,8 @@ def evaluate(
     make_folder(out)
     name = session.setting("backend", backend, "local")
     with open_bundle_parts(session, locked, name, reader) as parts:
-        results, failures = process(session, slides, parts, workers)
+        with noted() as remarks:
+            results, failures = process(session, slides, parts, workers)
         facts, measured = part_facts(parts), parts.measured()
     cases = assemble(table.patients, results)
     if not cases:
@@ -150,6 +152,7 @@ def evaluate(
         notes=[
             *table.warnings,
             "External cohort: models, calibration and thresholds are those of the bundle.",
+            *remarks,
             *notes,
             *(f"Shift: {row['warning']}." for row in external["shift"] if row["warning"]),
         ],

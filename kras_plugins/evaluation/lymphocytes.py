@@ -9,7 +9,7 @@ from kras_plugins.errors import ConfigError
 
 TIL_FEATURE = "til_ta"
 """Lymphocytes per mm² of tumor area, where the semantic profile is ours (science.md §3.B)."""
-_LYMPHOCYTES = re.compile(r"lymph|\btils?\b")
+_LYMPHOCYTES = re.compile(r"lymph|(?<![a-z])tils?(?![a-z])")
 _DENSITY = re.compile(r"densit|per[ _]?mm|/ ?mm")
 _RELATIVE = re.compile(r"ratio|\bover\b|selected|prop\b|radius|cluster")
 

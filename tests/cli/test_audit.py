@@ -101,6 +101,11 @@ def test_an_external_cohort_stands_beside_training_with_warnings_of_shift(home: 
     assert any(note.startswith("Shift: ") for note in found["notes"])
 
 
+def test_an_evaluation_tells_how_its_table_was_read_as_a_run_does(home: Path) -> None:
+    for what, table in (("run", "own_features.csv"), ("external", "other_features.csv")):
+        assert any(note.startswith(f"{table}: ") and "feature columns" in note for note in metrics(home, what)["notes"])
+
+
 def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
     rows = {row["patient_id"]: row for row in read_rows(home / "external" / "predictions.csv")}
     assert (rows["other1"]["call"], rows["other1"]["reason"]) == ("not_assessable", "out of scope: LUSC is squamous")

@@ -221,6 +221,7 @@ def test_the_lymphocyte_density_is_found_in_ours_and_in_the_shared_table(shared_
         header = [name.removesuffix("_HE") for name in f.readline().strip().split(",")]
     assert til_feature(header) == "DENSITY [LYMPHOCYTE CELLS] IN [TUMOR]"
     assert til_feature(["area_ce", "til_ta", "DENSITY [LYMPHOCYTE CELLS] IN [TUMOR]"]) == "til_ta"
+    assert til_feature(["utility density", "til_density", "tils_per_mm2_stroma"]) == "til_density"
     assert til_feature(["COUNT PROP [LYMPHOCYTE CELLS]", "DENSITY RATIO [LYMPHOCYTE CELLS] IN X"]) is None
     with pytest.raises(ConfigError, match="til_feature"):
         til_feature(header, "nothing")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from described import one_cohort, people
@@ -102,6 +104,16 @@ def test_noise_adds_nothing_and_takes_nothing():
     assert 0.015 <= np.mean([r["p"] < 0.05 for r in rows]) <= 0.10
     assert np.mean([r["delta_auroc"]["value"] for r in rows]) == pytest.approx(0, abs=0.006)
     assert np.mean([(r["p_delta"] or 1) < 0.05 for r in rows]) <= 0.08
+
+
+def test_a_score_that_runs_against_the_label_has_a_small_p_that_is_told_to_be_no_gain():
+    y, fold, score, base = nested(0, 1.5)
+    turned = replace(score, logit=-score.logit, inner=-score.inner)
+    for one, says in ((score, False), (turned, True)):
+        (row,) = incremental(y, fold, {"he": one}, {"clinical": base}, ["histology"])
+        assert row["p"] < 1e-6
+        assert ("no sign of a gain" in row["note"]) is says is (row["coefficient"] < 0)
+    assert row["delta_auroc"]["value"] == 0
 
 
 def test_labels_of_a_fold_do_not_weigh_the_score_that_is_applied_to_it():
