@@ -113,5 +113,5 @@ def constant_thresholds(frozen: Mapping[str, float | None], patients: int) -> di
 
 
 def _at_least(share: float, n: int) -> int:
-    """The smallest whole number k with k/n ≥ share."""
-    return math.ceil(share * n)
+    """The smallest whole number k with k/n ≥ share, whatever rounding makes of a share like 0.55."""
+    return math.ceil(share * n - 1e-9)

@@ -91,3 +91,11 @@ def test_a_frozen_threshold_that_was_not_set_is_missing():
     assert found["youden"].tolist() == [[0.5] * 3]
     assert np.isnan(found["rule_in"]).all()
     assert np.isnan(found["rule_out"]).all()
+
+
+@pytest.mark.parametrize("share", [0.55, 0.07, 0.29, 0.9])
+def test_a_target_that_can_be_met_exactly_is(share):
+    scores = np.tile(np.arange(100.0), 2)
+    chosen = choose_thresholds(np.repeat([1, 0], 100), scores, Targets(sensitivity=share, specificity=share))
+    assert (scores[:100] >= chosen["target_sensitivity"]).mean() == pytest.approx(share)
+    assert (scores[100:] < chosen["target_specificity"]).mean() == pytest.approx(share)

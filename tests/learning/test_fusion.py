@@ -61,6 +61,16 @@ def test_logit_and_probability_are_the_two_means():
     assert expit(fused) == pytest.approx((expit(2.0) + expit(-1.0)) / 2)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_patient_whom_all_members_are_sure_of_has_a_finite_score(kind):
+    logits, labels = scores()
+    fused = fit_fusion(kind, logits, labels).fuse(dict.fromkeys(logits, np.array([-900.0, -40.0, 40.0, 900.0]))).strict
+    assert np.isfinite(fused).all()
+    assert (np.diff(fused) >= 0).all()
+    if kind == "probability":
+        np.testing.assert_allclose(fused, [-900, -40, 40, 900])
+
+
 def test_stacking_is_a_ridge_logistic_regression_and_sets_a_useless_member_aside():
     logits, labels = scores()
     stacked = fit_fusion("stacked", logits, labels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.learning.ensemble import Fused, fuse
+from kras_plugins.learning.ensemble import Fused
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,10 +27,14 @@ class MeanProbability:
 
     def fuse(self, logits: Mapping[str, Float64]) -> Fused:
         """Logits of the mean probabilities."""
-        from scipy.special import expit, logit
+        from scipy.special import log_expit
 
-        mean = fuse({name: expit(values) for name, values in logits.items()})
-        return Fused(strict=logit(mean.strict), available=logit(mean.available))
+        stack = np.stack(list(logits.values()))
+        present = np.isfinite(stack)
+        # The log of Σp over Σ(1-p): a mean that rounds to 1 would have no logit.
+        yes, no = (np.logaddexp.reduce(np.where(present, log_expit(s), -np.inf)) for s in (stack, -stack))
+        mean = np.subtract(yes, no, out=np.full(yes.shape, np.nan), where=present.any(axis=0))
+        return Fused(strict=np.where(present.all(axis=0), mean, np.nan), available=mean)
 
     def to_dict(self) -> dict[str, Any]:
         """Nothing to keep."""
