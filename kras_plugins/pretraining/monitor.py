@@ -14,6 +14,8 @@ LEAST_RANK = 1.5
 """Effective rank of a batch's features below which they are one direction: photographs and H&E give tens."""
 LEAST_SPREAD = 0.02
 """Entropy of the mean teacher output, as a share of the largest, below which one prototype takes all samples."""
+MOST_ENTROPY = 0.9995
+"""Mean entropy of the teacher's outputs above which all prototypes take all samples alike; ordinary: 0.2 to 0.98."""
 PATIENCE = 3
 """Checks in a row that must be bad: a batch may be odd."""
 
@@ -68,13 +70,14 @@ class Watch:
         """Why training should stop, or an empty string."""
         if not all(map(isfinite, (loss, health.rank, health.entropy, health.spread))):
             return f"the loss or the features are not finite (loss {loss:g})"
-        bad = health.rank < LEAST_RANK or health.spread < LEAST_SPREAD
+        bad = health.rank < LEAST_RANK or health.spread < LEAST_SPREAD or health.entropy > MOST_ENTROPY
         self.bad = self.bad + 1 if bad and step >= self.grace else 0
         if self.bad < PATIENCE:
             return ""
         return (
             f"the features have collapsed: effective rank {health.rank:.2f} (at least {LEAST_RANK:g}), "
-            f"spread of the teacher's outputs {health.spread:.3f} (at least {LEAST_SPREAD:g})"
+            f"spread of the teacher's outputs {health.spread:.3f} (at least {LEAST_SPREAD:g}), their entropy "
+            f"{health.entropy:.4f} (at most {MOST_ENTROPY:g})"
         )
 
 

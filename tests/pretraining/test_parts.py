@@ -150,6 +150,9 @@ def test_three_bad_checks_after_the_grace_stop_and_not_a_number_stops_at_once() 
     good, bad = Health(rank=9, entropy=0.5, spread=0.5), Health(rank=1.01, entropy=0.5, spread=0.5)
     watch = Watch(grace=10)
     assert [bool(watch.sees(s, 1.0, bad)) for s in (0, 5, 10, 11, 12)] == [False, False, False, False, True]
+    for other in (Health(rank=9, entropy=0.0, spread=0.01), Health(rank=9, entropy=0.9999, spread=1.0)):
+        watch = Watch(grace=0)
+        assert [bool(watch.sees(s, 1.0, other)) for s in range(3)] == [False, False, True]
     watch = Watch(grace=0)
     assert not any(watch.sees(0, 1.0, h) for h in (bad, bad, good, bad, bad))
     assert "not finite" in Watch(grace=99).sees(0, math.nan, good)
