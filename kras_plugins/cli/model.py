@@ -1,4 +1,4 @@
-"""`kras model list|fetch|export|check|serve`: networks, their weights, their ONNX files and a server for them."""
+"""`kras model list|fetch|probe|quantize|export|check|serve`: networks, weights, ONNX files, a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kras_plugins.cli import model_weights, probe
+from kras_plugins.cli import model_quantize, model_weights, probe
 from kras_plugins.cli.common import (
     AsJson,
     ConfigFile,
@@ -29,6 +29,7 @@ app = typer.Typer(help="Networks, their weights and licences.", no_args_is_help=
 app.command("list")(model_weights.list_models)
 app.command("fetch")(model_weights.fetch_models)
 app.command("probe")(probe.probe)
+app.command("quantize")(model_quantize.quantize_model)
 
 Names = Annotated[list[str] | None, typer.Argument(help="names of models; all where none is given")]
 Repository = Annotated[Path, typer.Option("--repository", help="folder to write NAME/config.pbtxt and models into")]

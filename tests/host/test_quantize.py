@@ -1,0 +1,47 @@
+"""int8: the file holds int8 products, takes uint8 tiles as any other, and stays near float32 by a measured cosine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from kras_extractor_vit.network import spec_of
+from kras_extractor_vit.presets import PRESETS
+from kras_plugins import Weights
+from kras_plugins.export import build_module, export_onnx
+from kras_plugins.quantize import agreement, quantize
+
+
+def test_an_int8_file_is_near_float32_and_taken_as_a_ready_made_model(tmp_path: Path) -> None:
+    small = {"depth": 2, "embed_dim": 48, "num_heads": 2, "img_size": 64}
+    spec = spec_of(replace(PRESETS["kaiko-s16"], source="random:0", dim=48, px=64, arguments=small))
+    rng = np.random.default_rng(0)
+    tiles = (255 * rng.random((40, 1, 1, 3)) * np.ones((40, 64, 64, 3)) * rng.random((40, 64, 64, 1))).astype(np.uint8)
+    file = tmp_path / "int8.onnx"
+    quantize(spec, tiles[:24], file)
+    kinds = Counter(node.op_type for node in onnx.load(file).graph.node)
+    assert kinds["QuantizeLinear"] >= 8, "two blocks have four products with weights each"
+    with torch.inference_mode():
+        exact = build_module(spec)(torch.from_numpy(tiles[24:])).numpy()
+    export_onnx(replace(spec, weights=Weights(source=str(file), licence="x")), tmp_path / "adopted.onnx")
+    got = onnxruntime.InferenceSession(str(tmp_path / "adopted.onnx")).run(None, {"tiles": tiles[24:]})[0]
+    near = agreement(exact.astype(np.float64), got.astype(np.float64))
+    assert near.tiles == 16
+    assert 0.99 < near.cosine <= near.mean_cosine < 0.9999999
+    assert near.centered_cosine < near.cosine
+
+
+def test_agreement_is_the_cosine_with_and_without_what_all_tiles_share() -> None:
+    exact = np.array([[10.0, 1.0], [10.0, -1.0]])
+    other = np.array([[10.0, 1.0], [10.0, 1.0]])
+    near = agreement(exact, other)
+    assert near.cosine == pytest.approx(99 / 101)
+    assert near.mean_cosine == pytest.approx((1 + 99 / 101) / 2)
+    assert near.centered_cosine == pytest.approx(-1)
