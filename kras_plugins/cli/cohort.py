@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -163,8 +164,11 @@ def check(
     from kras_plugins.parts import open_parts
 
     found: list[Finding] = []
+    several = len(cohorts) > 1
     for path in cohorts:
-        found += check_table(path, target, folds, _histology_auroc)
+        own = check_table(path, target, folds, _histology_auroc)
+        name = str(path)  # which the table's own errors begin with already
+        found += [replace(f, what=f"{name}: {f.what}") if several and not f.what.startswith(name) else f for f in own]
     found += check_across(cohorts)
     n = sum(bool(row.get("path")) for path in cohorts for row in read_rows(path, ["patient_id"]))
     if open_slides and n:
@@ -279,5 +283,6 @@ def _histology_auroc(labels: Sequence[int], histologies: Sequence[str]) -> tuple
     from kras_plugins.evaluation.auroc import auroc
     from kras_plugins.evaluation.histology import is_adenocarcinoma
 
-    area = auroc(labels, [float(is_adenocarcinoma(histology) or 0) for histology in histologies])
+    rank = {True: 1.0, False: 0.0, None: 0.5}
+    area = auroc(labels, [rank[is_adenocarcinoma(histology)] for histology in histologies])
     return None if math.isnan(area.value) else (area.value, area.low, area.high)

@@ -28,6 +28,9 @@ from kras_plugins.cli.common import (
 from kras_plugins.cli.targets import Prevalences
 from kras_plugins.errors import ConfigError
 
+BASELINE_SETTINGS = ("clinical", "til_feature")
+"""What a bundle's baselines know is frozen in it."""
+
 
 @command
 def evaluate(
@@ -74,6 +77,7 @@ def evaluate(
     began, clock = datetime.now(UTC), time.monotonic()
     session = open_session(config, option, plugin, cache)
     prevalences, settings = other_prevalences(session, prevalence), audit_settings(session, covariates)
+    settings = {k: v for k, v in settings.items() if k not in BASELINE_SETTINGS}
     locked = open_bundle(session, bundle)
     target = str(locked.facts["target"])
     table = read_cohort(cohort, target, needs_paths=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ from kras_plugins.cohort.table import UNKNOWN
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
 
+_ADENOCARCINOMA = re.compile(r"(?<![a-z])luad(?![a-z])|^(ad|adc|ac)$|adeno(?![- ]?sq|id)|bronchiolo-?alveolar|lepidic")
+
 
 def is_adenocarcinoma(histology: str | None) -> bool | None:
     """Whether a histology is adenocarcinoma (also written LUAD, ADC); None where unknown. Adenosquamous is not."""
     word = (histology or "").strip().lower()
-    if word in UNKNOWN:
-        return None
-    return word in {"luad", "ad", "adc", "ac"} or ("adeno" in word and "adenosq" not in word and "adeno-sq" not in word)
+    return None if word in UNKNOWN else bool(_ADENOCARCINOMA.search(word))
 
 
 def histology_groups(histologies: Sequence[str | None]) -> list[str]:

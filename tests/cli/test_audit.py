@@ -117,6 +117,15 @@ def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
     assert all(row["call"] != "not_assessable" for row in read_rows(home / "run" / "predictions.csv"))
 
 
+def test_what_a_bundles_baselines_know_is_not_asked_of_another_cohort(home: Path) -> None:
+    (home / "own.toml").write_text('[run]\nclinical = ["ecog"]\ntil_feature = "none such"\n', encoding="utf-8")
+    ran = kras(
+        "evaluate", "run/bundle", "other.csv", "--out", "again", "--config", "own.toml",
+        "-o", "profiler.import.table=other_features.csv", cwd=home, store=home / "store",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_a_column_that_nobody_has_is_refused_before_any_work(home: Path) -> None:
     (home / "bad.toml").write_text('[run]\nsubgroups = ["stage"]\n', encoding="utf-8")
     ran = kras("run", "own.csv", "--profile-table", "own_features.csv", *QUICK, "--config", "bad.toml", "--out", "bad",

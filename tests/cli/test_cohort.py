@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cohorts import kras, read_rows
 
+from kras_plugins.cli.cohort import _histology_auroc
 from kras_plugins.cohort.folds_file import keeps_sites, read_folds
 from kras_plugins.cohort.splits import folds
 from kras_plugins.cohort.table import read_cohort
@@ -126,6 +127,23 @@ def test_check_of_a_sound_table_exits_with_zero(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout
     assert "0 errors" in ran.stdout
     assert "is it adenocarcinoma" in ran.stdout
+
+
+def test_of_several_cohorts_each_finding_says_which_it_is_about(tmp_path: Path) -> None:
+    text = many(tmp_path).read_text()
+    (tmp_path / "more.csv").write_text(
+        text.replace("\np", "\nq").replace(",s", ",t").replace("tlide_id,tite", "slide_id,site")
+    )
+    ran = kras(
+        "cohort", "check", "many.csv", "more.csv", "--json", "--no-slides", cwd=tmp_path, store=tmp_path / "store"
+    )
+    found = [one["what"] for one in json.loads(ran.stdout)["findings"]]
+    assert all(sum("labelled patients" in what and name in what for what in found) == 1 for name in ("many", "more"))
+
+
+def test_what_histology_alone_would_score_is_what_a_run_will_say() -> None:
+    histologies = ["LUAD", "LUAD", "", "LUSC"]
+    assert _histology_auroc([1, 0, 1, 0], histologies)[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 @pytest.mark.parametrize("scheme", ["random", "site"])
