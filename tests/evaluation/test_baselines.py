@@ -21,7 +21,7 @@ from kras_plugins.evaluation.histology import is_adenocarcinoma
     ("word", "expected"),
     [
         ("LUAD", True), ("adenocarcinoma", True), ("Lung Adenocarcinoma, mucinous", True), ("ADC", True),
-        ("TCGA-LUAD", True), ("luad_tcga", True), ("Bronchioloalveolar carcinoma, nonmucinous", True), ("lepidic", True),
+        ("TCGA-LUAD", True), ("luad_tcga", True), ("Bronchioloalveolar carcinoma", True), ("lepidic", True),
         ("adeno squamous", False), ("Adenoid cystic carcinoma", False), ("NSCLC NOS", False),
         ("LUSC", False), ("squamous", False), ("adenosquamous carcinoma", False), ("large cell", False),
         ("", None), (None, None), ("unknown", None),
