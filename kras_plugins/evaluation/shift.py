@@ -36,12 +36,12 @@ def training_summary(
     histologies: Sequence[str | None],
     mpp: Sequence[float],
     stain: Sequence[Sequence[float]] = (),
-    content: Sequence[str] = (),
+    content: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
     """What a cohort looks like, as plain JSON values: for a bundle's facts, and to be held against them.
 
     `mpp`: µm per pixel of each slide where known; `stain`: mean optical density of each slide's tissue in red, green
-    and blue; `content`: a digest of each patient's inputs, of which the head is kept, so that patients who come again
+    and blue; `content`: digests of each patient's slides, of which the head is kept, so that patients who come again
     are noticed. Features by name: median, quartiles and number missing over patients; encoder dimensions: mean and
     standard deviation of patients' mean tile features.
     """
@@ -52,7 +52,7 @@ def training_summary(
         "n_positive": int(y.sum()),
         "histology": {"adenocarcinoma": groups.count("adenocarcinoma"), "other": groups.count("other")},
         "mpp": _quantiles(np.array(mpp, np.float64)),
-        "content": sorted(digest[:16] for digest in content),
+        "content": sorted(sorted(digest[:16] for digest in own) for own in content),
         "stain": [_quantiles(channel) for channel in np.array(stain, np.float64).reshape(-1, 3).T] if stain else None,
     }
     profiles = [s.profile for s in samples if s.profile is not None]
@@ -119,10 +119,11 @@ def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"models": kept(metrics["models"]), "luad_only": kept(metrics["luad_only"])}
 
 
-def _again(a: Sequence[str], b: Sequence[str]) -> dict[str, Any] | None:
+def _again(a: Sequence[Sequence[str]], b: Sequence[Sequence[str]]) -> dict[str, Any] | None:
     if not a or not b:
         return None
-    seen = len(set(a) & set(b))
+    known = {digest for own in a for digest in own}
+    seen = sum(not known.isdisjoint(own) for own in b)
     warning = f"{seen} of {len(b)} patients were in training: what is found here is too good" if seen else ""
     return _row("patients seen in training", 0, seen, seen, warning)
 

@@ -117,6 +117,18 @@ def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
     assert all(row["call"] != "not_assessable" for row in read_rows(home / "run" / "predictions.csv"))
 
 
+def test_patients_of_training_are_noticed_under_other_names(home: Path) -> None:
+    for name in ("own", "own_features"):
+        (home / f"{name}_renamed.csv").write_text((home / f"{name}.csv").read_text().replace("own", "renamed"))
+    ran = kras(
+        "evaluate", "run/bundle", "own_renamed.csv", "--out", "renamed", "--json",
+        "-o", "profiler.import.table=own_features_renamed.csv", cwd=home, store=home / "store",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    rows = {row["what"]: row["external"] for row in json.loads(ran.stdout)["external"]["shift"]}
+    assert rows["patients seen in training"] == 90
+
+
 def test_what_a_bundles_baselines_know_is_not_asked_of_another_cohort(home: Path) -> None:
     (home / "own.toml").write_text('[run]\nclinical = ["ecog"]\ntil_feature = "none such"\n', encoding="utf-8")
     ran = kras(

@@ -32,7 +32,7 @@ def cohort(seed, n=80, *, rate=0.3, luad=0.6, mpp=0.5, stain=0.3, move=0.0, miss
     return training_summary(
         [sample(rng, move) for _ in range(n)], np.arange(n) < rate * n,
         ["LUAD" if i < luad * n else "LUSC" for i in range(n)], (mpp + 0.001 * rng.normal(size=n)).tolist(),
-        [(stain, 2 * stain, stain) for _ in range(n)], [f"{i:016x}ab" for i in range(1000 * seed, 1000 * seed + n)],
+        [(stain, 2 * stain, stain) for _ in range(n)], [[f"{i:016x}ab"] for i in range(1000 * seed, 1000 * seed + n)],
     )  # fmt: skip
 
 
@@ -72,6 +72,9 @@ def test_patients_who_were_in_training_are_noticed():
     (row,) = [r for r in shift_rows(internal, internal) if r["what"] == "patients seen in training"]
     assert row["external"] == 80
     assert "too good" in row["warning"]
+    again = {**cohort(2), "content": [["new", internal["content"][3][0]], ["other"], *internal["content"][:2]]}
+    (row,) = [r for r in shift_rows(internal, again) if r["what"] == "patients seen in training"]
+    assert row["external"] == 3  # one slide of several is enough
 
 
 def test_what_made_the_inputs_is_compared():
