@@ -81,7 +81,7 @@ def _complete_blob(repo: str, file: str, revision: str, mirror: str | None) -> N
     if isinstance(try_to_load_from_cache(repo, file, revision=revision), str):
         return
     url = hf_hub_url(repo, file, revision=revision, endpoint=mirror)
-    facts = get_hf_file_metadata(url, endpoint=mirror)
+    facts = get_hf_file_metadata(url)
     if facts.etag is None or facts.size is None:
         return  # a server that tells neither: huggingface_hub knows what to say
     blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"

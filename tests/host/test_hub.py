@@ -215,10 +215,18 @@ def test_offline_and_unreachable_are_told_apart(hub: Hub, monkeypatch: pytest.Mo
         utils.close_session()
         with pytest.raises(BackendError, match="HF_HUB_OFFLINE is set"):
             fetch(accepted())
+        utils.close_session()
+        assert hub.asked == []
+        m.setattr(constants, "HF_HUB_OFFLINE", False)
+        path = fetch(weights())
+        asked = len(hub.asked)
+        m.setattr(constants, "HF_HUB_OFFLINE", True)
+        utils.close_session()
+        assert fetch(weights()) == path, "what is here needs no network"
+        assert len(hub.asked) == asked
     utils.close_session()
-    assert hub.asked == []
     with pytest.raises(BackendError, match="cannot fetch .*Connect") as e:
-        fetch(weights(), mirror="http://127.0.0.1:9")
+        fetch(accepted(source="hf:org/other/model.bin"), mirror="http://127.0.0.1:9")
     assert "HF_ENDPOINT" in e.value.hint
 
 
