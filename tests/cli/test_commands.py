@@ -80,6 +80,14 @@ def test_embed_writes_a_bag_that_others_read(slide: Path, tmp_path: Path) -> Non
         assert f["features"].shape == (told["tiles"], 192)
         assert f["coords"].shape == (told["tiles"], 2)
         assert f["coords"].attrs["patch_size_level0"] == 224
+        x, y = map(int, f["coords"][1])
+    words = ("similar", slide, "--tile", f"{x + 5},{y + 5}", "--out", "near.png", "--count", 2, *TINY, "--json")
+    near = kras(*words, cwd=tmp_path, store=tmp_path / "s")  # the slide itself: its bag comes from the store
+    assert near.returncode == 0, near.stderr
+    hits = json.loads(near.stdout)
+    assert hits[0] == {"slide_id": "one", "xy": [x, y], "cosine": 1.0}
+    assert 1 >= hits[1]["cosine"] >= hits[2]["cosine"]
+    assert (tmp_path / "near.png").stat().st_size > 10_000
 
 
 def test_profile_writes_cells_and_a_row_of_features(slide: Path, tmp_path: Path) -> None:
