@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,8 @@ _SLIDES_AT_ONCE = 2
 
 _SAME_FAILURES = 3
 """So many first slides failing alike is a fault of the set-up, not of the slides."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc; 32 MB is the most that the latter may be
 
 
 class Progress(Protocol):
@@ -87,9 +91,18 @@ def _start_worker(plugins: Sequence[Path]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    _keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for path in plugins:
         import_file(path)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep memory that is freed: every tile takes the same arrays anew, and new pages cost much."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def _end_with_parent() -> None:

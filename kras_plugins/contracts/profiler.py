@@ -23,10 +23,15 @@ Outputs: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One tile as a decoder sees it: `pixels` uint8[h w 3] with the halo, `mpp` µm per pixel."""
+    """One tile as a decoder sees it: `pixels` uint8[h w 3] with the halo, `mpp` µm per pixel.
+
+    `wanted`: corners (x, y) and (x, y) of the rectangle, in the coordinates of TileCells, outside of which the host
+    drops cells by their centroid; a decoder may save itself the work of measuring them. None: all are wanted.
+    """
 
     pixels: UInt8
     mpp: float
+    wanted: tuple[tuple[float, float], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

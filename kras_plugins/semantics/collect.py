@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,18 @@ def _next_start(starts: Any, start: float, size: float) -> float:
     return float(starts[nearest]) if gap[nearest] <= 1 else start + size
 
 
+def taken(where: Placement) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Corners of the rectangle that holds the centroids of all cells that `place` takes, in the tile's coordinates.
+
+    A pixel larger on each side, so that rounding leaves none out.
+    """
+    corner, scale = np.array(where.corner), np.array(where.scale)
+    (left, top), (right, bottom) = (
+        ((np.array(at) - corner) / scale - 0.5).tolist() for at in (where.take_low, where.take_high)
+    )
+    return (left - 1, top - 1), (right + 1, bottom + 1)
+
+
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
     """The cells whose centroid lies where the tile takes them, with FILE_SCHEMA, in the slide's frame.
 
@@ -148,7 +161,9 @@ def _placed(polygons: Sequence[Any], where: Placement) -> list[Float64]:
     if not polygons:
         return []
     xy = (np.array(where.corner) + (np.concatenate(polygons) + 0.5) * where.scale) * 4
-    return np.split(np.round(xy) / 4, np.cumsum([len(p) for p in polygons[:-1]]))
+    xy = np.round(xy) / 4
+    ends = np.cumsum([len(p) for p in polygons]).tolist()
+    return [xy[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _check(cells: TileCells) -> None:
@@ -210,7 +225,8 @@ def decode_lent(
 ) -> tuple[pa.RecordBatch, Patch | None]:
     """`decode_tile` of a tile's pixels and the outputs of these `names`, all lent."""
     pixels, *outputs = lent.arrays()
-    return decode_tile(decode, dict(zip(names, outputs, strict=True)), Tile(pixels=pixels, mpp=mpp), where, raster)
+    tile = Tile(pixels=pixels, mpp=mpp, wanted=taken(where))
+    return decode_tile(decode, dict(zip(names, outputs, strict=True)), tile, where, raster)
 
 
 class CellWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +22,16 @@ _POLYGON = 3
 
 def encode(polygons: Iterable[npt.NDArray[Any]]) -> list[bytes]:
     """One polygon each from [vertex 2] (x, y) arrays that do not repeat their first vertex."""
-    result = []
-    for polygon in polygons:
-        ring = np.concatenate([polygon, polygon[:1]]).astype("<f8")
-        result.append(_HEAD.pack(1, _POLYGON, 1, len(ring)) + ring.tobytes())
-    return result
+    rings = [part for polygon in polygons for part in (polygon, polygon[:1])]
+    if not rings:
+        return []
+    raw = np.concatenate(rings).astype("<f8").tobytes()  # all at once, as there are many
+    sizes = [len(polygon) + 1 for polygon in rings[::2]]
+    starts = accumulate(sizes, initial=0)
+    return [
+        _HEAD.pack(1, _POLYGON, 1, n) + raw[16 * start : 16 * (start + n)]
+        for n, start in zip(sizes, starts, strict=False)
+    ]
 
 
 def decode(polygon: bytes) -> Float64:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float32, Float64, Int32
     from kras_profiler_cells.runs import Index
 
+    Rectangle = tuple[tuple[float, float], tuple[float, float]]
+
 CORE = 0.4
 """A pixel deeper in its nucleus than this (of 1) is in the nucleus' core: cores of neighbors are apart."""
 CORE_UM2 = 1.25
@@ -59,7 +61,7 @@ class Decode:
             nucleus = np.asarray(outputs["nucleus"], dtype=np.float32)
         else:
             nucleus = 1 - kinds[self.words.index(BACKGROUND)]
-        nuclei = self.nuclei(nucleus, outputs, tile.mpp)
+        nuclei = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
         columns = measure(nuclei, hematoxylin(nuclei.of(tile.pixels)), nuclei.of(nucleus), tile.mpp)
         x, y = columns.pop("x"), columns.pop("y")
         return TileCells(
@@ -70,14 +72,19 @@ class Decode:
             outlines=list(outlines(nuclei, x, y)),
         )
 
-    def nuclei(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Nuclei:
-        """The nuclei of one tile that are of the right size and sure enough."""
+    def nuclei(
+        self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None
+    ) -> Nuclei:
+        """The nuclei of one tile that are of the right size and sure enough; see Tile for `wanted`."""
         mask = fill(opened(nucleus > 0.5))
         if "distance" in outputs:
             at, label = flood_cores(mask, np.asarray(outputs["distance"], dtype=np.float32), mpp)
         else:
             at, label = flood_hover(mask, np.asarray(outputs["hv"], dtype=np.float32), mpp)
-        kept = keep(label, nucleus.ravel()[at], mpp, (self.min_area_um2, self.max_area_um2), self.min_prob)
+        good = keep(label, nucleus.ravel()[at], mpp, (self.min_area_um2, self.max_area_um2), self.min_prob)
+        if wanted is not None:
+            good &= lie_in(wanted, label, at, mask.shape[1])
+        kept = np.where(good, np.cumsum(good), 0).astype(np.int32)[label]
         return nuclei_at(at[kept > 0], kept[kept > 0], mask.shape)
 
     def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
@@ -190,15 +197,27 @@ def flood_hover(mask: Bool, hv: Float32, mpp: float) -> tuple[Index, Int32]:
     return at, watershed(energy, markers, mask=mask).ravel()[at].astype(np.int32)
 
 
-def keep(label: Int32, nucleus: Float32, mpp: float, um2: tuple[float, float], min_prob: float) -> Int32:
-    """`label` int32[pixel] with those nuclei renumbered 1..n that have a size within `um2` and a mean of `nucleus`
-    float32[pixel] of at least `min_prob`; 0 for the others."""
+def keep(label: Int32, nucleus: Float32, mpp: float, um2: tuple[float, float], min_prob: float) -> Bool:
+    """bool[label]: which nuclei of `label` int32[pixel], 0 for none, have a size within `um2` and a mean of `nucleus`
+    float32[pixel] of at least `min_prob`."""
     size = np.bincount(label)
     strength = np.bincount(label, weights=nucleus) / np.maximum(size, 1)
     area = size * mpp * mpp
     kept = (size > 0) & (area >= um2[0]) & (area <= um2[1]) & (strength >= min_prob)
     kept[:1] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[label]
+    return kept
+
+
+def lie_in(rectangle: Rectangle, label: Int32, at: Index, width: int) -> Bool:
+    """bool[label]: which nuclei of `label` int32[pixel], at flat positions `at` of an image of `width`, have their
+    centroid in a rectangle (x, y) to (x, y)."""
+    size = np.maximum(np.bincount(label), 1)
+    rows, cols = np.divmod(at.astype(np.int32), np.int32(width))
+    inside = np.ones(len(size), np.bool_)
+    for axis, position in enumerate((cols, rows)):
+        mean = np.bincount(label, weights=position) / size
+        inside &= (mean >= rectangle[0][axis]) & (mean <= rectangle[1][axis])
+    return inside
 
 
 def classify(nuclei: Nuclei, kinds: Float32, words: Sequence[str], least: float) -> list[str]:

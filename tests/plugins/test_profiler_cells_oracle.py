@@ -126,6 +126,21 @@ def test_real_outlines_are_those_of_a_walk_pixel_by_pixel(real):
     np.testing.assert_allclose(np.hypot(*ours[known].T), reach[known], atol=1e-3)
 
 
+def test_real_nuclei_outside_of_what_is_wanted_are_left_out_and_the_others_stay_as_they_are(real):
+    pixels, maps = real
+    every = DECODE(maps, Tile(pixels=pixels, mpp=0.5))
+    low, high = (100.0, 150.0), (300.0, 250.0)
+    some = DECODE(maps, Tile(pixels=pixels, mpp=0.5, wanted=(low, high)))
+    inside = (every.x >= low[0]) & (every.x <= high[0]) & (every.y >= low[1]) & (every.y <= high[1])
+    assert 0 < inside.sum() < len(inside) / 2
+    np.testing.assert_array_equal(some.x, every.x[inside])
+    np.testing.assert_array_equal(some.y, every.y[inside])
+    for name, values in every.columns.items():
+        np.testing.assert_array_equal(some.columns[name], values[inside], err_msg=name)
+    assert list(some.classes) == [every.classes[i] for i in np.flatnonzero(inside)]
+    np.testing.assert_array_equal(some.outlines, [every.outlines[i] for i in np.flatnonzero(inside)])
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24), st.floats(0.1, 0.9))
 def test_pieces_of_runs_are_numbered_as_scipy_numbers_pieces_of_images(seed, h, w, share):

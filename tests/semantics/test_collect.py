@@ -12,7 +12,16 @@ from kras_plugins.contracts.profiler import Tile, TileCells
 from kras_plugins.data import CELL_COLUMNS, TileGrid, TileSpec
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.semantics import wkb
-from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, cut_patch, decode_tile, place, placement
+from kras_plugins.semantics.collect import (
+    FILE_SCHEMA,
+    CellWriter,
+    cut_patch,
+    decode_lent,
+    decode_tile,
+    place,
+    placement,
+)
+from kras_plugins.semantics.handover import Lent
 from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
 from kras_plugins.semantics.seams import Seams
 
@@ -202,6 +211,31 @@ def test_decode_tile_refuses_tissue_of_another_size():
     tile = Tile(pixels=np.zeros((80, 80, 3), np.uint8), mpp=0.5)
     with pytest.raises(PluginError, match="whole tile"):
         decode_tile(decode, {}, tile, placement(grid_over(64, 64, 1), 0, (1, 1)), raster_over(64, 64))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_a_decoder_that_leaves_out_what_is_not_wanted_changes_nothing(scale):
+    """Points as dense as a quarter of a pixel; tiles with a neighbor on each side, and on none."""
+    pixels = np.zeros((80, 80, 3), np.uint8)
+    points = np.stack(np.meshgrid(np.arange(-0.5, 79.5, 0.25), np.arange(-0.5, 79.5, 0.25)), -1).reshape(-1, 2)
+    left_out = []
+
+    def decode(_outputs, tile):
+        kept = np.ones(len(points), bool)
+        if tile.wanted is not None:
+            kept = np.all((points >= tile.wanted[0]) & (points <= tile.wanted[1]), axis=1)
+        left_out.append(1 - kept.mean())
+        return tile_cells(points[kept])
+
+    grid = grid_over(3 * 64 * scale, 3 * 64 * scale, scale)
+    for index in (0, 4):
+        where, raster = placement(grid, index, (0.5 / scale, 0.5 / scale)), raster_over(100, 100)
+        lent = Lent(file="", layout=(), sent=(pixels,))
+        found, _ = decode_lent(decode, (), lent, 0.5, where, raster)
+        expected, _ = decode_tile(decode, {}, Tile(pixels=pixels, mpp=0.5), where, raster)
+        assert found.equals(expected) and found.num_rows > 4000
+        assert left_out == [pytest.approx(0.2, abs=0.1), 0]
+        left_out.clear()
 
 
 def test_cells_are_written_in_row_groups_and_twice_the_same_bytes(tmp_path):
