@@ -178,7 +178,10 @@ def write_study(
 
 
 def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
-    """The table people look at first: every AUROC with n, positives and interval, beside its baselines."""
+    """The table people look at first: every AUROC with n, positives and interval, beside its baselines.
+
+    Of an external cohort also the mean over single fold models, and what the same models were worth in training.
+    """
     from rich.table import Table
 
     def shown(entry: Mapping[str, Any] | None) -> str:
@@ -191,11 +194,20 @@ def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
     every, luad = metrics["models"], metrics["luad_only"]
     table = Table(title=f"{metrics['target']}: AUROC with 95 % interval", title_justify="left", box=None)
     table.add_column("", no_wrap=True)
-    for label, models in (("all", every), ("adenocarcinoma", luad)):
+    external = metrics.get("external")
+    tables = [("all", every), ("adenocarcinoma", luad)]
+    if external is not None:
+        tables.append(("in training", external["internal"]))
+    for label, models in tables:
         one = next(iter(models.values()), None)
-        table.add_column(f"{label}, n={one['n']} ({one['n_positive']} pos.)" if one else "", no_wrap=True)
+        head = f"{label}, n={one['n']} ({one['n_positive']} pos.)" if one else ""
+        table.add_column(head, no_wrap=external is None)  # four columns need lines of two on a narrow screen
+    if external is not None:
+        table.add_column("mean of fold models")
     for name, model in every.items():
-        cells = (shown(model["auroc"]), shown((luad.get(name) or {}).get("auroc")))
+        cells = [shown(model["auroc"]), shown((luad.get(name) or {}).get("auroc"))]
+        if external is not None:
+            cells += [shown(external["internal"].get(name)), shown(external["fold_mean"].get(name))]
         table.add_row(name, *cells, style="bold" if name == "ensemble" else "")
     stdout().print(table)
     stdout().print(f"report: {out / 'report.html'}")

@@ -133,9 +133,14 @@ def test_what_a_bundles_baselines_know_is_not_asked_of_another_cohort(home: Path
     (home / "own.toml").write_text('[run]\nclinical = ["ecog"]\ntil_feature = "none such"\n', encoding="utf-8")
     ran = kras(
         "evaluate", "run/bundle", "other.csv", "--out", "again", "--config", "own.toml",
-        "-o", "profiler.import.table=other_features.csv", cwd=home, store=home / "store",
+        "-o", "profiler.import.table=other_features.csv", cwd=home, store=home / "store", COLUMNS="200",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
+    block = metrics(home, "again")["external"]
+    (line,) = [line for line in ran.stdout.splitlines() if line.split()[:1] == ["rf"]]
+    assert "in training, n=90 (30 pos.)" in ran.stdout
+    for entry in (block["fold_ensembled"]["rf"], block["fold_mean"]["rf"], block["internal"]["rf"]):
+        assert f"{entry['value']:.3f}" in line
 
 
 def test_a_column_that_nobody_has_is_refused_before_any_work(home: Path) -> None:
