@@ -59,6 +59,8 @@ def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCu
     n_repeats = max((repeat for repeat, _ in at), default=0)
     if not n_repeats:
         raise ConfigError(f"{path} has a header but no rows", "`kras cohort split` writes one")
+    if n_repeats > len(at):
+        raise ConfigError(f"{path}: repeat {n_repeats}, but only {len(at)} rows", "number repeats 1, 2, 3 …")
     cube = np.array([[at.get((r + 1, patient), 0) for patient in patient_ids] for r in range(n_repeats)], np.int64) - 1
     for r, row in enumerate(cube):
         missing = [patient_ids[i] for i in np.flatnonzero(row < 0).tolist()]

@@ -51,7 +51,8 @@ def test_a_patient_twice_in_one_fold_is_harmless(tmp_path: Path) -> None:
         ("1,1,p0\n1,1,p1\n1,1,p2\n1,1,p3\n", "has 1 folds"),
         ("1,0,p0\n", "line 2: repeat and fold must be 1, 2, 3"),
         ("1,a,p0\n", "line 2: repeat and fold must be 1, 2, 3"),
-        ("2,1,p0\n", "no fold in repeat 1"),
+        ("2,1,p0\n2,2,p1\n", "no fold in repeat 1"),
+        ("1000000000000,1,p0\n", "repeat 1000000000000, but only 1 rows"),  # and no memory for them
         ("", "a header but no rows"),
     ],
 )
