@@ -153,7 +153,7 @@ def write_bundle(
                 "name": m.name,
                 "plugin": m.plugin.name,
                 "identity": m.identity,
-                "options": m.options.model_dump(mode="json"),
+                "options": m.options.result_affecting(),
                 "consumes": "bags" if m.plugin.consumes is Bag else "profile",
                 "folds": [
                     {"model": f"models/fold-{k}/{m.name}", **asdict(line)}

@@ -112,7 +112,7 @@ class HeClassifier:
         assert self._source is not None
         save_file(network.state_dict(), folder / "network.safetensors")
         facts = {
-            "options": self._options.model_dump(mode="json"),
+            "options": self._options.result_affecting(),
             "seed": self._seed,
             "source": asdict(self._source),
         }

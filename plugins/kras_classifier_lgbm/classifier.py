@@ -96,7 +96,7 @@ class LgbmClassifier:
         preprocessor, _ = self._fitted()
         (folder / "model.txt").write_text(self._model, encoding="utf-8")
         facts = {
-            "options": self._options.model_dump(mode="json"),
+            "options": self._options.result_affecting(),
             "seed": self._seed,
             "preprocessor": preprocessor.to_dict(),
         }

@@ -115,7 +115,7 @@ class MlpClassifier:
         preprocessor = self._fitted()
         save_file(dict(self._parameters), folder / "network.safetensors")
         facts = {
-            "options": self._options.model_dump(mode="json"),
+            "options": self._options.result_affecting(),
             "seed": self._seed,
             "preprocessor": preprocessor.to_dict(),
         }

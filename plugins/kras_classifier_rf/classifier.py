@@ -70,7 +70,7 @@ class RfClassifier:
         preprocessor, forest = self._fitted()
         save_file(asdict(forest), folder / "forest.safetensors")
         facts = {
-            "options": self._options.model_dump(mode="json"),
+            "options": self._options.result_affecting(),
             "seed": self._seed,
             "preprocessor": preprocessor.to_dict(),
         }

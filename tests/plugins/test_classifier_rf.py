@@ -88,3 +88,14 @@ def test_scores_are_shares(classifier):
     scores = classifier.predict(patients(50, 1)[0])
     assert (scores >= 0).all()
     assert (scores <= 1).all()
+
+
+def test_what_is_saved_does_not_tell_how_many_cores_grew_it(tmp_path):
+    saved = []
+    for jobs in (1, 2):
+        classifier = RfClassifier(RfOptions(trees=20, jobs=jobs), seed=3)
+        classifier.fit(*parts(*patients(60, 0)))
+        (tmp_path / str(jobs)).mkdir()
+        classifier.save(tmp_path / str(jobs))
+        saved.append({f.name: f.read_bytes() for f in (tmp_path / str(jobs)).iterdir()})
+    assert saved[0] == saved[1]
