@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kras_plugins.cli.common import Session, stderr, stdout
+from kras_plugins.cli.common import Session, escape, stderr, stdout
 from kras_plugins.errors import ConfigError
 from kras_plugins.store import write_atomic
 
@@ -57,6 +57,8 @@ def process(
     from kras_plugins.execution import process_slides
     from kras_plugins.execution import workers as open_workers
 
+    for caution in cautions(parts):
+        stderr().print(f"[bold yellow]demonstration:[/] {escape(caution)}")
     count = session.setting("workers", workers, 0)
     with open_workers(session.store, count, session.plugin_files) as work, SlideProgress() as progress:
         return process_slides(slides, parts, work, progress)
@@ -93,6 +95,12 @@ def write_json(file: Path, value: Any) -> None:
     write_atomic(file, json.dumps(value, indent=1, default=str) + "\n")
 
 
+def cautions(parts: Parts) -> list[str]:
+    """What the models in use ask everybody to be told."""
+    used = [s for part in (parts.extractor, parts.profiler) if part is not None for s in part.specs]
+    return [s.weights.caution for s in used if s.weights.caution]
+
+
 def part_facts(parts: Parts) -> dict[str, Any]:
     """What made the inputs, for manifest and bundle."""
     facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
@@ -114,6 +122,7 @@ def part_facts(parts: Parts) -> dict[str, Any]:
                         "source": s.weights.source,
                         "licence": s.weights.licence,
                         "tcga": s.weights.tcga,
+                        "caution": s.weights.caution,
                     }
                     for s in part.specs
                 ],

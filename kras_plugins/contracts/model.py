@@ -30,6 +30,7 @@ class Weights:
     random weights, only where a caller asks for them by name) or `builtin` (fixed numbers in the plug-in's code).
     `gated`: the hub asks for a token. `sha256` is set where the publisher states it; the host computes it otherwise.
     `tcga`: whether TCGA slides were in the pre-training, None where nobody says. `parameters`: in millions.
+    `caution`: what everybody who uses them must be told, in manifest, report and on the command line.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Weights:
     citation: str = ""
     tcga: bool | None = None
     parameters: float | None = None
+    caution: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ def demonstration_reasons(manifest: Mapping[str, Any]) -> list[str]:
     """Why the numbers say nothing about patients; empty for a real run.
 
     `manifest["demonstration"]` may be a text, a list of texts or true; seeded random weights anywhere in the
-    manifest (`random:0`) count as well.
+    manifest (`random:0`) count as well, and so does each `caution` of weights.
     """
     stated = manifest.get("demonstration")
     reasons = [stated] if isinstance(stated, str) and stated else []
@@ -27,7 +27,8 @@ def demonstration_reasons(manifest: Mapping[str, Any]) -> list[str]:
     seeded = sorted({found for _, text in _leaves(manifest) for found in re.findall(r"\brandom:\d+", text)})
     if seeded:
         reasons.append(f"a network ran with seeded random weights ({', '.join(seeded)}), not with trained ones")
-    return reasons
+    cautions = [text for name, text in _leaves(manifest) if name.endswith(".caution") and text]
+    return [*reasons, *dict.fromkeys(cautions)]
 
 
 def provenance_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

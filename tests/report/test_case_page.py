@@ -128,6 +128,12 @@ def test_random_weights_make_it_a_demonstration(tmp_path: Path) -> None:
     assert "Demonstration" not in write_case_page(tmp_path, fake_case()).read_text()
 
 
+def test_what_weights_ask_to_be_told_makes_it_a_demonstration(tmp_path: Path) -> None:
+    weights = [{"source": "a", "caution": "a toy encoder"}, {"source": "b", "caution": ""}]
+    case = dataclasses.replace(fake_case(), provenance={"extractor": {"weights": weights}})
+    assert "a toy encoder" in write_case_page(tmp_path, case).read_text()
+
+
 def test_the_same_case_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write_case_page(tmp_path, fake_case()).read_bytes()
     assert write_case_page(tmp_path, fake_case()).read_bytes() == first
