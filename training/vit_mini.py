@@ -11,7 +11,7 @@ import csv
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +155,52 @@ def embedder(spec: ModelSpec) -> Embed:
     return embed
 
 
+def write_card(found: Mapping[str, Any], card: Path) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for the tables figures, robustness and run."""
+    text = card.read_text(encoding="utf-8")
+    for name, lines in (("figures", _scores(found)), ("robustness", _steady(found)), ("run", _run(found))):
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(start)
+        text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+    card.write_text(text, encoding="utf-8")
+
+
+def _scores(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "| encoder | kNN | logistic probe | recall by class, logistic |"
+    yield "|---|---|---|---|"
+    for name in ("vit-mini", "random weights", "colors and textures"):
+        cells = [f"{s['value']:.3f} ({s['low']:.3f}–{s['high']:.3f})" for s in found[name].values()]
+        recalls = ", ".join(f"{c} {v:.2f}" for c, v in found[name]["logistic"]["by_class"].items())
+        yield f"| {name} | {cells[0]} | {cells[1]} | {recalls} |"
+    for other in ("random weights", "colors and textures"):
+        gains = [f"{v:+.3f} ({low:+.3f} to {high:+.3f})" for v, low, high in found[f"vit-mini minus {other}"].values()]
+        yield f"| vit-mini minus {other} | {gains[0]} | {gains[1]} | |"
+    yield ""
+    yield f"{found['groups']} blocks; " + "; ".join(f"{name}: {n}" for name, n in found["tiles"].items()) + "."
+    verdicts = [
+        f"It **{'beats' if found[f'vit-mini minus {other}'][how][1] > 0 else 'does not beat'}** {other} by {words}"
+        for other in ("random weights", "colors and textures")
+        for how, words in (("knn", "kNN"), ("logistic", "logistic probe"))
+    ]
+    yield "; ".join(verdicts).replace("; It", "; it") + " (beats: the interval of the difference lies above zero)."
+
+
+def _steady(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "| change | cosine | 5th percentile | centered cosine |"
+    yield "|---|---|---|---|"
+    for name, r in found["robustness"].items():
+        yield f"| {name} | {r['cosine']:.3f} | {r['least']:.3f} | {r['centered']:.3f} |"
+
+
+def _run(found: Mapping[str, Any]) -> Iterator[str]:
+    told = found["description"]
+    yield (
+        f"{told['recipe']['steps']} steps of {told['recipe']['batch']} samples from {told['data']['tiles']} tiles "
+        f"(repeats counted) of {told['data']['slides']} slides and {told['data']['images']} images; seed "
+        f"{told['recipe']['seed']}."
+    )
+
+
 def main() -> None:
     """Write the tiles, or score the weights and write the figures into the card."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -163,17 +209,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build/vit-mini")
     parser.add_argument("--weights", type=Path, default=ROOT / "plugins/kras_extractor_vit/vit-mini.safetensors")
     parser.add_argument("--out", type=Path, default=ROOT / "training/vit_mini.json")
+    parser.add_argument("--card", type=Path, help="docs/models/vit-mini.md, to fill its tables")
     options = parser.parse_args()
     if options.what == "tiles":
         write_tiles(options.data, options.work)
         return
     found = figures(options.work / "probe", options.weights)
+    with safe_open(options.weights, "pt") as f:
+        found["description"] = json.loads(f.metadata()[KEY])
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for name in ("vit-mini", "random weights", "colors and textures"):
-        for how, s in found[name].items():
-            print(f"{name} {how}: {s['value']:.3f} ({s['low']:.3f}-{s['high']:.3f}) {s['by_class']}")
-    for name in ("random weights", "colors and textures"):
-        print(f"vit-mini minus {name}: {found[f'vit-mini minus {name}']}")
+    if options.card:
+        write_card(found, options.card)
+    print("\n".join(_scores(found)))
 
 
 if __name__ == "__main__":
