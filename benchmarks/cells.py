@@ -10,7 +10,8 @@ Post-processing is the CPU time of detection beyond that of model and data path:
 hand-over to and from them. The floor is what the network's operations take at the rate of a large matrix product; its
 layers are narrow (20 to 128 channels), so that no engine comes near.
 
-Real tissue twice: the skin of CMU-1-Small-Region, and the crowded HGSC field.
+Real tissue twice: the skin of CMU-1-Small-Region, and the crowded HGSC field. Each with the precision that backend
+`local` chooses (bfloat16 where the processor has it) and with float32, which is what other processors compute in.
 """
 
 from __future__ import annotations
@@ -116,11 +117,12 @@ class Bench:
 
 
 @contextmanager
-def bench(path: Path) -> Iterator[Bench]:
+def bench(path: Path, precision: str = "auto") -> Iterator[Bench]:
+    config = load_config(None, [f"backend.local.precision={precision}"])
     ref = SlideRef(patient_id="p", slide_id="bench", path=path)
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_parts(discover(), load_config(None), extractor=None, profiler="cells", backend="local") as parts,
+        open_parts(discover(), config, extractor=None, profiler="cells", backend="local") as parts,
         workers(Store(Path(folder)), 0) as work,
     ):
         assert parts.profiler is not None
@@ -129,9 +131,9 @@ def bench(path: Path) -> Iterator[Bench]:
         yield Bench(ref, parts, parts.profiler, find_tissue(image, float(np.mean(mpp))), work)
 
 
-def rounds_of(path: Path, rounds: int) -> dict[str, list[Took]]:
+def rounds_of(path: Path, precision: str, rounds: int) -> dict[str, list[Took]]:
     """Each job's times, one a round."""
-    with bench(path) as b:
+    with bench(path, precision) as b:
         part, parts = b.part, b.parts
         print(f"engine {parts.engine}, precision {parts.precision}, batch {part.batch}, in flight {part.in_flight}")
         with b.slide() as slide:
@@ -212,9 +214,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.svs"
         for name, pixels in tissues().items():
-            print(f"-- {name}")
             make_slide(path, args.side, pixels)
-            tell(rounds_of(path, args.rounds))
+            for precision in ("auto", "f32"):
+                print(f"-- {name}, precision {precision}")
+                tell(rounds_of(path, precision, args.rounds))
         for dtype in ("float32", "bfloat16"):
             rate = matrix_rate(dtype)
             print(f"floor {rate / GFLOP_PER_TILE:.1f} tiles/s in {dtype} ({rate:.0f} GFLOP/s)")
