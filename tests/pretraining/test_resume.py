@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,18 @@ def settings(**changed: object) -> list[str]:
     return [word for k, v in {**TINY, **changed}.items() for word in ("--set", f"{k}={json.dumps(v)}")]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As `--threads 1`: the number of threads orders sums, whatever OMP_NUM_THREADS says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def trained(tiles: Path, folder: Path, **changed: object) -> Path:
     """The weights of a training in this process."""
     folder.mkdir(exist_ok=True)
