@@ -1,0 +1,76 @@
+"""The engine that checks run models on: ONNX Runtime in float32, which refuses what the ModelSpec does not describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.errors import BackendError
+from kras_plugins.export import onnx_file
+from kras_plugins.store import Store
+from kras_plugins.testing.checks.rule import NotApplicable
+from kras_plugins.weights import is_present
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kras_plugins.contracts.backend import Arrays
+    from kras_plugins.testing.checks.subject import Subject
+
+BATCH = 8
+"""Tiles at once where the model allows as many."""
+
+
+class Reference:
+    """An Infer that any backend must agree with. `failing` makes it fail as a lost server does."""
+
+    in_flight = 2
+
+    def __init__(self, spec: ModelSpec, file: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.batch = min(BATCH, spec.max_batch)
+        self.failing = False
+        self._spec = spec
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run one batch; BackendError for anything but the arrays that the spec describes."""
+        if self.failing:
+            raise BackendError("the server was lost", "this is planted by a check")
+        wanted = {t.name: t for t in self._spec.inputs}
+        if set(inputs) != set(wanted):
+            raise BackendError(f"model {self._spec.name!r} takes {', '.join(wanted)}, got {', '.join(inputs)}")
+        for name, array in inputs.items():
+            tensor = wanted[name]
+            if array.dtype != tensor.dtype or array.shape[1:] != tensor.shape or not 0 < len(array) <= self.batch:
+                raise BackendError(
+                    f"model {self._spec.name!r}: {name} is {array.dtype}{list(array.shape)}, its spec says "
+                    f"{tensor.dtype}{[f'1..{self.batch}', *tensor.shape]}"
+                )
+        names = [t.name for t in self._spec.outputs]
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+def reference_engines(subject: Subject) -> dict[str, Reference]:
+    """One engine for each model, exported into the subject's own folder: code may have changed since a store was made.
+
+    Raises NotApplicable where weights are not on this machine, and what the export raises.
+    """
+    return {spec.name: Reference(spec, exported(subject, spec)) for spec in subject.specs}
+
+
+def exported(subject: Subject, spec: ModelSpec) -> Any:
+    """The model's ONNX file, made and verified once."""
+    present(spec)
+    return subject.once(f"onnx {spec.name}", lambda: onnx_file(spec, Store(subject.folder / "store")))
+
+
+def present(spec: ModelSpec) -> None:
+    """NotApplicable where the weights of a model are not on this machine."""
+    if not is_present(spec.weights):
+        raise NotApplicable(
+            f"the weights {spec.weights.source} are not on this machine: give options that name a file or random:SEED"
+        )

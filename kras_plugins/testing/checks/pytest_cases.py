@@ -1,0 +1,69 @@
+"""A plug-in's whole test file: one pytest case for each record and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from kras_plugins.testing.checks.catalog import CHECKS, checks_of
+from kras_plugins.testing.checks.rule import Check
+from kras_plugins.testing.checks.run import run_check
+from kras_plugins.testing.checks.subject import Settings, Subject, subjects
+
+
+def conformance(
+    module: ModuleType,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    samples: Mapping[str, Sequence[Any]] | None = None,
+    known_failures: Mapping[str, str] | None = None,
+    triton: str = "",
+) -> Callable[..., None]:
+    """A pytest test of all that the host relies on in a plug-in: `test_contract = conformance(my_encoder)`.
+
+    `options`, `samples`: by `kind:name`, see docs/how-to/conformance.md. `known_failures`: check, or `kind:name/check`,
+    to the reason why it is known to fail; such a case is an expected failure, and fails once it passes. `triton`:
+    HOST:PORT of a server that holds the plug-in's models. Raises ValueError for a check or record that is not there.
+    """
+    import pytest
+
+    known = dict(known_failures or {})
+    cases = [
+        (subject, check)
+        for subject in subjects(module, Settings(options=options or {}, samples=samples or {}, triton=triton))
+        for check in checks_of(subject)
+    ]
+    refuse_unknown(known, cases)
+
+    @pytest.mark.parametrize(("subject", "check"), [pytest.param(s, c, id=f"{s.id}-{c.name}") for s, c in cases])
+    def test_contract(subject: Subject, check: Check) -> None:
+        __tracebackhide__ = True
+        outcome = run_check(check, subject)
+        reason = reason_of(known, subject.id, check.name)
+        if outcome.status == "skipped":
+            pytest.skip(outcome.reason)
+        if reason and outcome.status == "failed":
+            pytest.xfail(f"{reason} ({outcome.came})")
+        if reason:
+            pytest.fail(f"{check.name} of {subject.id} passes now: remove the mark ({reason})", pytrace=False)
+        if outcome.status == "failed":
+            pytest.fail(outcome.message, pytrace=False)
+
+    return test_contract
+
+
+def reason_of(known: Mapping[str, str], subject: str, check: str) -> str:
+    """Why a check is known to fail for a subject, empty if it is not."""
+    return known.get(f"{subject}/{check}") or known.get(check, "")
+
+
+def refuse_unknown(known: Mapping[str, str], cases: Sequence[tuple[Subject, Check]]) -> None:
+    """Raise ValueError for a mark that no case would ever look at, or one without a reason."""
+    names = {c.name for _, c in cases} | {f"{s.id}/{c.name}" for s, c in cases}
+    for name, reason in known.items():
+        if name not in names:
+            there = "has no such check" if name in {c.name for c in CHECKS} else "there is no such check"
+            raise ValueError(f"known failure {name!r}: {there}; checks here: {', '.join(sorted(names))}")
+        if not reason.strip():
+            raise ValueError(f"known failure {name!r}: give the reason")

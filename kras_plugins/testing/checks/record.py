@@ -1,0 +1,110 @@
+"""Checks of every plug-in: how it is found, what its import costs, what its options promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from kras_plugins.contracts.base import Options
+from kras_plugins.errors import ConfigError
+from kras_plugins.hookspecs import KINDS
+from kras_plugins.store import make_key
+from kras_plugins.testing.checks.rule import MODULE, Failed, NotApplicable, check, refused, require
+from kras_plugins.testing.checks.subject import Subject, import_line, records_of
+
+EVERY = tuple(KINDS)
+
+HEAVY = (
+    "torch", "torchvision", "timm", "transformers", "tensorflow", "jax", "openvino", "onnxruntime", "tensorrt", "cupy",
+    "tritonclient",
+)  # fmt: skip
+"""What nobody waits for who only lists plug-ins: libraries of engines and GPUs."""
+
+IMPORT_SECONDS = 20.0
+"""Generous: an import without those takes tenths of a second."""
+
+
+@check(MODULE, file="hookspecs.py", words="no arguments, yield records, do no work")
+def hooks(subject: Subject) -> None:
+    """Its hooks are known ones, marked, take no arguments and yield records of their kind, each name once."""
+    module = subject.module
+    there = [name for name in (f"kras_{kind}s" for kind in KINDS) if hasattr(module, name)]
+    hookish = [n for n, v in vars(module).items() if callable(v) and (n.startswith("kras_") or hasattr(v, "kras_impl"))]
+    strange = sorted(set(hookish) - set(there))
+    require(not strange, f"no hook but {', '.join(f'kras_{k}s' for k in KINDS)}", ", ".join(strange))
+    require(bool(there), f"one of {', '.join(f'kras_{k}s' for k in KINDS)}", "no hook")
+    bare = [name for name in there if not hasattr(getattr(module, name), "kras_impl")]
+    require(not bare, "hooks decorated with @kras_plugins.hookimpl", f"{', '.join(bare)} without it")
+    found = records_of(module)
+    require(bool(found), "a record", "hooks that yield nothing")
+    for kind, record in found:
+        require(isinstance(record, KINDS[kind]), f"{KINDS[kind].__name__} records from kras_{kind}s", repr(record))
+    ids = [f"{kind}:{record.name}" for kind, record in found]
+    twice = sorted({i for i in ids if ids.count(i) > 1})
+    require(not twice, "each name once in its kind", f"{', '.join(twice)} twice")
+    again = [f"{kind}:{record.name}" for kind, record in records_of(module)]
+    require(again == ids, "the same records at every call", f"{', '.join(ids)}, then {', '.join(again)}")
+
+
+@check(MODULE, file="contracts/base.py", words="the work behind `create` or `open` is imported when it is called")
+def cheap_import(subject: Subject) -> None:
+    """Importing it and calling its hooks is quick and imports no engine (torch, openvino, a GPU's library)."""
+    code = (
+        f"import sys; {import_line(subject.module)}\n"
+        f"for kind in {list(KINDS)!r}: list(getattr(plugin, 'kras_' + kind + 's', tuple)())\n"
+        f"print('found', *sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"an import of at most {IMPORT_SECONDS:g} s", "one that lasts longer") from None
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    require(done.returncode == 0, "an import in a process of its own", f"exit code {done.returncode}: {last}")
+    heavy = last.removeprefix("found").split()
+    require(not heavy, "imports of engines inside of the functions that need them", f"import of {', '.join(heavy)}")
+
+
+@check(*EVERY, file="contracts/base.py", words="frozen, unknown keys refused, each field described")
+def options_valid(subject: Subject) -> None:
+    """Its options are valid as given here (those without a default must be), and each says what it is for."""
+    blank = [n for n, f in subject.record.options.model_fields.items() if not (f.description or "").strip()]
+    require(not blank, "a description of every option", f"none of {', '.join(blank)}")
+    require("\n" not in subject.record.summary, "a summary of one line", repr(subject.record.summary))
+    try:
+        options = subject.options
+    except NotApplicable as e:
+        raise Failed("valid options (give those without a default to the check)", str(e.__cause__)) from e
+    for name in type(options).model_fields:
+        with refused(f"assigning to option {name}", ValueError):
+            setattr(options, name, getattr(options, name))
+
+
+@check(*EVERY, file="contracts/base.py", words="unknown keys refused")
+def unknown_option_refused(subject: Subject) -> None:
+    """An option that it does not know is refused: a misspelt one must not be ignored."""
+    given: dict[str, Any] = {"no_such_option": 1}
+    with refused("an option no_such_option", ValueError, came=lambda: "options that took it"):
+        subject.record.options.model_validate({**subject.options.model_dump(), **given})
+
+
+@check(
+    *EVERY, file="contracts/base.py", words="as JSON values: all but the `tuning()` fields. They enter the store key"
+)
+def options_stored(subject: Subject) -> None:
+    """What changes results can be written as JSON, into store keys and bundles, and read back the same."""
+    options: Options = subject.options
+    try:
+        facts = options.result_affecting()
+        make_key("options", options=facts)
+        back = type(options).model_validate(json.loads(json.dumps(facts)))
+    except (ConfigError, NotApplicable):
+        raise
+    except Exception as e:
+        raise Failed("options that are JSON values and come back from them", f"{type(e).__name__}: {e}") from e
+    require(back.result_affecting() == facts, f"{facts} again", back.result_affecting())

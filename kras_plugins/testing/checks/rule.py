@@ -1,0 +1,126 @@
+"""What a check is: one thing that a real run relies on, the line that asks for it, and how it fails."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.errors import KrasError
+
+if TYPE_CHECKING:
+    from kras_plugins.testing.checks.subject import Subject
+
+MODULE = "module"
+"""The kind of those checks that look at a plug-in as a whole, whatever its records are."""
+
+
+class Failed(AssertionError):
+    """A plug-in does not do what a check asks for: what was expected, and what came instead."""
+
+    def __init__(self, expected: str, came: str) -> None:
+        super().__init__(f"expected {expected}; came {came}")
+        self.expected = expected
+        self.came = came
+
+
+class NotApplicable(Exception):
+    """A check has nothing to look at, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One rule. `kinds`: of which records it is asked, or MODULE.
+
+    `what`: the rule in a sentence. `file` (below kras_plugins) and `words` in it: the line of the contract that asks
+    for it. `run(subject)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    what: str
+    file: str
+    words: str
+    run: Callable[[Subject], None]
+
+    @property
+    def says(self) -> str:
+        """The line that asks for it, as it is told."""
+        return f'kras_plugins/{self.file}: "{self.words}"'
+
+
+def check(*kinds: str, file: str, words: str) -> Callable[[Callable[[Subject], None]], Check]:
+    """Make a Check of a function; its name is the check's, the first line of its docstring says what it is about."""
+
+    def made(run: Callable[[Subject], None]) -> Check:
+        what = (run.__doc__ or "").strip().splitlines()[0]
+        return Check(name=run.__name__, kinds=kinds, what=what, file=file, words=words, run=run)
+
+    return made
+
+
+def require(holds: bool, expected: str, came: object) -> None:
+    """Raise Failed unless it holds."""
+    if not holds:
+        raise Failed(expected, str(came))
+
+
+@contextmanager
+def refused(what: str, *kinds: type[Exception], came: Callable[[], object] = lambda: "no error") -> Iterator[None]:
+    """Expect the body to raise one of `kinds` (KrasError and ValueError if none) with a message; else Failed.
+
+    `came` says what there was instead where nothing was raised.
+    """
+    kinds = kinds or (KrasError, ValueError)
+    names = " or ".join(kind.__name__ for kind in kinds)
+    try:
+        yield
+    except kinds as e:
+        if not str(e).strip():
+            raise Failed(f"{names} that says what is wrong, for {what}", f"{type(e).__name__} without a message") from e
+    except (Failed, NotApplicable):
+        raise
+    except Exception as e:
+        raise Failed(f"{names} for {what}", told(e)) from e
+    else:
+        raise Failed(f"{names} for {what}", str(came()))
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line, with the place in the code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
+    """Whether arrays have one shape and dtype, and values that differ by at most `tolerance` of the largest one."""
+    import numpy as np
+
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not tolerance or not np.issubdtype(a.dtype, np.floating):
+        return bool(np.array_equal(a, b, equal_nan=np.issubdtype(a.dtype, np.floating)))
+    scale = max(float(np.abs(b).max(initial=0)), 1e-6)
+    return bool(np.abs(a.astype(np.float64) - b).max(initial=0) <= tolerance * scale)
+
+
+def unlike(a: Any, b: Any) -> str:
+    """How two arrays that are not the same differ, in words."""
+    import numpy as np
+
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f"{shown(a)} and {shown(b)}"
+    apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return f"values that differ by up to {np.nanmax(apart):.3g} (largest value {np.nanmax(np.abs(b)):.3g})"
+
+
+def shown(array: Any) -> str:
+    """dtype and shape of an array, or the type of what is none."""
+    if hasattr(array, "dtype") and hasattr(array, "shape"):
+        return f"{array.dtype}{list(array.shape)}"
+    return type(array).__name__

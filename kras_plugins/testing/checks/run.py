@@ -1,0 +1,70 @@
+"""Run one check of one subject and tell what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Literal
+
+from kras_plugins.testing.checks.rule import Check, Failed, NotApplicable, told
+from kras_plugins.testing.checks.subject import Subject
+
+STDOUT_RULE = 'kras_plugins/cli/common.py: "machine-readable result on stdout; progress stays on stderr"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one check gave. `reason`: why it was skipped; `trace`: where an unexpected exception came from."""
+
+    subject: str
+    check: str
+    what: str
+    status: Literal["passed", "failed", "skipped", "known"]
+    expected: str = ""
+    came: str = ""
+    says: str = ""
+    reason: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+
+    @property
+    def message(self) -> str:
+        """All of it, for people."""
+        if self.status == "skipped":
+            return self.reason
+        lines = [f"{self.check} of {self.subject}: {self.what}"]
+        if self.expected:
+            lines += [f"  expected: {self.expected}", f"  came:     {self.came}", f"  asked in: {self.says}"]
+        return "\n".join(lines + ([self.trace] if self.trace else []))
+
+
+def run_check(check: Check, subject: Subject) -> Outcome:
+    """Run a check; whatever it raises, or writes to stdout, becomes its outcome."""
+    began, noise = time.monotonic(), io.StringIO()
+    found: dict[str, str] = {"status": "passed"}
+    try:
+        with contextlib.redirect_stdout(noise):
+            check.run(subject)
+    except NotApplicable as e:
+        found = {"status": "skipped", "reason": str(e)}
+    except Failed as e:
+        found = _failed(check, e.expected, e.came)
+    except (Exception, SystemExit) as e:  # noqa: BLE001 - a plug-in may fail in any way
+        found = _failed(check, "no exception", told(e)) | {"trace": traceback.format_exc()}
+    if found["status"] == "passed" and noise.getvalue():
+        found = silent(noise.getvalue())
+    facts = {"subject": subject.id, "check": check.name, "what": check.what, "seconds": time.monotonic() - began}
+    return Outcome(**facts, **found)  # type: ignore[arg-type]
+
+
+def silent(noise: str) -> dict[str, str]:
+    """The outcome of a check during which the plug-in wrote to stdout."""
+    came = f"{noise.strip()[:200]!r}"
+    return {"status": "failed", "expected": "nothing on stdout", "came": came, "says": STDOUT_RULE}
+
+
+def _failed(check: Check, expected: str, came: str) -> dict[str, str]:
+    return {"status": "failed", "expected": expected, "came": came, "says": check.says}

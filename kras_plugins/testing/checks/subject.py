@@ -1,0 +1,149 @@
+"""What is under test: a plug-in module, one record of it, and what the checks of that record share."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kras_plugins.config import Config
+from kras_plugins.contracts.base import Options, PluginRecord
+from kras_plugins.hookspecs import KINDS
+from kras_plugins.testing.checks.rule import MODULE, NotApplicable, told
+
+if TYPE_CHECKING:
+    from kras_plugins.contracts.model import ModelSpec
+    from kras_plugins.testing.checks.engine import Reference
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an author adds to a module: by `kind:name`, options and samples; `triton`: HOST:PORT of a server.
+
+    A sample is a path, a SlideRef, a (path, pixels) pair for readers, or what the kind's checks say.
+    """
+
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    triton: str = ""
+
+
+class Subject:
+    """One record (or, without one, the module as a whole) with what its checks share, made once.
+
+    `folder` is for files of the checks; it goes when the subject goes.
+    """
+
+    def __init__(self, module: ModuleType, kind: str, record: PluginRecord | None, settings: Settings) -> None:
+        self.module = module
+        self.kind = kind
+        self._record = record
+        self.id = module.__name__ if record is None else f"{kind}:{record.name}"
+        self.samples = tuple(settings.samples.get(self.id, ()))
+        self.triton = settings.triton
+        self._given = dict(settings.options.get(self.id, {}))
+        self._once: dict[str, Any] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="kras-conformance-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    @property
+    def record(self) -> Any:
+        """The record under test."""
+        assert self._record is not None
+        return self._record
+
+    @property
+    def options(self) -> Options:
+        """The record's options as the host would make them; NotApplicable where those given are not valid."""
+        config = Config({}, {self.kind: {self.record.name: self._given}})
+        return self.need("options", lambda: config.options_for(self.kind, self.record), "options_valid")
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Make something at the first call; the same object, or the same exception, ever after."""
+        if what not in self._once:
+            try:
+                self._once[what] = (make(), None)
+            except Exception as e:  # noqa: BLE001 - it is raised below, and again for who asks next
+                self._once[what] = (None, e)
+        value, error = self._once[what]
+        if error is not None:
+            raise error
+        made: T = value
+        return made
+
+    def need(self, what: str, make: Callable[[], T], shown_by: str) -> T:
+        """`once` for what another check is about: NotApplicable where it fails, as check `shown_by` tells it."""
+        try:
+            return self.once(what, make)
+        except NotApplicable:
+            raise
+        except Exception as e:
+            raise NotApplicable(f"see check {shown_by}: {told(e)}") from e
+
+    @property
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """The networks of an extractor or profiler."""
+        return self.need("specs", lambda: tuple(self.record.models(self.options)), "models_described")
+
+    @property
+    def infer(self) -> Mapping[str, Reference]:
+        """One reference engine for each network; NotApplicable where weights are missing or a model is not exported."""
+        from kras_plugins.testing.checks.engine import reference_engines
+
+        return self.need("infer", lambda: reference_engines(self), "exported")
+
+    def create(self) -> Any:
+        """A new extractor function or profiler on the reference engines; what the plug-in raises."""
+        if self.record.create is None:
+            raise NotApplicable("it reads results made elsewhere (load), there is nothing to run")
+        return self.record.create(self.options, self.infer)
+
+    @property
+    def made(self) -> Any:
+        """The extractor function or profiler that checks share."""
+        return self.need("made", self.create, "created")
+
+
+def subjects(module: ModuleType, settings: Settings) -> list[Subject]:
+    """The module itself and each of its records; the module alone where its hooks fail, which check `hooks` tells.
+
+    Raises ValueError where options or samples are given for a record that is not there.
+    """
+    try:
+        records = records_of(module)
+    except Exception:  # noqa: BLE001 - check `hooks` tells it
+        records = []
+    found = [Subject(module, MODULE, None, settings)]
+    found += [Subject(module, kind, record, settings) for kind, record in records]
+    known = {s.id for s in found[1:]}
+    strange = sorted({*settings.options, *settings.samples} - known)
+    if strange and records:
+        raise ValueError(f"{', '.join(strange)}: not in {module.__name__}, which has {', '.join(sorted(known))}")
+    return found
+
+
+def records_of(module: ModuleType) -> list[tuple[str, PluginRecord]]:
+    """Kind and record of all that a module's hooks yield; what they raise is raised."""
+    return [(kind, r) for kind in KINDS for r in getattr(module, f"kras_{kind}s", tuple)()]
+
+
+def import_line(module: ModuleType) -> str:
+    """Python code that imports a module anew in another process, as `plugin`."""
+    found = None
+    with suppress(ImportError, ValueError):  # loaded from a file, it has a name that nobody else finds
+        found = importlib.util.find_spec(module.__name__)
+    origin = getattr(module, "__file__", None)
+    if found is not None and (origin is None or found.origin == origin):
+        return f"import importlib; plugin = importlib.import_module({module.__name__!r})"
+    if origin is None:
+        raise NotApplicable("the module has no file, so that no other process can import it")
+    return f"import pathlib; from kras_plugins import manager; plugin = manager.import_file(pathlib.Path({origin!r}))"

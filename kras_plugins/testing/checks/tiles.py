@@ -1,0 +1,183 @@
+"""Checks of what sees tiles, extractors and live profilers alike: which results a run may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.errors import BackendError, KrasError
+from kras_plugins.testing.checks import scenes
+from kras_plugins.testing.checks.engine import BATCH
+from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, refused, require, same, shown, unlike
+from kras_plugins.testing.checks.subject import Subject
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kras_plugins.data import TileSpec, UInt8
+
+    Results = Mapping[str, npt.NDArray[Any]]
+
+LIVE = ("extractor", "profiler")
+MANY = 7
+TOLERANCE = 1e-3
+"""Of the largest value, between batches of other sizes: float32 sums in another order (and far below bf16's steps)."""
+
+TILES_IN = "uint8[tile h w 3] -> float32[tile feature]"
+
+
+def spec_of(subject: Subject) -> TileSpec:
+    """The tiles that it asks for; NotApplicable where it asks for none."""
+    if subject.record.tile is None:
+        raise NotApplicable("it reads results made elsewhere (load) and sees no tiles")
+    spec: TileSpec = subject.need("tile", lambda: subject.record.tile(subject.options), "tile_described")
+    return spec
+
+
+def tiles(subject: Subject) -> UInt8:
+    """MANY tiles of drawn tissue as the host would cut them, uint8[tile side side 3]; a copy for who wants to write."""
+    spec = spec_of(subject)
+    side = spec.px + 2 * spec.halo_px
+    drawn: UInt8 = subject.once("tiles", lambda: scenes.tiles(MANY, side, spec.mpp))
+    return drawn.copy()
+
+
+def most(subject: Subject) -> int:
+    """The most tiles that the host would hand over at once."""
+    return min((i.batch for i in subject.infer.values()), default=BATCH)
+
+
+def run(subject: Subject, pixels: UInt8, made: Any = None) -> Results:
+    """Results for tiles, in calls of at most as many as the host hands over at once."""
+    spec_of(subject)
+    made = made or subject.made
+    step = most(subject)
+    parts = [_call(subject, made, pixels[i : i + step]) for i in range(0, len(pixels), step)]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def usual(subject: Subject) -> Results:
+    """The results for `tiles`, made once."""
+    return subject.need("results", lambda: run(subject, tiles(subject)), "one_tile")
+
+
+def _call(subject: Subject, made: Any, pixels: UInt8) -> Results:
+    if subject.kind == "extractor":
+        return {"features": made(pixels)}
+    return dict(made.predict(pixels))
+
+
+def _alike(got: Results, wanted: Results, expected: str, tolerance: float = 0.0) -> None:
+    require(set(got) == set(wanted), expected, f"{', '.join(got)} and {', '.join(wanted)}")
+    for name, array in got.items():
+        require(same(array, wanted[name], tolerance), expected, f"{name}: {unlike(array, wanted[name])}")
+
+
+@check(*LIVE, file="contracts/extractor.py", words="gets one Infer per model, by name, and returns a function")
+def created(subject: Subject) -> None:
+    """`create` makes it, of options and one engine a model."""
+    spec_of(subject)
+    made = subject.once("made", subject.create)
+    if subject.kind == "extractor":
+        require(callable(made), "a function", shown(made))
+    else:
+        require(hasattr(made, "predict") and hasattr(made, "decode"), "an object with predict and decode", shown(made))
+
+
+@check(*LIVE, file="contracts/extractor.py", words=TILES_IN)
+def one_tile(subject: Subject) -> None:
+    """One tile gives one result: a slide's last batch may be that short."""
+    for name, array in run(subject, tiles(subject)[:1]).items():
+        require(isinstance(array, np.ndarray) and len(array) == 1, f"one {name}", shown(array))
+
+
+@check(*LIVE, file="contracts/extractor.py", words=TILES_IN)
+def no_tiles(subject: Subject) -> None:
+    """No tiles give no results or an error that says so, never a made-up result."""
+    try:
+        got = _call(subject, subject.made, tiles(subject)[:0])
+    except (KrasError, ValueError) as e:
+        require(bool(str(e).strip()), "an error with a message", repr(e))
+        return
+    for name, array in got.items():
+        require(len(array) == 0, f"no {name}, or an error that says why", shown(array))
+
+
+@check(*LIVE, file="data.py", words="Which tiles of a slide are looked at, in reading order")
+def order_kept(subject: Subject) -> None:
+    """Tiles in another order give the same results in that order."""
+    order = np.random.default_rng(0).permutation(MANY)
+    wanted = {name: array[order] for name, array in usual(subject).items()}
+    _alike(run(subject, tiles(subject)[order]), wanted, "each tile's result in the place of its tile", TOLERANCE)
+
+
+@check(*LIVE, file="contracts/backend.py", words="the host cuts batches of this size")
+def batch_size(subject: Subject) -> None:
+    """A tile's result is the same whether 1, 2 or 7 are asked for at once."""
+    usual(subject)
+    for size in (1, 2):
+        parts = [_call(subject, subject.made, tiles(subject)[i : i + size]) for i in range(0, MANY, size)]
+        got = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        _alike(got, usual(subject), f"the same results from {size} tiles at once as from {most(subject)}", TOLERANCE)
+
+
+@check(*LIVE, file="store.py", words="every costly result is a folder named by the sha256 of what it was made from")
+def deterministic(subject: Subject) -> None:
+    """The same tiles give the same results again, from what `create` made and from what it makes anew."""
+    _alike(run(subject, tiles(subject)), usual(subject), "equal results in a second call")
+    made = subject.create()
+    _alike(run(subject, tiles(subject), made), usual(subject), "equal results from a second `create`")
+
+
+@check(*LIVE, file="data.py", words="Arrays are never modified after they were made")
+def input_unchanged(subject: Subject) -> None:
+    """Tiles are not written to: the host looks at them afterwards."""
+    given = tiles(subject)
+    run(subject, given)
+    require(same(given, tiles(subject)), "tiles as they were", f"{unlike(given, tiles(subject))}")
+
+
+@check(*LIVE, file="contracts/extractor.py", words="callable from many threads")
+def many_threads(subject: Subject) -> None:
+    """Called from many threads at once, each gets the results of its own tiles."""
+    usual(subject)
+    starts = [i % MANY for i in range(4 * MANY)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda i: _call(subject, subject.made, tiles(subject)[i : i + 1]), starts))
+    for i, results in zip(starts, got, strict=True):
+        wanted = {name: array[i : i + 1] for name, array in usual(subject).items()}
+        _alike(results, wanted, "the same results as from one thread", TOLERANCE)
+
+
+@check(*LIVE, file="contracts/backend.py", words="raises BackendError")
+def engine_error_told(subject: Subject) -> None:
+    """An engine that fails (a lost server) is told, not papered over with a made-up result."""
+    if not subject.infer:
+        raise NotApplicable("it has no models")
+    usual(subject)
+    for engine in subject.infer.values():
+        engine.failing = True
+    try:
+        got = run(subject, tiles(subject))
+    except BackendError:
+        return
+    except Exception as e:
+        raise Failed("the engine's BackendError", f"{type(e).__name__}: {e}") from e
+    finally:
+        for engine in subject.infer.values():
+            engine.failing = False
+    raise Failed("the engine's BackendError", ", ".join(f"{n} {shown(a)}" for n, a in got.items()))
+
+
+@check(*LIVE, file="contracts/model.py", words="Name, dtype and shape of one input or output")
+def wrong_tiles_refused(subject: Subject) -> None:
+    """Tiles of a size or dtype that its model does not take are refused, not bent until they fit."""
+    if not subject.infer:
+        raise NotApplicable("it has no ModelSpec that would state a size")
+    pixels = tiles(subject)[:1]
+    for what, wrong in (("tiles of another size", pixels[:, :-8, :-8]), ("tiles in float32", pixels / np.float32(255))):
+        with refused(what, came=lambda: "results"):
+            _call(subject, subject.made, wrong)
