@@ -48,6 +48,8 @@ class Page:
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._alpha = page.extrasamples[0] if page.extrasamples else None
         jpeg = page.compression in JPEG
+        # Made here, not with the first tile: tifffile moves the file's position for it, under readers in other threads.
+        self._decode = None if self._raw else page.decode
         self._tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if jpeg else {}
 
     def _check(self, path: Path) -> None:
@@ -77,12 +79,11 @@ class Page:
         """A segment's pixels uint8[h w 3]; it may be cut at the level's edge. Raises what tifffile raises."""
         if not all(encoded):
             return np.full((self.height, self.width, 3), 255, np.uint8)
-        if self._raw:
+        if self._decode is None:
             pixels = np.frombuffer(encoded[0], np.uint8).reshape(-1, self.width, self._page.samplesperpixel)
         else:
             planes = [
-                self._page.decode(data, index + i * self._per_plane, **self._tables)[0][0]
-                for i, data in enumerate(encoded)
+                self._decode(data, index + i * self._per_plane, **self._tables)[0][0] for i, data in enumerate(encoded)
             ]
             pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
         return self._on_white(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import kras_reader_tiff
 from kras_plugins import SlideError
+from kras_plugins.testing import draw_slide
 from kras_reader_openslide.source import OpenSlideSource
 from kras_reader_tiff import page as page_module
 
@@ -258,6 +260,24 @@ def test_threads_get_the_same_pixels(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda xy: slide.read_level(0, xy, (70, 70)), places))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_first_reads_from_many_threads_do_not_move_the_file_under_each_other(tmp_path, monkeypatch):
+    """tifffile reads some tags only when a tile is first decoded, from the handle that tiles are read from."""
+    file = tmp_path / "a.svs"
+    draw_slide(file, seed=0, size_um=(256.0, 256.0))
+    seek = tifffile.FileHandle.seek
+
+    def slowly(self, *where):
+        found = seek(self, *where)
+        time.sleep(0.003)
+        return found
+
+    for _ in range(3):
+        slide = source(file)
+        with monkeypatch.context() as patch, ThreadPoolExecutor(4) as pool:
+            patch.setattr(tifffile.FileHandle, "seek", slowly)
+            list(pool.map(lambda i, slide=slide: slide.read_level(0, (128 * i, 0), (128, 512)), range(4)))
 
 
 def test_a_closed_file_says_so(tmp_path):
