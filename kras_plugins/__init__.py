@@ -5,7 +5,7 @@ from kras_plugins.contracts.base import API_VERSION, Options, tuning
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
-from kras_plugins.contracts.profiler import Profiler, ProfilerPlugin, Tile, TileCells
+from kras_plugins.contracts.profiler import Decode, Profiler, ProfilerPlugin, Tile, TileCells
 from kras_plugins.contracts.reader import Level, ReaderOptions, ReaderPlugin, SlideSource
 from kras_plugins.data import (
     CELL_CLASSES,
@@ -19,13 +19,17 @@ from kras_plugins.data import (
     SlideRef,
     TileSpec,
 )
+from kras_plugins.encoders import encoder
 from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
+from kras_plugins.export import onnx_file
 from kras_plugins.hookspecs import hookimpl
+from kras_plugins.learning.table_classifier import TableClassifier
 
 __all__ = [
     "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",
-    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "Explanation", "ExtractorPlugin", "Infer",
-    "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin", "ReaderOptions",
-    "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef", "SlideSource", "StoreError",
-    "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "hookimpl", "tuning",
+    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "Decode", "Explanation", "ExtractorPlugin",
+    "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin",
+    "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef",
+    "SlideSource", "StoreError", "TableClassifier", "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights",
+    "encoder", "hookimpl", "onnx_file", "tuning",
 ]  # fmt: skip

@@ -7,14 +7,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError, PluginError, plugin_boundary
 from kras_plugins.store import Store, make_key
 from kras_plugins.weights import locate, model_digest
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 OPSET = 18
@@ -24,14 +23,14 @@ _TOLERANCE = 1e-3
 """Largest difference from PyTorch allowed, relative to the largest output (both compute in float32)."""
 
 
-def onnx_file(spec: ModelSpec, store: Store, opset: int = OPSET) -> Path:
-    """The model's ONNX file from the store, exported and verified first where it is not there yet.
+def onnx_file(spec: ModelSpec, store: Store | None = None, opset: int = OPSET) -> Path:
+    """The model's ONNX file from the store (the user's, where none is given), exported and verified first if absent.
 
     Raises BackendError when weights are missing or the export differs from PyTorch, PluginError when the plug-in's
     `build` fails.
     """
     key = make_key("onnx", model=model_digest(spec), opset=opset)
-    return store.make(key, lambda folder: export_onnx(spec, folder / "model.onnx", opset)) / "model.onnx"
+    return (store or Store()).make(key, lambda folder: export_onnx(spec, folder / "model.onnx", opset)) / "model.onnx"
 
 
 def is_ready_made(spec: ModelSpec) -> bool:
@@ -123,6 +122,8 @@ def _adopt(spec: ModelSpec, file: Path) -> None:
 
 
 def _example(spec: ModelSpec, batch: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     return {
         t.name: (
@@ -135,6 +136,7 @@ def _example(spec: ModelSpec, batch: int, seed: int) -> dict[str, np.ndarray[Any
 
 
 def _verify(spec: ModelSpec, module: torch.nn.Module, file: Path) -> None:
+    import numpy as np
     import onnxruntime
     import torch
 

@@ -32,7 +32,7 @@ class Infer(Protocol):
 
 
 class Backend(Protocol):
-    """An open engine or connection."""
+    """An open engine or connection. A class derived from it need only give `engine`, `precision` and `load`."""
 
     precision: str
     """The arithmetic truly used (`f32`, `bf16`, `f16`, `int8`); it enters store keys, manifest and bundle."""
@@ -45,11 +45,11 @@ class Backend(Protocol):
 
     def report(self) -> Mapping[str, Any]:
         """What was measured since it was opened (requests, retries, seconds), for the manifest; may be empty."""
-        ...
+        return {}
 
     def close(self) -> None:
         """Release the engine and give up what is under way; calling it twice, or while it is used, is harmless."""
-        ...
+        return
 
 
 @dataclass(frozen=True, kw_only=True)

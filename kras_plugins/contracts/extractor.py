@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
@@ -19,29 +20,67 @@ Embed: TypeAlias = "Callable[[UInt8], Float32]"
 """uint8[tile h w 3] -> float32[tile feature]."""
 
 
+def _no_models(_options: Any) -> tuple[ModelSpec, ...]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractorPlugin(PluginRecord):
-    """Either `create` with `tile`, `dim` and `models`, or `load`.
+    """Either `tile` and `models`, with `dim` and `create` where it is more than one network; or `load`.
 
     `tile(options)`: the tiles it wants; `dim(options)`: features per tile; `models(options)`: the networks it runs.
     `create(options, infer)` gets one Infer per model, by name, and returns a function
-    `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. `load(slide, options)` returns a Bag and
+    `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. Left out, `create` runs the one network
+    from its one input to its one output, and `dim` is that output's length. `load(slide, options)` returns a Bag and
     never opens pixels; it raises SlideError where the slide has none. `catalog()`: published weights by the name that
     option `model` takes, for `kras model list` and `fetch`.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
     dim: Callable[[Any], int] | None = None
-    models: Callable[[Any], tuple[ModelSpec, ...]] = lambda _options: ()
+    models: Callable[[Any], tuple[ModelSpec, ...]] = _no_models
     create: Callable[[Any, Mapping[str, Infer]], Embed] | None = None
     load: Callable[[SlideRef, Any], Bag] | None = None
     catalog: Callable[[], Mapping[str, Weights]] = dict
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        makes = self.create is not None and self.tile is not None and self.dim is not None
+        own = self.create is not None and self.dim is not None
+        makes = self.tile is not None and (own or self.models is not _no_models)
         if makes == (self.load is not None):
             raise PluginError(
-                f"extractor {self.name!r} gives neither create, tile and dim nor load, or gives both",
-                "give create(options, infer), tile(options) and dim(options), or load(slide, options) alone",
+                f"extractor {self.name!r} gives neither tile and models (or create and dim) nor load, or gives both",
+                "give tile(options) and models(options), or load(slide, options) alone",
             )
+        if makes and self.dim is None:
+            object.__setattr__(self, "dim", partial(_dim, self.name, self.models))
+        if makes and self.create is None:
+            object.__setattr__(self, "create", partial(_create, self.name, self.models))
+
+
+def _dim(name: str, models: Callable[[Any], tuple[ModelSpec, ...]], options: Any) -> int:
+    """Length of the one output of the one network."""
+    return _only(name, models(options)).outputs[0].shape[0]
+
+
+def _create(
+    name: str, models: Callable[[Any], tuple[ModelSpec, ...]], options: Any, infer: Mapping[str, Infer]
+) -> Embed:
+    """Run the one network."""
+    spec = _only(name, models(options))
+    run, given, taken = infer[spec.name], spec.inputs[0].name, spec.outputs[0].name
+
+    def embed(tiles: UInt8) -> Float32:
+        return run({given: tiles})[taken]
+
+    return embed
+
+
+def _only(name: str, specs: tuple[ModelSpec, ...]) -> ModelSpec:
+    """The one network, of one input and one output vector; PluginError where the extractor is more than that."""
+    if len(specs) == 1 and len(specs[0].inputs) == len(specs[0].outputs) == len(specs[0].outputs[0].shape) == 1:
+        return specs[0]
+    raise PluginError(
+        f"extractor {name!r} is more than one network with one input and one vector as output",
+        "give it create(options, infer) and dim(options)",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
@@ -51,10 +52,13 @@ class TileCells:
     tissue: UInt8 | None = None
 
 
+Decode: TypeAlias = "Callable[[Outputs, Tile], TileCells]"
+
+
 class Profiler(Protocol):
     """The live profiler: `predict` runs in the host's threads, `decode` in worker processes."""
 
-    decode: Callable[[Outputs, Tile], TileCells]
+    decode: Decode
     """Picklable, imports no torch: turns one tile's outputs (no batch axis) into cells and tissue."""
 
     def predict(self, tiles: UInt8) -> Outputs:
@@ -64,23 +68,55 @@ class Profiler(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ProfilerPlugin(PluginRecord):
-    """Either `create` with `tile` and `models`, or `load`.
+    """Either `tile`, `models` and `decode`, or `create` in place of `decode`; or `load`.
 
-    `provides(options)`: the cell classes, tissue classes and cell columns it can give. `load(slide, options)` returns a
-    SemanticMap, or a finished SemanticProfile, and never opens pixels.
+    `decode(options)` gives the profiler's `decode` where it is one network (or none: `decode` then works on the tile's
+    pixels alone); `create(options, infer)` the whole profiler where it is more. `provides(options)`: the cell classes,
+    tissue classes and cell columns it can give. `load(slide, options)` returns a SemanticMap, or a finished
+    SemanticProfile, and never opens pixels.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
     models: Callable[[Any], tuple[ModelSpec, ...]] = lambda _options: ()
     provides: Callable[[Any], frozenset[str]] = lambda _options: frozenset()
+    decode: Callable[[Any], Decode] | None = None
     create: Callable[[Any, Mapping[str, Infer]], Profiler] | None = None
     load: Callable[[SlideRef, Any], SemanticMap | SemanticProfile] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        makes = self.create is not None and self.tile is not None
+        makes = self.tile is not None and (self.create is None) != (self.decode is None)
         if makes == (self.load is not None):
             raise PluginError(
-                f"profiler {self.name!r} gives neither create and tile nor load, or gives both",
-                "give create(options, infer) and tile(options), or load(slide, options) alone",
+                f"profiler {self.name!r} gives neither tile with decode (or create) nor load, or gives both",
+                "give tile(options), models(options) and decode(options), or load(slide, options) alone",
             )
+        if self.decode is not None:
+            object.__setattr__(self, "create", partial(_create, self.name, self.models, self.decode))
+
+
+class _OneNetwork:
+    """A Profiler that runs one network, or none."""
+
+    def __init__(self, decode: Decode, spec: ModelSpec | None, infer: Mapping[str, Infer]) -> None:
+        self.decode = decode
+        self._spec = spec
+        self._infer = infer
+
+    def predict(self, tiles: UInt8) -> Outputs:
+        return {} if self._spec is None else self._infer[self._spec.name]({self._spec.inputs[0].name: tiles})
+
+
+def _create(
+    name: str,
+    models: Callable[[Any], tuple[ModelSpec, ...]],
+    decode: Callable[[Any], Decode],
+    options: Any,
+    infer: Mapping[str, Infer],
+) -> Profiler:
+    specs = models(options)
+    if len(specs) > 1 or (specs and len(specs[0].inputs) > 1):
+        raise PluginError(
+            f"profiler {name!r} is more than one network with one input", "give it create(options, infer), not decode"
+        )
+    return _OneNetwork(decode(options), specs[0] if specs else None, infer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
@@ -28,17 +29,20 @@ class Level:
 
 
 class SlideSource(Protocol):
-    """An open slide file, as a reader sees it. All members may be used from many threads at once."""
+    """An open slide file, as a reader sees it. All members may be used from many threads at once.
+
+    A class derived from it need only give `levels` and `read_level`, and what else its format knows.
+    """
 
     levels: tuple[Level, ...]
     """Finest first; at least one, none empty."""
-    mpp: tuple[float, float] | None
+    mpp: tuple[float, float] | None = None
     """Micrometres per level-0 pixel along x and y, None where the file does not say."""
-    objective_power: float | None
+    objective_power: float | None = None
     """Nominal magnification (20, 40), None where the file does not say."""
-    quickhash: str | None
+    quickhash: str | None = None
     """A digest of the content that the format offers cheaply, else None."""
-    properties: Mapping[str, str]
+    properties: Mapping[str, str] = MappingProxyType({})
     """Free facts (scanner, vendor) for the manifest; never a label or macro image, never an identifier of a person."""
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
@@ -51,7 +55,7 @@ class SlideSource(Protocol):
 
     def close(self) -> None:
         """Release the file; calling it twice is harmless."""
-        ...
+        return
 
 
 class ReaderOptions(Options):

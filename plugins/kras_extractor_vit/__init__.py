@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from pydantic import Field
 
-from kras_plugins import ExtractorPlugin, Infer, ModelSpec, Options, TileSpec, Weights, hookimpl
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from kras_plugins import ExtractorPlugin, ModelSpec, Options, TileSpec, Weights, hookimpl
 
 
 class VitOptions(Options):
@@ -56,12 +52,6 @@ def _tile(options: VitOptions) -> TileSpec:
     return TileSpec(px=preset.px, mpp=preset.mpp)
 
 
-def _dim(options: VitOptions) -> int:
-    from kras_extractor_vit.resolve import resolve
-
-    return resolve(options).dim
-
-
 def _models(options: VitOptions) -> tuple[ModelSpec, ...]:
     from kras_extractor_vit.network import spec
 
@@ -74,17 +64,6 @@ def _catalog() -> Mapping[str, Weights]:
     return {name: preset.weights for name, preset in PRESETS.items()}
 
 
-def _create(
-    options: VitOptions, infer: Mapping[str, Infer]
-) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    run = infer["vit"]
-
-    def embed(tiles: npt.NDArray[np.uint8]) -> Any:
-        return run({"tiles": tiles})["features"]
-
-    return embed
-
-
 @hookimpl
 def kras_extractors() -> Iterable[ExtractorPlugin]:
     """Yield `vit`."""
@@ -93,8 +72,6 @@ def kras_extractors() -> Iterable[ExtractorPlugin]:
         summary="a vision transformer's class token or mean patch token for every tile (timm, by preset or name)",
         options=VitOptions,
         tile=_tile,
-        dim=_dim,
         models=_models,
-        create=_create,
         catalog=_catalog,
     )

@@ -1,4 +1,4 @@
-"""The network behind `vit`: normalization, transformer, pooling in one module; and its ModelSpec."""
+"""The network behind `vit`, transformer and pooling in one module; and its ModelSpec."""
 
 from __future__ import annotations
 
@@ -12,29 +12,23 @@ from kras_extractor_vit.last_block import keep_class_token_only
 from kras_extractor_vit.presets import Preset
 from kras_extractor_vit.published import to_timm
 from kras_extractor_vit.resolve import resolve
-from kras_plugins import BackendError, ConfigError, ModelSpec, TensorSpec
+from kras_plugins import ConfigError, ModelSpec, TensorSpec
+from kras_plugins.network import Normalized, load_strictly, read_tensors, seeded
 
 if TYPE_CHECKING:
     from kras_extractor_vit import VitOptions
 
 
-class Encoder(torch.nn.Module):
-    """uint8[n h w 3] -> float32[n feature]: scale to [0, 1], normalize, transformer, pooled tokens."""
+class Pooled(torch.nn.Module):
+    """float32[n 3 h w] -> float32[n feature]: transformer, then the pooled tokens."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, vit: torch.nn.Module, preset: Preset) -> None:
+    def __init__(self, vit: torch.nn.Module, pooling: str) -> None:
         super().__init__()
         self.vit = vit
-        self.pooling = preset.pooling
-        # In 0..255, so that the graph holds one subtraction and one product.
-        self.register_buffer("mean", torch.tensor(preset.mean).reshape(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(preset.std).reshape(1, 3, 1, 1) * 255)
+        self.pooling = pooling
 
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Features of a batch of tiles."""
-        x = (tiles.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.std
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features of a batch of normalized tiles."""
         tokens: torch.Tensor = self.vit.forward_features(x)  # type: ignore[operator]
         if self.pooling == "cls":
             return tokens[:, 0]
@@ -69,19 +63,20 @@ def spec_of(preset: Preset) -> ModelSpec:
 
 
 def _build(preset: Preset, weights: Path | None) -> torch.nn.Module:
-    seed = preset.source.removeprefix("random:")
-    if weights is None and not seed.isdigit():
-        raise ConfigError(f"extractor.vit.weights={preset.source}: no seed", "write random:0")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed) if weights is None else 0)
-        vit = _create(preset)
+    vit = seeded(preset.source, lambda: _create(preset))
     if preset.pooling != "mean" and not getattr(vit, "has_class_token", False):
         raise ConfigError(f"extractor.vit.model={preset.timm} has no class token", "set -o extractor.vit.pooling=mean")
     if weights is not None:
-        _load_strictly(vit, weights, preset)
+        load_strictly(
+            vit,
+            to_timm(read_tensors(weights), vit, preset.format),
+            file=weights,
+            what=f"{preset.name} ({preset.timm})",
+            hint="check extractor.vit.model against the file",
+        )
     if preset.pooling == "cls":
         keep_class_token_only(vit)
-    return Encoder(vit.eval(), preset).eval()
+    return Normalized(Pooled(vit, preset.pooling), preset.mean, preset.std).eval()
 
 
 def _create(preset: Preset) -> Any:
@@ -94,41 +89,3 @@ def _create(preset: Preset) -> Any:
     if "norm_eps" in arguments:
         arguments["norm_layer"] = partial(timm.layers.LayerNorm, eps=arguments.pop("norm_eps"))
     return timm.create_model(preset.timm, pretrained=False, num_classes=0, **arguments)
-
-
-def _load_strictly(vit: torch.nn.Module, file: Path, preset: Preset) -> None:
-    """Load a state dict whose names must all match but those of a classification head, which is not built."""
-    state = to_timm(_read(file), vit, preset.format)
-    own = vit.state_dict()
-    problems = [f"missing {k}" for k in own if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in own]
-    problems += [
-        f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise BackendError(
-            f"{file}: not the weights of {preset.name} ({preset.timm}): {'; '.join(problems[:5])}{more}",
-            "check extractor.vit.model against the file",
-        )
-    vit.load_state_dict(state)
-
-
-def _read(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file; BackendError where it holds anything else. No code in it is ever run."""
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        tensors: dict[str, torch.Tensor] = load_file(file)
-        return tensors
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as e:  # torch has no error of its own for files that hold objects
-        raise BackendError(
-            f"{file}: not a file of tensors alone: {e}", "take the safetensors file, or convert it"
-        ) from e
-    for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state)
-    return dict(state)

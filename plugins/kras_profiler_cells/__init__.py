@@ -5,31 +5,27 @@ The shipped weights are described in docs/models/cells.md; `training/cells.py` i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from kras_plugins import (
     CELL_COLUMNS,
-    Infer,
     ModelSpec,
     Options,
-    Profiler,
     ProfilerPlugin,
     TensorSpec,
-    Tile,
-    TileCells,
     TileSpec,
     Weights,
     hookimpl,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
+
+    from kras_profiler_cells.decode import Decode
 
 TILE = TileSpec(px=512, mpp=0.5, halo_px=32)
 WEIGHTS = Path(__file__).parent / "cells.safetensors"
@@ -116,29 +112,16 @@ def _build(weights: Path | None) -> torch.nn.Module:
     return load(weights)
 
 
-class _Cells:
-    def __init__(
-        self, infer: Infer, name: str, decode: Callable[[Mapping[str, npt.NDArray[Any]], Tile], TileCells]
-    ) -> None:
-        self.infer = infer
-        self.input = name
-        self.decode = decode
-
-    def predict(self, tiles: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
-        return self.infer({self.input: tiles})
-
-
-def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
-    """The live profiler; `infer` must hold the one model."""
+def decoder(options: CellsOptions) -> Decode:
+    """What turns the network's maps of a tile into cells."""
     from kras_profiler_cells.decode import Decode
 
-    (spec,), words = models(options), WORDS
+    words = WORDS
     if options.model:
         from kras_profiler_cells.foreign import inspect
 
         words = inspect(options).words
-    decode = Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
-    return _Cells(infer[spec.name], spec.inputs[0].name, decode)
+    return Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
 
 
 @hookimpl
@@ -152,5 +135,5 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         tile=tile,
         models=models,
         provides=provides,
-        create=create,
+        decode=decoder,
     )

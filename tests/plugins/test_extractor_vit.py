@@ -65,7 +65,7 @@ def test_mean_pooling_takes_the_patch_tokens_alone() -> None:
 
 def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
     one, same, other = (build_module(spec(model=TINY, weights=f"random:{s}")).state_dict() for s in (0, 0, 1))
-    name = "vit.blocks.0.attn.qkv.weight"
+    name = "network.vit.blocks.0.attn.qkv.weight"
     assert torch.equal(one[name], same[name])
     assert not torch.equal(one[name], other[name])
     with pytest.raises(ConfigError, match="no seed"):
@@ -75,11 +75,11 @@ def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_weights_from_a_file_are_loaded_strictly(tmp_path: Path, suffix: str) -> None:
     built = build_module(spec(model=TINY, weights="random:3", pooling="mean"))
-    state = built.vit.state_dict()
+    state = built.network.vit.state_dict()
     file = tmp_path / f"weights{suffix}"
     save = (lambda s: save_file(s, file)) if suffix == ".safetensors" else (lambda s: torch.save(s, file))
     save({**state, "head.weight": torch.zeros(2, 192)})
-    loaded = build_module(spec(model=TINY, weights=str(file), pooling="mean")).vit.state_dict()
+    loaded = build_module(spec(model=TINY, weights=str(file), pooling="mean")).network.vit.state_dict()
     assert all(torch.equal(loaded[k], v) for k, v in state.items())
     save({k: v for k, v in state.items() if k != "norm.bias"} | {"extra": torch.zeros(1)})
     with pytest.raises(BackendError, match=r"missing norm.bias; unexpected extra"):

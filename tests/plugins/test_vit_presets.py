@@ -137,7 +137,7 @@ def test_class_token_and_mean_leave_registers_out() -> None:
         x = (
             torch.from_numpy(tiles(1)).permute(0, 3, 1, 2).float() / 255 - torch.tensor(IMAGENET[0]).view(1, 3, 1, 1)
         ) / (torch.tensor(IMAGENET[1]).view(1, 3, 1, 1))
-        tokens = module.vit.forward_features(x)
+        tokens = module.network.vit.forward_features(x)
         want = torch.cat([tokens[:, 0], tokens[:, 5:].mean(1)], dim=1)
         got = module(torch.from_numpy(tiles(1)))
     assert tokens.shape[1] == 1 + 4 + 256
@@ -224,7 +224,7 @@ def test_files_published_for_transformers_load_strictly_and_give_the_same_featur
     preset = reduced(PRESETS[name])
     seeded = build_module(spec_of(replace(preset, pooling="mean")))
     swiglu = preset.arguments.get("mlp_layer") == "SwiGLUPacked" or preset.timm == "vit_giant_patch14_dinov2"
-    state = as_transformers_names_it(seeded.vit.state_dict(), swiglu, preset.format == "transformers-vit")
+    state = as_transformers_names_it(seeded.network.vit.state_dict(), swiglu, preset.format == "transformers-vit")
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
     loaded = build_module(spec_of(replace(preset, pooling="mean", source=str(tmp_path))))
     with torch.inference_mode():
@@ -240,14 +240,14 @@ def test_a_file_that_has_timms_names_already_is_taken_as_it_is(tmp_path: Path) -
     """Else the class token of a model with registers would get its position twice."""
     preset = reduced(PRESETS["hibou-b"])
     seeded = build_module(spec_of(replace(preset, pooling="mean")))
-    save_file(seeded.vit.state_dict(), tmp_path / "model.safetensors")
+    save_file(seeded.network.vit.state_dict(), tmp_path / "model.safetensors")
     loaded = build_module(spec_of(replace(preset, pooling="mean", source=str(tmp_path))))
     torch.testing.assert_close(loaded.state_dict(), seeded.state_dict(), rtol=0, atol=0)
 
 
 def test_positions_published_for_larger_tiles_are_interpolated_as_transformers_does() -> None:
     """A linear ramp over the grid stays one: bicubic weights reproduce it away from the edge."""
-    vit = build_module(spec_of(reduced(PRESETS["midnight-12k"]))).vit
+    vit = build_module(spec_of(reduced(PRESETS["midnight-12k"]))).network.vit
     side = 32
     ramp = torch.linspace(0.5 / side, 1 - 0.5 / side, side)
     positions = torch.cat([torch.zeros(1), ramp.repeat_interleave(side)])[None, :, None].expand(1, -1, WIDTH)
@@ -261,7 +261,7 @@ def test_positions_published_for_larger_tiles_are_interpolated_as_transformers_d
 def test_dinov2s_own_names_are_taken_for_openmidnight(tmp_path: Path) -> None:
     preset = reduced(PRESETS["openmidnight"])
     seeded = build_module(spec_of(replace(preset, pooling="mean")))
-    state = dict(seeded.vit.state_dict())
+    state = dict(seeded.network.vit.state_dict())
     original = {
         "mask_token": torch.zeros(1, WIDTH),
         "register_tokens": state.pop("reg_token"),
@@ -280,12 +280,12 @@ def test_a_file_made_for_larger_tiles_is_resampled_as_timm_does_for_kaiko_l14(tm
     from timm.layers import resample_abs_pos_embed
 
     preset = reduced(PRESETS["kaiko-l14"])
-    state = dict(build_module(spec_of(replace(preset, pooling="mean"))).vit.state_dict())
+    state = dict(build_module(spec_of(replace(preset, pooling="mean"))).network.vit.state_dict())
     state["pos_embed"] = torch.randn(1, 37 * 37, WIDTH, generator=torch.Generator().manual_seed(0))
     save_file(state, tmp_path / "model.safetensors")
     loaded = build_module(spec_of(replace(preset, source=str(tmp_path))))
     want = resample_abs_pos_embed(state["pos_embed"], [16, 16], num_prefix_tokens=0)
-    torch.testing.assert_close(loaded.vit.pos_embed.data, want)
+    torch.testing.assert_close(loaded.network.vit.pos_embed.data, want)
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:

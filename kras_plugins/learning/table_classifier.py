@@ -1,0 +1,132 @@
+"""A classifier on the semantic profile in a few lines: patients become a table of numbers, any model learns from it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from kras_plugins.contracts.base import Options
+from kras_plugins.contracts.classifier import Cohort
+from kras_plugins.data import Explanation, Sample
+from kras_plugins.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from kras_plugins.data import Float32, Float64
+    from kras_plugins.learning.tabular import Preprocessor
+
+ORDERS = 8
+"""Random orders in which features take their values for an explanation."""
+
+
+class TableClassifier(ABC):
+    """A Classifier whose model sees float64[patient column]; a subclass gives `learn`, `score`, `write` and `read`.
+
+    Columns are the features of the semantic profile that vary and do not repeat one another, missing ones filled with
+    the median, scaled and clipped to ±5 (`kras_plugins.learning.tabular.Preprocessor`), all as fitted on the training
+    patients. `self.options` is of `options_type`; `self.seed` seeds what is random.
+    """
+
+    options_type: ClassVar[type[Options]]
+
+    def __init__(self, options: Any, seed: int) -> None:
+        self.options = options
+        self.seed = seed
+        self._preprocessor: Preprocessor | None = None
+
+    @abstractmethod
+    def learn(self, x: Float64, y: npt.NDArray[np.int8]) -> None:
+        """Fit the model to x float64[patient column] and labels int8[patient]; both classes are there."""
+
+    @abstractmethod
+    def score(self, x: Float64) -> npt.NDArray[Any]:
+        """Scores [patient], higher for the positive class, on any scale: each of its own row alone."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Save the model into the folder: safetensors, npy, skops, ONNX, text or JSON; no pickle."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> None:
+        """Load what `write` wrote."""
+
+    def fit(self, train: Cohort, valid: Cohort) -> None:
+        """Learn from both parts together: nothing stops early, so `valid` would only be lost."""
+        import numpy as np
+
+        from kras_plugins.learning.tabular import Preprocessor
+        from kras_plugins.learning.training import check_parts
+
+        check_parts(train, valid)
+        samples = [*train.samples, *valid.samples]
+        self._preprocessor = Preprocessor.fit(samples)
+        self.learn(self._preprocessor.scaled(samples), np.concatenate([train.labels, valid.labels]))
+
+    def predict(self, samples: Sequence[Sample]) -> Float32:
+        """Raw scores float32[sample]."""
+        import numpy as np
+
+        if not samples:
+            return np.empty(0, np.float32)
+        return np.asarray(self.score(self._fitted().scaled(samples)), np.float32)
+
+    def explain(self, sample: Sample) -> Explanation:
+        """Shapley values against the median patient, sampled: see `contributions`."""
+        preprocessor = self._fitted()
+        values, base = contributions(self.score, preprocessor.scaled([sample])[0], self.seed)
+        return Explanation(kind="contribution", values=values, base=base, names=preprocessor.columns)
+
+    def save(self, folder: Path) -> None:
+        """Write the model, and `classifier.json` with options, seed and the choice and scale of columns."""
+        facts = {
+            "options": self.options.result_affecting(),
+            "seed": self.seed,
+            "preprocessor": self._fitted().to_dict(),
+        }
+        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        self.write(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The classifier that `save` wrote."""
+        from kras_plugins.learning.tabular import Preprocessor
+
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        loaded = cls(cls.options_type.model_validate(facts["options"]), facts["seed"])
+        loaded._preprocessor = Preprocessor.from_dict(facts["preprocessor"])
+        loaded.read(folder)
+        return loaded
+
+    def _fitted(self) -> Preprocessor:
+        if self._preprocessor is None:
+            raise PluginError(f"classifier {type(self).__name__} is not fitted", "call fit or load first")
+        return self._preprocessor
+
+
+def contributions(score: Callable[[Float64], npt.NDArray[Any]], row: Float64, seed: int) -> tuple[Float64, float]:
+    """What each column of float64[column] adds to the score: float64[column], and the base that they add to.
+
+    The base is the score of zeros (the median patient). Columns take their values one after the other; what each step
+    changes is that column's, averaged over 8 random orders, each taken forwards and backwards: Shapley values with a
+    baseline by permutation sampling (Castro et al. 2009, Comput. Oper. Res. 36:1726). Their sum is exact in any order.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    n = len(row)
+    orders = [order for _ in range(ORDERS) for order in _both_ways(rng.permutation(n))]
+    values = np.zeros(n)
+    for order in orders:
+        steps = np.where(np.tri(n + 1, n, -1, bool)[:, np.argsort(order)], row, 0.0)
+        values[order] += np.diff(np.asarray(score(steps), np.float64))
+    base = float(np.asarray(score(np.zeros((1, n))), np.float64)[0])
+    return values / len(orders), base
+
+
+def _both_ways(order: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    return order, order[::-1]
