@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.classifier import Cohort
 from kras_plugins.data import Explanation, Sample
 from kras_plugins.errors import PluginError
+from kras_plugins.learning.saved import read_facts, write_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,22 +83,15 @@ class TableClassifier(ABC):
 
     def save(self, folder: Path) -> None:
         """Write the model, and `classifier.json` with options, seed and the choice and scale of columns."""
-        facts = {
-            "options": self.options.result_affecting(),
-            "seed": self.seed,
-            "preprocessor": self._fitted().to_dict(),
-        }
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_facts(folder, self.options, self.seed, self._fitted())
         self.write(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The classifier that `save` wrote."""
-        from kras_plugins.learning.tabular import Preprocessor
-
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        loaded = cls(cls.options_type.model_validate(facts["options"]), facts["seed"])
-        loaded._preprocessor = Preprocessor.from_dict(facts["preprocessor"])
+        options, seed, preprocessor = read_facts(folder, cls.options_type)
+        loaded = cls(options, seed)
+        loaded._preprocessor = preprocessor
         loaded.read(folder)
         return loaded
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile, hookimpl, tuning
+from kras_plugins import Classifier, ClassifierPlugin, SemanticProfile, hookimpl, tuning
+from kras_plugins.learning.options import TableOptions
 
 
-class LgbmOptions(Options):
+class LgbmOptions(TableOptions):
     """Settings for small cohorts."""
 
-    features: Literal["all", "core"] = Field(
-        "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
-    )
-    ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
-        "lunit_jco2022",
-        description="immune phenotype by the published thresholds, or by those with which as many training patients "
-        "are inflamed and excluded as were published; quantile needs cells, not a table of features",
-    )
     rounds: int = Field(300, ge=1, description="at most this many trees")
     patience: int = Field(30, ge=1, description="rounds without a lower validation loss before boosting stops")
     leaves: int = Field(7, ge=2, description="leaves per tree")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 
 from kras_classifier_lgbm import LgbmOptions
 from kras_plugins import Cohort, Explanation, PluginError, Sample
+from kras_plugins.learning.saved import read_facts, write_facts
 from kras_plugins.learning.tabular import Preprocessor
 from kras_plugins.learning.training import check_parts, positive_weight
 
@@ -95,19 +95,14 @@ class LgbmClassifier:
         """Write `model.txt` (LightGBM's own format) and `classifier.json`."""
         preprocessor, _ = self._fitted()
         (folder / "model.txt").write_text(self._model, encoding="utf-8")
-        facts = {
-            "options": self._options.result_affecting(),
-            "seed": self._seed,
-            "preprocessor": preprocessor.to_dict(),
-        }
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_facts(folder, self._options, self._seed, preprocessor)
 
     @classmethod
     def load(cls, folder: Path) -> LgbmClassifier:
         """The classifier that `save` wrote."""
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        loaded = cls(LgbmOptions.model_validate(facts["options"]), facts["seed"])
-        loaded._preprocessor = Preprocessor.from_dict(facts["preprocessor"])
+        options, seed, preprocessor = read_facts(folder, LgbmOptions)
+        loaded = cls(options, seed)
+        loaded._preprocessor = preprocessor
         loaded._take((folder / "model.txt").read_text(encoding="utf-8"))
         return loaded
 

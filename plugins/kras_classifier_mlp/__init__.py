@@ -8,20 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile, hookimpl
+from kras_plugins import Classifier, ClassifierPlugin, SemanticProfile, hookimpl
+from kras_plugins.learning.options import TableOptions
 
 
-class MlpOptions(Options):
+class MlpOptions(TableOptions):
     """Size and training of the network."""
 
-    features: Literal["all", "core"] = Field(
-        "core", description="all, or the preset `core` of 68; of features made elsewhere always all"
-    )
-    ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
-        "lunit_jco2022",
-        description="immune phenotype by the published thresholds, or by those with which as many training patients "
-        "are inflamed and excluded as were published; quantile needs cells, not a table of features",
-    )
+    features: Literal["all", "core"] = Field("core", description=TableOptions.model_fields["features"].description)
     hidden: int = Field(64, ge=1, description="units of the hidden layer")
     dropout: float = Field(0.4, ge=0, lt=1, description="share of hidden units dropped in training")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kras_classifier_mlp import MlpOptions
 from kras_plugins import Cohort, Explanation, PluginError, Sample
+from kras_plugins.learning.saved import read_facts, write_facts
 from kras_plugins.learning.tabular import Preprocessor
 from kras_plugins.learning.training import EarlyStopping, check_parts, positive_weight
 
@@ -114,19 +114,14 @@ class MlpClassifier:
         """Write `network.safetensors` and `classifier.json`."""
         preprocessor = self._fitted()
         save_file(dict(self._parameters), folder / "network.safetensors")
-        facts = {
-            "options": self._options.result_affecting(),
-            "seed": self._seed,
-            "preprocessor": preprocessor.to_dict(),
-        }
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_facts(folder, self._options, self._seed, preprocessor)
 
     @classmethod
     def load(cls, folder: Path) -> MlpClassifier:
         """The classifier that `save` wrote."""
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        loaded = cls(MlpOptions.model_validate(facts["options"]), facts["seed"])
-        loaded._preprocessor = Preprocessor.from_dict(facts["preprocessor"])
+        options, seed, preprocessor = read_facts(folder, MlpOptions)
+        loaded = cls(options, seed)
+        loaded._preprocessor = preprocessor
         loaded._parameters = load_file(folder / "network.safetensors")
         return loaded
 

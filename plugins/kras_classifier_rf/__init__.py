@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from kras_plugins import Classifier, ClassifierPlugin, Options, SemanticProfile, hookimpl, tuning
+from kras_plugins import Classifier, ClassifierPlugin, SemanticProfile, hookimpl, tuning
+from kras_plugins.learning.options import TableOptions
 
 
-class RfOptions(Options):
+class RfOptions(TableOptions):
     """Size of the forest."""
 
-    features: Literal["all", "core"] = Field(
-        "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
-    )
-    ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
-        "lunit_jco2022",
-        description="immune phenotype by the published thresholds, or by those with which as many training patients "
-        "are inflamed and excluded as were published; quantile needs cells, not a table of features",
-    )
     trees: int = Field(1000, ge=1, description="number of trees")
     min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
     jobs: int = tuning(0, ge=0, description="threads used for training; 0: one a core")

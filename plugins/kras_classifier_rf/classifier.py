@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from kras_classifier_rf import RfOptions
 from kras_classifier_rf.forest import Forest
 from kras_plugins import Cohort, Explanation, PluginError, Sample
+from kras_plugins.learning.saved import read_facts, write_facts
 from kras_plugins.learning.tabular import Preprocessor
 from kras_plugins.learning.training import check_parts
 
@@ -69,19 +69,14 @@ class RfClassifier:
         """Write `forest.safetensors` and `classifier.json`."""
         preprocessor, forest = self._fitted()
         save_file(asdict(forest), folder / "forest.safetensors")
-        facts = {
-            "options": self._options.result_affecting(),
-            "seed": self._seed,
-            "preprocessor": preprocessor.to_dict(),
-        }
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_facts(folder, self._options, self._seed, preprocessor)
 
     @classmethod
     def load(cls, folder: Path) -> RfClassifier:
         """The classifier that `save` wrote."""
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        loaded = cls(RfOptions.model_validate(facts["options"]), facts["seed"])
-        loaded._preprocessor = Preprocessor.from_dict(facts["preprocessor"])
+        options, seed, preprocessor = read_facts(folder, RfOptions)
+        loaded = cls(options, seed)
+        loaded._preprocessor = preprocessor
         loaded._forest = Forest(**load_file(folder / "forest.safetensors"))
         return loaded
 
