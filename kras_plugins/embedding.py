@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from kras_plugins.bags import write_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.data import Bag
 from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
+from kras_plugins.isolation import ask, thread_pool
 from kras_plugins.parts import Part
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
@@ -34,8 +35,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
     """
     record = part.provided.record
     assert isinstance(record, ExtractorPlugin) and record.tile is not None and record.dim is not None
-    with plugin_boundary(part.provided.id):
-        spec, dim = record.tile(part.options), record.dim(part.options)
+    who, spec, dim = part.provided.id, part.tile, ask(part.provided.id, record.dim, part.options)
     grid = tile_grid(slide, tissue, spec)
     if not len(grid):
         raise SlideError(
@@ -46,24 +46,27 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
     sharp = folder / "sharp.f32"
 
     def run(batch: TileBatch) -> tuple[Any, Any]:
-        with plugin_boundary(part.provided.id):
+        with plugin_boundary(who):
             features = part.made(batch.pixels)
+        if not isinstance(features, np.ndarray):
+            raise PluginError(f"{who} gave {type(features).__name__}, not an array", "this is a fault of the plug-in")
         if features.shape != (len(batch.pixels), dim) or features.dtype != np.float32:
             raise PluginError(
-                f"{part.provided.id} gave {features.dtype}{features.shape} for {len(batch.pixels)} tiles, "
+                f"{who} gave {features.dtype}{features.shape} for {len(batch.pixels)} tiles, "
                 f"its dim says float32 ({len(batch.pixels)}, {dim})",
                 "this is a fault of the plug-in",
             )
         if not np.isfinite(features).all():
-            raise BackendError(
-                f"{part.provided.id}: NaN or infinite features on {slide.ref.slide_id}", "try precision f32"
-            )
+            raise BackendError(f"{who}: NaN or infinite features on {slide.ref.slide_id}", "try precision f32")
         return features, blurred(batch.pixels, grid.spec.mpp)
 
     done = 0
-    with ThreadPoolExecutor(part.in_flight, thread_name_prefix="kras-embed") as pool, sharp.open("wb") as out:
-        batches = stream_tiles(slide, grid, batch=part.batch, threads=threads)
-        for features, blur in ordered_map(pool, run, batches, ahead=part.in_flight + 1):
+    with (
+        closing(stream_tiles(slide, grid, batch=part.batch, threads=threads)) as batches,
+        thread_pool(part.in_flight, "kras-embed") as pool,
+        sharp.open("wb") as out,
+    ):
+        for features, blur in ordered_map(pool, run, batches, ahead=part.in_flight + 1, plugin=who):
             out.write(np.ascontiguousarray(features[~blur]).tobytes())
             flags[done : done + len(blur)] = blur
             done += len(blur)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_LONGEST = 500
+"""Characters of a foreign error's text that are shown on one line."""
 
 
 class KrasError(Exception):
@@ -42,12 +46,41 @@ class StoreError(KrasError):
     """The store or an output folder cannot be read or written: disk full, no permission, damaged artifact."""
 
 
+KINDS = (ConfigError, PluginError, SlideError, BackendError, StoreError)
+
+
+def described(error: BaseException) -> str:
+    """Type and text of an exception on one line, also where it cannot say what it is."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a plug-in's exception may itself be broken
+        text = "(it cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}" if text else name
+
+
+def as_kras_error(plugin: str, error: BaseException, doing: str = "") -> KrasError:
+    """What a plug-in raised, if it is one of the kinds above, else a PluginError that names plug-in and cause."""
+    if isinstance(error, KINDS):
+        return error
+    return PluginError(
+        f"{plugin} failed{doing and ' '}{doing}: {described(error)}",
+        "this is a fault of the plug-in; with KRAS_DEBUG=1 its traceback is shown",
+    )
+
+
 @contextmanager
-def plugin_boundary(plugin: str) -> Iterator[None]:
-    """Turn any exception but a KrasError into a PluginError that names the plug-in and keeps the cause."""
+def plugin_boundary(plugin: str, doing: str = "") -> Iterator[None]:
+    """Turn whatever a plug-in raises into a KrasError that names it, the cause chained.
+
+    SystemExit and its like included: a plug-in does not decide when the command ends. Only Ctrl-C passes, which
+    reaches the main thread alone.
+    """
     try:
         yield
-    except KrasError:
+    except KINDS:
         raise
-    except Exception as e:
-        raise PluginError(f"{plugin} failed: {type(e).__name__}: {e}", "this is a fault of the plug-in") from e
+    except BaseException as e:
+        if isinstance(e, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
+        raise as_kras_error(plugin, e, doing) from e

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import re
-import signal
-import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +15,17 @@ from typing import Protocol
 
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
-from kras_plugins.manager import import_file
 from kras_plugins.parts import Parts
 from kras_plugins.pipeline import SlideResult, Work, process_slide
 from kras_plugins.slides.stream import ordered_map
 from kras_plugins.store import Store
+from kras_plugins.workers import Workers
 
 _SLIDES_AT_ONCE = 2
 """While one slide is opened, masked or finished, another keeps the model busy."""
 
 _SAME_FAILURES = 3
 """So many first slides failing alike is a fault of the set-up, not of the slides."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc; 32 MB is the most that the latter may be
 
 
 class Progress(Protocol):
@@ -72,45 +66,12 @@ class Failure:
 def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[Work]:
     """Open `count` worker processes (0: one a core) for decoding; they start when the first tile needs them.
 
-    `plugins`: loose plug-in files, which workers must import too.
+    `plugins`: loose plug-in files, which workers must find too.
     """
     count = count or os.cpu_count() or 1
     _allow_many_files()
-    # spawn, not fork: the parent holds threads of inference engines.
-    spawn, told = multiprocessing.get_context("spawn"), (tuple(plugins),)
-    with ProcessPoolExecutor(count, mp_context=spawn, initializer=_start_worker, initargs=told) as pool:
-        try:
-            yield Work(store=store, read_threads=count, decode_pool=pool)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker(plugins: Sequence[Path]) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    _keep_freed_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for path in plugins:
-        import_file(path)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep memory that is freed: every tile takes the same arrays anew, and new pages cost much."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # musl has none
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-
-
-def _end_with_parent() -> None:
-    # A killed parent closes nothing that a worker waits for: without this, workers would wait forever.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    with Workers(count, plugins) as pool:
+        yield Work(store=store, read_threads=count, decode_pool=pool)
 
 
 def _allow_many_files() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
+from kras_plugins.workers import Workers
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
@@ -47,7 +47,7 @@ class Work:
 
     store: Store
     read_threads: int
-    decode_pool: Executor
+    decode_pool: Workers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
-from kras_plugins.errors import BackendError, PluginError, plugin_boundary
+from kras_plugins.errors import plugin_boundary
+from kras_plugins.isolation import ask, thread_pool
 from kras_plugins.parts import Part
 from kras_plugins.semantics.collect import CellWriter, Placement, Placements, decode_lent
 from kras_plugins.semantics.handover import Handover
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
+    from kras_plugins.workers import Workers
 
     OnTiles = Callable[[str, int, int], None]
 
@@ -35,7 +37,7 @@ def profile_slide(
     part: Part,
     folder: Path,
     threads: int,
-    decode_pool: Executor,
+    decode_pool: Workers,
     on_tiles: OnTiles,
 ) -> Bool:
     """Write a semantic map into `folder`, cells as they come, and return the focus flag of every tile, bool[tile].
@@ -44,8 +46,8 @@ def profile_slide(
     """
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.tile is not None
-    with plugin_boundary(part.provided.id):
-        spec, provides = record.tile(part.options), record.provides(part.options)
+    who, spec = part.provided.id, part.tile
+    provides = ask(who, lambda: frozenset(record.provides(part.options)))
     grid = cover_grid(slide, tissue, spec)
     size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
     canvas = TissueCanvas(raster_over(*size_um))
@@ -53,42 +55,33 @@ def profile_slide(
     placements = Placements(grid, slide.mpp)
 
     def predict(batch: TileBatch) -> list[tuple[int, Tile, Outputs]]:
-        with plugin_boundary(part.provided.id):
+        with plugin_boundary(who):
             outputs = part.made.predict(batch.pixels)
+            by_tile = [{k: v[i] for k, v in outputs.items()} for i in range(len(batch.pixels))]
         flags[batch.first : batch.first + len(batch.pixels)] = blurred(batch.pixels, grid.spec.mpp)
         return [
-            (batch.first + i, Tile(pixels=pixels, mpp=grid.spec.mpp), {k: v[i] for k, v in outputs.items()})
+            (batch.first + i, Tile(pixels=pixels, mpp=grid.spec.mpp), by_tile[i])
             for i, pixels in enumerate(batch.pixels)
         ]
 
     def decode(item: tuple[int, Tile, Outputs]) -> tuple[Placement, Any, Any]:
         index, tile, outputs = item
         where = placements[index]
-        try:
-            with handover.lend([tile.pixels, *outputs.values()]) as lent:
-                decode, names = part.made.decode, tuple(outputs)
-                job = decode_pool.submit(decode_lent, decode, names, lent, tile.mpp, where, canvas.raster)
-                with plugin_boundary(part.provided.id):
-                    return where, *job.result()
-        except (BrokenExecutor, PluginError) as e:
-            if isinstance(e, BrokenExecutor) or isinstance(e.__cause__, BrokenExecutor):
-                raise BackendError(
-                    "a worker process died while decoding tiles",
-                    "it may have run out of memory: use fewer --workers, then run again",
-                ) from e
-            raise
+        with plugin_boundary(who), handover.lend([tile.pixels, *outputs.values()]) as lent:
+            job = (part.made.decode, tuple(outputs), lent, tile.mpp, where, canvas.raster)
+            return where, *decode_pool.run(who, decode_lent, *job)
 
     # Threads only wait for worker processes, so there may be more of them than cores.
     ahead = 2 * threads
     seams = Seams()
     with (
         Handover() as handover,
-        ThreadPoolExecutor(part.in_flight, thread_name_prefix="kras-predict") as models,
-        ThreadPoolExecutor(ahead, thread_name_prefix="kras-decode") as waiting,
+        closing(stream_tiles(slide, grid, batch=part.batch, threads=threads)) as batches,
+        thread_pool(part.in_flight, "kras-predict") as models,
+        thread_pool(ahead, "kras-decode") as waiting,
         CellWriter(folder / CELLS) as writer,
     ):
-        batches = stream_tiles(slide, grid, batch=part.batch, threads=threads)
-        predicted = ordered_map(models, predict, batches, ahead=part.in_flight + 1)
+        predicted = ordered_map(models, predict, batches, ahead=part.in_flight + 1, plugin=who)
         tiles = (item for items in predicted for item in items)
         for done, (where, cells, patch) in enumerate(ordered_map(waiting, decode, tiles, ahead=ahead), start=1):
             writer.write(seams.once(cells, where))

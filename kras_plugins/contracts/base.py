@@ -1,4 +1,9 @@
-"""What every plug-in record has in common: a name, a summary and a model of its options."""
+"""What every plug-in record has in common: a name, a summary and a model of its options.
+
+A plug-in's module states the API it was written for in one line, `KRAS_API = 1`; without it, 1 is taken. It is read as
+text before the module is imported, so that a plug-in for a newer kras is told from a broken one. The rules by which
+the API changes are in docs/how-to/plugin-api.md.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,12 @@ from kras_plugins.errors import PluginError
 
 API_VERSION = 1
 """Version of the plug-in contract; it rises when a plug-in written for the old one would break."""
+
+OLDEST_API = 1
+"""The oldest version whose plug-ins still work."""
+
+API_NAME = "KRAS_API"
+"""The name under which a plug-in's module states its version."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -43,6 +54,7 @@ class PluginRecord:
 
     `name` is how users ask for it (`vit`), unique within its kind; `options` the model of its options;
     `result_version` rises whenever the same options give other results, so that stored ones are not reused.
+    `origin` is filled in by the host: the distribution and its version, or the file.
     Raises PluginError on a malformed name, summary or options model.
     """
 
@@ -50,6 +62,7 @@ class PluginRecord:
     summary: str
     options: type[Options] = Options
     result_version: int = 1
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ import numpy as np
 from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.reader import Level, ReaderPlugin, SlideSource
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError, plugin_boundary
+from kras_plugins.isolation import allowed, ask, ask_about
 from kras_plugins.slides.resample import EPS, resample
 
 if TYPE_CHECKING:
@@ -41,28 +43,37 @@ class Slide:
 
     `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
-    `reader`: name of the reader, `reader_facts` what its pixels
+    `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
     depend on. `fingerprint` identifies the content for the store. `warnings`: what a user
     should know about this slide.
     """
 
     def __init__(
-        self, ref: SlideRef, path: Path, reader: str, source: SlideSource, options: Options, version: int = 1
+        self,
+        ref: SlideRef,
+        path: Path,
+        reader: str,
+        source: SlideSource,
+        options: Options,
+        version: int = 1,
+        origin: str = "",
     ) -> None:
         """Take over `source`; raises SlideError without a plausible mpp, PluginError on bad levels."""
         self.ref = ref
         self.reader = reader
+        self.plugin = _plugin_name(reader, origin)
         # The resolution is a fact of the slide, whoever stated it; what else the reader was told changes pixels.
         told = {name: value for name, value in options.result_affecting().items() if name != "mpp"}
         self.reader_facts: Mapping[str, Any] = {"name": reader, "version": version, "options": told}
         self.levels: tuple[Level, ...] = tuple(source.levels)
         if not self.levels or any(min(level.width, level.height) < 1 for level in self.levels):
-            raise PluginError(f"reader {reader!r} gave no levels or an empty one for {path}")
+            raise PluginError(f"{self.plugin} gave no levels or an empty one for {path}")
         self.size = (self.levels[0].width, self.levels[0].height)
         self.properties: Mapping[str, str] = source.properties
         self.warnings: tuple[str, ...] = ()
         self._path = path
         self._source = source
+        self._to_close = True
         self._lock = threading.Lock()
         self.mpp, self.mpp_source = self._find_mpp(getattr(options, "mpp", None))
         self.fingerprint = _fingerprint(path, source.quickhash)
@@ -114,8 +125,14 @@ class Slide:
         return pixels, (width_um / width, height_um / height)
 
     def close(self) -> None:
-        """Release the file; calling it twice is harmless."""
-        self._source.close()
+        """Release the file; calling it twice is harmless. A reader that fails at it is told and costs nothing."""
+        if self._to_close:
+            self._to_close = False
+            _close(self.plugin, self._source)
+
+    def leave_open(self) -> None:
+        """Never close the file: a read that was given up may still be at work in it."""
+        self._to_close = False
 
     def __enter__(self) -> Slide:
         return self
@@ -209,17 +226,11 @@ class Slide:
 
     def _read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
         """What the reader gives, checked."""
-        try:
+        with plugin_boundary(self.plugin, f"on {self._path}"):
             pixels = self._source.read_level(level, xy, size)
-        except KrasError:
-            raise
-        except Exception as e:
-            raise _plugin_error(self.reader, self._path, e) from e
-        if pixels.dtype != np.uint8 or pixels.shape != (size[1], size[0], 3):
-            raise PluginError(
-                f"reader {self.reader!r} gave {pixels.dtype}{list(pixels.shape)} instead of "
-                f"uint8[{size[1]}, {size[0]}, 3] for {self._path}"
-            )
+            given = f"{pixels.dtype}{list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        if given != f"uint8[{size[1]}, {size[0]}, 3]":
+            raise PluginError(f"{self.plugin} gave {given} instead of uint8[{size[1]}, {size[0]}, 3] for {self._path}")
         return pixels
 
     def _warn(self, text: str) -> None:
@@ -235,7 +246,7 @@ def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], w
     `.tif`), then those that prefer it, then by name; `want` names the only one to try, whatever the suffix. A reader
     that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file and every
     reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
-    with anything but a KrasError.
+    with anything else or hangs.
     """
     path = _checked_path(ref)
     chosen = _choose_readers(path, readers, want)
@@ -297,23 +308,28 @@ def _choose_readers(
 
 
 def _open_with(plugin: ReaderPlugin, options: Options, ref: SlideRef, path: Path) -> Slide:
-    source = None
-    try:
+    who = _plugin_name(plugin.name, plugin.origin)
+
+    def opened() -> Slide:
         source = plugin.open(path, options)
-        return Slide(ref, path, plugin.name, source, options, plugin.result_version)
-    except BaseException as e:
-        if source is not None:
-            source.close()
-        if isinstance(e, KrasError) or not isinstance(e, Exception):
+        try:
+            return Slide(ref, path, plugin.name, source, options, plugin.result_version, plugin.origin)
+        except BaseException:
+            _close(who, source)
             raise
-        raise _plugin_error(plugin.name, path, e) from e
+
+    return ask_about(who, f"on {path}", allowed(), opened)
 
 
-def _plugin_error(reader: str, path: Path, cause: Exception) -> PluginError:
-    return PluginError(
-        f"reader {reader!r} failed on {path}: {type(cause).__name__}: {cause}",
-        "report it to the plug-in's author, or use another reader",
-    )
+def _plugin_name(reader: str, origin: str) -> str:
+    return f"reader {reader!r} of {origin}" if origin else f"reader {reader!r}"
+
+
+def _close(plugin: str, source: SlideSource) -> None:
+    try:
+        ask(plugin, source.close)
+    except KrasError as e:  # what was read is not lost by it
+        logging.getLogger("kras.slides").warning("a slide was not closed: %s", e.message)
 
 
 def _window(start: float, step: float, n: int, limit: int) -> tuple[int, int]:

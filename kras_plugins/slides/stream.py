@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from kras_plugins.isolation import Overdue, allowed, answer, thread_pool
 
 if TYPE_CHECKING:
     from kras_plugins.data import TileGrid, UInt8
@@ -26,28 +28,35 @@ class TileBatch:
     pixels: UInt8
 
 
-def ordered_map(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def ordered_map(
+    pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int, plugin: str = ""
+) -> Generator[R]:
     """`map(work, items)` in the pool, results in order, never more than `ahead` items begun and not yet consumed.
 
     The first exception of `work` is raised in its turn; what was begun is cancelled or waited for by the pool.
+    `plugin`: whose code `work` calls; where it gives no answer in time, Overdue names it.
     """
     begun: deque[Future[R]] = deque()
+
+    def first() -> R:
+        return answer(begun.popleft(), plugin, seconds=allowed() if plugin else None)
+
     try:
         for item in items:
             begun.append(pool.submit(work, item))
             if len(begun) >= ahead:
-                yield begun.popleft().result()
+                yield first()
         while begun:
-            yield begun.popleft().result()
+            yield first()
     finally:
         for future in begun:
             future.cancel()
 
 
-def stream_tiles(slide: Slide, grid: TileGrid, *, batch: int, threads: int) -> Iterator[TileBatch]:
+def stream_tiles(slide: Slide, grid: TileGrid, *, batch: int, threads: int) -> Generator[TileBatch]:
     """Batches of a grid's tiles in order, read by `threads` threads up to two batches a thread ahead.
 
-    Memory: at most `2 * threads + 1` batches. Raises SlideError where the slide is damaged.
+    Memory: at most `2 * threads + 1` batches. Raises SlideError where the slide is damaged, Overdue where it hangs.
     """
     spec = grid.spec
     side = spec.px + 2 * spec.halo_px
@@ -60,5 +69,9 @@ def stream_tiles(slide: Slide, grid: TileGrid, *, batch: int, threads: int) -> I
             pixels[i] = slide.read((x, y), (side, side), spec.mpp)
         return TileBatch(first, pixels)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="kras-read") as pool:
-        yield from ordered_map(pool, read, range(0, len(grid), batch), ahead=2 * threads)
+    with thread_pool(threads, "kras-read") as pool:
+        try:
+            yield from ordered_map(pool, read, range(0, len(grid), batch), ahead=2 * threads, plugin=slide.plugin)
+        except Overdue:
+            slide.leave_open()
+            raise

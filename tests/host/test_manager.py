@@ -85,8 +85,11 @@ def test_a_generator_that_fails_halfway_leaves_none_of_its_records(tmp_path: Pat
 
 
 def test_two_providers_of_one_name_are_both_named(tmp_path: Path) -> None:
+    registry = discover(files=[loose(tmp_path, "first", GOOD), loose(tmp_path, "second", GOOD)])
     with pytest.raises(ConfigError, match=r"extractor 'mine' is provided twice: by first .* and by second"):
-        discover(files=[loose(tmp_path, "first", GOOD), loose(tmp_path, "second", GOOD)])
+        registry.find("extractor", "mine")
+    assert registry.find("extractor", "vit")
+    assert [e.message.split(":")[0] for e in registry.clashes()] == ["extractor 'mine' is provided twice"]
 
 
 @pytest.mark.parametrize("block", ["kras_classifier_rf", "classifier:rf"])

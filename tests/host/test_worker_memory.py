@@ -27,4 +27,4 @@ def pages_taken(rounds: int) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory by rules of their own")
 def test_a_worker_keeps_the_memory_it_freed(tmp_path):
     with workers(Store(tmp_path), 1) as work:
-        assert work.decode_pool.submit(pages_taken, 10).result() < 500
+        assert work.decode_pool.run("test", pages_taken, 10) < 500

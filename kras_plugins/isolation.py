@@ -1,0 +1,134 @@
+"""Calls into plug-ins that may never come back: each has a deadline, and its failure names the plug-in."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import ParamSpec, TypeVar
+
+from kras_plugins.errors import PluginError, plugin_boundary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEADLINE = 1800.0
+"""Seconds, unless the setting `deadline` says otherwise: much more than the slowest honest model takes for a batch."""
+
+_LEAVE_SECONDS = 10.0
+"""How long the other threads of a pool are waited for once one of them hangs."""
+
+_seconds = DEADLINE
+_given_up = False
+
+
+class Overdue(PluginError):
+    """A plug-in that gave no answer in time; its thread may still be at work."""
+
+
+def set_deadline(seconds: float) -> None:
+    """How long a plug-in may work on one item (a batch of tiles, a slide, a patient); 0 is for ever."""
+    global _seconds
+    _seconds = seconds
+
+
+def allowed(items: int = 1) -> float | None:
+    """Seconds that a call for so many items may take; None for no end."""
+    return _seconds * max(1, items) or None
+
+
+def given_up() -> bool:
+    """Whether a call was left to itself: its thread may still be at work and cannot be ended."""
+    return _given_up
+
+
+def overdue(plugin: str, seconds: float, doing: str = "") -> Overdue:
+    """The error for a plug-in that gave no answer in time."""
+    return Overdue(
+        f"{plugin} gave no answer for {seconds:g} s{doing and ' '}{doing}",
+        "it hangs; if it is only slow, set `deadline` (seconds; 0: none) in [run] of kras.toml higher",
+    )
+
+
+def answer(future: Future[R], plugin: str, doing: str = "", seconds: float | None = None) -> R:
+    """What a future gives; Overdue where it gives nothing in `seconds` (None: for as long as it takes)."""
+    global _given_up
+    try:
+        return future.result(seconds)
+    except BaseException as e:
+        if future.done():
+            return future.result()  # what it raised itself, be it a TimeoutError
+        _given_up = True
+        if isinstance(e, TimeoutError) and seconds is not None:
+            raise overdue(plugin, seconds, doing) from None
+        raise
+
+
+def ask(plugin: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`function(...)` of a plug-in, for one item; see `ask_about`."""
+    return ask_about(plugin, "", allowed(), lambda: function(*args, **kwargs))
+
+
+def ask_about(plugin: str, doing: str, seconds: float | None, function: Callable[[], R]) -> R:
+    """`function()` of a plug-in, in a thread of its own, so that one that never ends can be left behind.
+
+    Raises what `plugin_boundary` raises, and Overdue when `seconds` have passed.
+    """
+    future: Future[R] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            with plugin_boundary(plugin, doing):
+                made = context.run(function)
+        except BaseException as e:  # noqa: BLE001 - raised where the answer is waited for
+            future.set_exception(e)
+        else:
+            future.set_result(made)
+
+    threading.Thread(target=work, name=f"kras {plugin}", daemon=True).start()
+    return answer(future, plugin, doing, seconds)
+
+
+@contextmanager
+def thread_pool(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose threads are waited for at the end, but no longer than a plug-in may take for an answer."""
+    started: list[threading.Thread] = []
+    pool = ThreadPoolExecutor(
+        count, thread_name_prefix=name, initializer=lambda: started.append(threading.current_thread())
+    )
+    limit = allowed()
+    try:
+        yield pool
+    except Overdue:
+        limit = _LEAVE_SECONDS
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end = None if limit is None else monotonic() + limit
+        for thread in started:
+            thread.join(None if end is None else max(0.0, end - monotonic()))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put back what an import must not change for others: folder, warnings, logging, stdout and stderr.
+
+    Signal handlers need no care: they can be set in the main thread alone, where no plug-in is imported.
+    """
+    folder, streams, disabled = os.getcwd(), (sys.stdout, sys.stderr), logging.root.manager.disable
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = streams
+            logging.disable(disabled)
+            with suppress(FileNotFoundError):  # somebody deleted it
+                os.chdir(folder)

@@ -1,0 +1,204 @@
+"""Worker processes: each is lent to one caller at a time, so that one that hangs or dies costs that caller alone."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
+from kras_plugins.isolation import allowed, overdue
+from kras_plugins.manager import find_loose_files
+
+R = TypeVar("R")
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc; 32 MB is the most that the latter may be
+_KILLED = -9
+_LOOK_SECONDS = 1.0
+_END_SECONDS = 5.0
+
+
+class Workers:
+    """`count` processes that run one call each, started when they are needed; a context manager.
+
+    `plugins`: loose plug-in files, which workers import where a call needs them.
+    """
+
+    def __init__(self, count: int, plugins: Sequence[Path] = ()) -> None:
+        self._plugins = tuple(plugins)
+        self._starting = threading.Lock()
+        self._all: list[_Worker] = []
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(None)
+
+    def run(self, plugin: str, function: Callable[..., R], *args: Any) -> R:
+        """`function(*args)` in a worker; all of it picklable. May be called from many threads.
+
+        `plugin`: whom to name where it fails. Raises what the call raises as `plugin_boundary` does, Overdue when
+        it gives no answer in time, PluginError when it ends its process, BackendError when somebody else killed that.
+        """
+        job = bytes(ForkingPickler.dumps((plugin, function, args)))
+        worker = self._idle.get()
+        try:
+            if worker is None:
+                with self._starting:
+                    worker = _Worker(self._plugins)
+                    self._all.append(worker)
+            good, value = worker.run(plugin, job)
+        finally:
+            if worker is not None and not worker.alive:
+                self._all.remove(worker)
+                worker = None
+            self._idle.put(worker)
+        if not good:
+            raise value
+        result: R = value
+        return result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """End all; those still at work are killed."""
+        for worker in list(self._all):
+            worker.hang_up()
+        end = monotonic() + (_END_SECONDS if kind is None else 0.0)
+        for worker in list(self._all):
+            worker.end(max(0.0, end - monotonic()))
+
+
+class _Worker:
+    """One process at the other end of a pipe."""
+
+    def __init__(self, plugins: tuple[Path, ...]) -> None:
+        # spawn, not fork: the parent holds threads of inference engines.
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, plugins), name="kras-worker")
+        self._process.start()
+        theirs.close()
+        self.alive = True
+
+    def run(self, plugin: str, job: bytes) -> tuple[bool, Any]:
+        """Whether the call went well, and what it gave or raised."""
+        seconds = allowed()
+        try:
+            self._pipe.send_bytes(job)
+            if not self._answers(seconds):
+                self.alive = False
+                self.end()
+                raise overdue(plugin, seconds or 0.0, "in a worker process, which was ended")
+            good, value = ForkingPickler.loads(self._pipe.recv_bytes())
+        except (EOFError, OSError) as e:
+            self.alive = False
+            raise self._died(plugin) from e
+        return good, value
+
+    def _answers(self, seconds: float | None) -> bool:
+        end = None if seconds is None else monotonic() + seconds
+        while not self._pipe.poll(_LOOK_SECONDS if end is None else max(0.0, min(_LOOK_SECONDS, end - monotonic()))):
+            # A process that it forked may keep the pipe open though it is gone itself.
+            if self._process.exitcode is not None and not self._pipe.poll():
+                raise EOFError
+            if end is not None and monotonic() >= end:
+                return False
+        return True
+
+    def _died(self, plugin: str) -> KrasError:
+        self._process.join(_END_SECONDS)
+        code = self._process.exitcode
+        self.end()
+        if code == _KILLED:
+            return BackendError(
+                "a worker process was killed", "it may have run out of memory: use fewer --workers, then run again"
+            )
+        if code is None:
+            how = "it closed the pipe"
+        else:
+            how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        return PluginError(
+            f"{plugin} ended its worker process ({how})", "this is a fault of the plug-in, or of a library it uses"
+        )
+
+    def hang_up(self) -> None:
+        """Say that no more calls come."""
+        self._pipe.close()
+
+    def end(self, seconds: float = 0.0) -> None:
+        """Kill the process if it has not ended by itself in `seconds`."""
+        self._process.join(seconds)
+        self._process.kill()
+        self._process.join()
+        self.hang_up()
+
+
+def _serve(pipe: Connection, plugins: tuple[Path, ...]) -> None:
+    """What a worker process does: one call after the other, until the pipe is closed."""
+    _settle()
+    find_loose_files(plugins)
+    while True:
+        try:
+            job = pipe.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(0)  # whatever threads plug-ins began
+        pipe.send_bytes(_answer(job))
+
+
+def _answer(job: bytes) -> bytes:
+    plugin = "a plug-in"
+    try:
+        plugin, function, args = ForkingPickler.loads(job)
+        return bytes(ForkingPickler.dumps((True, function(*args))))
+    except BaseException as e:  # noqa: BLE001 - a worker outlives what plug-ins raise; the caller gets it
+        return bytes(ForkingPickler.dumps((False, _portable(plugin, e))))
+
+
+def _portable(plugin: str, error: BaseException) -> KrasError:
+    """The error as one of our own, which surely can be sent; its traceback is a note."""
+    told = as_kras_error(plugin, error)
+    made = next(kind for kind in KINDS if isinstance(told, kind))(str(told.message), str(told.hint))
+    made.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    return made
+
+
+def _settle() -> None:
+    with suppress(OSError):  # where there is no stderr
+        os.dup2(2, 1)  # what plug-ins print is no result
+    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    _keep_freed_memory()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep memory that is freed: every tile takes the same arrays anew, and new pages cost much."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
+
+
+def _end_with_parent() -> None:
+    # A killed parent does not wait for a call that is under way, nor should that go on.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
