@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kras_plugins.cli import plugin_new
 from kras_plugins.cli.common import (
     AsJson,
     ConfigFile,
@@ -19,7 +20,8 @@ from kras_plugins.contracts.base import is_tuning
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
 
-app = typer.Typer(help="What is installed and which options it takes.", no_args_is_help=True)
+app = typer.Typer(help="What is installed and which options it takes; one of your own.", no_args_is_help=True)
+app.command("new")(plugin_new.new)
 
 
 @app.command("list")
