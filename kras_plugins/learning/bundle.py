@@ -168,7 +168,7 @@ def write_bundle(
         shutil.rmtree(work, ignore_errors=True)
         for m in experiment.members:
             for k, source in enumerate(experiment.models[m.name]):
-                _refuse_pickle(m.name, source)
+                refuse_pickle(m.name, source)
                 shutil.copytree(source, work / "models" / f"fold-{k}" / m.name)
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
         (work / _CONTENT).write_text(text + "\n", encoding="utf-8")
@@ -216,7 +216,7 @@ def load_bundle(folder: Path, load_classifier: Callable[[str, Path], Classifier]
     )
 
 
-def _refuse_pickle(name: str, folder: Path) -> None:
+def refuse_pickle(name: str, folder: Path) -> None:
     """Raise PluginError where a saved model holds a pickle, by suffix or by its first bytes."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with path.open("rb") as f:

@@ -32,7 +32,7 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One rule. `kinds`: of which records it is asked, or MODULE.
+    """One rule. `kinds`: of which records it is asked (see `Subject.kinds`), or MODULE.
 
     `what`: the rule in a sentence. `file` (below kras_plugins) and `words` in it: the line of the contract that asks
     for it. `run(subject)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.

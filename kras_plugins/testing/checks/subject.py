@@ -56,6 +56,15 @@ class Subject:
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     @property
+    def kinds(self) -> set[str]:
+        """What checks may ask for: the kind, and whether it is a `live` or a `loading` one of its kind."""
+        found = {self.kind}
+        for word, made in (("live", "tile"), ("loading", "load")):
+            if getattr(self._record, made, None) is not None:
+                found.add(f"{word} {self.kind}")
+        return found
+
+    @property
     def record(self) -> Any:
         """The record under test."""
         assert self._record is not None
@@ -89,6 +98,14 @@ class Subject:
         except Exception as e:
             raise NotApplicable(f"see check {shown_by}: {told(e)}") from e
 
+    def forget(self, what: str) -> None:
+        """Have something made anew when it is next asked for."""
+        self._once.pop(what, None)
+
+    def at_end(self, close: Callable[[], object]) -> None:
+        """Close something when the subject goes."""
+        weakref.finalize(self, close)
+
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
         """The networks of an extractor or profiler."""
@@ -103,8 +120,6 @@ class Subject:
 
     def create(self) -> Any:
         """A new extractor function or profiler on the reference engines; what the plug-in raises."""
-        if self.record.create is None:
-            raise NotApplicable("it reads results made elsewhere (load), there is nothing to run")
         return self.record.create(self.options, self.infer)
 
     @property
@@ -136,14 +151,26 @@ def records_of(module: ModuleType) -> list[tuple[str, PluginRecord]]:
     return [(kind, r) for kind in KINDS for r in getattr(module, f"kras_{kind}s", tuple)()]
 
 
-def import_line(module: ModuleType) -> str:
-    """Python code that imports a module anew in another process, as `plugin`."""
-    found = None
+def loose_file(module: ModuleType) -> Path | None:
+    """The file that a module was loaded from, where no other process finds it by its name; else None.
+
+    Raises NotApplicable for a module without a file.
+    """
+    found, origin = None, getattr(module, "__file__", None)
     with suppress(ImportError, ValueError):  # loaded from a file, it has a name that nobody else finds
         found = importlib.util.find_spec(module.__name__)
-    origin = getattr(module, "__file__", None)
-    if found is not None and (origin is None or found.origin == origin):
-        return f"import importlib; plugin = importlib.import_module({module.__name__!r})"
+    if found is not None and found.origin == origin and module.__name__ != f"kras_file_{Path(str(origin)).stem}":
+        return None
     if origin is None:
         raise NotApplicable("the module has no file, so that no other process can import it")
-    return f"import pathlib; from kras_plugins import manager; plugin = manager.import_file(pathlib.Path({origin!r}))"
+    return Path(origin)
+
+
+def import_line(module: ModuleType) -> str:
+    """Python code that imports a module anew in another process, as `plugin`."""
+    file = loose_file(module)
+    if file is None:
+        return f"import importlib; plugin = importlib.import_module({module.__name__!r})"
+    return (
+        f"import pathlib; from kras_plugins import manager; plugin = manager.import_file(pathlib.Path({str(file)!r}))"
+    )

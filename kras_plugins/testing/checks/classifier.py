@@ -1,0 +1,275 @@
+"""Checks of classifiers: scores, what they come from, how they are saved, and that no test patient is looked at."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.data import Bag, Sample
+from kras_plugins.errors import KrasError
+from kras_plugins.learning.bundle import refuse_pickle
+from kras_plugins.testing.checks import patients
+from kras_plugins.testing.checks.rule import check, refused, require, same, shown, unlike
+from kras_plugins.testing.checks.subject import Subject
+
+if TYPE_CHECKING:
+    from kras_plugins.contracts.classifier import Classifier
+    from kras_plugins.data import Explanation, Float32
+
+KIND = "classifier"
+TRAIN, VALID, NEW = 36, 15, 24
+LEAK_PATIENTS = 30
+TOLERANCE = 1e-4
+"""Of the largest score: float32 sums in another order."""
+
+RAW = "Raw scores float32[sample], higher for the positive class, on any scale"
+
+
+def _labelled(subject: Subject) -> tuple[patients.Labelled, patients.Labelled, patients.Labelled]:
+    """Patients to train on, to stop on, and new ones: the author's samples in this order, or drawn ones."""
+    if subject.samples:
+        given, n = list(subject.samples), len(subject.samples)
+        return given[: n // 2], given[n // 2 : 3 * n // 4], given[3 * n // 4 :]
+    drawn = lambda: (patients.draw(TRAIN, 0), patients.draw(VALID, 1), patients.draw(NEW, 2))  # noqa: E731
+    return subject.once("patients", drawn)
+
+
+def _new(subject: Subject) -> list[Sample]:
+    return [sample for sample, _ in _labelled(subject)[2]]
+
+
+def _fit(subject: Subject, noise: int = 0) -> Classifier:
+    """A classifier fitted with seed 0, with the global random states set to `noise`."""
+    train, valid, _ = _labelled(subject)
+    classifier: Classifier = subject.record.create(subject.options, 0)
+    states = random.getstate(), np.random.get_state()
+    random.seed(noise)
+    np.random.seed(noise)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(noise)
+    try:
+        classifier.fit(patients.cohort(train), patients.cohort(valid))
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    return classifier
+
+
+def _fitted(subject: Subject) -> Classifier:
+    return subject.need("fitted", lambda: _fit(subject), "fits")
+
+
+def _scores(subject: Subject) -> Float32:
+    return subject.need("scores", lambda: _fitted(subject).predict(_new(subject)), "scores_described")
+
+
+def _saved(subject: Subject, classifier: Classifier, name: str) -> Path:
+    folder = subject.folder / name
+    folder.mkdir(exist_ok=True)
+    classifier.save(folder)
+    return folder
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _saved_once(subject: Subject) -> Path:
+    fitted = _fitted(subject)
+    return subject.need("saved", lambda: _saved(subject, fitted, "saved"), "saved_and_loaded")
+
+
+@check(KIND, file="contracts/classifier.py", words="Fit on `train`; `valid` may serve early stopping and choices")
+def fits(subject: Subject) -> None:
+    """It fits patients as the host hands them over: read-only arrays, missing values, patients of several slides."""
+    require(subject.record.consumes.__name__ in ("Bag", "SemanticProfile"), "consumes=Bag or SemanticProfile",
+            subject.record.consumes)  # fmt: skip
+    subject.once("fitted", lambda: _fit(subject))
+
+
+@check(KIND, file="contracts/classifier.py", words=RAW)
+def scores_described(subject: Subject) -> None:
+    """`predict` gives one finite float32 a patient, also where values are missing."""
+    fitted, new = _fitted(subject), _new(subject)
+    scores = subject.once("scores", lambda: fitted.predict(new))
+    right = isinstance(scores, np.ndarray) and scores.dtype == np.float32 and scores.shape == (len(new),)
+    require(right, f"float32[{len(new)}]", shown(scores))
+    require(bool(np.isfinite(scores).all()), "finite scores", f"{np.sum(~np.isfinite(scores))} that are not")
+
+
+@check(KIND, file="contracts/classifier.py", words="higher for the positive class")
+def higher_for_positive(subject: Subject) -> None:
+    """New positive patients, who plainly differ, get higher scores than negative ones."""
+    scores, labels = np.asarray(_scores(subject)), np.array([label for _, label in _labelled(subject)[2]])
+    pairs = scores[labels == 1][:, None] - scores[labels == 0]
+    auroc = float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    require(auroc >= 0.7, "an AUROC of at least 0.7 for a planted signal", f"{auroc:.2f}")
+
+
+@check(KIND, file="contracts/classifier.py", words="`create(options, seed)` gives an unfitted")
+def deterministic(subject: Subject) -> None:
+    """The same patients and seed give the same model, whatever state the global random numbers are in."""
+    scores = _scores(subject)
+    again = _fit(subject, noise=1).predict(_new(subject))
+    require(same(again, scores), "equal scores from a second fit with seed 0", unlike(again, scores))
+
+
+@check(KIND, file="learning/bundle.py", words="`digest` names its whole content")
+def saved_alike(subject: Subject) -> None:
+    """The same patients and seed give the same files, byte for byte: no time or path is written into them."""
+    one, other = _files(_saved_once(subject)), _files(_saved(subject, _fit(subject, noise=1), "saved again"))
+    differing = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    require(not differing, "equal files", f"differences in {', '.join(differing)}")
+
+
+@check(KIND, file="learning/guard.py", words="one finite score a sample")
+def scored_alone(subject: Subject) -> None:
+    """A patient's score does not depend on who else is scored, nor on the order."""
+    fitted, new, scores = _fitted(subject), _new(subject), _scores(subject)
+    turned = fitted.predict(new[::-1])
+    require(same(turned[::-1], scores, TOLERANCE), "each score in its patient's place", unlike(turned[::-1], scores))
+    alone = np.concatenate([fitted.predict([sample]) for sample in new])
+    require(same(alone, scores, TOLERANCE), "the score that a patient gets among others", unlike(alone, scores))
+
+
+@check(KIND, file="data.py", words="Arrays are never modified after they were made")
+def input_unchanged(subject: Subject) -> None:
+    """Patients are not written to: other classifiers see the same ones."""
+    train, valid, new = _labelled(subject)
+    before = copy.deepcopy([sample for sample, _ in [*train, *valid, *new]])
+    for sample in [sample for sample, _ in [*train, *valid, *new]]:
+        _writable(sample)
+    try:
+        _fit(subject).predict(_new(subject))
+    finally:
+        changed = [a.patient_id for a, b in zip([s for s, _ in [*train, *valid, *new]], before, strict=True)
+                   if not _equal(a, b)]  # fmt: skip
+        subject.forget("patients")
+    require(not changed, "patients as they were", f"changes in {', '.join(changed[:3])}")
+
+
+@check(KIND, file="contracts/classifier.py", words="Write the fitted model into an existing empty folder")
+def saved_and_loaded(subject: Subject) -> None:
+    """What is saved and loaded again gives the same scores and explanations, without the one that saved it."""
+    fitted, new, scores = _fitted(subject), _new(subject), _scores(subject)
+    folder = subject.once("saved", lambda: _saved(subject, fitted, "saved"))
+    require(bool(_files(folder)), "files", "none")
+    moved = folder.rename(subject.folder / "moved")  # a bundle is copied to where it is used
+    moved.rename(folder)
+    loaded = subject.record.load(folder)
+    again = loaded.predict(new)
+    require(same(again, scores), "equal scores", unlike(again, scores))
+    one, other = fitted.explain(new[0]), loaded.explain(new[0])
+    require(same(other.values, one.values) and other.base == one.base, "an equal explanation", "another")
+
+
+@check(KIND, file="contracts/classifier.py", words="safetensors, ONNX, text or JSON; no pickle")
+def no_pickle(subject: Subject) -> None:
+    """No saved file is a pickle: whoever loads one runs what is in it."""
+    try:
+        refuse_pickle(subject.record.name, _saved_once(subject))
+    except KrasError as e:
+        require(False, "safetensors, ONNX, text or JSON", e.message)
+
+
+@check(KIND, file="data.py", words="sum to raw score minus `base`")
+def explained(subject: Subject) -> None:
+    """Contributions sum to the raw score less their base; attention sums to one and names its tiles."""
+    fitted, scores = _fitted(subject), _scores(subject)
+    for sample, score in list(zip(_new(subject), scores, strict=True))[:5]:
+        why = fitted.explain(sample)
+        values = np.asarray(why.values)
+        require(values.ndim == 1 and bool(np.isfinite(values).all()), "finite float64[name or tile]", shown(values))
+        if why.kind == "contribution":
+            require(len(why.names) == len(values), f"{len(values)} names", len(why.names))
+            apart = abs(float(values.sum()) + why.base - float(score))
+            scale = max(abs(float(score)), float(np.abs(values).sum()), 1e-3)
+            require(apart <= 1e-3 * scale, f"values that sum to {score - why.base:.6g}", f"{values.sum():.6g}")
+        else:
+            require(abs(float(values.sum()) - 1) < 1e-3, "attention that sums to 1", f"{values.sum():.6g}")
+            _check_places(why, len(values))
+
+
+@check(KIND, file="contracts/classifier.py", words="The host never shows it a patient of the outer test fold")
+def no_leaks(subject: Subject) -> None:
+    """Nothing that is fitted in a cross-validation depends on labels or features of its test patients."""
+    from kras_plugins.testing.leaks import classifier_leaks
+
+    _fitted(subject)
+    some = [pair for part in _labelled(subject) for pair in part][:LEAK_PATIENTS]
+    labels = np.array([label for _, label in some], np.int8)
+    found = classifier_leaks(subject.record, [sample for sample, _ in some], labels, options=subject.options)
+    require(not found, "nothing", "; ".join(found[:3]))
+
+
+@check(KIND, file="learning/training.py", words="unless `train` holds both classes and `valid` holds anybody")
+def one_class_refused(subject: Subject) -> None:
+    """A training part without a positive (or negative) patient is refused."""
+    train, valid, _ = _labelled(subject)
+    for label in (0, 1):
+        classifier = subject.record.create(subject.options, 0)
+        with refused(f"a training part of label {label} alone", came=lambda: "a model"):
+            classifier.fit(patients.cohort([(s, label) for s, _ in train]), patients.cohort(valid))
+
+
+@check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
+def not_finite_told(subject: Subject) -> None:
+    """An infinite value is told, by an error or a score that is not finite: never by one that looks well."""
+    sample = _new(subject)[0]
+    if subject.record.consumes is Bag:
+        features = np.array(sample.bags[0].features)
+        features[:, 0] = np.inf
+        _told(subject, patients.with_bags(sample, features), "infinite features")
+    else:
+        assert sample.profile is not None
+        values = np.full(len(sample.profile.values), np.inf)
+        _told(subject, patients.with_values(sample, sample.profile.names, values), "infinite values")
+
+
+@check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
+def strange_features_told(subject: Subject) -> None:
+    """Features of another kind than it was fitted on are told, never scored."""
+    sample = _new(subject)[0]
+    if subject.record.consumes is Bag:
+        wider = np.concatenate([sample.bags[0].features] * 2, axis=1)
+        _told(subject, patients.with_bags(sample, wider), "tiles of twice as many features")
+    else:
+        names = ("another", "feature")
+        _told(subject, patients.with_values(sample, names, np.ones(2)), "a profile of other features")
+
+
+def _told(subject: Subject, sample: Sample, what: str) -> None:
+    fitted = _fitted(subject)
+    _scores(subject)
+    try:
+        score = np.asarray(fitted.predict([sample]))
+    except Exception as e:  # noqa: BLE001 - the host turns any into a PluginError that names the patient
+        require(bool(str(e).strip()), f"an error with a message for {what}", repr(e))
+        return
+    require(not np.isfinite(score).all(), f"an error for {what}", f"a score of {score}")
+
+
+def _check_places(why: Explanation, n: int) -> None:
+    xy = why.xy
+    placed = xy is not None and np.shape(xy) == (n, 2) and len(why.slide_ids) == n
+    require(placed, f"slide_ids and xy of {n} tiles", f"{len(why.slide_ids)} and {shown(xy)}")
+
+
+def _arrays(sample: Sample) -> list[Any]:
+    found: list[Any] = [array for bag in sample.bags for array in (bag.features, bag.xy)]
+    return found + ([sample.profile.values] if sample.profile is not None else [])
+
+
+def _writable(sample: Sample) -> None:
+    for array in _arrays(sample):
+        if array.flags.owndata:
+            array.flags.writeable = True
+
+
+def _equal(a: Sample, b: Sample) -> bool:
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(_arrays(a), _arrays(b), strict=True))

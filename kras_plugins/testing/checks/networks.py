@@ -1,0 +1,198 @@
+"""Checks of the networks that extractors and profilers describe: what the host and its backends do with a ModelSpec."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+
+from kras_plugins.config import Config
+from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.data import TileSpec
+from kras_plugins.export import build_module, is_ready_made
+from kras_plugins.manager import discover
+from kras_plugins.slides.slide import PLAUSIBLE_MPP
+from kras_plugins.testing.checks.engine import exported as onnx_of
+from kras_plugins.testing.checks.engine import present
+from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, require, told, unlike
+from kras_plugins.testing.checks.subject import Subject
+from kras_plugins.testing.checks.tiles import LIVE, spec_of, tiles
+from kras_plugins.weights import model_digest
+
+if TYPE_CHECKING:
+    import torch
+
+MODELS_SECONDS = 20.0
+"""What `kras model list` may wait for one plug-in; importing torch is part of it."""
+
+DTYPES = ("uint8", "float32")
+
+
+def networks(subject: Subject) -> tuple[ModelSpec, ...]:
+    """The specs; NotApplicable where there are none."""
+    if not subject.specs:
+        raise NotApplicable("it has no models")
+    return subject.specs
+
+
+@check(*LIVE, file="data.py", words="`px` pixels a side at `mpp` micrometres per pixel")
+def tile_described(subject: Subject) -> None:
+    """`tile` says which tiles it wants: whole pixels, a plausible resolution, the same at every call."""
+    options = subject.options
+    spec = subject.once("tile", lambda: subject.record.tile(options))
+    require(isinstance(spec, TileSpec), "a TileSpec", repr(spec))
+    require(isinstance(spec.px, int) and spec.px > 0, "whole pixels a side, more than none", repr(spec.px))
+    require(isinstance(spec.halo_px, int) and spec.halo_px >= 0, "a halo in whole pixels", repr(spec.halo_px))
+    low, high = PLAUSIBLE_MPP
+    require(low <= spec.mpp <= high, f"{low:g} to {high:g} µm per pixel", repr(spec.mpp))
+    require(subject.record.tile(options) == spec, "the same at a second call", repr(subject.record.tile(options)))
+
+
+@check(*LIVE, file="contracts/model.py", words="uint8 NHWC in, float32 out")
+def models_described(subject: Subject) -> None:
+    """`models` describes its networks: names, dtypes, shapes, licence, and all that their results depend on."""
+    specs = subject.once("specs", lambda: tuple(subject.record.models(subject.options)))
+    require(all(isinstance(s, ModelSpec) for s in specs), "ModelSpecs", repr(specs))
+    names = [s.name for s in specs]
+    require(len(set(names)) == len(names), "each name once", ", ".join(names))
+    for spec in specs:
+        usable = re.fullmatch(r"[A-Za-z0-9][\w.-]*", spec.name) is not None
+        require(usable, "a name that can be a folder's", repr(spec.name))
+        for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
+            require(len(tensors) > 0, f"an {what}", "none")
+            for t in tensors:
+                require(t.dtype in DTYPES, f"uint8 or float32 for {what} {t.name}", t.dtype)
+                sized = all(isinstance(n, int) and n > 0 for n in t.shape)
+                require(sized, f"{what} {t.name} with positive sizes, without the batch axis", t.shape)
+        first = spec.inputs[0]
+        image = first.dtype == "uint8" and len(first.shape) == 3 and first.shape[2] == 3
+        require(image, "uint8[h w 3] as first input, normalization inside", f"{first.dtype}{list(first.shape)}")
+        require(all(t.dtype == "float32" for t in spec.outputs), "float32 outputs", [t.dtype for t in spec.outputs])
+        tile = spec_of(subject)
+        side = tile.px + 2 * tile.halo_px
+        require(first.shape[:2] == (side, side), f"an input of the tile's {side} px a side", list(first.shape))
+        require(spec.max_batch >= 1, "max_batch of 1 or more", spec.max_batch)
+        require(bool(spec.weights.licence.strip()), "a licence of the weights", "none")
+        try:
+            digest = spec.transform_hash
+        except (TypeError, ValueError) as e:
+            raise Failed("a transform of JSON values", f"{type(e).__name__}: {e}") from e
+        again = next((s for s in subject.record.models(subject.options) if s.name == spec.name), None)
+        require(again is not None and again.transform_hash == digest, "the same at a second call", again)
+
+
+@check(*LIVE, file="contracts/model.py", words="downloaded by the user through `kras model fetch`")
+def models_cheap(subject: Subject) -> None:
+    """`tile`, `dim` and `models` answer soon, build nothing and ask no server: a list of plug-ins calls them all."""
+    began = time.monotonic()
+    with _no_network() as asked:
+        subject.record.tile(subject.options)
+        subject.record.models(subject.options)
+        if subject.kind == "extractor":
+            subject.record.dim(subject.options)
+    lasted = time.monotonic() - began
+    require(not asked, "no connection", f"one to {', '.join(asked)}")
+    require(lasted <= MODELS_SECONDS, f"an answer within {MODELS_SECONDS:g} s", f"one after {lasted:.1f} s")
+
+
+@check(*LIVE, file="contracts/model.py", words="exported to one ONNX file with the normalization inside")
+def exported(subject: Subject) -> None:
+    """Each network can be exported to ONNX, with any batch size, and gives there what it gives in PyTorch."""
+    for spec in networks(subject):
+        present(spec)
+        try:
+            onnx_of(subject, spec)
+        except Exception as e:
+            raise Failed(f"an ONNX file of {spec.name} that agrees with PyTorch", told(e)) from e
+
+
+@check(*LIVE, file="contracts/model.py", words="seeded random weights")
+def builds_alike(subject: Subject) -> None:
+    """`build` gives the same network each time, whatever random numbers were drawn before: its digest names it."""
+    import torch
+
+    for spec in networks(subject):
+        present(spec)
+        if is_ready_made(spec):
+            raise NotApplicable("the weights are an ONNX file: build is never called")
+        states = []
+        for seed in (0, 1):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                states.append(_numbers(build_module(spec)))
+        for name, values in states[0].items():
+            other = states[1].get(name)
+            require(
+                other is not None and np.array_equal(values, other, equal_nan=True),
+                f"the same {name} at every build of {spec.name}",
+                "no such tensor" if other is None else unlike(values, other),
+            )
+        digests = {model_digest(s) for _ in range(2) for s in subject.record.models(subject.options)}
+        require(len(digests) == len(subject.specs), "one digest a model", f"{len(digests)} of {len(subject.specs)}")
+
+
+@check(*LIVE, file="parity.py", words="how far they may be")
+def local_parity(subject: Subject) -> None:
+    """Backend `local`, in the precision it takes here, is as near to PyTorch as results may be."""
+    _parity(subject, "local", Config())
+
+
+@check(*LIVE, file="parity.py", words="how far they may be")
+def triton_parity(subject: Subject) -> None:
+    """A Triton server that holds the models is as near to PyTorch and to `local` as results may be."""
+    networks(subject)
+    if not subject.triton:
+        raise NotApplicable("no server is named (--triton HOST:PORT)")
+    _parity(subject, "triton", Config({}, {"backend": {"triton": {"url": subject.triton, "patience_s": 10.0}}}))
+
+
+def _parity(subject: Subject, backend: str, config: Config) -> None:
+    from kras_plugins.parity import compare
+
+    for spec in networks(subject):
+        present(spec)
+        if len(spec.inputs) != 1:
+            raise NotApplicable(f"{spec.name} has several inputs")
+        onnx_of(subject, spec)
+        # Into a store of the check's own: a model named by `random:` or `builtin` may have other code than last time.
+        with mock.patch.dict(os.environ, {"KRAS_CACHE": str(subject.folder / "store")}):
+            rows = compare(spec, tiles(subject), backend, discover(), config, subject.id)
+        for row in rows:
+            require(
+                row.passed,
+                f"{row.model} {row.output} with a cosine to {row.against} of at least {row.cosine_limit:g} "
+                f"and differences of at most {row.error_limit:g} of the largest value",
+                f"{row.cosine:.6f} and {row.error:.2g}",
+            )
+
+
+def _numbers(module: torch.nn.Module) -> dict[str, Any]:
+    return {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def _no_network() -> Iterator[list[str]]:
+    """Refuse connections meanwhile, and remember where they were to go, as libraries swallow the error."""
+    asked: list[str] = []
+
+    def refuse(_socket: Any, address: Any) -> None:
+        asked.append(str(address))
+        raise OSError(f"no connection to {address}: `models` asks no server")
+
+    def resolve(host: Any, *_: Any, **__: Any) -> Any:
+        asked.append(str(host))
+        raise OSError(f"no address of {host}: `models` asks no server")
+
+    with (
+        mock.patch.object(socket.socket, "connect", refuse),
+        mock.patch.object(socket.socket, "connect_ex", refuse),
+        mock.patch.object(socket, "getaddrinfo", resolve),
+    ):
+        yield asked

@@ -1,0 +1,199 @@
+"""Checks of live profilers alone: cells in the tile's frame, found by the host's worker processes, each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kras_plugins.contracts.profiler import Tile, TileCells
+from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES, TileGrid
+from kras_plugins.semantics.collect import Placements, decode_tile, place, taken
+from kras_plugins.semantics.raster import raster_over
+from kras_plugins.semantics.seams import SAME_UM, Seams
+from kras_plugins.testing.checks import scenes
+from kras_plugins.testing.checks.rule import NotApplicable, check, require, shown
+from kras_plugins.testing.checks.subject import Subject, loose_file
+from kras_plugins.testing.checks.tiles import run, spec_of, tiles, usual
+
+if TYPE_CHECKING:
+    from kras_plugins.contracts.profiler import Outputs
+    from kras_plugins.data import Float64, TileSpec, UInt8
+
+FOUND_AGAIN = 0.9
+"""Least share of the cells at a seam that the same network must find when the seam lies elsewhere."""
+
+BESIDE_SEAM_UM = 20.0
+
+PROVIDES = "the cell classes, tissue classes and cell columns it can give"
+
+
+def _outputs(subject: Subject) -> list[Outputs]:
+    results = usual(subject)
+    return [{name: array[i] for name, array in results.items()} for i in range(len(tiles(subject)))]
+
+
+def _decode_all(subject: Subject) -> list[TileCells]:
+    mpp = spec_of(subject).mpp
+    pairs = zip(_outputs(subject), tiles(subject), strict=True)
+    return [subject.made.decode(outputs, Tile(pixels=pixels, mpp=mpp)) for outputs, pixels in pairs]
+
+
+def _cells(subject: Subject) -> list[TileCells]:
+    return subject.need("cells", lambda: _decode_all(subject), "decoded")
+
+
+def _grid(spec: TileSpec, xy: list[tuple[int, int]]) -> TileGrid:
+    at = np.array(xy, np.int32)
+    return TileGrid(spec=spec, xy=at, size=(spec.px, spec.px), tissue=np.ones(len(at), np.float32))
+
+
+@check("live profiler", file="contracts/profiler.py", words=PROVIDES)
+def provides_known(subject: Subject) -> None:
+    """`provides` names classes and columns that the host knows: what is not named is unknown, not zero."""
+    provided = subject.record.provides(subject.options)
+    require(isinstance(provided, frozenset) and bool(provided), "a frozenset of words", repr(provided))
+    unknown = sorted(provided - {*CELL_CLASSES, *TISSUE_CLASSES, *CELL_COLUMNS})
+    require(not unknown, "words of CELL_CLASSES, TISSUE_CLASSES and CELL_COLUMNS", ", ".join(unknown))
+
+
+@check(
+    "live profiler",
+    file="contracts/profiler.py",
+    words="turns one tile's outputs (no batch axis) into cells",
+)
+def decoded(subject: Subject) -> None:
+    """`decode` gives TileCells whose arrays are of one length and whose classes and columns are known."""
+    for cells in subject.once("cells", lambda: _decode_all(subject)):
+        require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
+        n = len(cells.x)
+        lengths = {"y": cells.y, "classes": cells.classes, **cells.columns}
+        lengths |= {"outlines": cells.outlines} if len(cells.outlines) else {}
+        wrong = [f"{len(value)} {name}" for name, value in lengths.items() if len(value) != n]
+        require(not wrong, f"{n} of everything, one a cell", ", ".join(wrong))
+        strange = sorted(set(cells.classes) - set(CELL_CLASSES)) + sorted(set(cells.columns) - set(CELL_COLUMNS))
+        require(not strange, "CELL_CLASSES and CELL_COLUMNS", ", ".join(strange))
+        for name, values in {"x": cells.x, "y": cells.y, **cells.columns}.items():
+            require(np.asarray(values).dtype == np.float32, f"float32 {name}", shown(np.asarray(values)))
+
+
+@check("live profiler", file="contracts/profiler.py", words=PROVIDES)
+def cells_provided(subject: Subject) -> None:
+    """Cells have no class or column that `provides` does not name."""
+    given = subject.record.provides(subject.options)
+    for cells in _cells(subject):
+        more = sorted({*cells.classes, *cells.columns} - given)
+        require(not more, f"at most {', '.join(sorted(given))}", ", ".join(more))
+        if cells.tissue is not None:
+            classes = sorted({TISSUE_CLASSES[i] for i in np.unique(cells.tissue)} - given - {"background"})
+            require(not classes, f"at most {', '.join(sorted(given))}", ", ".join(classes))
+
+
+@check("live profiler", file="contracts/profiler.py", words="in the tile's own pixels (halo included)")
+def cells_in_tile(subject: Subject) -> None:
+    """Cells, outlines and tissue lie in the tile's own pixels, halo included, the first pixel's center at 0."""
+    for cells, pixels in zip(_cells(subject), tiles(subject), strict=True):
+        height, width = pixels.shape[:2]
+        for name, values, end in (("x", cells.x, width), ("y", cells.y, height)):
+            inside = np.all((np.asarray(values) >= -0.5) & (np.asarray(values) <= end - 0.5))
+            require(bool(inside), f"{name} from -0.5 to {end - 0.5}", f"{np.min(values):g} to {np.max(values):g}")
+        for i, outline in enumerate(cells.outlines):
+            around = np.min(outline, axis=0) - 1, np.max(outline, axis=0) + 1
+            center = np.array([cells.x[i], cells.y[i]])
+            holds = bool(np.all((center >= around[0]) & (center <= around[1])))
+            require(holds, "outlines (x, y) about their cell's centroid", f"{center} outside of {around}")
+        if cells.tissue is not None:
+            require(cells.tissue.shape == (height, width), f"tissue uint8[{height} {width}]", shown(cells.tissue))
+
+
+@check("live profiler", file="contracts/profiler.py", words="Picklable, imports no torch")
+def decoded_in_workers(subject: Subject) -> None:
+    """`decode` can be sent to the host's worker processes, imports no torch there and gives the same cells."""
+
+    spec, file = spec_of(subject), loose_file(subject.module)
+    where = Placements(_grid(spec, [(0, 0)]), (spec.mpp, spec.mpp))[0]
+    raster = raster_over(spec.um, spec.um)
+    tile = Tile(pixels=tiles(subject)[0], mpp=spec.mpp)
+    job = (subject.made.decode, _outputs(subject)[0], tile, where, raster)
+    with Workers(1, [file] if file else []) as workers:
+        cells, _ = workers.run(subject.id, decode_tile, *job)
+        # A worker can run nothing of the check's own without importing what it imports.
+        torch = workers.run(subject.id, eval, "'torch' in __import__('sys').modules")
+    require(not torch, "no torch in a worker", "import of torch")
+    require(cells.equals(decode_tile(*job)[0]), "the same cells as in this process", f"{cells.num_rows} others")
+
+
+@check("live profiler", file="contracts/profiler.py", words="a decoder may save itself the work of measuring them")
+def wanted_kept(subject: Subject) -> None:
+    """Of the rectangle that the host wants no cell is lost when it is named."""
+    spec = spec_of(subject)
+    side = spec.px + 2 * spec.halo_px
+    for outputs, pixels, cells in zip(_outputs(subject), tiles(subject), _cells(subject), strict=True):
+        low, high = (side * 0.2, side * 0.1), (side * 0.9, side * 0.7)
+        some = subject.made.decode(outputs, Tile(pixels=pixels, mpp=spec.mpp, wanted=(low, high)))
+        counts = [_within(c, low, high) for c in (cells, some)]
+        require(counts[0] == counts[1], f"{counts[0]} cells in the rectangle {low} to {high}", str(counts[1]))
+
+
+def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float]) -> int:
+    x, y = np.asarray(cells.x), np.asarray(cells.y)
+    return int(np.sum((x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])))
+
+
+@check("live profiler", file="semantics/collect.py", words="then counts each nucleus once")
+def seams(subject: Subject) -> None:
+    """Where two tiles meet, the same cells are found as where a tile's middle lies there, each once."""
+    spec = spec_of(subject)
+    side = spec.px + 2 * spec.halo_px
+    image = scenes.scene(side + spec.px, side, spec.mpp)
+    two = _slide_cells(subject, image, spec, [0, spec.px])
+    one = _slide_cells(subject, image, spec, [spec.px // 2])
+    reach = min(BESIDE_SEAM_UM / spec.mpp, spec.px / 4)
+    two, one = (xy[np.abs(xy[:, 0] - (spec.px + spec.halo_px)) < reach] for xy in (two, one))
+    if len(one) < 5:
+        raise NotApplicable(f"it finds {len(one)} cells in drawn tissue, too few to look at seams")
+    both = _matched(one, two, SAME_UM / spec.mpp)
+    most = max(len(one), len(two))
+    require(
+        both >= FOUND_AGAIN * most,
+        f"at least {FOUND_AGAIN:.0%} of the {most} cells beside a seam found again without it",
+        f"{both} ({len(two)} cells with the seam, {len(one)} without)",
+    )
+
+
+@check("live profiler", file="profiling.py", words="PluginError when the profiler fails or breaks its contract")
+def blank_tiles(subject: Subject) -> None:
+    """Tiles without tissue (white, black, gray) are no error and hold no cells beyond a handful."""
+    spec, pixels = spec_of(subject), tiles(subject)[:3]
+    pixels[0], pixels[1], pixels[2] = 255, 0, 200
+    results = run(subject, pixels)
+    for i, tile in enumerate(pixels):
+        cells = subject.made.decode({k: v[i] for k, v in results.items()}, Tile(pixels=tile, mpp=spec.mpp))
+        require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
+
+
+def _slide_cells(subject: Subject, image: UInt8, spec: TileSpec, columns: list[int]) -> Float64:
+    """Cells of a row of tiles as the host would keep them, float64[cell 2] in pixels of the image."""
+    side = spec.px + 2 * spec.halo_px
+    grid = _grid(spec, [(x + spec.halo_px, spec.halo_px) for x in columns])
+    placements, once = Placements(grid, (spec.mpp, spec.mpp)), Seams()
+    pixels = np.stack([image[:, x : x + side] for x in columns])
+    results: Any = run(subject, pixels)
+    found = []
+    for i, tile in enumerate(pixels):
+        where = placements[i]
+        given = Tile(pixels=tile, mpp=spec.mpp, wanted=taken(where))
+        kept = once.once(place(subject.made.decode({k: v[i] for k, v in results.items()}, given), where), where)
+        found.append(np.stack([kept["x_px"].to_numpy(), kept["y_px"].to_numpy()], axis=1))
+    return np.concatenate(found).astype(np.float64)
+
+
+def _matched(a: Float64, b: Float64, within: float) -> int:
+    """How many of `a` have one of `b` to themselves, none farther than `within`."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not len(a) or not len(b):
+        return 0
+    apart = np.linalg.norm(a[:, None] - b[None], axis=2)
+    rows, columns = linear_sum_assignment(np.minimum(apart, 2 * within))
+    return int(np.sum(apart[rows, columns] <= within))

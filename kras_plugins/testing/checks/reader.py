@@ -1,0 +1,273 @@
+"""Checks of readers: the pixels of every level, in any region, from any thread, and an error for a damaged file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.contracts.reader import Level
+from kras_plugins.data import SlideRef
+from kras_plugins.errors import SlideError
+from kras_plugins.slides.slide import PLAUSIBLE_MPP, open_slide
+from kras_plugins.testing.checks import slide_files
+from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, refused, require, same, shown, told
+from kras_plugins.testing.checks.slide_files import SlideFile
+from kras_plugins.testing.checks.subject import Subject
+
+if TYPE_CHECKING:
+    from kras_plugins.contracts.reader import SlideSource
+    from kras_plugins.data import UInt8
+
+KIND = "reader"
+WINDOW = 640
+"""Pixels a side that are looked at in each level: slides may be large."""
+
+PERSONAL = re.compile(r"patient|accession|barcode|birth|user|operator|file.?name|label|macro", re.IGNORECASE)
+REGION = "Pixels uint8[h w 3] of a region that lies wholly inside `level`"
+
+
+def _files(subject: Subject) -> list[SlideFile]:
+    """The author's samples, else files that the kit can write in one of the reader's formats."""
+    found: list[SlideFile] = subject.once(
+        "files",
+        lambda: slide_files.given(subject.samples) or slide_files.written(subject.record.suffixes, subject.folder),
+    )
+    if not found:
+        known = ", ".join(subject.record.suffixes)
+        raise NotApplicable(f"the kit writes no {known}: give samples={{{subject.id!r}: [path or (path, pixels)]}}")
+    return found
+
+
+def _opened(subject: Subject) -> Iterator[tuple[SlideFile, SlideSource]]:
+    """Each file, opened and closed."""
+    for file in _files(subject):
+        source = subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
+        yield file, source
+
+
+def _open(subject: Subject, file: SlideFile) -> SlideSource:
+    source: SlideSource = subject.record.open(file.path, subject.options)
+    subject.at_end(source.close)
+    return source
+
+
+def _window(level: Level) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Corner and size of the middle of a level, at most WINDOW a side."""
+    width, height = min(level.width, WINDOW), min(level.height, WINDOW)
+    return ((level.width - width) // 2, (level.height - height) // 2), (width, height)
+
+
+def _parts(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Regions x, y, width, height of a window: odd corners, single pixels, the far corner, the whole."""
+    rng = np.random.default_rng(0)
+    parts = [(0, 0, *size), (size[0] - 1, size[1] - 1, 1, 1)]
+    for _ in range(8):
+        x, y = (int(rng.integers(0, n)) for n in size)
+        parts.append((x, y, int(rng.integers(1, size[0] - x + 1)), int(rng.integers(1, size[1] - y + 1))))
+    return parts
+
+
+@check(KIND, file="contracts/reader.py", words="lower-case file endings with their dot")
+def suffixes_described(subject: Subject) -> None:
+    """Suffixes are in lower case with their dot, and those it prefers are among them."""
+    suffixes = subject.record.suffixes
+    require(isinstance(suffixes, tuple) and bool(suffixes), "a tuple of suffixes", repr(suffixes))
+    wrong = [s for s in suffixes if not s.startswith(".") or s != s.lower() or len(s) < 2]
+    require(not wrong, "lower-case suffixes with a dot", ", ".join(wrong))
+    strange = sorted(set(subject.record.preferred) - set(suffixes))
+    require(not strange, "preferred suffixes among its suffixes", ", ".join(strange))
+
+
+@check(KIND, file="contracts/reader.py", words="Finest first; at least one, none empty")
+def opens(subject: Subject) -> None:
+    """An open slide states its levels, finest first, and what the file says of its resolution, else None."""
+    for file in _files(subject):
+        source = subject.once(f"open {file.path}", partial(_open, subject, file))
+        sizes = [(level.width, level.height) for level in source.levels]
+        require(bool(sizes) and min(min(s) for s in sizes) > 0, "levels, none of them empty", sizes)
+        require(sizes == sorted(sizes, reverse=True), "the finest level first", sizes)
+        ratios = [w / h * sizes[0][1] / sizes[0][0] for w, h in sizes]
+        alike = all(abs(r - 1) < 0.05 + 1 / min(s) for r, s in zip(ratios, sizes, strict=True))
+        require(alike, "levels of one image, of one shape", f"{sizes}, of which one may be a label or macro image")
+        mpp, power = source.mpp, source.objective_power
+        if mpp is not None:
+            plausible = len(mpp) == 2 and all(PLAUSIBLE_MPP[0] <= v <= PLAUSIBLE_MPP[1] for v in mpp)
+            require(plausible, "two plausible µm per pixel, or None", repr(mpp))
+        require(power is None or power > 0, "an objective power, or None", repr(power))
+        require(source.quickhash is None or isinstance(source.quickhash, str), "a digest or None", source.quickhash)
+        if file.mpp is not None and file.stated:
+            near = mpp is not None and max(abs(v / file.mpp - 1) for v in mpp) < 0.01
+            require(near, f"{file.mpp:g} µm per pixel, as {file.path.name} says", repr(mpp))
+
+
+@check(KIND, file="contracts/reader.py", words=REGION)
+def reference_pixels(subject: Subject) -> None:
+    """Pixels of level 0 are those that were written: colors in their order, nothing mirrored or moved."""
+    known = [(f, s) for f, s in _opened(subject) if f.pixels is not None]
+    if not known:
+        raise NotApplicable(f"no reference is given: samples={{{subject.id!r}: [(path, pixels)]}}")
+    for file, source in known:
+        assert file.pixels is not None
+        level = source.levels[0]
+        size = (level.width, level.height)
+        require(size == file.pixels.shape[1::-1], f"{file.pixels.shape[1::-1]} pixels", size)
+        (x, y), (w, h) = _window(level)
+        got, wanted = source.read_level(0, (x, y), (w, h)), file.pixels[y : y + h, x : x + w]
+        right = got.dtype == np.uint8 and got.shape == wanted.shape
+        require(right, f"uint8[{h}, {w}, 3]", shown(got))
+        apart = np.abs(got.astype(int) - wanted)
+        require(
+            float(apart.mean()) <= file.mean_error, f"pixels within {file.mean_error:g} of {file.path.name} on average",
+            f"{apart.mean():.3g}",
+        )  # fmt: skip
+
+
+@check(KIND, file="contracts/reader.py", words=REGION)
+def regions_agree(subject: Subject) -> None:
+    """Any region of any level is the same cut from a larger one, and has the size that was asked for."""
+    for file, source in _opened(subject):
+        for index, level in enumerate(source.levels):
+            (x, y), size = _window(level)
+            whole = source.read_level(index, (x, y), size)
+            require(whole.shape == (size[1], size[0], 3) and whole.dtype == np.uint8,
+                    f"uint8[{size[1]}, {size[0]}, 3]", shown(whole))  # fmt: skip
+            for left, top, width, height in _parts(size):
+                part = source.read_level(index, (x + left, y + top), (width, height))
+                agree = same(part, whole[top : top + height, left : left + width])
+                require(agree, f"the same {width} x {height} pixels of level {index} at {(x + left, y + top)}",
+                        f"others ({shown(part)}) of {file.path.name}")  # fmt: skip
+
+
+@check(KIND, file="contracts/reader.py", words="One level of a pyramid: its size in its own pixels")
+def levels_agree(subject: Subject) -> None:
+    """Each level shows the same image, smaller: none is a label, a macro image or mirrored."""
+    seen = 0
+    for file, source in _opened(subject):
+        first = source.levels[0]
+        if first.width * first.height > 64 << 20:
+            continue  # too large to be averaged as a whole
+        whole = source.read_level(0, (0, 0), (first.width, first.height)).mean(axis=2)
+        for index, level in enumerate(source.levels[1:], start=1):
+            seen += 1
+            got = source.read_level(index, (0, 0), (level.width, level.height)).mean(axis=2)
+            wanted = _shrunk(whole, got.shape)
+            likeness = float(np.corrcoef(got.ravel(), wanted.ravel())[0, 1])
+            require(likeness > 0.8, f"level {index} of {file.path.name} to look like level 0 (correlation above 0.8)",
+                    f"{likeness:.2f}")  # fmt: skip
+    if not seen:
+        raise NotApplicable("no sample has several levels of a size that can be compared")
+
+
+@check(KIND, file="contracts/reader.py", words="Transparent pixels are white")
+def transparent_is_white(subject: Subject) -> None:
+    """Where a file has no pixels, or transparent ones, it is white like glass."""
+    file = slide_files.transparent(subject.record.suffixes, subject.folder)
+    if file is None:
+        raise NotApplicable("the kit writes no transparent file in its formats")
+    source = _open(subject, file)
+    level = source.levels[0]
+    got = source.read_level(0, (0, 0), (level.width // 2, level.height))
+    require(bool((got == 255).all()), "white", f"pixels down to {got.min()}")
+
+
+@check(KIND, file="slides/slide.py", words="what lies outside of the slide is white (255)")
+def read_by_host(subject: Subject) -> None:
+    """The host opens it and reads across the slide's edge and at another resolution: white outside."""
+    for file in _files(subject):
+        ref = SlideRef(patient_id="p", slide_id="s", path=file.path, mpp=file.mpp or 0.5)
+        subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
+        with open_slide(ref, [(subject.record, subject.options)], subject.record.name) as slide:
+            coarse = 1.5 * max(slide.mpp)
+            pixels = slide.read((-30 * 1.5, -30 * 1.5), (90, 90), coarse)
+            require(bool((pixels[:29, :29] == 255).all()), "white outside of the slide", f"{pixels[:29, :29].min()}")
+            image, _ = slide.thumbnail(4 * max(slide.mpp))
+            require(image.ndim == 3 and image.dtype == np.uint8, "a thumbnail", shown(image))
+
+
+@check(KIND, file="contracts/reader.py", words="All members may be used from many threads at once")
+def many_threads(subject: Subject) -> None:
+    """Read from many threads at once, each gets its own region."""
+    for file, source in _opened(subject):
+        (x, y), size = _window(source.levels[0])
+        whole = source.read_level(0, (x, y), size)
+        parts = _parts(size)[1:] * 6
+
+        def read(part: tuple[int, int, int, int], source: SlideSource = source, x: int = x, y: int = y) -> UInt8:
+            return source.read_level(0, (x + part[0], y + part[1]), (part[2], part[3]))
+
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(read, parts))
+        wrong = sum(
+            not same(p, whole[top : top + height, left : left + width])
+            for p, (left, top, width, height) in zip(got, parts, strict=True)
+        )
+        require(not wrong, f"the pixels that one thread gets, of {file.path.name}", f"{wrong} wrong of {len(parts)}")
+
+
+@check(KIND, file="contracts/reader.py", words="never a label or macro image, never an identifier of a person")
+def no_identifiers(subject: Subject) -> None:
+    """`properties` are short facts on scanner and format, and hold nothing that names a person."""
+    for file, source in _opened(subject):
+        require(isinstance(source.properties, Mapping), "a mapping of words", shown(source.properties))
+        for name, value in source.properties.items():
+            require(isinstance(value, str) and len(value) < 500, f"a short text for {name}", repr(value)[:60])
+            clean = PERSONAL.search(name) is None and slide_files.PERSON not in value
+            require(clean, f"no property that may name a person ({file.path.name})", f"{name}: {value[:60]}")
+
+
+@check(KIND, file="contracts/reader.py", words="Release the file; calling it twice is harmless")
+def closes_twice(subject: Subject) -> None:
+    """Closing twice is harmless."""
+    for file in _files(subject):
+        subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
+        source = subject.record.open(file.path, subject.options)
+        source.close()
+        source.close()
+
+
+@check(KIND, file="contracts/reader.py", words="raises SlideError on a bad file")
+def damage_told(subject: Subject) -> None:
+    """A missing, foreign or truncated file is a SlideError: the slide is set aside and the run goes on."""
+    for file in _files(subject):
+        subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
+        suffix = "".join(file.path.suffixes)
+        with refused("a file that is not there", SlideError, came=lambda: "an open slide"):
+            subject.record.open(subject.folder / f"absent{suffix}", subject.options)
+        if file.path.is_dir():
+            continue
+        content = file.path.read_bytes() if file.path.stat().st_size < 64 << 20 else None
+        foreign = subject.folder / f"foreign{suffix}"
+        foreign.write_bytes(b"this is no slide " * 1000)
+        with refused("a file of another format", SlideError, came=lambda: "an open slide"):
+            subject.record.open(foreign, subject.options).close()
+        if content is not None:
+            half = subject.folder / f"half{suffix}"
+            half.write_bytes(content[: len(content) // 2])
+            with refused("half of a file", SlideError, came=lambda: "pixels"):
+                _read_all(subject, half)
+
+
+def _read_all(subject: Subject, path: object) -> None:
+    source = subject.record.open(path, subject.options)
+    try:
+        for index, level in enumerate(source.levels):
+            source.read_level(index, (0, 0), (level.width, level.height))
+    finally:
+        try:
+            source.close()
+        except Exception as e:
+            raise Failed("a damaged file to be closed", told(e)) from e
+
+
+def _shrunk(image: np.ndarray[tuple[int, int], np.dtype[np.float64]], shape: tuple[int, ...]) -> UInt8:
+    """A gray image averaged over the blocks that make up each pixel of `shape`."""
+    edges = [np.linspace(0, n, m + 1).astype(int)[:-1] for n, m in zip(image.shape, shape, strict=True)]
+    sums = np.add.reduceat(np.add.reduceat(image, edges[0], axis=0), edges[1], axis=1)
+    counts = [np.diff(np.append(e, n)) for e, n in zip(edges, image.shape, strict=True)]
+    mean: UInt8 = sums / np.outer(counts[0], counts[1])
+    return mean
