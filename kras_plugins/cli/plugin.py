@@ -1,4 +1,4 @@
-"""`kras plugin list|show`: what is installed, what it takes."""
+"""`kras plugin list|show|check`: what is installed, what it takes, whether it does what the host relies on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kras_plugins.cli import plugin_new
+from kras_plugins.cli import plugin_check, plugin_new
 from kras_plugins.cli.common import (
     AsJson,
     ConfigFile,
@@ -22,6 +22,7 @@ from kras_plugins.hookspecs import KINDS
 
 app = typer.Typer(help="What is installed and which options it takes; one of your own.", no_args_is_help=True)
 app.command("new")(plugin_new.new)
+app.command("check")(plugin_check.check_plugin)
 
 
 @app.command("list")

@@ -110,6 +110,8 @@ def cells_in_tile(subject: Subject) -> None:
 def decoded_in_workers(subject: Subject) -> None:
     """`decode` can be sent to the host's worker processes, imports no torch there and gives the same cells."""
 
+    from kras_plugins.workers import Workers
+
     spec, file = spec_of(subject), loose_file(subject.module)
     where = Placements(_grid(spec, [(0, 0)]), (spec.mpp, spec.mpp))[0]
     raster = raster_over(spec.um, spec.um)

@@ -67,6 +67,7 @@ def cheap_import(subject: Subject) -> None:
     last = (done.stderr.strip().splitlines() or [""])[-1]
     require(done.returncode == 0, "an import in a process of its own", f"exit code {done.returncode}: {last}")
     heavy = last.removeprefix("found").split()
+    require(not done.stdout, "nothing on stdout, which belongs to results", repr(done.stdout[:200]))
     require(not heavy, "imports of engines inside of the functions that need them", f"import of {', '.join(heavy)}")
 
 

@@ -140,7 +140,7 @@ def input_unchanged(subject: Subject) -> None:
 def many_threads(subject: Subject) -> None:
     """Called from many threads at once, each gets the results of its own tiles."""
     usual(subject)
-    starts = [i % MANY for i in range(4 * MANY)]
+    starts = [i % MANY for i in range(2 * MANY)]
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda i: _call(subject, subject.made, tiles(subject)[i : i + 1]), starts))
     for i, results in zip(starts, got, strict=True):

@@ -1,0 +1,123 @@
+"""Check a plug-in from outside: start the worker, watch its deadline, start it again behind a hang or a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.errors import PluginError
+from kras_plugins.testing.checks.record import hooks
+from kras_plugins.testing.checks.run import Outcome
+
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to check. `options` by `kind:name`, `asked`: those of them that must be there; `samples`: paths."""
+
+    target: str
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    asked: Sequence[str] = ()
+    samples: Sequence[str] = ()
+    triton: str = ""
+
+
+def check_plugin(
+    request: Request, deadline: float, on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None
+) -> list[Outcome]:
+    """The outcome of every check; `on_outcome(outcome, done, of)` is called for each as it comes.
+
+    A check that takes longer than `deadline` seconds, or during which the process ends, has failed; the others are run
+    in a new process. Raises PluginError where the target is not there.
+    """
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
+        while True:
+            done = [f"{o.subject}/{o.check}" for o in outcomes]
+            ended = True
+            cases = 0
+            for line in _worker(Path(work), {**asdict(request), "done": done, "path": sys.path}, deadline):
+                if "error" in line:
+                    raise PluginError(*line["error"])
+                cases = len(line["cases"]) if "cases" in line else cases
+                if "outcome" in line:
+                    outcomes.append(Outcome(**line["outcome"]))
+                    on_outcome(outcomes[-1], len(outcomes), cases)
+                ended = "lost" not in line
+            if ended or outcomes[-1].check == hooks.name:
+                return outcomes
+
+
+def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[dict[str, Any]]:
+    """The lines of one worker process; where it is lost, the outcome of what it was at and a line that says so."""
+    (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
+    results, errors = work / "results.jsonl", work / "stderr.txt"
+    results.write_text("")
+    command = [sys.executable, "-m", "kras_plugins.testing.checks.worker", work / "request.json", results]
+    at = [request["target"], hooks.name, hooks.what, hooks.says]
+    with errors.open("wb") as stderr, results.open(encoding="utf-8") as told:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+        )
+        try:
+            began, came = time.monotonic(), ""
+            while not came:
+                code = process.poll()  # before the last look at what it told
+                for line in _whole_lines(told):
+                    yield line
+                    at, began = line.get("begin", at), time.monotonic()
+                    if "end" in line or "error" in line:
+                        return
+                if code is not None:
+                    came = f"{_ending(code)}{_last_words(errors)}"
+                elif time.monotonic() - began > deadline:
+                    came = f"none: it was ended after {deadline:g} s"
+                else:
+                    time.sleep(_LOOK_SECONDS)
+        finally:
+            _kill(process)
+    subject, check, what, says = at
+    expected = "an answer" if "none" in came else "a process that lives on"
+    facts = {"subject": subject, "check": check, "what": what, "status": "failed", "says": says}
+    seconds = time.monotonic() - began
+    yield {"outcome": {**facts, "expected": expected, "came": came, "seconds": seconds}}
+    yield {"lost": True}
+
+
+def _whole_lines(file: Any) -> Iterator[dict[str, Any]]:
+    """The lines that were written since the last call."""
+    while True:
+        at = file.tell()
+        text = file.readline()
+        if not text.endswith("\n"):
+            file.seek(at)
+            return
+        yield json.loads(text)
+
+
+def _ending(code: int) -> str:
+    return f"the end of the process with exit code {code}" if code >= 0 else f"its end by {signal.Signals(-code).name}"
+
+
+def _last_words(errors: Path) -> str:
+    words = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {words[-1][:200]}" if words else ""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and whatever it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+    process.wait()

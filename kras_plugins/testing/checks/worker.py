@@ -1,0 +1,155 @@
+"""The process in which `kras plugin check` runs a plug-in: it may hang, crash or print, and only this process suffers.
+
+`python -m kras_plugins.testing.checks.worker REQUEST RESULTS`: REQUEST is JSON (see `supervise.Request`), RESULTS gets
+one JSON line for the cases there are, one when a case begins, one for its outcome, and one at the end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.hookspecs import GROUP, KINDS
+from kras_plugins.manager import Registry, discover, import_file
+from kras_plugins.testing.checks.catalog import checks_of
+from kras_plugins.testing.checks.record import hooks
+from kras_plugins.testing.checks.rule import MODULE
+from kras_plugins.testing.checks.run import Outcome, run_check, silent
+from kras_plugins.testing.checks.subject import Settings, subjects
+
+
+def resolve(target: str) -> tuple[ModuleType, set[str]]:
+    """The module that a target means, and those of its records that are asked for (all where there are none).
+
+    A target is the path of a Python file, `name` or `kind:name` of an installed plug-in, or an importable module.
+    Raises ConfigError where it is none of them, and what the import raises.
+    """
+    if target.endswith(".py") or Path(target).is_file():
+        return import_file(Path(target).resolve()), set()
+    kind, _, name = target.rpartition(":")
+    if kind and kind not in KINDS:
+        raise ConfigError(f"there is no kind {kind!r}", f"kinds: {', '.join(KINDS)}")
+    registry = discover()
+    found = [p for p in registry.provided if p.record.name == name and kind in ("", p.kind)]
+    modules = {p.plugin for p in found}
+    if len(modules) > 1:
+        raise ConfigError(f"{target} is provided by {' and '.join(sorted(modules))}", "name one of these modules")
+    if found:
+        return _module_of(found[0].plugin), {f"{p.kind}:{p.record.name}" for p in found}
+    if not kind:
+        entries = {e.name: e.module for e in metadata.entry_points(group=GROUP)}
+        try:
+            return importlib.import_module(entries.get(target, target)), set()
+        except ModuleNotFoundError as e:
+            if e.name != target.partition(".")[0]:
+                raise
+    raise ConfigError(f"{target}: no installed plug-in, Python file or module", _known(registry))
+
+
+def _module_of(plugin: str) -> ModuleType:
+    (entry,) = {e.module for e in metadata.entry_points(group=GROUP) if e.name == plugin}
+    return importlib.import_module(entry)
+
+
+def _known(registry: Registry) -> str:
+    known = ", ".join(f"{p.kind}:{p.record.name}" for p in registry.provided)
+    broken = "".join(f"; {b.plugin} is broken: {b.cause}" for b in registry.broken)
+    return f"installed: {known}{broken}"
+
+
+class Noise:
+    """What is written to stdout, by whomever, since it was last asked."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        sys.stdout.flush()
+        os.dup2(self._file.fileno(), 1)
+        self._read = 0
+
+    def take(self) -> str:
+        """The text since the last call."""
+        sys.stdout.flush()
+        size = os.fstat(self._file.fileno()).st_size
+        text = os.pread(self._file.fileno(), size - self._read, self._read)
+        self._read = size
+        return text.decode(errors="replace")
+
+
+def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
+    """What is to be told, as it happens."""
+    try:
+        module, wanted = resolve(request["target"])
+        settings = _settings(module, request)
+        found = [s for s in subjects(module, settings) if s.kind == MODULE or not wanted or s.id in wanted]
+    except KrasError as e:
+        yield {"error": [e.message, e.hint]}
+        return
+    except (Exception, SystemExit):  # noqa: BLE001 - the plug-in's import may fail in any way
+        yield {"cases": [[request["target"], hooks.name, hooks.what]]}
+        yield {"outcome": asdict(broken_import(request["target"], traceback.format_exc()))}
+        yield {"end": True}
+        return
+    noise.take()  # what an import prints is told by check `cheap_import`
+    cases = [(s, c) for s in found for c in checks_of(s)]
+    yield {"cases": [[s.id, c.name, c.what] for s, c in cases]}
+    for subject, check in cases:
+        if f"{subject.id}/{check.name}" in request["done"]:
+            continue
+        yield {"begin": [subject.id, check.name, check.what, check.says]}
+        outcome = run_check(check, subject)
+        heard = noise.take()
+        if heard and outcome.status in ("passed", "skipped"):
+            outcome = replace(outcome, **silent(heard))
+        yield {"outcome": asdict(outcome)}
+    yield {"end": True}
+
+
+def broken_import(target: str, trace: str) -> Outcome:
+    """The outcome for a plug-in of which nothing else can be checked."""
+    came = trace.strip().splitlines()[-1]
+    return Outcome(
+        subject=target, check=hooks.name, what=hooks.what, status="failed", expected="an import", came=came,
+        says=hooks.says, trace=trace,
+    )  # fmt: skip
+
+
+def _settings(module: ModuleType, request: dict[str, Any]) -> Settings:
+    """Options and samples for those records that are there; ConfigError for options given to one that is not."""
+    ids = {s.id for s in subjects(module, Settings())}
+    strange = sorted(set(request["asked"]) - ids)
+    if strange and len(ids) > 1:
+        raise ConfigError(f"{', '.join(strange)}: not in {module.__name__}", f"it has {', '.join(sorted(ids))}")
+    options = {name: values for name, values in request["options"].items() if name in ids}
+    samples = {name: request["samples"] for name in ids if request["samples"] and name.partition(":")[0] in KINDS}
+    return Settings(options=options, samples=samples, triton=request["triton"])
+
+
+def _write(results: IO[str], line: dict[str, Any]) -> None:
+    results.write(json.dumps(line) + "\n")
+    results.flush()
+
+
+def main() -> None:
+    """Run what the request asks for."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.path[:0] = [p for p in request["path"] if p not in sys.path]
+    noise = Noise()
+    with Path(sys.argv[2]).open("a", encoding="utf-8") as results:
+        for line in lines(request, noise):
+            _write(results, line)
+    os._exit(0)  # threads that a plug-in left behind must not keep it waiting
+
+
+if __name__ == "__main__":
+    main()
