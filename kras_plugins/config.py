@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pydantic
 
 from kras_plugins.contracts.base import Options, PluginRecord
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, as_kras_error
 from kras_plugins.hookspecs import KINDS
 
 
@@ -45,6 +45,8 @@ class RunTable(pydantic.BaseModel):
     subgroups: list[str] | None = None
     confounders: list[str] | None = None
     workers: int | None = pydantic.Field(None, ge=0)
+    deadline: float | None = pydantic.Field(None, ge=0)
+    import_deadline: float | None = pydantic.Field(None, ge=0)
     block: list[str] | None = None
     plugins: list[str] | None = None
     demonstration: list[str] | None = None
@@ -65,6 +67,8 @@ class Config:
             return record.options.model_validate(values)
         except pydantic.ValidationError as e:
             raise ConfigError(*_explain(kind, record, e)) from e
+        except Exception as e:  # a check of the plug-in's own
+            raise as_kras_error(f"{kind} {record.name!r} of {record.origin}", e, "on its options") from e
 
     def path(self, name: str) -> Path | None:
         """A path of the table `run`, relative to the file that states it."""

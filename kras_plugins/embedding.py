@@ -45,9 +45,11 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
     flags = np.zeros(len(grid), np.bool_)
     sharp = folder / "sharp.f32"
 
+    embed = part.made
+
     def run(batch: TileBatch) -> tuple[Any, Any]:
         with plugin_boundary(who):
-            features = part.made(batch.pixels)
+            features = embed(batch.pixels)
         if not isinstance(features, np.ndarray):
             raise PluginError(f"{who} gave {type(features).__name__}, not an array", "this is a fault of the plug-in")
         if features.shape != (len(batch.pixels), dim) or features.dtype != np.float32:

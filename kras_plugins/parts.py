@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kras_plugins.config import Config
 from kras_plugins.contracts.backend import Backend, BackendPlugin, Infer
@@ -17,36 +18,62 @@ from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import TileSpec
-from kras_plugins.errors import ConfigError, KrasError, plugin_boundary
+from kras_plugins.errors import ConfigError, KrasError, PluginError, plugin_boundary
+from kras_plugins.isolation import allowed, ask, ask_about
 from kras_plugins.manager import Provided, Registry
 from kras_plugins.weights import model_digest
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays
 
+R = TypeVar("R")
+T = TypeVar("T")
 
-class LazyInfer:
-    """An Infer that loads its model when first asked to run: a run served from the store loads none."""
 
-    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
-        self._backend = backend
-        self._spec = spec
+_log = logging.getLogger("kras.parts")
+
+
+class Once(Generic[R]):
+    """Something costly, made when it is first asked for. What it raised is raised again: nobody need find out twice."""
+
+    def __init__(self, make: Callable[[], R]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._loaded: Infer | None = None
+        self._made: list[R] = []
         self._failed: KrasError | None = None
 
-    def _infer(self) -> Infer:
+    def __call__(self) -> R:
+        """The thing itself."""
         with self._lock:
             if self._failed is not None:
-                raise self._failed  # those who waited meanwhile need not find out again
-            if self._loaded is None:
+                raise self._failed
+            if not self._made:
                 try:
-                    with plugin_boundary(f"backend {self._backend.engine}, loading {self._spec.name}"):
-                        self._loaded = self._backend.load(self._spec)
+                    self._made.append(self._make())
                 except KrasError as e:
                     self._failed = e
                     raise
-            return self._loaded
+            return self._made[0]
+
+
+class LazyInfer:
+    """An Infer that loads its model when first asked to run: a run served from the store loads none.
+
+    `plugin`: the backend, as errors name it.
+    """
+
+    def __init__(self, plugin: str, backend: Backend, spec: ModelSpec) -> None:
+        self._plugin = plugin
+
+        def load() -> Infer:
+            infer = backend.load(spec)
+            if not (int(infer.batch) > 0 and int(infer.in_flight) > 0):
+                raise PluginError(
+                    f"{plugin} takes {infer.in_flight} batches of {infer.batch} at once", "both are 1 or more"
+                )
+            return infer
+
+        self._infer = Once(lambda: ask_about(plugin, f"loading {spec.name}", allowed(), load))
 
     @property
     def batch(self) -> int:
@@ -60,7 +87,9 @@ class LazyInfer:
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run one batch."""
-        return self._infer()(inputs)
+        infer = self._infer()
+        with plugin_boundary(self._plugin):
+            return infer(inputs)
 
 
 @dataclass(frozen=True)
@@ -74,24 +103,25 @@ class Part:
     facts: Mapping[str, Any]
 
     @cached_property
+    def _made(self) -> Once[Any]:
+        create: Any = getattr(self.provided.record, "create")  # noqa: B009 - extractor and profiler both have it
+        return Once(lambda: ask(self.provided.id, create, self.options, self.infer))
+
+    @property
     def made(self) -> Any:
         """What the plug-in's `create` returns; PluginError with the cause when it raises."""
-        create: Any = getattr(self.provided.record, "create")  # noqa: B009 - extractor and profiler both have it
-        with plugin_boundary(self.provided.id):
-            return create(self.options, self.infer)
+        return self._made()
 
     @property
     def loads(self) -> bool:
         """Whether the plug-in reads results made elsewhere and never opens pixels."""
         return getattr(self.provided.record, "load", None) is not None
 
-    @property
+    @cached_property
     def tile(self) -> TileSpec:
-        """The tiles it wants; only for parts that open pixels."""
-        tile = getattr(self.provided.record, "tile")  # noqa: B009 - extractor and profiler both have it
-        with plugin_boundary(self.provided.id):
-            spec: TileSpec = tile(self.options)
-            return spec
+        """The tiles it wants; only for parts that open pixels. PluginError when it cannot say."""
+        tile: Any = getattr(self.provided.record, "tile")  # noqa: B009 - extractor and profiler both have it
+        return instance(self.provided.id, ask(self.provided.id, tile, self.options), TileSpec)
 
     @property
     def batch(self) -> int:
@@ -119,6 +149,7 @@ class Parts:
     extractor: Part | None
     profiler: Part | None
     backend: Backend | None
+    backend_id: str = ""
 
     @property
     def precision(self) -> str | None:
@@ -131,13 +162,19 @@ class Parts:
         return self.backend.engine if self.backend else None
 
     def measured(self) -> Mapping[str, Any]:
-        """What the backend measured so far, for the manifest."""
-        return self.backend.report() if self.backend else {}
+        """What the backend measured so far, for the manifest; nothing where it fails at that, which is told."""
+        if self.backend is None:
+            return {}
+        try:
+            return dict(ask(self.backend_id, self.backend.report))
+        except KrasError as e:  # what it was asked for is done
+            _log.warning("nothing measured: %s", e.message)
+            return {}
 
     def abandon(self) -> None:
         """Give up requests under way, so that an interrupted run ends at once."""
         if self.backend:
-            self.backend.close()
+            _close(self.backend_id, self.backend)
 
 
 @contextmanager
@@ -154,38 +191,35 @@ def open_parts(
 
     Raises ConfigError for unknown names and options, BackendError when weights or engine are missing.
     """
-    readers = []
-    for name in registry.names("reader"):
-        record = registry.record("reader", name, ReaderPlugin)
-        readers.append((record, config.options_for("reader", record)))
-    if reader is not None:
-        registry.find("reader", reader)
+    readers = usable_readers(registry, config, reader)
     wanted = [(k, n) for k, n in (("extractor", extractor), ("profiler", profiler)) if n is not None]
     found = {kind: registry.find(kind, name) for kind, name in wanted}
     options = {kind: config.options_for(kind, p.record) for kind, p in found.items()}
     specs = {kind: _models(p, options[kind]) for kind, p in found.items()}
     engine: Backend | None = None
+    served_by = ""
     backend_facts: dict[str, Any] = {}
     if any(specs.values()):
         server = registry.record("backend", backend, BackendPlugin)
         chosen = config.options_for("backend", server)
         served_by = registry.find("backend", backend).id
-        with plugin_boundary(f"backend:{backend}"):
-            engine = server.create(chosen)
-        # What is truly used wins over what was asked for: `auto` means another thing on another machine.
-        used = {"plugin": served_by, "engine": engine.engine, "precision": engine.precision}
-        backend_facts = {**chosen.result_affecting(), **used}
+        engine = ask(served_by, server.create, chosen)
+        with plugin_boundary(served_by):
+            # What is truly used wins over what was asked for: `auto` means another thing on another machine.
+            used = {"plugin": served_by, "engine": engine.engine, "precision": engine.precision}
+            backend_facts = {**chosen.result_affecting(), **used}
     try:
         parts = {}
         for kind, provided in found.items():
-            facts = {
-                "plugin": provided.id,
-                "options": options[kind].result_affecting(),
-                "models": {s.name: model_digest(s) for s in specs[kind]},
-                "transforms": {s.name: s.transform_hash for s in specs[kind]},
-                "backend": backend_facts if specs[kind] else {},
-            }
-            infer = {s.name: LazyInfer(engine, s) for s in specs[kind]} if engine else {}
+            with plugin_boundary(provided.id):
+                facts = {
+                    "plugin": provided.id,
+                    "options": options[kind].result_affecting(),
+                    "models": {s.name: model_digest(s) for s in specs[kind]},
+                    "transforms": {s.name: s.transform_hash for s in specs[kind]},
+                    "backend": backend_facts if specs[kind] else {},
+                }
+            infer = {s.name: LazyInfer(served_by, engine, s) for s in specs[kind]} if engine else {}
             parts[kind] = Part(provided, options[kind], specs[kind], infer, facts)
         yield Parts(
             readers=tuple(readers),
@@ -193,15 +227,57 @@ def open_parts(
             extractor=parts.get("extractor"),
             profiler=parts.get("profiler"),
             backend=engine,
+            backend_id=served_by,
         )
     finally:
         if engine is not None:
-            engine.close()
+            _close(served_by, engine)
+
+
+def usable_readers(registry: Registry, config: Config, wanted: str | None = None) -> list[tuple[ReaderPlugin, Options]]:
+    """Every reader with its options. One that refuses its defaults is told and left out, unless it is `wanted`.
+
+    Raises ConfigError for an unknown `wanted`, for options that were set and are refused, and for two of one name.
+    """
+    if wanted is not None:
+        registry.find("reader", wanted)
+    readers = []
+    for name in registry.names("reader"):
+        record = registry.record("reader", name, ReaderPlugin)
+        try:
+            readers.append((record, config.options_for("reader", record)))
+        except KrasError as e:
+            if name == wanted or name in config.options.get("reader", {}):
+                raise
+            _log.warning("reader %r of %s is left out: %s", name, record.origin, e)
+    return readers
+
+
+def models_of(provided: Provided, options: Options) -> tuple[ModelSpec, ...]:
+    """The networks that an extractor or profiler runs; PluginError where it cannot say."""
+    record: Any = provided.record
+    found = ask(provided.id, lambda: tuple(record.models(options)))
+    return tuple(instance(provided.id, spec, ModelSpec) for spec in found)
+
+
+def instance(plugin: str, value: object, kind: type[T]) -> T:
+    """The value, if a plug-in gave what it should; else PluginError."""
+    if isinstance(value, kind):
+        return value
+    raise PluginError(
+        f"{plugin} gave {type(value).__name__} where {kind.__name__} is wanted", "this is a fault of the plug-in"
+    )
+
+
+def _close(plugin: str, backend: Backend) -> None:
+    try:
+        ask(plugin, backend.close)
+    except KrasError as e:  # what it was asked for is done
+        _log.warning("a backend was not closed: %s", e.message)
 
 
 def _models(provided: Provided, options: Options) -> tuple[ModelSpec, ...]:
     record = provided.record
     if not isinstance(record, ExtractorPlugin | ProfilerPlugin):
         raise ConfigError(f"{provided.id} has no models", "name an extractor or a profiler")
-    with plugin_boundary(provided.id):
-        return tuple(record.models(options))
+    return models_of(provided, options)

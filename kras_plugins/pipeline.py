@@ -18,8 +18,9 @@ from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
 from kras_plugins.embedding import embed_slide
-from kras_plugins.errors import SlideError, plugin_boundary
-from kras_plugins.parts import Part, Parts
+from kras_plugins.errors import SlideError
+from kras_plugins.isolation import ask
+from kras_plugins.parts import Part, Parts, instance
 from kras_plugins.profiling import profile_slide
 from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
@@ -73,7 +74,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     extractor, profiler = parts.extractor, parts.profiler
     needs_pixels = [p for p in (extractor, profiler) if p is not None and not p.loads]
     bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
-    semantic = _load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
+    semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
     qc, fingerprint, map_folder, flags = None, "", None, None
     keys = [] if bag is None else [digest_of(bag)]
     if needs_pixels:
@@ -153,20 +154,20 @@ def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
 def _load_bag(ref: SlideRef, part: Part) -> Bag:
     record = part.provided.record
     assert isinstance(record, ExtractorPlugin) and record.load is not None
-    with plugin_boundary(part.provided.id):
-        return record.load(ref, part.options)
+    return instance(part.provided.id, ask(part.provided.id, record.load, ref, part.options), Bag)
 
 
-def _load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
+def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
+    """What a profiler that opens no pixels says of a slide."""
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.load is not None
-    with plugin_boundary(part.provided.id):
-        return record.load(ref, part.options)
+    loaded = ask(part.provided.id, record.load, ref, part.options)
+    return loaded if isinstance(loaded, SemanticMap) else instance(part.provided.id, loaded, SemanticProfile)
 
 
 def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
     def build(folder: Path) -> None:
-        image, mpp = slide.thumbnail(TISSUE_MPP)
+        image, mpp = ask(slide.plugin, slide.thumbnail, TISSUE_MPP)
         tissue = find_tissue(image, float(np.mean(mpp)))
         with h5py.File(folder / "tissue.h5", "w") as f:
             f.create_dataset("mask", data=tissue.mask, compression="gzip")

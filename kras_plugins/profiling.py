@@ -54,9 +54,11 @@ def profile_slide(
     flags = np.zeros(len(grid), np.bool_)
     placements = Placements(grid, slide.mpp)
 
+    made = part.made
+
     def predict(batch: TileBatch) -> list[tuple[int, Tile, Outputs]]:
         with plugin_boundary(who):
-            outputs = part.made.predict(batch.pixels)
+            outputs = made.predict(batch.pixels)
             by_tile = [{k: v[i] for k, v in outputs.items()} for i in range(len(batch.pixels))]
         flags[batch.first : batch.first + len(batch.pixels)] = blurred(batch.pixels, grid.spec.mpp)
         return [
@@ -68,7 +70,7 @@ def profile_slide(
         index, tile, outputs = item
         where = placements[index]
         with plugin_boundary(who), handover.lend([tile.pixels, *outputs.values()]) as lent:
-            job = (part.made.decode, tuple(outputs), lent, tile.mpp, where, canvas.raster)
+            job = (made.decode, tuple(outputs), lent, tile.mpp, where, canvas.raster)
             return where, *decode_pool.run(who, decode_lent, *job)
 
     # Threads only wait for worker processes, so there may be more of them than cores.

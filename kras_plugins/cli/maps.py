@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 
 from kras_plugins.cli.common import escape, stderr
-from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import SemanticMap
-from kras_plugins.errors import plugin_boundary
 from kras_plugins.parts import Parts
-from kras_plugins.pipeline import SlideResult
+from kras_plugins.pipeline import SlideResult, load_semantics
 from kras_plugins.report.heatmap import write_png
 from kras_plugins.report.overlay import FIELD_PX, OVERVIEW_PX, Field, densest, draw_overlay
 from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_png
@@ -27,10 +25,7 @@ def map_of(result: SlideResult, parts: Parts) -> SemanticMap | None:
         return read_map(result.map_folder, result.ref.slide_id)
     if parts.profiler is None or not parts.profiler.loads:
         return None
-    record = parts.profiler.provided.record
-    assert isinstance(record, ProfilerPlugin) and record.load is not None
-    with plugin_boundary(parts.profiler.provided.id):
-        loaded = record.load(result.ref, parts.profiler.options)
+    loaded = load_semantics(result.ref, parts.profiler)
     return loaded if isinstance(loaded, SemanticMap) else None
 
 
