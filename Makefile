@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench experiment train-cells clean
+.PHONY: demo test lint bench docs experiment train-cells clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -25,6 +25,10 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
+
+# The site, in build/docs; a warning, such as a broken link, is an error.
+docs: .venv/.installed-dev
+	$(BIN)/python -m sphinx -b html -d build/docs-cache -W --keep-going -q docs build/docs
 
 # The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; killed, it goes on where it stopped.
 experiment: .venv/.installed-dev

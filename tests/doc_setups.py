@@ -1,0 +1,139 @@
+"""What pages of the documentation take for granted: a small drawn cohort under the names that the pages use."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from cohorts import read_rows, write_rows
+from PIL import Image
+
+from kras_plugins.testing import draw_cohort
+
+PATIENTS, POSITIVES, SIDE_UM = 20, 8, 384.0
+SETTINGS = """
+[extractor.vit]
+model = "vit_tiny_patch16_224"
+weights = "random:0"
+[classifier.he]
+seeds = 1
+epochs = 5
+[classifier.mlp]
+seeds = 1
+epochs = 20
+[classifier.rf]
+trees = 50
+jobs = 1
+"""
+"""Lays small models under every page, so that what is shown at full size takes seconds."""
+
+
+def draw(folder: Path) -> None:
+    """The cohort that all pages share, drawn once."""
+    draw_cohort(folder, patients=PATIENTS, positives=POSITIVES, size_um=(SIDE_UM, SIDE_UM), processes=1)
+
+
+def study(drawn: Path, folder: Path, store: Path) -> None:
+    """`cohort.csv` with its slides, quick settings, and a few slides and cohorts by the names that pages use."""
+    shutil.copytree(drawn, folder, dirs_exist_ok=True)
+    (folder / "kras.toml").write_text(SETTINGS)
+    (folder / "store").symlink_to(store)
+    slides = sorted((folder / "slides").iterdir())
+    for name, slide in zip(("slide.svs", "other.svs", "new_slide.svs", "slide-7.svs"), slides, strict=False):
+        shutil.copy(slide, folder / name)
+    shutil.copy(folder / "cohort.csv", folder / "other_hospital.csv")
+
+
+def barcoded(folder: Path) -> None:
+    """The same patients under TCGA barcodes: mutation tables, lists of sequenced cases, slides named by barcode."""
+    patients: dict[str, dict[str, str]] = {}
+    for row in read_rows(folder / "cohort.csv"):
+        patients.setdefault(row["patient_id"], row)
+    (folder / "slides").rename(folder / "drawn")
+    (folder / "slides").mkdir()
+    calls: dict[str, list[str]] = {"luad": [], "lusc": []}
+    names: dict[str, list[str]] = {"luad": [], "lusc": []}
+    clinic = []
+    for i, row in enumerate(patients.values()):
+        name = f"TCGA-{row['site'][:2].upper()}-{i:04d}"
+        kind = row["histology"].lower()
+        names[kind].append(f"{name}-01")
+        changes = [("KRAS", row["kras_hgvsp"])] if row["kras_hgvsp"] else []
+        calls[kind] += [f"{g}\t{name}-01\tMissense_Mutation\t{c}" for g, c in [*changes, ("TP53", "p.R175H")]]
+        slide = folder / "drawn" / Path(row["path"]).name
+        shutil.copy(slide, folder / "slides" / f"{name}-01Z-00-DX1.{i:08d}-0000-0000-0000-000000000000.svs")
+        clinic.append({"patient_id": name, "age": str(50 + i % 30), "stage": "I" if i % 2 else "II", "EGFR": "WT"})
+    header = "Hugo_Symbol\tTumor_Sample_Barcode\tVariant_Classification\tHGVSp_Short"
+    for kind, rows in calls.items():
+        text = "\n".join([header, *rows]) + "\n"
+        (folder / f"{kind}.maf.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / kind / "case_lists").mkdir(parents=True)
+        (folder / kind / "data_mutations.txt").write_text(text)
+        (folder / kind / "case_lists" / "cases_sequenced.txt").write_text("\n".join(names[kind]) + "\n")
+    (folder / "cases.txt").write_text("\n".join([*names["luad"], *names["lusc"]]) + "\n")
+    write_rows(folder / "clinic_and_genes.csv", clinic)
+
+
+def labelled_tiles(folder: Path) -> None:
+    """Tiles of two classes, and an encoder as `kras pretrain` writes it."""
+    from kras_plugins.pretraining.network import build
+    from kras_plugins.pretraining.recipe import Recipe
+    from kras_plugins.pretraining.weights import describe, write_weights
+
+    rng = np.random.default_rng(0)
+    for label, strength in (("dark", 150), ("pale", 60)):
+        (folder / "labelled-tiles" / label).mkdir(parents=True)
+        for i in range(12):
+            tile = 250 - rng.random((48, 48, 1)) * strength * np.array([0.6, 1.0, 0.5])
+            Image.fromarray(tile.astype(np.uint8)).save(folder / "labelled-tiles" / label / f"{i}.png")
+    recipe = Recipe(arguments={"depth": 1, "embed_dim": 24, "num_heads": 2, "patch_size": 8}, px=32, head=(8, 8, 8))
+    write_weights(folder / "own.safetensors", build(recipe), describe(recipe, 24, "CC0", {}), "f32")
+
+
+def exported_cells(folder: Path) -> None:
+    """Cells of each slide as QuPath exports them: octagons of 8 µm on a lattice, more lymphocytes where g12c is 1."""
+    (folder / "exports").mkdir()
+    rng = np.random.default_rng(0)
+    of_cohort = [(row["slide_id"], 0.5, int(row["g12c"])) for row in read_rows(folder / "cohort.csv")]
+    for name, mpp, label in [*of_cohort, ("slide-7", 0.25, 0)]:
+        turn = np.arange(8) * np.pi / 4
+        octagon = np.stack([np.cos(turn), np.sin(turn)], 1) * 4 / mpp
+        cells = []
+        for x, y in rng.integers(80, 680, (144, 2)).tolist():
+            ring = (octagon + np.array([x, y])).round(1).tolist()
+            kind = "Lymphocyte" if rng.random() < 0.2 + 0.3 * label else "Tumor"
+            cells.append(
+                {
+                    "type": "Feature",
+                    "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+                    "properties": {"objectType": "detection", "classification": {"name": kind}},
+                }
+            )
+        text = json.dumps({"type": "FeatureCollection", "features": cells})
+        (folder / "exports" / f"{name}.geojson.gz").write_bytes(gzip.compress(text.encode()))
+
+
+def tables(folder: Path) -> None:
+    """Finished features of two strata, whose column names differ by an ending, and one table of all slides."""
+    rng = np.random.default_rng(0)
+    rows = read_rows(folder / "cohort.csv")
+    made = {row["slide_id"]: rng.normal(size=8) + 2 * int(row["g12c"]) * np.eye(8)[0] for row in rows}
+    for file, kind, ending in (("luad", "LUAD", "_HE"), ("lusc", "LUSC", "_FFPE"), ("features", "", "")):
+        wanted = [row for row in rows if row["histology"] == kind or not kind]
+        values = [{f"DENSITY {k}{ending}": f"{v:.4f}" for k, v in enumerate(made[r["slide_id"]])} for r in wanted]
+        write_rows(
+            folder / f"{file}.csv", [{"slide_id": r["slide_id"]} | v for r, v in zip(wanted, values, strict=True)]
+        )
+        (folder / f"{file}.csv.gz").write_bytes(gzip.compress((folder / f"{file}.csv").read_bytes()))
+
+
+SETUPS: dict[str, Callable[[Path], None]] = {
+    "barcoded": barcoded,
+    "labelled tiles": labelled_tiles,
+    "exported cells": exported_cells,
+    "tables": tables,
+}
