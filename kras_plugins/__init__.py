@@ -23,6 +23,7 @@ from kras_plugins.encoders import encoder
 from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
 from kras_plugins.export import onnx_file
 from kras_plugins.hookspecs import hookimpl
+from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import TableClassifier
 
 __all__ = [
@@ -31,5 +32,5 @@ __all__ = [
     "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin",
     "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef",
     "SlideSource", "StoreError", "TableClassifier", "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights",
-    "encoder", "hookimpl", "onnx_file", "tuning",
+    "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ def new(
     for p in discover().provided:
         if (p.kind, p.record.name) == (project.kind, project.name):
             raise ConfigError(
-                f"there is a {p.kind} {p.record.name!r} already, from {p.distribution} {p.version}",
+                f"{p.kind} {p.record.name!r} is there already, from {p.distribution} {p.version}",
                 "choose another name",
             )
     folder = out or Path(project.distribution)

@@ -49,7 +49,7 @@ class TableClassifier(ABC):
 
     @abstractmethod
     def write(self, folder: Path) -> None:
-        """Save the model into the folder: safetensors, npy, skops, ONNX, text or JSON; no pickle."""
+        """Save the model into the folder (`dump_skops`, safetensors, npy, ONNX, text or JSON), always alike; no pickle."""
 
     @abstractmethod
     def read(self, folder: Path) -> None:
