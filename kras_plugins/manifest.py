@@ -42,7 +42,7 @@ def build_manifest(
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": f"{platform.system()} {platform.machine()}",
         "plugins": [f"{p.id} {p.version}" for p in registry.provided],
-        "broken_plugins": [vars(b) for b in registry.broken],
+        "broken_plugins": [b.facts() for b in registry.broken],
         **facts,
         "failures": list(failures),
         "timings": {k: round(v, 3) for k, v in timings.items()},

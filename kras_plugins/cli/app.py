@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from kras_plugins.cli import (
@@ -18,6 +20,7 @@ from kras_plugins.cli import (
     similar,
     stages,
 )
+from kras_plugins.cli.ending import leave
 
 app = typer.Typer(
     name="kras",
@@ -44,4 +47,12 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Entry point of the `kras` command."""
-    app()
+    code: object = 0
+    try:
+        app()
+    except SystemExit as e:
+        code = e.code
+    except BaseException:  # noqa: BLE001 - a bug: its traceback is shown, as the interpreter would
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    leave(code if isinstance(code, int) else int(code is not None))

@@ -6,7 +6,7 @@ import errno
 import functools
 import json
 import os
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from kras_plugins.cli.output import own_stdout, results
 from kras_plugins.config import Config, load_config
 from kras_plugins.errors import KrasError
-from kras_plugins.manager import Registry, discover
+from kras_plugins.isolation import DEADLINE, set_deadline
+from kras_plugins.manager import IMPORT_SECONDS, Broken, Registry, discover
 from kras_plugins.store import Store
 
 if TYPE_CHECKING:
@@ -70,21 +72,41 @@ def open_session(
     overrides: Sequence[str] | None,
     plugins: Sequence[Path] | None,
     cache: Path | None = None,
+    tell: Callable[[Broken], None] | None = None,
 ) -> Session:
-    """Read the settings and find the plug-ins; a plug-in that is broken is told on stderr and left out."""
+    """Read the settings and find the plug-ins; one that is broken is told (on stderr, or to `tell`) and left out."""
     settings = load_config(config, overrides or ())
     root = cache or settings.path("cache")
     if root is not None and (cache is not None or not os.environ.get("KRAS_CACHE")):
         os.environ["KRAS_CACHE"] = str(root.resolve())  # backends and worker processes find the store here
     files = [*(plugins or ()), *(Path(p) for p in settings.run.get("plugins", ()))]
-    registry = discover(settings.run.get("block", ()), files)
+    set_deadline(settings.run.get("deadline", DEADLINE))
+    seconds = settings.run.get("import_deadline", IMPORT_SECONDS)
+    registry = discover(settings.run.get("block", ()), files, seconds)
     for broken in registry.broken:
-        cause = escape(f"{broken.distribution}: {broken.cause}")
-        stderr().print(f"[yellow]plug-in {broken.plugin} is left out:[/] {cause}")
+        (tell or _tell_broken)(broken)
+        if debugging():
+            stderr().print(broken.trace, markup=False)
     for kind, named in settings.options.items():
         for name in named:  # options of a plug-in that is not there would be ignored without a word
             settings.options_for(kind, registry.find(kind, name).record)
     return Session(settings, registry, Store(), tuple(files))
+
+
+def _tell_broken(broken: Broken) -> None:
+    cause = escape(f"{broken.distribution} {broken.version}: {broken.cause}")
+    stderr().print(f"[yellow]plug-in {escape(broken.plugin)} is left out:[/] {cause}")
+
+
+def debugging() -> bool:
+    """Whether the tracebacks behind errors are to be shown."""
+    return bool(os.environ.get("KRAS_DEBUG"))
+
+
+def show_trace(error: BaseException) -> None:
+    """Show where an error came from, if asked to by KRAS_DEBUG."""
+    if debugging():
+        stderr().print("".join(traceback.format_exception(error)), markup=False)
 
 
 @functools.cache
@@ -95,18 +117,16 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-@functools.cache
 def stdout() -> Console:
     """The console for results."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, file=results())
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, default=str)
-    sys.stdout.write("\n")
+    results().write(json.dumps(value, indent=1, default=str) + "\n")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -115,13 +135,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with own_stdout():
+                function(*args, **kwargs)
         except KrasError as e:
+            show_trace(e)
             stderr().print(f"[bold red]error:[/] {escape(e.message)}")
             if e.hint:
                 stderr().print(f"[bold]hint:[/] {escape(e.hint)}")
-            if os.environ.get("KRAS_DEBUG"):
-                raise
             raise typer.Exit(EXIT_ERROR) from e
         except OSError as e:
             if e.errno not in _DISK:

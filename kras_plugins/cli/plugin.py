@@ -29,7 +29,8 @@ app.command("check")(plugin_check.check_plugin)
 @command
 def list_plugins(config: ConfigFile = None, plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """List every plug-in with its distribution and version; broken ones with their cause."""
-    registry = open_session(config, None, plugin).registry
+    registry = open_session(config, None, plugin, tell=lambda _: None).registry
+    clashes = [str(e) for e in registry.clashes()]
     rows = [
         {
             "kind": p.kind,
@@ -42,15 +43,25 @@ def list_plugins(config: ConfigFile = None, plugin: PluginFiles = None, as_json:
         for p in registry.provided
     ]
     if as_json:
-        broken = [vars(b) for b in registry.broken]
-        print_json({"plugins": rows, "broken": broken, "blocked": list(registry.blocked)})
+        broken = [b.facts() for b in registry.broken]
+        print_json({"plugins": rows, "broken": broken, "clashes": clashes, "blocked": list(registry.blocked)})
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("kind", "name", "what for", "distribution", box=None)
     for row in rows:
-        table.add_row(row["kind"], row["name"], row["summary"], f"{row['distribution']} {row['version']}")
+        table.add_row(row["kind"], row["name"], escape(row["summary"]), f"{row['distribution']} {row['version']}")
     stdout().print(table)
+    if registry.broken:
+        table = Table("broken", "distribution", "why", box=None, header_style="red")
+        for b in registry.broken:
+            table.add_row(*map(escape, (b.plugin, f"{b.distribution} {b.version}", b.cause)))
+        stdout().print("", table)
+    for clash in clashes:
+        stdout().print(f"\n[red]not usable:[/] {escape(clash)}")
+    if registry.blocked:
+        stdout().print(f"\nblocked: {escape(', '.join(registry.blocked))}")
 
 
 @app.command("show")

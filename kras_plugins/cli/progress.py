@@ -9,7 +9,7 @@ from typing import Self
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kras_plugins.cli.common import stderr
+from kras_plugins.cli.common import show_trace, stderr
 from kras_plugins.errors import KrasError
 
 
@@ -60,6 +60,7 @@ class SlideProgress:
             self._bars.advance(self._slides)
         if failure is not None:
             stderr().print(f"[yellow]set aside {escape(slide_id)}:[/] {escape(str(failure))}")
+            show_trace(failure)
 
 
 def steps(total: int, what: str) -> Progress:

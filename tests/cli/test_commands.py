@@ -44,7 +44,7 @@ def test_a_broken_loose_plugin_is_told_and_the_command_goes_on(tmp_path: Path) -
     (tmp_path / "bad.py").write_text("raise RuntimeError('no driver')")
     ran = kras("plugin", "list", "--plugin", "bad.py", cwd=tmp_path, store=tmp_path)
     assert ran.returncode == 0
-    assert "no driver" in ran.stderr
+    assert "no driver" in ran.stdout
 
 
 def test_model_list_shows_licences_and_export_writes_a_checked_graph(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""How the command ends: with its exit code, whatever plug-ins left running."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from kras_plugins.cli.output import results
+from kras_plugins.isolation import given_up
+
+_PATIENCE = 5.0
+"""Seconds that threads and handlers of others have to come to an end by themselves."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`; threads that never end, and processes begun with multiprocessing, are cut off."""
+    if given_up():  # a call that hangs would do so for ever, or crash what it runs in while that is taken down
+        _cut_off(code)
+    threading.Thread(target=_after_a_while, args=(code,), name="kras-leave", daemon=True).start()
+    sys.exit(code)
+
+
+def _after_a_while(code: int) -> None:
+    time.sleep(_PATIENCE)
+    _cut_off(code)
+
+
+def _cut_off(code: int) -> NoReturn:
+    for child in multiprocessing.active_children():
+        child.kill()
+    for stream in (results(), sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code)
