@@ -66,12 +66,12 @@ def test_every_patient_has_one_row_scored_by_a_fold_that_never_saw_it(home: Path
 def test_the_manifest_says_what_was_done_and_the_report_loads_nothing(done: Path) -> None:
     manifest = json.loads((done / "manifest.json").read_text())
     assert manifest["config"]["classifiers"] == ["he", "mlp", "rf"]
-    assert manifest["extractor"]["weights"][0]["source"] == "random:0"
+    assert "demonstration encoder" in manifest["extractor"]["weights"][0]["caution"]
     assert manifest["precision"] in {"bf16", "f32"}
     assert len(manifest["slides"]) == len(read_rows(done.parents[1] / "cohort.csv"))
     report = (done / "report.html").read_text()
     assert 'src="http' not in report
-    assert "random:0" in report
+    assert "demonstration encoder" in report
 
 
 def test_shuffled_labels_give_half_within_its_interval(home: Path, done: Path) -> None:
@@ -139,6 +139,9 @@ def test_a_dry_run_tells_what_is_stored_and_computes_nothing(home: Path, done: P
     fresh = kras("run", "--dry-run", "--json", cwd=home, store=tmp_path / "store")
     assert {(s["bag"], s["map"]) for s in json.loads(fresh.stdout)["slides"]} == {("compute", "compute")}
     assert not (tmp_path / "store").exists()
+    half = json.loads(kras("run", "--dry-run", "--shard", "1/2", "--json", cwd=home, store=home / "store").stdout)
+    assert half["fits"] == 0
+    assert {s["slide_id"] for s in half["slides"]} < {s["slide_id"] for s in json.loads(seen.stdout)["slides"]}
 
 
 def test_shards_together_make_what_one_run_makes(home: Path, done: Path, tmp_path: Path) -> None:

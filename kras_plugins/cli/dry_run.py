@@ -15,13 +15,16 @@ from kras_plugins.store import Store
 
 
 def print_plan(
-    slides: Sequence[SlideRef], parts: Parts, store: Store, settings: Mapping[str, Any], as_json: bool
+    slides: Sequence[SlideRef], parts: Parts, store: Store, settings: Mapping[str, Any], *, fits: bool, as_json: bool
 ) -> None:
-    """One row a slide: stored, to compute (its area bounds the work), or why it would be set aside."""
+    """One row a slide: stored, to compute (its area bounds the work), or why it would be set aside.
+
+    `fits`: whether models would be fitted when all slides are done, which a shard leaves to another call.
+    """
     rows = [_row(ref, parts, store) for ref in slides]
-    fits = settings["folds"] * settings["repeats"] * len(settings["classifiers"])
+    count = settings["folds"] * settings["repeats"] * len(settings["classifiers"]) if fits else 0
     if as_json:
-        print_json({"settings": dict(settings), "slides": rows, "fits": fits})
+        print_json({"settings": dict(settings), "slides": rows, "fits": count})
         return
     from rich.table import Table
 
@@ -31,7 +34,8 @@ def print_plan(
         table.add_row(escape(r["slide_id"]), r.get("bag") or escape(r.get("error", "")), r.get("map") or "", area)
     stdout().print(table)
     todo = sum("compute" in (r.get("bag"), r.get("map")) for r in rows)
-    stdout().print(f"{len(rows)} slides, {todo} to compute; then {fits} outer fits, each with its inner ones")
+    then = f"; then {count} outer fits, each with its inner ones" if fits else ""
+    stdout().print(f"{len(rows)} slides, {todo} to compute{then}")
 
 
 def _row(ref: SlideRef, parts: Parts, store: Store) -> dict[str, Any]:

@@ -159,12 +159,12 @@ def run(
         backend=settings["backend"],
         reader=reader,
     ) as parts:
-        if dry_run:
-            print_plan(slides, parts, session.store, settings, as_json)
-            return
-        make_folder(folder)
         if shard is not None:
             slides = choose_shard(slides, shard)
+        if dry_run:
+            print_plan(slides, parts, session.store, settings, fits=shard is None, as_json=as_json)
+            return
+        make_folder(folder)
         with noted() as notes:
             results, failures = process(session, slides, parts, workers)
         facts, measured = part_facts(parts), parts.measured()

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from kras_plugins.data import TISSUE_CLASSES
+from kras_plugins.data import GROWTH_PATTERNS, TISSUE_CLASSES
 from kras_plugins.semantics.polygons import trace
 from kras_plugins.semantics.raster import Raster
 
 if TYPE_CHECKING:
-    from kras_plugins.data import SemanticMap
+    from kras_plugins.data import Bool, SemanticMap
 
 COLORS = {
     "tumor": (255, 214, 0), "lymphocyte": (0, 229, 255), "plasma": (0, 120, 255), "macrophage": (255, 120, 0),
@@ -35,6 +35,12 @@ TISSUE_COLORS = {
     "vessel": (220, 90, 40), "bronchus": (200, 170, 90), "pigment": (20, 20, 20), "other": (170, 170, 170),
 }  # fmt: skip
 """Red, green and blue of each tissue class."""
+
+PATTERN_COLORS = {
+    "lepidic": (120, 180, 60), "acinar": (200, 120, 40), "papillary": (150, 80, 200), "micropapillary": (220, 60, 140),
+    "solid": (120, 20, 20), "mucinous": (60, 170, 190),
+}  # fmt: skip
+"""Red, green and blue of each growth pattern."""
 
 _COLUMNS = ["x_px", "y_px", "class", "prob"]
 
@@ -51,20 +57,29 @@ def write_cells_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, flo
 
 
 def write_tissue_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, float]) -> None:
-    """Write a FeatureCollection of annotations: the polygons of every tissue class on the slide, with holes.
+    """Write a FeatureCollection of annotations: the polygons of every tissue class and growth pattern, with holes.
 
     A raster pixel's center lies inside of a polygon exactly if the pixel has its class. `mpp`: µm per level-0 pixel.
+    Growth patterns are called `solid pattern` and the like.
     """
     height, width = semantic.tissue.shape
     raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
     with _collection(semantic, path, mpp) as write:
-        for number, name in enumerate(TISSUE_CLASSES):
-            if name == "background":
-                continue
-            for rings in trace((semantic.tissue == number) & semantic.analysed, raster):
+        for mask, name, color in _layers(semantic):
+            for rings in trace(mask & semantic.analysed, raster):
                 closed = [np.round(np.concatenate([ring, ring[:1]]) / mpp, 2).tolist() for ring in rings]
                 geometry = json.dumps({"type": "Polygon", "coordinates": closed}, separators=(",", ":"))
-                write(_feature(geometry, _properties("annotation", name, TISSUE_COLORS[name]) + "}"))
+                write(_feature(geometry, _properties("annotation", name, color) + "}"))
+
+
+def _layers(semantic: SemanticMap) -> Iterator[tuple[Bool, str, tuple[int, int, int]]]:
+    """(pixels, name, color) of every tissue class but background, in their order, then of every growth pattern."""
+    for number, name in enumerate(TISSUE_CLASSES):
+        if name != "background":
+            yield semantic.tissue == number, name, TISSUE_COLORS[name]
+    if semantic.pattern is not None:
+        for number, name in enumerate(GROWTH_PATTERNS[1:], start=1):
+            yield semantic.pattern == number, f"{name} pattern", PATTERN_COLORS[name]
 
 
 def slide_mpp(semantic: SemanticMap) -> tuple[float, float] | None:

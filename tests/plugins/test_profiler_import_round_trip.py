@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kras_plugins.data import CELL_CLASSES, TISSUE_CLASSES, SemanticMap, SlideRef
+from kras_plugins.data import CELL_CLASSES, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap, SlideRef
 from kras_plugins.semantics import wkb
 from kras_plugins.semantics.collect import CellWriter, cell_batch
 from kras_plugins.semantics.geojson import write_cells_geojson, write_tissue_geojson
@@ -37,6 +37,8 @@ def draw(folder: Path, seed: int, n: int) -> SemanticMap:
     tissue = np.kron(coarse, np.ones((5, 5))).astype(np.uint8)
     tissue[rng.random(tissue.shape) < 0.02] = TISSUE_CLASSES.index("necrosis")
     tissue[0, :3] = (1, 2, TISSUE_CLASSES.index("necrosis"))
+    pattern = np.kron(rng.integers(0, len(GROWTH_PATTERNS), (18, 18)), np.ones((5, 5))).astype(np.uint8)
+    pattern[0, 0] = 1  # one there must be
     made = SemanticMap(
         slide_id="s",
         cells=cell_table(classes, columns),
@@ -47,6 +49,7 @@ def draw(folder: Path, seed: int, n: int) -> SemanticMap:
         provides=frozenset({*CELL_CLASSES, *TISSUE_CLASSES}),
         source="test",
         ce_source="model",
+        pattern=pattern,
     )
     assert tissue.shape == (um / 4, um / 4)
     write_map(folder, made)
@@ -85,6 +88,8 @@ def test_geojson_comes_back(seed: int, n: int, zipped: str, outlined: bool) -> N
             assert np.abs(np.asarray(second.cells[axis]) - np.asarray(first.cells[axis])).max() < 1 + 2.5 * outlined
         np.testing.assert_allclose(second.cells["prob"], first.cells["prob"], atol=1e-4)
         np.testing.assert_array_equal(second.tissue, first.tissue)
+        assert first.pattern is not None and second.pattern is not None
+        np.testing.assert_array_equal(second.pattern, first.pattern)
         assert second.ce_source == "import"
         assert second.provides & {*CELL_CLASSES} == {*CELL_CLASSES}
         assert (second.outlines is not None) == outlined
