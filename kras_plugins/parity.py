@@ -11,11 +11,11 @@ import numpy as np
 from kras_plugins.config import Config
 from kras_plugins.contracts.backend import Backend, BackendPlugin
 from kras_plugins.contracts.model import ModelSpec
-from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import SlideError, plugin_boundary
 from kras_plugins.export import build_module, is_ready_made
 from kras_plugins.manager import Registry
+from kras_plugins.parts import usable_readers
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
@@ -73,9 +73,8 @@ def slide_tiles(spec: ModelSpec, file: Path, count: int, registry: Registry, con
     Raises SlideError when the slide cannot be read or holds no tile of tissue.
     """
     side = spec.inputs[0].shape[0]
-    readers = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]
     ref = SlideRef(patient_id=file.stem, slide_id=file.stem, path=file)
-    with open_slide(ref, [(r, config.options_for("reader", r)) for r in readers]) as slide:
+    with open_slide(ref, usable_readers(registry, config)) as slide:
         image, mpp = slide.thumbnail(TISSUE_MPP)
         tile = TileSpec(px=side, mpp=float(spec.transform.get("mpp", 0.5)))
         grid = tile_grid(slide, find_tissue(image, float(np.mean(mpp))), tile)
@@ -112,7 +111,7 @@ def _run(
     spec: ModelSpec, pixels: UInt8, backend: str, registry: Registry, config: Config
 ) -> tuple[dict[str, npt.NDArray[Any]], str]:
     record = registry.record("backend", backend, BackendPlugin)
-    with plugin_boundary(f"backend:{backend}"):
+    with plugin_boundary(registry.find("backend", backend).id):
         engine: Backend = record.create(config.options_for("backend", record))
         try:
             infer = engine.load(spec)

@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, count: int, plugins: Sequence[Path] = ()) -> None:
-        self._plugins = tuple(plugins)
+        self._plugins = tuple(path.absolute() for path in plugins)
         self._starting = threading.Lock()
         self._all: list[_Worker] = []
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()

@@ -74,7 +74,9 @@ def _checks(session: Session) -> Iterator[Check]:
         yield _guarded(what, look)
     yield _disk(session)
     for broken in session.registry.broken:
-        yield Check("plug-in", "fail", f"{broken.plugin} ({broken.distribution}): {broken.cause}")
+        yield Check("plug-in", "fail", f"{broken.plugin} ({broken.distribution} {broken.version}): {broken.cause}")
+    for clash in session.registry.clashes():
+        yield Check("plug-in", "fail", str(clash))
     yield Check("plug-ins", "ok", f"{len(session.registry.provided)} usable")
     yield from _weights(session)
 
@@ -125,12 +127,13 @@ def _disk(session: Session) -> Check:
 
 
 def _weights(session: Session) -> Iterator[Check]:
+    from kras_plugins.parts import models_of
     from kras_plugins.weights import is_present
 
     for p in session.registry.provided:
         if isinstance(p.record, ExtractorPlugin):
             try:
-                for spec in p.record.models(session.config.options_for("extractor", p.record)):
+                for spec in models_of(p, session.config.options_for("extractor", p.record)):
                     here = is_present(spec.weights)
                     found = f"{p.record.name}: {spec.weights.source}" + ("" if here else "; get them: kras model fetch")
                     yield Check("weights", "ok" if here else "warn", found)

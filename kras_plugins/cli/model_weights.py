@@ -25,7 +25,8 @@ from kras_plugins.cli.common import (
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.contracts.profiler import ProfilerPlugin
-from kras_plugins.errors import BackendError, ConfigError, plugin_boundary
+from kras_plugins.errors import BackendError, ConfigError, PluginError
+from kras_plugins.isolation import ask
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="names from `kras model list`; the models as configured where none is given")
@@ -34,12 +35,17 @@ Names = Annotated[
 
 def specs(session: Session, names: list[str] | None) -> list[tuple[str, ModelSpec]]:
     """(plug-in, model) for every extractor and profiler as configured."""
+    from kras_plugins.parts import models_of
+
     found = []
     for p in session.registry.provided:
         if isinstance(p.record, ExtractorPlugin | ProfilerPlugin):
-            options = session.config.options_for(p.kind, p.record)
-            with plugin_boundary(p.id):
-                found += [(f"{p.kind}:{p.record.name}", s) for s in p.record.models(options)]
+            try:
+                models = models_of(p, session.config.options_for(p.kind, p.record))
+            except PluginError as e:  # the models of others are there all the same
+                stderr().print(f"[yellow]{escape(e)}[/]")
+                continue
+            found += [(f"{p.kind}:{p.record.name}", s) for s in models]
     known = sorted(s.name for _, s in found)
     for name in names or ():
         if name not in known:
@@ -124,9 +130,17 @@ def _catalog(session: Session) -> dict[str, tuple[str, Weights]]:
     found: dict[str, tuple[str, Weights]] = {}
     for p in session.registry.provided:
         if isinstance(p.record, ExtractorPlugin):
-            with plugin_boundary(p.id):
-                found |= {name: (f"{p.kind}:{p.record.name}", w) for name, w in p.record.catalog().items()}
+            try:
+                weights = ask(p.id, _published, p.record)
+            except PluginError as e:
+                stderr().print(f"[yellow]{escape(e)}[/]")
+                continue
+            found |= {name: (f"{p.kind}:{p.record.name}", w) for name, w in weights.items()}
     return found
+
+
+def _published(record: ExtractorPlugin) -> dict[str, Weights]:
+    return dict(record.catalog())
 
 
 def _wanted(session: Session, names: list[str] | None) -> Mapping[str, Weights]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.cli.common import escape, show_trace, stderr
 from kras_plugins.cli.maps import map_of, mpp_of, write_overlay
 from kras_plugins.data import Explanation, Prediction
+from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.learning.calibration import shift_prevalence
 from kras_plugins.parts import Parts
@@ -45,7 +48,8 @@ def write_pages(
 ) -> dict[str, Path]:
     """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient.
 
-    With `overlay` also a picture of cells and tissue over each slide.
+    With `overlay` also a picture of cells and tissue over each slide. What a plug-in cannot explain or show is told,
+    and left out of the page.
     """
     by_patient = {c.patient.patient_id: c for c in cases}
     shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
@@ -54,19 +58,38 @@ def write_pages(
         case = by_patient.get(prediction.patient_id)
         if case is None:
             continue
-        explained = {name: bundle.explain(name, case.sample) for name in prediction.members}
+        explained = {}
+        for name in prediction.members:
+            with _without(prediction.patient_id):
+                explained[name] = bundle.explain(name, case.sample)
         attention = next((e for e in explained.values() if e.kind == "attention"), None)
+        slides = []
+        for i, result in enumerate(case.results):
+            shown = CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
+            with _without(prediction.patient_id):
+                shown = _slide(out, parts, case, i, attention, overlay)
+            slides.append(shown)
         page = CasePage(
             target=str(bundle.facts["target"]),
             prediction=prediction,
             thresholds=_thresholds(bundle, shift),
             prevalence=prevalence,
-            slides=tuple(_slide(out, parts, case, i, attention, overlay) for i in range(len(case.results))),
+            slides=tuple(slides),
             explanations=explained,
             provenance=manifest,
         )
         pages[prediction.patient_id] = write_case_page(out, page)
     return pages
+
+
+@contextmanager
+def _without(patient_id: str) -> Iterator[None]:
+    """Tell that something fails, and go on: the scores are there, and so are the pages of others."""
+    try:
+        yield
+    except (PluginError, SlideError) as e:
+        stderr().print(f"[yellow]left out of the page of {escape(patient_id)}:[/] {escape(e)}")
+        show_trace(e)
 
 
 def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:

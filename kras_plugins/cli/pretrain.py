@@ -68,7 +68,7 @@ def pretrain(
     from kras_plugins.pretraining.recipe import read_recipe
 
     require_lightly()
-    from kras_plugins.contracts.reader import ReaderPlugin
+    from kras_plugins.parts import usable_readers
     from kras_plugins.pretraining.engine import pretrain as train
     from kras_plugins.pretraining.processes import crew
     from kras_plugins.pretraining.tiles import survey
@@ -80,8 +80,7 @@ def pretrain(
         raise ConfigError(f"{out}: is there already", "delete it, or name another file")
     made = read_recipe(recipe, settings or (), model=model, steps=steps, batch=batch, seed=seed)
     session = open_session(config, option, plugin)
-    records = [session.registry.record("reader", name, ReaderPlugin) for name in session.registry.names("reader")]
-    readers = [(r, session.config.options_for("reader", r)) for r in records]
+    readers = usable_readers(session.registry, session.config)
     if threads:
         import torch
 

@@ -105,6 +105,7 @@ def _embedder(
     """A function from tiles of any size, a list of uint8[h w 3], to float32[tile d]."""
     import numpy as np
 
+    from kras_plugins.isolation import ask
     from kras_plugins.parts import open_parts
     from kras_plugins.probing.baseline import colors_and_textures
     from kras_plugins.probing.labelled import fit
@@ -122,7 +123,8 @@ def _embedder(
             scale = mpp / part.tile.mpp if mpp else None
             shown = [fit(t, part.tile.px, scale) for t in tiles]
             size = part.batch
-            return np.concatenate([part.made(np.stack(shown[i : i + size])) for i in range(0, len(shown), size)])
+            batches = [np.stack(shown[i : i + size]) for i in range(0, len(shown), size)]
+            return np.concatenate([ask(part.provided.id, part.made, batch) for batch in batches])
 
         yield embed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cli.common import Session, escape, stderr, stdout
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import KINDS, ConfigError
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def failure_rows(failures: Sequence[Failure]) -> list[dict[str, str]]:
             "slide_id": f.ref.slide_id,
             "patient_id": f.ref.patient_id,
             "path": str(f.ref.path or ""),
-            "kind": type(f.error).__name__,
+            "kind": next(kind.__name__ for kind in KINDS if isinstance(f.error, kind)),
             "reason": f.error.message,
             "hint": f.error.hint,
         }

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from kras_plugins.learning.calibration import Platt
 from kras_plugins.learning.ensemble import Fused
 from kras_plugins.learning.experiment import Experiment
 from kras_plugins.learning.fusion import Fusion, load_fusion
-from kras_plugins.learning.guard import plugin_call, predict
+from kras_plugins.learning.guard import call, classifier_name, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
 from kras_plugins.learning.seal import check_seal, seal
 
@@ -44,9 +45,13 @@ class FoldModel:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberModels:
-    """One member of the bundle: its plug-in, what that consumes, and its model of each outer fold."""
+    """One member of the bundle: its plug-in, what that consumes, and its model of each outer fold.
+
+    `who`: how errors name it.
+    """
 
     name: str
+    who: str
     plugin: str
     consumes: type[Bag] | type[SemanticProfile]
     folds: tuple[FoldModel, ...]
@@ -90,7 +95,7 @@ class Bundle:
             scored = [s for s, h in zip(samples, here, strict=True) if h]
             by_fold[member.name] = np.full((len(member.folds), len(samples)), np.nan)
             for k, model in enumerate(member.folds):
-                raw = predict(member.name, model.classifier, scored, f"scoring with its fold-{k} model")
+                raw = predict(member.who, model.classifier, scored, f"scoring with its fold-{k} model")
                 by_fold[member.name][k, here] = model.platt.logit(raw)
         fused = [
             fusion.fuse({name: logits[k] for name, logits in by_fold.items()}) for k, fusion in enumerate(self.fusions)
@@ -111,20 +116,25 @@ class Bundle:
         """
         member = next(m for m in self.members if m.name == name)
         (sample,) = conform([sample], self.inputs)
-        with plugin_call(name, f"explaining patient {sample.patient_id}"):
+
+        def explained() -> Explanation:
             parts = [model.classifier.explain(sample) for model in member.folds]
-        first, lines = parts[0], [model.platt for model in member.folds]
-        if first.kind == "attention":
-            return replace(first, values=np.mean([part.values for part in parts], axis=0))
-        total: dict[str, float] = {}
-        for line, part in zip(lines, parts, strict=True):
-            # Each fold chose its own features: one that a fold did not use contributed nothing there.
-            for feature, value in zip(part.names, part.values, strict=True):
-                total[feature] = total.get(feature, 0.0) + line.slope * float(value) / len(parts)
-        base = np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)])
-        return Explanation(
-            kind="contribution", values=np.array(list(total.values())), base=float(base), names=tuple(total)
-        )
+            return _over_folds(parts, [model.platt for model in member.folds])
+
+        return call(member.who, f"explaining patient {sample.patient_id}", explained)
+
+
+def _over_folds(parts: Sequence[Explanation], lines: Sequence[Platt]) -> Explanation:
+    first = parts[0]
+    if first.kind == "attention":
+        return replace(first, values=np.mean([part.values for part in parts], axis=0))
+    total: dict[str, float] = {}
+    for line, part in zip(lines, parts, strict=True):
+        # Each fold chose its own features: one that a fold did not use contributed nothing there.
+        for feature, value in zip(part.names, part.values, strict=True):
+            total[feature] = total.get(feature, 0.0) + line.slope * float(value) / len(parts)
+    base = np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)])
+    return Explanation(kind="contribution", values=np.array(list(total.values())), base=float(base), names=tuple(total))
 
 
 def write_bundle(
@@ -183,8 +193,12 @@ def write_bundle(
     return digest
 
 
-def load_bundle(folder: Path, load_classifier: Callable[[str, Path], Classifier]) -> Bundle:
+def load_bundle(
+    folder: Path, load_classifier: Callable[[str, Path], Classifier], origin: Callable[[str], str] = lambda _: ""
+) -> Bundle:
     """Load a bundle after checking its seal; `load_classifier(plugin_name, folder)` loads one saved model.
+
+    `origin(plugin_name)`: the distribution that errors name.
 
     Raises StoreError naming a file that was changed, added or lost, PluginError when a model cannot be loaded.
     """
@@ -197,13 +211,15 @@ def load_bundle(folder: Path, load_classifier: Callable[[str, Path], Classifier]
         )
     members = []
     for m in content["members"]:
-        models = []
+        models, who = [], classifier_name(m["name"], origin(m["plugin"]))
         for k, fold in enumerate(m["folds"]):
-            with plugin_call(m["plugin"], f"loading its fold-{k} model from {folder}"):
-                classifier = load_classifier(m["plugin"], folder / fold["model"])
+            doing = f"loading its fold-{k} model from {folder}"
+            classifier = call(who, doing, partial(load_classifier, m["plugin"], folder / fold["model"]))
             models.append(FoldModel(classifier=classifier, platt=Platt(fold["slope"], fold["intercept"])))
         consumes = Bag if m["consumes"] == "bags" else SemanticProfile
-        members.append(MemberModels(name=m["name"], plugin=m["plugin"], consumes=consumes, folds=tuple(models)))
+        members.append(
+            MemberModels(name=m["name"], who=who, plugin=m["plugin"], consumes=consumes, folds=tuple(models))
+        )
     features, fusion = content["inputs"]["features"], content["fusion"]
     return Bundle(
         digest=digest,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,13 +17,13 @@ import numpy as np
 
 from kras_plugins.cohort.splits import folds as assign_folds
 from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.classifier import ClassifierPlugin, Cohort
+from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
 from kras_plugins.data import Sample
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
 from kras_plugins.learning.ensemble import Fused
 from kras_plugins.learning.fusion import Fusion, Kind, fit_fusion, out_of_fold
-from kras_plugins.learning.guard import plugin_call, predict
+from kras_plugins.learning.guard import call, classifier_name, predict
 from kras_plugins.learning.inputs import Inputs, common_inputs, has_input
 from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits
 from kras_plugins.store import Store, make_key
@@ -212,18 +213,22 @@ def _make(store: Store, task: _Task, samples: Sequence[Sample], subjects: Subjec
         )
 
     def build(folder: Path) -> None:
-        name = task.member.name
+        plugin = task.member.plugin
+        who = classifier_name(task.member.name, plugin.origin)
+
+        def fitted(fit: Fit) -> Classifier:
+            made = plugin.create(task.member.options, fit.seed)
+            made.fit(cohort(fit.fit), cohort(fit.valid))
+            return made
+
         for i, fit in enumerate(task.fits):
             doing = f"in {task.where}, {'outer' if i == len(task.fits) - 1 else 'inner'} fit"
-            with plugin_call(name, doing):
-                classifier = task.member.plugin.create(task.member.options, fit.seed)
-                classifier.fit(cohort(fit.fit), cohort(fit.valid))
+            classifier = call(who, doing, partial(fitted, fit), len(fit.fit) + len(fit.valid))
             scored = [samples[j] for j in fit.score]
-            np.save(folder / f"{i}.npy", predict(name, classifier, scored, doing), allow_pickle=False)
+            np.save(folder / f"{i}.npy", predict(who, classifier, scored, doing), allow_pickle=False)
         if task.keep_model:
             (folder / "model").mkdir()
-            with plugin_call(name, f"saving, {task.where}"):
-                classifier.save(folder / "model")
+            call(who, f"saving, {task.where}", lambda: classifier.save(folder / "model"))
 
     def learned(index: npt.NDArray[np.intp]) -> list[tuple[str, int, str]]:
         return [(sample_keys[i], int(subjects.labels[i]), groups[i]) for i in index]

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Sample
-from kras_plugins.errors import KrasError, PluginError
+from kras_plugins.errors import PluginError
+from kras_plugins.isolation import allowed, ask_about
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
+R = TypeVar("R")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-@contextmanager
-def plugin_call(name: str, doing: str) -> Iterator[None]:
-    """Whatever a plug-in raises inside leaves as PluginError; KrasErrors pass, and so do a full or read-only disk."""
+def classifier_name(name: str, origin: str) -> str:
+    """How errors name a classifier: with the distribution it comes from, where that is known."""
+    return f"classifier {name} of {origin}" if origin else f"classifier {name}"
+
+
+def call(who: str, doing: str, function: Callable[[], R], patients: int = 1) -> R:
+    """What `function` gives, which calls a classifier; PluginError when that raises or hangs.
+
+    KrasErrors pass, and so do a full or read-only disk. It may take as long as the deadline says for each patient.
+    """
     try:
-        yield
-    except KrasError:
-        raise
-    except Exception as e:
-        if isinstance(e, OSError) and e.errno in _DISK:
+        return ask_about(who, doing, allowed(patients), function)
+    except PluginError as e:
+        cause = e.__cause__
+        if cause is None:
             raise
-        raise PluginError(
-            f"classifier {name} failed {doing}: {type(e).__name__}: {e}",
-            f"try `kras plugin check classifier:{name}`, or leave it out with --classifiers",
-        ) from e
+        if isinstance(cause, OSError) and cause.errno in _DISK:
+            raise cause from None
+        check = f"try `kras plugin check classifier:{who.split()[1]}`, or leave it out with --classifiers"
+        raise PluginError(e.message, check) from cause
 
 
-def predict(name: str, classifier: Classifier, samples: Sequence[Sample], doing: str) -> Float64:
+def predict(who: str, classifier: Classifier, samples: Sequence[Sample], doing: str) -> Float64:
     """Raw scores float64[sample]; raises PluginError unless there is one finite score a sample."""
     if not samples:
         return np.zeros(0)
-    with plugin_call(name, doing):
-        scores = np.asarray(classifier.predict(samples), np.float64)
+    scores = call(who, doing, lambda: np.asarray(classifier.predict(samples), np.float64), len(samples))
     if scores.shape != (len(samples),) or not np.isfinite(scores).all():
         raise PluginError(
-            f"classifier {name} gave scores of shape {scores.shape} for {len(samples)} patients, "
+            f"{who} gave scores of shape {scores.shape} for {len(samples)} patients, "
             f"{int((~np.isfinite(scores)).sum())} of them not finite, {doing}",
             "predict must return one finite number a sample",
         )
