@@ -13,7 +13,7 @@ from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
 from kras_plugins.errors import plugin_boundary
 from kras_plugins.isolation import ask, thread_pool
 from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, Placement, Placements, decode_lent
+from kras_plugins.semantics.collect import CellWriter, Placement, Placements, decode_lent, received
 from kras_plugins.semantics.handover import Handover
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
@@ -71,7 +71,8 @@ def profile_slide(
         where = placements[index]
         with plugin_boundary(who), handover.lend([tile.pixels, *outputs.values()]) as lent:
             job = (made.decode, tuple(outputs), lent, tile.mpp, where, canvas.raster)
-            return where, *decode_pool.run(who, decode_lent, *job)
+            cells, patch = decode_pool.run(who, decode_lent, *job)
+            return where, received(cells), patch
 
     # Threads only wait for worker processes, so there may be more of them than cores.
     ahead = 2 * threads

@@ -41,14 +41,15 @@ class TileCells:
 
     `x`, `y`: float32[cell] centroids; `columns`: further CELL_COLUMNS in µm and radians, float32[cell] each;
     `classes`: one of CELL_CLASSES per cell; `outlines`: one int32 or float32[vertex 2] polygon per cell (x, y), or
-    none at all. `tissue`: optional uint8[h w] raster of TISSUE_CLASSES over the whole tile.
+    none at all; one array [cell vertex 2] where all have as many vertices is faster. `tissue`: optional uint8[h w]
+    raster of TISSUE_CLASSES over the whole tile.
     """
 
     x: Float32
     y: Float32
     classes: Sequence[str]
     columns: Mapping[str, Float32] = field(default_factory=dict)
-    outlines: Sequence[npt.NDArray[Any]] = ()
+    outlines: Sequence[npt.NDArray[Any]] | npt.NDArray[Any] = ()
     tissue: UInt8 | None = None
 
 

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from kras_plugins.errors import StoreError
 
@@ -32,6 +33,17 @@ def encode(polygons: Iterable[npt.NDArray[Any]]) -> list[bytes]:
         _HEAD.pack(1, _POLYGON, 1, n) + raw[16 * start : 16 * (start + n)]
         for n, start in zip(sizes, starts, strict=False)
     ]
+
+
+def encode_alike(polygons: Float64) -> pa.Array:
+    """`encode` of float64[polygon vertex 2], as one Arrow array: many times faster than one by one."""
+    n, vertices, _ = polygons.shape
+    raw = np.empty((n, _HEAD.size + 16 * (vertices + 1)), np.uint8)
+    raw[:, : _HEAD.size] = np.frombuffer(_HEAD.pack(1, _POLYGON, 1, vertices + 1), np.uint8)
+    rings = np.concatenate([polygons, polygons[:, :1]], axis=1).astype("<f8")
+    raw[:, _HEAD.size :] = rings.reshape(n, 2 * (vertices + 1)).view(np.uint8)
+    ends = np.arange(n + 1, dtype=np.int32) * raw.shape[1]
+    return pa.Array.from_buffers(pa.binary(), n, [None, pa.py_buffer(ends), pa.py_buffer(raw)])
 
 
 def decode(polygon: bytes) -> Float64:

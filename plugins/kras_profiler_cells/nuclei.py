@@ -3,85 +3,130 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_profiler_cells.compiled import compiled
+from kras_profiler_cells.runs import FRAME, runs_of
+
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from kras_plugins.data import Float64, Int32
-
-    Index = npt.NDArray[np.int64]
-
-T = TypeVar("T", bound=np.generic)
-
-FRAME = 2
-"""Rows and columns of zeros about `Nuclei.labels`, so that neighbors and rays need no look at the image's edge."""
+    from kras_plugins.data import Bool, Float32, Float64, Int32
+    from kras_profiler_cells.runs import Index
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nuclei:
     """`labels` int32[h+4 w+4]: 1..n inside the nuclei, framed by zeros.
 
-    Pixels are sorted by nucleus and within one in reading order: `at` int64[pixel] positions in the flattened `labels`,
-    `rows` and `cols` int32[pixel] in the image without frame, `cell` int32[pixel] label - 1. Pixels of nucleus i begin
-    at `starts[i]` and are `size[i]` many.
+    Pixels are sorted by nucleus and within one in reading order: `at` int32[pixel] positions in the flattened `labels`,
+    `rows` and `cols` int32[pixel] in the image without frame. Pixels of nucleus i are those from `starts[i]` to before
+    `starts[i + 1]`; `size[i]` is their number.
     """
 
     labels: Int32
-    at: Index
+    at: Int32
     rows: Int32
     cols: Int32
-    cell: Int32
     starts: Index
-    size: Index
 
     def __len__(self) -> int:
-        return len(self.size)
+        return len(self.starts) - 1
 
-    def sums(self, values: npt.NDArray[Any]) -> Float64:
-        """float64[... nucleus]: sums of [... pixel] over the pixels of each nucleus."""
-        return np.add.reduceat(values, self.starts, axis=-1, dtype=np.float64) if len(self) else self._none(values)
+    @property
+    def size(self) -> Index:
+        """Pixels of each nucleus, int64[nucleus]."""
+        return np.diff(self.starts)
 
-    def _none(self, values: npt.NDArray[Any]) -> Float64:
-        return np.zeros((*values.shape[:-1], 0))
 
-    def of(self, image: npt.NDArray[T], step: int = 1) -> npt.NDArray[T]:
-        """[pixel ...]: the values of [h/step w/step ...] at every pixel."""
-        rows, cols = (self.rows, self.cols) if step == 1 else (self.rows // step, self.cols // step)
-        at = (rows * np.int32(image.shape[1]) + cols).astype(np.intp)
-        return image.reshape(-1, *image.shape[2:]).take(at, axis=0)
+@compiled(
+    "Tuple((int64[::1], int32[::1], int32[::1], int32[::1]))(int32[:, ::1], int64[::1], int64[::1], boolean[::1])"
+)
+def _listed(labels: Int32, starts: Index, stops: Index, kept: Bool) -> tuple[Index, Int32, Int32, Int32]:
+    """Where the pixels of each nucleus begin, and where each pixel lies: see Nuclei."""
+    flat, width = labels.reshape(-1), labels.shape[1]
+    number, n = np.zeros(len(kept), np.int32), 0
+    for label in range(1, len(kept)):
+        if kept[label]:
+            n += 1
+            number[label] = n
+    begins = np.zeros(n + 1, np.int64)
+    for run in range(len(starts)):
+        for at in range(starts[run], stops[run]):
+            flat[at] = number[flat[at]]
+            if flat[at]:
+                begins[flat[at]] += 1
+    begins = np.cumsum(begins)
+    where, rows, cols = np.empty(begins[n], np.int32), np.empty(begins[n], np.int32), np.empty(begins[n], np.int32)
+    following = begins.copy()
+    for run in range(len(starts)):
+        row, before = starts[run] // width, starts[run] // width * width + FRAME
+        for at in range(starts[run], stops[run]):
+            if flat[at]:
+                pixel = following[flat[at] - 1]
+                following[flat[at] - 1] += 1
+                where[pixel], rows[pixel], cols[pixel] = at, row - FRAME, at - before
+    return begins, where, rows, cols
 
-    def spread(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
-        """[pixel] of [nucleus]: each pixel gets its nucleus' value."""
-        return np.repeat(values, self.size)
+
+@compiled("float64[:, ::1](int32[:, ::1], int64[::1], int64[::1], float32[:, ::1])")
+def tally(labels: Int32, starts: Index, stops: Index, image: Float32) -> Float64:
+    """Of each label of framed `labels`, from 0: pixels, and sums of their `image`, columns and rows; float64[4 label].
+
+    All pixels lie in the runs from `starts` to before `stops`; `image` is not framed.
+    """
+    flat, width = labels.reshape(-1), labels.shape[1]
+    found = np.zeros((4, labels.max() + 1))
+    for run in range(len(starts)):
+        row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
+        for at in range(starts[run], stops[run]):
+            label, col = flat[at], at - before
+            found[0, label] += 1
+            found[1, label] += image[row, col]
+            found[2, label] += col
+            found[3, label] += row
+    return found
+
+
+@compiled("float64[:, ::1](int64[::1], int32[::1], int32[::1], float32[:, :, ::1], int64)")
+def _means(starts: Index, rows: Int32, cols: Int32, maps: Float32, step: int) -> Float64:
+    coarse = np.arange(max(maps.shape[1:]) * step) // step
+    found = np.zeros((len(starts) - 1, len(maps)))
+    for nucleus in range(len(starts) - 1):
+        for i in range(len(maps)):
+            total = 0.0
+            for pixel in range(starts[nucleus], starts[nucleus + 1]):
+                total += maps[i, coarse[rows[pixel]], coarse[cols[pixel]]]
+            found[nucleus, i] = total / (starts[nucleus + 1] - starts[nucleus])
+    return found
+
+
+@compiled("float32[::1](int32[::1], int32[::1], float32[:, ::1])")
+def at_pixels(rows: Int32, cols: Int32, image: Float32) -> Float32:
+    """float32[pixel]: the values of float32[h w] at pixels."""
+    found = np.empty(len(rows), np.float32)
+    for pixel in range(len(rows)):
+        found[pixel] = image[rows[pixel], cols[pixel]]
+    return found
 
 
 def nuclei_of(labels: Int32) -> Nuclei:
     """The nuclei of a label map int32[h w], labels 1..n without gaps."""
-    at = np.flatnonzero(labels.ravel() != 0)
-    return nuclei_at(at, labels.ravel()[at], labels.shape)
+    framed = np.pad(labels.astype(np.int32), FRAME)
+    every = np.ones(int(framed.max()) + 1, np.bool_)
+    return nuclei_in(framed, *runs_of(framed != 0), every)
 
 
-def nuclei_at(at: Index, label: Int32, shape: tuple[int, int]) -> Nuclei:
-    """The nuclei of an image of `shape` whose pixels lie at flat positions `at`, `label` int32[pixel] 1..n each."""
-    width = shape[1] + 2 * FRAME
-    n = int(label.max(initial=0))
-    # Stable sorts of 16-bit keys are by radix: several times faster.
-    order = np.argsort(label.astype(np.uint16) if n < 2**16 else label, kind="stable")
-    rows, cols = np.divmod(at[order].astype(np.int32), np.int32(shape[1]))
-    label = label[order]
-    framed = np.zeros((shape[0] + 2 * FRAME, width), np.int32)
-    framed_at = (rows + FRAME).astype(np.int64) * width + (cols + FRAME)
-    framed.ravel()[framed_at] = label
-    size = np.bincount(label, minlength=n + 1)[1:]
-    return Nuclei(
-        labels=framed,
-        at=np.asarray(framed_at, np.int64),
-        rows=rows,
-        cols=cols,
-        cell=label - np.int32(1),
-        starts=np.cumsum(size) - size,
-        size=size,
-    )
+def nuclei_in(labels: Int32, starts: Index, stops: Index, kept: Bool) -> Nuclei:
+    """The nuclei of framed `labels` int32[h+4 w+4] that are `kept`, bool[label]; they are numbered anew in place.
+
+    All their pixels lie in the runs from `starts` to before `stops`.
+    """
+    begins, at, rows, cols = _listed(labels, starts, stops, kept)
+    return Nuclei(labels=labels, at=at, rows=rows, cols=cols, starts=begins)
+
+
+def means(nuclei: Nuclei, maps: Float32) -> Float64:
+    """float64[nucleus map]: mean of each map of float32[map h/k w/k], for a whole k, over each nucleus."""
+    step = (nuclei.labels.shape[0] - 2 * FRAME) // maps.shape[1]
+    return _means(nuclei.starts, nuclei.rows, nuclei.cols, maps, step)

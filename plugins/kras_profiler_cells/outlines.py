@@ -1,4 +1,4 @@
-"""Star-convex outlines of all nuclei of a tile at once."""
+"""Star-convex outlines of all nuclei of a tile."""
 
 from __future__ import annotations
 
@@ -6,16 +6,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_profiler_cells.nuclei import FRAME, Nuclei
+from kras_profiler_cells.compiled import compiled
+from kras_profiler_cells.runs import FRAME
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from kras_plugins.data import Bool, Float32
+    from kras_plugins.data import Float32, Int32
+    from kras_profiler_cells.nuclei import Nuclei
+    from kras_profiler_cells.runs import Index
 
 RAYS = 32
-AHEAD = 8
-"""Steps of one pixel looked at in one go."""
+_ANGLE = np.arange(RAYS) * (2 * np.pi / RAYS)
+_COS, _SIN = np.cos(_ANGLE).astype(np.float32), np.sin(_ANGLE).astype(np.float32)
+
+
+@compiled("boolean(int32[:, ::1], int64, float32, float32)")
+def _inside(labels: Int32, label: int, x: float, y: float) -> bool:
+    found: bool = labels[int(np.rint(y)) + FRAME, int(np.rint(x)) + FRAME] == label
+    return found
+
+
+@compiled("float32[:, :, ::1](int32[:, ::1], int64[::1], int32[::1], int32[::1], float32[::1], float32[::1])")
+def _outlines(labels: Int32, starts: Index, rows: Int32, cols: Int32, x: Float32, y: Float32) -> Float32:
+    found = np.empty((len(x), RAYS, 2), np.float32)
+    for nucleus in range(len(x)):
+        label = nucleus + 1
+        from_x, from_y = x[nucleus], y[nucleus]
+        if not _inside(labels, label, from_x, from_y):
+            r, c = rows[starts[nucleus] : starts[label]], cols[starts[nucleus] : starts[label]]
+            nearest = np.argmin((c - from_x) ** 2 + (r - from_y) ** 2)
+            from_x, from_y = np.float32(c[nearest]), np.float32(r[nearest])
+        for ray in range(RAYS):
+            cos, sin, reach = _COS[ray], _SIN[ray], np.float32(0)
+            for step in (np.float32(1), np.float32(0.5)):
+                while _inside(labels, label, from_x + (reach + step) * cos, from_y + (reach + step) * sin):
+                    reach += step
+            found[nucleus, ray, 0], found[nucleus, ray, 1] = from_x + reach * cos, from_y + reach * sin
+    return found
 
 
 def outlines(nuclei: Nuclei, x: Float32, y: Float32) -> Float32:
@@ -24,42 +50,4 @@ def outlines(nuclei: Nuclei, x: Float32, y: Float32) -> Float32:
     Rays start at the centroid (`x`, `y`), or at the nucleus' pixel nearest to it where the centroid lies outside.
     Concave parts behind the first exit are cut, as in StarDist (Schmidt et al., MICCAI 2018).
     """
-    start_x, start_y = _starts(nuclei, x, y)
-    angle = np.arange(RAYS) * (2 * np.pi / RAYS)
-    cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-    flat, width = nuclei.labels.ravel(), nuclei.labels.shape[1]
-    cell, ray = (a.ravel() for a in np.indices((len(nuclei), RAYS), np.int32))
-
-    def inside(at: npt.NDArray[np.intp], reach: Float32) -> Bool:
-        """bool[at step]: whether rays `at` are in their nucleus after each length of float32[at step]."""
-        of, along = cell[at], ray[at]
-        column = np.rint(start_x[of, None] + reach * cos[along, None]).astype(np.int32)
-        row = np.rint(start_y[of, None] + reach * sin[along, None]).astype(np.int32)
-        # Far steps may lie outside of the frame, but only behind one in the frame, where the ray has ended.
-        found = flat.take((row + FRAME) * width + (column + FRAME), mode="clip")
-        out: Bool = found == of[:, None] + 1
-        return out
-
-    reach = np.zeros(len(cell), np.float32)
-    steps = np.arange(1, AHEAD + 1, dtype=np.float32)
-    going = np.arange(len(cell))
-    while len(going):
-        still = inside(going, reach[going, None] + steps)
-        whole = still.all(1)
-        reach[going] += np.where(whole, AHEAD, still.argmin(1)).astype(np.float32)
-        going = going[whole]
-    reach[inside(np.arange(len(cell)), reach[:, None] + np.float32(0.5))[:, 0]] += np.float32(0.5)
-    far = reach.reshape(-1, RAYS)
-    return np.stack([start_x[:, None] + far * cos, start_y[:, None] + far * sin], axis=2)
-
-
-def _starts(nuclei: Nuclei, x: Float32, y: Float32) -> tuple[Float32, Float32]:
-    column, row = np.rint(x).astype(np.int32) + FRAME, np.rint(y).astype(np.int32) + FRAME
-    outside = np.flatnonzero(nuclei.labels[row, column] != np.arange(1, len(nuclei) + 1))
-    x, y = x.copy(), y.copy()
-    for i in outside.tolist():
-        pixels = slice(nuclei.starts[i], nuclei.starts[i] + nuclei.size[i])
-        rows, cols = nuclei.rows[pixels], nuclei.cols[pixels]
-        nearest = np.argmin((cols - x[i]) ** 2 + (rows - y[i]) ** 2)
-        x[i], y[i] = cols[nearest], rows[nearest]
-    return x, y
+    return _outlines(nuclei.labels, nuclei.starts, nuclei.rows, nuclei.cols, x, y)

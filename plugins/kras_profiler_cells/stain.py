@@ -1,4 +1,4 @@
-"""Hematoxylin density by color deconvolution; numpy only, shared by the network and the decoder."""
+"""Hematoxylin density by color deconvolution, shared by training and the decoder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_profiler_cells.compiled import compiled
+
 if TYPE_CHECKING:
-    from kras_plugins.data import Float32, UInt8
+    from kras_plugins.data import Float32, Int32, UInt8
 
 
 def _unmixing() -> tuple[float, float, float]:
@@ -24,10 +26,22 @@ HEMATOXYLIN = _unmixing()
 """Hematoxylin density = these three times the optical densities of R, G and B, OD = -log10((value + 1) / 256)."""
 
 _DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)
+SHARES = np.stack([_DENSITY * np.float32(weight) for weight in HEMATOXYLIN])
+"""What each value 0..255 of R, G and B adds to the hematoxylin density: float32[3 256]."""
 
 
 def hematoxylin(pixels: UInt8) -> Float32:
     """Hematoxylin optical density, float32 and >= 0, of uint8[... 3]."""
-    r, g, b = (_DENSITY * np.float32(weight) for weight in HEMATOXYLIN)
+    r, g, b = SHARES
     density = r[pixels[..., 0]] + g[pixels[..., 1]] + b[pixels[..., 2]]
     return np.asarray(np.maximum(density, 0), dtype=np.float32)
+
+
+@compiled("float32[::1](int32[::1], int32[::1], uint8[:, :, ::1])")
+def hematoxylin_at(rows: Int32, cols: Int32, image: UInt8) -> Float32:
+    """`hematoxylin` of some pixels of uint8[h w 3], float32[pixel]."""
+    found = np.empty(len(rows), np.float32)
+    for pixel in range(len(rows)):
+        r, g, b = image[rows[pixel], cols[pixel]]
+        found[pixel] = max(SHARES[0, r] + SHARES[1, g] + SHARES[2, b], np.float32(0))
+    return found

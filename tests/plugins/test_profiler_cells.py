@@ -16,7 +16,7 @@ from skimage.measure import regionprops, shannon_entropy
 
 import kras_profiler_cells as plugin
 from kras_plugins import CELL_CLASSES, CELL_COLUMNS, Tile
-from kras_profiler_cells import decode, morphometry, stain
+from kras_profiler_cells import decode, morphometry, stain, texture
 from kras_profiler_cells.nuclei import nuclei_of
 from kras_profiler_cells.outlines import outlines
 
@@ -145,7 +145,7 @@ def test_the_centroid_and_orientation_agree_with_scikit_image(measured):
 @pytest.mark.parametrize("prop", ["contrast", "correlation", "energy", "homogeneity"])
 def test_texture_agrees_with_scikit_image_on_masked_nuclei(blobs, measured, prop):
     labels, density = blobs
-    level = np.clip(density * (morphometry.LEVELS / morphometry.DENSITY_MAX), 0, morphometry.LEVELS - 1).astype(int)
+    level = np.clip(density * (texture.LEVELS / texture.DENSITY_MAX), 0, texture.LEVELS - 1).astype(int)
     ours, theirs = measured
     for i, r in enumerate(theirs):
         box = r.slice
@@ -157,7 +157,7 @@ def test_texture_agrees_with_scikit_image_on_masked_nuclei(blobs, measured, prop
 
 def test_entropy_is_shannons_in_bits(blobs, measured):
     labels, density = blobs
-    level = np.clip(density * (morphometry.LEVELS / morphometry.DENSITY_MAX), 0, morphometry.LEVELS - 1).astype(int)
+    level = np.clip(density * (texture.LEVELS / texture.DENSITY_MAX), 0, texture.LEVELS - 1).astype(int)
     expected = [shannon_entropy(level[labels == i + 1]) for i in range(labels.max())]
     np.testing.assert_allclose(measured[0]["h_entropy"], expected, rtol=1e-4, atol=1e-6)
 
@@ -248,27 +248,6 @@ def test_a_long_nucleus_is_not_cut():
     labels = (((x - 48) / 36) ** 2 + ((y - 32) / 6) ** 2 <= 1).astype(np.int32)
     cells = decoder()(drawn(labels, [2]), Tile(pixels=np.full((64, 96, 3), 120, np.uint8), mpp=0.5))
     assert cells.classes == ["fibroblast"]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_short_cuts_give_what_the_libraries_give(seed):
-    from skimage.segmentation import watershed
-
-    rng = np.random.default_rng(seed)
-    smooth = ndimage.gaussian_filter(rng.standard_normal((90, 110)), 3)
-    mask = smooth > 0.02
-    np.testing.assert_array_equal(decode.opened(mask), ndimage.binary_opening(mask))
-    np.testing.assert_array_equal(decode.fill(mask), ndimage.binary_fill_holes(mask))
-    distance = (0.5 + 4 * smooth).astype(np.float32)
-    distance += ndimage.gaussian_filter(rng.standard_normal(mask.shape), 1.5).astype(np.float32)
-    cores, n = ndimage.label(mask & (distance > decode.CORE))
-    large = np.flatnonzero(np.bincount(cores.ravel())[1:] * 0.25 >= decode.CORE_UM2) + 1
-    assert 8 < len(large) <= n
-    markers = np.where(np.isin(cores, large), np.searchsorted(large, cores) + 1, 0)
-    expected = watershed(-distance, markers, mask=mask)
-    at, label = decode.flood_cores(mask, distance, 0.5)
-    np.testing.assert_array_equal(at, np.flatnonzero(mask))
-    np.testing.assert_array_equal(label, expected.ravel()[at])
 
 
 def test_an_unsure_class_is_other_and_an_unsure_nucleus_is_none():

@@ -15,7 +15,7 @@ from skimage.segmentation import watershed
 
 import kras_profiler_cells as plugin
 from kras_plugins import Tile
-from kras_profiler_cells import decode, runs, stain
+from kras_profiler_cells import decode, flooding, runs, stain
 from kras_profiler_cells.nuclei import nuclei_of
 from kras_profiler_cells.outlines import outlines
 
@@ -25,14 +25,19 @@ DECODE = decode.Decode(
 )
 
 
+def by_watershed(mask: np.ndarray, distance: np.ndarray, mpp: float) -> np.ndarray:
+    """The label map of large enough cores that flood the mask."""
+    cores, _ = ndimage.label(mask & (distance > flooding.CORE))
+    large = np.bincount(cores.ravel()) * mpp**2 >= flooding.CORE_UM2
+    large[0] = False
+    return watershed(-distance, np.where(large, np.cumsum(large), 0)[cores], mask=mask)
+
+
 def by_libraries(maps: dict[str, np.ndarray], mpp: float) -> np.ndarray:
     """The label map of the decoder's definition, each step on the whole image."""
-    nucleus, distance = maps["nucleus"], maps["distance"]
+    nucleus = maps["nucleus"]
     mask = ndimage.binary_fill_holes(ndimage.binary_opening(nucleus > 0.5))
-    cores, _ = ndimage.label(mask & (distance > decode.CORE))
-    large = np.bincount(cores.ravel()) * mpp**2 >= decode.CORE_UM2
-    large[0] = False
-    labels = watershed(-distance, np.where(large, np.cumsum(large), 0)[cores], mask=mask)
+    labels = by_watershed(mask, maps["distance"], mpp)
     n = labels.max() + 1
     area = np.bincount(labels.ravel(), minlength=n) * mpp**2
     strength = np.array([nucleus[labels == i].mean() if area[i] else 0 for i in range(n)])
@@ -116,9 +121,8 @@ def test_real_nuclei_measure_what_scikit_image_measures(real):
 def test_real_outlines_are_those_of_a_walk_pixel_by_pixel(real):
     _, maps = real
     nuclei = nuclei_of(DECODE.segment(maps["nucleus"], maps, 0.5))
-    x, y = (nuclei.sums(v.astype(float)) / nuclei.size for v in (nuclei.cols, nuclei.rows))
-    x, y = x.astype(np.float32), y.astype(np.float32)
     labels = nuclei.labels[2:-2, 2:-2]
+    y, x = np.float32([r.centroid for r in regionprops(labels)]).T.copy()
     reach = one_step_at_a_time(labels, x, y)
     ours = outlines(nuclei, x, y) - np.stack([x, y], 1)[:, None]
     known = np.isfinite(reach)
@@ -149,7 +153,8 @@ def test_pieces_of_runs_are_numbered_as_scipy_numbers_pieces_of_images(seed, h, 
     starts, stops = runs.runs_of(framed)
     component, n = runs.components(starts, stops, w + 2)
     ours = np.zeros(framed.size, int)
-    ours[runs.pixels_of(starts, stops)] = np.repeat(component + 1, stops - starts)
+    for run, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        ours[start:stop] = component[run] + 1
     expected, n_expected = ndimage.label(framed)
     assert n == n_expected
     np.testing.assert_array_equal(ours.reshape(framed.shape), expected)
@@ -157,6 +162,24 @@ def test_pieces_of_runs_are_numbered_as_scipy_numbers_pieces_of_images(seed, h, 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 24), st.integers(3, 24), st.floats(0.1, 0.9))
-def test_holes_are_filled_as_scipy_fills_them(seed, h, w, share):
-    mask = np.random.default_rng(seed).random((h, w)) < share
-    np.testing.assert_array_equal(decode.fill(mask), ndimage.binary_fill_holes(mask))
+def test_masks_are_opened_and_filled_as_scipy_does(seed, h, w, share):
+    image = np.random.default_rng(seed).random((h, w)).astype(np.float32)
+    image = np.where(image > 1 - share, np.nextafter(image, 1) / 2 + 0.5, image / 2).astype(np.float32)
+    opened = runs.opened(image, 0.5)
+    expected = ndimage.binary_opening(image > 0.5)
+    np.testing.assert_array_equal(opened, np.pad(expected, 2))
+    filled = np.zeros(opened.shape, bool)
+    for start, stop in zip(*runs.filled(*runs.runs_of(opened), *opened.shape), strict=True):
+        filled.ravel()[start:stop] = True
+    np.testing.assert_array_equal(filled, np.pad(ndimage.binary_fill_holes(expected), 2))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.integers(3, 40), st.floats(0.3, 0.9), st.floats(0.5, 3.0))
+def test_nuclei_are_flooded_as_scikit_image_floods_them(seed, h, w, share, coarse):
+    rng = np.random.default_rng(seed)
+    smooth = [ndimage.gaussian_filter(rng.standard_normal((h, w)), coarse) for _ in range(2)]
+    mask = smooth[0] > np.quantile(smooth[0], 1 - share)
+    depth = (0.4 + 2 * smooth[1]).astype(np.float32)  # also negative
+    labels = flooding.flood_cores(*runs.runs_of(np.pad(mask, 2)), depth, 0.5)
+    np.testing.assert_array_equal(labels, np.pad(by_watershed(mask, depth, 0.5), 2))

@@ -20,6 +20,7 @@ from kras_plugins.semantics.collect import (
     decode_tile,
     place,
     placement,
+    received,
 )
 from kras_plugins.semantics.handover import Lent
 from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
@@ -164,9 +165,10 @@ def test_nan_becomes_null():
     assert batch["solidity"].null_count == 1
 
 
-def test_outlines_follow_their_cells():
+@pytest.mark.parametrize("kind", [list, np.array], ids=["one by one", "one array"])
+def test_outlines_follow_their_cells(kind):
     square = np.array([[19, 19], [21, 19], [21, 21], [19, 21]])
-    cells = tile_cells([[3, 3], [20, 20]], outlines=[square - 17, square])
+    cells = tile_cells([[3, 3], [20, 20]], outlines=kind([square - 17, square]))
     batch = place(cells, placement(grid_over(64, 64, 2.0), 0, (1, 1)))
     assert batch.num_rows == 1  # the first lies in the halo
     np.testing.assert_array_equal(wkb.decode(batch["geometry"][0].as_py()), (square - 8 + 0.5) * 2.0)
@@ -231,7 +233,7 @@ def test_a_decoder_that_leaves_out_what_is_not_wanted_changes_nothing(scale):
     for index in (0, 4):
         where, raster = placement(grid, index, (0.5 / scale, 0.5 / scale)), raster_over(100, 100)
         lent = Lent(file="", layout=(), sent=(pixels,))
-        found, _ = decode_lent(decode, (), lent, 0.5, where, raster)
+        found = received(decode_lent(decode, (), lent, 0.5, where, raster)[0])
         expected, _ = decode_tile(decode, {}, Tile(pixels=pixels, mpp=0.5), where, raster)
         assert found.equals(expected) and found.num_rows > 4000
         assert left_out == [pytest.approx(0.2, abs=0.1), 0]
@@ -265,6 +267,12 @@ def test_no_cells_at_all_make_a_readable_file(tmp_path):
 def test_wkb_round_trip(points):
     (blob,) = wkb.encode([np.array(points)])
     np.testing.assert_array_equal(wkb.decode(blob), points)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_polygons_alike_are_written_as_others_are(n):
+    polygons = np.random.default_rng(0).random((n, 5, 2))
+    assert wkb.encode_alike(polygons).to_pylist() == wkb.encode(polygons)
 
 
 def test_what_is_no_polygon_is_refused():
