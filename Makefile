@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench docs experiment train-cells clean
+.PHONY: demo test lint bench docs dist hooks experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -37,6 +37,19 @@ experiment: .venv/.installed-dev
 # Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
 train-cells: .venv/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m training.cells
+
+# Trains the encoder `vit-mini` anew on free pictures of ../shared/data and measures it; goes on where it was killed.
+train-vit-mini: .venv/.installed-dev
+	PATH=$(BIN):$$PATH sh training/vit_mini.sh
+
+# Wheel and sdist, in dist/.
+dist: .venv/.installed-dev
+	rm -rf dist && $(BIN)/python -m hatchling build -d dist
+
+# Lint on each commit.
+hooks: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet pre-commit
+	$(BIN)/pre-commit install
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

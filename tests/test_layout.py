@@ -21,12 +21,19 @@ SOURCES = sorted([*(ROOT / "kras_plugins").rglob("*.py"), *(ROOT / "plugins").rg
 
 
 def test_each_kind_is_one_noun_in_every_layer() -> None:
-    for kind in KINDS:
-        assert (ROOT / "kras_plugins" / "contracts" / f"{kind}.py").is_file()
+    homes = (
+        "kras_plugins/contracts/{}.py",
+        "kras_plugins/testing/checks/{}.py",
+        "kras_plugins/scaffold/templates/{}/module.py.j2",
+        "docs/plugins/{}.md",
+    )
+    missing = [home.format(kind) for kind in KINDS for home in homes if not (ROOT / home.format(kind)).is_file()]
+    assert missing == []
     for p in discover().provided:
         if p.distribution == "kras":
             assert p.plugin == f"kras_{p.kind}_{p.record.name}"
             assert (ROOT / "plugins" / p.plugin / "__init__.py").is_file()
+            assert (ROOT / "docs" / "plugins" / f"{p.kind}-{p.record.name}.md").is_file()
 
 
 def test_every_bundled_package_is_an_entry_point_and_in_the_wheel() -> None:
