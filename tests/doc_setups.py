@@ -40,12 +40,15 @@ def draw(folder: Path) -> None:
 def study(drawn: Path, folder: Path, store: Path) -> None:
     """`cohort.csv` with its slides, quick settings, and a few slides and cohorts by the names that pages use."""
     shutil.copytree(drawn, folder, dirs_exist_ok=True)
-    (folder / "kras.toml").write_text(SETTINGS)
+    quick_settings(folder)
     (folder / "store").symlink_to(store)
     slides = sorted((folder / "slides").iterdir())
     for name, slide in zip(("slide.svs", "other.svs", "new_slide.svs", "slide-7.svs"), slides, strict=False):
         shutil.copy(slide, folder / name)
     shutil.copy(folder / "cohort.csv", folder / "other_hospital.csv")
+    names = sorted({row["patient_id"] for row in read_rows(folder / "cohort.csv")})
+    clinic = [{"patient_id": n, "age": str(50 + i % 30), "stage": "I" * (1 + i % 2)} for i, n in enumerate(names)]
+    write_rows(folder / "clinic_and_genes.csv", clinic)
 
 
 def barcoded(folder: Path) -> None:
@@ -57,7 +60,6 @@ def barcoded(folder: Path) -> None:
     (folder / "slides").mkdir()
     calls: dict[str, list[str]] = {"luad": [], "lusc": []}
     names: dict[str, list[str]] = {"luad": [], "lusc": []}
-    clinic = []
     for i, row in enumerate(patients.values()):
         name = f"TCGA-{row['site'][:2].upper()}-{i:04d}"
         kind = row["histology"].lower()
@@ -65,8 +67,7 @@ def barcoded(folder: Path) -> None:
         changes = [("KRAS", row["kras_hgvsp"])] if row["kras_hgvsp"] else []
         calls[kind] += [f"{g}\t{name}-01\tMissense_Mutation\t{c}" for g, c in [*changes, ("TP53", "p.R175H")]]
         slide = folder / "drawn" / Path(row["path"]).name
-        shutil.copy(slide, folder / "slides" / f"{name}-01Z-00-DX1.{i:08d}-0000-0000-0000-000000000000.svs")
-        clinic.append({"patient_id": name, "age": str(50 + i % 30), "stage": "I" if i % 2 else "II", "EGFR": "WT"})
+        shutil.copy(slide, folder / "slides" / f"{name}-01Z-00-DX1.{i:08d}-0000-0000-0000-000000000000.tiff")
     header = "Hugo_Symbol\tTumor_Sample_Barcode\tVariant_Classification\tHGVSp_Short"
     for kind, rows in calls.items():
         text = "\n".join([header, *rows]) + "\n"
@@ -75,11 +76,10 @@ def barcoded(folder: Path) -> None:
         (folder / kind / "data_mutations.txt").write_text(text)
         (folder / kind / "case_lists" / "cases_sequenced.txt").write_text("\n".join(names[kind]) + "\n")
     (folder / "cases.txt").write_text("\n".join([*names["luad"], *names["lusc"]]) + "\n")
-    write_rows(folder / "clinic_and_genes.csv", clinic)
 
 
 def labelled_tiles(folder: Path) -> None:
-    """Tiles of two classes, and an encoder as `kras pretrain` writes it."""
+    """Tiles of two classes, and an encoder as `kras pretrain` writes it, which no setting contradicts."""
     from kras_plugins.pretraining.network import build
     from kras_plugins.pretraining.recipe import Recipe
     from kras_plugins.pretraining.weights import describe, write_weights
@@ -90,6 +90,7 @@ def labelled_tiles(folder: Path) -> None:
         for i in range(12):
             tile = 250 - rng.random((48, 48, 1)) * strength * np.array([0.6, 1.0, 0.5])
             Image.fromarray(tile.astype(np.uint8)).save(folder / "labelled-tiles" / label / f"{i}.png")
+    (folder / "kras.toml").write_text(SETTINGS[SETTINGS.index("[classifier.he]") :])
     recipe = Recipe(arguments={"depth": 1, "embed_dim": 24, "num_heads": 2, "patch_size": 8}, px=32, head=(8, 8, 8))
     write_weights(folder / "own.safetensors", build(recipe), describe(recipe, 24, "CC0", {}), "f32")
 
@@ -131,7 +132,13 @@ def tables(folder: Path) -> None:
         (folder / f"{file}.csv.gz").write_bytes(gzip.compress((folder / f"{file}.csv").read_bytes()))
 
 
+def quick_settings(folder: Path) -> None:
+    """The settings that other setups may have taken away."""
+    (folder / "kras.toml").write_text(SETTINGS)
+
+
 SETUPS: dict[str, Callable[[Path], None]] = {
+    "quick settings": quick_settings,
     "barcoded": barcoded,
     "labelled tiles": labelled_tiles,
     "exported cells": exported_cells,
