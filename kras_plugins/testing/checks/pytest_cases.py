@@ -63,7 +63,7 @@ def refuse_unknown(known: Mapping[str, str], cases: Sequence[tuple[Subject, Chec
     names = {c.name for _, c in cases} | {f"{s.id}/{c.name}" for s, c in cases}
     for name, reason in known.items():
         if name not in names:
-            there = "has no such check" if name in {c.name for c in CHECKS} else "there is no such check"
+            there = "it has no such check" if name in {c.name for c in CHECKS} else "there is no such check"
             raise ValueError(f"known failure {name!r}: {there}; checks here: {', '.join(sorted(names))}")
         if not reason.strip():
             raise ValueError(f"known failure {name!r}: give the reason")

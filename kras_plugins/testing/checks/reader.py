@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.contracts.reader import Level
-from kras_plugins.data import SlideRef
 from kras_plugins.errors import SlideError
-from kras_plugins.slides.slide import PLAUSIBLE_MPP, open_slide
+from kras_plugins.slides.slide import PLAUSIBLE_MPP
 from kras_plugins.testing.checks import slide_files
 from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, refused, require, same, shown, told
 from kras_plugins.testing.checks.slide_files import SlideFile
@@ -173,20 +172,6 @@ def transparent_is_white(subject: Subject) -> None:
     level = source.levels[0]
     got = source.read_level(0, (0, 0), (level.width // 2, level.height))
     require(bool((got == 255).all()), "white", f"pixels down to {got.min()}")
-
-
-@check(KIND, file="slides/slide.py", words="what lies outside of the slide is white (255)")
-def read_by_host(subject: Subject) -> None:
-    """The host opens it and reads across the slide's edge and at another resolution: white outside."""
-    for file in _files(subject):
-        ref = SlideRef(patient_id="p", slide_id="s", path=file.path, mpp=file.mpp or 0.5)
-        subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
-        with open_slide(ref, [(subject.record, subject.options)], subject.record.name) as slide:
-            coarse = 1.5 * max(slide.mpp)
-            pixels = slide.read((-30 * 1.5, -30 * 1.5), (90, 90), coarse)
-            require(bool((pixels[:29, :29] == 255).all()), "white outside of the slide", f"{pixels[:29, :29].min()}")
-            image, _ = slide.thumbnail(4 * max(slide.mpp))
-            require(image.ndim == 3 and image.dtype == np.uint8, "a thumbnail", shown(image))
 
 
 @check(KIND, file="contracts/reader.py", words="All members may be used from many threads at once")

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 LEAST_UM = 220.0
 """Less holds hardly any tissue."""
 
+GLASS = 1.6
+"""As much larger is drawn than is cut from its middle: about tissue there is glass."""
+
 
 def scene(width: int, height: int, mpp: float) -> UInt8:
     """Drawn tissue, uint8[height width 3] at `mpp` µm per pixel."""
-    um = (max(width * mpp, LEAST_UM, 64 * mpp), max(height * mpp, LEAST_UM, 64 * mpp))
+    um = [GLASS * max(side * mpp, LEAST_UM, 64 * mpp) for side in (width, height)]
     with tempfile.TemporaryDirectory(prefix="kras-scene-") as folder:
-        draw_slide(Path(folder) / "scene.tiff", seed=1, size_um=um, mpp=mpp, levels=1)
-        drawn: UInt8 = tifffile.imread(Path(folder) / "scene.tiff")
+        file = Path(folder) / "scene.tiff"
+        draw_slide(file, seed=1, size_um=(um[0], um[1]), mpp=mpp, histology="LUSC", lymphocytes=2.0, levels=1)
+        drawn: UInt8 = tifffile.imread(file)
     top, left = (drawn.shape[0] - height) // 2, (drawn.shape[1] - width) // 2
     return drawn[top : top + height, left : left + width].copy()
 
