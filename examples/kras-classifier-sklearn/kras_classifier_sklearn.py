@@ -26,12 +26,11 @@ class Sklearn(TableClassifier):
 
     def learn(self, x: Any, y: Any) -> None:
         """Fit to float64[patient column] and labels; classes are balanced by weight."""
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.svm import SVC
+        from sklearn import ensemble, svm
 
-        alike: Any = {"class_weight": "balanced", "random_state": self.seed}
-        svm = self.options.model == "svm"
-        self.model = (SVC(**alike) if svm else HistGradientBoostingClassifier(**alike)).fit(x, y)
+        boosting = ensemble.HistGradientBoostingClassifier(min_samples_leaf=5)
+        model: Any = {"boosting": boosting, "svm": svm.SVC()}[self.options.model]
+        self.model = model.set_params(class_weight="balanced", random_state=self.seed).fit(x, y)
 
     def score(self, x: Any) -> Any:
         """Distance from the boundary, or log-odds; kras calibrates either."""
