@@ -18,6 +18,7 @@ exclude_patterns = ["_build", "_ext", "_static"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 highlight_language = "none"
+smartquotes = False  # it makes one dash of `--option`
 
 # The API reference. Docstrings are plain text that sets names in single backquotes.
 default_role = "code"
@@ -35,4 +36,5 @@ html_title = f"kras {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False

@@ -61,7 +61,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     def outdated(_app: Sphinx, env: BuildEnvironment, *_: set[str]) -> list[str]:
         return [page for page in env.found_docs if MARK.search(env.doc2path(page).read_text(encoding="utf-8"))]
 
+    def on_signature(*event: Any) -> tuple[str, Any] | None:
+        *_, signature, returned = event
+        return ("", returned) if signature == "(*args, **kwargs)" else None  # of a protocol, which nobody calls
+
     app.add_lexer("csv", TextLexer)  # Pygments has none
     app.connect("source-read", on_read)
     app.connect("env-get-outdated", outdated)
+    app.connect("autodoc-process-signature", on_signature)
     return {"parallel_read_safe": True}

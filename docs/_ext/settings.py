@@ -16,6 +16,8 @@ _ONLY_HERE = {
     "til_feature": "the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
     "subgroups": "columns of the subgroup table; else histology, specimen, kras_test, site",
     "confounders": "columns of the confounder table; else all that are no label, outcome or id",
+    "deadline": "seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end [default: 1800]",
+    "import_deadline": "seconds a plug-in may take to be imported; 0: no end [default: 60]",
     "block": "plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
     "demonstration": "sentences that a report of made-up data begins with",
 }
