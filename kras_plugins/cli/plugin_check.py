@@ -59,7 +59,7 @@ def check_plugin(
         names = ", ".join(dict.fromkeys(o.check for o in outcomes))
         raise ConfigError(f"--known {unused[0]}: there is no such check", f"checks: {names}")
     if as_json:
-        counts = Counter(o.status for o in outcomes)
+        counts = Counter(str(o.status) for o in outcomes)
         print_json({"target": target, **{s: counts[s] for s in MARKS}, "checks": [asdict(o) for o in outcomes]})
     else:
         _print(outcomes)

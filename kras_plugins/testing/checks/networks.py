@@ -116,9 +116,10 @@ def exported(subject: Subject) -> None:
 @check(*LIVE, file="contracts/model.py", words="seeded random weights")
 def builds_alike(subject: Subject) -> None:
     """`build` gives the same network each time, whatever random numbers were drawn before: its digest names it."""
+    specs = networks(subject)
     import torch
 
-    for spec in networks(subject):
+    for spec in specs:
         present(spec)
         if is_ready_made(spec):
             raise NotApplicable("the weights are an ONNX file: build is never called")

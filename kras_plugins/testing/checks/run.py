@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kras_plugins.testing.checks.rule import Check, Failed, NotApplicable, told
@@ -54,16 +54,16 @@ def run_check(check: Check, subject: Subject) -> Outcome:
         found = _failed(check, e.expected, e.came)
     except (Exception, SystemExit) as e:  # noqa: BLE001 - a plug-in may fail in any way
         found = _failed(check, "no exception", told(e)) | {"trace": traceback.format_exc()}
-    if found["status"] == "passed" and noise.getvalue():
-        found = silent(noise.getvalue())
     facts = {"subject": subject.id, "check": check.name, "what": check.what, "seconds": time.monotonic() - began}
-    return Outcome(**facts, **found)  # type: ignore[arg-type]
+    return noisy(Outcome(**facts, **found), noise.getvalue())  # type: ignore[arg-type]
 
 
-def silent(noise: str) -> dict[str, str]:
-    """The outcome of a check during which the plug-in wrote to stdout."""
+def noisy(outcome: Outcome, noise: str) -> Outcome:
+    """The outcome where this was written to stdout meanwhile: a failure, unless it is one already or is nothing."""
+    if not noise or outcome.status == "failed":
+        return outcome
     came = f"{noise.strip()[:200]!r}"
-    return {"status": "failed", "expected": "nothing on stdout", "came": came, "says": STDOUT_RULE}
+    return replace(outcome, status="failed", expected="nothing on stdout", came=came, says=STDOUT_RULE)
 
 
 def _failed(check: Check, expected: str, came: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The process in which `kras plugin check` runs a plug-in: it may hang, crash or print, and only this process suffers.
 
 `python -m kras_plugins.testing.checks.worker REQUEST RESULTS`: REQUEST is JSON (see `supervise.Request`), RESULTS gets
-one JSON line for the cases there are, one when a case begins, one for its outcome, and one at the end.
+one JSON line before the plug-in is imported, one for the cases there are, one when a case begins, one for its outcome,
+and one at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from kras_plugins.manager import Registry, discover, import_file
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.rule import MODULE
-from kras_plugins.testing.checks.run import Outcome, run_check, silent
+from kras_plugins.testing.checks.run import Outcome, noisy, run_check
 from kras_plugins.testing.checks.subject import Settings, subjects
 
 
@@ -107,11 +108,7 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
         if f"{subject.id}/{check.name}" in request["done"]:
             continue
         yield {"begin": [subject.id, check.name, check.what, check.says]}
-        outcome = run_check(check, subject)
-        heard = noise.take()
-        if heard and outcome.status in ("passed", "skipped"):
-            outcome = replace(outcome, **silent(heard))
-        yield {"outcome": asdict(outcome)}
+        yield {"outcome": asdict(noisy(run_check(check, subject), noise.take()))}
     yield {"end": True}
 
 
@@ -146,6 +143,7 @@ def main() -> None:
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
     noise = Noise()
     with Path(sys.argv[2]).open("a", encoding="utf-8") as results:
+        _write(results, {"ready": True})
         for line in lines(request, noise):
             _write(results, line)
     os._exit(0)  # threads that a plug-in left behind must not keep it waiting
