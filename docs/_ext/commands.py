@@ -18,6 +18,7 @@ _WORDS = {"Path": "path", "str": "text", "int": "whole number", "float": "number
 def reference() -> str:
     """One heading a command: what it does, how it is called, its arguments and options with their defaults."""
     root = typer.main.get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
     return "\n".join(_group(root, "kras", 2))
 
 
@@ -29,7 +30,7 @@ def _group(group: typer.core.TyperGroup, path: str, level: int) -> Iterator[str]
         yield f"{'#' * level} {words}\n\n{command.help or ''}\n"
         if isinstance(command, typer.core.TyperGroup):
             yield from _group(command, words, level + 1)
-        else:
+        elif isinstance(command, typer.core.TyperCommand):
             yield from _command(command, words)
 
 

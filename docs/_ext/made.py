@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import commands
 import options
 import settings
-from pygments.lexers.special import TextLexer
+from pygments.lexers.special import TextLexer  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
