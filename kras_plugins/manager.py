@@ -23,7 +23,7 @@ import pluggy
 
 from kras_plugins import hookspecs
 from kras_plugins.compatibility import check_distribution, check_file, check_module
-from kras_plugins.contracts.base import PluginRecord
+from kras_plugins.contracts.base import API_VERSION, PluginRecord
 from kras_plugins.errors import ConfigError, PluginError, described
 from kras_plugins.hookspecs import GROUP, KINDS
 from kras_plugins.isolation import ask_about, undisturbed
@@ -128,6 +128,8 @@ def discover(block: Iterable[str] = (), files: Iterable[Path] = (), seconds: flo
                 records = ask_about(name, "", seconds or None, partial(_records, manager, name, load, origin))
         except PluginError as e:
             cause = str(e) if e.__cause__ is None else described(e.__cause__)
+            if isinstance(e.__cause__, ImportError) and (e.__cause__.name or "").startswith("kras_plugins"):
+                cause += f"; this kras has plug-in API {API_VERSION}: pip install -U kras may help"
             trace = "".join(traceback.format_exception(e.__cause__ or e))
             broken.append(Broken(plugin=name, distribution=dist, version=version, cause=cause, trace=trace))
         except ConfigError as e:
