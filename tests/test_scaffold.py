@@ -13,11 +13,13 @@ from zipfile import ZipFile
 import pytest
 from clean_environment import ROOT, Clean, install
 from cohorts import kras
+from doc_blocks import blocks
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.scaffold import Project, named, write_project
 
+TUTORIAL = ROOT / "docs" / "tutorial" / "write-an-encoder.md"
 GIVEN = {"extractor": ("-o", "extractor.new_extractor.weights=random:0")}
 """What a check must be told: the scaffold's extractor has no weights yet."""
 
@@ -104,23 +106,25 @@ def test_what_is_written_is_short_names_itself_once_and_is_clean(kind: str, tmp_
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_command_tells_the_names_and_what_to_type_next(tmp_path: Path) -> None:
-    done = kras("plugin", "new", "extractor", "my-encoder", cwd=tmp_path, store=tmp_path / "store")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0] == "kras-extractor-my-encoder: extractor 'my_encoder' in module kras_extractor_my_encoder"
-    assert [line.strip() for line in lines[lines.index("next:") + 1 :]] == [
-        "pip install -e './kras-extractor-my-encoder[test]'",
-        "pytest ./kras-extractor-my-encoder",
-        "kras embed slide.svs --extractor my_encoder -o extractor.my_encoder.weights=random:0 --out bags",
-    ]
-    again = kras("plugin", "new", "extractor", "my-encoder", cwd=tmp_path, store=tmp_path / "store")
+def test_the_command_prints_what_the_tutorial_shows_and_what_to_type_next(tmp_path: Path) -> None:
+    (shown,) = (b.text for b in blocks(TUTORIAL) if b.language == "text")
+    done = kras("plugin", "new", "extractor", "my-convnext", cwd=tmp_path, store=tmp_path / "store")
+    assert (done.returncode, done.stdout) == (0, shown)
+    assert shown.splitlines()[-3].strip() == "pip install -e './kras-extractor-my-convnext[test]'"
+    again = kras("plugin", "new", "extractor", "my-convnext", cwd=tmp_path, store=tmp_path / "store")
     assert again.returncode == 1
     assert "is there already" in again.stderr
     clash = kras("plugin", "new", "extractor", "vit", "--out", "x", cwd=tmp_path, store=tmp_path / "store")
     assert clash.returncode == 1
     assert "extractor 'vit' is there already, from kras" in clash.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_an_own_timm_model_takes_fewer_than_thirty_changed_lines() -> None:
+    """The diff of the tutorial, which its own test applies to what the command writes."""
+    (diff,) = (b.text for b in blocks(TUTORIAL) if b.language == "diff")
+    added = [line for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    assert 0 < len(added) < 30
 
 
 def test_a_name_with_the_prefix_or_underscores_is_the_same_name() -> None:

@@ -47,7 +47,7 @@ def new(
     folder = out or Path(project.distribution)
     written = write_project(project, folder)
     here = os.path.join(".", folder)
-    commands = [f"pip install -e {shlex.quote(f'{here}[test]')}", f"pytest {shlex.quote(here)}", project.use]
+    commands = [f"pip install -e {shlex.quote(f'{here}[test]')}", f"python -m pytest {shlex.quote(here)}", project.use]
     if as_json:
         print_json(
             {
