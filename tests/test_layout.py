@@ -17,7 +17,7 @@ from kras_plugins.manager import discover
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ENTRY_POINTS = PYPROJECT["project"]["entry-points"]["kras"]
-SOURCES = sorted([*(ROOT / "kras_plugins").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+SOURCES = sorted(file for top in ("kras_plugins", "plugins", "examples") for file in (ROOT / top).rglob("*.py"))
 
 
 def test_each_kind_is_one_noun_in_every_layer() -> None:
@@ -34,6 +34,14 @@ def test_each_kind_is_one_noun_in_every_layer() -> None:
             assert p.plugin == f"kras_{p.kind}_{p.record.name}"
             assert (ROOT / "plugins" / p.plugin / "__init__.py").is_file()
             assert (ROOT / "docs" / "plugins" / f"{p.kind}-{p.record.name}.md").is_file()
+
+
+def test_an_example_is_named_as_a_bundled_plugin_is_and_checked_for_types() -> None:
+    for folder in (f for f in (ROOT / "examples").iterdir() if f.is_dir()):
+        (module,) = folder.glob("*.py")
+        assert folder.name.split("-")[:2] in [["kras", kind] for kind in KINDS]
+        assert module.stem == folder.name.replace("-", "_")
+        assert f"examples/{folder.name}" in PYPROJECT["tool"]["mypy"]["mypy_path"].split(":")
 
 
 def test_every_bundled_package_is_an_entry_point_and_in_the_wheel() -> None:

@@ -41,5 +41,7 @@ def test_a_wheel_holds_every_plugin_and_template_and_lists_what_the_checkout_lis
     checkout = json.loads(kras("plugin", "list", "--json", cwd=tmp_path, store=tmp_path / "store").stdout)
     assert listed["broken"] == []
     assert listed["plugins"] == checkout["plugins"]
-    templates = {f.name for f in (ROOT / "kras_plugins" / "report" / "templates").iterdir()}
-    assert {f.name for f in (target / "kras_plugins" / "report" / "templates").iterdir()} >= templates
+    host = ROOT / "kras_plugins"
+    templates = [f.relative_to(host) for f in host.glob("*/templates/**/*") if f.is_file()]
+    assert len({template.parts[0] for template in templates}) > 1
+    assert [t for t in templates if not (target / "kras_plugins" / t).is_file()] == []
