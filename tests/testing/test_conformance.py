@@ -15,6 +15,7 @@ from kras_plugins.manager import import_file
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.run import Outcome, run_check
 from kras_plugins.testing.checks.subject import Settings, subjects
+from kras_plugins.testing.checks.table import updated
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,3 +86,9 @@ def test_every_check_quotes_words_that_stand_in_its_file() -> None:
 def test_every_check_says_in_a_sentence_what_it_asks_for() -> None:
     for check in CHECKS:
         assert re.fullmatch(r"[A-Z`].{20,160}\.", check.what), check.name
+
+
+def test_the_page_of_the_kit_shows_all_checks() -> None:
+    page = (ROOT / "docs" / "how-to" / "conformance.md").read_text(encoding="utf-8")
+    assert page == updated(page), "run: python -m kras_plugins.testing.checks.table docs/how-to/conformance.md"
+    assert all(f"| `{check.name}` |" in page for check in CHECKS)

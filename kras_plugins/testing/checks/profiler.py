@@ -15,6 +15,7 @@ from kras_plugins.testing.checks import scenes
 from kras_plugins.testing.checks.rule import NotApplicable, check, require, shown
 from kras_plugins.testing.checks.subject import Subject, loose_file
 from kras_plugins.testing.checks.tiles import run, spec_of, tiles, usual
+from kras_plugins.workers import Workers
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.profiler import Outputs
@@ -109,8 +110,6 @@ def cells_in_tile(subject: Subject) -> None:
 @check("live profiler", file="contracts/profiler.py", words="Picklable, imports no torch")
 def decoded_in_workers(subject: Subject) -> None:
     """`decode` can be sent to the host's worker processes, imports no torch there and gives the same cells."""
-
-    from kras_plugins.workers import Workers
 
     spec, file = spec_of(subject), loose_file(subject.module)
     where = Placements(_grid(spec, [(0, 0)]), (spec.mpp, spec.mpp))[0]
