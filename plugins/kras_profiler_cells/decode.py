@@ -80,16 +80,14 @@ class Decode:
             labels = flood_cores(starts, stops, plain(outputs["distance"]), mpp)
         else:
             labels = flood_hover(starts, stops, plain(outputs["hv"]), mpp)
-        size, strength, x, y = tally(labels, starts, stops, nucleus)
-        there = np.maximum(size, 1)
+        size, sums = tally(labels, starts, stops, nucleus, int(labels.max()))
+        x, y, strength = sums / np.maximum(size, 1)
         area = size * mpp * mpp
-        kept = (size > 0) & (area >= self.min_area_um2) & (area <= self.max_area_um2)
-        kept &= strength / there >= self.min_prob
+        kept = (size > 0) & (area >= self.min_area_um2) & (area <= self.max_area_um2) & (strength >= self.min_prob)
         if wanted is not None:
-            for mean, low, high in zip((x / there, y / there), *wanted, strict=True):
+            for mean, low, high in zip((x, y), *wanted, strict=True):
                 kept &= (mean >= low) & (mean <= high)
-        kept[0] = False
-        return nuclei_in(labels, starts, stops, kept)
+        return nuclei_in(labels, starts, stops, size, kept)
 
     def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
         """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""

@@ -19,8 +19,7 @@ CORE = 0.4
 CORE_UM2 = 1.25
 """Smaller cores are noise. Both were chosen on the training side (training/cells.py), as was the default `min_prob`."""
 WAITING = -1
-"""Pixels of the mask that no core has reached yet."""
-_LAST = 0x7FFFFFFF
+_AGE = 0xFFFFFFFF
 
 
 @compiled("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], float32[:, ::1])")
@@ -46,90 +45,89 @@ def _deep(starts: Index, stops: Index, depth: Float32) -> tuple[Index, Index]:
     return begins[:n].copy(), ends[:n].copy()
 
 
-@compiled("int64[::1](int64[::1], int64[::1], int64, float64)")
-def _large(starts: Index, stops: Index, width: int, mpp: float) -> Index:
-    """The component 1..n of each run among those that are large enough, 0 for smaller ones."""
-    component, n = components(starts, stops, width)
-    size = np.zeros(n, np.int64)
+@compiled("int64(float32)")
+def _rank(depth: float) -> int:
+    """A negative whole number of 32 bits that falls as `depth` rises, WAITING for 0 or less."""
+    # A float32 of 0 or more and the whole number of the same bits are ordered alike.
+    return WAITING - np.float32(max(depth, np.float32(0))).view(np.int32)
+
+
+@compiled("int32[:, ::1](int64[::1], int64[::1], int64[::1], float32[:, ::1])")
+def _painted(starts: Index, stops: Index, label: Index, depth: Float32) -> Int32:
+    """A framed image of runs with a label each; where that is WAITING, each pixel gets its rank."""
+    width = depth.shape[1] + 2 * FRAME
+    labels = np.zeros((depth.shape[0] + 2 * FRAME, width), np.int32)
+    flat = labels.reshape(-1)
     for run in range(len(starts)):
-        size[component[run]] += stops[run] - starts[run]
-    large = size * mpp * mpp >= CORE_UM2
-    number = np.where(large, np.cumsum(large), 0)
-    return number[component]
+        row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
+        for at in range(starts[run], stops[run]):
+            flat[at] = label[run] if label[run] != WAITING else _rank(depth[row, at - before])
+    return labels
 
 
-@compiled("int64(int64)")
-def _height(bits: int) -> int:
-    """A whole number that falls as a depth rises, its lower 32 bits 0.
+@compiled("void(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], float32[:, ::1], int64)")
+def _flood(
+    labels: Int32, begins: Index, ends: Index, number: Index, piece: Index, depth: Float32, n_pixels: int
+) -> None:
+    """Give all waiting pixels of framed `labels` the label of the pixel they are reached from, the deepest first.
 
-    `bits`: those of the float32; as a whole number they are ordered as it is, negative ones in reverse.
+    A waiting pixel holds its rank. `begins`, `ends`, `number`, `piece`: the runs of the cores to start from, piece by
+    piece; `n_pixels`: how many the largest piece has at most. As in scikit-image 0.26, water does not run uphill: a
+    pixel counts as no deeper than the one it is reached from; of equally deep ones that which was reached first goes
+    first; of the cores' own, the first in reading order (scikit-image leaves that to the inner order of its queue).
     """
-    return -(bits if bits >= 0 else -(bits & _LAST)) << 32
-
-
-@compiled("void(int32[:, ::1], int64[::1], int64[::1], float32[:, ::1])")
-def _watershed(labels: Int32, begins: Index, ends: Index, depth: Float32) -> None:
-    """Give all WAITING pixels the label of the pixel they are reached from, the deepest pixels first.
-
-    `begins`, `ends`: the runs of the cores that have a label. Of equally deep pixels that which was reached first goes
-    first, as in scikit-image; of cores' pixels, the first in reading order (scikit-image leaves that to the inner order
-    of its queue).
-    """
-    width, inner = labels.shape[1], depth.shape[1]
-    flat, bits = labels.reshape(-1), depth.reshape(-1).view(np.int32)
-    room = np.sum(ends - begins) + np.sum(flat == WAITING)
-    # A key is a height, by which the queue is ordered, and below it the number `age` of the pixel in order of reaching.
-    queue, waiting, age = np.empty(room, np.int64), 0, 0
-    reached, inside = np.empty(room, np.int64), np.empty(room, np.int64)  # positions in `labels` and in `depth`
+    flat, width = labels.reshape(-1), labels.shape[1]
     for i in range(len(begins)):
-        before = (begins[i] // width - FRAME) * inner + begins[i] % width - FRAME - begins[i]
+        flat[begins[i] : ends[i]] = number[i]
+    # A key is a rank, by which the queue is ordered, and below it the number `age` of the pixel in order of reaching.
+    queue, waiting = np.empty(n_pixels, np.int64), 0
+    reached, age = np.empty(n_pixels, np.int64), 0
+    for i in range(len(begins)):
+        row, before = begins[i] // width - FRAME, begins[i] // width * width + FRAME
         for at in range(begins[i], ends[i]):
-            for step in (-1, 1, -width, width):
-                if flat[at + step] == WAITING:
-                    push(queue, waiting, _height(bits[at + before]) + age)
-                    reached[age], inside[age] = at, at + before
-                    waiting, age = waiting + 1, age + 1
-                    break
-    while waiting:
-        first = pop(queue, waiting) & _LAST
-        waiting -= 1
-        at = reached[first]
-        for step, across in ((-width, -inner), (-1, -1), (1, 1), (width, inner)):
-            if flat[at + step] == WAITING:
-                flat[at + step] = flat[at]
-                push(queue, waiting, _height(bits[inside[first] + across]) + age)
-                reached[age], inside[age] = at + step, inside[first] + across
+            if flat[at - 1] < 0 or flat[at + 1] < 0 or flat[at - width] < 0 or flat[at + width] < 0:
+                push(queue, waiting, (_rank(depth[row, at - before]) << 32) + age)
+                reached[age] = at
                 waiting, age = waiting + 1, age + 1
+        if i + 1 < len(begins) and piece[i + 1] == piece[i]:
+            continue
+        # All cores of a piece are in the queue: to flood it alone keeps queue and memory near.
+        while waiting:
+            key = pop(queue, waiting)
+            waiting -= 1
+            at = reached[key & _AGE]
+            for step in (-width, -1, 1, width):
+                rank = np.int64(flat[at + step])
+                if rank < 0:
+                    flat[at + step] = flat[at]
+                    push(queue, waiting, (max(rank, key >> 32) << 32) + age)
+                    reached[age] = at + step
+                    waiting, age = waiting + 1, age + 1
+        age = 0
 
 
-@compiled("int32[:, ::1](int64[::1], int64[::1], float32[:, ::1], float64)")
 def flood_cores(starts: Index, stops: Index, depth: Float32, mpp: float) -> Int32:
     """The nucleus 1..n of each pixel, 0 for none, int32[h+4 w+4] (framed).
 
     `starts`, `stops`: runs of the framed mask. Connected pixels of the mask with a `depth` float32[h w] above CORE are
     a core, if they cover CORE_UM2; they are numbered in reading order. Where a piece of the mask holds one core it is
-    that nucleus; where it holds several, they share it by a watershed.
+    that nucleus; where it holds several, they share it by a watershed. Depths below 0 count as 0.
     """
     width = depth.shape[1] + 2 * FRAME
-    labels = np.zeros((depth.shape[0] + 2 * FRAME, width), np.int32)
-    flat = labels.reshape(-1)
     begins, ends = _deep(starts, stops, depth)
-    number = _large(begins, ends, width, mpp)
+    core, n = components(begins, ends, width)
+    large = np.bincount(core, weights=ends - begins, minlength=n) * mpp * mpp >= CORE_UM2
+    number = np.where(large, np.cumsum(large), 0)[core]
+    begins, ends, number = (runs[number > 0] for runs in (begins, ends, number))
     piece, n = components(starts, stops, width)
-    # The core of each piece: 0 where it has none, WAITING where it has several.
-    only = np.zeros(n, np.int64)
-    run = 0
-    for i in range(len(begins)):
-        while stops[run] <= begins[i]:
-            run += 1
-        found = only[piece[run]]
-        if number[i] and found != number[i]:
-            only[piece[run]] = WAITING if found else number[i]
-    for run in range(len(starts)):
-        flat[starts[run] : stops[run]] = only[piece[run]]
-    shared = (number > 0) & (flat[begins] == WAITING)
-    begins, ends, number = begins[shared], ends[shared], number[shared]
-    for i in range(len(begins)):
-        flat[begins[i] : ends[i]] = number[i]
-    _watershed(labels, begins, ends, depth)
+    within = piece[np.searchsorted(stops, begins, "right")]
+    # The label of each piece: 0 where it has no core, WAITING where it has several.
+    low, label = np.full(n, len(large) + 1), np.zeros(n, np.int64)
+    np.minimum.at(low, within, number)
+    np.maximum.at(label, within, number)
+    label[low < label] = WAITING
+    labels = _painted(starts, stops, label[piece], depth)
+    shared = np.flatnonzero(label[within] == WAITING)
+    shared = shared[np.argsort(within[shared], kind="stable")]
+    _flood(labels, begins[shared], ends[shared], number[shared], within[shared], depth, int(np.sum(stops - starts)))
     return labels

@@ -74,21 +74,21 @@ def _perimeters(labels: Int32, starts: Index, positions: Int32) -> Float64:
     """Perimeters in pixels after Benkrid & Crookes 2000, as `skimage.measure.perimeter` with 4 neighbors."""
     flat, width = labels.reshape(-1), labels.shape[1]
     straight, diagonal = (1, -1, width, -width), (width + 1, width - 1, 1 - width, -1 - width)
-    border = np.zeros_like(flat)  # the label of border pixels
-    for at in positions:
-        for step in straight:
-            if flat[at + step] != flat[at]:
-                border[at] = flat[at]
-                break
     found = np.zeros(len(starts) - 1)
-    for at in positions:
-        if border[at]:
-            code = 1
-            for step in straight:
-                code += 2 * (border[at + step] == border[at])
-            for step in diagonal:
-                code += 10 * (border[at + step] == border[at])
-            found[border[at] - 1] += _WEIGHT[code]
+    border = np.zeros(flat.size, np.bool_)
+    for nucleus in range(len(starts) - 1):
+        label, pixels = nucleus + 1, positions[starts[nucleus] : starts[nucleus + 1]]
+        for at in pixels:
+            inner = flat[at - 1] == label and flat[at + 1] == label
+            border[at] = not (inner and flat[at - width] == label and flat[at + width] == label)
+        for at in pixels:
+            if border[at]:
+                code = 1
+                for step in straight:
+                    code += 2 * (border[at + step] & (flat[at + step] == label))
+                for step in diagonal:
+                    code += 10 * (border[at + step] & (flat[at + step] == label))
+                found[nucleus] += _WEIGHT[code]
     return found
 
 

@@ -39,53 +39,41 @@ class Nuclei:
         return np.diff(self.starts)
 
 
-@compiled(
-    "Tuple((int64[::1], int32[::1], int32[::1], int32[::1]))(int32[:, ::1], int64[::1], int64[::1], boolean[::1])"
-)
-def _listed(labels: Int32, starts: Index, stops: Index, kept: Bool) -> tuple[Index, Int32, Int32, Int32]:
-    """Where the pixels of each nucleus begin, and where each pixel lies: see Nuclei."""
+@compiled("UniTuple(int32[::1], 3)(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+def _listed(labels: Int32, starts: Index, stops: Index, number: Index, begins: Index) -> tuple[Int32, Int32, Int32]:
+    """`at`, `rows` and `cols` of Nuclei; each label becomes its `number`, of which pixels begin at `begins`."""
     flat, width = labels.reshape(-1), labels.shape[1]
-    number, n = np.zeros(len(kept), np.int32), 0
-    for label in range(1, len(kept)):
-        if kept[label]:
-            n += 1
-            number[label] = n
-    begins = np.zeros(n + 1, np.int64)
+    n_pixels, following = begins[-1], begins.copy()
+    positions, rows, cols = np.empty(n_pixels, np.int32), np.empty(n_pixels, np.int32), np.empty(n_pixels, np.int32)
     for run in range(len(starts)):
+        row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
         for at in range(starts[run], stops[run]):
-            flat[at] = number[flat[at]]
-            if flat[at]:
-                begins[flat[at]] += 1
-    begins = np.cumsum(begins)
-    where, rows, cols = np.empty(begins[n], np.int32), np.empty(begins[n], np.int32), np.empty(begins[n], np.int32)
-    following = begins.copy()
-    for run in range(len(starts)):
-        row, before = starts[run] // width, starts[run] // width * width + FRAME
-        for at in range(starts[run], stops[run]):
-            if flat[at]:
-                pixel = following[flat[at] - 1]
-                following[flat[at] - 1] += 1
-                where[pixel], rows[pixel], cols[pixel] = at, row - FRAME, at - before
-    return begins, where, rows, cols
+            label = number[flat[at]]
+            flat[at] = label
+            if label:
+                pixel = following[label - 1]
+                following[label - 1] = pixel + 1
+                positions[pixel], rows[pixel], cols[pixel] = at, row, at - before
+    return positions, rows, cols
 
 
-@compiled("float64[:, ::1](int32[:, ::1], int64[::1], int64[::1], float32[:, ::1])")
-def tally(labels: Int32, starts: Index, stops: Index, image: Float32) -> Float64:
-    """Of each label of framed `labels`, from 0: pixels, and sums of their `image`, columns and rows; float64[4 label].
+@compiled("Tuple((int64[::1], float64[:, ::1]))(int32[:, ::1], int64[::1], int64[::1], float32[:, ::1], int64)")
+def tally(labels: Int32, starts: Index, stops: Index, image: Float32, n: int) -> tuple[Index, Float64]:
+    """Of each label 0..n of framed `labels`: pixels; sums of their columns, rows and `image`, float64[3 label].
 
     All pixels lie in the runs from `starts` to before `stops`; `image` is not framed.
     """
     flat, width = labels.reshape(-1), labels.shape[1]
-    found = np.zeros((4, labels.max() + 1))
+    size, sums = np.zeros(n + 1, np.int64), np.zeros((3, n + 1))
     for run in range(len(starts)):
         row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
         for at in range(starts[run], stops[run]):
             label, col = flat[at], at - before
-            found[0, label] += 1
-            found[1, label] += image[row, col]
-            found[2, label] += col
-            found[3, label] += row
-    return found
+            size[label] += 1
+            sums[0, label] += col
+            sums[1, label] += row
+            sums[2, label] += image[row, col]
+    return size, sums
 
 
 @compiled("float64[:, ::1](int64[::1], int32[::1], int32[::1], float32[:, :, ::1], int64)")
@@ -113,16 +101,18 @@ def at_pixels(rows: Int32, cols: Int32, image: Float32) -> Float32:
 def nuclei_of(labels: Int32) -> Nuclei:
     """The nuclei of a label map int32[h w], labels 1..n without gaps."""
     framed = np.pad(labels.astype(np.int32), FRAME)
-    every = np.ones(int(framed.max()) + 1, np.bool_)
-    return nuclei_in(framed, *runs_of(framed != 0), every)
+    size = np.bincount(labels.ravel())
+    return nuclei_in(framed, *runs_of(framed != 0), size, size > 0)
 
 
-def nuclei_in(labels: Int32, starts: Index, stops: Index, kept: Bool) -> Nuclei:
+def nuclei_in(labels: Int32, starts: Index, stops: Index, size: Index, kept: Bool) -> Nuclei:
     """The nuclei of framed `labels` int32[h+4 w+4] that are `kept`, bool[label]; they are numbered anew in place.
 
-    All their pixels lie in the runs from `starts` to before `stops`.
+    All their pixels lie in the runs from `starts` to before `stops`; `size`: pixels of each label, int64[label].
     """
-    begins, at, rows, cols = _listed(labels, starts, stops, kept)
+    kept[0] = False
+    begins = np.append(0, np.cumsum(size[kept]))
+    at, rows, cols = _listed(labels, starts, stops, np.where(kept, np.cumsum(kept), 0), begins)
     return Nuclei(labels=labels, at=at, rows=rows, cols=cols, starts=begins)
 
 

@@ -38,18 +38,14 @@ def opened(image: Float32, above: float) -> Bool:
     return mask
 
 
-@compiled("Tuple((int64[::1], int64[::1]))(boolean[:, ::1])")
 def runs_of(framed: Bool) -> tuple[Index, Index]:
     """(start, stop) of each horizontal run of True in bool[h w], as flat positions, in reading order.
 
     The outermost rows and columns must be False: then no run goes on in the next row.
     """
-    flat = framed.reshape(-1)
-    edges, n = np.empty(flat.size, np.int64), 0
-    for i in range(1, flat.size):
-        edges[n] = i
-        n += flat[i] != flat[i - 1]
-    return edges[:n:2].copy(), edges[1:n:2].copy()
+    flat = framed.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    return edges[::2].copy(), edges[1::2].copy()
 
 
 @compiled("int64(int64[::1], int64)")

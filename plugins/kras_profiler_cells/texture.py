@@ -31,6 +31,8 @@ def _haralick(pairs: Index) -> tuple[float, float, float, float]:
     for low in range(LEVELS):
         for high in range(low, LEVELS):
             n = pairs[low, high] + (pairs[high, low] if low != high else 0)
+            if n == 0:
+                continue
             count += n
             contrast += n * (high - low) ** 2
             homogeneity += n * _NEAR[high - low]
