@@ -33,8 +33,8 @@ def encoder(
     `network()` makes the untrained module, which maps float32[n 3 h w] to float32[n dim] and gets each channel less
     `mean`, over `std`, of values in [0, 1] (ImageNet's where not given). Its weights come from a file that must fit it
     tensor by tensor (.safetensors, or a torch file without code; a timm model's own head may be left over), or are
-    seeded at random where `weights.source` is `random:SEED`. `architecture` says in a word what the network is: with px, mpp, mean and std it is what stored
-    features are told apart by, so change it with the network.
+    seeded at random where `weights.source` is `random:SEED`. `architecture` says in a word what the network is: with
+    px, mpp, mean and std it is what stored features are told apart by, so change it with the network.
     """
     side = tile.px + 2 * tile.halo_px
     return ModelSpec(

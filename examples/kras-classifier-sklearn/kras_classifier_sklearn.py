@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from kras_plugins import ClassifierPlugin, Options, SemanticProfile, TableClassifier, dump_skops, hookimpl, load_skops
+from kras_plugins import ClassifierPlugin, TableClassifier, TableOptions, dump_skops, hookimpl, load_skops
 
 TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 
-class SklearnOptions(Options):
+class SklearnOptions(TableOptions):
     """Options of the classifier `sklearn`."""
 
     model: Literal["boosting", "svm"] = Field("boosting", description="histogram gradient boosting, or an RBF kernel")
@@ -48,11 +48,4 @@ class Sklearn(TableClassifier):
 @hookimpl
 def kras_classifiers() -> Iterable[ClassifierPlugin]:
     """Yield the record."""
-    yield ClassifierPlugin(
-        name="sklearn",
-        summary="gradient boosting or a support vector machine of scikit-learn on the semantic profile",
-        options=SklearnOptions,
-        consumes=SemanticProfile,
-        create=Sklearn,
-        load=Sklearn.load,
-    )
+    yield Sklearn.record(name="sklearn", summary="gradient boosting or a support vector machine of scikit-learn")

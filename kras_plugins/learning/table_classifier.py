@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.classifier import Cohort
-from kras_plugins.data import Explanation, Sample
+from kras_plugins.contracts.classifier import ClassifierPlugin, Cohort
+from kras_plugins.data import Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError
+from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.saved import read_facts, write_facts
 
 if TYPE_CHECKING:
@@ -29,15 +29,28 @@ class TableClassifier(ABC):
 
     Columns are the features of the semantic profile that vary and do not repeat one another, missing ones filled with
     the median, scaled and clipped to ±5 (`kras_plugins.learning.tabular.Preprocessor`), all as fitted on the training
-    patients. `self.options` is of `options_type`; `self.seed` seeds what is random.
+    patients. `self.options` is of `options_type`, which derives from TableOptions; `self.seed` seeds what is random.
     """
 
-    options_type: ClassVar[type[Options]]
+    options_type: ClassVar[type[TableOptions]]
 
     def __init__(self, options: Any, seed: int) -> None:
         self.options = options
         self.seed = seed
         self._preprocessor: Preprocessor | None = None
+
+    @classmethod
+    def record(cls, *, name: str, summary: str, result_version: int = 1) -> ClassifierPlugin:
+        """The record that a hook yields for this class."""
+        return ClassifierPlugin(
+            name=name,
+            summary=summary,
+            options=cls.options_type,
+            result_version=result_version,
+            consumes=SemanticProfile,
+            create=cls,
+            load=cls.load,
+        )
 
     @abstractmethod
     def learn(self, x: Float64, y: npt.NDArray[np.int8]) -> None:
@@ -49,7 +62,7 @@ class TableClassifier(ABC):
 
     @abstractmethod
     def write(self, folder: Path) -> None:
-        """Save the model into the folder (`dump_skops`, safetensors, npy, ONNX, text or JSON), always alike; no pickle."""
+        """Save the model (`dump_skops`, safetensors, npy, ONNX, text or JSON), always alike; no pickle."""
 
     @abstractmethod
     def read(self, folder: Path) -> None:
@@ -64,7 +77,7 @@ class TableClassifier(ABC):
 
         check_parts(train, valid)
         samples = [*train.samples, *valid.samples]
-        self._preprocessor = Preprocessor.fit(samples)
+        self._preprocessor = Preprocessor.fit(samples, self.options.features, self.options.ip_preset)
         self.learn(self._preprocessor.scaled(samples), np.concatenate([train.labels, valid.labels]))
 
     def predict(self, samples: Sequence[Sample]) -> Float32:

@@ -14,12 +14,12 @@ from sklearn.svm import SVC
 from kras_plugins import (
     Cohort,
     ConfigError,
-    Options,
     PluginError,
     Sample,
     SemanticProfile,
     StoreError,
     TableClassifier,
+    TableOptions,
     dump_skops,
     load_skops,
 )  # fmt: skip
@@ -32,7 +32,7 @@ TREES = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 class Means(TableClassifier):
     """The difference of class means as weights."""
 
-    options_type = Options
+    options_type = TableOptions
 
     def learn(self, x: Any, y: Any) -> None:
         self.weights = x[y == 1].mean(0) - x[y == 0].mean(0)
@@ -62,7 +62,7 @@ def cohort(n: int, seed: int) -> Cohort:
 
 def fitted() -> tuple[Means, Cohort, Cohort]:
     train, valid = cohort(40, 0), cohort(20, 1)
-    model = Means(Options(), seed=3)
+    model = Means(TableOptions(), seed=3)
     model.fit(train, valid)
     return model, train, valid
 
@@ -86,6 +86,16 @@ def test_what_was_saved_is_the_same_classifier(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "classifier.json").read_text())["seed"] == 3
 
 
+def test_its_record_makes_and_loads_it(tmp_path: Path) -> None:
+    record = Means.record(name="means", summary="s", result_version=2)
+    assert (record.name, record.options, record.result_version) == ("means", TableOptions, 2)
+    assert record.consumes is SemanticProfile
+    model = record.create(TableOptions(features="core"), 5)
+    assert (type(model), model.options.features, model.seed) == (Means, "core", 5)
+    fitted()[0].save(tmp_path)
+    assert type(record.load(tmp_path)) is Means
+
+
 def test_an_explanation_adds_up_to_the_score_and_names_the_columns() -> None:
     model, _, valid = fitted()
     told = model.explain(valid.samples[0])
@@ -95,10 +105,12 @@ def test_an_explanation_adds_up_to_the_score_and_names_the_columns() -> None:
 
 def test_an_unfitted_one_and_a_cohort_of_one_class_are_told() -> None:
     with pytest.raises(PluginError, match="not fitted"):
-        Means(Options(), seed=0).predict(cohort(2, 0).samples)
+        Means(TableOptions(), seed=0).predict(cohort(2, 0).samples)
     train = cohort(10, 0)
     with pytest.raises(ConfigError, match="no positive"):
-        Means(Options(), seed=0).fit(Cohort(samples=train.samples, labels=train.labels * 0, groups=train.groups), train)
+        Means(TableOptions(), seed=0).fit(
+            Cohort(samples=train.samples, labels=train.labels * 0, groups=train.groups), train
+        )
 
 
 def test_contributions_of_a_line_are_weight_times_value() -> None:
