@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import inspect
 import os
-import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from itertools import groupby
 from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 import pluggy
 
 from kras_plugins import hookspecs
-from kras_plugins.compatibility import check_distribution, check_file, check_module
+from kras_plugins.compatibility import check_distribution, check_module
 from kras_plugins.contracts.base import API_VERSION, PluginRecord
-from kras_plugins.errors import ConfigError, PluginError, described
+from kras_plugins.errors import ConfigError, KrasError, PluginError, described
 from kras_plugins.hookspecs import GROUP, KINDS
-from kras_plugins.isolation import ask_about, undisturbed
+from kras_plugins.isolation import Overdue, ask_about, undisturbed
+from kras_plugins.loose_files import import_file
 
 R = TypeVar("R", bound=PluginRecord)
 
@@ -115,32 +111,59 @@ def discover(block: Iterable[str] = (), files: Iterable[Path] = (), seconds: flo
     manager.add_hookspecs(hookspecs)
     provided: list[Provided] = []
     broken: list[Broken] = []
-    sources: list[tuple[str, str, str, Callable[[], object]]] = []
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: e.name):
-        dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
-        if blocked.isdisjoint({entry.name, dist}):
-            sources.append((entry.name, dist, version, partial(_import_entry, entry)))
-    sources += [(path.stem, str(path), "file", partial(import_file, path)) for path in files]
-    for name, dist, version, load in sources:
-        origin = dist if version == "file" else f"{dist} {version}"
+    for source in _sources(files, blocked):
         try:
             with undisturbed():
-                records = ask_about(name, "", seconds or None, partial(_records, manager, name, load, origin))
-        except PluginError as e:
-            cause = str(e) if e.__cause__ is None else described(e.__cause__)
-            if isinstance(e.__cause__, ImportError) and (e.__cause__.name or "").startswith("kras_plugins"):
-                cause += f"; this kras has plug-in API {API_VERSION}: pip install -U kras may help"
-            trace = "".join(traceback.format_exception(e.__cause__ or e))
-            broken.append(Broken(plugin=name, distribution=dist, version=version, cause=cause, trace=trace))
-        except ConfigError as e:
-            broken.append(Broken(plugin=name, distribution=dist, version=version, cause=str(e)))
+                records = ask_about(source.plugin, "", seconds or None, partial(_records, manager, source))
+        except KrasError as e:
+            cause, trace = _why(e, seconds)
+            broken.append(Broken(**source.facts(), cause=cause, trace=trace))
         else:
             provided += [
-                Provided(kind=kind, record=record, plugin=name, distribution=dist, version=version)
+                Provided(**source.facts(), kind=kind, record=record)
                 for kind, record in records
                 if f"{kind}:{record.name}" not in blocked
             ]
     return Registry(provided, broken, sorted(blocked))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What may turn out to be a plug-in, and how it is loaded."""
+
+    plugin: str
+    distribution: str
+    version: str
+    load: Callable[[], object]
+
+    def facts(self) -> dict[str, str]:
+        return {"plugin": self.plugin, "distribution": self.distribution, "version": self.version}
+
+    @property
+    def origin(self) -> str:
+        return self.distribution if self.version == "file" else f"{self.distribution} {self.version}"
+
+
+def _sources(files: Iterable[Path], blocked: Container[str]) -> Iterator[_Source]:
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: e.name):
+        dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
+        if entry.name not in blocked and dist not in blocked:
+            yield _Source(plugin=entry.name, distribution=dist, version=version, load=partial(_import_entry, entry))
+    for path in files:
+        yield _Source(plugin=path.stem, distribution=str(path), version="file", load=partial(import_file, path))
+
+
+def _why(error: KrasError, seconds: float | None) -> tuple[str, str]:
+    """Why a plug-in is broken, on one line, and where that happened."""
+    cause = error.__cause__
+    if isinstance(error, Overdue):
+        return f"no answer for {seconds:g} s at import; if it is only slow, set `import_deadline` in [run] higher", ""
+    if cause is None:
+        return str(error), ""
+    why = described(cause)
+    if isinstance(cause, ImportError) and (cause.name or "").startswith("kras_plugins"):
+        why += f"; this kras has plug-in API {API_VERSION}: pip install -U kras may help"
+    return why, "".join(traceback.format_exception(cause))
 
 
 def _import_entry(entry: metadata.EntryPoint) -> object:
@@ -151,23 +174,21 @@ def _import_entry(entry: metadata.EntryPoint) -> object:
     return plugin
 
 
-def _records(
-    manager: pluggy.PluginManager, name: str, load: Callable[[], object], origin: str
-) -> list[tuple[str, PluginRecord]]:
+def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, PluginRecord]]:
     """Import and register one plug-in and collect its records, each with its kind; it may fail in any way."""
-    plugin = load()
+    plugin = source.load()
     _check_hook_names(plugin)
-    manager.register(plugin, name=name)
+    manager.register(plugin, name=source.plugin)
     found = []
     for kind, record_type in KINDS.items():
         # Each implementation is called by itself: pluggy's own call stops at the first exception.
         for impl in getattr(manager.hook, f"kras_{kind}s").get_hookimpls():
-            if impl.plugin_name != name:
+            if impl.plugin_name != source.plugin:
                 continue
             for record in impl.function():
                 if not isinstance(record, record_type):
                     raise PluginError(f"kras_{kind}s yielded {record!r}", f"yield {record_type.__name__} records")
-                object.__setattr__(record, "origin", origin)  # a copy would derive anew what it derived already
+                object.__setattr__(record, "origin", source.origin)  # a copy would derive anew what it derived already
                 found.append((kind, record))
     if not found:
         raise PluginError("it implements none of the hooks", f"hooks: {', '.join(f'kras_{k}s' for k in KINDS)}")
@@ -183,43 +204,6 @@ def _check_hook_names(plugin: object) -> None:
             raise PluginError(f"{name} is not a hook", f"did you mean {near}?")
         if name in hooks and not hasattr(value, f"{GROUP}_impl"):
             raise PluginError(f"{name} is not marked", "decorate it with @kras_plugins.hookimpl")
-
-
-def import_file(path: Path) -> ModuleType:
-    """Import a loose plug-in file under a name of its own; ConfigError when it is not there or no Python file."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file after --plugin")
-    check_file(path)
-    name = _module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path}: not a Python file", "a loose plug-in ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def find_loose_files(paths: Iterable[Path]) -> None:
-    """Let `import` find loose plug-in files, each when it is asked for: what a worker process is sent names them."""
-    sys.meta_path.append(_LooseFiles({_module_name(path): path for path in paths}))
-
-
-class _LooseFiles(MetaPathFinder):
-    def __init__(self, files: dict[str, Path]) -> None:
-        self._files = files
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        file = self._files.get(name)
-        return None if file is None else importlib.util.spec_from_file_location(name, file)
-
-
-def _module_name(path: Path) -> str:
-    return f"kras_file_{path.stem}"
 
 
 def _clash(found: Sequence[Provided]) -> ConfigError:

@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
 from kras_plugins.isolation import allowed, overdue
-from kras_plugins.manager import find_loose_files
+from kras_plugins.loose_files import find_loose_files
 
 R = TypeVar("R")
 

@@ -44,7 +44,7 @@ CAUSES = {
     "unshowable": "Unshowable: (it cannot be shown)",
     "unsendable": "Unsendable: 1 and 2",
     "stop": "StopIteration: enough",
-    "hang": "gave no answer for",
+    "hang": "no answer for",
     "die": "ended its worker process (exit code 7)",
     "crash": "ended its worker process (SIGSEGV)",
 }
