@@ -31,7 +31,8 @@ def locate(weights: Weights) -> Path | None:
             return Path(found)
         raise BackendError(
             f"the weights {weights.source} are not on this machine",
-            "fetch them with `kras model fetch`, or give a local file or folder with -o extractor.vit.weights=PATH",
+            "fetch them with `kras model fetch`, give a local file or folder with -o extractor.vit.weights=PATH, or "
+            "try the small encoder that is here: -o extractor.vit.model=vit-mini",
         )
     path = Path(weights.source).expanduser()
     if path.is_dir():

@@ -13,9 +13,7 @@ SETTINGS = """
 [run]
 {run}
 [extractor.vit]
-model = "vit_tiny_patch16_224"
-weights = "random:0"
-pooling = "mean"
+model = "vit-mini"
 [classifier.he]
 seeds = 2
 [classifier.mlp]

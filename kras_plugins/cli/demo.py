@@ -11,8 +11,8 @@ from kras_plugins.cli.common import CacheFolder, command, stderr, stdout
 from kras_plugins.cli.run import run
 
 _TOML = """\
-# The demo's settings. `random:0` means seeded random numbers instead of trained weights: a small encoder that needs no
-# download. What it finds is the planted texture of synthetic slides and says nothing about patients.
+# The demo's settings. `vit-mini` is the small demonstration encoder that comes with kras and needs no download. What it
+# finds is the planted texture of synthetic slides and says nothing about patients.
 [run]
 cohort = "cohort.csv"
 extractor = "vit"
@@ -21,9 +21,7 @@ classifiers = ["he", "mlp", "rf", "lgbm"]
 demonstration = ["the cohort is synthetic and its signal was planted"]
 
 [extractor.vit]
-model = "vit_tiny_patch16_224"
-weights = "random:0"
-pooling = "mean"
+model = "vit-mini"
 """
 
 
@@ -39,8 +37,7 @@ def demo(
     from kras_plugins.testing.cohort import draw_cohort
 
     stderr().print(
-        "[bold]demonstration:[/] synthetic slides with a planted signal, and an encoder with random weights; "
-        "the numbers say nothing about patients"
+        "[bold]demonstration:[/] synthetic slides with a planted signal; the numbers say nothing about patients"
     )
     folder = out / "cohort"
     with stderr().status("drawing slides"):

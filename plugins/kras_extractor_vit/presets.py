@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from kras_plugins import Weights
@@ -38,10 +39,10 @@ SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "silu"}
 class Preset:
     """One encoder. `px` and `mpp` describe the tile it was trained on; `mpps`: further resolutions it allows.
 
-    `dim` is the width of the feature, pooling included. `tcga` says whether TCGA slides were in its pre-training,
-    which leaks (unlabelled) test slides into any TCGA experiment; None: its authors do not say. `arguments` go to
-    timm, classes and norms by name. `format`: how the published file names its tensors (`published.py`).
-    `parameters` in millions.
+    `caution`: what everybody who uses it must be told. `dim` is the width of the feature, pooling included. `tcga`
+    says whether TCGA slides were in its pre-training, which leaks (unlabelled) test slides into any TCGA experiment;
+    None: its authors do not say. `arguments` go to timm, classes and norms by name. `format`: how the published file
+    names its tensors (`published.py`). `parameters` in millions.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Preset:
     format: Format = "timm"
     parameters: float | None = None
     revision: str = "main"
+    caution: str = ""
 
     @property
     def weights(self) -> Weights:
@@ -74,6 +76,7 @@ class Preset:
             citation=self.citation,
             tcga=self.tcga,
             parameters=self.parameters,
+            caution=self.caution,
         )
 
 
@@ -330,6 +333,21 @@ PRESETS = {
             arguments=_GIANT,
             format="dinov2",
             parameters=1134.8,
+        ),
+        Preset(
+            name="vit-mini",
+            timm="vit_tiny_patch16_224",
+            source=str(Path(__file__).with_name("vit-mini.safetensors")),
+            licence="Apache-2.0",
+            dim=192,
+            mean=(0.70, 0.55, 0.68),
+            std=(0.21, 0.25, 0.20),
+            tcga=True,  # some of its pictures may be TCGA's: docs/models/vit-mini.md
+            citation="ours, made by `kras pretrain` from free pictures: docs/models/vit-mini.md",
+            arguments={"depth": 6},
+            parameters=2.9,
+            caution="vit-mini is a demonstration encoder, trained on a few square millimeters of tissue, none of it "
+            "lung cancer; take a published encoder or your own for research",
         ),
     )
 }
