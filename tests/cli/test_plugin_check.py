@@ -11,9 +11,11 @@ import pytest
 from broken_plugins import BROKEN, CONFORMING
 from cohorts import kras
 
+from kras_plugins.errors import ConfigError
 from kras_plugins.testing import draw_slide
 from kras_plugins.testing.checks.run import Outcome
 from kras_plugins.testing.checks.supervise import Request, check_plugin
+from kras_plugins.testing.checks.worker import resolve
 
 PLAIN = (CONFORMING / "plain.py").read_text()
 MEAN = "return np.float32(options.scale)"
@@ -94,11 +96,28 @@ def test_what_a_plugin_prints_is_a_failure_and_no_result(tmp_path: Path) -> None
     assert found["options_valid"].status == "passed"
 
 
-@pytest.mark.parametrize("name", ["h5", "extractor:h5", "kras_extractor_h5"])
-def test_installed_plugins_are_found_by_name_kind_and_module(name: str) -> None:
-    outcomes = check_plugin(Request(target=name), 60)
+def test_an_installed_plugin_is_checked_by_its_name() -> None:
+    outcomes = check_plugin(Request(target="h5"), 60)
     assert {o.subject for o in outcomes} == {"kras_extractor_h5", "extractor:h5"}
     assert not [o for o in outcomes if o.status == "failed"]
+
+
+@pytest.mark.parametrize(
+    ("target", "ids"),
+    [("h5", {"extractor:h5"}), ("extractor:h5", {"extractor:h5"}), ("kras_extractor_h5", set())],
+)
+def test_a_target_is_a_name_with_or_without_its_kind_or_a_module(target: str, ids: set[str]) -> None:
+    module, wanted = resolve(target)
+    assert (module.__name__, wanted) == ("kras_extractor_h5", ids)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("no_such_thing", "no installed plug-in, Python file or module"), ("slicer:h5", "there is no kind 'slicer'")],
+)
+def test_a_target_that_is_not_there_is_told(target: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(target)
 
 
 def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
@@ -121,10 +140,9 @@ def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["no_such_thing"], "no installed plug-in, Python file or module"),
-        (["slicer:h5"], "there is no kind 'slicer'"),
         (["h5", "--known", "order_kept"], "not of the form CHECK=REASON"),
         (["h5", "--known", "ordre_kept=why"], "there is no such check"),
-        (["h5", "-o", "extractor.vit.px=32"], "extractor:vit: not in kras_extractor_h5"),
+        (["kras_extractor_h5", "-o", "extractor.vit.px=32"], "extractor:vit: not in kras_extractor_h5"),
     ],
 )
 def test_what_is_not_there_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 from cell_files import MPP, features_of, write_geojson
 
 import kras_backend_local
@@ -23,6 +25,9 @@ import kras_reader_tiff
 from kras_plugins import Bag, SlideRef, TileSpec
 from kras_plugins.bags import write_bag
 from kras_plugins.testing import conformance
+from kras_plugins.testing.checks.catalog import checks_of
+from kras_plugins.testing.checks.run import run_check
+from kras_plugins.testing.checks.subject import Settings, subjects
 
 FOLDER = Path(tempfile.mkdtemp(prefix="kras-bundled-"))
 
@@ -76,3 +81,13 @@ test_backend_triton = conformance(
     options={"backend:triton": {"url": "127.0.0.1:9", "patience_s": 0.0}},
     known_failures={"opened": "no server listens there"},
 )
+
+
+@pytest.mark.parametrize("module", [kras_reader_openslide, kras_reader_tiff])
+def test_readers_conform_on_real_slides(module: ModuleType, shared_data: Path) -> None:
+    slides = [shared_data / "slides" / name for name in ("cmu_small_region.svs", "generic_pyramid.tiff")]
+    name = module.__name__.rpartition("_")[2]
+    _, subject = subjects(module, Settings(samples={f"reader:{name}": slides}))
+    outcomes = [run_check(check, subject) for check in checks_of(subject)]
+    assert [o.message for o in outcomes if o.status == "failed"] == []
+    assert "reference_pixels" in {o.check for o in outcomes if o.status == "skipped"}

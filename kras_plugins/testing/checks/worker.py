@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
-from kras_plugins.manager import Registry, discover, import_file
+from kras_plugins.loose_files import import_file
+from kras_plugins.manager import Registry, discover
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.rule import MODULE
@@ -128,7 +129,8 @@ def _settings(module: ModuleType, request: dict[str, Any]) -> Settings:
     if strange and len(ids) > 1:
         raise ConfigError(f"{', '.join(strange)}: not in {module.__name__}", f"it has {', '.join(sorted(ids))}")
     options = {name: values for name, values in request["options"].items() if name in ids}
-    samples = {name: request["samples"] for name in ids if request["samples"] and name.partition(":")[0] in KINDS}
+    files = request["samples"]
+    samples = {name: files for name in ids if files and name.partition(":")[0] in ("reader", "extractor", "profiler")}
     return Settings(options=options, samples=samples, triton=request["triton"])
 
 
