@@ -7,7 +7,8 @@ bfloat16 and int8, for ViT-S/16 with seeded random weights and for vit-mini (its
 else its architecture, seeded). Tiles are real H&E where ../shared/data is there. Rounds of all runtimes are interleaved
 and every round is timed by wall clock and by CPU seconds of the process: under load only the latter, and ratios within
 one run, mean anything. The fastest that keeps the least cosine of every encoder at 0.999 is what backend `local` should
-choose. int8 is what `kras model quantize` makes, calibrated on other tiles of the same kind.
+choose, int8 apart: it must first be calibrated on tiles of the user's own (`kras model quantize`; here on other tiles of
+the same kind), so it is offered with its cosine and never chosen unasked.
 """
 
 from __future__ import annotations
@@ -169,9 +170,9 @@ def measure(spec: Any, tiles: np.ndarray, rounds: int, threads: int) -> list[dic
 
 
 def choice(found: dict[str, list[dict[str, Any]]]) -> str:
-    """The runtime with the best product of speeds among those whose cosine is kept by all encoders."""
+    """The runtime with the best product of speeds among those that need no calibration and keep every cosine."""
     speed: dict[str, float] = {}
-    for name in {r["runtime"] for rows in found.values() for r in rows}:
+    for name in {r["runtime"] for rows in found.values() for r in rows if "int8" not in r["runtime"]}:
         rows = [r for rows in found.values() for r in rows if r["runtime"] == name]
         if all(r["cosine"] >= LEAST_COSINE for r in rows):
             speed[name] = float(np.prod([r["tiles_per_cpu_second"] for r in rows]))
