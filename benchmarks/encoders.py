@@ -7,7 +7,7 @@ bfloat16 and int8, for ViT-S/16 with seeded random weights and for vit-mini (its
 else its architecture, seeded). Tiles are real H&E where ../shared/data is there. Rounds of all runtimes are interleaved
 and every round is timed by wall clock and by CPU seconds of the process: under load only the latter, and ratios within
 one run, mean anything. The fastest that keeps the least cosine of every encoder at 0.999 is what backend `local` should
-choose, int8 apart: it must first be calibrated on tiles of the user's own (`kras model quantize`; here on other tiles of
+choose, int8 apart: it must first be calibrated on tiles of one's own (`kras model quantize`; here on other tiles of
 the same kind), so it is offered with its cosine and never chosen unasked.
 """
 
