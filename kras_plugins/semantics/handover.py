@@ -30,15 +30,32 @@ class Lent:
     sent: tuple[npt.NDArray[Any], ...] = ()
 
     def arrays(self) -> list[npt.NDArray[Any]]:
-        """The arrays, in their order; the receiver's own to write to. The memory is mapped while one of them lives."""
+        """The arrays, in their order, for as long as they are lent; the lender sees what is written to them."""
         if not self.file:
             return list(self.sent)
-        descriptor = os.open(self.file, os.O_RDONLY)
-        try:
-            memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
-        finally:
-            os.close(descriptor)
+        memory = _mapped(self.file)
         return [np.ndarray(shape, dtype, memory, offset) for dtype, shape, offset in self.layout]
+
+
+_KEPT = 16
+"""Pieces of memory that a receiver keeps mapped; a tile and its maps are some 5 MB, which it shares with the lender."""
+_known: dict[str, tuple[int, mmap.mmap]] = {}
+
+
+def _mapped(file: str) -> mmap.mmap:
+    """The memory of a file, mapped as before if it is still the same: a new mapping costs a fault for each page."""
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        is_now = os.fstat(descriptor)
+        number, memory = _known.get(file, (0, None))
+        if memory is None or number != is_now.st_ino or len(memory) != is_now.st_size:
+            if len(_known) >= _KEPT:
+                _known.clear()
+            memory = mmap.mmap(descriptor, 0)
+            _known[file] = is_now.st_ino, memory
+        return memory
+    finally:
+        os.close(descriptor)
 
 
 class Handover:
