@@ -225,7 +225,7 @@ CLASSIFIERS = [
 PIXELS = "return self.pages[level][y : y + height, x : x + width].copy()"
 
 READERS = [
-    Broken("suffixes_described", "pages", '(".tiff", ".png")', '(".tiff", ".png", "TIF")'),
+    Broken("suffixes_described", "pages", '(".tiff", ".png")', '(".tiff", ".png"), preferred=(".svs",)'),
     Broken("opens", "pages", "self.mpp = (0.5, 0.5)", "self.mpp = (0.5, 0.25)"),
     Broken("reference_pixels", "pages", PIXELS, PIXELS.replace(".copy()", "[..., ::-1]")),
     Broken("regions_agree", "pages", PIXELS, f"x -= x % 2\n        {PIXELS}", ("many_threads",)),
