@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import Field
 
 from kras_plugins.contracts.base import Options, PluginRecord
+from kras_plugins.errors import PluginError
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
@@ -80,3 +81,13 @@ class ReaderPlugin(PluginRecord):
     suffixes: tuple[str, ...]
     preferred: tuple[str, ...] = ()
     open: Callable[[Path, Any], SlideSource]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for endings in (self.suffixes, self.preferred):
+            # Anything else would catch the files of other readers: every path ends in "", most in a letter of ".svs".
+            if not isinstance(endings, tuple) or not all(isinstance(e, str) and e for e in endings):
+                raise PluginError(
+                    f"reader {self.name!r}: suffixes or preferred are {endings!r}",
+                    'give tuples of lower-case endings with their dot: suffixes=(".abc",)',
+                )

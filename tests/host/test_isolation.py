@@ -19,7 +19,15 @@ from bad_plugin import PLUGIN, READER, TROUBLE, installed, loose
 from kras_plugins import isolation
 from kras_plugins.config import load_config
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import BackendError, KrasError, PluginError, as_kras_error, described, plugin_boundary
+from kras_plugins.errors import (
+    BackendError,
+    ConfigError,
+    KrasError,
+    PluginError,
+    as_kras_error,
+    described,
+    plugin_boundary,
+)
 from kras_plugins.execution import Failure, process_slides, workers
 from kras_plugins.isolation import ask, set_deadline
 from kras_plugins.manager import Registry, discover
@@ -252,3 +260,26 @@ def test_what_fails_before_any_tile_is_an_error_that_names_the_plugin(
     kind, name = part.split(".")
     with pytest.raises(PluginError, match=rf"{kind}:{name}@kras-bad/1 failed: SystemExit: 3"):
         processed(registry, slides, tmp_path / "store", part, how="exit", at=at)
+
+
+@pytest.mark.parametrize("suffixes", ["'.noise'", "None", "(1,)", "('.noise', '')"])
+def test_a_reader_whose_suffixes_would_catch_the_files_of_others_is_broken(suffixes: str, tmp_path: Path) -> None:
+    code = READER.replace('suffixes=(".noise",)', f"suffixes={suffixes}")
+    (broken,) = discover(files=[loose(tmp_path, "grabs", code)]).broken
+    assert "suffixes" in broken.cause
+
+
+def test_a_reader_that_refuses_its_own_defaults_is_left_out_of_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = READER.replace('how: str = Field("",', "how: str = Field(")
+    registry = discover(["kras-noise"], [loose(tmp_path, "wants", code)])
+    config = load_config(None)
+    with open_parts(registry, config, extractor=None, profiler=None, backend="local") as parts:
+        assert [record.name for record, _ in parts.readers] == ["openslide", "tiff"]
+    assert "reader 'worse' of" in caplog.text
+    with (
+        pytest.raises(ConfigError, match=r"reader\.worse\.how"),
+        open_parts(registry, config, extractor=None, profiler=None, backend="local", reader="worse"),
+    ):
+        pass
