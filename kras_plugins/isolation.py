@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 import os
 import sys
 import threading
@@ -24,6 +25,8 @@ DEADLINE = 1800.0
 
 _LEAVE_SECONDS = 10.0
 """How long the other threads of a pool are waited for once one of them hangs."""
+
+_SLICE_SECONDS = 1.0
 
 _seconds = DEADLINE
 _given_up = False
@@ -57,18 +60,31 @@ def overdue(plugin: str, seconds: float, doing: str = "") -> Overdue:
     )
 
 
+def slices(seconds: float | None) -> Iterator[float]:
+    """Short waits that add up to `seconds`, without end for None.
+
+    Counted so, a process that was stopped meanwhile (Ctrl-Z, a batch system) loses one of them and not all of its time.
+    """
+    left = math.inf if seconds is None else seconds
+    while left > 0:
+        yield min(_SLICE_SECONDS, left)
+        left -= _SLICE_SECONDS
+
+
 def answer(future: Future[R], plugin: str, doing: str = "", seconds: float | None = None) -> R:
     """What a future gives; Overdue where it gives nothing in `seconds` (None: for as long as it takes)."""
     global _given_up
     try:
-        return future.result(seconds)
-    except BaseException as e:
-        if future.done():
-            return future.result()  # what it raised itself, be it a TimeoutError
-        _given_up = True
-        if isinstance(e, TimeoutError) and seconds is not None:
-            raise overdue(plugin, seconds, doing) from None
+        for some in slices(seconds):
+            with suppress(TimeoutError):
+                return future.result(some)
+            if future.done():
+                return future.result()  # a TimeoutError of its own, or it was done just now
+    except BaseException:
+        _given_up = _given_up or not future.done()  # Ctrl-C
         raise
+    _given_up = True
+    raise overdue(plugin, seconds or 0.0, doing)
 
 
 def ask(plugin: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -20,14 +20,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
-from kras_plugins.isolation import allowed, overdue
+from kras_plugins.isolation import allowed, overdue, slices
 from kras_plugins.loose_files import find_loose_files
 
 R = TypeVar("R")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc; 32 MB is the most that the latter may be
 _KILLED = -9
-_LOOK_SECONDS = 1.0
 _END_SECONDS = 5.0
 
 
@@ -111,14 +110,13 @@ class _Worker:
         return good, value
 
     def _answers(self, seconds: float | None) -> bool:
-        end = None if seconds is None else monotonic() + seconds
-        while not self._pipe.poll(_LOOK_SECONDS if end is None else max(0.0, min(_LOOK_SECONDS, end - monotonic()))):
+        for some in slices(seconds):
+            if self._pipe.poll(some):
+                return True
             # A process that it forked may keep the pipe open though it is gone itself.
             if self._process.exitcode is not None and not self._pipe.poll():
                 raise EOFError
-            if end is not None and monotonic() >= end:
-                return False
-        return True
+        return False
 
     def _died(self, plugin: str) -> KrasError:
         self._process.join(_END_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -159,6 +160,22 @@ def test_a_call_that_hangs_is_given_up_and_named() -> None:
         ask("extractor:x@d/1", time.sleep, 3)
     assert "`deadline`" in caught.value.hint
     assert isolation.given_up()
+
+
+def test_a_process_that_was_stopped_for_a_while_loses_no_time(tmp_path: Path) -> None:
+    code = (
+        "import time\nfrom kras_plugins.isolation import ask, set_deadline\nset_deadline(3)\n"
+        "def slow():\n    print('begun', flush=True)\n"
+        "    for _ in range(15):\n        time.sleep(0.1)\n    return 'done'\n"
+        "print(ask('x', slow))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == "done\n"
 
 
 @pytest.fixture(scope="module")
