@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.export import onnx_file
-from kras_plugins.store import Store
 from kras_plugins.testing.checks.rule import NotApplicable
 from kras_plugins.weights import is_present
 
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kras_plugins.contracts.backend import Arrays
-    from kras_plugins.testing.checks.subject import Subject
 
 BATCH = 8
 """Tiles at once where the model allows as many."""
@@ -52,20 +49,6 @@ class Reference:
                 )
         names = [t.name for t in self._spec.outputs]
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
-
-
-def reference_engines(subject: Subject) -> dict[str, Reference]:
-    """One engine for each model, exported into the subject's own folder: code may have changed since a store was made.
-
-    Raises NotApplicable where weights are not on this machine, and what the export raises.
-    """
-    return {spec.name: Reference(spec, exported(subject, spec)) for spec in subject.specs}
-
-
-def exported(subject: Subject, spec: ModelSpec) -> Any:
-    """The model's ONNX file, made and verified once."""
-    present(spec)
-    return subject.once(f"onnx {spec.name}", lambda: onnx_file(spec, Store(subject.folder / "store")))
 
 
 def present(spec: ModelSpec) -> None:

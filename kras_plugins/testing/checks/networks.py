@@ -19,7 +19,6 @@ from kras_plugins.data import TileSpec
 from kras_plugins.export import build_module, is_ready_made
 from kras_plugins.manager import discover
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
-from kras_plugins.testing.checks.engine import exported as onnx_of
 from kras_plugins.testing.checks.engine import present
 from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, require, told, unlike
 from kras_plugins.testing.checks.subject import Subject
@@ -108,7 +107,7 @@ def exported(subject: Subject) -> None:
     for spec in networks(subject):
         present(spec)
         try:
-            onnx_of(subject, spec)
+            subject.onnx(spec)
         except Exception as e:
             raise Failed(f"an ONNX file of {spec.name} that agrees with PyTorch", told(e)) from e
 
@@ -161,7 +160,7 @@ def _parity(subject: Subject, backend: str, config: Config) -> None:
         present(spec)
         if len(spec.inputs) != 1:
             raise NotApplicable(f"{spec.name} has several inputs")
-        onnx_of(subject, spec)
+        subject.onnx(spec)
         # Into a store of the check's own: a model named by `random:` or `builtin` may have other code than last time.
         with mock.patch.dict(os.environ, {"KRAS_CACHE": str(subject.folder / "store")}):
             rows = compare(spec, tiles(subject), backend, discover(), config, subject.id)

@@ -114,9 +114,21 @@ class Subject:
     @property
     def infer(self) -> Mapping[str, Reference]:
         """One reference engine for each network; NotApplicable where weights are missing or a model is not exported."""
-        from kras_plugins.testing.checks.engine import reference_engines
+        from kras_plugins.testing.checks.engine import Reference
 
-        return self.need("infer", lambda: reference_engines(self), "exported")
+        return self.need("infer", lambda: {s.name: Reference(s, self.onnx(s)) for s in self.specs}, "exported")
+
+    def onnx(self, spec: ModelSpec) -> Path:
+        """The model's ONNX file, made once, in the subject's folder: code may have changed since a store was made.
+
+        Raises NotApplicable where weights are not on this machine, and what the export raises.
+        """
+        from kras_plugins.export import onnx_file
+        from kras_plugins.store import Store
+        from kras_plugins.testing.checks.engine import present
+
+        present(spec)
+        return self.once(f"onnx {spec.name}", lambda: onnx_file(spec, Store(self.folder / "store")))
 
     def create(self) -> Any:
         """A new extractor function or profiler on the reference engines; what the plug-in raises."""
