@@ -45,11 +45,11 @@ def _deep(starts: Index, stops: Index, depth: Float32) -> tuple[Index, Index]:
     return begins[:n].copy(), ends[:n].copy()
 
 
-@compiled("int64(float32)")
-def _rank(depth: float) -> int:
-    """A negative whole number of 32 bits that falls as `depth` rises, WAITING for 0 or less."""
-    # A float32 of 0 or more and the whole number of the same bits are ordered alike.
-    return WAITING - np.float32(max(depth, np.float32(0))).view(np.int32)
+@compiled("int64(int32)")
+def _rank(bits: int) -> int:
+    """A negative whole number of 32 bits that falls as a depth rises, WAITING for 0 or less; `bits`: the depth's."""
+    # Float32 of 0 or more are ordered as the whole numbers of the same bits; those of others are negative.
+    return WAITING - max(bits, 0)
 
 
 @compiled("int32[:, ::1](int64[::1], int64[::1], int64[::1], float32[:, ::1])")
@@ -57,11 +57,11 @@ def _painted(starts: Index, stops: Index, label: Index, depth: Float32) -> Int32
     """A framed image of runs with a label each; where that is WAITING, each pixel gets its rank."""
     width = depth.shape[1] + 2 * FRAME
     labels = np.zeros((depth.shape[0] + 2 * FRAME, width), np.int32)
-    flat = labels.reshape(-1)
+    flat, bits = labels.reshape(-1), depth.view(np.int32)
     for run in range(len(starts)):
         row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
         for at in range(starts[run], stops[run]):
-            flat[at] = label[run] if label[run] != WAITING else _rank(depth[row, at - before])
+            flat[at] = label[run] if label[run] != WAITING else _rank(bits[row, at - before])
     return labels
 
 
@@ -76,7 +76,7 @@ def _flood(
     pixel counts as no deeper than the one it is reached from; of equally deep ones that which was reached first goes
     first; of the cores' own, the first in reading order (scikit-image leaves that to the inner order of its queue).
     """
-    flat, width = labels.reshape(-1), labels.shape[1]
+    flat, width, bits = labels.reshape(-1), labels.shape[1], depth.view(np.int32)
     for i in range(len(begins)):
         flat[begins[i] : ends[i]] = number[i]
     # A key is a rank, by which the queue is ordered, and below it the number `age` of the pixel in order of reaching.
@@ -86,7 +86,7 @@ def _flood(
         row, before = begins[i] // width - FRAME, begins[i] // width * width + FRAME
         for at in range(begins[i], ends[i]):
             if flat[at - 1] < 0 or flat[at + 1] < 0 or flat[at - width] < 0 or flat[at + width] < 0:
-                push(queue, waiting, (_rank(depth[row, at - before]) << 32) + age)
+                push(queue, waiting, (_rank(bits[row, at - before]) << 32) + age)
                 reached[age] = at
                 waiting, age = waiting + 1, age + 1
         if i + 1 < len(begins) and piece[i + 1] == piece[i]:
@@ -97,7 +97,7 @@ def _flood(
             waiting -= 1
             at = reached[key & _AGE]
             for step in (-width, -1, 1, width):
-                rank = np.int64(flat[at + step])
+                rank = flat[at + step]
                 if rank < 0:
                     flat[at + step] = flat[at]
                     push(queue, waiting, (max(rank, key >> 32) << 32) + age)

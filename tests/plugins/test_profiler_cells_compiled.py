@@ -1,0 +1,54 @@
+"""Where compiled code is kept, and what compiled functions take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kras_profiler_cells import compiled
+
+
+@pytest.fixture
+def fresh():
+    compiled.folder.cache_clear()
+    yield
+    compiled.folder.cache_clear()
+
+
+def test_code_lies_below_the_folder_numba_is_told(tmp_path, monkeypatch, fresh):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    found = compiled.folder()
+    assert found.parent == tmp_path and found.is_dir()
+
+    @compiled.compiled("int64(int64)")
+    def double(n):
+        return 2 * n
+
+    assert double(4) == 8 and any(f.suffix == ".nbc" for f in found.rglob("*"))
+
+
+def test_without_a_place_to_write_it_is_compiled_all_the_same(tmp_path, monkeypatch, fresh):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert compiled.folder() is None
+
+    @compiled.compiled("float64(float64, float64)")
+    def ratio(a, b):
+        return a / b
+
+    assert ratio(1.0, 4.0) == 0.25 and ratio(1.0, 0.0) == np.inf
+
+
+def test_arrays_of_another_type_are_refused():
+    from kras_profiler_cells.runs import opened
+
+    with pytest.raises(TypeError, match="No matching definition"):
+        opened(np.zeros((4, 4)), 0.5)
+
+
+def test_the_command_line_does_not_import_numba():
+    code = "import sys, kras_plugins.cli.app; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
