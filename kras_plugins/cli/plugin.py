@@ -19,6 +19,8 @@ from kras_plugins.cli.common import (
 from kras_plugins.contracts.base import is_tuning
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
+from kras_plugins.isolation import ask
+from kras_plugins.manager import Provided
 
 app = typer.Typer(help="What is installed and which options it takes; one of your own.", no_args_is_help=True)
 app.command("new")(plugin_new.new)
@@ -82,25 +84,7 @@ def show(
         known = ", ".join(f"{p.kind}:{p.record.name}" for p in registry.provided)
         raise ConfigError(f"there is no plug-in {short!r}", f"installed: {known}")
     found = [registry.find(k, short) for k in kinds]
-    facts: list[dict[str, Any]] = [
-        {
-            "id": p.id,
-            "summary": p.record.summary,
-            "plugin": p.plugin,
-            "distribution": p.distribution,
-            "version": p.version,
-            "options": {
-                key: {
-                    "type": str(field.annotation).replace("typing.", ""),
-                    "default": field.get_default(call_default_factory=True),
-                    "description": field.description,
-                    "changes_results": not is_tuning(field.json_schema_extra),
-                }
-                for key, field in p.record.options.model_fields.items()
-            },
-        }
-        for p in found
-    ]
+    facts = [ask(p.id, _facts, p) for p in found]
     if as_json:
         print_json(facts)
         return
@@ -114,3 +98,22 @@ def show(
         for key, option in fact["options"].items():
             table.add_row(key, escape(repr(option["default"])), escape(option["description"]))
         stdout().print(table)
+
+
+def _facts(p: Provided) -> dict[str, Any]:
+    return {
+        "id": p.id,
+        "summary": p.record.summary,
+        "plugin": p.plugin,
+        "distribution": p.distribution,
+        "version": p.version,
+        "options": {
+            key: {
+                "type": str(field.annotation).replace("typing.", ""),
+                "default": field.get_default(call_default_factory=True),
+                "description": field.description,
+                "changes_results": not is_tuning(field.json_schema_extra),
+            }
+            for key, field in p.record.options.model_fields.items()
+        },
+    }

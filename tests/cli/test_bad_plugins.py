@@ -126,6 +126,16 @@ def test_debugging_shows_where_a_slide_failed(site: str, tmp_path: Path) -> None
     assert ran.stderr.count("Traceback") >= 1
 
 
+def test_a_default_that_cannot_be_made_is_an_error_that_names_the_plugin(tmp_path: Path) -> None:
+    code = READER.replace('how: str = Field("",', "how: str = Field(default_factory=lambda: 1 / 0,")
+    words = ("plugin", "show", "worse", "--plugin", loose(tmp_path, "noise", code))
+    ran = kras(*words, cwd=tmp_path, store=tmp_path)
+    assert ran.returncode == 1
+    assert "error: reader:worse@" in ran.stderr
+    assert "ZeroDivisionError" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cohort of 24 patients with finished features."""
