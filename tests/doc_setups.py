@@ -17,8 +17,7 @@ from kras_plugins.testing import draw_cohort
 PATIENTS, POSITIVES, SIDE_UM = 20, 8, 384.0
 SETTINGS = """
 [extractor.vit]
-model = "vit_tiny_patch16_224"
-weights = "random:0"
+model = "vit-mini"
 [classifier.he]
 seeds = 1
 epochs = 5
