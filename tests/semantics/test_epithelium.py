@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy import ndimage
 
-from kras_plugins.semantics.epithelium import BACKGROUND, EPITHELIUM, OTHER, STROMA, density_tissue
+from kras_plugins.semantics.epithelium import BACKGROUND, EPITHELIUM, OTHER, STROMA, _dilated, density_tissue
 from kras_plugins.semantics.raster import Raster
 
 RASTER = Raster(shape=(400, 400), mpp=4.0)
@@ -73,3 +75,12 @@ def test_a_coarser_raster_gives_nearly_the_same_area():
 
 def test_a_nest_that_fills_the_raster_is_all_epithelium():
     assert (tissue_of(lattice(0, 0, 1600, 1600, 5000)) == EPITHELIUM)[10:-10, 10:-10].all()
+
+
+@pytest.mark.parametrize("radius", [1.0, 1.875, 3.75, 5.0])
+def test_a_mask_is_dilated_as_far_as_a_distance_map_says(radius):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = rng.random(rng.integers(1, 40, 2)) < rng.uniform(0.001, 0.2)
+        mask.ravel()[0] = True  # a distance map of nothing is undefined
+        np.testing.assert_array_equal(_dilated(mask, radius), ndimage.distance_transform_edt(~mask) <= radius)
