@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kras_plugins.contracts.base import API_VERSION
 from kras_plugins.errors import ConfigError, StoreError
 from kras_plugins.hookspecs import KINDS
 
@@ -130,6 +131,7 @@ def write_project(project: Project, folder: Path) -> list[Path]:
         "distribution": project.distribution,
         "module": project.module,
         "camel": "".join(part.capitalize() for part in project.given.split("-")),
+        "api": API_VERSION,
         "kras": metadata.version("kras"),
         "summary": words.summary,
         "needs": words.needs,
