@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = re.compile(r"<!-- made: (\w+) ?(.*?) -->")
+_CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?:docs/)?([^)]*)\)")
 
 
@@ -63,7 +64,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
     def on_signature(*event: Any) -> tuple[str, Any] | None:
         *_, signature, returned = event
-        return ("", returned) if signature == "(*args, **kwargs)" else None  # of a protocol, which nobody calls
+        if signature == "(*args, **kwargs)":  # of a protocol, which nobody calls
+            return "", returned
+        return _CLASS.sub(r"\1", signature or ""), returned
 
     app.add_lexer("csv", TextLexer)  # Pygments has none
     app.connect("source-read", on_read)
