@@ -66,7 +66,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         *_, signature, returned = event
         if signature == "(*args, **kwargs)":  # of a protocol, which nobody calls
             return "", returned
-        return _CLASS.sub(r"\1", signature or ""), returned
+        return (_CLASS.sub(r"\1", signature), returned) if signature else None
 
     app.add_lexer("csv", TextLexer)  # Pygments has none
     app.connect("source-read", on_read)
