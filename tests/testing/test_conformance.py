@@ -68,6 +68,13 @@ def test_a_broken_plugin_fails_the_check_of_its_fault_and_no_other(
     assert told.expected and told.came and told.says in told.message
 
 
+def test_a_profiler_that_finds_nothing_in_some_tiles_passes_every_check(tmp_path: Path, settings: Settings) -> None:
+    source = (CONFORMING / "spots.py").read_text().replace("area < 200", "area < 200 * (tile.pixels.mean() < 150)")
+    outcomes = checked(plugin(tmp_path, "rare", source), settings, COSTLY)
+    assert failures(outcomes) == ""
+    assert {o.check for o in outcomes if o.status == "passed"} >= {"decoded", "cells_in_tile", "cells_provided"}
+
+
 def test_every_check_has_a_plugin_that_fails_it() -> None:
     """All but the one that needs a server: test_conformance_triton.py."""
     kinds = {"means": "classifier", "pages": "reader", "eager": "backend"}

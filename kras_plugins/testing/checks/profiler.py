@@ -96,8 +96,8 @@ def cells_in_tile(subject: Subject) -> None:
     for cells, pixels in zip(_cells(subject), tiles(subject), strict=True):
         height, width = pixels.shape[:2]
         for name, values, end in (("x", cells.x, width), ("y", cells.y, height)):
-            inside = np.all((np.asarray(values) >= -0.5) & (np.asarray(values) <= end - 0.5))
-            require(bool(inside), f"{name} from -0.5 to {end - 0.5}", f"{np.min(values):g} to {np.max(values):g}")
+            outside = [f"{v:g}" for v in values if not -0.5 <= v <= end - 0.5]
+            require(not outside, f"{name} from -0.5 to {end - 0.5}", ", ".join(outside[:3]))
         for i, outline in enumerate(cells.outlines):
             around = np.min(outline, axis=0) - 1, np.max(outline, axis=0) + 1
             center = np.array([cells.x[i], cells.y[i]])
