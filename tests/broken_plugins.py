@@ -194,6 +194,19 @@ CLASSIFIERS = [
     ),
     Broken("saved_and_loaded", "means", TEXT, "json.dumps(self.weights.round(1).tolist())"),
     Broken(
+        "saved_and_loaded",
+        "means",
+        '(folder / "means.json").read_text()',
+        '(folder.parent / "saved" / "means.json").read_text()',
+    ),
+    Broken(
+        "saved_and_loaded",
+        "means",
+        "weights=None):\n        self.weights = weights",
+        "weights=None, shared={}):\n        self.__dict__ = shared\n        shared.setdefault('weights', weights)",
+        ("explained",),  # by the time it is asked, the other model has taken its place
+    ),
+    Broken(
         "no_pickle",
         "means",
         f'(folder / "means.json").write_text({TEXT})',

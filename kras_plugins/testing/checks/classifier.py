@@ -68,6 +68,12 @@ def _scores(subject: Subject) -> Float32:
     return subject.need("scores", lambda: _fitted(subject).predict(_new(subject)), "scores_described")
 
 
+def _fit_another(subject: Subject) -> None:
+    """Fit to turned labels, so that whatever a class or module keeps is no longer what was saved."""
+    train, valid, _ = ([(sample, 1 - label) for sample, label in part] for part in _labelled(subject))
+    subject.record.create(subject.options, 0).fit(patients.cohort(train), patients.cohort(valid))
+
+
 def _saved(subject: Subject, classifier: Classifier, name: str) -> Path:
     folder = subject.folder / name
     folder.mkdir(exist_ok=True)
@@ -159,12 +165,16 @@ def saved_and_loaded(subject: Subject) -> None:
     fitted, new, scores = _fitted(subject), _new(subject), _scores(subject)
     folder = subject.once("saved", lambda: _saved(subject, fitted, "saved"))
     require(bool(_files(folder)), "files", "none")
-    moved = folder.rename(subject.folder / "moved")  # a bundle is copied to where it is used
-    moved.rename(folder)
-    loaded = subject.record.load(folder)
-    again = loaded.predict(new)
+    _fit_another(subject)
+    (subject.folder / "elsewhere").mkdir()
+    moved = folder.rename(subject.folder / "elsewhere" / "moved")  # a bundle is copied to where it is used
+    try:
+        loaded = subject.record.load(moved)
+        again, other = loaded.predict(new), loaded.explain(new[0])
+    finally:
+        moved.rename(folder)
     require(same(again, scores), "equal scores", unlike(again, scores))
-    one, other = fitted.explain(new[0]), loaded.explain(new[0])
+    one = fitted.explain(new[0])
     require(same(other.values, one.values) and other.base == one.base, "an equal explanation", "another")
 
 
