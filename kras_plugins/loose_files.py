@@ -17,7 +17,7 @@ from kras_plugins.errors import ConfigError
 def import_file(path: Path) -> ModuleType:
     """Import a loose plug-in file under a name of its own; ConfigError when it is not there or no Python file."""
     if not path.is_file():
-        raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file after --plugin")
+        raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file")
     check_file(path)
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)

@@ -76,6 +76,10 @@ def test_an_import_that_hangs_ends_at_the_deadline(tmp_path: Path) -> None:
     ("source", "came"),
     [
         ("import os; os._exit(0)", "the end of the process with exit code 0"),
+        (
+            "import os; os.write(2, b'found none'); os._exit(3)",
+            "the end of the process with exit code 3: found none",
+        ),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "its end by SIGSEGV"),
         ("raise SystemExit(2)", "SystemExit: 2"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
@@ -86,6 +90,7 @@ def test_an_import_that_fails_in_any_way_is_told(tmp_path: Path, source: str, ca
     found = check(tmp_path, source)
     assert set(found) >= {"hooks"}
     assert found["hooks"].came == came
+    assert found["hooks"].expected != "an answer"
 
 
 def test_what_a_plugin_prints_is_a_failure_and_no_result(tmp_path: Path) -> None:
@@ -113,11 +118,38 @@ def test_a_target_is_a_name_with_or_without_its_kind_or_a_module(target: str, id
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("no_such_thing", "no installed plug-in, Python file or module"), ("slicer:h5", "there is no kind 'slicer'")],
+    [
+        ("no_such_thing", "no installed plug-in, Python file or module"),
+        ("no/such/folder", "no installed plug-in, Python file or module"),
+        ("", "no installed plug-in, Python file or module"),
+        (".relative", "no installed plug-in, Python file or module"),
+        ("slicer:h5", "there is no kind 'slicer'"),
+        ("no_such_file.py", "no_such_file.py: no such plug-in file"),
+        ("project", "project is a folder"),
+        ("./project", "./project is a folder"),
+    ],
 )
-def test_a_target_that_is_not_there_is_told(target: str, message: str) -> None:
+def test_a_target_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "project").mkdir()
     with pytest.raises(ConfigError, match=message):
         resolve(target)
+
+
+def test_a_package_in_this_folder_is_a_target_and_hides_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in may be called numpy.py: what is checked is found here, what checks need is not."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__init__.py").write_text(PLAIN)
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('this is no numpy')")
+    monkeypatch.chdir(tmp_path)
+    outcomes = check_plugin(Request(target="own"), 60)
+    assert {o.subject for o in outcomes} == {"own", "extractor:plain"}
+    assert not [o for o in outcomes if o.status == "failed"]
 
 
 def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def cheap_import(subject: Subject) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, env=environment
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, env=environment
         )
     except subprocess.TimeoutExpired:
         raise Failed(f"an import of at most {IMPORT_SECONDS:g} s", "one that lasts longer") from None

@@ -51,12 +51,25 @@ def resolve(target: str) -> tuple[ModuleType, set[str]]:
         return _module_of(found[0].plugin), {f"{p.kind}:{p.record.name}" for p in found}
     if not kind:
         entries = {e.name: e.module for e in metadata.entry_points(group=GROUP)}
-        try:
-            return importlib.import_module(entries.get(target, target)), set()
-        except ModuleNotFoundError as e:
-            if e.name != target.partition(".")[0]:
-                raise
-    raise ConfigError(f"{target}: no installed plug-in, Python file or module", _known(registry))
+        module = _importable(entries.get(target, target))
+        if module is not None:
+            return module, set()
+    if target and Path(target).is_dir():
+        raise ConfigError(f"{target} is a folder", "name the Python file in it, or the plug-in once it is installed")
+    raise ConfigError(f"{target!r}: no installed plug-in, Python file or module", _known(registry))
+
+
+def _importable(name: str) -> ModuleType | None:
+    """The module of that name; None where there is none, or only a folder that Python would take for a package."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name not in (name, name.partition(".")[0]):
+            raise
+        return None
+    return module if getattr(module, "__file__", None) else None
 
 
 def _module_of(plugin: str) -> ModuleType:
@@ -143,6 +156,7 @@ def main() -> None:
     """Run what the request asks for."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
+    sys.path.append(str(Path.cwd()))  # last: a plug-in that is called as a library hides that from nobody
     noise = Noise()
     with Path(sys.argv[2]).open("a", encoding="utf-8") as results:
         _write(results, {"ready": True})
