@@ -40,7 +40,7 @@ def encoders() -> dict[str, Any]:
     from kras_extractor_vit.network import spec_of
     from kras_extractor_vit.presets import PRESETS
     from kras_extractor_vit.resolve import resolve
-    from kras_plugins.weights import is_present
+    from kras_plugins.models.weights import is_present
 
     mini = PRESETS.get("vit-mini")
     if mini is None or not is_present(mini.weights):
@@ -79,8 +79,8 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], batch: int, workers: int
 def runtimes(spec: Any, threads: int, work: Path) -> Iterator[tuple[str, Run]]:
     import torch
 
-    from kras_plugins.export import build_module, export_onnx
-    from kras_plugins.quantize import quantize
+    from kras_plugins.models.export import build_module, export_onnx
+    from kras_plugins.models.quantize import quantize
 
     torch.set_num_threads(threads)
     module = build_module(spec)
@@ -142,7 +142,7 @@ def openvino_run(spec: Any, file: Path, precision: str, threads: int) -> Run | N
 
 def measure(spec: Any, tiles: np.ndarray, rounds: int, threads: int) -> list[dict[str, Any]]:
     """One row a runtime; cosines are the least over tiles, `centered` without what all tiles share."""
-    from kras_plugins.quantize import agreement
+    from kras_plugins.models.quantize import agreement
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")

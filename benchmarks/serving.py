@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
-    from kras_plugins.repository import export_model
+    from kras_plugins.models.repository import export_model
     from kras_plugins.serving.server import serving
 
     tiles = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)

@@ -19,13 +19,13 @@ from kras_plugins.data import (
     SlideRef,
     TileSpec,
 )
-from kras_plugins.encoders import encoder
 from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
-from kras_plugins.export import onnx_file
 from kras_plugins.hookspecs import hookimpl
 from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import TableClassifier
+from kras_plugins.models.encoders import encoder
+from kras_plugins.models.export import onnx_file
 
 __all__ = [
     "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",

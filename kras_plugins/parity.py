@@ -13,13 +13,13 @@ from kras_plugins.contracts.backend import Backend, BackendPlugin
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import SlideError, plugin_boundary
-from kras_plugins.export import build_module, is_ready_made
 from kras_plugins.manager import Registry
+from kras_plugins.models.export import build_module, is_ready_made
+from kras_plugins.models.weights import locate
 from kras_plugins.parts import usable_readers
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
-from kras_plugins.weights import locate
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -21,7 +21,7 @@ from kras_plugins.data import TileSpec
 from kras_plugins.errors import ConfigError, KrasError, PluginError, plugin_boundary
 from kras_plugins.isolation import allowed, ask, ask_about
 from kras_plugins.manager import Provided, Registry
-from kras_plugins.weights import model_digest
+from kras_plugins.models.weights import model_digest
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kras_plugins import BackendError, ModelSpec, TensorSpec, Weights
-from kras_plugins.repository import export_model
+from kras_plugins.models.repository import export_model
 from kras_plugins.serving import environment
 from kras_plugins.serving.server import ENGINE, Server, free_ports, serving
 

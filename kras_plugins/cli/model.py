@@ -48,7 +48,7 @@ def export_models(
     plugin: PluginFiles = None,
 ) -> None:
     """Write each model into a Triton model repository: ONNX, verified against PyTorch, and its configuration."""
-    from kras_plugins.repository import export_model
+    from kras_plugins.models.repository import export_model
 
     for _, spec in specs(open_session(config, option, plugin), names):
         stdout().print(str(export_model(spec, repository, precision=precision, opset=opset)))

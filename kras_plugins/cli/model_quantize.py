@@ -40,8 +40,8 @@ def quantize_model(
     """Write an int8 ONNX file and say how near it stays to float32, on tiles it was not calibrated with."""
     import numpy as np
 
+    from kras_plugins.models.quantize import agreement, quantize
     from kras_plugins.parity import slide_tiles
-    from kras_plugins.quantize import agreement, quantize
 
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: not an .onnx file", "name it so; backends know it by that")
@@ -73,7 +73,7 @@ def _exact(spec: Any, tiles: Any) -> Any:
     import numpy as np
     import torch
 
-    from kras_plugins.export import build_module
+    from kras_plugins.models.export import build_module
 
     module = build_module(spec)
     with torch.inference_mode():

@@ -105,8 +105,8 @@ def fetch_models(
     plugin: PluginFiles = None,
 ) -> None:
     """Download weights; the licence is shown first and must be accepted once. A cut-off download is gone on with."""
-    from kras_plugins.hub import fetch, has_consent, page, record_consent
-    from kras_plugins.weights import is_seeded
+    from kras_plugins.models.hub import fetch, has_consent, page, record_consent
+    from kras_plugins.models.weights import is_seeded
 
     for name, chosen in _wanted(open_session(config, option, plugin), names).items():
         weights = replace(chosen, revision=revision) if revision else chosen
@@ -159,8 +159,8 @@ def _wanted(session: Session, names: list[str] | None) -> Mapping[str, Weights]:
 
 def row(name: str, plugin: str, weights: Weights) -> dict[str, Any]:
     """What `kras model list` says of one file: terms, size, digest, whether it is here."""
-    from kras_plugins.hub import has_consent
-    from kras_plugins.weights import digest, is_present, locate
+    from kras_plugins.models.hub import has_consent
+    from kras_plugins.models.weights import digest, is_present, locate
 
     present = is_present(weights)
     path: Path | None = None

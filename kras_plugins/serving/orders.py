@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kras_plugins.repository import CONTAINER
+from kras_plugins.models.repository import CONTAINER
 
 Kind = Literal["docker", "compose", "kubernetes"]
 

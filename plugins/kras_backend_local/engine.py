@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kras_plugins import Backend, BackendError, ModelSpec
-from kras_plugins.export import onnx_file
+from kras_plugins.models.export import onnx_file
 from kras_plugins.store import Store
 
 if TYPE_CHECKING:

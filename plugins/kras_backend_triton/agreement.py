@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kras_plugins import BackendError, ModelSpec, TensorSpec
-from kras_plugins.repository import DIGEST, TRANSFORM
+from kras_plugins.models.repository import DIGEST, TRANSFORM
 
 STAND_IN = "model.py"
 """The `runtime` of models in kras' own CPU server; anything else is a native backend."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from kras_backend_triton import TOKEN
 from kras_backend_triton.agreement import Terms, check_model, read_terms
 from kras_plugins import BackendError, ModelSpec
-from kras_plugins.repository import DIGEST
-from kras_plugins.weights import model_digest
+from kras_plugins.models.repository import DIGEST
+from kras_plugins.models.weights import model_digest
 
 if TYPE_CHECKING:
     from kras_backend_triton import TritonOptions

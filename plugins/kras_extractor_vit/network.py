@@ -13,7 +13,7 @@ from kras_extractor_vit.presets import Preset
 from kras_extractor_vit.published import to_timm
 from kras_extractor_vit.resolve import resolve
 from kras_plugins import ConfigError, ModelSpec, TensorSpec
-from kras_plugins.network import Normalized, load_strictly, read_tensors, seeded
+from kras_plugins.models.network import Normalized, load_strictly, read_tensors, seeded
 
 if TYPE_CHECKING:
     from kras_extractor_vit import VitOptions

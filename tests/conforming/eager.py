@@ -6,7 +6,7 @@ import threading
 import time
 
 from kras_plugins import Backend, BackendError, BackendPlugin, hookimpl
-from kras_plugins.export import build_module
+from kras_plugins.models.export import build_module
 
 
 class Run:

@@ -31,7 +31,7 @@ from kras_plugins import (
     Weights,
     encoder,
 )  # fmt: skip
-from kras_plugins.weights import model_digest
+from kras_plugins.models.weights import model_digest
 
 TILE = TileSpec(px=32, mpp=0.5)
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from kras_plugins.errors import BackendError
-from kras_plugins.export import build_module
 from kras_plugins.manager import discover
+from kras_plugins.models.export import build_module
 
 RECORD = discover().find("backend", "local").record
 VIT = discover().find("extractor", "vit").record

@@ -25,9 +25,9 @@ from kras_backend_triton.agreement import check_model, read_terms
 from kras_backend_triton.backend import Triton
 from kras_plugins.errors import BackendError
 from kras_plugins.manager import discover
-from kras_plugins.repository import model_config
+from kras_plugins.models.repository import model_config
+from kras_plugins.models.weights import model_digest
 from kras_plugins.serving.server import Server, free_ports
-from kras_plugins.weights import model_digest
 
 SPEC = tiny()
 

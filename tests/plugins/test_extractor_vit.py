@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from kras_plugins.errors import BackendError, ConfigError
-from kras_plugins.export import build_module
 from kras_plugins.manager import discover
-from kras_plugins.weights import locate, model_digest
+from kras_plugins.models.export import build_module
+from kras_plugins.models.weights import locate, model_digest
 
 VIT = discover().find("extractor", "vit").record
 TINY = "vit_tiny_patch16_224"

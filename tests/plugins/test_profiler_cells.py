@@ -317,7 +317,7 @@ def test_the_shipped_weights_are_small_and_load_strictly(tmp_path):
 
 def test_the_exported_network_agrees_with_torch(tmp_path, network):
     onnxruntime = pytest.importorskip("onnxruntime")
-    from kras_plugins.export import export_onnx
+    from kras_plugins.models.export import export_onnx
 
     torch, module = network
     export_onnx(SPEC, tmp_path / "cells.onnx")

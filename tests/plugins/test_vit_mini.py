@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from kras_extractor_vit.described import described
 from kras_extractor_vit.presets import PRESETS
-from kras_plugins.export import build_module
 from kras_plugins.manager import discover
+from kras_plugins.models.export import build_module
 from kras_plugins.pretraining.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]

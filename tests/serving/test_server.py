@@ -14,7 +14,7 @@ import pytest
 from triton_server import ensure_installed, export_tiny
 
 from kras_plugins.errors import BackendError
-from kras_plugins.repository import config_text, parse_config
+from kras_plugins.models.repository import config_text, parse_config
 from kras_plugins.serving.environment import Environment, find
 from kras_plugins.serving.server import DEFAULT_PORTS, free_ports, serving
 

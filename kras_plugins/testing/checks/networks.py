@@ -16,14 +16,14 @@ import numpy as np
 from kras_plugins.config import Config
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.data import TileSpec
-from kras_plugins.export import build_module, is_ready_made
 from kras_plugins.manager import discover
+from kras_plugins.models.export import build_module, is_ready_made
+from kras_plugins.models.weights import model_digest
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
 from kras_plugins.testing.checks.engine import present
 from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, require, told, unlike
 from kras_plugins.testing.checks.subject import Subject
 from kras_plugins.testing.checks.tiles import LIVE, spec_of, tiles
-from kras_plugins.weights import model_digest
 
 if TYPE_CHECKING:
     import torch

@@ -123,7 +123,7 @@ class Subject:
 
         Raises NotApplicable where weights are not on this machine, and what the export raises.
         """
-        from kras_plugins.export import onnx_file
+        from kras_plugins.models.export import onnx_file
         from kras_plugins.store import Store
         from kras_plugins.testing.checks.engine import present
 

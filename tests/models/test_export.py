@@ -15,7 +15,7 @@ from triton_server import answer, tiny
 
 from kras_plugins import TensorSpec, Weights
 from kras_plugins.errors import BackendError, KrasError, PluginError
-from kras_plugins.export import export_onnx
+from kras_plugins.models.export import export_onnx
 
 
 def brought(

@@ -20,8 +20,8 @@ from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError
 from kras_plugins.manager import discover
-from kras_plugins.repository import config_text, export_model, model_config, parse_config
-from kras_plugins.weights import is_present, model_digest
+from kras_plugins.models.repository import config_text, export_model, model_config, parse_config
+from kras_plugins.models.weights import is_present, model_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,13 +139,13 @@ def test_an_export_that_is_cut_short_names_no_weights(tmp_path: Path, monkeypatc
         return config_or_end
 
     with monkeypatch.context() as patch:
-        patch.setattr("kras_plugins.repository.export_onnx", full)
+        patch.setattr("kras_plugins.models.repository.export_onnx", full)
         with pytest.raises(OSError, match="No space"):
             export_model(tiny(factor=3.0), tmp_path)
     assert parse_config(config.read_text()).parameters["model_digest"].string_value == model_digest(tiny())
     assert onnx_answer(tmp_path) == 2.0
     with monkeypatch.context() as patch:
-        patch.setattr("kras_plugins.repository.model_config", once(model_config))
+        patch.setattr("kras_plugins.models.repository.model_config", once(model_config))
         with pytest.raises(OSError, match="killed"):
             export_model(tiny(factor=3.0), tmp_path)
     assert "model_digest" not in parse_config(config.read_text()).parameters

@@ -61,7 +61,7 @@ def _build(
     std: tuple[float, float, float],
     file: Path | None,
 ) -> torch.nn.Module:
-    from kras_plugins.network import Normalized, load_strictly, read_tensors, seeded
+    from kras_plugins.models.network import Normalized, load_strictly, read_tensors, seeded
 
     made = seeded(source, network)
     if file is not None:

@@ -18,8 +18,8 @@ import pytest
 
 from kras_plugins import Weights
 from kras_plugins.errors import BackendError
-from kras_plugins.hub import fetch, record_consent
-from kras_plugins.weights import digest, is_present, locate
+from kras_plugins.models.hub import fetch, record_consent
+from kras_plugins.models.weights import digest, is_present, locate
 
 COMMIT = "c0ffee" + "0" * 34
 BYTES = bytes(range(256)) * 4000

@@ -15,8 +15,8 @@ import torch
 from kras_extractor_vit.network import spec_of
 from kras_extractor_vit.presets import PRESETS
 from kras_plugins import Weights
-from kras_plugins.export import build_module, export_onnx
-from kras_plugins.quantize import agreement, quantize
+from kras_plugins.models.export import build_module, export_onnx
+from kras_plugins.models.quantize import agreement, quantize
 
 
 def test_an_int8_file_is_near_float32_and_taken_as_a_ready_made_model(tmp_path: Path) -> None:

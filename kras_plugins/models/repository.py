@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.export import OPSET, export_onnx
+from kras_plugins.models.export import OPSET, export_onnx
+from kras_plugins.models.weights import model_digest
 from kras_plugins.store import write_atomic
-from kras_plugins.weights import model_digest
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

@@ -12,7 +12,7 @@ import numpy as np
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.export import export_onnx
+from kras_plugins.models.export import export_onnx
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError, PluginError, plugin_boundary
+from kras_plugins.models.weights import locate, model_digest
 from kras_plugins.store import Store, make_key
-from kras_plugins.weights import locate, model_digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,8 @@ from platformdirs import user_config_path
 
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError
+from kras_plugins.models.weights import digest, hub_digest, hub_parts, locate
 from kras_plugins.store import file_sha256, write_atomic
-from kras_plugins.weights import digest, hub_digest, hub_parts, locate
 
 
 def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
