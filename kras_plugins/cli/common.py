@@ -114,14 +114,14 @@ def stderr() -> Console:
     """The console for progress, warnings and errors."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def stdout() -> Console:
     """The console for results."""
     from rich.console import Console
 
-    return Console(highlight=False, file=results())
+    return Console(highlight=False, emoji=False, file=results())
 
 
 def print_json(value: Any) -> None:

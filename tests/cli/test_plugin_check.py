@@ -174,6 +174,7 @@ def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
         (["no_such_thing"], "no installed plug-in, Python file or module"),
         (["h5", "--known", "order_kept"], "not of the form CHECK=REASON"),
         (["h5", "--known", "ordre_kept=why"], "there is no such check"),
+        (["h5", "--known", ":x:=why"], "--known :x:: there is no such check"),  # and not an emoji of that name
         (["kras_extractor_h5", "-o", "extractor.vit.px=32"], "extractor:vit: not in kras_extractor_h5"),
     ],
 )
