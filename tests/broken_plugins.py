@@ -240,6 +240,8 @@ PIXELS = "return self.pages[level][y : y + height, x : x + width].copy()"
 READERS = [
     Broken("suffixes_described", "pages", '(".tiff", ".png")', '(".tiff", ".png"), preferred=(".svs",)'),
     Broken("opens", "pages", "self.mpp = (0.5, 0.5)", "self.mpp = (0.5, 0.25)"),
+    Broken("opens", "pages", "        if path.suffix", "        self.mpp = (0.25, 0.25)\n        if path.suffix"),
+    Broken("opens", "pages", "Level(width=p.shape[1], height=p.shape[0])", "p.shape[1::-1]", ("transparent_is_white",)),
     Broken("reference_pixels", "pages", PIXELS, PIXELS.replace(".copy()", "[..., ::-1]")),
     Broken("regions_agree", "pages", PIXELS, f"x -= x % 2\n        {PIXELS}", ("many_threads",)),
     Broken("regions_agree", "pages", PIXELS, f"x -= (level > 0) * (x % 2)\n        {PIXELS}"),
@@ -259,6 +261,7 @@ READERS = [
     Broken(
         "no_identifiers", "pages", '{"format": "TIFF"}', '{"format": "TIFF", "about": str(tiff.pages[0].description)}'
     ),
+    Broken("no_identifiers", "pages", '{"format": "TIFF"}', '{"format": "TIFF", "source": str(path)}'),
     Broken("closes_twice", "pages", "self.pages = []", "del self.pages"),
     Broken("damage_told", "pages", 'raise SlideError(f"{path}: {e}", "copy it again") from e', "raise"),
 ]
