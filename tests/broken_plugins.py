@@ -144,6 +144,7 @@ PROFILERS = [
         f"    kept &= (y > left) & (y < right) & (x > top) & (x < bottom)\n    {CELLS}",
     ),
     Broken("seams", "spots", CELLS, f"kept &= (x > 50) & (x < 270)\n    {CELLS}"),
+    Broken("seams", "spots", CELLS, f"kept &= (y > 50) & (y < 270)\n    {CELLS}"),
     Broken("blank_tiles", "spots", CELLS, f"{CELLS}\n    area = area / (area.max() * 0 + 1)"),
 ]
 

@@ -143,28 +143,29 @@ def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float
 
 @check("live profiler", file="semantics/collect.py", words="then counts each nucleus once")
 def seams(subject: Subject) -> None:
-    """Where two tiles meet, the same cells are found as where a tile's middle lies there, each once."""
+    """Where tiles meet, the same cells are found as where a tile's middle lies there, each once."""
     spec = spec_of(subject)
     side = spec.px + 2 * spec.halo_px
-    image = scenes.scene(side + spec.px, side, spec.mpp)
-    two = _slide_cells(subject, image, spec, [0, spec.px])
-    one = _slide_cells(subject, image, spec, [spec.px // 2])
+    image = scenes.scene(side + spec.px, side + spec.px, spec.mpp)
+    corners = [(x, y) for y in (0, spec.px) for x in (0, spec.px)]
+    four = _slide_cells(subject, image, spec, corners)
+    one = _slide_cells(subject, image, spec, [(spec.px // 2, spec.px // 2)])
     reach = min(BESIDE_SEAM_UM / spec.mpp, spec.px / 4)
-    two, one = (xy[np.abs(xy[:, 0] - (spec.px + spec.halo_px)) < reach] for xy in (two, one))
+    four, one = (_beside_seams(xy - (spec.px + spec.halo_px), reach, spec.px // 2) for xy in (four, one))
     if len(one) < 5:
         raise NotApplicable(f"it finds {len(one)} cells in drawn tissue, too few to look at seams")
-    both = _matched(one, two, SAME_UM / spec.mpp)
-    most = max(len(one), len(two))
+    both = _matched(one, four, SAME_UM / spec.mpp)
+    most = max(len(one), len(four))
     require(
         both >= FOUND_AGAIN * most,
         f"at least {FOUND_AGAIN:.0%} of the {most} cells beside a seam found again without it",
-        f"{both} ({len(two)} cells with the seam, {len(one)} without)",
+        f"{both} ({len(four)} cells with the seam, {len(one)} without)",
     )
 
 
 @check("live profiler", file="profiling.py", words="PluginError when the profiler fails or breaks its contract")
 def blank_tiles(subject: Subject) -> None:
-    """Tiles without tissue (white, black, gray) are no error and hold no cells beyond a handful."""
+    """Tiles without tissue (white, black, gray) are no error."""
     spec, pixels = spec_of(subject), tiles(subject)[:3]
     pixels[0], pixels[1], pixels[2] = 255, 0, 200
     results = run(subject, pixels)
@@ -173,12 +174,19 @@ def blank_tiles(subject: Subject) -> None:
         require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
 
 
-def _slide_cells(subject: Subject, image: UInt8, spec: TileSpec, columns: list[int]) -> Float64:
-    """Cells of a row of tiles as the host would keep them, float64[cell 2] in pixels of the image."""
+def _beside_seams(xy: Float64, reach: float, half: float) -> Float64:
+    """Those of the cells, with the point where four tiles meet as origin, that are near a seam in the middle tile."""
+    away = np.abs(xy)
+    kept: Float64 = xy[(away.min(axis=1) < reach) & (away.max(axis=1) < half)]
+    return kept
+
+
+def _slide_cells(subject: Subject, image: UInt8, spec: TileSpec, corners: list[tuple[int, int]]) -> Float64:
+    """Cells of tiles with these corners as the host would keep them, float64[cell 2] in pixels of the image."""
     side = spec.px + 2 * spec.halo_px
-    grid = _grid(spec, [(x + spec.halo_px, spec.halo_px) for x in columns])
+    grid = _grid(spec, [(x + spec.halo_px, y + spec.halo_px) for x, y in corners])
     placements, once = Placements(grid, (spec.mpp, spec.mpp)), Seams()
-    pixels = np.stack([image[:, x : x + side] for x in columns])
+    pixels = np.stack([image[y : y + side, x : x + side] for x, y in corners])
     results: Any = run(subject, pixels)
     found = []
     for i, tile in enumerate(pixels):
