@@ -58,11 +58,12 @@ def check_plugin(
     if unused:
         names = ", ".join(dict.fromkeys(o.check for o in outcomes))
         raise ConfigError(f"--known {unused[0]}: there is no such check", f"checks: {names}")
+    counts = Counter(str(o.status) for o in outcomes)
     if as_json:
-        counts = Counter(str(o.status) for o in outcomes)
         print_json({"target": target, **{s: counts[s] for s in MARKS}, "checks": [asdict(o) for o in outcomes]})
     else:
         _print(outcomes)
+        stdout().print(f"{escape(target)}: {', '.join(f'{counts[s]} {s}' for s in MARKS if counts[s])}", soft_wrap=True)
     failed = [o for o in outcomes if o.status == "failed"]
     if failed:
         names = ", ".join(dict.fromkeys(o.check for o in failed))

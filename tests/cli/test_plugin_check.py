@@ -42,6 +42,7 @@ def test_a_broken_file_ends_with_one_line_and_a_table_that_says_why(tmp_path: Pa
     assert re.search(r"✗ +features_described", ran.stdout)
     assert "expected: float32[tile 3]" in ran.stdout
     assert "came: float64[7, 3]" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "own.py: 17 passed, 1 failed, 7 skipped"
     (error,) = [line for line in ran.stderr.splitlines() if line.startswith("error:")]
     assert error.endswith("own.py: 1 of 25 checks failed: features_described")
 
@@ -150,6 +151,12 @@ def test_a_package_in_this_folder_is_a_target_and_hides_no_module(
     outcomes = check_plugin(Request(target="own"), 60)
     assert {o.subject for o in outcomes} == {"own", "extractor:plain"}
     assert not [o for o in outcomes if o.status == "failed"]
+
+
+def test_a_reader_of_a_format_that_the_kit_cannot_write_asks_for_a_file(tmp_path: Path) -> None:
+    found = check(tmp_path, (CONFORMING / "pages.py").read_text().replace('(".tiff", ".png")', '(".abc",)'))
+    assert found["opens"].status == "skipped"
+    assert "--sample FILE" in found["opens"].reason
 
 
 def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def _load(subject: Subject, ref: SlideRef) -> Any:
 def samples(subject: Subject) -> Iterator[tuple[SlideRef, Any]]:
     """Each sample with what was loaded for it, once; NotApplicable without samples."""
     if not subject.samples:
-        raise NotApplicable(f"no samples are given: samples={{{subject.id!r}: [path or SlideRef]}}")
+        raise NotApplicable(f"none are given: --sample FILE, or samples={{{subject.id!r}: [path or SlideRef]}}")
     for i, given in enumerate(subject.samples):
         ref = given if isinstance(given, SlideRef) else _ref(Path(given))
         yield ref, subject.need(f"loaded {i}", partial(_load, subject, ref), "loaded_valid")

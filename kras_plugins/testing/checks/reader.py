@@ -48,7 +48,8 @@ def _files(subject: Subject) -> list[SlideFile]:
     )
     if not found:
         known = ", ".join(subject.record.suffixes)
-        raise NotApplicable(f"the kit writes no {known}: give samples={{{subject.id!r}: [path or (path, pixels)]}}")
+        more = f"--sample FILE, or samples={{{subject.id!r}: [path or (path, pixels)]}}"
+        raise NotApplicable(f"the kit writes no {known}: give {more}")
     return found
 
 
