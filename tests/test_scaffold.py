@@ -15,7 +15,7 @@ from clean_environment import ROOT, Clean, install
 from cohorts import kras
 from doc_blocks import blocks
 
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, StoreError
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.scaffold import Project, named, write_project
 
@@ -148,6 +148,8 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is there already"):
         write_project(named("reader", "x"), tmp_path / "kept.txt")
     assert [f.name for f in tmp_path.iterdir()] == ["kept.txt"]
+    with pytest.raises(StoreError, match="too long"):
+        write_project(named("reader", "x"), tmp_path / ("x" * 300))
 
 
 def test_the_version_of_kras_that_wrote_it_is_what_it_asks_for(tmp_path: Path) -> None:

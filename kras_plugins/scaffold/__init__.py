@@ -119,8 +119,12 @@ def write_project(project: Project, folder: Path) -> list[Path]:
 
     Raises ConfigError where something is in the way, StoreError where it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already", "give another --out, or remove it")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder} is there already", "give another --out, or remove it")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StoreError(f"cannot write {folder}: {e.strerror or e}", "choose another --out") from e
     templates = Environment(
         loader=PackageLoader("kras_plugins.scaffold"), undefined=StrictUndefined, keep_trailing_newline=True
     )
