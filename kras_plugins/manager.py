@@ -179,17 +179,22 @@ def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, 
     plugin = source.load()
     _check_hook_names(plugin)
     manager.register(plugin, name=source.plugin)
-    found = []
+    found, asked = [], False
     for kind, record_type in KINDS.items():
         # Each implementation is called by itself: pluggy's own call stops at the first exception.
         for impl in getattr(manager.hook, f"kras_{kind}s").get_hookimpls():
             if impl.plugin_name != source.plugin:
                 continue
-            for record in impl.function():
+            asked, records = True, impl.function()
+            if isinstance(records, PluginRecord):
+                raise PluginError(f"kras_{kind}s returned a record", "yield it")
+            for record in records:
                 if not isinstance(record, record_type):
                     raise PluginError(f"kras_{kind}s yielded {record!r}", f"yield {record_type.__name__} records")
                 object.__setattr__(record, "origin", source.origin)  # a copy would derive anew what it derived already
                 found.append((kind, record))
+    if not found and asked:
+        raise PluginError("its hooks yield nothing", "yield at least one record")
     if not found:
         raise PluginError("it implements none of the hooks", f"hooks: {', '.join(f'kras_{k}s' for k in KINDS)}")
     return found

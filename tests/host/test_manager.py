@@ -65,6 +65,8 @@ def test_a_loose_file_is_a_plugin(tmp_path: Path) -> None:
         (GOOD.replace("yield ExtractorPlugin(", "yield dict("), "yield ExtractorPlugin records"),
         (GOOD.replace("    yield", "    1 / 0\n    yield"), "ZeroDivisionError"),
         ("x = 1", "none of the hooks"),
+        (GOOD.replace("yield ExtractorPlugin(", "return ExtractorPlugin("), "returned a record (yield it)"),
+        (GOOD.replace("    yield", "    return\n    yield"), "its hooks yield nothing"),
     ],
 )
 def test_a_broken_plugin_is_named_with_its_cause_and_the_others_go_on(tmp_path: Path, code: str, cause: str) -> None:
