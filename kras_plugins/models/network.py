@@ -65,7 +65,12 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
             f"{file}: not a file of tensors alone: {e}", "take the safetensors file, or convert it"
         ) from e
     for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state)
+        if isinstance(state, Mapping):
+            state = state.get(wrapper, state)
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BackendError(
+            f"{file}: not a file of tensors alone, by their names", "take the safetensors file, or convert it"
+        )
     return dict(state)
 
 

@@ -141,6 +141,10 @@ def test_an_encoders_file_must_fit_but_for_timms_own_head(tmp_path: Path) -> Non
     file.write_bytes(b"nothing")
     with pytest.raises(BackendError, match="not a file of tensors"):
         spec(str(file)).build(file)
+    for other in ([torch.zeros(1)], torch.zeros(1), {"conv1.0.weight": 3}, {"state_dict": [1]}):
+        torch.save(other, tmp_path / "w.pt")
+        with pytest.raises(BackendError, match=r"w\.pt: not a file of tensors"):
+            spec(str(tmp_path / "w.pt")).build(tmp_path / "w.pt")
     with pytest.raises(ConfigError, match="no seed"):
         spec("random:x").build(None)
 
