@@ -46,6 +46,9 @@ def check_plugin(
     options = {f"{kind}:{name}": values for kind, named in settings.options.items() for name, values in named.items()}
     asked = [":".join(o.split(".")[:2]) for o in option or ()]
     reasons = _reasons(known or ())
+    absent = [str(s) for s in sample or () if not s.exists()]
+    if absent:
+        raise ConfigError(f"--sample {absent[0]}: no such file", "give the path of a file that the plug-in reads")
     request = Request(
         target=target, options=options, asked=asked, samples=[str(s.resolve()) for s in sample or ()], triton=triton
     )

@@ -182,7 +182,11 @@ def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
         (["h5", "--known", "order_kept"], "not of the form CHECK=REASON"),
         (["h5", "--known", "ordre_kept=why"], "there is no such check"),
         (["h5", "--known", ":x:=why"], "--known :x:: there is no such check"),  # and not an emoji of that name
-        (["kras_extractor_h5", "-o", "extractor.vit.px=32"], "extractor:vit: not in kras_extractor_h5"),
+        (["h5", "--sample", "absent.h5"], "--sample absent.h5: no such file"),
+        (
+            ["kras_extractor_h5", "-o", "extractor.vit.px=32"],
+            "extractor:vit: not in kras_extractor_h5\nhint: it has extractor:h5\n",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:

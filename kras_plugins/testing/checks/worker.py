@@ -137,9 +137,9 @@ def broken_import(target: str, trace: str) -> Outcome:
 
 def _settings(module: ModuleType, request: dict[str, Any]) -> Settings:
     """Options and samples for those records that are there; ConfigError for options given to one that is not."""
-    ids = {s.id for s in subjects(module, Settings())}
+    ids = {s.id for s in subjects(module, Settings()) if s.kind != MODULE}
     strange = sorted(set(request["asked"]) - ids)
-    if strange and len(ids) > 1:
+    if strange and ids:
         raise ConfigError(f"{', '.join(strange)}: not in {module.__name__}", f"it has {', '.join(sorted(ids))}")
     options = {name: values for name, values in request["options"].items() if name in ids}
     files = request["samples"]
