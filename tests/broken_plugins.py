@@ -270,8 +270,9 @@ READERS = [
 RESULTS = "return {t.name: value for t, value in zip(self.spec.outputs, results, strict=True)}"
 
 BACKENDS = [
-    Broken("opened", "eager", 'precision = "f32"', 'precision = "float32"', ("numbers", "short_batches")),
+    Broken("opened", "eager", 'precision = "f32"', 'precision = "float32"'),
     Broken("loaded", "eager", "in_flight = 2", "in_flight = 0"),
+    Broken("loaded", "eager", "batch = 4", "batch = 0"),
     Broken("numbers", "eager", "value.numpy() for value", "1.5 * value.numpy() for value"),
     Broken(
         "short_batches",

@@ -28,6 +28,7 @@ RUN_ONE = "Run one batch: every array's first axis is the batch, at most `batch`
 def _open(subject: Subject) -> Backend:
     engine: Backend = subject.record.create(subject.options)
     subject.at_end(engine.close)
+    require(engine.precision in LIMITS, f"a precision of {', '.join(LIMITS)}", repr(engine.precision))
     return engine
 
 
@@ -37,7 +38,15 @@ def _engine(subject: Subject) -> Backend:
 
 def _infer(subject: Subject) -> Infer:
     engine = _engine(subject)
-    return subject.need("loaded", lambda: engine.load(probe.probe_model()), "loaded")
+    return subject.need("loaded", lambda: _load(engine), "loaded")
+
+
+def _load(engine: Backend) -> Infer:
+    infer = engine.load(probe.probe_model())
+    for name in ("batch", "in_flight"):
+        value = getattr(infer, name, None)
+        require(isinstance(value, int) and value >= 1, f"{name} of 1 or more", repr(value))
+    return infer
 
 
 def _run(infer: Infer, pixels: Any) -> Arrays:
@@ -65,7 +74,6 @@ def _near(subject: Subject, got: Arrays, wanted: Arrays, what: str) -> None:
 def opened(subject: Subject) -> None:
     """It opens and says with which engine and precision it computes: results are stored under both."""
     engine = subject.once("engine", lambda: _open(subject))
-    require(engine.precision in LIMITS, f"a precision of {', '.join(LIMITS)}", repr(engine.precision))
     require(isinstance(engine.engine, str) and bool(engine.engine.strip()), "an engine's name", repr(engine.engine))
 
 
@@ -73,10 +81,7 @@ def opened(subject: Subject) -> None:
 def loaded(subject: Subject) -> None:
     """It loads a model and says how many items a call, and how many calls at once, suit it."""
     engine = _engine(subject)
-    infer = subject.once("loaded", lambda: engine.load(probe.probe_model()))
-    for name in ("batch", "in_flight"):
-        value = getattr(infer, name, None)
-        require(isinstance(value, int) and value >= 1, f"{name} of 1 or more", repr(value))
+    subject.once("loaded", lambda: _load(engine))
 
 
 @check(KIND, file="parity.py", words="How far a backend's results are from PyTorch's")
