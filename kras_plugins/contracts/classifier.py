@@ -36,7 +36,10 @@ class Classifier(Protocol):
     """A model of one kind. The host never shows it a patient of the outer test fold before it is fitted."""
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Fit on `train`; `valid` may serve early stopping and choices, nothing else."""
+        """Fit on `train`; `valid` may serve early stopping and choices, or be learned from where nothing needs it.
+
+        The host calibrates on patients of neither.
+        """
         ...
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
