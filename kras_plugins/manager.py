@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import sys
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def discover(block: Iterable[str] = (), files: Iterable[Path] = (), seconds: flo
     provided: list[Provided] = []
     broken: list[Broken] = []
     for source in _sources(files, blocked):
+        if os.environ.get("KRAS_DEBUG"):  # one that ends the process at its import leaves no other trace
+            print(f"importing plug-in {source.plugin} of {source.origin}", file=sys.stderr, flush=True)
         try:
             with undisturbed():
                 records = ask_about(source.plugin, "", seconds or None, partial(_records, manager, source))

@@ -126,6 +126,13 @@ def test_debugging_shows_where_a_slide_failed(site: str, tmp_path: Path) -> None
     assert ran.stderr.count("Traceback") >= 1
 
 
+def test_debugging_names_the_plugin_that_ends_the_process_at_its_import(tmp_path: Path) -> None:
+    installed(tmp_path / "site", "kras-ends", "import os\nos._exit(7)")
+    ran = kras("plugin", "list", cwd=tmp_path, store=tmp_path, PYTHONPATH=str(tmp_path / "site"), KRAS_DEBUG="1")
+    assert ran.returncode == 7
+    assert ran.stderr.splitlines()[-1] == "importing plug-in kras_ends of kras-ends 1.2"
+
+
 def test_a_default_that_cannot_be_made_is_an_error_that_names_the_plugin(tmp_path: Path) -> None:
     code = READER.replace('how: str = Field("",', "how: str = Field(default_factory=lambda: 1 / 0,")
     words = ("plugin", "show", "worse", "--plugin", loose(tmp_path, "noise", code))

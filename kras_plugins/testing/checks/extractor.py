@@ -23,7 +23,7 @@ def features_described(subject: Subject) -> None:
 
 @check("live extractor", file="embedding.py", words="BackendError when features are not finite")
 def finite(subject: Subject) -> None:
-    """Features are numbers for any tile, also for plain white, black or noise: one NaN ends the slide."""
+    """Features are numbers for any tile, also for plain white, black or noise: one NaN ends the run."""
     pixels = tiles(subject)[:4]
     pixels[0], pixels[1], pixels[2] = 255, 0, 127
     pixels[3] = np.random.default_rng(0).integers(0, 256, pixels[3].shape, np.uint8)
