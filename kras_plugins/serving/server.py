@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,21 +98,42 @@ def serving(
             *arguments,
         ]
         log = Path(work) / "triton.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=_variables(environment, computes),
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
-        server = Server(process=process, host=host, log=log, **chosen)
+
+        def start() -> Server:
+            with log.open("ab") as out:
+                process = subprocess.Popen(
+                    command,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    env=_variables(environment, computes),
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
+                )
+            return Server(process=process, host=host, log=log, **chosen)
+
+        server = _ready(start, ready_s)
         try:
-            _wait_until_ready(server, ready_s)
             yield server
         finally:
             stop(server)
+
+
+def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> Server:
+    """A started server that is ready. One that crashes while it starts is started `again`, once.
+
+    Triton 2.51 aborts in one of some hundred starts, in a lock of its Python backend's shared memory
+    (`boost::interprocess::lock_exception`). Raises BackendError where it ends otherwise, or crashes twice.
+    """
+    server = start()
+    try:
+        _wait_until_ready(server, seconds)
+    except BaseException as e:
+        crashed = (server.process.poll() or 0) < 0
+        stop(server)
+        if not (again and crashed and isinstance(e, BackendError)):
+            raise
+        return _ready(start, seconds, again=False)
+    return server
 
 
 def stop(server: Server) -> None:

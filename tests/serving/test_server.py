@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,26 @@ def test_a_model_that_cannot_be_loaded_is_named_with_its_reason(installed: Envir
         pass
     assert "ended while it started" in str(caught.value)
     assert not processes_of(tmp_path)
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_a_server_that_crashes_while_it_starts_is_started_again_once(
+    crashes: int, installed: Environment, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Triton does now and then: an abort in a lock of its Python backend."""
+    shaky = tmp_path / "tritonserver"
+    counting = f'starts="{tmp_path}/starts"; echo x >> "$starts"; test $(wc -l < "$starts") -gt {crashes}'
+    shaky.write_text(f'#!/bin/sh\n{counting} || kill -ABRT $$\nexec {installed.server} "$@"\n')
+    shaky.chmod(0o755)
+    monkeypatch.setattr("kras_plugins.serving.server.find", lambda: replace(installed, server=shaky))
+    if crashes == 1:
+        with serving(place / "models") as server:
+            assert server.process.poll() is None
+    else:
+        with pytest.raises(BackendError, match="ended while it started"), serving(place / "models"):
+            pass
+    assert len((tmp_path / "starts").read_text().split()) == 2
+    assert processes_of(place) == []
 
 
 def test_a_model_that_was_configured_but_not_exported_is_left_out(installed: Environment, tmp_path: Path) -> None:
