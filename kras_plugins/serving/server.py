@@ -217,6 +217,8 @@ def _wait_until_ready(server: Server, seconds: float) -> None:
         with (
             suppress(OSError),
             urllib.request.urlopen(f"http://{server.host}:{server.http}/v2/health/ready", timeout=2),
+            socket.create_connection((server.host, server.grpc), timeout=2),
+            socket.create_connection((server.host, server.metrics), timeout=2),  # which Triton opens last
         ):
             return
         time.sleep(0.2)
