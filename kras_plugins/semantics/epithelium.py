@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,9 +45,8 @@ def density_tissue(
     epithelium = _closed(density > threshold, CLOSE_UM / raster.mpp)
     epithelium = _filled(epithelium & tissue, HOLE_MM2 / raster.pixel_mm2) & tissue
     result = np.where(tissue, np.uint8(OTHER), np.uint8(BACKGROUND))
-    if epithelium.any():
-        result[tissue & (ndimage.distance_transform_edt(~epithelium) <= stroma_um / raster.mpp)] = STROMA
-        result[epithelium] = EPITHELIUM
+    result[tissue & _dilated(epithelium, stroma_um / raster.mpp)] = STROMA
+    result[epithelium] = EPITHELIUM
     return result
 
 
@@ -58,17 +58,26 @@ def _closed(mask: Bool, radius: float) -> Bool:
 
 
 def _dilated(mask: Bool, radius: float) -> Bool:
-    """What lies within `radius` pixels of the mask; for a small radius in a tenth of the time of a distance map."""
+    """What lies within `radius` pixels of the mask, as a distance map says, in a tenth of its time and memory.
+
+    Eight pixels of a row in a byte: each row of the disk moves them by whole bytes, and bits are moved last.
+    """
     reach, (h, w) = int(radius), mask.shape
-    padded = np.pad(mask, reach)
-    across, half = padded[:, reach : reach + w].copy(), 0  # dilated along rows, by `half`
-    out = np.zeros_like(mask)
+    margin, width = reach // 8 + 1, -(-w // 8)
+    packed = np.packbits(np.pad(mask, ((reach, reach), (8 * margin, 8 * margin))), axis=1)
+    along, half = packed[reach : reach + h].copy(), 0  # dilated along columns, by `half`
+    moved = np.zeros((8, h, width + 1), np.uint8)  # by how many bits they are yet to be moved
     for off in range(reach, -1, -1):
-        while (half + 1) ** 2 + off**2 <= radius**2:
+        while math.sqrt((half + 1) ** 2 + off**2) <= radius:
             half += 1
-            across |= padded[:, reach - half : reach - half + w] | padded[:, reach + half : reach + half + w]
-        out |= across[reach - off : reach - off + h] | across[reach + off : reach + off + h]
-    return out
+            along |= packed[reach - half : reach - half + h] | packed[reach + half : reach + half + h]
+        for by in (-off, off):
+            whole, bits = divmod(by, 8)
+            moved[bits] |= along[:, margin - 1 - whole : margin - whole + width]
+    out = moved[0, :, 1:]
+    for bits in range(1, 8):
+        out |= moved[bits, :, 1:] >> bits | moved[bits, :, :-1] << 8 - bits
+    return np.unpackbits(out, axis=1, count=w).view(np.bool_)
 
 
 def _filled(mask: Bool, below: float) -> Bool:

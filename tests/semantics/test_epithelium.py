@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from kras_plugins.semantics.epithelium import BACKGROUND, EPITHELIUM, OTHER, STROMA, _dilated, density_tissue
@@ -77,10 +80,15 @@ def test_a_nest_that_fills_the_raster_is_all_epithelium():
     assert (tissue_of(lattice(0, 0, 1600, 1600, 5000)) == EPITHELIUM)[10:-10, 10:-10].all()
 
 
-@pytest.mark.parametrize("radius", [1.0, 1.875, 3.75, 5.0])
-def test_a_mask_is_dilated_as_far_as_a_distance_map_says(radius):
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        mask = rng.random(rng.integers(1, 40, 2)) < rng.uniform(0.001, 0.2)
-        mask.ravel()[0] = True  # a distance map of nothing is undefined
-        np.testing.assert_array_equal(_dilated(mask, radius), ndimage.distance_transform_edt(~mask) <= radius)
+@settings(deadline=None, max_examples=200)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.sampled_from([0, 0.002, 0.02, 0.2, 1]),
+    st.one_of(st.sampled_from([1.875, 3.75, 5.0]), st.floats(0, 70), st.integers(0, 1600).map(math.sqrt)),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_mask_is_dilated_as_far_as_a_distance_map_says(shape, share, radius, seed):
+    """Also by roots of whole numbers, which distances are; a distance map of nothing is undefined."""
+    mask = np.random.default_rng(seed).random(shape) < share
+    expected = ndimage.distance_transform_edt(~mask) <= radius if mask.any() else mask
+    np.testing.assert_array_equal(_dilated(mask, radius), expected)
