@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.contracts.profiler import Outputs, ProfilerPlugin, Tile
+from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import plugin_boundary
 from kras_plugins.isolation import ask, thread_pool
 from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, Placement, Placements, decode_lent, received
+from kras_plugins.semantics.collect import CellWriter, decode_lent, received
 from kras_plugins.semantics.handover import Handover
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
+from kras_plugins.semantics.placement import Placements
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.semantics.seams import Seams
 from kras_plugins.slides.qc import blurred
@@ -23,12 +24,20 @@ from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import cover_grid
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool
+    from kras_plugins.contracts.profiler import Outputs
+    from kras_plugins.data import Bool, UInt8
+    from kras_plugins.semantics.collect import Patch
+    from kras_plugins.semantics.seams import Rim
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
     from kras_plugins.workers import Workers
 
     OnTiles = Callable[[str, int, int], None]
+    Job = tuple[int, UInt8, Outputs]
+
+TOGETHER = 4
+"""Tiles, of one batch, that go to a worker process at once: to hand them over and to wake it costs as much as for one.
+No more, as all workers shall have some and memory holds two such parcels a worker."""
 
 
 def profile_slide(
@@ -56,23 +65,23 @@ def profile_slide(
 
     made = part.made
 
-    def predict(batch: TileBatch) -> list[tuple[int, Tile, Outputs]]:
+    def predict(batch: TileBatch) -> list[Job]:
+        n = len(batch.pixels)
         with plugin_boundary(who):
             outputs = made.predict(batch.pixels)
-            by_tile = [{k: v[i] for k, v in outputs.items()} for i in range(len(batch.pixels))]
-        flags[batch.first : batch.first + len(batch.pixels)] = blurred(batch.pixels, grid.spec.mpp)
-        return [
-            (batch.first + i, Tile(pixels=pixels, mpp=grid.spec.mpp), by_tile[i])
-            for i, pixels in enumerate(batch.pixels)
-        ]
+            some = [slice(i, i + TOGETHER) for i in range(0, n, TOGETHER)]
+            jobs: list[Job] = [
+                (batch.first + s.start, batch.pixels[s], {k: v[s] for k, v in outputs.items()}) for s in some
+            ]
+        flags[batch.first : batch.first + n] = blurred(batch.pixels, spec.mpp)
+        return jobs
 
-    def decode(item: tuple[int, Tile, Outputs]) -> tuple[Placement, Any, Any]:
-        index, tile, outputs = item
-        where = placements[index]
-        with plugin_boundary(who), handover.lend([tile.pixels, *outputs.values()]) as lent:
-            job = (made.decode, tuple(outputs), lent, tile.mpp, where, canvas.raster)
-            cells, patch = decode_pool.run(who, decode_lent, *job)
-            return where, received(cells), patch
+    def decode(job: Job) -> list[tuple[bytes, Rim, Patch | None]]:
+        first, pixels, outputs = job
+        places = [placements[first + i] for i in range(len(pixels))]
+        with plugin_boundary(who), handover.lend([pixels, *outputs.values()]) as lent:
+            task = (made.decode, tuple(outputs), lent, spec.mpp, places, canvas.raster)
+            return decode_pool.run(who, decode_lent, *task, items=len(places))
 
     # Threads only wait for worker processes, so there may be more of them than cores.
     ahead = 2 * threads
@@ -85,9 +94,10 @@ def profile_slide(
         CellWriter(folder / CELLS) as writer,
     ):
         predicted = ordered_map(models, predict, batches, ahead=part.in_flight + 1, plugin=who)
-        tiles = (item for items in predicted for item in items)
-        for done, (where, cells, patch) in enumerate(ordered_map(waiting, decode, tiles, ahead=ahead), start=1):
-            writer.write(seams.once(cells, where))
+        jobs = (job for some in predicted for job in some)
+        decoded = (tile for some in ordered_map(waiting, decode, jobs, ahead=ahead) for tile in some)
+        for done, (cells, rim, patch) in enumerate(decoded, start=1):
+            writer.write(received(cells), without=seams.again(rim))
             canvas.paste(patch)
             on_tiles("profile", done, len(grid))
     finish_map(

@@ -44,20 +44,21 @@ class Workers:
         for _ in range(count):
             self._idle.put(None)
 
-    def run(self, plugin: str, function: Callable[..., R], *args: Any) -> R:
+    def run(self, plugin: str, function: Callable[..., R], *args: Any, items: int = 1) -> R:
         """`function(*args)` in a worker; all of it picklable. May be called from many threads.
 
-        `plugin`: whom to name where it fails. Raises what the call raises as `plugin_boundary` does, Overdue when
-        it gives no answer in time, PluginError when it ends its process, BackendError when somebody else killed that.
+        `plugin`: whom to name where it fails. `items`: on how many it works, which all have their time. Raises what the
+        call raises as `plugin_boundary` does, Overdue when it gives no answer in time, PluginError when it ends its
+        process, BackendError when somebody else killed that.
         """
-        job = bytes(ForkingPickler.dumps((plugin, function, args)))
+        job = ForkingPickler.dumps((plugin, function, args))
         worker = self._idle.get()
         try:
             if worker is None:
                 with self._starting:
                     worker = _Worker(self._plugins)
                     self._all.append(worker)
-            good, value = worker.run(plugin, job)
+            good, value = worker.run(plugin, job, allowed(items))
         finally:
             if worker is not None and not worker.alive:
                 self._all.remove(worker)
@@ -94,9 +95,8 @@ class _Worker:
         theirs.close()
         self.alive = True
 
-    def run(self, plugin: str, job: bytes) -> tuple[bool, Any]:
-        """Whether the call went well, and what it gave or raised."""
-        seconds = allowed()
+    def run(self, plugin: str, job: memoryview, seconds: float | None) -> tuple[bool, Any]:
+        """Whether the call went well, and what it gave or raised; Overdue after so many seconds, if any."""
         try:
             self._pipe.send_bytes(job)
             if not self._answers(seconds):
@@ -158,13 +158,13 @@ def _serve(pipe: Connection, plugins: tuple[Path, ...]) -> None:
         pipe.send_bytes(_answer(job))
 
 
-def _answer(job: bytes) -> bytes:
+def _answer(job: bytes) -> memoryview:
     plugin = "a plug-in"
     try:
         plugin, function, args = ForkingPickler.loads(job)
-        return bytes(ForkingPickler.dumps((True, function(*args))))
+        return ForkingPickler.dumps((True, function(*args)))
     except BaseException as e:  # noqa: BLE001 - a worker outlives what plug-ins raise; the caller gets it
-        return bytes(ForkingPickler.dumps((False, _portable(plugin, e))))
+        return ForkingPickler.dumps((False, _portable(plugin, e)))
 
 
 def _portable(plugin: str, error: BaseException) -> KrasError:

@@ -17,11 +17,13 @@ from kras_plugins.contracts.profiler import Outputs, Tile, TileCells
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS
 from kras_plugins.errors import PluginError
 from kras_plugins.semantics import wkb
+from kras_plugins.semantics.placement import Placement, taken
+from kras_plugins.semantics.seams import Rim, rim_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Bool, Float64, TileGrid, UInt8
+    from kras_plugins.data import Bool, Float64, UInt8
     from kras_plugins.semantics.handover import Lent
     from kras_plugins.semantics.raster import Raster
 
@@ -36,86 +38,6 @@ FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadat
 """The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
 
 ROW_GROUP = 65_536
-REACH_UM = 2.0
-"""How far beyond its core a tile takes cells where another adjoins: `seams.Seams` then counts each nucleus once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a tile lies; picklable.
-
-    `tile`: its column and row, counted from the grid's first tile. `low`, `high`: corners of its core in level-0
-    pixels, `low` inside and `high` outside (cores of neighbors share the edge). `take_low`, `take_high`: the same,
-    grown by REACH_UM on the sides where another tile adjoins: there its cells are taken. `corner`: level-0 position of
-    the tile's first pixel's corner, halo included. `scale`: level-0 pixels per tile pixel. `mpp`: µm per level-0
-    pixel. All (x, y).
-    """
-
-    tile: tuple[int, int]
-    low: tuple[float, float]
-    high: tuple[float, float]
-    take_low: tuple[float, float]
-    take_high: tuple[float, float]
-    corner: tuple[float, float]
-    scale: tuple[float, float]
-    mpp: tuple[float, float]
-
-
-def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement:
-    """Where tile `index` of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y)."""
-    return Placements(grid, mpp)[index]
-
-
-class Placements:
-    """Where each tile of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y).
-
-    Corners in a grid are rounded and sizes are not; the core therefore ends where the next tile begins.
-    """
-
-    def __init__(self, grid: TileGrid, mpp: tuple[float, float]) -> None:
-        self._grid, self._mpp = grid, mpp
-        self._tile = np.rint((grid.xy - grid.xy[:1]) / grid.size).astype(np.int64)
-        self._there = set(map(tuple, self._tile.tolist()))
-        self._starts = [np.unique(grid.xy[:, axis]) for axis in (0, 1)]
-
-    def __getitem__(self, index: int) -> Placement:
-        grid, mpp = self._grid, self._mpp
-        low = grid.xy[index].astype(np.float64)
-        scale = np.array(grid.size) / grid.spec.px
-        high = [_next_start(self._starts[axis], low[axis], grid.size[axis]) for axis in (0, 1)]
-        corner = low - grid.spec.halo_px * scale
-        column, row = self._tile[index].tolist()
-        reach = [REACH_UM / unit for unit in mpp]
-        before = [((column - 1, row) in self._there) * reach[0], ((column, row - 1) in self._there) * reach[1]]
-        after = [((column + 1, row) in self._there) * reach[0], ((column, row + 1) in self._there) * reach[1]]
-        return Placement(
-            tile=(column, row),
-            low=(low[0], low[1]),
-            high=(high[0], high[1]),
-            take_low=(low[0] - before[0], low[1] - before[1]),
-            take_high=(high[0] + after[0], high[1] + after[1]),
-            corner=(corner[0], corner[1]),
-            scale=(scale[0], scale[1]),
-            mpp=mpp,
-        )
-
-
-def _next_start(starts: Any, start: float, size: float) -> float:
-    gap = np.abs(starts - (start + size))
-    nearest = int(np.argmin(gap))
-    return float(starts[nearest]) if gap[nearest] <= 1 else start + size
-
-
-def taken(where: Placement) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Corners of the rectangle that holds the centroids of all cells that `place` takes, in the tile's coordinates.
-
-    A pixel larger on each side, so that rounding leaves none out.
-    """
-    corner, scale = np.array(where.corner), np.array(where.scale)
-    (left, top), (right, bottom) = (
-        ((np.array(at) - corner) / scale - 0.5).tolist() for at in (where.take_low, where.take_high)
-    )
-    return (left - 1, top - 1), (right + 1, bottom + 1)
 
 
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
@@ -223,15 +145,18 @@ def decode_lent(
     names: Sequence[str],
     lent: Lent,
     mpp: float,
-    where: Placement,
+    places: Sequence[Placement],
     raster: Raster,
-) -> tuple[bytes, Patch | None]:
-    """`decode_tile` of a tile's pixels and the outputs of these `names`, all lent; `received` reads the cells."""
+) -> list[tuple[bytes, Rim, Patch | None]]:
+    """`decode_tile` of some tiles, whose pixels and outputs of these `names` are lent; `received` reads the cells."""
     pixels, *outputs = lent.arrays()
-    tile = Tile(pixels=pixels, mpp=mpp, wanted=taken(where))
-    cells, patch = decode_tile(decode, dict(zip(names, outputs, strict=True)), tile, where, raster)
-    # Arrow's own format: to pickle 24 columns one by one takes twenty times as long.
-    return cells.serialize().to_pybytes(), patch
+    done = []
+    for i, where in enumerate(places):
+        tile = Tile(pixels=pixels[i], mpp=mpp, wanted=taken(where))
+        cells, patch = decode_tile(decode, {k: v[i] for k, v in zip(names, outputs, strict=True)}, tile, where, raster)
+        # Arrow's own format: to pickle 24 columns one by one takes twenty times as long.
+        done.append((cells.serialize().to_pybytes(), rim_of(cells, where), patch))
+    return done
 
 
 def received(cells: bytes) -> pa.RecordBatch:
@@ -242,7 +167,7 @@ def received(cells: bytes) -> pa.RecordBatch:
 class CellWriter:
     """Writes record batches of FILE_SCHEMA to a Parquet file in row groups as they come; a context manager.
 
-    `n` counts the cells. Memory: one row group. A file that was left by an exception is not to be used.
+    `n` counts the cells. Memory: two row groups. A file that was left by an exception is not to be used.
     """
 
     def __init__(self, file: Path) -> None:
@@ -250,20 +175,29 @@ class CellWriter:
         # Hardly a number or an outline comes twice: dictionaries of them would take time and room.
         self._writer = pq.ParquetWriter(file, FILE_SCHEMA, compression="zstd", use_dictionary=["class"])
         self._waiting: list[pa.RecordBatch] = []
+        self._kept: list[Bool] = []
         self._rows = 0
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add cells; the order of calls is the order of rows."""
-        self._waiting.append(batch)
-        self._rows += batch.num_rows
-        self.n += batch.num_rows
+    def write(self, cells: pa.RecordBatch, without: npt.ArrayLike = ()) -> None:
+        """Add cells, save those of the rows `without`; the order of calls is the order of rows."""
+        kept = np.ones(cells.num_rows, np.bool_)
+        kept[np.asarray(without, np.int64)] = False
+        rows = int(np.count_nonzero(kept))
+        self._waiting.append(cells)
+        self._kept.append(kept)
+        self._rows += rows
+        self.n += rows
         if self._rows >= ROW_GROUP:
             self._flush()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, FILE_SCHEMA), row_group_size=2 * ROW_GROUP)
-        self._waiting, self._rows = [], 0
+            # In one piece, what is left out is left out at once, and Parquet has less to do.
+            cells = pa.Table.from_batches(self._waiting, FILE_SCHEMA).combine_chunks()
+            self._waiting.clear()
+            kept = pa.array(np.concatenate(self._kept))
+            self._writer.write_table(cells.filter(kept), row_group_size=2 * ROW_GROUP)
+        self._waiting, self._kept, self._rows = [], [], 0
 
     def __enter__(self) -> CellWriter:
         return self

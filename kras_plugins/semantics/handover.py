@@ -38,7 +38,7 @@ class Lent:
 
 
 _KEPT = 16
-"""Pieces of memory that a receiver keeps mapped; a tile and its maps are some 5 MB, which it shares with the lender."""
+"""Pieces of memory that a receiver keeps mapped; tiles and their maps, some 5 MB each, it shares with the lender."""
 _known: dict[str, tuple[int, mmap.mmap]] = {}
 
 

@@ -2,59 +2,69 @@
 
 A network sees other surroundings on each side of a seam, so a nucleus there is not found at quite the same place twice
 and its centroid may lie in both cores or in neither. Tiles therefore take cells a little beyond their core
-(`collect.REACH_UM`), and of two reports of one nucleus the later tile's is dropped.
+(`placement.REACH_UM`), and of two reports of one nucleus the later tile's is dropped.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
-from kras_plugins.semantics.collect import REACH_UM, Placement
+from kras_plugins.semantics.placement import REACH_UM, Placement
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+
     from kras_plugins.data import Bool, Float32
+
+    Rows = npt.NDArray[np.int64]
 
 SAME_UM = 3.0
 """Two tiles' centroids this near are one nucleus: the smallest nuclei, of lymphocytes, are 5 µm wide and more."""
 
 
-class Seams:
-    """Remembers the cells near the edges of tiles, about a tenth of all: 8 bytes for each of those."""
+@dataclass(frozen=True, kw_only=True)
+class Rim:
+    """Those of a tile's cells that a cell which a neighbor takes may be near enough to; picklable.
 
-    def __init__(self) -> None:
-        self._near_edge: dict[tuple[int, int], Float32] = {}
+    `tile`: the tile's column and row. `rows` int64[cell]: their places among its cells. `um` float32[cell 2]: their
+    centroids (x, y) on the slide.
+    """
 
-    def once(self, cells: pa.RecordBatch, where: Placement) -> pa.RecordBatch:
-        """The cells of one tile without those that lie within 3 µm of one kept from another tile.
-
-        `cells` as `collect.place` gives them, all tiles of one grid; the order of calls decides whose report counts.
-        A nucleus that two tiles place up to 3 µm apart is kept once; cells of one tile are never compared.
-        """
-        xy = np.stack([cells["x_um"].to_numpy(), cells["y_um"].to_numpy()], axis=1)
-        edge = np.flatnonzero(_near_edge(xy, where))
-        others = self._others(where.tile)
-        if len(others) and len(edge):
-            far = np.isinf(cKDTree(others).query(xy[edge], distance_upper_bound=SAME_UM)[0])
-            kept = np.ones(len(xy), np.bool_)
-            kept[edge[~far]] = False
-            cells, edge = cells.filter(pa.array(kept)), edge[far]
-        self._near_edge[where.tile] = xy[edge]
-        return cells
-
-    def _others(self, tile: tuple[int, int]) -> Float32:
-        around = [(tile[0] + i, tile[1] + j) for i, j in product((-1, 0, 1), repeat=2) if i or j]
-        return np.concatenate(
-            [np.empty((0, 2), np.float32), *(self._near_edge[t] for t in around if t in self._near_edge)]
-        )
+    tile: tuple[int, int]
+    rows: Rows
+    um: Float32
 
 
-def _near_edge(xy_um: Float32, where: Placement) -> Bool:
-    """bool[cell]: those that a cell which a neighbor takes may be near enough to."""
+def rim_of(cells: pa.RecordBatch, where: Placement) -> Rim:
+    """The rim of one tile, whose `cells` are as `collect.place` gives them."""
+    um = np.stack([cells["x_um"].to_numpy(), cells["y_um"].to_numpy()], axis=1)
     depth = REACH_UM + SAME_UM
     low, high = np.array(where.low) * where.mpp + depth, np.array(where.high) * where.mpp - depth
-    return np.asarray(~np.all((xy_um >= low) & (xy_um < high), axis=1))
+    rows = np.flatnonzero(~np.all((um >= low) & (um < high), axis=1))
+    return Rim(tile=where.tile, rows=rows, um=um[rows])
+
+
+class Seams:
+    """Remembers the rims of tiles, about a tenth of all cells: 8 bytes for each of those."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], Float32] = {}
+
+    def again(self, rim: Rim) -> Rows:
+        """The rows of those cells of one tile that lie within 3 µm of one kept from another tile, to be left out.
+
+        All rims are of one grid; the order of calls decides whose report counts. A nucleus that two tiles place up to
+        3 µm apart is kept once; cells of one tile are never compared.
+        """
+        around = ((rim.tile[0] + i, rim.tile[1] + j) for i, j in product((-1, 0, 1), repeat=2) if i or j)
+        others = [np.empty((0, 2), np.float32), *(self._kept[tile] for tile in around if tile in self._kept)]
+        apart = cdist(np.concatenate(others), rim.um, "sqeuclidean").min(axis=0, initial=np.inf)
+        same: Bool = apart < SAME_UM**2
+        self._kept[rim.tile] = rim.um[~same]
+        return rim.rows[same]

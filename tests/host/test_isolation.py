@@ -35,6 +35,7 @@ from kras_plugins.manager import Registry, discover
 from kras_plugins.parts import open_parts
 from kras_plugins.pipeline import SlideResult
 from kras_plugins.store import Store
+from kras_plugins.workers import Workers
 
 GOOD = """
 from kras_plugins import ExtractorPlugin, TileSpec, hookimpl
@@ -160,6 +161,16 @@ def test_a_call_that_hangs_is_given_up_and_named() -> None:
         ask("extractor:x@d/1", time.sleep, 3)
     assert "`deadline`" in caught.value.hint
     assert isolation.given_up()
+
+
+def test_a_worker_has_the_time_of_each_item_that_it_is_given() -> None:
+    with Workers(1) as pool:
+        set_deadline(0)
+        pool.run("x", time.sleep, 0)  # it starts
+        set_deadline(0.3)
+        pool.run("x", time.sleep, 0.6, items=4)
+        with pytest.raises(PluginError, match=r"x gave no answer for 0\.6 s in a worker process"):
+            pool.run("x", time.sleep, 30, items=2)
 
 
 def test_a_process_that_was_stopped_for_a_while_loses_no_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -19,12 +20,12 @@ from kras_plugins.semantics.collect import (
     decode_lent,
     decode_tile,
     place,
-    placement,
     received,
 )
 from kras_plugins.semantics.handover import Lent
+from kras_plugins.semantics.placement import placement
 from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
-from kras_plugins.semantics.seams import Seams
+from kras_plugins.semantics.seams import Seams, rim_of
 
 SPEC = TileSpec(px=64, mpp=0.5, halo_px=8)
 
@@ -42,6 +43,11 @@ def tile_cells(xy, **kw):
     return TileCells(x=xy[:, 0], y=xy[:, 1], classes=["tumor"] * len(xy), **kw)
 
 
+def kept(seams, batch, where):
+    """The cells of a tile without those that the seams tell to leave out."""
+    return batch.take(np.delete(np.arange(batch.num_rows), seams.again(rim_of(batch, where))))
+
+
 def seen_by_all(points, grid, jitter=None, mpp=0.25):
     """Which points come back, and where, when every tile whose halo reaches one reports it.
 
@@ -53,7 +59,7 @@ def seen_by_all(points, grid, jitter=None, mpp=0.25):
         at = (points + (0 if jitter is None else jitter[i]) - where.corner) / where.scale - 0.5
         seen = np.all((at >= -0.5) & (at < SPEC.px + 2 * SPEC.halo_px - 0.5), axis=1)
         cells = tile_cells(at[seen], columns={"prob": np.flatnonzero(seen)})
-        batch = seams.once(place(cells, where), where)
+        batch = kept(seams, place(cells, where), where)
         found.append(np.stack([batch["x_px"], batch["y_px"]], 1))
         names += batch["prob"].to_pylist()
     return np.concatenate(found), names
@@ -114,7 +120,7 @@ def test_two_nuclei_of_one_tile_are_never_taken_for_one():
     grid = grid_over(128, 64, 1.0)
     seams, where = Seams(), placement(grid, 0, (0.5, 0.5))
     batch = place(tile_cells([[70, 20], [71, 20], [40, 20], [41, 20]]), where)
-    assert seams.once(batch, where).num_rows == 4
+    assert kept(seams, batch, where).num_rows == 4
 
 
 def test_the_first_of_two_tiles_counts_and_the_outlines_follow():
@@ -125,7 +131,7 @@ def test_the_first_of_two_tiles_counts_and_the_outlines_follow():
         ring = np.array([[x - 1, 19], [x + 1, 19], [x, 22]])
         far = np.array([[39, 39], [41, 39], [40, 42]])
         cells = tile_cells([[x, 20], [40, 40]], outlines=[ring, far])
-        batches.append(seams.once(place(cells, where), where))
+        batches.append(kept(seams, place(cells, where), where))
     assert [b.num_rows for b in batches] == [2, 1]
     assert wkb.decode(batches[1]["geometry"][0].as_py())[:, 0].mean() == pytest.approx(96.5)
 
@@ -232,8 +238,9 @@ def test_a_decoder_that_leaves_out_what_is_not_wanted_changes_nothing(scale):
     grid = grid_over(3 * 64 * scale, 3 * 64 * scale, scale)
     for index in (0, 4):
         where, raster = placement(grid, index, (0.5 / scale, 0.5 / scale)), raster_over(100, 100)
-        lent = Lent(file="", layout=(), sent=(pixels,))
-        found = received(decode_lent(decode, (), lent, 0.5, where, raster)[0])
+        lent = Lent(file="", layout=(), sent=(pixels[None],))
+        ((cells, _, _),) = decode_lent(decode, (), lent, 0.5, [where], raster)
+        found = received(cells)
         expected, _ = decode_tile(decode, {}, Tile(pixels=pixels, mpp=0.5), where, raster)
         assert found.equals(expected) and found.num_rows > 4000
         assert left_out == [pytest.approx(0.2, abs=0.1), 0]
@@ -254,6 +261,42 @@ def test_cells_are_written_in_row_groups_and_twice_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert file.schema_arrow.names == [*CELL_COLUMNS, "geometry"]
     assert b"geo" in file.schema_arrow.metadata
+
+
+def test_cells_that_are_left_out_are_not_written_wherever_they_stand(tmp_path):
+    rng = np.random.default_rng(0)
+    where, expected = placement(grid_over(64, 64, 1), 0, (0.5, 0.5)), []
+    with CellWriter(tmp_path / "a") as writer:
+        for left_out in ([], [0], range(5000), *(rng.choice(5000, 300) for _ in range(20)), [4999]):
+            batch = place(tile_cells(rng.uniform(8, 71, (5000, 2))), where)
+            writer.write(batch, without=left_out)
+            expected.append(batch.take(np.setdiff1d(np.arange(5000), left_out)))
+    found = pq.read_table(tmp_path / "a")
+    assert found.equals(pa.Table.from_batches(expected)) and found.num_rows == writer.n
+    assert pq.ParquetFile(tmp_path / "a").metadata.num_row_groups == 2
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_tiles_decoded_together_are_as_decoded_alone(n):
+    """Each from its own pixels and outputs, in its own place."""
+    rng, grid, raster = np.random.default_rng(0), grid_over(300, 64, 1.0), raster_over(200, 200)
+    pixels = rng.integers(0, 255, (n, 80, 80, 3), np.uint8)
+    points = rng.uniform(0, 79, (n, 50, 2)).astype(np.float32)
+
+    def decode(outputs, tile):
+        tissue = tile.pixels[..., 0] % 5
+        return tile_cells(outputs["points"], columns={"prob": np.full(50, tissue.mean())}, tissue=tissue)
+
+    places = [placement(grid, i, (0.5, 0.5)) for i in range(n)]
+    lent = Lent(file="", layout=(), sent=(pixels, points))
+    found = decode_lent(decode, ("points",), lent, 0.5, places, raster)
+    assert len(found) == n
+    for i, (cells, rim, patch) in enumerate(found):
+        tile = Tile(pixels=pixels[i], mpp=0.5)
+        expected, drawn = decode_tile(decode, {"points": points[i]}, tile, places[i], raster)
+        assert received(cells).equals(expected) and rim.tile == (i, 0)
+        np.testing.assert_array_equal(rim.rows, rim_of(expected, places[i]).rows)
+        np.testing.assert_array_equal(patch.tissue, drawn.tissue)
 
 
 def test_no_cells_at_all_make_a_readable_file(tmp_path):

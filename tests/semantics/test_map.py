@@ -12,13 +12,14 @@ import pytest
 from kras_plugins.contracts.profiler import Tile
 from kras_plugins.data import SemanticProfile, TileGrid, TileSpec
 from kras_plugins.errors import ConfigError, StoreError
-from kras_plugins.semantics.collect import CellWriter, decode_tile, placement
+from kras_plugins.semantics.collect import CellWriter, decode_tile
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.semantics.map import TissueCanvas, finish_map, read_map, write_map
 from kras_plugins.semantics.patient import combine
+from kras_plugins.semantics.placement import placement
 from kras_plugins.semantics.profile import profile
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.seams import Seams
+from kras_plugins.semantics.seams import Seams, rim_of
 
 
 def test_a_map_comes_back_as_it_was_written(tmp_path, make_map, nest):
@@ -147,9 +148,9 @@ def mapped(tmp_path_factory):
                 outputs = {k: v[0] for k, v in profiler.predict(tile[None]).items()}
                 where = placement(grid, i, mpp)
                 batch, patch = decode_tile(profiler.decode, outputs, Tile(pixels=tile, mpp=0.5), where, raster)
-                batch = seams.once(batch, where)
-                writer.write(batch)
-                tile_of += [i] * batch.num_rows
+                before = writer.n
+                writer.write(batch, without=seams.again(rim_of(batch, where)))
+                tile_of += [i] * (writer.n - before)
                 canvas.paste(patch)
         finish_map(
             folder,

@@ -8,9 +8,10 @@ import numpy as np
 
 from kras_plugins.contracts.profiler import Tile, TileCells
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES, TileGrid
-from kras_plugins.semantics.collect import Placements, decode_tile, place, taken
+from kras_plugins.semantics.collect import decode_tile, place
+from kras_plugins.semantics.placement import Placements, taken
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.seams import SAME_UM, Seams
+from kras_plugins.semantics.seams import SAME_UM, Seams, rim_of
 from kras_plugins.testing.checks import scenes
 from kras_plugins.testing.checks.rule import NotApplicable, check, require, shown
 from kras_plugins.testing.checks.subject import Subject, loose_file
@@ -141,7 +142,7 @@ def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float
     return int(np.sum((x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])))
 
 
-@check("live profiler", file="semantics/collect.py", words="then counts each nucleus once")
+@check("live profiler", file="semantics/placement.py", words="then counts each nucleus once")
 def seams(subject: Subject) -> None:
     """Where tiles meet, the same cells are found as where a tile's middle lies there, each once."""
     spec = spec_of(subject)
@@ -185,15 +186,16 @@ def _slide_cells(subject: Subject, image: UInt8, spec: TileSpec, corners: list[t
     """Cells of tiles with these corners as the host would keep them, float64[cell 2] in pixels of the image."""
     side = spec.px + 2 * spec.halo_px
     grid = _grid(spec, [(x + spec.halo_px, y + spec.halo_px) for x, y in corners])
-    placements, once = Placements(grid, (spec.mpp, spec.mpp)), Seams()
+    placements, seen = Placements(grid, (spec.mpp, spec.mpp)), Seams()
     pixels = np.stack([image[y : y + side, x : x + side] for x, y in corners])
     results: Any = run(subject, pixels)
     found = []
     for i, tile in enumerate(pixels):
         where = placements[i]
         given = Tile(pixels=tile, mpp=spec.mpp, wanted=taken(where))
-        kept = once.once(place(subject.made.decode({k: v[i] for k, v in results.items()}, given), where), where)
-        found.append(np.stack([kept["x_px"].to_numpy(), kept["y_px"].to_numpy()], axis=1))
+        cells = place(subject.made.decode({k: v[i] for k, v in results.items()}, given), where)
+        xy = np.stack([cells["x_px"].to_numpy(), cells["y_px"].to_numpy()], axis=1)
+        found.append(np.delete(xy, seen.again(rim_of(cells, where)), axis=0))
     return np.concatenate(found).astype(np.float64)
 
 
