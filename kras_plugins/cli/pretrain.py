@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -68,8 +69,12 @@ def pretrain(
     from kras_plugins.pretraining.recipe import read_recipe
 
     require_lightly()
+    import torch
+
+    from kras_plugins.cli.study import make_folder
     from kras_plugins.parts import usable_readers
     from kras_plugins.pretraining.engine import pretrain as train
+    from kras_plugins.pretraining.network import build
     from kras_plugins.pretraining.processes import crew
     from kras_plugins.pretraining.tiles import survey
     from kras_plugins.pretraining.weights import describe, write_weights
@@ -78,12 +83,15 @@ def pretrain(
         raise ConfigError(f"--out {out}: weights are written as safetensors", "name a file that ends in .safetensors")
     if out.exists():
         raise ConfigError(f"{out}: is there already", "delete it, or name another file")
+    if image_mpp is not None and not 0 < image_mpp < math.inf:
+        raise ConfigError(f"--image-mpp {image_mpp:g}: no resolution", "give µm per pixel, such as 0.5")
     made = read_recipe(recipe, settings or (), model=model, steps=steps, batch=batch, seed=seed)
+    with torch.device("meta"):
+        build(made)  # what cannot be built is told before slides are looked at
+    make_folder(out.parent)
     session = open_session(config, option, plugin)
     readers = usable_readers(session.registry, session.config)
     if threads:
-        import torch
-
         torch.set_num_threads(threads)
 
     def set_aside(file: Path, why: KrasError) -> None:
@@ -96,7 +104,6 @@ def pretrain(
         counts = corpus.counts()
         tell: Callable[[Report], None] = lambda _: None  # noqa: E731
         if here.rank == 0:
-            out.parent.mkdir(parents=True, exist_ok=True)
             stderr().print(f"{counts['tiles']} tiles of {counts['slides']} slides and {counts['images']} images")
             tell = stack.enter_context(_told(made, out.with_suffix(".log.jsonl"), tensorboard))
         kept = out.with_suffix(".checkpoint.safetensors")
@@ -163,4 +170,7 @@ def _board(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as e:
         raise ConfigError("--tensorboard needs the package tensorboard", "pip install 'kras[pretrain]'") from e
-    return SummaryWriter(str(folder))
+    try:
+        return SummaryWriter(str(folder))
+    except OSError as e:
+        raise ConfigError(f"--tensorboard {folder}: {e.strerror}", "name a folder") from e

@@ -23,7 +23,7 @@ _KEY = "kras_pretrain"
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What changes while training. Chance has no part in it: samples are drawn from (seed, step, number)."""
+    """What changes while training. Chance has no state: all is drawn from the seed and the step's number."""
 
     student: Network
     teacher: Network

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -63,7 +64,8 @@ def pretrain(
     """Train for the recipe's steps; `file` is the checkpoint, written every `keep_every` steps.
 
     Killed and started anew with the same arguments and threads on one machine, the result is the same bit for bit.
-    Raises BackendError where the features collapse, ConfigError where the checkpoint belongs to something else.
+    Raises BackendError where the features collapse, ConfigError where the checkpoint belongs to something else or is
+    there for some processes only.
     """
     if recipe.batch % (crew.size * recipe.accumulate):
         raise ConfigError(
@@ -77,7 +79,11 @@ def pretrain(
         progress = checkpoint.read(file, training, same)
         resumed(int(progress["step"]))
     first = int(progress["step"])
-    watch = Watch(round(recipe.warmup * recipe.steps), int(progress["bad"]))
+    if crew.any(first > 0) and not first:
+        raise ConfigError(
+            f"{file}: is not here, though another process goes on from it", "give --out on a disk that all machines see"
+        )
+    watch = Watch(round(recipe.warmup * recipe.steps), int(progress["bad"]), recipe.batch // crew.size)
     student: Any = training.student
     if crew.size > 1:
         student = DistributedDataParallel(training.student)
@@ -85,7 +91,8 @@ def pretrain(
     parts = clock.timed(_loader(corpus, recipe, first, crew, workers))
     for step in range(first, recipe.steps):
         settings = settings_at(recipe, step)
-        value, seen = _step(training, student, recipe, settings, parts, crew)
+        with _seeded(recipe, step, crew):
+            value, seen = _step(training, student, recipe, settings, parts, crew)
         if step == first:
             clock.start()  # what precedes it, the first samples and compilation, happens once
         due = (step + 1) % watch_every == 0 or step + 1 == recipe.steps
@@ -121,7 +128,7 @@ def pretrain(
 def _begin(recipe: Recipe, device: torch.device) -> Training:
     """Student and teacher with equal weights; biases, norms and other vectors do not decay."""
     student, teacher = build(recipe).to(device), build(recipe).to(device)
-    teacher.requires_grad_(False)
+    teacher.requires_grad_(False).eval()  # nothing of it is dropped
     weights = [p for p in student.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "decays": True},
@@ -138,6 +145,7 @@ def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=crew.device.type == "cuda",
+        generator=torch.Generator(),  # a seed it draws at its start must not be missing from the first step's chance
     )
     yield from loader
 
@@ -145,12 +153,12 @@ def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int
 def _step(
     training: Training, student: Any, recipe: Recipe, settings: Settings, parts: Iterator[list[Tensor]], crew: Crew
 ) -> tuple[float, tuple[Tensor, Tensor]]:
-    """One update of the weights: its loss, and the teacher's class tokens and outputs for the last part's views."""
+    """One update of the weights: its loss, and the teacher's class tokens and outputs for this process' views."""
     for group in training.optimizer.param_groups:
         group["lr"] = settings.lr
         group["weight_decay"] = settings.weight_decay if group["decays"] else 0.0
     training.optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total, seen = 0.0, []
     for i in range(recipe.accumulate):
         views = [v.to(crew.device, non_blocking=True) for v in next(parts)]
         wait = crew.size > 1 and i + 1 < recipe.accumulate
@@ -164,6 +172,7 @@ def _step(
             )
             torch.autograd.backward(loss / recipe.accumulate)
         total += float(loss.detach()) / recipe.accumulate
+        seen.append((torch.cat(tokens), torch.cat(wanted)))
     training.loss.end_step()
     torch.nn.utils.clip_grad_norm_(training.student.parameters(), recipe.clip)
     if settings.last_layer_frozen:
@@ -171,7 +180,15 @@ def _step(
             p.grad = None
     training.optimizer.step()
     follow(training.teacher, training.student, settings.momentum)
-    return total, (torch.cat(tokens), torch.cat(wanted))
+    return total, (torch.cat([t for t, _ in seen]), torch.cat([w for _, w in seen]))
+
+
+@contextmanager
+def _seeded(recipe: Recipe, step: int, crew: Crew) -> Iterator[None]:
+    """What the student drops, where `arguments` ask for it, depends on seed, step and process alone."""
+    with torch.random.fork_rng([crew.device] if crew.device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([recipe.seed, step, crew.rank]).generate_state(1)[0]))
+        yield
 
 
 def uses_bf16(recipe: Recipe, device: torch.device) -> bool:

@@ -16,6 +16,8 @@ LEAST_SPREAD = 0.02
 """Entropy of the mean teacher output, as a share of the largest, below which one prototype takes all samples."""
 MOST_ENTROPY = 0.9995
 """Mean entropy of the teacher's outputs above which all prototypes take all samples alike; ordinary: 0.2 to 0.98."""
+FEWEST = 4
+"""Samples below which rank and spread say nothing: two views of one sample should be one direction, one prototype."""
 PATIENCE = 3
 """Checks in a row that must be bad: a batch may be odd."""
 
@@ -61,16 +63,20 @@ def _entropy(p: Tensor) -> Tensor:
 
 
 class Watch:
-    """Counts bad checks in a row. Checks before `grace` steps count only where numbers are not finite."""
+    """Counts bad checks in a row. Checks before `grace` steps count only where numbers are not finite.
 
-    def __init__(self, grace: int, bad: int = 0) -> None:
-        self.grace, self.bad = grace, bad
+    `samples`: how many are looked at; of fewer than FEWEST neither rank nor spread counts.
+    """
+
+    def __init__(self, grace: int, bad: int = 0, samples: int = FEWEST) -> None:
+        self.grace, self.bad, self.few = grace, bad, samples < FEWEST
 
     def sees(self, step: int, loss: float, health: Health) -> str:
         """Why training should stop, or an empty string."""
         if not all(map(isfinite, (loss, health.rank, health.entropy, health.spread))):
             return f"the loss or the features are not finite (loss {loss:g})"
-        bad = health.rank < LEAST_RANK or health.spread < LEAST_SPREAD or health.entropy > MOST_ENTROPY
+        narrow = health.rank < LEAST_RANK or health.spread < LEAST_SPREAD
+        bad = (narrow and not self.few) or health.entropy > MOST_ENTROPY
         self.bad = self.bad + 1 if bad and step >= self.grace else 0
         if self.bad < PATIENCE:
             return ""

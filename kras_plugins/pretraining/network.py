@@ -32,19 +32,24 @@ class Network(torch.nn.Module):
 
 
 def architecture(recipe: Recipe) -> dict[str, Any]:
-    """The arguments timm builds the encoder with, beside its name."""
+    """The arguments timm builds the encoder with, beside its name; ConfigError where the recipe cannot be meant."""
     import timm
 
     if not timm.is_model(recipe.model):
         near = timm.list_models("vit_*")[:3]
         raise ConfigError(f"model={recipe.model}: not a model of timm", f"such as {', '.join(near)}")
+    if "img_size" in recipe.arguments:
+        raise ConfigError("arguments: img_size is what px says", "leave it out and set px")
     config = timm.get_pretrained_cfg(recipe.model, allow_unregistered=False)
     native = config.input_size[-1] if config is not None else 224
     return {**recipe.arguments, **({} if recipe.px == native else {"img_size": recipe.px})}
 
 
 def build(recipe: Recipe) -> Network:
-    """A network with the first weights of the recipe's seed; raises ConfigError where the model has no class token."""
+    """A network with the first weights of the recipe's seed.
+
+    Raises ConfigError where it cannot be built, has no class token, or views are no whole number of its patches.
+    """
     import timm
 
     arguments = architecture(recipe)
@@ -54,15 +59,27 @@ def build(recipe: Recipe) -> Network:
             backbone = timm.create_model(
                 recipe.model, pretrained=False, num_classes=0, **{**arguments, "dynamic_img_size": True}
             )
-        except TypeError as e:
+        except Exception as e:  # timm has no error of its own for arguments that do not fit
             raise ConfigError(f"model={recipe.model}: {e}", "take a vision transformer, and arguments it knows") from e
         if not getattr(backbone, "has_class_token", False):
             raise ConfigError(f"model={recipe.model} has no class token", "take one that has, such as a plain ViT")
+        _check_views(recipe, backbone.patch_embed.patch_size[0])
         hidden, bottleneck, outputs = recipe.head
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)  # of lightly's head
             head = DINOProjectionHead(backbone.num_features, hidden, bottleneck, outputs)
     return Network(backbone, head)
+
+
+def _check_views(recipe: Recipe, patch: int) -> None:
+    """ConfigError where views do not consist of whole patches."""
+    for name in ("global_px", *(["local_px"] if recipe.local_views else [])):
+        px = getattr(recipe, name)
+        if px % patch:
+            raise ConfigError(
+                f"{name}={px}: patches of {recipe.model} have {patch} px",
+                f"such as {name}={max(1, px // patch) * patch}",
+            )
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_LOG = logging.getLogger("kras")
+_TRIES = 20
+"""Damaged places met in a row that end a training: then it is the disk and no single file."""
 _KEPT = 48
 """Open slides and decoded images a process keeps: a crop of one in memory costs a hundredth of decoding it anew."""
 
@@ -54,6 +58,7 @@ class Corpus:
         self._ends = np.cumsum([len(s.corners) for s in sources])
         self._open: OrderedDict[int, Any] = OrderedDict()
         self._owner = os.getpid()
+        self._told: set[int] = set()
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -73,12 +78,29 @@ class Corpus:
         return {"slides": len(self.sources) - images, "images": images, "tiles": len(self)}
 
     def draw(self, rng: np.random.Generator, px: int, mpp: float) -> UInt8:
-        """A random tile, uint8[px px 3] at `mpp`, moved by up to half a tile from where the grid has it."""
-        number = int(rng.integers(len(self)))
-        which = int(np.searchsorted(self._ends, number, side="right"))
+        """A random tile, uint8[px px 3] at `mpp`, moved by up to half a tile from where the grid has it.
+
+        Where a file is damaged there, it is told once and the next random tile taken: a training that stopped would
+        stop there again. Raises SlideError where twenty in a row cannot be read.
+        """
+        failed = 0
+        while True:
+            number = int(rng.integers(len(self)))
+            which = int(np.searchsorted(self._ends, number, side="right"))
+            corner = self.sources[which].corners[number - (self._ends[which - 1] if which else 0)]
+            shift = rng.uniform(-0.5, 0.5, 2)
+            try:
+                return self._tile(which, corner, shift, px, mpp)
+            except SlideError as e:
+                failed += 1
+                if failed == _TRIES:
+                    raise
+                if which not in self._told:
+                    self._told.add(which)
+                    _LOG.warning("a tile cannot be read, another is taken: %s", e)
+
+    def _tile(self, which: int, corner: Float64, shift: Float64, px: int, mpp: float) -> UInt8:
         source = self.sources[which]
-        corner = source.corners[number - (self._ends[which - 1] if which else 0)]
-        shift = rng.uniform(-0.5, 0.5, 2)
         opened = self._opened(which)
         if isinstance(opened, Slide):
             side = px * mpp / np.array(opened.mpp)
@@ -157,7 +179,9 @@ def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
         if path.is_dir():
             found = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(known))
             if not found:
-                raise ConfigError(f"{path}: holds neither slides nor images", f"known are: {' '.join(sorted(known))}")
+                raise ConfigError(
+                    f"{path}: holds neither slides nor images", f"known are: {' '.join(sorted(set(known)))}"
+                )
             files += found
         elif path.exists():
             files.append(path)
@@ -187,7 +211,7 @@ def _read_image(file: Path) -> UInt8:
     try:
         with Image.open(file) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError as e:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise SlideError(f"{file}: cannot be read: {e}", "replace or remove the image") from e
 
 

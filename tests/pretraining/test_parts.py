@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kras_plugins.contracts.reader import ReaderPlugin
-from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.errors import BackendError, ConfigError, SlideError
 from kras_plugins.manager import discover
 from kras_plugins.pretraining.engine import Report, pretrain
 from kras_plugins.pretraining.monitor import Health, Watch, effective_rank, examine
@@ -124,6 +125,40 @@ def test_nothing_to_train_on_is_told(tmp_path: Path) -> None:
     assert told == ["bad.png"]
 
 
+def test_an_image_too_large_to_open_is_left_out(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # twice that and more is refused by Pillow
+    told: list[str] = []
+    with pytest.raises(ConfigError, match="no tile to train on"):
+        survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: told.append(str(e)))
+    assert len(told) == 12
+    assert "exceeds limit" in told[0]
+
+
+def test_a_tile_that_cannot_be_read_is_told_once_and_another_is_drawn(
+    tiles: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training that stopped there would stop there again, however often it is started."""
+    for file in sorted(tiles.iterdir())[:4]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    corpus = corpus_of(tmp_path)
+    whole = [corpus.draw(np.random.default_rng(i), 32, 0.5) for i in range(20)]
+    corpus.close()
+    (tmp_path / "01.png").write_bytes(b"damaged since")
+    with caplog.at_level(logging.WARNING, "kras"):
+        drawn = [corpus.draw(np.random.default_rng(i), 32, 0.5) for i in range(20)]
+    same = [np.array_equal(a, b) for a, b in zip(whole, drawn, strict=True)]
+    assert 5 < sum(same) < 20, "only tiles of the damaged file are others"
+    assert [r.getMessage() for r in caplog.records] == [
+        f"a tile cannot be read, another is taken: {tmp_path}/01.png: cannot be read: cannot identify image file "
+        f"'{tmp_path}/01.png' (replace or remove the image)"
+    ]
+    corpus.close()
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"the disk is gone")
+    with pytest.raises(SlideError, match="cannot be read"):
+        corpus.draw(np.random.default_rng(0), 32, 0.5)
+
+
 def test_effective_rank_is_the_number_of_equal_directions() -> None:
     x = torch.zeros(40, 10)
     for i in range(40):
@@ -156,6 +191,8 @@ def test_three_bad_checks_after_the_grace_stop_and_not_a_number_stops_at_once() 
     watch = Watch(grace=0)
     assert not any(watch.sees(0, 1.0, h) for h in (bad, bad, good, bad, bad))
     assert "not finite" in Watch(grace=99).sees(0, math.nan, good)
+    watch = Watch(grace=0, samples=3)
+    assert not any(watch.sees(s, 1.0, bad) for s in range(5)), "three samples have no rank to speak of"
 
 
 def test_the_center_moves_once_a_step_by_the_mean_of_all_parts() -> None:
@@ -179,6 +216,14 @@ def test_a_collapse_is_found_and_told(tiles: Path, tmp_path: Path, broken: dict[
         pretrain(corpus_of(tiles), recipe, tmp_path / "c", ALONE, workers=0, watch_every=2, tell=seen.append)
     assert "learning rate" in e.value.hint
     assert seen[-1].step < 60
+
+
+def test_parts_of_one_sample_are_no_collapse(tiles: Path, tmp_path: Path) -> None:
+    """Two views of one sample are one direction: health is that of all parts of a step."""
+    recipe = Recipe(**{**TINY, "accumulate": 8, "warmup": 0.0})
+    seen: list[Report] = []
+    pretrain(corpus_of(tiles), recipe, tmp_path / "c", ALONE, workers=0, watch_every=1, tell=seen.append)
+    assert min(r.health.rank for r in seen if r.health is not None) > 1.5
 
 
 def test_nothing_of_lightning_is_imported() -> None:
@@ -212,6 +257,33 @@ def test_settings_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
     assert (recipe.batch, recipe.lr, recipe.arguments) == (64, 0.2, {"depth": 2})
     wrong = [(["steps=0"], "steps"), (["sead=1"], "sead"), (["lr"], "no `=`"), (["local_scale=[2,3]"], "local_scale")]
     wrong.append((["batch=10", "accumulate=4"], "equal parts"))
+    wrong += [(["std=[0.2,0,0.2]"], "std"), (["head=[32,16,1]"], "head"), (["teacher_temperature=[0,0.1]"], "teacher"),
+              (["momentum=[0.9,1.1]"], "momentum"), (["weight_decay=[-1,0]"], "weight_decay"),
+              (["mpp=Infinity"], "mpp"), (["lr=Infinity"], "lr")]  # fmt: skip
     for words, match in wrong:
         with pytest.raises(ConfigError, match=match):
             read_recipe(None, words)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"r\.toml"):
+        read_recipe(file, [])
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"global_px": 30}, "global_px=30: patches of vit_tiny_patch16_224 have 8 px"),
+        ({"local_px": 20}, "local_px=20"),
+        ({"arguments": {**TINY["arguments"], "num_heads": 5}}, "divisible"),
+        ({"arguments": {**TINY["arguments"], "img_size": 64}}, "what px says"),
+        ({"arguments": {"class_token": False, "global_pool": "avg"}}, "no class token"),
+        ({"model": "resnet18", "arguments": {}}, "resnet18"),
+        ({"model": "vit_of_nobody"}, "not a model of timm"),
+    ],
+)
+def test_a_network_that_cannot_be_built_or_shown_its_views_is_told(changed: dict[str, object], match: str) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError, match=match):
+        build(Recipe(**{**TINY, **changed}))
+
+
+def test_views_that_nobody_cuts_may_have_any_size() -> None:
+    build(Recipe(**{**TINY, "local_px": 20, "local_views": 0}))

@@ -16,9 +16,11 @@ import pytest
 import torch
 from cohorts import command, environment, kras
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from kras_plugins.cli.app import app
 from kras_plugins.errors import ConfigError
-from kras_plugins.pretraining.engine import pretrain
+from kras_plugins.pretraining.engine import Report, pretrain
 from kras_plugins.pretraining.processes import Crew
 from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.pretraining.tiles import survey
@@ -80,6 +82,44 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tiles: Path, straight: Path
     assert not kept.exists()
 
 
+@one_thread()
+def test_what_the_student_drops_is_the_same_after_a_stop_and_the_teacher_drops_nothing(
+    tiles: Path, tmp_path: Path
+) -> None:
+    dropping = {**TINY["arguments"], "drop_path_rate": 0.5, "proj_drop_rate": 0.2}
+    recipe = Recipe(**{**TINY, "arguments": dropping})
+    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    alone = Crew(rank=0, size=1, device=torch.device("cpu"))
+
+    def stop(report: Report) -> None:
+        if report.step == 4:
+            raise KeyboardInterrupt
+
+    straight = pretrain(corpus, recipe, tmp_path / "a", alone, workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(corpus, recipe, tmp_path / "b", alone, workers=0, keep_every=1, tell=stop)
+    torch.rand(7)  # whatever else draws in this process
+    resumed = pretrain(corpus, recipe, tmp_path / "b", alone, workers=0, keep_every=1)
+    assert not straight.teacher.training
+    other = resumed.teacher.state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in straight.teacher.state_dict().items())
+
+
+class AnotherHasACheckpoint(Crew):
+    """One of two processes, the other of which goes on from a checkpoint that is not seen here."""
+
+    def any(self, flag: bool) -> bool:
+        """As told by the other."""
+        return True
+
+
+def test_a_checkpoint_that_only_some_machines_see_is_told(tiles: Path, tmp_path: Path) -> None:
+    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    here = AnotherHasACheckpoint(rank=0, size=1, device=torch.device("cpu"))
+    with pytest.raises(ConfigError, match="another process goes on from it"):
+        pretrain(corpus, Recipe(**TINY), tmp_path / "c", here, workers=0)
+
+
 def test_two_processes_learn_what_one_learns(tiles: Path, straight: Path, tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -118,3 +158,23 @@ def test_a_checkpoint_of_other_tiles_or_settings_is_refused(tiles: Path, tmp_pat
     (tmp_path / "c.safetensors").write_bytes(b"no")
     with pytest.raises(ConfigError, match="not a checkpoint"):
         trained(tiles, tmp_path, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--image-mpp", "0"), "--image-mpp 0"),
+        (("--image-mpp", "-1"), "--image-mpp -1"),
+        (("--set", "local_px=20"), "local_px=20"),
+        (("--out", "file/w.safetensors"), "cannot make the folder"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_a_tile_is_looked_at(
+    words: tuple[str, str], said: str, tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["pretrain", str(tiles), "--out", "w.safetensors", *settings(steps=1), *words])
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "error:" in done.stderr and "tiles of" not in done.stderr
