@@ -48,8 +48,10 @@ def export_models(
     plugin: PluginFiles = None,
 ) -> None:
     """Write each model into a Triton model repository: ONNX, verified against PyTorch, and its configuration."""
+    from kras_plugins.cli.study import make_folder
     from kras_plugins.models.repository import export_model
 
+    make_folder(repository)
     for _, spec in specs(open_session(config, option, plugin), names):
         stdout().print(str(export_model(spec, repository, precision=precision, opset=opset)))
 

@@ -40,6 +40,8 @@ def quantize_model(
     """Write an int8 ONNX file and say how near it stays to float32, on tiles it was not calibrated with."""
     import numpy as np
 
+    from kras_plugins.cli.study import make_folder
+    from kras_plugins.models.export import is_ready_made
     from kras_plugins.models.quantize import agreement, quantize
     from kras_plugins.parity import slide_tiles
 
@@ -47,10 +49,14 @@ def quantize_model(
         raise ConfigError(f"--out {out}: not an .onnx file", "name it so; backends know it by that")
     session = open_session(config, option, plugin)
     ((_, spec),) = specs(session, [name])
+    if is_ready_made(spec):
+        raise ConfigError(f"{spec.weights.source}: an ONNX file as it is", "give the weights it was made from")
+    if len(spec.outputs) != 1 or len(spec.outputs[0].shape) != 1:
+        raise ConfigError(f"--model {name}: no encoder", "take one with one vector a tile, such as vit")
+    make_folder(out.parent)
     tiles = np.concatenate([slide_tiles(spec, slide, count, session.registry, session.config) for slide in slides])
     if len(tiles) < _FEWEST:
         raise ConfigError(f"only {len(tiles)} tiles of tissue, {_FEWEST} are needed", "give more slides")
-    out.parent.mkdir(parents=True, exist_ok=True)
     quantize(spec, tiles[::2], out)
     found = agreement(_exact(spec, tiles[1::2]), _quantized(spec, out, tiles[1::2]))
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.model import ModelSpec
-from kras_plugins.errors import BackendError, PluginError, plugin_boundary
+from kras_plugins.errors import BackendError, PluginError, described, plugin_boundary
 from kras_plugins.models.weights import locate, model_digest
 from kras_plugins.store import Store, make_key
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OPSET = 18
 """Read by ONNX Runtime since 1.14 and by every Triton container since 23.03."""
 
+_OTHER_OPSET = "another opset may help; report this with the model's name"
+
 _TOLERANCE = 1e-3
 """Largest difference from PyTorch allowed, relative to the largest output (both compute in float32)."""
 
@@ -26,8 +28,8 @@ _TOLERANCE = 1e-3
 def onnx_file(spec: ModelSpec, store: Store | None = None, opset: int = OPSET) -> Path:
     """The model's ONNX file from the store (the user's, where none is given), exported and verified first if absent.
 
-    Raises BackendError when weights are missing or the export differs from PyTorch, PluginError when the plug-in's
-    `build` fails.
+    Raises BackendError when weights are missing, the model cannot be exported (in this `opset`) or the export differs
+    from PyTorch, PluginError when the plug-in's `build` fails.
     """
     key = make_key("onnx", model=model_digest(spec), opset=opset)
     return (store or Store()).make(key, lambda folder: export_onnx(spec, folder / "model.onnx", opset)) / "model.onnx"
@@ -60,21 +62,38 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET) -> None:
     dynamic = tuple({0: torch.export.Dim("batch")} for _ in spec.inputs)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            tuple(torch.from_numpy(a) for a in examples[0].values()),
-            dynamo=True,
-            opset_version=opset,
-            input_names=[t.name for t in spec.inputs],
-            output_names=[t.name for t in spec.outputs],
-            dynamic_shapes=dynamic,
-            verbose=False,
-        )
+        for name in ("torch.onnx", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(torch.from_numpy(a) for a in examples[0].values()),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[t.name for t in spec.inputs],
+                output_names=[t.name for t in spec.outputs],
+                dynamic_shapes=dynamic,
+                verbose=False,
+            )
+        except Exception as e:  # the exporter passes on whatever the module raises
+            raise BackendError(
+                f"model {spec.name!r} cannot be exported to ONNX: {described(e.__cause__ or e)}",
+                "its module must be one that torch.export takes",
+            ) from e
     if program is None:
         raise BackendError(f"model {spec.name!r} cannot be exported to ONNX", "torch.onnx.export gave nothing")
     program.save(str(file))
+    if opset_of(file) != opset:  # a set it cannot convert to is told in its log alone
+        raise BackendError(f"model {spec.name!r} cannot be written in operator set {opset}", f"take {OPSET}")
     _verify(spec, module, file)
+
+
+def opset_of(file: Path) -> int:
+    """The version of ONNX's own operators that a file asks for."""
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    return max((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
 def _adopt(spec: ModelSpec, file: Path) -> None:
@@ -140,7 +159,10 @@ def _verify(spec: ModelSpec, module: torch.nn.Module, file: Path) -> None:
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as e:  # ONNX Runtime has an error for each cause
+        raise BackendError(f"model {spec.name!r}: ONNX Runtime refuses the export: {described(e)}", _OTHER_OPSET) from e
     for batch in (1, 3):
         arrays = _example(spec, batch, seed=batch)
         with torch.inference_mode():
@@ -157,5 +179,5 @@ def _verify(spec: ModelSpec, module: torch.nn.Module, file: Path) -> None:
             if not difference <= _TOLERANCE:
                 raise BackendError(
                     f"model {spec.name!r}: ONNX and PyTorch differ by {difference:.2g} (limit {_TOLERANCE:g})",
-                    "another opset may help; report this with the model's name",
+                    _OTHER_OPSET,
                 )

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from platformdirs import user_config_path
 
 from kras_plugins.contracts.model import Weights
-from kras_plugins.errors import BackendError
+from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.models.weights import digest, hub_digest, hub_parts, locate
 from kras_plugins.store import file_sha256, write_atomic
 
@@ -144,7 +144,12 @@ def _told(e: Exception, weights: Weights, mirror: str | None) -> BackendError:
 
 def _consents() -> dict[str, str]:
     file = _consent_file()
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as e:
+        raise ConfigError(f"{file}: no longer a list of accepted licences: {e}", "delete it; you are asked anew") from e
 
 
 def _consent_file() -> Path:

@@ -35,11 +35,13 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
     """Write the model as ONNX whose products with weights are int8 (weights per channel, activations by calibration).
 
     `calibration`: uint8[tile h w 3], tiles like those it will see; a few dozen. Static, by ONNX Runtime, as QDQ nodes
-    that OpenVINO and TensorRT read too. Raises BackendError where the model cannot be quantized.
+    that OpenVINO and TensorRT read too. The file appears when it is whole. Raises BackendError where the model cannot
+    be quantized.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quant_pre_process, quantize_static
 
     given, level = spec.inputs[0].name, logging.getLogger().level
+    part = out.with_name(f".{out.name}.part")
     with tempfile.TemporaryDirectory(prefix="kras-int8-") as work:
         exact, ready = Path(work) / "f32.onnx", Path(work) / "ready.onnx"
         export_onnx(spec, exact)
@@ -48,7 +50,7 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
             quant_pre_process(str(exact), str(ready), skip_symbolic_shape=True)
             quantize_static(
                 str(ready),
-                str(out),
+                str(part),
                 _reader(given, calibration),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["MatMul", "Gemm"],
@@ -57,9 +59,11 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
                 weight_type=QuantType.QInt8,
                 extra_options={"MatMulConstBOnly": True},
             )
+            part.replace(out)
         except (RuntimeError, ValueError) as e:
             raise BackendError(f"model {spec.name!r} cannot be made int8: {e}", "stay with bf16 or f32") from e
         finally:
+            part.unlink(missing_ok=True)
             logging.getLogger().setLevel(level)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.models.export import OPSET, export_onnx
+from kras_plugins.models.export import OPSET, export_onnx, opset_of
 from kras_plugins.models.weights import model_digest
 from kras_plugins.store import write_atomic
 
@@ -105,8 +105,9 @@ def export_model(spec: ModelSpec, repository: Path, *, precision: Precision = "f
     """Write one model into a repository, verified against PyTorch; returns the ONNX file.
 
     A file appears only when it is whole. While the model is replaced the configuration names no digest, so that an
-    export that was cut short is refused by clients and never taken for the old model. Raises BackendError when weights
-    are missing or the export differs from PyTorch.
+    export that was cut short is refused by clients and never taken for the old model. A ready-made file keeps its own
+    `opset`, and the configuration says which. Raises BackendError when weights are missing or the export differs from
+    PyTorch.
     """
     digest = model_digest(spec)
     home = repository / spec.name
@@ -117,6 +118,7 @@ def export_model(spec: ModelSpec, repository: Path, *, precision: Precision = "f
     # In the model's own folder, where Triton looks at nothing but versions.
     with tempfile.TemporaryDirectory(dir=home, prefix=".export-") as work:
         export_onnx(spec, Path(work) / "model.onnx", opset)
+        opset = opset_of(Path(work) / "model.onnx")
         unnamed = model_config(spec, digest="", precision=precision, opset=opset)
         write_atomic(home / "config.pbtxt", config_text(unnamed))
         # Above 2 GB the weights lie beside the graph; the graph comes last.

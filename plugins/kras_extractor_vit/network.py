@@ -64,6 +64,10 @@ def spec_of(preset: Preset) -> ModelSpec:
 
 def _build(preset: Preset, weights: Path | None) -> torch.nn.Module:
     vit = seeded(preset.source, lambda: _create(preset))
+    if not hasattr(vit, "num_prefix_tokens"):
+        raise ConfigError(
+            f"extractor.vit.model={preset.timm} is no vision transformer", "take one whose name has `vit`"
+        )
     if preset.pooling != "mean" and not getattr(vit, "has_class_token", False):
         raise ConfigError(f"extractor.vit.model={preset.timm} has no class token", "set -o extractor.vit.pooling=mean")
     if weights is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_extractor_vit.presets import DEFAULT, IMAGENET_MEAN, IMAGENET_STD, PRESETS, Preset
-from kras_plugins import ConfigError
+from kras_plugins import ConfigError, Weights
+from kras_plugins.models.weights import locate
 
 if TYPE_CHECKING:
     from kras_extractor_vit import VitOptions
@@ -31,6 +32,8 @@ def resolve(options: VitOptions) -> Preset:
             licence="none (random numbers)" if own else f"stated by whoever made {options.weights}",
             gated=False,
             tcga=False if own else preset.tcga,
+            citation="" if own else preset.citation,
+            caution="" if own else preset.caution,
         )
     if options.revision:
         preset = replace(preset, revision=options.revision)
@@ -65,7 +68,10 @@ def _of_file(options: VitOptions) -> Preset | None:
     """What the weights file says of itself, if it does; `model` may be left out or must agree."""
     from kras_extractor_vit.described import described
 
-    found = described(Path(options.weights).expanduser()) if options.weights else None
+    path = Path(options.weights).expanduser() if options.weights else None
+    if path is not None and path.is_dir():
+        path = locate(Weights(source=str(path), licence=""))
+    found = described(path) if path is not None else None
     if found is None or not options.model:
         return found and replace(found, source=options.weights)
     named = PRESETS.get(options.model)

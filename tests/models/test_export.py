@@ -10,12 +10,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
 from triton_server import answer, tiny
 
+from kras_extractor_vit.network import spec_of
+from kras_extractor_vit.presets import PRESETS
 from kras_plugins import TensorSpec, Weights
 from kras_plugins.errors import BackendError, KrasError, PluginError
 from kras_plugins.models.export import export_onnx
+
+SMALL = {"depth": 1, "embed_dim": 48, "num_heads": 2, "img_size": 32}
 
 
 def brought(
@@ -76,3 +81,20 @@ def test_a_spec_that_states_a_wrong_output_is_refused(tmp_path: Path) -> None:
     wrong = replace(tiny(), outputs=(TensorSpec(name="features", dtype="float32", shape=(4,)),))
     with pytest.raises(KrasError, match="its spec says"):
         export_onnx(wrong, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("opset", [3, 99])
+def test_an_operator_set_that_cannot_be_had_is_told(tmp_path: Path, opset: int) -> None:
+    """The exporter itself logs that and gives another one."""
+    small = spec_of(replace(PRESETS["vit-mini"], source="random:0", dim=48, px=32, arguments=SMALL))
+    with pytest.raises(BackendError, match=f"operator set {opset}|refuses the export"):
+        export_onnx(small, tmp_path / "model.onnx", opset=opset)
+
+
+def test_a_network_that_cannot_be_exported_is_told_with_the_cause(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+            return self.nothing_of_the_kind(tiles)  # type: ignore[operator,return-value]
+
+    with pytest.raises(BackendError, match=r"'tiny' cannot be exported.*nothing_of_the_kind"):
+        export_onnx(replace(tiny(), build=lambda _path: Odd()), tmp_path / "model.onnx")

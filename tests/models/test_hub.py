@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from kras_plugins import Weights
-from kras_plugins.errors import BackendError
+from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.models.hub import fetch, record_consent
 from kras_plugins.models.weights import digest, is_present, locate
 
@@ -125,6 +125,17 @@ def test_nothing_is_asked_of_the_hub_before_the_licence_is_accepted(hub: Hub) ->
     record_consent(weights())
     with pytest.raises(BackendError, match="not accepted"):
         fetch(weights(licence="another one now"))
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1, 2]"])
+def test_a_damaged_list_of_licences_is_named_and_nothing_is_taken_for_accepted(hub: Hub, text: str) -> None:
+    file = Path(os.environ["KRAS_CONFIG"]) / "accepted-licences.json"
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"accepted-licences\.json: no longer a list") as e:
+        fetch(weights())
+    assert "delete it" in e.value.hint
     assert hub.asked == []
 
 

@@ -11,10 +11,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from triton_server import tiny
+from typer.testing import CliRunner
 
 from kras_extractor_vit.network import spec_of
 from kras_extractor_vit.presets import PRESETS
 from kras_plugins import Weights
+from kras_plugins.cli.app import app
 from kras_plugins.models.export import build_module, export_onnx
 from kras_plugins.models.quantize import agreement, quantize
 
@@ -45,3 +48,38 @@ def test_agreement_is_the_cosine_with_and_without_what_all_tiles_share() -> None
     assert near.cosine == pytest.approx(99 / 101)
     assert near.mean_cosine == pytest.approx((1 + 99 / 101) / 2)
     assert near.centered_cosine == pytest.approx(-1)
+
+
+def test_a_quantization_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_ready: str, out: str, *_: object, **__: object) -> None:
+        Path(out).write_bytes(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", killed)
+    file = tmp_path / "int8.onnx"
+    file.write_bytes(b"the one before")
+    with pytest.raises(KeyboardInterrupt):
+        quantize(tiny(), np.zeros((16, 8, 8, 3), np.uint8), file)
+    assert file.read_bytes() == b"the one before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "q.onnx", "--model", "cells"), "no encoder"),
+        (
+            ("--out", "q.onnx", "-o", "extractor.vit.model=vit-mini", "-o", "extractor.vit.weights=made.onnx"),
+            "as it is",
+        ),
+        (("--out", "file/q.onnx", "-o", "extractor.vit.model=vit-mini"), "cannot make the folder"),
+    ],
+)
+def test_what_cannot_be_quantized_is_told_before_a_slide_is_opened(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["model", "quantize", "absent.svs", *words])
+    assert done.exit_code == 1
+    assert said in done.stderr

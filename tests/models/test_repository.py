@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from kras_plugins.config import Config
 from kras_plugins.contracts.extractor import ExtractorPlugin
-from kras_plugins.contracts.model import ModelSpec, TensorSpec
+from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError
 from kras_plugins.manager import discover
@@ -118,6 +118,15 @@ def test_an_exported_model_runs_in_onnx_runtime_and_is_read_by_the_container(tmp
     config = parse_config((tmp_path / "tiny" / "config.pbtxt").read_text())
     assert config.parameters["model_digest"].string_value == model_digest(tiny())
     assert not list(tmp_path.glob(".export-*"))
+
+
+def test_a_ready_made_file_keeps_its_operator_set_and_the_configuration_says_which(tmp_path: Path) -> None:
+    export_model(tiny(), tmp_path / "one", opset=20)
+    source = tmp_path / "one" / "tiny" / "1" / "model.onnx"
+    export_model(replace(tiny(), weights=Weights(source=str(source), licence="mine")), tmp_path / "two")
+    for repository in ("one", "two"):
+        text = (tmp_path / repository / "tiny" / "config.pbtxt").read_text()
+        assert parse_config(text).parameters["opset"].string_value == "20"
 
 
 def test_an_export_that_is_cut_short_names_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

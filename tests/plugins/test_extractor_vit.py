@@ -68,8 +68,9 @@ def test_random_weights_need_a_seed_and_are_the_same_for_the_same_one() -> None:
     name = "network.vit.blocks.0.attn.qkv.weight"
     assert torch.equal(one[name], same[name])
     assert not torch.equal(one[name], other[name])
-    with pytest.raises(ConfigError, match="no seed"):
-        build_module(spec(model=TINY, weights="random:"))
+    for seed in ("", "x", "²", "9" * 30):
+        with pytest.raises(ConfigError, match="no seed"):
+            build_module(spec(model=TINY, weights=f"random:{seed}"))
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -146,6 +147,8 @@ def test_a_file_that_describes_itself_needs_no_model(tmp_path: Path) -> None:
         features = build_module(found)(some_tiles()[:, :112, :112])
     assert features.shape == (2, 192)
     assert found.transform_hash == spec(model=TINY, weights=str(tmp_path / "own.safetensors")).transform_hash
+    folder = spec(weights=str(tmp_path))
+    assert (folder.transform_hash, folder.weights.licence) == (found.transform_hash, "CC0"), "nor does its folder"
 
 
 @pytest.mark.parametrize("options", [{"model": "vit_small_patch16_224"}, {"model": "lunit-s16"}, {"mpp": 0.25}])
@@ -163,3 +166,17 @@ def test_weights_that_are_not_of_the_described_architecture_are_refused(tmp_path
 def test_a_damaged_description_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="description of the encoder is damaged"):
         spec(weights=str(described_file(tmp_path, mean=[0.5])))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_network_that_is_no_vision_transformer_is_told(pooling: str) -> None:
+    with pytest.raises(ConfigError, match="resnet18 is no vision transformer"):
+        build_module(spec(model="resnet18", weights="random:0", pooling=pooling))
+
+
+def test_random_numbers_are_nobodys_work(tmp_path: Path) -> None:
+    """Neither cited nor cautioned against as what the preset's own weights are."""
+    for model in ("lunit-s16", "vit-mini"):
+        made = spec(model=model, weights="random:0").weights
+        assert (made.citation, made.caution, made.tcga) == ("", "", False)
+    assert spec(model="vit-mini").weights.caution
