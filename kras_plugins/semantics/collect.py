@@ -23,7 +23,7 @@ from kras_plugins.semantics.seams import Rim, rim_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Bool, Float64, UInt8
+    from kras_plugins.data import Bool, Float32, Float64, UInt8
     from kras_plugins.semantics.handover import Lent
     from kras_plugins.semantics.raster import Raster
 
@@ -48,13 +48,14 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
     PluginError for unknown classes or columns, or arrays of unequal length.
     """
     _check(cells)
-    xy = np.stack([cells.x, cells.y], axis=1).astype(np.float64)
-    at = np.array(where.corner) + (xy + 0.5) * where.scale
-    kept = np.flatnonzero(np.all((at >= where.take_low) & (at < where.take_high), axis=1))
-    at = at[kept]
-    um = at * where.mpp
-    values: dict[str, Any] = {name: np.asarray(column)[kept] for name, column in cells.columns.items()}
-    values |= {"x_px": at[:, 0], "y_px": at[:, 1], "x_um": um[:, 0], "y_um": um[:, 1]}
+    known = [where.corner, where.scale, where.take_low, where.take_high, where.mpp]
+    corner, scale, low, high, mpp = np.array(known)[..., None]  # each [2 1]
+    at = corner + (np.array([cells.x, cells.y], np.float64) + 0.5) * scale
+    kept = np.flatnonzero(np.all((at >= low) & (at < high), axis=0))
+    at = at[:, kept]
+    columns = _matrix([*cells.columns.values()], len(cells.x))[:, kept]
+    values: dict[str, Any] = dict(zip(cells.columns, columns, strict=True))
+    values |= dict(zip(("x_px", "y_px", "x_um", "y_um"), (*at, *(at * mpp)), strict=True))
     if not len(cells.outlines):
         outlines = None
     elif isinstance(cells.outlines, np.ndarray):
@@ -66,8 +67,15 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
 
 
 def _placed(outlines: npt.NDArray[Any], where: Placement) -> Float64:
-    """Outlines [... 2] of pixel centers in the slide's frame, to a quarter of a pixel."""
-    placed: Float64 = np.round((np.array(where.corner) + (outlines + 0.5) * where.scale) * 4) / 4
+    """Outlines [... vertex 2] of pixel centers in the slide's frame, to a quarter of a pixel."""
+    *some, vertices, _ = outlines.shape
+    # A row is all x and y of a polygon: numpy is slow where rows are two numbers long.
+    corner, scale = (np.tile(np.array(known) * 4, vertices) for known in (where.corner, where.scale))
+    quarters = (outlines.reshape(*some, 2 * vertices) + 0.5) * scale
+    quarters += corner
+    np.rint(quarters, out=quarters)
+    quarters /= 4
+    placed: Float64 = quarters.reshape(outlines.shape)
     return placed
 
 
@@ -78,17 +86,22 @@ def cell_batch(
 
     `outlines`: WKB polygons in level-0 pixels, None for a cell (or all) without.
     """
-    arrays = []
-    for field in FILE_SCHEMA:
-        if field.name == "class":
-            arrays.append(pa.array(classes, pa.string()))
-        elif field.name == "geometry" and outlines is not None:
-            arrays.append(outlines if isinstance(outlines, pa.Array) else pa.array(outlines, pa.binary()))
-        elif field.name in values:
-            arrays.append(pa.array(np.asarray(values[field.name], np.float32), pa.float32(), from_pandas=True))
-        else:
-            arrays.append(pa.nulls(len(classes), field.type))
+    n = len(classes)
+    matrix = _matrix([*values.values()], n)
+    columns = {"class": pa.array(classes, pa.string())}
+    for name, row, partly in zip(values, matrix, np.any(np.isnan(matrix), axis=1), strict=True):
+        whole = pa.Array.from_buffers(pa.float32(), n, [None, pa.py_buffer(row)])
+        columns[name] = pa.array(row, from_pandas=True) if partly else whole
+    unknown = pa.nulls(n, pa.float32())
+    if not isinstance(outlines, pa.Array):
+        outlines = pa.array([None] * n if outlines is None else outlines, pa.binary())
+    arrays = [*(columns.get(name, unknown) for name in CELL_COLUMNS), outlines]
     return pa.RecordBatch.from_arrays(arrays, schema=FILE_SCHEMA)
+
+
+def _matrix(columns: Sequence[npt.ArrayLike], n: int) -> Float32:
+    """Columns of `n` numbers as float32[column cell]: one is made faster than many arrays."""
+    return np.array(columns, np.float32).reshape(len(columns), n)
 
 
 def _check(cells: TileCells) -> None:

@@ -43,11 +43,11 @@ class Rim:
 
 def rim_of(cells: pa.RecordBatch, where: Placement) -> Rim:
     """The rim of one tile, whose `cells` are as `collect.place` gives them."""
-    um = np.stack([cells["x_um"].to_numpy(), cells["y_um"].to_numpy()], axis=1)
+    um = np.array([cells["x_um"].to_numpy(), cells["y_um"].to_numpy()])
+    low, high = np.array([where.low, where.high])[..., None] * np.array(where.mpp)[:, None]  # each [2 1]
     depth = REACH_UM + SAME_UM
-    low, high = np.array(where.low) * where.mpp + depth, np.array(where.high) * where.mpp - depth
-    rows = np.flatnonzero(~np.all((um >= low) & (um < high), axis=1))
-    return Rim(tile=where.tile, rows=rows, um=um[rows])
+    rows = np.flatnonzero(~np.all((um >= low + depth) & (um < high - depth), axis=0))
+    return Rim(tile=where.tile, rows=rows, um=um[:, rows].T)
 
 
 class Seams:

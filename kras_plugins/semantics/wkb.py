@@ -40,8 +40,8 @@ def encode_alike(polygons: Float64) -> pa.Array:
     n, vertices, _ = polygons.shape
     raw = np.empty((n, _HEAD.size + 16 * (vertices + 1)), np.uint8)
     raw[:, : _HEAD.size] = np.frombuffer(_HEAD.pack(1, _POLYGON, 1, vertices + 1), np.uint8)
-    rings = np.concatenate([polygons, polygons[:, :1]], axis=1).astype("<f8")
-    raw[:, _HEAD.size :] = rings.reshape(n, 2 * (vertices + 1)).view(np.uint8)
+    points = np.ascontiguousarray(polygons, "<f8").reshape(n, 2 * vertices).view(np.uint8)
+    raw[:, _HEAD.size : -16], raw[:, -16:] = points, points[:, :16]
     ends = np.arange(n + 1, dtype=np.int32) * raw.shape[1]
     return pa.Array.from_buffers(pa.binary(), n, [None, pa.py_buffer(ends), pa.py_buffer(raw)])
 

@@ -16,6 +16,7 @@ from kras_plugins.semantics import wkb
 from kras_plugins.semantics.collect import (
     FILE_SCHEMA,
     CellWriter,
+    cell_batch,
     cut_patch,
     decode_lent,
     decode_tile,
@@ -169,6 +170,21 @@ def test_nan_becomes_null():
         tile_cells([[20, 20]], columns={"solidity": np.float32([np.nan])}), placement(grid_over(64, 64, 1), 0, (1, 1))
     )
     assert batch["solidity"].null_count == 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_columns_become_float32_and_only_nan_and_what_is_not_given_null(n):
+    rng = np.random.default_rng(0)
+    partly = np.where(rng.random(n) < 0.5, np.nan, rng.random(n))
+    values = {"x_px": rng.random(n) * 1e6, "prob": rng.random(2 * n).astype(np.float32)[::2], "area_um2": range(n)}
+    values |= {"solidity": partly, "h_od_mean": np.full(n, np.nan), "h_od_sd": np.full(n, np.inf)}
+    batch = cell_batch(["tumor"] * n, values, None)
+    batch.validate(full=True)
+    for name in set(FILE_SCHEMA.names) - {"class"}:
+        expected = pa.array(np.asarray(values[name], np.float32), from_pandas=True) if name in values else pa.nulls(n)
+        assert batch[name].equals(expected.cast(FILE_SCHEMA.field(name).type)), name
+    with pytest.raises(ValueError):
+        cell_batch(["tumor"] * (n + 1), values, None)
 
 
 @pytest.mark.parametrize("kind", [list, np.array], ids=["one by one", "one array"])
