@@ -1,7 +1,7 @@
 """Data and figures of the encoder `vit-mini`: `python -m training.vit_mini tiles|figures` (docs/models/vit-mini.md).
 
 `tiles` writes the folders that `kras pretrain` is shown and, from blocks kept out of them, the labelled tiles that
-`kras model probe` scores; `probe` scores vit-mini, random weights and colors and texture on the latter.
+`kras model probe` scores; `figures` scores vit-mini, random weights and colors and texture on the latter.
 """
 
 from __future__ import annotations

@@ -120,6 +120,8 @@ def run(
     from kras_plugins.parts import open_parts
 
     began, clock = datetime.now(UTC), time.monotonic()
+    if thorough and (folds or repeats):
+        raise ConfigError("--thorough and --folds or --repeats exclude each other", "leave one of them out")
     profiler, table_options = table_overrides(profile_table, profiler)
     session = open_session(config, [*(option or ()), *table_options], plugin, cache)
     file = find_cohort(session, cohort)

@@ -189,6 +189,7 @@ def write_study(
 def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
     """The table people look at first: every AUROC with n, positives and interval, beside its baselines.
 
+    Where there is no interval or, among mixed or unknown histologies, no baseline of histology, it says so.
     Of an external cohort also the mean over single fold models, and what the same models were worth in training.
     """
     from rich.table import Table
@@ -197,7 +198,7 @@ def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
         if not entry or entry.get("value") is None:
             return "–"
         if entry.get("low") is None:
-            return f"{entry['value']:.3f}"
+            return f"{entry['value']:.3f} (no interval)"
         return f"{entry['value']:.3f} ({entry['low']:.3f}–{entry['high']:.3f})"
 
     every, luad = metrics["models"], metrics["luad_only"]
@@ -219,6 +220,8 @@ def print_metrics(metrics: Mapping[str, Any], out: Path) -> None:
             cells += [shown(external["internal"].get(name)), shown(external["fold_mean"].get(name))]
         table.add_row(name, *cells, style="bold" if name == "ensemble" else "")
     stdout().print(table)
+    if "histology_only" not in every and metrics["n"] != next((m["n"] for m in luad.values()), 0):
+        stdout().print("no baseline of histology alone: an AUROC may reflect the histology and nothing else")
     stdout().print(f"report: {out / 'report.html'}")
 
 

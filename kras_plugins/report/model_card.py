@@ -35,8 +35,8 @@ def model_card(of: Subject, verdict: str, demonstration: Sequence[str] = ()) -> 
             points=(
                 f"Predicts {of.target} from H&E slides of non-small cell lung cancer: a calibrated probability and a "
                 "call for each patient.",
-                f"Members: {', '.join(map(model_label, members)) or 'not stated'}; the ensemble is the mean of their "
-                "calibrated logits.",
+                f"Members: {', '.join(map(model_label, members)) or 'not stated'}"
+                f"{f'; the ensemble is {of.fusion}' if of.fusion else ''}.",
                 *_parts(of.manifest),
                 f"Made with kras {version}; all options, versions and digests are in manifest.json.",
             ),

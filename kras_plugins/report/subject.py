@@ -12,6 +12,12 @@ from kras_plugins.report.style import model_label, model_order
 Facts = Mapping[str, Any]
 
 _TARGETS = {"g12c": "KRAS G12C", "kras_driver": "KRAS driver mutation"}
+_FUSIONS = {
+    "logit": "the mean of their calibrated logits",
+    "probability": "the mean of their calibrated probabilities",
+    "stacked": "a logistic regression on their calibrated logits",
+    "rank": "the mean of their ranks among training scores, calibrated",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,15 @@ class Subject:
     def target(self) -> str:
         """What readers call the target."""
         return target_label(str(self.metrics.get("target") or ""))
+
+    @property
+    def fusion(self) -> str:
+        """How members become the ensemble, of a run or of the bundle that is evaluated; "" where nothing says so."""
+        for facts in (self.manifest.get("config"), self.manifest.get("trained_on")):
+            kind = (facts or {}).get("fusion")
+            if kind:
+                return _FUSIONS.get(str(kind), str(kind))
+        return ""
 
     def rows(self, key: str) -> list[Facts]:
         """A list of objects of metrics.json, without nulls."""

@@ -86,7 +86,7 @@ def _methods(of: Subject) -> dict[str, str]:
         "of the primary tables and counted",
         "12a": "all patients are for evaluation; nothing was fitted to them" if of.external else _scheme(config),
         "12b": "inside each training part only; options of every plug-in are in manifest.json",
-        "12c": f"members: {members}; mean of calibrated logits; nested validation" if members else "",
+        "12c": f"members: {members}; the ensemble: {of.fusion or AUTHORS}; nested validation" if members else "",
         "12d": sites,
         "12e": "AUROC, AUPRC, calibration, operating points and net benefit, each beside its baselines; paired tests",
         "12f": "the model was not updated" if of.external else "",

@@ -25,6 +25,7 @@ CASES = {
     "unknown option": (GOOD, ["-o", "extractor.vit.modle=x"], "option extractor.vit.modle", "mean 'model'"),
     "options of no plug-in": (GOOD, ["-o", "extractor.vti.model=x"], "no extractor 'vti'", "did you mean 'vit'"),
     "classifier twice": (GOOD, ["--classifiers", "he,he"], "one twice", "he,mlp,rf"),
+    "thorough and not": (GOOD, ["--thorough", "--folds", "10"], "--thorough and --folds", "leave one"),
     "unknown backend": (GOOD, ["--backend", "locla"], "there is no backend 'locla'", "did you mean 'local'"),
     "malformed shard": (GOOD, ["--shard", "3/2"], "--shard 3/2", "--shard 1/4"),
     "no weights": (GOOD, NO_WEIGHTS, "not on this machine", "kras model fetch"),

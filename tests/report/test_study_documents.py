@@ -74,3 +74,22 @@ def test_documents_are_the_same_bytes_and_carry_no_markup_of_others(metrics: Any
     assert "<img" not in text.replace("\\<img", "")
     assert "\n# head" not in text
     assert plain(evil) == "x \\| y \\# head \\<img src=a\\> \\[l\\](b) \\`c\\` \\*d\\*"
+
+
+@pytest.mark.parametrize(
+    ("fusion", "words"),
+    [("logit", "the mean of their calibrated logits"), ("stacked", "a logistic regression on their calibrated logits"),
+     ("rank", "the mean of their ranks"), ("probability", "the mean of their calibrated probabilities")],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["config", "trained_on"])
+def test_card_and_checklist_say_how_members_were_fused(
+    metrics: Any, tmp_path: Path, fusion: str, words: str, where: str
+) -> None:
+    manifest = fake_manifest()
+    manifest["config"] |= {"classifiers": ["he", "rf"]}
+    manifest.setdefault(where, {})["fusion"] = fusion
+    card, items = write_study_documents(tmp_path, metrics, manifest)
+    assert f"; the ensemble is {words}" in card.read_text()
+    assert f"the ensemble: {words}" in items.read_text()
+    card, items = write_study_documents(tmp_path, metrics, fake_manifest())
+    assert "the ensemble is" not in card.read_text(), "where nothing says so, nothing is claimed"
