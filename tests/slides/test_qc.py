@@ -87,6 +87,20 @@ def test_each_tile_is_judged_alone_and_in_any_channel_but_green_nothing_counts()
     np.testing.assert_array_equal(blurred(other, 0.5), flags)
 
 
+@pytest.mark.parametrize("mpp", [0.25, 0.5, 1.0])
+def test_sharpness_is_what_its_formula_says(mpp: float) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 100, 150, 3), dtype=np.uint8)
+    near = {0.25: 2, 0.5: 1, 1.0: 1}[mpp]
+    fine, coarse = np.zeros((2, 3))
+    for g in (tiles[:, ::8, :, 1].astype(float), tiles[:, :, ::8, 1].swapaxes(1, 2).astype(float)):
+        bend = g[..., 2 * near :] - 2 * g[..., near:-near] + g[..., : -2 * near]
+        fine += (bend**2).mean((1, 2)) / 2
+        coarse += ((g[..., 8 * near :] - g[..., : -8 * near]) ** 2).mean((1, 2)) / 2
+    focus, contrast = sharpness(tiles, mpp)
+    np.testing.assert_allclose(contrast, coarse, rtol=1e-4)
+    np.testing.assert_allclose(focus, (fine - 3) / coarse, rtol=1e-4)
+
+
 def test_turned_tiles_are_as_sharp() -> None:
     tiles = nuclei()
     turned = np.ascontiguousarray(tiles.transpose(0, 2, 1, 3))
