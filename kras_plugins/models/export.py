@@ -36,8 +36,12 @@ def onnx_file(spec: ModelSpec, store: Store | None = None, opset: int = OPSET) -
 
 
 def is_ready_made(spec: ModelSpec) -> bool:
-    """Whether the weights are themselves an ONNX file, made elsewhere: used as it is, `build` is never called."""
-    return spec.weights.source.lower().endswith(".onnx")
+    """Whether the weights are themselves an ONNX file, made elsewhere: used as it is, `build` is never called.
+
+    Raises BackendError for a folder that does not say which of its files it means.
+    """
+    source = Path(spec.weights.source).expanduser()
+    return (locate(spec.weights) or source if source.is_dir() else source).suffix.lower() == ".onnx"
 
 
 def build_module(spec: ModelSpec) -> torch.nn.Module:

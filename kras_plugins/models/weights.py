@@ -57,16 +57,16 @@ def _in_folder(folder: Path) -> Path:
 def digest(weights: Weights) -> str:
     """What identifies the numbers: sha256 of the file, or the source itself for `random:` and `builtin`.
 
-    Raises BackendError when the file is missing or its sha256 is not the stated one.
+    Raises BackendError when the file is missing or its sha256 is not the one that the preset or the hub states.
     """
     path = locate(weights)
     if path is None:
         return weights.source
     found = _file_digest(path)
-    if weights.sha256 and found != weights.sha256:
+    stated = weights.sha256 or (hub_digest(path) if weights.source.startswith("hf:") else None)
+    if stated and found != stated:
         raise BackendError(
-            f"{path}: sha256 is {found}, expected {weights.sha256}",
-            "the file is damaged or another one; fetch it anew",
+            f"{path}: sha256 is {found}, expected {stated}", "the file is damaged or another one; fetch it anew"
         )
     return found
 

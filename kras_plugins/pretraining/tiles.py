@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,8 @@ _TRIES = 20
 """Damaged places met in a row that end a training: then it is the disk and no single file."""
 _KEPT = 48
 """Open slides and decoded images a process keeps: a crop of one in memory costs a hundredth of decoding it anew."""
+_KEPT_BYTES = 1 << 30
+"""Of decoded images, in each process that makes samples."""
 
 Readers = Sequence[tuple[ReaderPlugin, Options]]
 
@@ -56,7 +58,7 @@ class Corpus:
         self.sources = tuple(sources)
         self._readers = tuple(readers)
         self._ends = np.cumsum([len(s.corners) for s in sources])
-        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._open: OrderedDict[int, Slide | UInt8] = OrderedDict()
         self._owner = os.getpid()
         self._told: set[int] = set()
 
@@ -133,13 +135,15 @@ class Corpus:
                 self._open[which] = open_slide(ref, self._readers)
             else:
                 self._open[which] = _read_image(source.file)
-            if len(self._open) > _KEPT:
+            while len(self._open) > _KEPT or (len(self._open) > 1 and self._pixels() > _KEPT_BYTES):
                 gone = self._open.popitem(last=False)[1]
                 if isinstance(gone, Slide):
                     gone.close()
         self._open.move_to_end(which)
-        found: Slide | UInt8 = self._open[which]
-        return found
+        return self._open[which]
+
+    def _pixels(self) -> int:
+        return sum(0 if isinstance(opened, Slide) else opened.nbytes for opened in self._open.values())
 
 
 def survey(

@@ -169,10 +169,12 @@ def _in_practice(model: Facts) -> list[str]:
     """What the frozen target-sensitivity threshold would have meant for 100 patients; nothing where it is unknown."""
     point = (model.get("operating_points") or {}).get("target_sensitivity") or {}
     flagged, found, npv = point.get("flagged"), point.get("sensitivity") or {}, point.get("npv")
-    value = npv.get("value") if isinstance(npv, Mapping) else npv
+    told = npv if isinstance(npv, Mapping) else {"value": npv}
     if flagged is None or found.get("value") is None:
         return []
-    missed = f" Of those not flagged {percent(1 - value)} are positive." if value is not None else ""
+    value, low, high = (None if (share := told.get(key)) is None else 1 - share for key in ("value", "high", "low"))
+    left = {"value": value, "low": low, "high": high}
+    missed = f" Of those not flagged {percent(left)} are positive." if value is not None else ""
     return [
         f"At the threshold set beforehand for high sensitivity, {100 * flagged:.0f} of 100 patients would be flagged, "
         f"and {percent(found)} of the positive ones are among them.{missed}"

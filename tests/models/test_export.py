@@ -56,6 +56,13 @@ def test_the_exported_file_takes_any_batch_and_gives_the_models_answers(tmp_path
         np.testing.assert_allclose(session.run(None, {"tiles": tiles})[0], answer(tiles), rtol=1e-5)
 
 
+def test_a_folder_with_one_onnx_file_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    brought(tmp_path / "folder" / "mine.onnx")
+    export_onnx(spec_for(tmp_path / "folder"), tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").is_file()
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

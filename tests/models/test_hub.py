@@ -182,6 +182,19 @@ def test_bytes_that_are_not_the_stated_ones_are_removed(hub: Hub, stated: str) -
     assert not is_present(wanted)
 
 
+def test_a_file_that_was_damaged_since_is_never_used_and_can_be_fetched_anew(hub: Hub) -> None:
+    path = fetch(accepted())
+    assert path is not None
+    path.resolve().write_bytes(BYTES[:-1] + b"?")
+    with pytest.raises(BackendError, match="expected " + hub.etag) as e:
+        digest(weights())
+    assert "fetch it anew" in e.value.hint
+    with pytest.raises(BackendError, match="it was removed"):
+        fetch(weights())
+    again = fetch(weights())
+    assert again is not None and again.read_bytes() == BYTES
+
+
 def test_gated_weights_say_where_to_ask_and_come_with_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.gated = True
     with pytest.raises(BackendError, match="gives no access \\(401\\)") as e:

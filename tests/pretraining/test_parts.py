@@ -103,6 +103,17 @@ def test_images_are_read_at_their_scale_and_small_ones_mirrored(tmp_path: Path) 
     assert (tile == (10, 200, 30)).all()
 
 
+def test_large_images_are_not_all_kept_in_memory(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, image = corpus_of(tiles), 96 * 96 * 3
+    every = [corpus.draw(np.random.default_rng(i), 32, 0.5) for i in range(30)]
+    assert len(corpus._open) > 8
+    corpus.close()
+    for most, kept in ((3 * image, 3), (image - 1, 1)):
+        monkeypatch.setattr("kras_plugins.pretraining.tiles._KEPT_BYTES", most)
+        assert all(np.array_equal(corpus.draw(np.random.default_rng(i), 32, 0.5), every[i]) for i in range(30))
+        assert len(corpus._open) == kept
+
+
 def test_tiles_of_a_slide_are_its_tissue(shared_data: Path) -> None:
     slide = shared_data / "slides" / "cmu_small_region.svs"
     with corpus_of(slide) as corpus:

@@ -87,6 +87,17 @@ def test_what_could_have_been_found_and_what_use_would_mean_stand_on_top(page: P
     assert "Shift. The resolution differs by a factor of two" in top
 
 
+def test_the_share_of_missed_positives_has_the_interval_of_the_predictive_value(
+    metrics: Any, tmp_path: Path, undrawn: None
+) -> None:
+    model = metrics["models"]["ensemble"]
+    point = model["operating_points"]["target_sensitivity"] | {"npv": estimate(0.98, 0.95, 0.99)}
+    points = model["operating_points"] | {"target_sensitivity": point}
+    changed = metrics | {"models": metrics["models"] | {"ensemble": model | {"operating_points": points}}}
+    text = Page(write_study_report(tmp_path, changed, [], {})).text
+    assert "Of those not flagged 2.0 % (1.0–5.0) are positive." in text
+
+
 def test_a_baseline_that_ranks_as_well_is_named_on_top(metrics: Any, tmp_path: Path, undrawn: None) -> None:
     site = {"n": 930, "n_positive": 62, "auroc": estimate(0.99, 0.98, 1.0)}
     changed = metrics | {"models": metrics["models"] | {"site_only": site}}
