@@ -94,22 +94,27 @@ def pretrain(
     if threads:
         torch.set_num_threads(threads)
 
-    def set_aside(file: Path, why: KrasError) -> None:
-        stderr().print(f"[yellow]left out {escape(file.name)}:[/] {escape(str(why))}")
-
     with crew() as here, ExitStack() as stack:
+
+        def say(text: str) -> None:
+            if here.rank == 0:
+                stderr().print(text)
+
+        def set_aside(file: Path, why: KrasError) -> None:
+            say(f"[yellow]left out {escape(file.name)}:[/] {escape(str(why))}")
+
         corpus = stack.enter_context(
             survey(data, readers, px=made.px, mpp=made.mpp, image_mpp=image_mpp or made.mpp, set_aside=set_aside)
         )
         counts = corpus.counts()
         tell: Callable[[Report], None] = lambda _: None  # noqa: E731
         if here.rank == 0:
-            stderr().print(f"{counts['tiles']} tiles of {counts['slides']} slides and {counts['images']} images")
+            say(f"{counts['tiles']} tiles of {counts['slides']} slides and {counts['images']} images")
             tell = stack.enter_context(_told(made, out.with_suffix(".log.jsonl"), tensorboard))
         kept = out.with_suffix(".checkpoint.safetensors")
         result = train(
             corpus, made, kept, here, workers=workers, keep_every=keep_every, tell=tell,
-            resumed=lambda step: stderr().print(f"goes on from step {step}"),
+            resumed=lambda step: say(f"goes on from step {step}"),
         )  # fmt: skip
         if here.rank == 0:
             dim = int(result.teacher.backbone.num_features)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.pretraining import checkpoint
 from kras_plugins.pretraining.checkpoint import Training
 from kras_plugins.pretraining.monitor import Health, Watch, collapsed, examine
@@ -24,7 +24,7 @@ from kras_plugins.pretraining.processes import Crew
 from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.pretraining.schedules import Settings, settings_at
 from kras_plugins.pretraining.tiles import Corpus
-from kras_plugins.pretraining.views import Batches, Views
+from kras_plugins.pretraining.views import Batches, Views, collate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +139,19 @@ def _begin(recipe: Recipe, device: torch.device) -> Training:
 
 
 def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int) -> Iterator[list[Tensor]]:
-    loader: DataLoader[list[Tensor]] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         Views(corpus, recipe),
         batch_sampler=Batches(recipe=recipe, first=first, rank=crew.rank, processes=crew.size),
+        collate_fn=collate,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=crew.device.type == "cuda",
         generator=torch.Generator(),  # a seed it draws at its start must not be missing from the first step's chance
     )
-    yield from loader
+    for part in loader:
+        if isinstance(part, KrasError):
+            raise part
+        yield part
 
 
 def _step(

@@ -13,8 +13,9 @@ import torch
 from lightly.transforms.dino_transform import DINOViewTransform
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
+from kras_plugins.errors import KrasError
 from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.pretraining.stain import another_laboratory
 from kras_plugins.pretraining.tiles import Corpus
@@ -53,6 +54,13 @@ class Views(Dataset[list[Tensor]]):
         with _seeded(int(rng.integers(2**31))):
             return self.of(tile, rng)
 
+    def __getitems__(self, numbers: list[int]) -> list[list[Tensor]] | KrasError:
+        """Several samples, or why there are none: what a worker process raises reaches the other as a traceback."""
+        try:
+            return [self[number] for number in numbers]
+        except KrasError as e:
+            return e
+
     def of(self, tile: UInt8, rng: np.random.Generator) -> list[Tensor]:
         """The views of uint8[h w 3]."""
         image = Image.fromarray(tile)
@@ -62,6 +70,14 @@ class Views(Dataset[list[Tensor]]):
             changed = torch.from_numpy(np.ascontiguousarray(another_laboratory(pixels, rng, self.recipe.stain)))
             views.append((changed.permute(2, 0, 1) - self.mean) / self.std)
         return views
+
+
+def collate(samples: list[list[Tensor]] | KrasError) -> list[Tensor] | KrasError:
+    """Samples as one batch of each view, float32[n 3 h w]; an error as it is."""
+    if isinstance(samples, KrasError):
+        return samples
+    batch: list[Tensor] = default_collate(samples)
+    return batch
 
 
 @contextmanager

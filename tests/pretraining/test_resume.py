@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from kras_plugins.cli.app import app
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, SlideError
 from kras_plugins.pretraining.engine import Report, pretrain
 from kras_plugins.pretraining.processes import Crew
 from kras_plugins.pretraining.recipe import Recipe
@@ -118,6 +118,21 @@ def test_a_checkpoint_that_only_some_machines_see_is_told(tiles: Path, tmp_path:
     here = AnotherHasACheckpoint(rank=0, size=1, device=torch.device("cpu"))
     with pytest.raises(ConfigError, match="another process goes on from it"):
         pretrain(corpus, Recipe(**TINY), tmp_path / "c", here, workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_why_samples_are_no_more_is_told_as_it_was_said(tiles: Path, tmp_path: Path, workers: int) -> None:
+    """Also from a worker process, whose exceptions torch would turn into one long text."""
+    for file in tiles.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    corpus = survey([tmp_path], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"the disk is gone")
+    alone = Crew(rank=0, size=1, device=torch.device("cpu"))
+    with pytest.raises(SlideError) as e:
+        pretrain(corpus, Recipe(**TINY), tmp_path / "c", alone, workers=workers)
+    assert "cannot be read" in e.value.message and "\n" not in e.value.message
+    assert e.value.hint == "replace or remove the image"
 
 
 def test_two_processes_learn_what_one_learns(tiles: Path, straight: Path, tmp_path: Path) -> None:
