@@ -16,8 +16,9 @@ from skimage.segmentation import watershed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kras_profiler_cells.maps import TOP, in_bytes
 from kras_profiler_cells.morphometry import measure
-from kras_profiler_cells.nuclei import nuclei_of
+from kras_profiler_cells.nuclei import means, nuclei_of
 from kras_profiler_cells.stain import HEMATOXYLIN, hematoxylin
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def find(pixels: UInt8) -> tuple[Int32, list[str]]:
         nucleus, distance = (m[0, :h, :w].numpy() for m in NucleusFilters()(torch.from_numpy(padded[None])))
     labels = segment(nucleus, distance, 0.5, 8.0, 400.0)
     nuclei = nuclei_of(labels)
-    at = nuclei.rows, nuclei.cols
-    return labels, classify(measure(nuclei, hematoxylin(pixels[at]), nucleus[at], 0.5))
+    columns = measure(nuclei, hematoxylin(pixels[nuclei.pixels]), 0.5)
+    return labels, classify({"prob": means(nuclei, in_bytes(nucleus)[None])[:, 0] / TOP, **columns})
 
 
 def segment(nucleus: Float32, distance: Float32, mpp: float, min_um2: float, max_um2: float) -> Int32:

@@ -43,7 +43,7 @@ def finder(network: CellNet) -> Find:
         with torch.inference_mode():
             nucleus, distance, kinds = (m[0].numpy() for m in network(torch.from_numpy(padded[None])))
         maps = {"nucleus": nucleus, "distance": distance, "classes": kinds}
-        labels = decode.segment(nucleus, maps, MPP)
+        labels = decode.segment(maps, MPP)
         classes = decode(maps, Tile(pixels=padded, mpp=MPP)).classes
         return labels[:h, :w], list(classes)
 

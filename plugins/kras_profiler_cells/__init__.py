@@ -5,7 +5,7 @@ The shipped weights are described in docs/models/cells.md; `training/cells.py` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from kras_plugins import (
 if TYPE_CHECKING:
     import torch
 
-    from kras_profiler_cells.decode import Decode
+    from kras_plugins import Infer, Profiler
 
 TILE = TileSpec(px=512, mpp=0.5, halo_px=32)
 WEIGHTS = Path(__file__).parent / "cells.safetensors"
@@ -112,16 +112,19 @@ def _build(weights: Path | None) -> torch.nn.Module:
     return load(weights)
 
 
-def decoder(options: CellsOptions) -> Decode:
-    """What turns the network's maps of a tile into cells."""
+def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
+    """The network with what turns its maps of a tile into cells."""
     from kras_profiler_cells.decode import Decode
+    from kras_profiler_cells.profiler import Cells
 
     words = WORDS
     if options.model:
         from kras_profiler_cells.foreign import inspect
 
         words = inspect(options).words
-    return Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
+    decode = Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
+    (spec,) = models(options)
+    return Cells(decode=decode, input=spec.inputs[0].name, infer=infer[spec.name])
 
 
 @hookimpl
@@ -131,9 +134,9 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         name="cells",
         summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        result_version=2,
+        result_version=3,
         tile=tile,
         models=models,
         provides=provides,
-        decode=decoder,
+        create=create,
     )

@@ -10,16 +10,17 @@ import numpy as np
 
 from kras_plugins import Tile, TileCells
 from kras_profiler_cells.flooding import flood_cores
+from kras_profiler_cells.maps import TOP, in_bytes, plain
 from kras_profiler_cells.morphometry import measure
-from kras_profiler_cells.nuclei import Nuclei, at_pixels, means, nuclei_in, tally
+from kras_profiler_cells.nuclei import Nuclei, means, nuclei_in, stretches, tally
 from kras_profiler_cells.outlines import outlines
-from kras_profiler_cells.runs import FRAME, filled, opened, runs_of
+from kras_profiler_cells.runs import FRAME, filled, opened_runs
 from kras_profiler_cells.stain import hematoxylin_at
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Float64, Int32
+    from kras_plugins.data import Float32, Float64, Int32, UInt8
     from kras_profiler_cells.runs import Index
 
     Rectangle = tuple[tuple[float, float], tuple[float, float]]
@@ -38,9 +39,9 @@ class Decode:
     is below `min_prob`. `words`: the class of each channel of `classes`, BACKGROUND for what is no nucleus; a nucleus
     whose likeliest class has a probability below `min_class_prob` is `other`.
 
-    Maps (float32): `nucleus` [h w], or `classes` with a background channel; `distance` [h w] or `hv` [2 h w];
-    `classes` [class h/k w/k] for a whole k. Coordinates of the result are pixel centers in the tile: the first pixel is
-    (0, 0), halo included.
+    Maps: `nucleus` [h w], or `classes` with a background channel; `distance` [h w] or `hv` [2 h w]; `classes`
+    [class h/k w/k] for a whole k; float32, or all but `hv` uint8 (see `maps.in_bytes`), which is what they are worked
+    on as. Coordinates of the result are pixel centers in the tile: the first pixel is (0, 0), halo included.
     """
 
     min_area_um2: float
@@ -51,52 +52,53 @@ class Decode:
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], tile: Tile) -> TileCells:
         """Cells of one tile with all columns but the coordinates the host adds."""
-        kinds, nucleus = plain(outputs["classes"]), self.nucleus(outputs)
-        nuclei = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
-        density = hematoxylin_at(nuclei.rows, nuclei.cols, plain(tile.pixels, np.uint8))
-        columns = measure(nuclei, density, at_pixels(nuclei.rows, nuclei.cols, nucleus), tile.mpp)
+        kinds, nucleus = in_bytes(outputs["classes"]), self.nucleus(outputs)
+        nuclei, prob = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
+        columns = measure(nuclei, hematoxylin_at(nuclei, plain(tile.pixels, np.uint8)), tile.mpp)
         x, y = columns.pop("x"), columns.pop("y")
         return TileCells(
             x=x,
             y=y,
             classes=classify(means(nuclei, kinds), self.words, self.min_class_prob),
-            columns=columns,
+            columns={"prob": prob, **columns},
             outlines=outlines(nuclei, x, y),
         )
 
-    def nucleus(self, outputs: Mapping[str, npt.NDArray[Any]]) -> Float32:
-        """The probability of being nucleus, float32[h w]."""
+    def nucleus(self, outputs: Mapping[str, npt.NDArray[Any]]) -> UInt8:
+        """The probability of being nucleus in 255ths, uint8[h w]."""
         if "nucleus" in outputs:
-            return plain(outputs["nucleus"])
-        return plain(1 - outputs["classes"][self.words.index(BACKGROUND)])
+            return in_bytes(outputs["nucleus"])
+        return plain(TOP - in_bytes(outputs["classes"][self.words.index(BACKGROUND)]), np.uint8)
 
     def nuclei(
-        self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None
-    ) -> Nuclei:
-        """The nuclei of one tile that are of the right size and sure enough; see Tile for `wanted`."""
-        mask = opened(nucleus, 0.5)
-        starts, stops = filled(*runs_of(mask), *mask.shape)
+        self, nucleus: UInt8, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None
+    ) -> tuple[Nuclei, Float32]:
+        """The nuclei of one tile that are of the right size and sure enough, and how sure, float32[nucleus].
+
+        See Tile for `wanted`.
+        """
+        h, w = nucleus.shape
+        starts, stops = filled(*opened_runs(nucleus, TOP // 2), h + 2 * FRAME, w + 2 * FRAME)
         if "distance" in outputs:
-            labels = flood_cores(starts, stops, plain(outputs["distance"]), mpp)
+            labels = flood_cores(starts, stops, in_bytes(outputs["distance"]), mpp)
         else:
             labels = flood_hover(starts, stops, plain(outputs["hv"]), mpp)
-        size, sums = tally(labels, starts, stops, nucleus, int(labels.max()))
-        x, y, strength = sums / np.maximum(size, 1)
+        starts, stops = stretches(labels, starts, stops)
+        size, *sums = tally(labels, starts, stops, nucleus, int(labels.max()))
+        x, y, strength = np.array(sums) / np.maximum(size, 1)
         area = size * mpp * mpp
-        kept = (size > 0) & (area >= self.min_area_um2) & (area <= self.max_area_um2) & (strength >= self.min_prob)
+        kept = (
+            (size > 0) & (area >= self.min_area_um2) & (area <= self.max_area_um2) & (strength >= self.min_prob * TOP)
+        )
         if wanted is not None:
             for mean, low, high in zip((x, y), *wanted, strict=True):
                 kept &= (mean >= low) & (mean <= high)
-        return nuclei_in(labels, starts, stops, size, kept)
+        nuclei = nuclei_in(labels, starts, stops, size, kept)
+        return nuclei, (strength[nuclei.label] / TOP).astype(np.float32)
 
-    def segment(self, nucleus: Float32, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
+    def segment(self, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
         """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""
-        return self.nuclei(plain(nucleus), outputs, mpp).labels[FRAME:-FRAME, FRAME:-FRAME]
-
-
-def plain(array: npt.NDArray[Any], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-    """The array as compiled functions take it: of that dtype, writable, in rows; a copy only where it is not."""
-    return np.require(array, dtype, ("C", "W"))
+        return self.nuclei(self.nucleus(outputs), outputs, mpp)[0].map()
 
 
 def flood_hover(starts: Index, stops: Index, hv: Float32, mpp: float) -> Int32:

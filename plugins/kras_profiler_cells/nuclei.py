@@ -1,4 +1,4 @@
-"""The pixels of all nuclei of a tile, nucleus by nucleus: what shape, stain, texture and class are computed from."""
+"""The nuclei of a tile as stretches of pixels: what shape, stain, texture and class are computed from."""
 
 from __future__ import annotations
 
@@ -11,90 +11,118 @@ from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.runs import FRAME, runs_of
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool, Float32, Float64, Int32
+    from kras_plugins.data import Bool, Float64, Int32, UInt8
     from kras_profiler_cells.runs import Index
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nuclei:
-    """`labels` int32[h+4 w+4]: 1..n inside the nuclei, framed by zeros.
+    """`labels` int32[h+4 w+4], framed by zeros: nucleus i has the label `label[i]`; other labels are of no account.
 
-    Pixels are sorted by nucleus and within one in reading order: `at` int32[pixel] positions in the flattened `labels`,
-    `rows` and `cols` int32[pixel] in the image without frame. Pixels of nucleus i are those from `starts[i]` to before
-    `starts[i + 1]`; `size[i]` is their number.
+    Its pixels are the stretches `first[i]` to before `first[i + 1]`, in reading order: each from `starts` to before
+    `stops`, flat positions in `labels` within one row. `first_pixel` int64[nucleus+1] counts pixels likewise: arrays
+    float32[pixel] hold a value of each, nucleus by nucleus.
     """
 
     labels: Int32
-    at: Int32
-    rows: Int32
-    cols: Int32
+    label: Index
+    first: Index
     starts: Index
+    stops: Index
+    first_pixel: Index
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.label)
 
     @property
     def size(self) -> Index:
         """Pixels of each nucleus, int64[nucleus]."""
-        return np.diff(self.starts)
+        return np.diff(self.first_pixel)
+
+    @property
+    def pixels(self) -> tuple[Index, Index]:
+        """Rows and columns of all pixels in the image without frame, int64[pixel]."""
+        at = np.concatenate([np.arange(0), *map(np.arange, self.starts, self.stops)])
+        return at // self.labels.shape[1] - FRAME, at % self.labels.shape[1] - FRAME
+
+    def map(self) -> Int32:
+        """The label map int32[h w] of these nuclei, 1..n without gaps, 0 outside."""
+        number = np.zeros(max(self.labels.max(initial=0), 0) + 1, np.int32)
+        number[self.label] = np.arange(len(self)) + 1
+        return number[self.labels[FRAME:-FRAME, FRAME:-FRAME]]
 
 
-@compiled("UniTuple(int32[::1], 3)(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1])")
-def _listed(labels: Int32, starts: Index, stops: Index, number: Index, begins: Index) -> tuple[Int32, Int32, Int32]:
-    """`at`, `rows` and `cols` of Nuclei; each label becomes its `number`, of which pixels begin at `begins`."""
-    flat, width = labels.reshape(-1), labels.shape[1]
-    n_pixels, following = begins[-1], begins.copy()
-    positions, rows, cols = np.empty(n_pixels, np.int32), np.empty(n_pixels, np.int32), np.empty(n_pixels, np.int32)
+@compiled("UniTuple(int64[::1], 2)(int32[:, ::1], int64[::1], int64[::1])")
+def stretches(labels: Int32, starts: Index, stops: Index) -> tuple[Index, Index]:
+    """The parts of one label, not 0, of runs outside of which framed `labels` are 0."""
+    flat = labels.reshape(-1)
+    room = np.sum(stops - starts) + 1
+    begins, ends, n, m = np.empty(room, np.int64), np.empty(room, np.int64), 0, 0
     for run in range(len(starts)):
-        row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
-        for at in range(starts[run], stops[run]):
-            label = number[flat[at]]
-            flat[at] = label
-            if label:
-                pixel = following[label - 1]
-                following[label - 1] = pixel + 1
-                positions[pixel], rows[pixel], cols[pixel] = at, row, at - before
-    return positions, rows, cols
+        before = 0
+        for at in range(starts[run], stops[run] + 1):
+            label = flat[at]
+            # Kept where the next line counts it: no branch to guess.
+            begins[n], ends[m] = at, at
+            n += (label != before) & (label != 0)
+            m += (label != before) & (before != 0)
+            before = label
+    return begins[:n].copy(), ends[:n].copy()
 
 
-@compiled("Tuple((int64[::1], float64[:, ::1]))(int32[:, ::1], int64[::1], int64[::1], float32[:, ::1], int64)")
-def tally(labels: Int32, starts: Index, stops: Index, image: Float32, n: int) -> tuple[Index, Float64]:
-    """Of each label 0..n of framed `labels`: pixels; sums of their columns, rows and `image`, float64[3 label].
+@compiled("int64[:, ::1](int32[:, ::1], int64[::1], int64[::1], uint8[:, ::1], int64)")
+def tally(labels: Int32, starts: Index, stops: Index, image: UInt8, n: int) -> Index:
+    """Of each label 0..n of framed `labels`: pixels, sums of their columns, rows and `image`, int64[4 label].
 
-    All pixels lie in the runs from `starts` to before `stops`; `image` is not framed.
+    `starts`, `stops`: `stretches` of the labels; `image` is not framed.
     """
-    flat, width = labels.reshape(-1), labels.shape[1]
-    size, sums = np.zeros(n + 1, np.int64), np.zeros((3, n + 1))
-    for run in range(len(starts)):
-        row, before = starts[run] // width - FRAME, starts[run] // width * width + FRAME
-        for at in range(starts[run], stops[run]):
-            label, col = flat[at], at - before
-            size[label] += 1
-            sums[0, label] += col
-            sums[1, label] += row
-            sums[2, label] += image[row, col]
-    return size, sums
+    flat, values, width, w = labels.reshape(-1), image.reshape(-1), labels.shape[1], image.shape[1]
+    sums = np.zeros((4, n + 1), np.int64)
+    for i in range(len(starts)):
+        label, length = flat[starts[i]], stops[i] - starts[i]
+        row, col = starts[i] // width - FRAME, starts[i] % width - FRAME
+        total = 0
+        for pixel in range(row * w + col, row * w + col + length):
+            total += values[pixel]
+        sums[0, label] += length
+        sums[1, label] += length * col + length * (length - 1) // 2
+        sums[2, label] += length * row
+        sums[3, label] += total
+    return sums
 
 
-@compiled("float64[:, ::1](int64[::1], int32[::1], int32[::1], float32[:, :, ::1], int64)")
-def _means(starts: Index, rows: Int32, cols: Int32, maps: Float32, step: int) -> Float64:
-    coarse = np.arange(max(maps.shape[1:]) * step) // step
-    found = np.zeros((len(starts) - 1, len(maps)))
-    for nucleus in range(len(starts) - 1):
-        for i in range(len(maps)):
-            total = 0.0
-            for pixel in range(starts[nucleus], starts[nucleus + 1]):
-                total += maps[i, coarse[rows[pixel]], coarse[cols[pixel]]]
-            found[nucleus, i] = total / (starts[nucleus + 1] - starts[nucleus])
-    return found
+@compiled("UniTuple(int64[::1], 3)(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64)")
+def _by_nucleus(labels: Int32, starts: Index, stops: Index, number: Index, n: int) -> tuple[Index, Index, Index]:
+    """`first`, `starts` and `stops` of Nuclei; `number` 1..n of each label, 0 of those that are left out."""
+    flat = labels.reshape(-1)
+    first = np.zeros(n + 2, np.int64)
+    for i in range(len(starts)):
+        first[number[flat[starts[i]]] + 1] += 1
+    first = np.cumsum(first)
+    following, left_out = first.copy(), first[1]
+    begins, ends = np.empty(len(starts) - left_out, np.int64), np.empty(len(starts) - left_out, np.int64)
+    for i in range(len(starts)):
+        nucleus = number[flat[starts[i]]]
+        if nucleus:
+            at = following[nucleus]
+            following[nucleus] = at + 1
+            begins[at - left_out], ends[at - left_out] = starts[i], stops[i]
+    return first[1:] - left_out, begins, ends
 
 
-@compiled("float32[::1](int32[::1], int32[::1], float32[:, ::1])")
-def at_pixels(rows: Int32, cols: Int32, image: Float32) -> Float32:
-    """float32[pixel]: the values of float32[h w] at pixels."""
-    found = np.empty(len(rows), np.float32)
-    for pixel in range(len(rows)):
-        found[pixel] = image[rows[pixel], cols[pixel]]
+@compiled("int64[:, ::1](int64, int64[::1], int64[::1], int64[::1], uint8[:, :, ::1], int64)")
+def _sums(width: int, first: Index, starts: Index, stops: Index, maps: UInt8, step: int) -> Index:
+    coarse = np.arange(max(maps.shape[1], maps.shape[2]) * step) // step
+    found = np.zeros((len(first) - 1, len(maps)), np.int64)
+    for nucleus in range(len(first) - 1):
+        for i in range(first[nucleus], first[nucleus + 1]):
+            row = starts[i] // width
+            col = starts[i] - row * width - FRAME
+            for m in range(len(maps)):
+                line, total = maps[m, coarse[row - FRAME]], 0
+                for at in range(col, col + stops[i] - starts[i]):
+                    total += line[coarse[at]]
+                found[nucleus, m] += total
     return found
 
 
@@ -102,21 +130,26 @@ def nuclei_of(labels: Int32) -> Nuclei:
     """The nuclei of a label map int32[h w], labels 1..n without gaps."""
     framed = np.pad(labels.astype(np.int32), FRAME)
     size = np.bincount(labels.ravel())
-    return nuclei_in(framed, *runs_of(framed != 0), size, size > 0)
+    return nuclei_in(framed, *stretches(framed, *runs_of(framed != 0)), size, size > 0)
 
 
 def nuclei_in(labels: Int32, starts: Index, stops: Index, size: Index, kept: Bool) -> Nuclei:
-    """The nuclei of framed `labels` int32[h+4 w+4] that are `kept`, bool[label]; they are numbered anew in place.
+    """The nuclei of framed `labels` int32[h+4 w+4] that are `kept`, bool[label].
 
-    All their pixels lie in the runs from `starts` to before `stops`; `size`: pixels of each label, int64[label].
+    `starts`, `stops`: `stretches` of the labels; `size`: pixels of each label, int64[label].
     """
     kept[0] = False
-    begins = np.append(0, np.cumsum(size[kept]))
-    at, rows, cols = _listed(labels, starts, stops, np.where(kept, np.cumsum(kept), 0), begins)
-    return Nuclei(labels=labels, at=at, rows=rows, cols=cols, starts=begins)
+    label = np.flatnonzero(kept)
+    number = np.zeros(len(kept), np.int64)
+    number[label] = np.arange(1, len(label) + 1)
+    first, starts, stops = _by_nucleus(labels, starts, stops, number, len(label))
+    pixels = np.append(0, np.cumsum(size[label]))
+    return Nuclei(labels=labels, label=label, first=first, starts=starts, stops=stops, first_pixel=pixels)
 
 
-def means(nuclei: Nuclei, maps: Float32) -> Float64:
-    """float64[nucleus map]: mean of each map of float32[map h/k w/k], for a whole k, over each nucleus."""
-    step = (nuclei.labels.shape[0] - 2 * FRAME) // maps.shape[1]
-    return _means(nuclei.starts, nuclei.rows, nuclei.cols, maps, step)
+def means(nuclei: Nuclei, maps: UInt8) -> Float64:
+    """float64[nucleus map]: mean of each map of uint8[map h/k w/k], for a whole k, over each nucleus."""
+    n, (height, width) = nuclei, nuclei.labels.shape
+    step = (height - 2 * FRAME) // maps.shape[1]
+    means: Float64 = _sums(width, n.first, n.starts, n.stops, maps, step) / n.size[:, None]
+    return means

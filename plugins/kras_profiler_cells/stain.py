@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_profiler_cells.compiled import compiled
+from kras_profiler_cells.runs import FRAME
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float32, Int32, UInt8
+    from kras_plugins.data import Float32, UInt8
+    from kras_profiler_cells.nuclei import Nuclei
+    from kras_profiler_cells.runs import Index
 
 
 def _unmixing() -> tuple[float, float, float]:
@@ -37,11 +40,19 @@ def hematoxylin(pixels: UInt8) -> Float32:
     return np.asarray(np.maximum(density, 0), dtype=np.float32)
 
 
-@compiled("float32[::1](int32[::1], int32[::1], uint8[:, :, ::1])")
-def hematoxylin_at(rows: Int32, cols: Int32, image: UInt8) -> Float32:
-    """`hematoxylin` of some pixels of uint8[h w 3], float32[pixel]."""
-    found = np.empty(len(rows), np.float32)
-    for pixel in range(len(rows)):
-        r, g, b = image[rows[pixel], cols[pixel]]
-        found[pixel] = max(SHARES[0, r] + SHARES[1, g] + SHARES[2, b], np.float32(0))
+@compiled("float32[::1](int64[::1], int64[::1], int64, int64, uint8[:, :, ::1])")
+def _hematoxylin_at(starts: Index, stops: Index, width: int, n_pixels: int, image: UInt8) -> Float32:
+    found, n, values = np.empty(n_pixels, np.float32), 0, image.reshape(-1)
+    for i in range(len(starts)):
+        row, col = starts[i] // width - FRAME, starts[i] % width - FRAME
+        at = 3 * (row * image.shape[1] + col)
+        for _ in range(stops[i] - starts[i]):
+            density = SHARES[0, values[at]] + SHARES[1, values[at + 1]] + SHARES[2, values[at + 2]]
+            found[n] = max(density, np.float32(0))
+            at, n = at + 3, n + 1
     return found
+
+
+def hematoxylin_at(nuclei: Nuclei, image: UInt8) -> Float32:
+    """`hematoxylin` of uint8[h w 3] at the pixels of nuclei, float32[pixel]."""
+    return _hematoxylin_at(nuclei.starts, nuclei.stops, nuclei.labels.shape[1], int(nuclei.first_pixel[-1]), image)

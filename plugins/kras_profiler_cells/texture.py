@@ -9,7 +9,7 @@ import numpy as np
 from kras_profiler_cells.compiled import compiled
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float32, Float64, Int32
+    from kras_plugins.data import Float32, Float64, Int32, UInt8
     from kras_profiler_cells.nuclei import Nuclei
     from kras_profiler_cells.runs import Index
 
@@ -18,21 +18,22 @@ _NEAR = 1 / (1 + np.arange(LEVELS) ** 2)
 DENSITY_MAX = 1.2  # hematoxylin OD of the top grey level: fixed, so that levels mean the same on every slide
 
 
-@compiled("int64(float32)")
-def level(density: float) -> int:
-    """The grey level 0..LEVELS - 1 of a hematoxylin density."""
-    return int(min(max(density * (LEVELS / DENSITY_MAX), 0.0), LEVELS - 1.0))
+@compiled("uint8[::1](float32[::1])")
+def levels_of(density: Float32) -> UInt8:
+    """The grey levels 0..LEVELS - 1 of hematoxylin densities."""
+    found = np.empty(len(density), np.uint8)
+    for i in range(len(density)):
+        found[i] = np.uint8(min(max(density[i] * (LEVELS / DENSITY_MAX), 0.0), LEVELS - 1.0))
+    return found
 
 
-@compiled("UniTuple(float64, 4)(int64[:, ::1])")
-def _haralick(pairs: Index) -> tuple[float, float, float, float]:
-    """Contrast, correlation, energy and homogeneity from numbers of pairs of grey levels."""
+@compiled("UniTuple(float64, 4)(int32[:, ::1], int64, int64)")
+def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, float, float]:
+    """Contrast, correlation, energy and homogeneity from numbers of pairs of grey levels `lowest` to `highest`."""
     count, contrast, homogeneity, mean, square, product, squared = 0, 0, 0.0, 0.0, 0.0, 0, 0
-    for low in range(LEVELS):
-        for high in range(low, LEVELS):
+    for low in range(lowest, highest + 1):
+        for high in range(low, highest + 1):
             n = pairs[low, high] + (pairs[high, low] if low != high else 0)
-            if n == 0:
-                continue
             count += n
             contrast += n * (high - low) ** 2
             homogeneity += n * _NEAR[high - low]
@@ -49,30 +50,40 @@ def _haralick(pairs: Index) -> tuple[float, float, float, float]:
     return contrast / count, correlation, np.sqrt(squared) / (2 * count), homogeneity / count
 
 
-@compiled("float64[:, ::1](int32[:, ::1], int64[::1], int32[::1], float32[::1])")
-def _texture(labels: Int32, starts: Index, positions: Int32, density: Float32) -> Float64:
-    flat, width = labels.reshape(-1), labels.shape[1]
-    levels = np.empty(flat.size, np.uint8)  # only read within nuclei
-    for pixel in range(len(positions)):
-        levels[positions[pixel]] = level(density[pixel])
-    pairs = np.empty((LEVELS, LEVELS), np.int64)
-    found = np.zeros((4, len(starts) - 1))
-    for nucleus in range(len(starts) - 1):
-        for step in (1, width + 1, width, width - 1):
-            pairs[:] = 0
-            for at in positions[starts[nucleus] : starts[nucleus + 1]]:
-                if flat[at + step] == flat[at]:
-                    pairs[levels[at], levels[at + step]] += 1
-            for i, value in enumerate(_haralick(pairs)):
+@compiled("float64[:, ::1](int32[:, ::1], int64[::1], int64[::1], int64[::1], uint8[::1])")
+def _texture(labels: Int32, first: Index, starts: Index, stops: Index, levels: UInt8) -> Float64:
+    flat, width, pixel = labels.reshape(-1), labels.shape[1], 0
+    image = np.zeros(flat.size, np.uint8)
+    pairs = np.empty((4, LEVELS, LEVELS), np.int32)
+    found = np.zeros((4, len(first) - 1))
+    for nucleus in range(len(first) - 1):
+        lowest, highest = LEVELS, 0
+        for i in range(first[nucleus], first[nucleus + 1]):
+            for at in range(starts[i], stops[i]):
+                level = levels[pixel]
+                image[at] = level
+                lowest, highest, pixel = min(lowest, level), max(highest, level), pixel + 1
+        pairs[:, lowest : highest + 1, lowest : highest + 1] = 0
+        label = flat[starts[first[nucleus]]]
+        for i in range(first[nucleus], first[nucleus + 1]):
+            for at in range(starts[i], stops[i]):
+                # All four are counted, with 0 where the other pixel is not of this nucleus: no branch to guess.
+                level, right, down = image[at], at + 1, at + width
+                pairs[0, level, image[right]] += flat[right] == label
+                pairs[1, level, image[down + 1]] += flat[down + 1] == label
+                pairs[2, level, image[down]] += flat[down] == label
+                pairs[3, level, image[down - 1]] += flat[down - 1] == label
+        for angle in range(4):
+            for i, value in enumerate(_haralick(pairs[angle], lowest, highest)):
                 found[i, nucleus] += value
     return found / 4
 
 
-def texture(nuclei: Nuclei, density: Float32) -> dict[str, Float64]:
+def texture(nuclei: Nuclei, levels: UInt8) -> dict[str, Float64]:
     """Haralick texture per nucleus: symmetric co-occurrence at distance 1, mean over four angles, as scikit-image.
 
-    Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `density`: float32[pixel].
+    Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `levels`: uint8[pixel].
     """
     names = ("contrast", "correlation", "energy", "homogeneity")
-    found = _texture(nuclei.labels, nuclei.starts, nuclei.at, density)
+    found = _texture(nuclei.labels, nuclei.first, nuclei.starts, nuclei.stops, levels)
     return {f"glcm_{name}": column for name, column in zip(names, found, strict=True)}

@@ -76,7 +76,7 @@ def blobs():
 
 def measure(labels, density, mpp):
     nuclei = nuclei_of(labels)
-    return morphometry.measure(nuclei, density[nuclei.rows, nuclei.cols], np.ones(len(nuclei.rows), np.float32), mpp)
+    return morphometry.measure(nuclei, density[nuclei.pixels], mpp)
 
 
 @pytest.fixture(scope="module")

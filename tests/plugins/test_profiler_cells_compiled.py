@@ -43,10 +43,10 @@ def test_without_a_place_to_write_it_is_compiled_all_the_same(tmp_path, monkeypa
 
 
 def test_arrays_of_another_type_are_refused():
-    from kras_profiler_cells.runs import opened
+    from kras_profiler_cells.runs import opened_runs
 
     with pytest.raises(TypeError, match="No matching definition"):
-        opened(np.zeros((4, 4)), 0.5)
+        opened_runs(np.zeros((4, 4)), 127)
 
 
 def test_the_command_line_does_not_import_numba():

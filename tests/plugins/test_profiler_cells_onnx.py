@@ -247,7 +247,7 @@ def test_channels_of_one_class_add_up():
 def test_coarse_class_maps_are_read_where_the_nucleus_is():
     labels = np.zeros((8, 8), np.int32)
     labels[4:, 4:] = 1
-    kinds = np.zeros((2, 4, 4), np.float32)
-    kinds[0], kinds[1, 2:, 2:] = 0.4, 1.0
+    kinds = np.zeros((2, 4, 4), np.uint8)
+    kinds[0], kinds[1, 2:, 2:] = 102, 255
     kinds[0, 2:, 2:] = 0
-    np.testing.assert_allclose(means(nuclei_of(labels), kinds), [[0, 1]])
+    np.testing.assert_allclose(means(nuclei_of(labels), kinds), [[0, 255]])

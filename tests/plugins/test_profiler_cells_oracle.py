@@ -16,8 +16,8 @@ from skimage.segmentation import watershed
 
 import kras_profiler_cells as plugin
 from kras_plugins import Tile
-from kras_profiler_cells import decode, flooding, runs, stain
-from kras_profiler_cells.nuclei import nuclei_of
+from kras_profiler_cells import decode, flooding, maps, runs, stain
+from kras_profiler_cells.nuclei import means, nuclei_of
 from kras_profiler_cells.outlines import outlines
 
 OPTIONS = plugin.CellsOptions()
@@ -27,8 +27,8 @@ DECODE = decode.Decode(
 
 
 def markers_of(mask: np.ndarray, distance: np.ndarray, mpp: float) -> np.ndarray:
-    """The cores that are large enough, numbered from 1."""
-    cores, _ = ndimage.label(mask & (distance > flooding.CORE))
+    """The cores that are large enough, numbered from 1; `distance` in 255ths, here and below."""
+    cores, _ = ndimage.label(mask & (distance > flooding.CORE * 255))
     large = np.bincount(cores.ravel()) * mpp**2 >= flooding.CORE_UM2
     large[0] = False
     return np.where(large, np.cumsum(large), 0)[cores]
@@ -40,7 +40,7 @@ def by_watershed(mask: np.ndarray, distance: np.ndarray, mpp: float) -> np.ndarr
     Not by scikit-image, whose versions differ: how deep a pixel counts, and which of the first ones goes first.
     """
     labels = np.pad(markers_of(mask, distance, mpp), 1)
-    free, height = np.pad(mask, 1) & (labels == 0), np.pad(-distance, 1)
+    free, height = np.pad(mask, 1) & (labels == 0), np.pad(-distance.astype(int), 1)
     queue = [(height[at], age, at) for age, at in enumerate(zip(*np.nonzero(labels), strict=True))]
     heapq.heapify(queue)
     age = len(queue)
@@ -55,7 +55,7 @@ def by_watershed(mask: np.ndarray, distance: np.ndarray, mpp: float) -> np.ndarr
 
 def by_libraries(maps: dict[str, np.ndarray], mpp: float) -> np.ndarray:
     """The label map of the decoder's definition, each step on the whole image."""
-    nucleus = maps["nucleus"]
+    nucleus = maps["nucleus"] / 255
     mask = ndimage.binary_fill_holes(ndimage.binary_opening(nucleus > 0.5))
     labels = by_watershed(mask, maps["distance"], mpp)
     n = labels.max() + 1
@@ -88,7 +88,7 @@ def one_step_at_a_time(labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.n
 
 @pytest.fixture(scope="module", params=["skin", "ovarian carcinoma"])
 def real(request, shared_data: Path):
-    """Pixels and maps of a real tile; sides that differ, so that a swap of axes shows."""
+    """Pixels and maps, in 255ths, of a real tile; sides that differ, so that a swap of axes shows."""
     torch = pytest.importorskip("torch")
     from kras_profiler_cells.network import load
 
@@ -99,15 +99,16 @@ def real(request, shared_data: Path):
     else:
         pixels = np.asarray(Image.open(shared_data / "nuclei" / "hgsc" / "hgsc_nest.jpg").convert("RGB"))[400:912, :448]
     with torch.inference_mode():
-        maps = load(plugin.WEIGHTS)(torch.from_numpy(pixels[None].copy()))
-    return pixels, dict(zip(("nucleus", "distance", "classes"), (m[0].numpy() for m in maps), strict=True))
+        found = load(plugin.WEIGHTS)(torch.from_numpy(pixels[None].copy()))
+    named = zip(("nucleus", "distance", "classes"), found, strict=True)
+    return pixels, {name: np.rint(255 * m[0].numpy()).astype(np.uint8) for name, m in named}
 
 
 def test_real_nuclei_are_those_of_the_plain_definition(real):
     _, maps = real
     expected = by_libraries(maps, 0.5)
     assert expected.max() > 40
-    np.testing.assert_array_equal(DECODE.segment(maps["nucleus"], maps, 0.5), expected)
+    np.testing.assert_array_equal(DECODE.segment(maps, 0.5), expected)
 
 
 def test_real_nuclei_measure_what_scikit_image_measures(real):
@@ -115,7 +116,7 @@ def test_real_nuclei_measure_what_scikit_image_measures(real):
     labels = by_libraries(maps, 0.5)
     density = stain.hematoxylin(pixels)
     cells = DECODE(maps, Tile(pixels=pixels, mpp=0.5))
-    theirs = regionprops(labels, np.stack([density, maps["nucleus"]], axis=-1))
+    theirs = regionprops(labels, np.stack([density, maps["nucleus"] / 255], axis=-1))
     assert len(cells.x) == len(theirs)
     expected = {
         "area_um2": [r.area / 4 for r in theirs],
@@ -140,7 +141,7 @@ def test_real_nuclei_measure_what_scikit_image_measures(real):
 
 def test_real_outlines_are_those_of_a_walk_pixel_by_pixel(real):
     _, maps = real
-    nuclei = nuclei_of(DECODE.segment(maps["nucleus"], maps, 0.5))
+    nuclei = nuclei_of(DECODE.segment(maps, 0.5))
     labels = nuclei.labels[2:-2, 2:-2]
     y, x = np.float32([r.centroid for r in regionprops(labels)]).T.copy()
     reach = one_step_at_a_time(labels, x, y)
@@ -183,13 +184,15 @@ def test_pieces_of_runs_are_numbered_as_scipy_numbers_pieces_of_images(seed, h, 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 24), st.integers(3, 24), st.floats(0.1, 0.9))
 def test_masks_are_opened_and_filled_as_scipy_does(seed, h, w, share):
-    image = np.random.default_rng(seed).random((h, w)).astype(np.float32)
-    image = np.where(image > 1 - share, np.nextafter(image, 1) / 2 + 0.5, image / 2).astype(np.float32)
-    opened = runs.opened(image, 0.5)
-    expected = ndimage.binary_opening(image > 0.5)
-    np.testing.assert_array_equal(opened, np.pad(expected, 2))
-    filled = np.zeros(opened.shape, bool)
-    for start, stop in zip(*runs.filled(*runs.runs_of(opened), *opened.shape), strict=True):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((h, w)) < share
+    image = np.where(mask, rng.integers(128, 256, (h, w)), rng.integers(0, 128, (h, w))).astype(np.uint8)
+    expected = ndimage.binary_opening(image > 127)
+    starts, stops = runs.opened_runs(image, 127)
+    for ours, theirs in zip((starts, stops), runs.runs_of(np.pad(expected, 2)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    filled = np.zeros((h + 4, w + 4), bool)
+    for start, stop in zip(*runs.filled(starts, stops, h + 4, w + 4), strict=True):
         filled.ravel()[start:stop] = True
     np.testing.assert_array_equal(filled, np.pad(ndimage.binary_fill_holes(expected), 2))
 
@@ -201,16 +204,49 @@ def test_nuclei_are_flooded_as_a_plain_queue_floods_them(seed, h, w, share, step
     rng = np.random.default_rng(seed)
     smooth = [ndimage.gaussian_filter(rng.standard_normal((h, w)), 1.5) for _ in range(2)]
     mask = smooth[0] > np.quantile(smooth[0], 1 - share)
-    depth = np.clip(0.4 + 2 * smooth[1], 0, 1).astype(np.float32)
+    depth = np.clip(0.4 + 2 * smooth[1], 0, 1)
     if steps:
-        depth = np.rint(depth * steps).astype(np.float32) / np.float32(steps)
+        depth = np.rint(depth * steps) / steps
+    depth = np.rint(255 * depth).astype(np.uint8)
     labels = flooding.flood_cores(*runs.runs_of(np.pad(mask, 2)), depth, 0.5)
     np.testing.assert_array_equal(labels, np.pad(by_watershed(mask, depth, 0.5), 2))
 
 
 def test_real_nuclei_are_those_of_scikit_images_watershed(real):
     _, maps = real
-    mask, distance = maps["nucleus"] > 0.5, decode.plain(maps["distance"])
+    mask, distance = maps["nucleus"] > 127, maps["distance"]
     labels = flooding.flood_cores(*runs.runs_of(np.pad(mask, 2)), distance, 0.5)[2:-2, 2:-2]
-    expected = watershed(-distance, markers_of(mask, distance, 0.5), mask=mask)
+    expected = watershed(-distance.astype(int), markers_of(mask, distance, 0.5), mask=mask)
     assert np.mean(labels[mask] != expected[mask]) < 2e-3
+
+
+def test_maps_in_bytes_are_rounded_and_cut_where_they_leave_0_to_1():
+    values = np.float32([[0, 0.4, 0.5019, 1], [-0.3, 1.7, np.nan, np.inf]])
+    np.testing.assert_array_equal(maps.in_bytes(values), [[0, 102, 128, 255], [0, 255, 0, 255]])
+    given = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert maps.in_bytes(given) is given
+    np.testing.assert_array_equal(maps.in_bytes(values[:, ::2]), [[0, 128], [0, 0]])
+
+
+def test_maps_of_floats_give_the_nuclei_of_their_bytes(real):
+    _, rounded = real
+    rng = np.random.default_rng(0)
+    floats = {k: ((m + rng.uniform(-0.49, 0.49, m.shape)) / 255).astype(np.float32) for k, m in rounded.items()}
+    np.testing.assert_array_equal(DECODE.segment(floats, 0.5), DECODE.segment(rounded, 0.5))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 4]))
+def test_nuclei_hold_the_pixels_of_their_labels_and_their_means(seed, h, w, step):
+    rng = np.random.default_rng(seed)
+    h, w = h * step, w * step
+    labels = np.unique(rng.integers(0, 4, (h, w)).repeat(2, axis=1)[:, :w], return_inverse=True)[1].reshape(h, w)
+    labels = labels.astype(np.int32)
+    kinds = rng.integers(0, 256, (2, h // step, w // step)).astype(np.uint8)
+    nuclei = nuclei_of(labels)
+    np.testing.assert_array_equal(nuclei.map(), labels)
+    np.testing.assert_array_equal(nuclei.size, np.bincount(labels.ravel())[1:])
+    np.testing.assert_array_equal(labels[nuclei.pixels], np.repeat(np.arange(len(nuclei)), nuclei.size) + 1)
+    wide = kinds.repeat(step, axis=1).repeat(step, axis=2)
+    expected = [[kind[labels == i + 1].mean() for kind in wide] for i in range(len(nuclei))]
+    np.testing.assert_allclose(means(nuclei, kinds), np.reshape(expected, (-1, 2)), rtol=1e-12)
