@@ -124,7 +124,7 @@ def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
         words = inspect(options).words
     decode = Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
     (spec,) = models(options)
-    return Cells(decode=decode, input=spec.inputs[0].name, infer=infer[spec.name])
+    return Cells(decode, spec.inputs[0].name, infer[spec.name])
 
 
 @hookimpl

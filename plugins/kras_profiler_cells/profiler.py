@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kras_profiler_cells.maps import in_bytes
@@ -13,15 +12,15 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
 
-@dataclass(kw_only=True)
 class Cells:
-    """A Profiler of one network, whose one input has the name `input`."""
+    """A Profiler of one network, whose one input is named `tiles`."""
 
-    decode: Decode
-    input: str
-    infer: Infer
+    def __init__(self, decode: Decode, tiles: str, infer: Infer) -> None:
+        self.decode = decode
+        self._tiles = tiles
+        self._infer = infer
 
     def predict(self, tiles: UInt8) -> Outputs:
         """The network's maps of uint8[tile h w 3], in 255ths; HoVer maps, which have a sign, as they are."""
-        maps = self.infer({self.input: tiles})
+        maps = self._infer({self._tiles: tiles})
         return {name: values if name == "hv" else in_bytes(values) for name, values in maps.items()}
