@@ -73,6 +73,7 @@ def write_pages(
             target=str(bundle.facts["target"]),
             prediction=prediction,
             thresholds=_thresholds(bundle, shift),
+            trained_on=_trained_on(bundle),
             prevalence=prevalence,
             slides=tuple(slides),
             explanations=explained,
@@ -100,6 +101,12 @@ def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:
         for rule, logit in bundle.thresholds["ensemble"].items()
         if logit is not None
     }
+
+
+def _trained_on(bundle: Bundle) -> tuple[int, int] | None:
+    """Patients and positives that the ensemble's rates were measured on; None in bundles that do not say."""
+    found = bundle.facts.get("internal", {}).get("models", {}).get("ensemble")
+    return None if found is None else (int(found["n"]), int(found["n_positive"]))
 
 
 def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None, overlay: bool) -> CaseSlide:

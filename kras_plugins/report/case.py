@@ -62,14 +62,16 @@ class Case:
     """Everything the page of one patient shows.
 
     `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …), each with
-    `threshold` and, as estimated in training, `sensitivity` and `specificity`. `prevalence`: share of
-    positives that the probabilities presuppose. `explanations`: by member; those of kind `contribution`
-    become bars. `provenance`: as in a manifest, with `demonstration` where the result is none.
+    `threshold` and, as estimated in training, `sensitivity` and `specificity`; `trained_on`: on how many patients, and
+    how many of them positive. `prevalence`: share of positives that the probabilities presuppose. `explanations`: by
+    member; those of kind `contribution` become bars. `provenance`: as in a manifest, with `demonstration` where the
+    result is none.
     """
 
     target: str
     prediction: Prediction
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trained_on: tuple[int, int] | None = None
     prevalence: float | None = None
     slides: tuple[CaseSlide, ...] = ()
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
@@ -92,6 +94,7 @@ def write_case_page(folder: Path, case: Case) -> Path:
         "call_meaning": meaning,
         "prevalence": case.prevalence,
         "thresholds": thresholds,
+        "trained_on": case.trained_on,
         "rates_known": any(point.get("sensitivity") is not None for _, point in thresholds),
         "call_figure": call_plot(prediction.ensemble, prediction.members, case.thresholds) if given else "",
         "slides": [_slide_view(slide) for slide in case.slides],

@@ -72,11 +72,14 @@ def attention_heatmap(
 def write_png(path: Path, image: Image.Image) -> Path:
     """Write the pixels and nothing else: no text chunk, EXIF or time stamp that could name a patient.
 
-    Raises StoreError when the file cannot be written.
+    The file is the old or the whole new one. Raises StoreError when it cannot be written.
     """
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_bytes(png_bytes(image))
+        part.write_bytes(png_bytes(image))
+        part.replace(path)
     except OSError as e:
+        part.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {e.strerror or e}", "free disk space or choose another folder") from e
     return path
 

@@ -49,6 +49,7 @@ def fake_case(patient_id: str = "TCGA-05-4244", slide_id: str = "TCGA-05-4244-01
         ),
         thresholds={"rule_in": {"threshold": 0.16, "sensitivity": 0.31, "specificity": 0.95},
                     "rule_out": {"threshold": 0.031, "sensitivity": 0.93, "specificity": None}},
+        trained_on=(930, 62),
         prevalence=0.067,
         slides=(
             CaseSlide(slide_id=slide_id, qc=qc, heatmap=heatmap, tiles=tiles),
@@ -67,7 +68,7 @@ def test_the_page_shows_result_thresholds_members_quality_heat_map_and_features(
     page = path.read_text()
     assert path.name == "TCGA-05-4244.html"
     for text in ("Indeterminate", "10.8 %", "13.2 %", "16.0 %", "3.1 %", "pen on 4 % of the tissue", "no tissue found",
-                 "183.4 mm²", "Research use only", "sha256 abab"):  # fmt: skip
+                 "930 patients, 62 positive", "183.4 mm²", "Research use only", "sha256 abab"):  # fmt: skip
         assert text in page
     assert page.count("data:image/png;base64,") == 7
     assert page.count("<svg") == 2, "attention is not drawn as a contribution"

@@ -115,3 +115,21 @@ def test_geojson_rectangles_are_exact_level_0_pixels(tmp_path: Path) -> None:
     assert (
         write_tiles_geojson(tmp_path / "b", xy, (447.5, 448), values, "attention he").read_bytes() == path.read_bytes()
     )
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_png(tmp_path / "a.png", Image.new("RGB", (4, 4), "red"))
+    before = file.read_bytes()
+
+    def full(self: Path, _bytes: bytes) -> int:
+        with self.open("wb") as f:
+            f.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write_png(file, Image.new("RGB", (4, 4), "blue"))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
