@@ -30,22 +30,25 @@ def levels_of(density: Float32) -> UInt8:
 @compiled("UniTuple(float64, 4)(int32[:, ::1], int64, int64)")
 def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, float, float]:
     """Contrast, correlation, energy and homogeneity from numbers of pairs of grey levels `lowest` to `highest`."""
-    count, contrast, homogeneity, mean, square, product, squared = 0, 0, 0.0, 0.0, 0.0, 0, 0
-    for low in range(lowest, highest + 1):
-        for high in range(low, highest + 1):
-            n = pairs[low, high] + (pairs[high, low] if low != high else 0)
-            count += n
-            contrast += n * (high - low) ** 2
-            homogeneity += n * _NEAR[high - low]
-            mean += n * (low + high) / 2
-            square += n * (low * low + high * high) / 2
+    count, total, product, squared, contrast, homogeneity = 0, 0, 0, 0, 0, 0.0
+    for apart in range(highest - lowest + 1):
+        n_apart = 0
+        for low in range(lowest, highest + 1 - apart):
+            high = low + apart
+            n = pairs[low, high] + (pairs[high, low] if apart else 0)
+            n_apart += n
+            total += n * (low + high)
             product += n * low * high
             # Of a symmetric matrix: n above and n below the diagonal, 2 n on it.
-            squared += n * n * (4 if low == high else 2)
+            squared += n * n * (2 if apart else 4)
+        count += n_apart
+        contrast += n_apart * apart * apart
+        homogeneity += n_apart * _NEAR[apart]
     if count == 0:
         return np.nan, np.nan, np.nan, np.nan
-    mean /= count
-    variance, covariance = square / count - mean * mean, product / count - mean * mean
+    mean = total / (2 * count)
+    covariance = product / count - mean * mean
+    variance = covariance + contrast / (2 * count)
     correlation = covariance / variance if variance > 1e-9 else np.nan
     return contrast / count, correlation, np.sqrt(squared) / (2 * count), homogeneity / count
 
