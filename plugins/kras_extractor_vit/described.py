@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from kras_extractor_vit.presets import Preset
+from kras_extractor_vit.presets import Pooling, Preset
 from kras_plugins import ConfigError
 
 KEY = "kras_encoder"
@@ -24,12 +24,14 @@ def described(file: Path) -> Preset | None:
     try:
         with safe_open(file, "np") as f:
             text = (f.metadata() or {}).get(KEY)
-    except SafetensorError as e:
+    except (OSError, SafetensorError) as e:
         raise ConfigError(f"{file}: not a safetensors file: {e}", "copy it again, or name another file") from e
     if text is None:
         return None
     try:
         told: dict[str, Any] = json.loads(text)
+        if told["pooling"] not in get_args(Pooling):
+            raise ValueError(f"pooling {told['pooling']}")
         return Preset(
             name=file.stem,
             timm=str(told["architecture"]),

@@ -166,6 +166,8 @@ def test_weights_that_are_not_of_the_described_architecture_are_refused(tmp_path
 def test_a_damaged_description_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="description of the encoder is damaged"):
         spec(weights=str(described_file(tmp_path, mean=[0.5])))
+    with pytest.raises(ConfigError, match="pooling max"):
+        spec(weights=str(described_file(tmp_path, pooling="max")))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
