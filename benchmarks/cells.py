@@ -7,8 +7,8 @@ One run, everything in turn and repeated, medians: these machines are noisy and 
     detection    from file to `cells.parquet`: the above, and nuclei segmented, measured, typed and written
 
 Post-processing is the CPU time of detection beyond that of model and data path: what worker processes do, and the
-hand-over to and from them. The floor is what the network's operations take at the rate of a large matrix product; its
-layers are narrow (20 to 128 channels), so that no engine comes near.
+hand-over to and from them (the network's maps are rounded to bytes for it). The floor is what the network's operations
+take at the rate of a large matrix product; its layers are narrow (20 to 128 channels), so that no engine comes near.
 
 Real tissue twice: the skin of CMU-1-Small-Region, and the crowded HGSC field. Each with the precision that backend
 `local` chooses (bfloat16 where the processor has it) and with float32, which is what other processors compute in.
@@ -143,10 +143,14 @@ def rounds_of(path: Path, precision: str, rounds: int) -> dict[str, list[Took]]:
             stream = stream_tiles(slide, grid, batch=part.batch, threads=b.work.read_threads)
             batches = [tiles.pixels for tiles in islice(stream, 128 // part.batch)]
 
+        (spec,) = part.specs
+
+        def infer(pixels: np.ndarray) -> int:
+            return len(part.infer[spec.name]({spec.inputs[0].name: pixels})["nucleus"])
+
         def model() -> tuple[int, int]:
             with ThreadPoolExecutor(part.in_flight) as pool:
-                found = ordered_map(pool, part.made.predict, batches, part.in_flight + 1)
-                return sum(len(o["nucleus"]) for o in found), 0
+                return sum(ordered_map(pool, infer, batches, part.in_flight + 1)), 0
 
         def data_path() -> tuple[int, int]:
             with b.slide() as slide, ThreadPoolExecutor(part.in_flight) as pool:
