@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from kras_profiler_cells.maps import TOP, in_bytes
 from kras_profiler_cells.morphometry import measure
-from kras_profiler_cells.nuclei import means, nuclei_of
+from kras_profiler_cells.nuclei import nuclei_of, sums
 from kras_profiler_cells.stain import HEMATOXYLIN, hematoxylin
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def find(pixels: UInt8) -> tuple[Int32, list[str]]:
     labels = segment(nucleus, distance, 0.5, 8.0, 400.0)
     nuclei = nuclei_of(labels)
     columns = measure(nuclei, hematoxylin(pixels[nuclei.pixels]), 0.5)
-    return labels, classify({"prob": means(nuclei, in_bytes(nucleus)[None])[:, 0] / TOP, **columns})
+    return labels, classify({"prob": sums(nuclei, in_bytes(nucleus)[None])[:, 0] / (TOP * nuclei.size), **columns})
 
 
 def segment(nucleus: Float32, distance: Float32, mpp: float, min_um2: float, max_um2: float) -> Int32:

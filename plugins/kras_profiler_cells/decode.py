@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins import Tile, TileCells
+from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.flooding import flood_cores
 from kras_profiler_cells.maps import TOP, in_bytes, plain
 from kras_profiler_cells.morphometry import measure
-from kras_profiler_cells.nuclei import Nuclei, means, nuclei_in, stretches, tally
+from kras_profiler_cells.nuclei import Nuclei, chosen, nuclei_in, stretches, sums, tally
 from kras_profiler_cells.outlines import outlines
 from kras_profiler_cells.runs import FRAME, filled, opened_runs
 from kras_profiler_cells.stain import hematoxylin_at
@@ -20,7 +21,7 @@ from kras_profiler_cells.stain import hematoxylin_at
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Float64, Int32, UInt8
+    from kras_plugins.data import Float32, Int32, UInt8
     from kras_profiler_cells.runs import Index
 
     Rectangle = tuple[tuple[float, float], tuple[float, float]]
@@ -59,7 +60,7 @@ class Decode:
         return TileCells(
             x=x,
             y=y,
-            classes=classify(means(nuclei, kinds), self.words, self.min_class_prob),
+            classes=classify(sums(nuclei, kinds), self.words, self.min_class_prob),
             columns={"prob": prob, **columns},
             outlines=outlines(nuclei, x, y),
         )
@@ -84,17 +85,12 @@ class Decode:
         else:
             labels = flood_hover(starts, stops, plain(outputs["hv"]), mpp)
         starts, stops = stretches(labels, starts, stops)
-        size, *sums = tally(labels, starts, stops, nucleus, int(labels.max()))
-        x, y, strength = np.array(sums) / np.maximum(size, 1)
-        area = size * mpp * mpp
-        kept = (
-            (size > 0) & (area >= self.min_area_um2) & (area <= self.max_area_um2) & (strength >= self.min_prob * TOP)
-        )
-        if wanted is not None:
-            for mean, low, high in zip((x, y), *wanted, strict=True):
-                kept &= (mean >= low) & (mean <= high)
-        nuclei = nuclei_in(labels, starts, stops, size, kept)
-        return nuclei, (strength[nuclei.label] / TOP).astype(np.float32)
+        of_labels = tally(labels, starts, stops, nucleus, int(labels.max()))
+        areas = self.min_area_um2 / (mpp * mpp), self.max_area_um2 / (mpp * mpp)
+        (left, top), (right, bottom) = wanted or ((0.0, 0.0), (float(w), float(h)))
+        kept = chosen(of_labels, areas, self.min_prob * TOP, (left, right), (top, bottom))
+        nuclei = nuclei_in(labels, starts, stops, of_labels[0], kept)
+        return nuclei, (of_labels[3, kept] / (TOP * nuclei.size)).astype(np.float32)
 
     def segment(self, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
         """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""
@@ -124,14 +120,25 @@ def flood_hover(starts: Index, stops: Index, hv: Float32, mpp: float) -> Int32:
     return np.pad(watershed(energy, markers, mask=mask).astype(np.int32), FRAME)
 
 
-def classify(mean: Float64, words: Sequence[str], least: float) -> list[str]:
-    """The class of each nucleus: the largest of the `mean` probabilities float64[nucleus channel] inside it.
+def classify(sums: Index, words: Sequence[str], least: float) -> list[str]:
+    """The class of each nucleus: the largest of the `sums` int64[nucleus channel] of probabilities inside it.
 
     Channels of one word add up; BACKGROUND does not count and the rest is scaled to one. Below `least` it is `other`.
     """
-    named = sorted(set(words) - {BACKGROUND})
-    share = np.stack([mean[:, [w == name for w in words]].sum(1) for name in named], axis=1)
-    share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
-    best = share.argmax(1)
-    sure = share[np.arange(len(best)), best] >= least
-    return [named[b] if s else "other" for b, s in zip(best.tolist(), sure.tolist(), strict=True)]
+    named = [*sorted({*words} - {BACKGROUND}), "other"]
+    word_of = np.array([-1 if word == BACKGROUND else named.index(word) for word in words])
+    return [named[i] for i in _likeliest(sums, word_of, len(named) - 1, least).tolist()]
+
+
+@compiled("int64[::1](int64[:, ::1], int64[::1], int64, float64)")
+def _likeliest(sums: Index, word_of: Index, n_words: int, least: float) -> Index:
+    """The word of each nucleus; `n_words` where none is sure. `word_of`: that of each channel, -1 for none."""
+    found, share = np.empty(len(sums), np.int64), np.empty(n_words, np.int64)
+    for nucleus in range(len(sums)):
+        share[:] = 0
+        for channel in range(len(word_of)):
+            if word_of[channel] >= 0:
+                share[word_of[channel]] += sums[nucleus, channel]
+        best, total = np.argmax(share), max(np.sum(share), 1)
+        found[nucleus] = best if share[best] / total >= least else n_words
+    return found

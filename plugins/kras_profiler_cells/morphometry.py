@@ -8,7 +8,7 @@ import numpy as np
 
 from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.runs import FRAME
-from kras_profiler_cells.texture import LEVELS, levels_of, texture
+from kras_profiler_cells.texture import LEVELS, TEXTURE, levels_of, texture
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float32, Float64, Int32, UInt8
@@ -25,10 +25,13 @@ _WEIGHT[[21, 33]] = np.sqrt(2.0)
 _WEIGHT[[13, 23]] = (1.0 + np.sqrt(2.0)) / 2.0
 
 
-@compiled("float64[:, ::1](int64[::1], int64[::1], int64[::1], int64)")
-def _moments(first: Index, starts: Index, stops: Index, width: int) -> Float64:
-    """Centroids x, y and central second moments xx, yy, xy of nuclei, in pixels: float64[5 nucleus]."""
-    found = np.empty((5, len(first) - 1))
+@compiled("float64[:, ::1](int64[::1], int64[::1], int64[::1], int64, float64)")
+def _ellipses(first: Index, starts: Index, stops: Index, width: int, mpp: float) -> Float64:
+    """Of nuclei: centroid x, y in pixels, major and minor axis in µm, eccentricity, orientation: float64[6 nucleus].
+
+    Axes are those of the ellipse with the same second moments.
+    """
+    found = np.empty((6, len(first) - 1))
     for nucleus in range(len(first) - 1):
         # Whole numbers, counted from the first pixel: sums are exact, moments lose nothing to large coordinates.
         at = starts[first[nucleus]]
@@ -41,9 +44,13 @@ def _moments(first: Index, starts: Index, stops: Index, width: int) -> Float64:
             n, x, y, yy, xy = n + m, x + columns, y + m * r, yy + m * r * r, xy + columns * r
             xx += m * c * c + c * m * (m - 1) + (m - 1) * m * (2 * m - 1) // 6
         mean_x, mean_y = x / n, y / n
+        var_x, var_y, covariance = xx / n - mean_x * mean_x, yy / n - mean_y * mean_y, xy / n - mean_x * mean_y
+        root = np.sqrt((var_x - var_y) ** 2 / 4 + covariance * covariance)
+        long, short = (var_x + var_y) / 2 + root, max((var_x + var_y) / 2 - root, 0.0)
         found[0, nucleus], found[1, nucleus] = mean_x + (col - FRAME), mean_y + (row - FRAME)
-        found[2, nucleus], found[3, nucleus] = xx / n - mean_x * mean_x, yy / n - mean_y * mean_y
-        found[4, nucleus] = xy / n - mean_x * mean_y
+        found[2, nucleus], found[3, nucleus] = 4 * np.sqrt(long) * mpp, 4 * np.sqrt(short) * mpp
+        found[4, nucleus] = np.sqrt(1 - short / long) if long > 0 else 0.0
+        found[5, nucleus] = 0.5 * np.arctan2(2 * covariance, var_x - var_y)
     return found
 
 
@@ -125,6 +132,11 @@ def _hull_areas(first: Index, starts: Index, stops: Index, width: int) -> Float6
     return found
 
 
+_ELLIPSE = ("x", "y", "major_um", "minor_um", "eccentricity", "orientation")
+_STAIN = ("h_od_mean", "h_od_sd", "h_entropy")
+_OUTLINE = ("area_um2", "perimeter_um", "solidity")
+
+
 def measure(nuclei: Nuclei, density: Float32, mpp: float) -> dict[str, Float32]:
     """Columns float32[cell] of all nuclei, from their pixels and the hematoxylin `density` of these, float32[pixel].
 
@@ -134,23 +146,12 @@ def measure(nuclei: Nuclei, density: Float32, mpp: float) -> dict[str, Float32]:
     """
     size, levels = nuclei.size, levels_of(density)
     lines, width = (nuclei.first, nuclei.starts, nuclei.stops), nuclei.labels.shape[1]
-    x, y, xx, yy, xy = _moments(*lines, width)
-    root = np.sqrt(np.maximum((xx - yy) ** 2 / 4 + xy * xy, 0))
-    long, short = (xx + yy) / 2 + root, np.maximum((xx + yy) / 2 - root, 0)
-    mean, sd, entropy = _stain(nuclei.first_pixel, density, levels)
-    values = {
-        "x": x,
-        "y": y,
-        "area_um2": size * mpp**2,
-        "perimeter_um": _perimeters(nuclei.labels, *lines) * mpp,
-        "major_um": 4 * np.sqrt(long) * mpp,
-        "minor_um": 4 * np.sqrt(short) * mpp,
-        "eccentricity": np.sqrt(1 - np.divide(short, long, out=np.ones(len(nuclei)), where=long > 0)),
-        "solidity": np.minimum(size / _hull_areas(*lines, width), 1.0),
-        "orientation": 0.5 * np.arctan2(2 * xy, xx - yy),
-        "h_od_mean": mean,
-        "h_od_sd": sd,
-        "h_entropy": entropy,
-        **texture(nuclei, levels),
-    }
-    return {name: np.asarray(value, dtype=np.float32) for name, value in values.items()}
+    perimeter, hull = _perimeters(nuclei.labels, *lines), _hull_areas(*lines, width)
+    values = [
+        _ellipses(*lines, width, mpp),
+        np.stack([size * mpp**2, perimeter * mpp, np.minimum(size / hull, 1.0)]),
+        _stain(nuclei.first_pixel, density, levels),
+        texture(nuclei, levels),
+    ]
+    # One conversion for all: with so few nuclei a tile, calls of numpy are what takes time.
+    return dict(zip((*_ELLIPSE, *_OUTLINE, *_STAIN, *TEXTURE), np.concatenate(values).astype(np.float32), strict=True))

@@ -11,8 +11,10 @@ from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.runs import FRAME, runs_of
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool, Float64, Int32, UInt8
+    from kras_plugins.data import Int32, UInt8
     from kras_profiler_cells.runs import Index
+
+    Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +93,30 @@ def tally(labels: Int32, starts: Index, stops: Index, image: UInt8, n: int) -> I
     return sums
 
 
-@compiled("UniTuple(int64[::1], 3)(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64)")
-def _by_nucleus(labels: Int32, starts: Index, stops: Index, number: Index, n: int) -> tuple[Index, Index, Index]:
-    """`first`, `starts` and `stops` of Nuclei; `number` 1..n of each label, 0 of those that are left out."""
-    flat = labels.reshape(-1)
+@compiled("int64[::1](int64[:, ::1], UniTuple(float64, 2), float64, UniTuple(float64, 2), UniTuple(float64, 2))")
+def chosen(sums: Index, pixels: Interval, least: float, columns: Interval, rows: Interval) -> Index:
+    """The labels of a `tally` whose numbers of `pixels`, mean `columns` and mean `rows` lie in the intervals, ends
+    included, and whose image has a mean of at `least` so much; never 0."""
+    kept, n = np.empty(sums.shape[1], np.int64), 0
+    for label in range(1, sums.shape[1]):
+        size = sums[0, label]
+        if size > 0 and pixels[0] <= size <= pixels[1] and sums[3, label] >= least * size:
+            inside = columns[0] <= sums[1, label] / size <= columns[1] and rows[0] <= sums[2, label] / size <= rows[1]
+            kept[n] = label
+            n += inside
+    return kept[:n].copy()
+
+
+@compiled("UniTuple(int64[::1], 4)(int32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+def _by_nucleus(
+    labels: Int32, starts: Index, stops: Index, size: Index, kept: Index
+) -> tuple[Index, Index, Index, Index]:
+    """`first`, `starts`, `stops` and `first_pixel` of Nuclei; `size`: pixels of each label, `kept`: the labels."""
+    flat, n = labels.reshape(-1), len(kept)
+    number, first_pixel = np.zeros(len(size), np.int64), np.zeros(n + 1, np.int64)
+    for nucleus in range(n):
+        number[kept[nucleus]] = nucleus + 1
+        first_pixel[nucleus + 1] = first_pixel[nucleus] + size[kept[nucleus]]
     first = np.zeros(n + 2, np.int64)
     for i in range(len(starts)):
         first[number[flat[starts[i]]] + 1] += 1
@@ -107,7 +129,7 @@ def _by_nucleus(labels: Int32, starts: Index, stops: Index, number: Index, n: in
             at = following[nucleus]
             following[nucleus] = at + 1
             begins[at - left_out], ends[at - left_out] = starts[i], stops[i]
-    return first[1:] - left_out, begins, ends
+    return first[1:] - left_out, begins, ends, first_pixel
 
 
 @compiled("int64[:, ::1](int64, int64[::1], int64[::1], int64[::1], uint8[:, :, ::1], int64)")
@@ -130,26 +152,20 @@ def nuclei_of(labels: Int32) -> Nuclei:
     """The nuclei of a label map int32[h w], labels 1..n without gaps."""
     framed = np.pad(labels.astype(np.int32), FRAME)
     size = np.bincount(labels.ravel())
-    return nuclei_in(framed, *stretches(framed, *runs_of(framed != 0)), size, size > 0)
+    return nuclei_in(framed, *stretches(framed, *runs_of(framed != 0)), size, np.arange(1, len(size)))
 
 
-def nuclei_in(labels: Int32, starts: Index, stops: Index, size: Index, kept: Bool) -> Nuclei:
-    """The nuclei of framed `labels` int32[h+4 w+4] that are `kept`, bool[label].
+def nuclei_in(labels: Int32, starts: Index, stops: Index, size: Index, kept: Index) -> Nuclei:
+    """The nuclei of framed `labels` int32[h+4 w+4] whose labels are `kept`, int64[nucleus].
 
     `starts`, `stops`: `stretches` of the labels; `size`: pixels of each label, int64[label].
     """
-    kept[0] = False
-    label = np.flatnonzero(kept)
-    number = np.zeros(len(kept), np.int64)
-    number[label] = np.arange(1, len(label) + 1)
-    first, starts, stops = _by_nucleus(labels, starts, stops, number, len(label))
-    pixels = np.append(0, np.cumsum(size[label]))
-    return Nuclei(labels=labels, label=label, first=first, starts=starts, stops=stops, first_pixel=pixels)
+    first, starts, stops, first_pixel = _by_nucleus(labels, starts, stops, size, kept)
+    return Nuclei(labels=labels, label=kept, first=first, starts=starts, stops=stops, first_pixel=first_pixel)
 
 
-def means(nuclei: Nuclei, maps: UInt8) -> Float64:
-    """float64[nucleus map]: mean of each map of uint8[map h/k w/k], for a whole k, over each nucleus."""
+def sums(nuclei: Nuclei, maps: UInt8) -> Index:
+    """int64[nucleus map]: sum of each map of uint8[map h/k w/k], for a whole k, over the pixels of each nucleus."""
     n, (height, width) = nuclei, nuclei.labels.shape
-    step = (height - 2 * FRAME) // maps.shape[1]
-    means: Float64 = _sums(width, n.first, n.starts, n.stops, maps, step) / n.size[:, None]
-    return means
+    found: Index = _sums(width, n.first, n.starts, n.stops, maps, (height - 2 * FRAME) // maps.shape[1])
+    return found

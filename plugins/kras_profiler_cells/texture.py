@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kras_profiler_cells.runs import Index
 
 LEVELS = 16
+TEXTURE = ("glcm_contrast", "glcm_correlation", "glcm_energy", "glcm_homogeneity")
 _NEAR = 1 / (1 + np.arange(LEVELS) ** 2)
 DENSITY_MAX = 1.2  # hematoxylin OD of the top grey level: fixed, so that levels mean the same on every slide
 
@@ -82,11 +83,11 @@ def _texture(labels: Int32, first: Index, starts: Index, stops: Index, levels: U
     return found / 4
 
 
-def texture(nuclei: Nuclei, levels: UInt8) -> dict[str, Float64]:
+def texture(nuclei: Nuclei, levels: UInt8) -> Float64:
     """Haralick texture per nucleus: symmetric co-occurrence at distance 1, mean over four angles, as scikit-image.
 
     Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `levels`: uint8[pixel].
+    Returns float64[4 nucleus]: the columns of TEXTURE.
     """
-    names = ("contrast", "correlation", "energy", "homogeneity")
-    found = _texture(nuclei.labels, nuclei.first, nuclei.starts, nuclei.stops, levels)
-    return {f"glcm_{name}": column for name, column in zip(names, found, strict=True)}
+    found: Float64 = _texture(nuclei.labels, nuclei.first, nuclei.starts, nuclei.stops, levels)
+    return found

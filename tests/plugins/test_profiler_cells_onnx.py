@@ -10,7 +10,7 @@ import pytest
 import kras_profiler_cells as plugin
 from kras_plugins import CELL_COLUMNS, ConfigError, Tile
 from kras_profiler_cells import decode
-from kras_profiler_cells.nuclei import means, nuclei_of
+from kras_profiler_cells.nuclei import nuclei_of, sums
 from kras_profiler_cells.runs import runs_of
 
 onnx = pytest.importorskip("onnx")
@@ -238,10 +238,11 @@ def test_hover_maps_leave_a_single_nucleus_whole():
 
 
 def test_channels_of_one_class_add_up():
-    mean = np.array([[0.4, 0.35, 0.25]])
-    assert decode.classify(mean, ("tumor", "lymphocyte", "lymphocyte"), 0.5) == ["lymphocyte"]
-    assert decode.classify(mean, ("background", "lymphocyte", "plasma"), 0.5) == ["lymphocyte"]
-    assert decode.classify(mean, ("background", "lymphocyte", "plasma"), 0.6) == ["other"]
+    found = np.array([[40, 35, 25]])
+    assert decode.classify(found, ("tumor", "lymphocyte", "lymphocyte"), 0.5) == ["lymphocyte"]
+    assert decode.classify(found, ("background", "lymphocyte", "plasma"), 0.5) == ["lymphocyte"]
+    assert decode.classify(found, ("background", "lymphocyte", "plasma"), 0.6) == ["other"]
+    assert decode.classify(np.zeros((1, 3), int), ("background", "lymphocyte", "plasma"), 0.5) == ["other"]
 
 
 def test_coarse_class_maps_are_read_where_the_nucleus_is():
@@ -250,4 +251,4 @@ def test_coarse_class_maps_are_read_where_the_nucleus_is():
     kinds = np.zeros((2, 4, 4), np.uint8)
     kinds[0], kinds[1, 2:, 2:] = 102, 255
     kinds[0, 2:, 2:] = 0
-    np.testing.assert_allclose(means(nuclei_of(labels), kinds), [[0, 255]])
+    np.testing.assert_array_equal(sums(nuclei_of(labels), kinds), [[0, 255 * 16]])
