@@ -37,7 +37,8 @@ _GEO = (
 FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadata({b"geo": _GEO})
 """The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
 
-ROW_GROUP = 65_536
+ROW_GROUP = 16_384
+"""Cells that are written at once: some 10 MB, and while the network works, not when all is over."""
 
 
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:

@@ -134,17 +134,19 @@ def _by_nucleus(
 
 @compiled("int64[:, ::1](int64, int64[::1], int64[::1], int64[::1], uint8[:, :, ::1], int64)")
 def _sums(width: int, first: Index, starts: Index, stops: Index, maps: UInt8, step: int) -> Index:
-    coarse = np.arange(max(maps.shape[1], maps.shape[2]) * step) // step
     found = np.zeros((len(first) - 1, len(maps)), np.int64)
     for nucleus in range(len(first) - 1):
         for i in range(first[nucleus], first[nucleus + 1]):
             row = starts[i] // width
-            col = starts[i] - row * width - FRAME
+            begin, end = starts[i] - row * width - FRAME, stops[i] - row * width - FRAME
+            left, right, coarse = begin // step, (end - 1) // step, (row - FRAME) // step
             for m in range(len(maps)):
-                line, total = maps[m, coarse[row - FRAME]], 0
-                for at in range(col, col + stops[i] - starts[i]):
-                    total += line[coarse[at]]
-                found[nucleus, m] += total
+                line, total = maps[m, coarse], 0
+                for at in range(left, right + 1):
+                    total += line[at]
+                # Of the first and last pixel of the map, only parts may be in the stretch.
+                over = (begin - left * step) * line[left] + ((right + 1) * step - end) * line[right]
+                found[nucleus, m] += total * step - over
     return found
 
 

@@ -54,29 +54,29 @@ def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, fl
     return contrast / count, correlation, np.sqrt(squared) / (2 * count), homogeneity / count
 
 
-@compiled("float64[:, ::1](int32[:, ::1], int64[::1], int64[::1], int64[::1], uint8[::1])")
-def _texture(labels: Int32, first: Index, starts: Index, stops: Index, levels: UInt8) -> Float64:
-    flat, width, pixel = labels.reshape(-1), labels.shape[1], 0
-    image = np.zeros(flat.size, np.uint8)
-    pairs = np.empty((4, LEVELS, LEVELS), np.int32)
+@compiled("float64[:, ::1](int64, int64, int64[::1], int64[::1], int64[::1], uint8[::1])")
+def _texture(height: int, width: int, first: Index, starts: Index, stops: Index, levels: UInt8) -> Float64:
+    # Levels count from 1 here, which none of the measures minds; 0 is what is not of the nucleus in turn.
+    image, pixel = np.zeros(height * width, np.uint8), 0
+    pairs = np.empty((4, LEVELS + 1, LEVELS + 1), np.int32)
     found = np.zeros((4, len(first) - 1))
     for nucleus in range(len(first) - 1):
-        lowest, highest = LEVELS, 0
+        lowest, highest = LEVELS, 1
         for i in range(first[nucleus], first[nucleus + 1]):
             for at in range(starts[i], stops[i]):
-                level = levels[pixel]
+                level = levels[pixel] + 1
                 image[at] = level
                 lowest, highest, pixel = min(lowest, level), max(highest, level), pixel + 1
         pairs[:, lowest : highest + 1, lowest : highest + 1] = 0
-        label = flat[starts[first[nucleus]]]
         for i in range(first[nucleus], first[nucleus + 1]):
             for at in range(starts[i], stops[i]):
-                # All four are counted, with 0 where the other pixel is not of this nucleus: no branch to guess.
-                level, right, down = image[at], at + 1, at + width
-                pairs[0, level, image[right]] += flat[right] == label
-                pairs[1, level, image[down + 1]] += flat[down + 1] == label
-                pairs[2, level, image[down]] += flat[down] == label
-                pairs[3, level, image[down - 1]] += flat[down - 1] == label
+                level = image[at]
+                pairs[0, level, image[at + 1]] += 1
+                pairs[1, level, image[at + width + 1]] += 1
+                pairs[2, level, image[at + width]] += 1
+                pairs[3, level, image[at + width - 1]] += 1
+        for i in range(first[nucleus], first[nucleus + 1]):
+            image[starts[i] : stops[i]] = 0
         for angle in range(4):
             for i, value in enumerate(_haralick(pairs[angle], lowest, highest)):
                 found[i, nucleus] += value
@@ -89,5 +89,5 @@ def texture(nuclei: Nuclei, levels: UInt8) -> Float64:
     Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `levels`: uint8[pixel].
     Returns float64[4 nucleus]: the columns of TEXTURE.
     """
-    found: Float64 = _texture(nuclei.labels, nuclei.first, nuclei.starts, nuclei.stops, levels)
+    found: Float64 = _texture(*nuclei.labels.shape, nuclei.first, nuclei.starts, nuclei.stops, levels)
     return found
