@@ -148,8 +148,8 @@ def measure(nuclei: Nuclei, density: Float32, mpp: float) -> dict[str, Float32]:
     standard deviations, as in scikit-image).
     """
     size, levels = nuclei.size, levels_of(density)
-    lines, width = (nuclei.first, nuclei.starts, nuclei.stops), nuclei.labels.shape[1]
-    perimeter, hull = _perimeters(*nuclei.labels.shape, *lines), _hull_areas(*lines, width)
+    lines, (height, width) = (nuclei.first, nuclei.starts, nuclei.stops), nuclei.labels.shape
+    perimeter, hull = _perimeters(height, width, *lines), _hull_areas(*lines, width)
     values = [
         _ellipses(*lines, width, mpp),
         np.stack([size * mpp**2, perimeter * mpp, np.minimum(size / hull, 1.0)]),

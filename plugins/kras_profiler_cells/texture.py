@@ -89,5 +89,6 @@ def texture(nuclei: Nuclei, levels: UInt8) -> Float64:
     Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `levels`: uint8[pixel].
     Returns float64[4 nucleus]: the columns of TEXTURE.
     """
-    found: Float64 = _texture(*nuclei.labels.shape, nuclei.first, nuclei.starts, nuclei.stops, levels)
+    height, width = nuclei.labels.shape
+    found: Float64 = _texture(height, width, nuclei.first, nuclei.starts, nuclei.stops, levels)
     return found
