@@ -38,7 +38,7 @@ class Lent:
 
 
 _KEPT = 16
-"""Pieces of memory that a receiver keeps mapped; tiles and their maps, some 5 MB each, it shares with the lender."""
+"""Pieces of memory that a receiver keeps mapped; some tiles and their maps each, about 8 MB, shared with the lender."""
 _known: dict[str, tuple[int, mmap.mmap]] = {}
 
 
