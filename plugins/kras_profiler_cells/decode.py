@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins import Tile, TileCells
+from kras_plugins import PluginError, Tile, TileCells
 from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.flooding import flood_cores
 from kras_profiler_cells.maps import TOP, in_bytes, plain
@@ -52,7 +52,8 @@ class Decode:
     words: tuple[str, ...]
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], tile: Tile) -> TileCells:
-        """Cells of one tile with all columns but the coordinates the host adds."""
+        """Cells of one tile with all columns but the coordinates the host adds; PluginError for maps of other sizes."""
+        check_shapes(outputs, tile.pixels.shape[:2], len(self.words))
         kinds, nucleus = in_bytes(outputs["classes"]), self.nucleus(outputs)
         nuclei, prob = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
         columns = measure(nuclei, hematoxylin_at(nuclei, plain(tile.pixels, np.uint8)), tile.mpp)
@@ -69,7 +70,8 @@ class Decode:
         """The probability of being nucleus in 255ths, uint8[h w]."""
         if "nucleus" in outputs:
             return in_bytes(outputs["nucleus"])
-        return plain(TOP - in_bytes(outputs["classes"][self.words.index(BACKGROUND)]), np.uint8)
+        background = outputs["classes"][self.words.index(BACKGROUND)]
+        return plain(TOP - background, np.uint8) if background.dtype == np.uint8 else in_bytes(1 - background)
 
     def nuclei(
         self, nucleus: UInt8, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None
@@ -95,6 +97,25 @@ class Decode:
     def segment(self, outputs: Mapping[str, npt.NDArray[Any]], mpp: float) -> Int32:
         """Label map int32[h w] of nuclei, 0 outside, labels 1..n without gaps."""
         return self.nuclei(self.nucleus(outputs), outputs, mpp)[0].map()
+
+
+def check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...], n_words: int) -> None:
+    """Raise PluginError where maps do not fit a `tile` (h w): compiled code would read beyond their ends."""
+    h, w = tile
+    for name, wanted in (("nucleus", (h, w)), ("distance", (h, w)), ("hv", (2, h, w))):
+        if name in outputs and outputs[name].shape != wanted:
+            raise _unlike(name, outputs[name].shape, tile)
+    channels, *coarse = outputs["classes"].shape
+    step = h // max(coarse[0], 1) if len(coarse) == 2 else 0
+    if step < 1 or channels != n_words or (coarse[0] * step, coarse[1] * step) != (h, w):
+        raise _unlike("classes", outputs["classes"].shape, tile)
+
+
+def _unlike(name: str, shape: tuple[int, ...], tile: tuple[int, ...]) -> PluginError:
+    return PluginError(
+        f"{name} is {' x '.join(map(str, shape))} for a tile of {tile[0]} x {tile[1]}",
+        "docs/models/cells.md says which shapes a network's outputs have",
+    )
 
 
 def flood_hover(starts: Index, stops: Index, hv: Float32, mpp: float) -> Int32:
@@ -126,6 +147,8 @@ def classify(sums: Index, words: Sequence[str], least: float) -> list[str]:
     Channels of one word add up; BACKGROUND does not count and the rest is scaled to one. Below `least` it is `other`.
     """
     named = [*sorted({*words} - {BACKGROUND}), "other"]
+    if len(named) == 1:
+        return named * len(sums)
     word_of = np.array([-1 if word == BACKGROUND else named.index(word) for word in words])
     return [named[i] for i in _likeliest(sums, word_of, len(named) - 1, least).tolist()]
 

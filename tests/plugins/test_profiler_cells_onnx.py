@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import kras_profiler_cells as plugin
-from kras_plugins import CELL_COLUMNS, ConfigError, Tile
+from kras_plugins import CELL_COLUMNS, ConfigError, PluginError, Tile
 from kras_profiler_cells import decode
 from kras_profiler_cells.nuclei import nuclei_of, sums
+from kras_profiler_cells.profiler import Cells
 from kras_profiler_cells.runs import runs_of
 
 onnx = pytest.importorskip("onnx")
@@ -252,3 +253,55 @@ def test_coarse_class_maps_are_read_where_the_nucleus_is():
     kinds[0], kinds[1, 2:, 2:] = 102, 255
     kinds[0, 2:, 2:] = 0
     np.testing.assert_array_equal(sums(nuclei_of(labels), kinds), [[0, 255 * 16]])
+
+
+def maps_of(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """What the toy network gives, in 255ths and without background."""
+    classes = np.stack([pixels[..., 2], 255 - pixels[..., 2]])
+    return {"nucleus": pixels[..., 0], "distance": pixels[..., 1], "classes": classes}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("nucleus", (60, 64)),
+        ("distance", (32, 32)),
+        ("distance", (1, 64, 64)),
+        ("hv", (2, 32, 32)),
+        ("hv", (64, 64)),
+        ("classes", (2, 60, 60)),
+        ("classes", (2, 64, 32)),
+        ("classes", (2, 128, 128)),
+        ("classes", (2, 0, 0)),
+        ("classes", (3, 64, 64)),
+        ("classes", (64, 64)),
+    ],
+)
+def test_maps_whose_shape_only_running_shows_are_refused_if_they_do_not_fit_the_tile(name, shape):
+    """A file may leave shapes open; compiled code would read beyond the end of what is too small."""
+    pixels = two_cells()
+    whole = maps_of(pixels)
+    if name == "hv":
+        del whole["distance"]
+    given = {**whole, name: np.zeros(shape, np.float32)}
+    found = decode.Decode(8.0, 400.0, 0.5, 0.5, ("tumor", "lymphocyte"))
+    with pytest.raises(PluginError, match=f"{name} is .* for a tile of 64 x 64"):
+        found(given, Tile(pixels=pixels, mpp=0.5))
+
+
+def test_a_network_that_knows_no_classes_finds_others():
+    pixels = two_cells()
+    maps = {"distance": pixels[..., 1], "classes": 255 - pixels[None, ..., 0]}
+    found = decode.Decode(8.0, 400.0, 0.5, 0.5, ("background",))(maps, Tile(pixels=pixels, mpp=0.5))
+    assert found.classes == ["other", "other"]
+
+
+def test_where_the_background_is_unknown_no_nucleus_is_found():
+    pixels = two_cells()
+    background = 1 - pixels[None, ..., 0].astype(np.float32) / 255
+    background[0, :, :32] = np.nan
+    maps = {"distance": pixels[None, ..., 1] / np.float32(255), "classes": background[None]}
+    profiler = Cells(decode.Decode(8.0, 400.0, 0.5, 0.5, ("background",)), "tiles", lambda _: maps)
+    given = {k: v[0] for k, v in profiler.predict(pixels[None]).items()}
+    assert len(profiler.decode(given, Tile(pixels=pixels, mpp=0.5)).x) == 1
+    assert len(profiler.decode({k: v[0] for k, v in maps.items()}, Tile(pixels=pixels, mpp=0.5)).x) == 1
