@@ -53,7 +53,7 @@ class Decode:
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], tile: Tile) -> TileCells:
         """Cells of one tile with all columns but the coordinates the host adds; PluginError for maps of other sizes."""
-        check_shapes(outputs, tile.pixels.shape[:2], len(self.words))
+        _check_shapes(outputs, tile.pixels.shape[:2], len(self.words))
         kinds, nucleus = in_bytes(outputs["classes"]), self.nucleus(outputs)
         nuclei, prob = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
         columns = measure(nuclei, hematoxylin_at(nuclei, plain(tile.pixels, np.uint8)), tile.mpp)
@@ -99,7 +99,7 @@ class Decode:
         return self.nuclei(self.nucleus(outputs), outputs, mpp)[0].map()
 
 
-def check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...], n_words: int) -> None:
+def _check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...], n_words: int) -> None:
     """Raise PluginError where maps do not fit a `tile` (h w): compiled code would read beyond their ends."""
     h, w = tile
     for name, wanted in (("nucleus", (h, w)), ("distance", (h, w)), ("hv", (2, h, w))):

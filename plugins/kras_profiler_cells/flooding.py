@@ -74,28 +74,29 @@ def _flood(labels: Int32, begins: Index, ends: Index, number: Index, piece: Inde
     for i in range(len(begins)):
         flat[begins[i] : ends[i]] = number[i]
     # Each depth has a queue of its own. Pixels are numbered as they are reached; each knows the next in its queue.
-    reached, after = np.empty(n_pixels, np.int64), np.empty(n_pixels, np.int64)
+    reached, after, deep = np.empty(n_pixels, np.int64), np.empty(n_pixels, np.int64), np.empty(n_pixels, np.int64)
     head, tail = np.full(TOP + 1, _NONE), np.empty(TOP + 1, np.int64)
     first = 0
     while first < len(begins):
         # To flood one piece alone keeps queues and image near.
-        n, level, end = 0, TOP, first
+        queued, n, level, end = 0, 0, TOP, first
         while end < len(begins) and piece[end] == piece[first]:
             row = begins[end] // width
             for at in range(begins[end], ends[end]):
                 if flat[at - 1] < 0 or flat[at + 1] < 0 or flat[at - width] < 0 or flat[at + width] < 0:
-                    deep = depth[row - FRAME, at - row * width - FRAME]
-                    reached[n], after[n] = at, _NONE
-                    if head[deep] == _NONE:
-                        head[deep] = n
-                    else:
-                        after[tail[deep]] = n
-                    tail[deep] = n
+                    reached[n], deep[n] = at, depth[row - FRAME, at - row * width - FRAME]
                     n += 1
             end += 1
         first = end
         while level >= 0:
-            pixel = head[level]
+            for pixel in range(queued, n):
+                after[pixel] = _NONE
+                if head[deep[pixel]] == _NONE:
+                    head[deep[pixel]] = pixel
+                else:
+                    after[tail[deep[pixel]]] = pixel
+                tail[deep[pixel]] = pixel
+            queued, pixel = n, head[level]
             if pixel == _NONE:
                 level -= 1
                 continue
@@ -103,14 +104,8 @@ def _flood(labels: Int32, begins: Index, ends: Index, number: Index, piece: Inde
             for step in (-width, -1, 1, width):
                 to = at + step
                 if flat[to] < 0:
-                    deep = min(WAITING - flat[to], level)
+                    reached[n], deep[n] = to, min(WAITING - flat[to], level)
                     flat[to] = flat[at]
-                    reached[n], after[n] = to, _NONE
-                    if head[deep] == _NONE:
-                        head[deep] = n
-                    else:
-                        after[tail[deep]] = n
-                    tail[deep] = n
                     n += 1
 
 

@@ -202,6 +202,22 @@ def test_eosin_alone_makes_no_nuclei(find):
     assert len(find((255 * 10 ** -(amount[..., None] * e)).clip(0, 255).astype(np.uint8)).x) == 0
 
 
+def test_what_is_measured_of_a_nucleus_does_not_depend_on_those_that_touch_it():
+    rng = np.random.default_rng(0)
+    rows, cols = np.mgrid[:60, :72]
+    seeds = rng.uniform((0, 0), (60, 72), (24, 2))
+    labels = np.argmin([(rows - y) ** 2 + (cols - x) ** 2 for y, x in seeds], axis=0).astype(np.int32) + 1
+    density = rng.uniform(0, 1.5, labels.shape).astype(np.float32)
+    together = measure(labels, density, 0.5)
+    drawn = outlines(nuclei_of(labels), together["x"], together["y"])
+    for i in range(24):
+        alone = (labels == i + 1).astype(np.int32)
+        column = measure(alone, density, 0.5)
+        for name, values in together.items():
+            np.testing.assert_array_equal(values[i : i + 1], column[name], err_msg=name)
+        np.testing.assert_array_equal(drawn[i : i + 1], outlines(nuclei_of(alone), column["x"], column["y"]))
+
+
 def test_the_decoder_is_picklable_and_imports_no_torch():
     assert pickle.loads(pickle.dumps(decoder())) == decoder()  # noqa: S301
     code = "import sys, kras_profiler_cells.decode; sys.exit('torch' in sys.modules)"
