@@ -36,13 +36,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from embed import SHARED, make_slide, matrix_rate
 
-from kras_plugins.config import load_config
 from kras_plugins.data import SlideRef
-from kras_plugins.execution import workers
-from kras_plugins.manager import discover
-from kras_plugins.parts import Part, Parts, open_parts
-from kras_plugins.pipeline import Work
-from kras_plugins.profiling import profile_slide
+from kras_plugins.host.config import load_config
+from kras_plugins.host.manager import discover
+from kras_plugins.host.parts import Part, Parts, open_parts
+from kras_plugins.processing.execution import workers
+from kras_plugins.processing.pipeline import Work
+from kras_plugins.processing.profiling import profile_slide
 from kras_plugins.semantics.map import CELLS
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.slide import Slide, open_slide

@@ -134,12 +134,12 @@ def measure(slide_path: Path, model: str, rounds: int) -> dict[str, float]:
     import torch
     from torchvision import transforms
 
-    from kras_plugins.config import load_config
     from kras_plugins.data import SlideRef, TileSpec
-    from kras_plugins.execution import workers
-    from kras_plugins.manager import discover
-    from kras_plugins.parts import open_parts
-    from kras_plugins.pipeline import process_slide
+    from kras_plugins.host.config import load_config
+    from kras_plugins.host.manager import discover
+    from kras_plugins.host.parts import open_parts
+    from kras_plugins.processing.execution import workers
+    from kras_plugins.processing.pipeline import process_slide
     from kras_plugins.slides.qc import blurred
     from kras_plugins.slides.slide import Slide, open_slide
     from kras_plugins.slides.stream import ordered_map, stream_tiles
@@ -204,12 +204,12 @@ def measure(slide_path: Path, model: str, rounds: int) -> dict[str, float]:
 
 def peak_memory(small: Path, large: Path, plugin: Path) -> dict[str, float]:
     """Peak memory in MB of embedding `large` with a null model, beyond what imports and a `small` slide take."""
-    from kras_plugins.config import load_config
     from kras_plugins.data import SlideRef
-    from kras_plugins.execution import workers
-    from kras_plugins.manager import discover
-    from kras_plugins.parts import open_parts
-    from kras_plugins.pipeline import process_slide
+    from kras_plugins.host.config import load_config
+    from kras_plugins.host.manager import discover
+    from kras_plugins.host.parts import open_parts
+    from kras_plugins.processing.execution import workers
+    from kras_plugins.processing.pipeline import process_slide
     from kras_plugins.store import Store
 
     def peak() -> float:

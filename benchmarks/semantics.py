@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES, SemanticMap
-from kras_plugins.semantics.collect import CELL_SCHEMA
+from kras_plugins.semantics.cells import CELL_SCHEMA
 from kras_plugins.semantics.epithelium import density_tissue
+from kras_plugins.semantics.features.validity import validity
 from kras_plugins.semantics.profile import COMPUTE, profile
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.validity import validity
 from kras_plugins.semantics.view import View
 
 PER_MM2 = 4000.0  # all cells together: 800,000 on 200 mm²

@@ -35,7 +35,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def spec_of(model: str) -> Any:
-    from kras_plugins.manager import discover
+    from kras_plugins.host.manager import discover
 
     record = discover().find("extractor", "vit").record
     return record.models(record.options(model=model, weights="random:0"))[0]  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kras_plugins.manager import Registry
+from kras_plugins.host.manager import Registry
 from kras_plugins.store import file_sha256
 
 SCHEMA_VERSION = 1

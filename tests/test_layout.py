@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kras_plugins.hookspecs import KINDS
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module
 from kras_plugins.pretraining.network import build
 from kras_plugins.pretraining.recipe import Recipe

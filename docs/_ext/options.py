@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kras_plugins.contracts.base import is_tuning
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 
 def listed(kind: str) -> str:

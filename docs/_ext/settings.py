@@ -6,7 +6,7 @@ import typer
 from options import table
 
 from kras_plugins.cli.run import run as run_command
-from kras_plugins.config import RunTable
+from kras_plugins.host.config import RunTable
 from kras_plugins.pretraining.recipe import Recipe
 
 _OTHER_NAMES = {"target_sensitivity": "sensitivity", "target_specificity": "specificity", "prevalences": "prevalence",

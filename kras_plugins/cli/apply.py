@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cli.common import Session, stderr
-from kras_plugins.config import Config
 from kras_plugins.contracts.backend import BackendPlugin
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin
 from kras_plugins.errors import ConfigError
-from kras_plugins.parts import Parts, open_parts
+from kras_plugins.host.config import Config
+from kras_plugins.host.parts import Parts, open_parts
 
 if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle

@@ -161,7 +161,7 @@ def check(
     from kras_plugins.cohort.findings import as_json as as_values
     from kras_plugins.cohort.findings import in_order
     from kras_plugins.cohort.table import read_rows
-    from kras_plugins.parts import open_parts
+    from kras_plugins.host.parts import open_parts
 
     found: list[Finding] = []
     several = len(cohorts) > 1
@@ -254,7 +254,7 @@ def _words(text: str) -> list[str]:
 def _suffixes() -> list[str]:
     """Endings of slides that some reader knows; a DICOM slide is many files and needs a table."""
     from kras_plugins.contracts.reader import ReaderPlugin
-    from kras_plugins.manager import discover
+    from kras_plugins.host.manager import discover
 
     registry = discover()
     records = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]

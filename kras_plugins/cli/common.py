@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from kras_plugins.cli.output import own_stdout, results
-from kras_plugins.config import Config, load_config
 from kras_plugins.errors import KrasError
-from kras_plugins.isolation import DEADLINE, set_deadline
-from kras_plugins.manager import IMPORT_SECONDS, Broken, Registry, discover
+from kras_plugins.host.config import Config, load_config
+from kras_plugins.host.isolation import DEADLINE, set_deadline
+from kras_plugins.host.manager import IMPORT_SECONDS, Broken, Registry, discover
 from kras_plugins.store import Store
 
 if TYPE_CHECKING:

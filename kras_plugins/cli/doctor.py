@@ -127,8 +127,8 @@ def _disk(session: Session) -> Check:
 
 
 def _weights(session: Session) -> Iterator[Check]:
+    from kras_plugins.host.parts import models_of
     from kras_plugins.models.weights import is_present
-    from kras_plugins.parts import models_of
 
     for p in session.registry.provided:
         if isinstance(p.record, ExtractorPlugin):

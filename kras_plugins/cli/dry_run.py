@@ -8,8 +8,8 @@ from typing import Any
 from kras_plugins.cli.common import escape, print_json, stdout
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import KrasError
-from kras_plugins.parts import Parts
-from kras_plugins.pipeline import key_of_part, key_of_tissue
+from kras_plugins.host.parts import Parts
+from kras_plugins.processing.pipeline import key_of_part, key_of_tissue
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import Store
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from kras_plugins.cli.output import results
-from kras_plugins.isolation import given_up
+from kras_plugins.host.isolation import given_up
 
 _PATIENCE = 5.0
 """Seconds that threads and handlers of others have to come to an end by themselves."""

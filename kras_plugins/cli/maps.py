@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kras_plugins.cli.common import escape, stderr
 from kras_plugins.data import SemanticMap
-from kras_plugins.parts import Parts
-from kras_plugins.pipeline import SlideResult, load_semantics
+from kras_plugins.host.parts import Parts
+from kras_plugins.processing.pipeline import SlideResult, load_semantics
 from kras_plugins.report.heatmap import write_png
 from kras_plugins.report.overlay import FIELD_PX, OVERVIEW_PX, Field, densest, draw_overlay
 from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_png

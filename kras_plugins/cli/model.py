@@ -71,7 +71,7 @@ def check_models(
     """Compare a backend's results with `local` and with PyTorch in float32; exit code 1 beyond the limits."""
     from rich.table import Table
 
-    from kras_plugins.parity import compare, slide_tiles
+    from kras_plugins.probing.parity import compare, slide_tiles
     from kras_plugins.testing import draw_slide
 
     session = open_session(config, option, plugin)

@@ -43,7 +43,7 @@ def quantize_model(
     from kras_plugins.cli.study import make_folder
     from kras_plugins.models.export import is_ready_made
     from kras_plugins.models.quantize import agreement, quantize
-    from kras_plugins.parity import slide_tiles
+    from kras_plugins.probing.parity import slide_tiles
 
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: not an .onnx file", "name it so; backends know it by that")

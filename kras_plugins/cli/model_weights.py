@@ -26,7 +26,7 @@ from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError, ConfigError, PluginError
-from kras_plugins.isolation import ask
+from kras_plugins.host.isolation import ask
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="names from `kras model list`; the models as configured where none is given")
@@ -35,7 +35,7 @@ Names = Annotated[
 
 def specs(session: Session, names: list[str] | None) -> list[tuple[str, ModelSpec]]:
     """(plug-in, model) for every extractor and profiler as configured."""
-    from kras_plugins.parts import models_of
+    from kras_plugins.host.parts import models_of
 
     found = []
     for p in session.registry.provided:

@@ -14,8 +14,8 @@ from kras_plugins.cli.maps import map_of, mpp_of, write_overlay
 from kras_plugins.data import Explanation, Prediction
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
+from kras_plugins.host.parts import Parts
 from kras_plugins.learning.calibration import shift_prevalence
-from kras_plugins.parts import Parts
 from kras_plugins.report.case import Case as CasePage
 from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
 from kras_plugins.report.gallery import Tile, tile_gallery

@@ -19,8 +19,8 @@ from kras_plugins.cli.common import (
 from kras_plugins.contracts.base import is_tuning
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
-from kras_plugins.isolation import ask
-from kras_plugins.manager import Provided
+from kras_plugins.host.isolation import ask
+from kras_plugins.host.manager import Provided
 
 app = typer.Typer(help="What is installed and which options it takes; one of your own.", no_args_is_help=True)
 app.command("new")(plugin_new.new)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kras_plugins.cli.common import AsJson, ConfigFile, Overrides, command, escape, print_json, stderr, stdout
-from kras_plugins.config import load_config
 from kras_plugins.errors import ConfigError, PluginError
+from kras_plugins.host.config import load_config
 
 if TYPE_CHECKING:
     from kras_plugins.testing.checks.run import Outcome

@@ -12,7 +12,7 @@ import typer
 
 from kras_plugins.cli.common import AsJson, command, print_json, stdout
 from kras_plugins.errors import ConfigError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 
 class Kind(StrEnum):

@@ -30,9 +30,9 @@ from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import CohortTable
-    from kras_plugins.execution import Failure
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.processing.execution import Failure
 
 
 @command

@@ -72,7 +72,7 @@ def pretrain(
     import torch
 
     from kras_plugins.cli.study import make_folder
-    from kras_plugins.parts import usable_readers
+    from kras_plugins.host.parts import usable_readers
     from kras_plugins.pretraining.engine import pretrain as train
     from kras_plugins.pretraining.network import build
     from kras_plugins.pretraining.processes import crew

@@ -105,8 +105,8 @@ def _embedder(
     """A function from tiles of any size, a list of uint8[h w 3], to float32[tile d]."""
     import numpy as np
 
-    from kras_plugins.isolation import ask
-    from kras_plugins.parts import open_parts
+    from kras_plugins.host.isolation import ask
+    from kras_plugins.host.parts import open_parts
     from kras_plugins.probing.baseline import colors_and_textures
     from kras_plugins.probing.labelled import fit
 

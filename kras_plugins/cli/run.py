@@ -114,10 +114,10 @@ def run(
     from kras_plugins.cohort.table import check_folds, read_cohort
     from kras_plugins.evaluation.baselines import why_absent
     from kras_plugins.evaluation.shift import internal_results
-    from kras_plugins.execution import shard as choose_shard
+    from kras_plugins.host.parts import open_parts
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.parts import open_parts
+    from kras_plugins.processing.execution import shard as choose_shard
 
     began, clock = datetime.now(UTC), time.monotonic()
     if thorough and (folds or repeats):

@@ -29,8 +29,8 @@ from kras_plugins.data import Bag, SlideRef
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kras_plugins.parts import Parts
-    from kras_plugins.retrieval import Hit
+    from kras_plugins.host.parts import Parts
+    from kras_plugins.probing.retrieval import Hit
     from kras_plugins.slides.slide import Slide
 
 
@@ -59,8 +59,8 @@ def similar(
     """Find the tiles nearest to a chosen one (cosine of their features), within and over slides."""
     from kras_plugins.bags import read_bag
     from kras_plugins.cohort.table import bare_slides
-    from kras_plugins.parts import open_parts
-    from kras_plugins.retrieval import nearest
+    from kras_plugins.host.parts import open_parts
+    from kras_plugins.probing.retrieval import nearest
 
     point = _point(tile)
     session = open_session(config, option, plugin, cache)

@@ -31,8 +31,8 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:
-    from kras_plugins.parts import Parts
-    from kras_plugins.pipeline import SlideResult
+    from kras_plugins.host.parts import Parts
+    from kras_plugins.processing.pipeline import SlideResult
 
 Slides = Annotated[list[Path], typer.Argument(help="slide files")]
 Out = Annotated[Path, typer.Option("--out", help="folder to write into")]
@@ -152,7 +152,7 @@ def _processed(
     """Process bare slides; leaves with exit code 3 when some were set aside, 1 when all were."""
     from kras_plugins.cli.study import process
     from kras_plugins.cohort.table import bare_slides
-    from kras_plugins.parts import open_parts
+    from kras_plugins.host.parts import open_parts
 
     refs = [ref for patient in bare_slides(slides).patients for ref in patient.slides]
     out.mkdir(parents=True, exist_ok=True)

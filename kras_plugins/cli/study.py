@@ -16,10 +16,10 @@ from kras_plugins.store import write_atomic
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
     from kras_plugins.evaluation.summary import Evaluated
-    from kras_plugins.execution import Failure
+    from kras_plugins.host.parts import Parts
     from kras_plugins.learning.samples import Case
-    from kras_plugins.parts import Parts
-    from kras_plugins.pipeline import SlideResult
+    from kras_plugins.processing.execution import Failure
+    from kras_plugins.processing.pipeline import SlideResult
 
 FAILURE_COLUMNS = ("slide_id", "patient_id", "path", "kind", "reason", "hint")
 
@@ -54,8 +54,8 @@ def process(
 ) -> tuple[list[SlideResult], list[Failure]]:
     """Process slides with a progress bar, in as many worker processes as the command line or kras.toml says."""
     from kras_plugins.cli.progress import SlideProgress
-    from kras_plugins.execution import process_slides
-    from kras_plugins.execution import workers as open_workers
+    from kras_plugins.processing.execution import process_slides
+    from kras_plugins.processing.execution import workers as open_workers
 
     for caution in cautions(parts):
         stderr().print(f"[bold yellow]demonstration:[/] {escape(caution)}")

@@ -21,9 +21,8 @@ from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.learning.calibration import Platt
-from kras_plugins.learning.ensemble import Fused
 from kras_plugins.learning.experiment import Experiment
-from kras_plugins.learning.fusion import Fusion, load_fusion
+from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import call, classifier_name, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
 from kras_plugins.learning.seal import check_seal, seal

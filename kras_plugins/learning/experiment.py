@@ -21,8 +21,7 @@ from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Coho
 from kras_plugins.data import Sample
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
-from kras_plugins.learning.ensemble import Fused
-from kras_plugins.learning.fusion import Fusion, Kind, fit_fusion, out_of_fold
+from kras_plugins.learning.fusion import Fused, Fusion, Kind, fit_fusion, out_of_fold
 from kras_plugins.learning.guard import call, classifier_name, predict
 from kras_plugins.learning.inputs import Inputs, common_inputs, has_input
 from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits

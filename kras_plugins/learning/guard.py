@@ -11,7 +11,7 @@ import numpy as np
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Sample
 from kras_plugins.errors import PluginError
-from kras_plugins.isolation import allowed, ask_about
+from kras_plugins.host.isolation import allowed, ask_about
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64

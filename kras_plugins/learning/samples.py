@@ -14,7 +14,7 @@ from kras_plugins.semantics.patient import combine
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import Patient
-    from kras_plugins.pipeline import SlideResult
+    from kras_plugins.processing.pipeline import SlideResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from kras_plugins.contracts.classifier import ClassifierPlugin, Cohort
 from kras_plugins.data import Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError
 from kras_plugins.learning.options import TableOptions
-from kras_plugins.learning.saved import read_facts, write_facts
+from kras_plugins.learning.tabular import read_facts, write_facts
 
 if TYPE_CHECKING:
     import numpy as np

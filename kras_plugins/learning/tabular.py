@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from kras_plugins.contracts.base import Options
 from kras_plugins.data import Sample, SemanticProfile
 from kras_plugins.errors import ConfigError
-from kras_plugins.semantics.phenotype import (
+from kras_plugins.semantics.features.phenotype import (
     DESERT,
     EXCLUDED,
     INFLAMED,
@@ -20,7 +23,7 @@ from kras_plugins.semantics.phenotype import (
     squares_of,
     with_thresholds,
 )
-from kras_plugins.semantics.table import BY_NAME, CORE
+from kras_plugins.semantics.features.table import BY_NAME, CORE
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -35,6 +38,10 @@ NOT_LEARNED = frozenset({"ip_class", "n_tissue_fragments", "n_grids"})
 """`ip_class` is learned as ONE_HOT; the other two tell the kind of specimen (science.md §3.A15, §3.D16)."""
 
 _log = logging.getLogger("kras.learning")
+
+T = TypeVar("T", bound=Options)
+
+_FACTS = "classifier.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,3 +245,19 @@ def _uncorrelated(table: Float64) -> list[int]:
         if (rho[i, kept] <= MAX_CORRELATION).all():
             kept.append(i)
     return kept
+
+
+def write_facts(folder: Path, options: Options, seed: int, preprocessor: Preprocessor) -> None:
+    """Write `classifier.json` into the folder."""
+    facts = {"options": options.result_affecting(), "seed": seed, "preprocessor": preprocessor.to_dict()}
+    (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def read_facts(folder: Path, options: type[T]) -> tuple[T, int, Preprocessor]:
+    """(options, seed, preprocessor) that `write_facts` wrote; raises what their checks raise."""
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    return (
+        options.model_validate(facts["options"]),
+        facts["seed"],
+        Preprocessor.from_dict(facts["preprocessor"]),
+    )

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
-from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, Patch, of_class
+from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, of_class
 from kras_plugins.semantics.epithelium import density_tissue
-from kras_plugins.semantics.raster import Raster, covered, resample_mask
+from kras_plugins.semantics.raster import Patch, Raster, covered, resample_mask
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, TileGrid, UInt8

@@ -10,9 +10,9 @@ import numpy as np
 
 from kras_plugins.data import SemanticProfile
 from kras_plugins.errors import ConfigError
-from kras_plugins.semantics.architecture import fragmented
-from kras_plugins.semantics.phenotype import calls, pooled
-from kras_plugins.semantics.table import BY_NAME
+from kras_plugins.semantics.features.architecture import fragmented
+from kras_plugins.semantics.features.phenotype import calls, pooled
+from kras_plugins.semantics.features.table import BY_NAME
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64

@@ -10,22 +10,22 @@ from dataclasses import astuple
 import numpy as np
 
 from kras_plugins.data import SemanticMap, SemanticProfile, Squares
-from kras_plugins.semantics.architecture import architecture
-from kras_plugins.semantics.areas import areas
-from kras_plugins.semantics.clusters import clusters
-from kras_plugins.semantics.densities import densities
-from kras_plugins.semantics.graph import graph
-from kras_plugins.semantics.hotspots import hotspots
-from kras_plugins.semantics.interface import interface
-from kras_plugins.semantics.neighbors import neighbors
-from kras_plugins.semantics.nuclei import nuclei
-from kras_plugins.semantics.patterns import patterns
-from kras_plugins.semantics.phenotype import phenotype, squares
-from kras_plugins.semantics.ratios import ratios
-from kras_plugins.semantics.second_order import second_order
-from kras_plugins.semantics.similarity import similarity
-from kras_plugins.semantics.table import FEATURES
-from kras_plugins.semantics.validity import validity
+from kras_plugins.semantics.features.architecture import architecture
+from kras_plugins.semantics.features.areas import areas
+from kras_plugins.semantics.features.clusters import clusters
+from kras_plugins.semantics.features.densities import densities
+from kras_plugins.semantics.features.graph import graph
+from kras_plugins.semantics.features.hotspots import hotspots
+from kras_plugins.semantics.features.interface import interface
+from kras_plugins.semantics.features.neighbors import neighbors
+from kras_plugins.semantics.features.nuclei import nuclei
+from kras_plugins.semantics.features.patterns import patterns
+from kras_plugins.semantics.features.phenotype import phenotype, squares
+from kras_plugins.semantics.features.ratios import ratios
+from kras_plugins.semantics.features.second_order import second_order
+from kras_plugins.semantics.features.similarity import similarity
+from kras_plugins.semantics.features.table import FEATURES
+from kras_plugins.semantics.features.validity import validity
 from kras_plugins.semantics.view import View
 
 FEATURES_VERSION = 4

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Bool, Float32, Float64, TileGrid
+    from kras_plugins.data import Bool, Float32, Float64, TileGrid, UInt8
 
     Index = npt.NDArray[np.int64]
 
@@ -51,6 +51,15 @@ class Raster:
         flat = row[inside] * self.shape[1] + column[inside]
         counts = np.bincount(flat, minlength=self.shape[0] * self.shape[1])
         return np.asarray(counts, dtype=np.float32).reshape(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Tissue classes uint8[h w] of one tile on the slide's raster, first pixel at (`row`, `column`)."""
+
+    row: int
+    column: int
+    tissue: UInt8
 
 
 def raster_over(width_um: float, height_um: float) -> Raster:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from kras_plugins.data import TISSUE_CLASSES, SemanticMap
-from kras_plugins.semantics.collect import of_class
+from kras_plugins.semantics.cells import of_class
 from kras_plugins.semantics.lattice import Lattice, lattice_over
 from kras_plugins.semantics.raster import Raster
 

@@ -16,7 +16,7 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.reader import Level, ReaderPlugin, SlideSource
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError, plugin_boundary
-from kras_plugins.isolation import allowed, ask, ask_about
+from kras_plugins.host.isolation import allowed, ask, ask_about
 from kras_plugins.slides.resample import EPS, resample
 
 if TYPE_CHECKING:

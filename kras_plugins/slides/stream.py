@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from kras_plugins.isolation import Overdue, allowed, answer, thread_pool
+from kras_plugins.host.isolation import Overdue, allowed, answer, thread_pool
 
 if TYPE_CHECKING:
     from kras_plugins.data import TileGrid, UInt8

@@ -11,8 +11,7 @@ import numpy as np
 
 from kras_classifier_lgbm import LgbmOptions
 from kras_plugins import Cohort, Explanation, PluginError, Sample
-from kras_plugins.learning.saved import read_facts, write_facts
-from kras_plugins.learning.tabular import Preprocessor
+from kras_plugins.learning.tabular import Preprocessor, read_facts, write_facts
 from kras_plugins.learning.training import check_parts, positive_weight
 
 if TYPE_CHECKING:

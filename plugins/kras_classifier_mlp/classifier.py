@@ -14,8 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kras_classifier_mlp import MlpOptions
 from kras_plugins import Cohort, Explanation, PluginError, Sample
-from kras_plugins.learning.saved import read_facts, write_facts
-from kras_plugins.learning.tabular import Preprocessor
+from kras_plugins.learning.tabular import Preprocessor, read_facts, write_facts
 from kras_plugins.learning.training import EarlyStopping, check_parts, positive_weight
 
 if TYPE_CHECKING:

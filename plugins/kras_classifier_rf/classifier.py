@@ -13,8 +13,7 @@ from safetensors.numpy import load_file, save_file
 from kras_classifier_rf import RfOptions
 from kras_classifier_rf.forest import Forest
 from kras_plugins import Cohort, Explanation, PluginError, Sample
-from kras_plugins.learning.saved import read_facts, write_facts
-from kras_plugins.learning.tabular import Preprocessor
+from kras_plugins.learning.tabular import Preprocessor, read_facts, write_facts
 from kras_plugins.learning.training import check_parts
 
 if TYPE_CHECKING:

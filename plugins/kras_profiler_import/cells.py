@@ -17,7 +17,7 @@ import shapely
 
 from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec
 from kras_plugins.data import TileGrid
-from kras_plugins.semantics.collect import FILE_SCHEMA, CellWriter, cell_batch
+from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
 from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, read_map
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.store import Store, file_sha256, make_key

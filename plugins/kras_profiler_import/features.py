@@ -17,7 +17,7 @@ import numpy as np
 
 from kras_plugins import ConfigError, SemanticProfile, SlideError, SlideRef
 from kras_plugins.cohort.table import COLUMNS
-from kras_plugins.semantics.table import BY_NAME
+from kras_plugins.semantics.features.table import BY_NAME
 from kras_profiler_import.frame import Frame, read_frame
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from kras_plugins import TISSUE_CLASSES, SlideError
 from kras_plugins.data import GROWTH_PATTERNS
-from kras_plugins.semantics.collect import Patch
 from kras_plugins.semantics.polygons import fill
+from kras_plugins.semantics.raster import Patch
 from kras_profiler_import import IGNORE
 
 if TYPE_CHECKING:

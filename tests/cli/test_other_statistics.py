@@ -11,7 +11,7 @@ from kras_plugins.cli.apply import open_bundle_parts
 from kras_plugins.cli.common import Session, open_session
 from kras_plugins.cli.study import part_facts
 from kras_plugins.errors import ConfigError
-from kras_plugins.parts import open_parts
+from kras_plugins.host.parts import open_parts
 
 TINY = ["extractor.vit.model=vit_tiny_patch16_224", "extractor.vit.weights=random:0"]
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from cohorts import kras, read_rows, write_rows
 
 from kras_plugins.data import CELL_COLUMNS, TISSUE_CLASSES, SemanticMap
-from kras_plugins.semantics.collect import CELL_SCHEMA
+from kras_plugins.semantics.cells import CELL_SCHEMA
 from kras_plugins.semantics.map import write_map
 
 OPTIONS = ("--profiler", "import", "-o", "profiler.import.cells=maps")

@@ -6,9 +6,9 @@ import pytest
 
 from kras_plugins.cli.common import Session
 from kras_plugins.cli.targets import chosen_targets, other_prevalences, target_settings
-from kras_plugins.config import Config, load_config
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.thresholds import Targets
+from kras_plugins.host.config import Config, load_config
 
 
 def session(**run: Any) -> Session:

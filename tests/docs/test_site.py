@@ -13,9 +13,9 @@ import typer
 
 import kras_plugins.testing
 from kras_plugins.cli.app import app
-from kras_plugins.config import RunTable
 from kras_plugins.hookspecs import KINDS
-from kras_plugins.manager import Provided, discover
+from kras_plugins.host.config import RunTable
+from kras_plugins.host.manager import Provided, discover
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = [p for p in discover().provided if p.distribution == "kras"]

@@ -9,7 +9,7 @@ import pytest
 from bad_plugin import installed, loose
 
 from kras_plugins.contracts import base
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 GOOD = """
 from kras_plugins import ExtractorPlugin, TileSpec, hookimpl
@@ -48,8 +48,8 @@ def test_a_plugin_of_a_later_api_is_told_so_even_where_its_import_would_fail(cod
 
 
 def test_an_api_that_is_served_no_more_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kras_plugins.compatibility.OLDEST_API", 3)
-    monkeypatch.setattr("kras_plugins.compatibility.API_VERSION", 4)
+    monkeypatch.setattr("kras_plugins.host.compatibility.OLDEST_API", 3)
+    monkeypatch.setattr("kras_plugins.host.compatibility.API_VERSION", 4)
     assert cause(tmp_path, f"KRAS_API = 3{GOOD}") == ""
     assert cause(tmp_path, f"KRAS_API = 2{GOOD}").startswith("written for plug-in API 2, this kras serves 3 to 4")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kras_plugins.config import load_config
 from kras_plugins.errors import ConfigError
-from kras_plugins.manager import discover
+from kras_plugins.host.config import load_config
+from kras_plugins.host.manager import discover
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from pathlib import Path
 import pytest
 from bad_plugin import PLUGIN, READER, TROUBLE, installed, loose
 
-from kras_plugins import isolation
-from kras_plugins.config import load_config
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import (
     BackendError,
@@ -29,13 +27,15 @@ from kras_plugins.errors import (
     described,
     plugin_boundary,
 )
-from kras_plugins.execution import Failure, process_slides, workers
-from kras_plugins.isolation import ask, set_deadline
-from kras_plugins.manager import Registry, discover
-from kras_plugins.parts import open_parts
-from kras_plugins.pipeline import SlideResult
+from kras_plugins.host import isolation
+from kras_plugins.host.config import load_config
+from kras_plugins.host.isolation import ask, set_deadline
+from kras_plugins.host.manager import Registry, discover
+from kras_plugins.host.parts import open_parts
+from kras_plugins.processing.execution import Failure, process_slides, workers
+from kras_plugins.processing.pipeline import SlideResult
+from kras_plugins.processing.workers import Workers
 from kras_plugins.store import Store
-from kras_plugins.workers import Workers
 
 GOOD = """
 from kras_plugins import ExtractorPlugin, TileSpec, hookimpl
@@ -175,7 +175,7 @@ def test_a_worker_has_the_time_of_each_item_that_it_is_given() -> None:
 
 def test_a_process_that_was_stopped_for_a_while_loses_no_time(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom kras_plugins.isolation import ask, set_deadline\nset_deadline(3)\n"
+        "import time\nfrom kras_plugins.host.isolation import ask, set_deadline\nset_deadline(3)\n"
         "def slow():\n    print('begun', flush=True)\n"
         "    for _ in range(15):\n        time.sleep(0.1)\n    return 'done'\n"
         "print(ask('x', slow))\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 BUNDLED = {
     "reader": ["openslide", "tiff"],
@@ -108,7 +108,7 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 
 
 def test_listing_plugins_imports_no_torch() -> None:
-    code = "import sys; from kras_plugins.manager import discover; discover(); print('torch' in sys.modules)"
+    code = "import sys; from kras_plugins.host.manager import discover; discover(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kras_plugins.learning.ensemble import fuse
+from kras_plugins.learning.fusion import fuse
 
 
 def test_a_missing_member_spoils_the_strict_mean_and_leaves_the_available_one():

@@ -9,7 +9,7 @@ import numpy as np
 from kras_plugins.cohort.table import Patient
 from kras_plugins.data import SemanticProfile, SlideRef, Squares
 from kras_plugins.learning.samples import assemble
-from kras_plugins.pipeline import SlideResult
+from kras_plugins.processing.pipeline import SlideResult
 
 
 def result(slide: str, profile_id: str, area: float) -> SlideResult:

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from kras_plugins import Cohort, ConfigError, Sample, SemanticProfile
 from kras_plugins.data import Squares
 from kras_plugins.learning.tabular import ONE_HOT, Preprocessor
-from kras_plugins.semantics.phenotype import fit_thresholds, shares
-from kras_plugins.semantics.table import BY_NAME, CORE, FEATURES
+from kras_plugins.semantics.features.phenotype import fit_thresholds, shares
+from kras_plugins.semantics.features.table import BY_NAME, CORE, FEATURES
 
 
 def patients(values, names=None, valid=()):

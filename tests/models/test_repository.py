@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from triton_server import answer, tiny
 from tritonclient.grpc import model_config_pb2 as pb
 
-from kras_plugins.config import Config
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError
-from kras_plugins.manager import discover
+from kras_plugins.host.config import Config
+from kras_plugins.host.manager import discover
 from kras_plugins.models.repository import config_text, export_model, model_config, parse_config
 from kras_plugins.models.weights import is_present, model_digest
 

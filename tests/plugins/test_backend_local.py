@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from kras_plugins.errors import BackendError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module
 
 RECORD = discover().find("backend", "local").record

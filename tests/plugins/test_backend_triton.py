@@ -24,7 +24,7 @@ from kras_backend_triton import TritonOptions
 from kras_backend_triton.agreement import check_model, read_terms
 from kras_backend_triton.backend import Triton
 from kras_plugins.errors import BackendError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.repository import model_config
 from kras_plugins.models.weights import model_digest
 from kras_plugins.serving.server import Server, free_ports

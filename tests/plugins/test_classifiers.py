@@ -186,7 +186,7 @@ def test_a_classifier_that_is_not_fitted_says_so(name):
 
 def of_ours(n, seed):
     """Patients with our features, of which those of nuclei outside the preset `core` give the label away."""
-    from kras_plugins.semantics.table import FEATURES
+    from kras_plugins.semantics.features.table import FEATURES
 
     rng = np.random.default_rng(seed)
     names = tuple(f.name for f in FEATURES)

@@ -11,7 +11,7 @@ import pytest
 from kras_plugins.bags import read_bag, write_bag
 from kras_plugins.data import Bag, SlideRef, TileSpec
 from kras_plugins.errors import SlideError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 
 H5 = discover().find("extractor", "h5").record
 FEATURES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from kras_plugins.errors import BackendError, ConfigError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module
 from kras_plugins.models.weights import locate, model_digest
 

@@ -12,8 +12,8 @@ import shapely
 from cell_files import MPP, NAMES, XY, R, area, box, feature, features_of, lattice, load, ring, write_geojson
 
 from kras_plugins.errors import SlideError
+from kras_plugins.semantics.features.table import FEATURES
 from kras_plugins.semantics.profile import profile
-from kras_plugins.semantics.table import FEATURES
 from kras_profiler_import import documents
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kras_plugins.data import CELL_CLASSES, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap, SlideRef
 from kras_plugins.semantics import wkb
-from kras_plugins.semantics.collect import CellWriter, cell_batch
+from kras_plugins.semantics.cells import CellWriter, cell_batch
 from kras_plugins.semantics.geojson import write_cells_geojson, write_tissue_geojson
 from kras_plugins.semantics.map import read_map, write_map
 from kras_profiler_import import kras_profilers

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from kras_extractor_vit.described import described
 from kras_extractor_vit.presets import PRESETS
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module
 from kras_plugins.pretraining.recipe import Recipe
 

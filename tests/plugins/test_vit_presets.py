@@ -15,7 +15,7 @@ from kras_extractor_vit.network import _create, spec_of
 from kras_extractor_vit.presets import PRESETS, Preset
 from kras_extractor_vit.published import to_timm
 from kras_plugins.errors import BackendError, ConfigError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, export_onnx
 
 VIT = discover().find("extractor", "vit").record

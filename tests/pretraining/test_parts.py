@@ -17,7 +17,7 @@ from PIL import Image
 
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.errors import BackendError, ConfigError, SlideError
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.pretraining.engine import Report, pretrain
 from kras_plugins.pretraining.monitor import Health, Watch, effective_rank, examine
 from kras_plugins.pretraining.network import Network, StepLoss, build

@@ -11,7 +11,7 @@ import pytest
 from kras_plugins.data import TISSUE_CLASSES, SemanticMap
 from kras_plugins.report.overlay import FIELD_PX, Field, densest, draw_overlay
 from kras_plugins.semantics import wkb
-from kras_plugins.semantics.collect import CellWriter, cell_batch
+from kras_plugins.semantics.cells import CellWriter, cell_batch
 from kras_plugins.semantics.geojson import COLORS, TISSUE_COLORS
 
 MPP = 0.5

@@ -12,7 +12,7 @@ EVERYTHING = frozenset(CELL_CLASSES) | frozenset(TISSUE_CLASSES) | frozenset(CEL
 
 
 def cell_table(xy_um, classes, mpp=0.5, **columns):
-    from kras_plugins.semantics.collect import CELL_SCHEMA
+    from kras_plugins.semantics.cells import CELL_SCHEMA
 
     xy = np.asarray(xy_um, np.float32).reshape(-1, 2)
     values = {"x_um": xy[:, 0], "y_um": xy[:, 1], "x_px": xy[:, 0] / mpp, "y_px": xy[:, 1] / mpp, **columns}

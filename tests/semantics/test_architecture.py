@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
 from skimage.measure import label, perimeter_crofton, regionprops
 
-from kras_plugins.semantics.architecture import (
+from kras_plugins.semantics.features.architecture import (
     architecture,
     components,
     fractal_dimension,

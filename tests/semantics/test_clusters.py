@@ -9,7 +9,7 @@ import shapely
 from scipy.spatial.distance import pdist
 from sklearn.cluster import DBSCAN
 
-from kras_plugins.semantics.clusters import ball_hall, c_index, clusters, dense_clusters, square_distances
+from kras_plugins.semantics.features.clusters import ball_hall, c_index, clusters, dense_clusters, square_distances
 from kras_plugins.semantics.view import View
 
 REGIONS = (("cancer_stroma", 0, 0, 2000, 2000), ("cancer_epithelium", 0, 0, 600, 2000))

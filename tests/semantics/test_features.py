@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES
-from kras_plugins.semantics.areas import areas
-from kras_plugins.semantics.graph import graph
-from kras_plugins.semantics.neighbors import neighbor_statistics, neighbors
-from kras_plugins.semantics.nuclei import coherence
-from kras_plugins.semantics.phenotype import calls, phenotype
+from kras_plugins.semantics.features.areas import areas
+from kras_plugins.semantics.features.graph import graph
+from kras_plugins.semantics.features.neighbors import neighbor_statistics, neighbors
+from kras_plugins.semantics.features.nuclei import coherence
+from kras_plugins.semantics.features.phenotype import calls, phenotype
+from kras_plugins.semantics.features.second_order import second_order
+from kras_plugins.semantics.features.table import FEATURES, GROUPS
 from kras_plugins.semantics.profile import profile
-from kras_plugins.semantics.second_order import second_order
-from kras_plugins.semantics.table import FEATURES, GROUPS
 from kras_plugins.semantics.view import View
 
 EVERYTHING = frozenset(CELL_CLASSES) | frozenset(TISSUE_CLASSES) | frozenset(CELL_COLUMNS)

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from kras_plugins.semantics import delaunay as module
 from kras_plugins.semantics.delaunay import mesh
-from kras_plugins.semantics.graph import (
+from kras_plugins.semantics.features.graph import (
     assortativity,
     clustering,
     component_sizes,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kras_plugins.data import TISSUE_CLASSES, SemanticMap
-from kras_plugins.semantics.interface import BANDS, interface, interface_mm
+from kras_plugins.semantics.features.interface import BANDS, interface, interface_mm
 from kras_plugins.semantics.view import View
 
 CE, CS = TISSUE_CLASSES.index("cancer_epithelium"), TISSUE_CLASSES.index("cancer_stroma")
@@ -34,7 +34,7 @@ def test_the_length_of_an_edge_does_not_depend_on_its_direction(degrees):
 def _view(tissue, mpp=4.0):
     import pyarrow as pa
 
-    from kras_plugins.semantics.collect import CELL_SCHEMA
+    from kras_plugins.semantics.cells import CELL_SCHEMA
 
     return View(
         SemanticMap(

@@ -12,14 +12,15 @@ import pytest
 from kras_plugins.contracts.profiler import Tile
 from kras_plugins.data import SemanticProfile, TileGrid, TileSpec
 from kras_plugins.errors import ConfigError, StoreError
-from kras_plugins.semantics.collect import CellWriter, decode_tile
+from kras_plugins.processing.decoding import decode_tile
+from kras_plugins.processing.placement import placement
+from kras_plugins.processing.seams import Seams, rim_of
+from kras_plugins.semantics.cells import CellWriter
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.semantics.map import TissueCanvas, finish_map, read_map, write_map
 from kras_plugins.semantics.patient import combine
-from kras_plugins.semantics.placement import placement
 from kras_plugins.semantics.profile import profile
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.seams import Seams, rim_of
 
 
 def test_a_map_comes_back_as_it_was_written(tmp_path, make_map, nest):

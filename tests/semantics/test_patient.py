@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kras_plugins.semantics.features.table import FEATURES
 from kras_plugins.semantics.patient import combine
 from kras_plugins.semantics.profile import profile
-from kras_plugins.semantics.table import FEATURES
 
 
 @pytest.fixture

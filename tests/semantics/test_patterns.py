@@ -9,10 +9,8 @@ import pytest
 
 from kras_plugins.data import GROWTH_PATTERNS, Squares
 from kras_plugins.errors import ConfigError
-from kras_plugins.semantics.map import read_map, write_map
-from kras_plugins.semantics.patient import combine
-from kras_plugins.semantics.patterns import patterns
-from kras_plugins.semantics.phenotype import (
+from kras_plugins.semantics.features.patterns import patterns
+from kras_plugins.semantics.features.phenotype import (
     LUNIT_JCO2022,
     Thresholds,
     calls,
@@ -23,6 +21,8 @@ from kras_plugins.semantics.phenotype import (
     squares,
     with_thresholds,
 )
+from kras_plugins.semantics.map import read_map, write_map
+from kras_plugins.semantics.patient import combine
 from kras_plugins.semantics.profile import from_json, profile, to_json
 from kras_plugins.semantics.view import View
 

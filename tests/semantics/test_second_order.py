@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from kras_plugins.semantics import second_order as module
-from kras_plugins.semantics.raster import Raster
-from kras_plugins.semantics.second_order import (
+from kras_plugins.semantics.features import second_order as module
+from kras_plugins.semantics.features.second_order import (
     Points,
     Window,
     circle_share,
@@ -17,6 +16,7 @@ from kras_plugins.semantics.second_order import (
     ripley,
     second_order,
 )
+from kras_plugins.semantics.raster import Raster
 from kras_plugins.semantics.view import View
 
 R = np.arange(0, 206, 5.0)

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kras_plugins.semantics.hotspots import getis_ord, hotspots, significant
-from kras_plugins.semantics.lattice import area_by_square, lattice_over
-from kras_plugins.semantics.raster import Raster
-from kras_plugins.semantics.similarity import (
+from kras_plugins.semantics.features.hotspots import getis_ord, hotspots, significant
+from kras_plugins.semantics.features.similarity import (
     bhattacharyya,
     geary,
     lacunarity,
@@ -22,6 +20,8 @@ from kras_plugins.semantics.similarity import (
     similarity,
     sorensen,
 )
+from kras_plugins.semantics.lattice import area_by_square, lattice_over
+from kras_plugins.semantics.raster import Raster
 from kras_plugins.semantics.view import View
 
 seeds = st.integers(0, 10_000)

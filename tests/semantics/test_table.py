@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES
-from kras_plugins.semantics.page import features_page
+from kras_plugins.semantics.features.page import features_page
+from kras_plugins.semantics.features.table import BY_NAME, CORE, FEATURES, GROUPS
+from kras_plugins.semantics.features.validity import RULES
 from kras_plugins.semantics.profile import COMPUTE, profile
-from kras_plugins.semantics.table import BY_NAME, CORE, FEATURES, GROUPS
-from kras_plugins.semantics.validity import RULES
 from kras_plugins.semantics.view import View
 
 COUNTS = {"A": 15, "B": 20, "C": 12, "D": 16, "E": 14, "F": 14, "G": 12, "H": 8, "I": 14, "J": 14, "K": 12, "L": 9,
@@ -54,4 +54,4 @@ def test_the_page_is_made_of_the_table():
     page = Path(__file__).resolve().parents[2] / "docs" / "features.md"
     if not page.exists():
         pytest.skip("no docs beside these tests")
-    assert page.read_text(encoding="utf-8") == features_page(), "run python -m kras_plugins.semantics.page"
+    assert page.read_text(encoding="utf-8") == features_page(), "run python -m kras_plugins.semantics.features.page"

@@ -11,7 +11,7 @@ import pytest
 from broken_plugins import BROKEN, CONFORMING, Broken
 
 from kras_plugins import SlideRef
-from kras_plugins.loose_files import import_file
+from kras_plugins.host.loose_files import import_file
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.run import Outcome, run_check
 from kras_plugins.testing.checks.subject import Settings, subjects

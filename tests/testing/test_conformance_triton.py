@@ -10,7 +10,7 @@ from broken_plugins import CONFORMING, Broken
 from triton_server import ensure_installed
 
 import kras_backend_triton
-from kras_plugins.loose_files import import_file
+from kras_plugins.host.loose_files import import_file
 from kras_plugins.models.repository import export_model
 from kras_plugins.serving.server import free_ports, serving
 from kras_plugins.testing.checks.catalog import checks_of

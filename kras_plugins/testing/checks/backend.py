@@ -13,7 +13,7 @@ import numpy as np
 
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, KrasError
-from kras_plugins.parity import LIMITS
+from kras_plugins.probing.parity import LIMITS
 from kras_plugins.testing.checks import probe
 from kras_plugins.testing.checks.rule import check, refused, require, same, shown, unlike
 from kras_plugins.testing.checks.subject import Subject

@@ -13,10 +13,10 @@ from unittest import mock
 
 import numpy as np
 
-from kras_plugins.config import Config
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.data import TileSpec
-from kras_plugins.manager import discover
+from kras_plugins.host.config import Config
+from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, is_ready_made
 from kras_plugins.models.weights import model_digest
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
@@ -154,7 +154,7 @@ def triton_parity(subject: Subject) -> None:
 
 
 def _parity(subject: Subject, backend: str, config: Config) -> None:
-    from kras_plugins.parity import compare
+    from kras_plugins.probing.parity import compare
 
     for spec in networks(subject):
         present(spec)

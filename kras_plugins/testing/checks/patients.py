@@ -9,7 +9,7 @@ import numpy as np
 
 from kras_plugins.contracts.classifier import Cohort
 from kras_plugins.data import Bag, Sample, SemanticProfile, TileSpec
-from kras_plugins.semantics.table import FEATURES
+from kras_plugins.semantics.features.table import FEATURES
 
 DIM = 16
 """Features per tile."""

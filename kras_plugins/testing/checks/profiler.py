@@ -8,15 +8,15 @@ import numpy as np
 
 from kras_plugins.contracts.profiler import Tile, TileCells
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS, TISSUE_CLASSES, TileGrid
-from kras_plugins.semantics.collect import decode_tile, place
-from kras_plugins.semantics.placement import Placements, taken
+from kras_plugins.processing.decoding import decode_tile, place
+from kras_plugins.processing.placement import Placements, taken
+from kras_plugins.processing.seams import SAME_UM, Seams, rim_of
+from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.seams import SAME_UM, Seams, rim_of
 from kras_plugins.testing.checks import scenes
 from kras_plugins.testing.checks.rule import NotApplicable, check, require, shown
 from kras_plugins.testing.checks.subject import Subject, loose_file
 from kras_plugins.testing.checks.tiles import run, spec_of, tiles, usual
-from kras_plugins.workers import Workers
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.profiler import Outputs

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kras_plugins.config import Config
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.hookspecs import KINDS
+from kras_plugins.host.config import Config
 from kras_plugins.testing.checks.rule import MODULE, NotApplicable, told
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
-from kras_plugins.loose_files import import_file
-from kras_plugins.manager import Registry, discover
+from kras_plugins.host.loose_files import import_file
+from kras_plugins.host.manager import Registry, discover
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.rule import MODULE

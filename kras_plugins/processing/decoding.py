@@ -1,44 +1,28 @@
-"""From the cells of tiles to the cells of a slide: in the slide's frame, written as they come."""
+"""From the cells of tiles to the cells of a slide: in the slide's frame, in worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kras_plugins.contracts.profiler import Outputs, Tile, TileCells
 from kras_plugins.data import CELL_CLASSES, CELL_COLUMNS
 from kras_plugins.errors import PluginError
+from kras_plugins.processing.placement import Placement, taken
+from kras_plugins.processing.seams import Rim, rim_of
 from kras_plugins.semantics import wkb
-from kras_plugins.semantics.placement import Placement, taken
-from kras_plugins.semantics.seams import Rim, rim_of
+from kras_plugins.semantics.cells import FILE_SCHEMA, cell_batch, matrix_of
+from kras_plugins.semantics.raster import Patch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Bool, Float32, Float64, UInt8
-    from kras_plugins.semantics.handover import Lent
+    from kras_plugins.data import Float64, UInt8
+    from kras_plugins.processing.handover import Lent
     from kras_plugins.semantics.raster import Raster
-
-CELL_SCHEMA = pa.schema([(name, pa.string() if name == "class" else pa.float32()) for name in CELL_COLUMNS])
-"""The columns of `SemanticMap.cells`."""
-
-_GEO = (
-    b'{"version":"1.1.0","primary_column":"geometry","columns":{"geometry":'
-    b'{"encoding":"WKB","geometry_types":["Polygon"],"crs":null}}}'
-)
-FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadata({b"geo": _GEO})
-"""The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
-
-ROW_GROUP = 16_384
-"""Cells that are written at once: some 10 MB, and while the network works, not when all is over."""
 
 
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
@@ -54,7 +38,7 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
     at = corner + (np.array([cells.x, cells.y], np.float64) + 0.5) * scale
     kept = np.flatnonzero(np.all((at >= low) & (at < high), axis=0))
     at = at[:, kept]
-    columns = _matrix([*cells.columns.values()], len(cells.x))[:, kept]
+    columns = matrix_of([*cells.columns.values()], len(cells.x))[:, kept]
     values: dict[str, Any] = dict(zip(cells.columns, columns, strict=True))
     values |= dict(zip(("x_px", "y_px", "x_um", "y_um"), (*at, *(at * mpp)), strict=True))
     if not len(cells.outlines):
@@ -80,31 +64,6 @@ def _placed(outlines: npt.NDArray[Any], where: Placement) -> Float64:
     return placed
 
 
-def cell_batch(
-    classes: Sequence[str], values: Mapping[str, Any], outlines: Sequence[bytes | None] | pa.Array | None
-) -> pa.RecordBatch:
-    """Cells with FILE_SCHEMA from columns of one length; NaN and columns that are not given become null.
-
-    `outlines`: WKB polygons in level-0 pixels, None for a cell (or all) without.
-    """
-    n = len(classes)
-    matrix = _matrix([*values.values()], n)
-    columns = {"class": pa.array(classes, pa.string())}
-    for name, row, partly in zip(values, matrix, np.any(np.isnan(matrix), axis=1), strict=True):
-        whole = pa.Array.from_buffers(pa.float32(), n, [None, pa.py_buffer(row)])
-        columns[name] = pa.array(row, from_pandas=True) if partly else whole
-    unknown = pa.nulls(n, pa.float32())
-    if not isinstance(outlines, pa.Array):
-        outlines = pa.array([None] * n if outlines is None else outlines, pa.binary())
-    arrays = [*(columns.get(name, unknown) for name in CELL_COLUMNS), outlines]
-    return pa.RecordBatch.from_arrays(arrays, schema=FILE_SCHEMA)
-
-
-def _matrix(columns: Sequence[npt.ArrayLike], n: int) -> Float32:
-    """Columns of `n` numbers as float32[column cell]: one is made faster than many arrays."""
-    return np.array(columns, np.float32).reshape(len(columns), n)
-
-
 def _check(cells: TileCells) -> None:
     n = len(cells.x)
     lengths = {"y": len(cells.y), "classes": len(cells.classes), **{k: len(v) for k, v in cells.columns.items()}}
@@ -117,15 +76,6 @@ def _check(cells: TileCells) -> None:
             f"a profiler gave {n} cells, but {', '.join(wrong)}" if wrong else f"a profiler gave {', '.join(unknown)}",
             "every array of TileCells has one row a cell; classes and columns are those of kras_plugins",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patch:
-    """Tissue classes uint8[h w] of one tile on the slide's raster, first pixel at (`row`, `column`)."""
-
-    row: int
-    column: int
-    tissue: UInt8
 
 
 def cut_patch(tissue: UInt8, where: Placement, raster: Raster) -> Patch:
@@ -176,55 +126,3 @@ def decode_lent(
 def received(cells: bytes) -> pa.RecordBatch:
     """The cells that `decode_lent` sent, with FILE_SCHEMA."""
     return pa.ipc.read_record_batch(pa.py_buffer(cells), FILE_SCHEMA)
-
-
-class CellWriter:
-    """Writes record batches of FILE_SCHEMA to a Parquet file in row groups as they come; a context manager.
-
-    `n` counts the cells. Memory: two row groups. A file that was left by an exception is not to be used.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.n = 0
-        # Hardly a number or an outline comes twice: dictionaries of them would take time and room.
-        self._writer = pq.ParquetWriter(file, FILE_SCHEMA, compression="zstd", use_dictionary=["class"])
-        self._waiting: list[pa.RecordBatch] = []
-        self._kept: list[Bool] = []
-        self._rows = 0
-
-    def write(self, cells: pa.RecordBatch, without: npt.ArrayLike = ()) -> None:
-        """Add cells, save those of the rows `without`; the order of calls is the order of rows."""
-        kept = np.ones(cells.num_rows, np.bool_)
-        kept[np.asarray(without, np.int64)] = False
-        rows = int(np.count_nonzero(kept))
-        self._waiting.append(cells)
-        self._kept.append(kept)
-        self._rows += rows
-        self.n += rows
-        if self._rows >= ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            # In one piece, what is left out is left out at once, and Parquet has less to do.
-            cells = pa.Table.from_batches(self._waiting, FILE_SCHEMA).combine_chunks()
-            self._waiting.clear()
-            kept = pa.array(np.concatenate(self._kept))
-            self._writer.write_table(cells.filter(kept), row_group_size=2 * ROW_GROUP)
-        self._waiting, self._kept, self._rows = [], [], 0
-
-    def __enter__(self) -> CellWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
-
-
-def of_class(cells: pa.Table, *names: str) -> Bool:
-    """bool[cell]: whether each cell's class is one of `names`."""
-    classes = cells["class"].combine_chunks()
-    return np.asarray(pc.is_in(classes, pa.array(names, pa.string())).to_numpy(zero_copy_only=False))

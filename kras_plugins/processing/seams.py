@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from kras_plugins.semantics.placement import REACH_UM, Placement
+from kras_plugins.processing.placement import REACH_UM, Placement
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kras_plugins.semantics.hotspots import HOTSPOT_SIDE_UM
-from kras_plugins.semantics.phenotype import MIN_GRIDS, squares
-from kras_plugins.semantics.similarity import SIDE_UM
+from kras_plugins.semantics.features.hotspots import HOTSPOT_SIDE_UM
+from kras_plugins.semantics.features.phenotype import MIN_GRIDS, squares
+from kras_plugins.semantics.features.similarity import SIDE_UM
 from kras_plugins.semantics.view import View
 
 MIN_TUMOR, MIN_LYMPHOCYTES, MIN_NUCLEI = 200, 50, 500

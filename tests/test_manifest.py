@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kras_plugins.manager import discover
+from kras_plugins.host.manager import discover
 from kras_plugins.manifest import build_manifest
 
 

@@ -17,18 +17,18 @@ from kras_plugins.bags import read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
-from kras_plugins.embedding import embed_slide
 from kras_plugins.errors import SlideError
-from kras_plugins.isolation import ask
-from kras_plugins.parts import Part, Parts, instance
-from kras_plugins.profiling import profile_slide
+from kras_plugins.host.isolation import ask
+from kras_plugins.host.parts import Part, Parts, instance
+from kras_plugins.processing.embedding import embed_slide
+from kras_plugins.processing.profiling import profile_slide
+from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
-from kras_plugins.workers import Workers
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from kras_plugins.semantics.phenotype import gini
+from kras_plugins.semantics.features.phenotype import gini
 from kras_plugins.semantics.view import View, ratio
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import Protocol
 
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
-from kras_plugins.parts import Parts
-from kras_plugins.pipeline import SlideResult, Work, process_slide
+from kras_plugins.host.parts import Parts
+from kras_plugins.processing.pipeline import SlideResult, Work, process_slide
+from kras_plugins.processing.workers import Workers
 from kras_plugins.slides.stream import ordered_map
 from kras_plugins.store import Store
-from kras_plugins.workers import Workers
 
 _SLIDES_AT_ONCE = 2
 """While one slide is opened, masked or finished, another keeps the model busy."""

@@ -1,13 +1,13 @@
-"""The page docs/features.md, from the table of features: `python -m kras_plugins.semantics.page > docs/features.md`."""
+"""The page docs/features.md: `python -m kras_plugins.semantics.features.page > docs/features.md`."""
 
 from __future__ import annotations
 
-from kras_plugins.semantics.table import CORE, FEATURES, GROUPS
-from kras_plugins.semantics.validity import RULES
+from kras_plugins.semantics.features.table import CORE, FEATURES, GROUPS
+from kras_plugins.semantics.features.validity import RULES
 
 _HEAD = f"""# Semantic features
 
-<!-- Made by `python -m kras_plugins.semantics.page > docs/features.md`; a test compares the two. -->
+<!-- Made by `python -m kras_plugins.semantics.features.page > docs/features.md`; a test compares the two. -->
 
 `kras` turns the cells and tissue of a slide into {len(FEATURES)} numbers; {len(CORE)} of them, marked *, are the preset
 `core`. A feature that cannot be computed is missing (NaN), never zero: a group whose rule does not hold is missing as a

@@ -13,8 +13,8 @@ from kras_plugins.bags import write_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.data import Bag
 from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
-from kras_plugins.isolation import ask, thread_pool
-from kras_plugins.parts import Part
+from kras_plugins.host.isolation import ask, thread_pool
+from kras_plugins.host.parts import Part
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import tile_grid

@@ -12,21 +12,13 @@ from hypothesis import strategies as st
 from kras_plugins.contracts.profiler import Tile, TileCells
 from kras_plugins.data import CELL_COLUMNS, TileGrid, TileSpec
 from kras_plugins.errors import PluginError, StoreError
+from kras_plugins.processing.decoding import cut_patch, decode_lent, decode_tile, place, received
+from kras_plugins.processing.handover import Lent
+from kras_plugins.processing.placement import placement
+from kras_plugins.processing.seams import Seams, rim_of
 from kras_plugins.semantics import wkb
-from kras_plugins.semantics.collect import (
-    FILE_SCHEMA,
-    CellWriter,
-    cell_batch,
-    cut_patch,
-    decode_lent,
-    decode_tile,
-    place,
-    received,
-)
-from kras_plugins.semantics.handover import Lent
-from kras_plugins.semantics.placement import placement
+from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
 from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
-from kras_plugins.semantics.seams import Seams, rim_of
 
 SPEC = TileSpec(px=64, mpp=0.5, halo_px=8)
 

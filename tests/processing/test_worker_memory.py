@@ -7,7 +7,7 @@ import platform
 import numpy as np
 import pytest
 
-from kras_plugins.execution import workers
+from kras_plugins.processing.execution import workers
 from kras_plugins.store import Store
 
 

@@ -18,12 +18,12 @@ from typing import TypeVar
 import pluggy
 
 from kras_plugins import hookspecs
-from kras_plugins.compatibility import check_distribution, check_module
 from kras_plugins.contracts.base import API_VERSION, PluginRecord
 from kras_plugins.errors import ConfigError, KrasError, PluginError, described
 from kras_plugins.hookspecs import GROUP, KINDS
-from kras_plugins.isolation import Overdue, ask_about, undisturbed
-from kras_plugins.loose_files import import_file
+from kras_plugins.host.compatibility import check_distribution, check_module
+from kras_plugins.host.isolation import Overdue, ask_about, undisturbed
+from kras_plugins.host.loose_files import import_file
 
 R = TypeVar("R", bound=PluginRecord)
 

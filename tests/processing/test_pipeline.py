@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kras_plugins.config import load_config
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import BackendError, PluginError, SlideError
-from kras_plugins.execution import process_slides, shard, workers
-from kras_plugins.manager import Registry, discover
-from kras_plugins.parts import Parts, open_parts
-from kras_plugins.pipeline import key_of_part, key_of_tissue, process_slide
+from kras_plugins.host.config import load_config
+from kras_plugins.host.manager import Registry, discover
+from kras_plugins.host.parts import Parts, open_parts
+from kras_plugins.processing.execution import process_slides, shard, workers
+from kras_plugins.processing.pipeline import key_of_part, key_of_tissue, process_slide
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import Store
 from kras_plugins.testing import draw_slide
@@ -165,7 +165,7 @@ def test_shards_partition_the_slides(slide: SlideRef) -> None:
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import os, time\nfrom pathlib import Path\nfrom kras_plugins.execution import workers\n"
+        "import os, time\nfrom pathlib import Path\nfrom kras_plugins.processing.execution import workers\n"
         "from kras_plugins.store import Store\n"
         "if __name__ == '__main__':\n"
         f"    with workers(Store(Path({str(tmp_path)!r})), 1) as w:\n"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.config import Config
 from kras_plugins.contracts.backend import Backend, BackendPlugin
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import SlideError, plugin_boundary
-from kras_plugins.manager import Registry
+from kras_plugins.host.config import Config
+from kras_plugins.host.manager import Registry
+from kras_plugins.host.parts import usable_readers
 from kras_plugins.models.export import build_module, is_ready_made
 from kras_plugins.models.weights import locate
-from kras_plugins.parts import usable_readers
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue

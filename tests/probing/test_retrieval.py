@@ -9,7 +9,7 @@ import pytest
 
 from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import ConfigError
-from kras_plugins.retrieval import nearest
+from kras_plugins.probing.retrieval import nearest
 
 
 def bag(slide_id: str, features: np.ndarray, size: float = 448.0, **changes: object) -> Bag:
@@ -40,7 +40,7 @@ def test_tiles_are_ordered_by_the_angle_between_features_whatever_their_length_a
 def test_cosines_are_scikit_learns_also_over_several_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.metrics.pairwise import cosine_similarity
 
-    monkeypatch.setattr("kras_plugins.retrieval._SLAB", 7)
+    monkeypatch.setattr("kras_plugins.probing.retrieval._SLAB", 7)
     rng = np.random.default_rng(0)
     bags = [bag("a", rng.standard_normal((20, 16))), bag("b", rng.standard_normal((5, 16)))]
     hits = nearest(bags, "b", (448 * 2 + 1, 1), count=24)

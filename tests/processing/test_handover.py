@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kras_plugins.semantics import handover as handover_module
-from kras_plugins.semantics.handover import Handover, Lent
+from kras_plugins.processing import handover as handover_module
+from kras_plugins.processing.handover import Handover, Lent
 
 ARRAYS = [
     np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3),

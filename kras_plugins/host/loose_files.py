@@ -10,8 +10,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from kras_plugins.compatibility import check_file
 from kras_plugins.errors import ConfigError
+from kras_plugins.host.compatibility import check_file
 
 
 def import_file(path: Path) -> ModuleType:

@@ -11,14 +11,15 @@ import numpy as np
 
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import plugin_boundary
-from kras_plugins.isolation import ask, thread_pool
-from kras_plugins.parts import Part
-from kras_plugins.semantics.collect import CellWriter, decode_lent, received
-from kras_plugins.semantics.handover import Handover
+from kras_plugins.host.isolation import ask, thread_pool
+from kras_plugins.host.parts import Part
+from kras_plugins.processing.decoding import decode_lent, received
+from kras_plugins.processing.handover import Handover
+from kras_plugins.processing.placement import Placements
+from kras_plugins.processing.seams import Seams
+from kras_plugins.semantics.cells import CellWriter
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
-from kras_plugins.semantics.placement import Placements
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.semantics.seams import Seams
 from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import cover_grid
@@ -26,11 +27,11 @@ from kras_plugins.slides.tiles import cover_grid
 if TYPE_CHECKING:
     from kras_plugins.contracts.profiler import Outputs
     from kras_plugins.data import Bool, UInt8
-    from kras_plugins.semantics.collect import Patch
-    from kras_plugins.semantics.seams import Rim
+    from kras_plugins.processing.seams import Rim
+    from kras_plugins.processing.workers import Workers
+    from kras_plugins.semantics.raster import Patch
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
-    from kras_plugins.workers import Workers
 
     OnTiles = Callable[[str, int, int], None]
     Job = tuple[int, UInt8, Outputs]

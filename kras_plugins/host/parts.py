@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kras_plugins.config import Config
 from kras_plugins.contracts.backend import Backend, BackendPlugin, Infer
 from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.extractor import ExtractorPlugin
@@ -19,8 +18,9 @@ from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import TileSpec
 from kras_plugins.errors import ConfigError, KrasError, PluginError, plugin_boundary
-from kras_plugins.isolation import allowed, ask, ask_about
-from kras_plugins.manager import Provided, Registry
+from kras_plugins.host.config import Config
+from kras_plugins.host.isolation import allowed, ask, ask_about
+from kras_plugins.host.manager import Provided, Registry
 from kras_plugins.models.weights import model_digest
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
-from kras_plugins.isolation import allowed, overdue, slices
-from kras_plugins.loose_files import find_loose_files
+from kras_plugins.host.isolation import allowed, overdue, slices
+from kras_plugins.host.loose_files import find_loose_files
 
 R = TypeVar("R")
 

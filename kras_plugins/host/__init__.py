@@ -1,0 +1,1 @@
+"""Plug-ins found, configured, opened and kept apart."""

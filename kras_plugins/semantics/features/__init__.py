@@ -1,0 +1,1 @@
+"""The semantic features, one file a group; `table` lists them all."""
