@@ -30,6 +30,10 @@ class ConfigError(KrasError):
     """A cohort, option or configuration file says something that cannot be meant."""
 
 
+class UsageError(ConfigError):
+    """The call itself cannot be meant, such as a path that is not there; the command line exits with 2."""
+
+
 class PluginError(KrasError):
     """A plug-in failed to load, broke its contract or raised; the cause is chained."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +24,7 @@ _SECRETS = ("token", "password", "secret", "key")
 
 def build_manifest(
     *,
+    command: Sequence[str],
     registry: Registry,
     config: Mapping[str, Any],
     began: datetime,
@@ -32,13 +32,16 @@ def build_manifest(
     failures: Sequence[Mapping[str, str]],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The manifest of one command as JSON values; `facts` are the command's own (parts, slides, seed, bundle)."""
+    """The manifest of one call as JSON values.
+
+    `command`: the words it was called with; `facts`: the call's own (parts, slides, seed, bundle).
+    """
     return {
         "schema_version": SCHEMA_VERSION,
-        "command": [Path(sys.argv[0]).name, *_without_secrets(sys.argv[1:])],
+        "command": _without_secrets(command),
         "started": began.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": _redacted(config),
+        "config": redacted(config),
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": f"{platform.system()} {platform.machine()}",
         "plugins": [f"{p.id} {p.version}" for p in registry.provided],
@@ -73,10 +76,10 @@ def _without_secrets(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _redacted(value: Any, name: str = "") -> Any:
+def redacted(value: Any, name: str = "") -> Any:
     """Settings with the value of any `…token…`-like key left out, at any depth."""
     if isinstance(value, Mapping):
-        return {k: _redacted(v, str(k)) for k, v in value.items()}
+        return {k: redacted(v, str(k)) for k, v in value.items()}
     return "***" if name and _is_secret(name) and value else value
 
 

@@ -14,6 +14,8 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,25 @@ def make_key(kind: str, **facts: Any) -> Key:
     return Key(kind, json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
+_chosen: ContextVar[Path | None] = ContextVar("kras_store", default=None)
+
+
 def default_root() -> Path:
-    """Where artifacts lie unless told otherwise: KRAS_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+    """Where artifacts lie unless told otherwise: as `store_at` says, else KRAS_CACHE, else the user's cache folder."""
+    return _chosen.get() or Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+
+
+@contextmanager
+def store_at(root: Path) -> Iterator[None]:
+    """Let `Store()` be the one at `root` meanwhile: plug-ins that keep things of their own find it so.
+
+    It holds in this thread and in what `isolation.ask` and `slides.stream.ordered_map` begin from here.
+    """
+    before = _chosen.set(root)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 class Store:

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from kras_plugins.report.curves import read_scores
+from kras_plugins.evaluation.rows import PatientScores
+from kras_plugins.report.curves import score_columns
 from kras_plugins.report.published import hanley_mcneil
 
 MEMBERS = ("he", "mlp", "rf", "lgbm")
 MODELS = (*MEMBERS, "ensemble", "histology_only", "prevalence")
 
 
-def fake_predictions(n: int = 930, repeats: int = 1) -> list[dict[str, str]]:
-    """Rows of predictions.csv of a TCGA-like cohort: no positive among squamous tumors, a weak signal in LUAD."""
+def fake_predictions(n: int = 930, repeats: int = 1) -> list[PatientScores]:
+    """Scores of a TCGA-like cohort: no positive among squamous tumors, a weak signal in LUAD."""
     rng = np.random.default_rng(7)
     luad = np.arange(n) < n * 0.52
     label = luad & (rng.random(n) < 0.13)
@@ -38,10 +39,13 @@ def fake_predictions(n: int = 930, repeats: int = 1) -> list[dict[str, str]]:
                 else "indeterminate"
             )
             rows.append(
-                {"patient_id": f"P{i:04d}", "slides": f"S{i:04d}", "fold": str(i % 5), "repeat": str(repeat),
-                 "label": str(int(label[i])), "site": f"{i % 30:02d}", "histology": "LUAD" if luad[i] else "LUSC",
-                 **{m: f"{v[i]:.6f}" for m, v in scores.items()},
-                 "members": " ".join(MEMBERS), "call": call, "qc": "pass"}
+                PatientScores(
+                    patient_id=f"P{i:04d}", slides=(f"S{i:04d}",), fold=i % 5 + 1, repeat=repeat + 1,
+                    label=int(label[i]),
+                    site=f"{i % 30:02d}", histology="LUAD" if luad[i] else "LUSC",
+                    scores={m: float(v[i]) for m, v in scores.items() if m != "ensemble"},
+                    ensemble=float(scores["ensemble"][i]), members=MEMBERS, call=call, qc="pass",
+                )
             )  # fmt: skip
     return rows
 
@@ -50,9 +54,9 @@ def _probability(rng: np.random.Generator, label: Any, luad: Any, signal: float)
     return 1 / (1 + np.exp(-(-3.6 + 1.6 * luad + signal * label + rng.normal(0, 0.7, len(label)))))
 
 
-def fake_metrics(predictions: list[dict[str, str]]) -> dict[str, Any]:
+def fake_metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     """metrics.json for these predictions, with plausible intervals."""
-    scores = read_scores(predictions, MODELS)
+    scores = score_columns(predictions, MODELS)
     luad = np.array([h == "LUAD" for h in scores.histology])
     everyone = np.ones(len(luad), dtype=bool)
     comparisons = [

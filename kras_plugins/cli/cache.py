@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from kras_plugins.cli.common import AsJson, CacheFolder, command, open_session, print_json, stdout
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import AsJson, CacheFolder, open_session
 from kras_plugins.errors import ConfigError
 
 app = typer.Typer(help="Intermediate results kept for reuse.", no_args_is_help=True)

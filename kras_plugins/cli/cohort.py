@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kras_plugins.cli.common import (
-    EXIT_ERROR,
-    AsJson,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    Reader,
-    command,
-    open_session,
-    print_json,
-)
+from kras_plugins.cli.command import EXIT_ERROR, command
+from kras_plugins.cli.console import print_json
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles, Reader, open_session
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,10 +83,10 @@ def labels(
 ) -> None:
     """Make labels of mutation tables; who is not known to have been sequenced is unknown, never negative."""
     from kras_plugins.cli.cohort_tables import print_labels
-    from kras_plugins.cli.study import make_folder, write_json, write_table
     from kras_plugins.cohort.labels import LABEL_COLUMNS, PUBLISHED, Policy, label_flow, label_patients, totals
     from kras_plugins.cohort.mutations import read_mutations
     from kras_plugins.cohort.pairing import find_slides, pair, without_slides
+    from kras_plugins.study.outputs import make_folder, write_json, write_table
 
     policy = Policy(ambiguous=ambiguous.value, vus=vus.value, min_vaf=min_vaf)
     mutations = read_mutations(sources, sequenced or (), _words(disease), genome.value)
@@ -213,12 +205,12 @@ def split(
     import numpy as np
 
     from kras_plugins.cli.cohort_tables import print_folds
-    from kras_plugins.cli.study import make_folder, write_table
     from kras_plugins.cohort.folds_file import FOLD_COLUMNS, describe_folds, fold_rows
     from kras_plugins.cohort.splits import folds as assign
     from kras_plugins.cohort.splits import imbalance
     from kras_plugins.cohort.table import check_folds, read_cohort
     from kras_plugins.learning.plan import derive_seed
+    from kras_plugins.study.outputs import make_folder, write_table
 
     table = read_cohort(cohort, target, needs_paths=False)
     check_folds(table, folds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kras_plugins.cli.common import escape, stderr, stdout
+from kras_plugins.cli.console import escape, stderr, stdout
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.findings import Finding

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kras_plugins.cli.common import CacheFolder, command, stderr, stdout
-from kras_plugins.cli.run import run
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import escape, stderr, stdout
+from kras_plugins.cli.options import CacheFolder, Overwrite
 
 _TOML = """\
 # The demo's settings. `vit-mini` is the small demonstration encoder that comes with kras and needs no download. What it
@@ -31,9 +33,13 @@ def demo(
     patients: Annotated[int, typer.Option(min=20, help="patients to draw")] = 40,
     signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal, 0 for none")] = 0.45,
     seed: Annotated[int, typer.Option(min=0, help="seed of the drawing")] = 0,
+    overwrite: Overwrite = False,
     cache: CacheFolder = None,
 ) -> None:
-    """Draw a synthetic cohort, run everything on it, and say where the report is."""
+    """Draw a synthetic cohort and run everything on it."""
+    from kras_plugins import study
+    from kras_plugins.cli.metrics_table import show_study
+    from kras_plugins.cli.progress import progress
     from kras_plugins.testing.cohort import draw_cohort
 
     stderr().print(
@@ -42,7 +48,10 @@ def demo(
     folder = out / "cohort"
     with stderr().status("drawing slides"):
         draw_cohort(folder, patients=patients, signal=signal, seed=seed)
-    settings = folder / "kras.toml"
-    settings.write_text(_TOML, encoding="utf-8")
-    run(config=settings, out=out / "results", cache=cache or out / "store")
-    stdout().print(f"settings: {settings}\nbundle:   {out / 'results' / 'bundle'}")
+    file = folder / "kras.toml"
+    file.write_text(_TOML, encoding="utf-8")
+    settings = study.StudySettings.load(file, out=out / "results", cache=cache or out / "store")
+    with progress() as notify:
+        result = study.train(settings=settings, overwrite=overwrite, notify=notify, command=["kras", *sys.argv[1:]])
+    stdout().print(f"settings: {escape(file)}")
+    show_study(result, as_json=False)

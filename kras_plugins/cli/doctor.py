@@ -11,21 +11,12 @@ from typing import Literal
 
 import typer
 
-from kras_plugins.cli.common import (
-    EXIT_ERROR,
-    AsJson,
-    CacheFolder,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    Session,
-    command,
-    open_session,
-    print_json,
-    stdout,
-)
+from kras_plugins.cli.command import EXIT_ERROR, command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import AsJson, CacheFolder, ConfigFile, Overrides, PluginFiles, open_session
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.errors import KrasError
+from kras_plugins.study.session import Session
 
 _LOW_DISK_GB = 5
 

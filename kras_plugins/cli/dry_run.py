@@ -1,57 +1,61 @@
-"""`--dry-run`: what would be computed and what is in the store already, slide by slide, without reading a tile."""
+"""`--dry-run`: what would be computed and what is stored already, and the time, memory and disk that it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kras_plugins.cli.common import escape, print_json, stdout
-from kras_plugins.data import SlideRef
-from kras_plugins.errors import KrasError
-from kras_plugins.host.parts import Parts
-from kras_plugins.processing.pipeline import key_of_part, key_of_tissue
-from kras_plugins.slides.slide import open_slide
-from kras_plugins.store import Store
+from kras_plugins.cli.console import escape, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from kras_plugins.study.plan import Plan, SlidePlan
 
 
-def print_plan(
-    slides: Sequence[SlideRef], parts: Parts, store: Store, settings: Mapping[str, Any], *, fits: bool, as_json: bool
-) -> None:
-    """One row a slide: stored, to compute (its area bounds the work), or why it would be set aside.
-
-    `fits`: whether models would be fitted when all slides are done, which a shard leaves to another call.
-    """
-    rows = [_row(ref, parts, store) for ref in slides]
-    count = settings["folds"] * settings["repeats"] * len(settings["classifiers"]) if fits else 0
+def print_plan(plan: Plan, *, as_json: bool) -> None:
+    """One row a slide: stored, to compute, or why it would be set aside; then the sums."""
     if as_json:
-        print_json({"settings": dict(settings), "slides": rows, "fits": count})
+        print_json(
+            {
+                "settings": plan.settings.described(),
+                "slides": [_values(s) for s in plan.slides],
+                "fits": plan.fits,
+                "seconds": plan.seconds,
+                "memory_bytes": plan.memory,
+                "disk_bytes": plan.disk,
+                "rates": dict(plan.rates),
+                "notes": list(plan.notes),
+            }
+        )
         return
     from rich.table import Table
 
-    table = Table("slide", "tile features", "semantic map", "at most", box=None)
-    for r in rows:
-        area = "" if r.get("mm2") is None else f"{r['mm2']:.1f} mm²"
-        table.add_row(escape(r["slide_id"]), r.get("bag") or escape(r.get("error", "")), r.get("map") or "", area)
+    table = Table("slide", "tile features", "semantic map", "tissue", box=None)
+    for s in plan.slides:
+        area = "" if s.mm2 is None else f"{'at most ' if s.bounded else ''}{s.mm2:.1f} mm²"
+        table.add_row(escape(s.slide_id), s.bag or escape(s.error), s.map, area)
     stdout().print(table)
-    todo = sum("compute" in (r.get("bag"), r.get("map")) for r in rows)
-    then = f"; then {count} outer fits, each with its inner ones" if fits else ""
-    stdout().print(f"{len(rows)} slides, {todo} to compute{then}")
+    then = f"; then {plan.fits} outer fits, each with its inner ones" if plan.fits else ""
+    stdout().print(f"{len(plan.slides)} slides, {sum(s.computes for s in plan.slides)} to compute{then}")
+    if any(s.computes for s in plan.slides):
+        stdout().print(_sums(plan))
+        for part, source in plan.rates:
+            stdout().print(f"rate of {part}: {source}", markup=False)
+    for note in plan.notes:
+        stderr().print(f"[yellow]note:[/] {escape(note)}")
 
 
-def _row(ref: SlideRef, parts: Parts, store: Store) -> dict[str, Any]:
-    row: dict[str, Any] = {"slide_id": ref.slide_id}
-    named = {"bag": parts.extractor, "map": parts.profiler}
-    if all(part is None or part.loads for part in named.values()):
-        return {**row, **{kind: "read from file" for kind, part in named.items() if part is not None}}
-    try:
-        with open_slide(ref, parts.readers, parts.reader) as slide:
-            tissue = key_of_tissue(slide)
-            row["mm2"] = slide.size[0] * slide.mpp[0] * slide.size[1] * slide.mpp[1] / 1e6
-    except KrasError as e:
-        return {**row, "error": str(e)}
-    for kind, part in named.items():
-        if part is not None and part.loads:
-            row[kind] = "read from file"
-        elif part is not None:
-            row[kind] = "stored" if store.find(key_of_part(kind, part, tissue)) else "compute"
-    return row
+def _sums(plan: Plan) -> str:
+    if plan.seconds is None or plan.memory is None or plan.disk is None:
+        return "time, memory and disk: not known before a first slide; try one with `kras embed` or `kras profile`"
+    most = "at most " if any(s.bounded for s in plan.slides) else ""
+    hours, minutes = divmod(round(plan.seconds / 60), 60)
+    time = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "less than a minute"
+    return f"slides take {most}{time}, {plan.memory / 1e9:.1f} GB of memory, {most}{_size(plan.disk)} of disk"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _values(s: SlidePlan) -> dict[str, object]:
+    found = {"slide_id": s.slide_id, "bag": s.bag, "map": s.map, "mm2": s.mm2, "error": s.error}
+    return {**{k: v for k, v in found.items() if v not in ("", None)}, **({"at_most": True} if s.bounded else {})}

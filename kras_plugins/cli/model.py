@@ -11,18 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from kras_plugins.cli import model_quantize, model_weights, probe
-from kras_plugins.cli.common import (
-    AsJson,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    command,
-    open_session,
-    print_json,
-    stderr,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stderr, stdout
 from kras_plugins.cli.model_weights import specs
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles, open_session
 from kras_plugins.errors import BackendError
 
 app = typer.Typer(help="Networks, their weights and licences.", no_args_is_help=True)
@@ -48,8 +40,8 @@ def export_models(
     plugin: PluginFiles = None,
 ) -> None:
     """Write each model into a Triton model repository: ONNX, verified against PyTorch, and its configuration."""
-    from kras_plugins.cli.study import make_folder
     from kras_plugins.models.repository import export_model
+    from kras_plugins.study.outputs import make_folder
 
     make_folder(repository)
     for _, spec in specs(open_session(config, option, plugin), names):

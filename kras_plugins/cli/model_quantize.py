@@ -8,18 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kras_plugins.cli.common import (
-    AsJson,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    command,
-    open_session,
-    print_json,
-    stderr,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stderr, stdout
 from kras_plugins.cli.model_weights import specs
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles, open_session
 from kras_plugins.errors import ConfigError
 
 _FEWEST = 16
@@ -40,10 +32,10 @@ def quantize_model(
     """Write an int8 ONNX file and say how near it stays to float32, on tiles it was not calibrated with."""
     import numpy as np
 
-    from kras_plugins.cli.study import make_folder
     from kras_plugins.models.export import is_ready_made
     from kras_plugins.models.quantize import agreement, quantize
     from kras_plugins.probing.parity import slide_tiles
+    from kras_plugins.study.outputs import make_folder
 
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: not an .onnx file", "name it so; backends know it by that")

@@ -9,24 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from kras_plugins.cli.common import (
-    AsJson,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    Session,
-    command,
-    escape,
-    open_session,
-    print_json,
-    stderr,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import escape, print_json, stderr, stdout
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles, open_session
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError, ConfigError, PluginError
 from kras_plugins.host.isolation import ask
+from kras_plugins.study.session import Session
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="names from `kras model list`; the models as configured where none is given")

@@ -7,15 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from kras_plugins.cli import plugin_check, plugin_new
-from kras_plugins.cli.common import (
-    AsJson,
-    ConfigFile,
-    PluginFiles,
-    command,
-    open_session,
-    print_json,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import AsJson, ConfigFile, PluginFiles, open_session
 from kras_plugins.contracts.base import is_tuning
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS

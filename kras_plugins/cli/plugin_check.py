@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kras_plugins.cli.common import AsJson, ConfigFile, Overrides, command, escape, print_json, stderr, stdout
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import escape, print_json, stderr, stdout
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides
 from kras_plugins.errors import ConfigError, PluginError
 from kras_plugins.host.config import load_config
 

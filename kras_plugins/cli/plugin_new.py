@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from kras_plugins.cli.common import AsJson, command, print_json, stdout
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import AsJson
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.manager import discover
 

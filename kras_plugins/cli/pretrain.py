@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kras_plugins.cli.common import (
-    AsJson,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    command,
-    escape,
-    open_session,
-    print_json,
-    stderr,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import escape, print_json, stderr, stdout
+from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles, open_session
 from kras_plugins.errors import ConfigError, KrasError
 
 if TYPE_CHECKING:
@@ -71,13 +62,13 @@ def pretrain(
     require_lightly()
     import torch
 
-    from kras_plugins.cli.study import make_folder
     from kras_plugins.host.parts import usable_readers
     from kras_plugins.pretraining.engine import pretrain as train
     from kras_plugins.pretraining.network import build
     from kras_plugins.pretraining.processes import crew
     from kras_plugins.pretraining.tiles import survey
     from kras_plugins.pretraining.weights import describe, write_weights
+    from kras_plugins.study.outputs import make_folder
 
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: weights are written as safetensors", "name a file that ends in .safetensors")

@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kras_plugins.cli.common import (
-    AsJson,
-    Backend,
-    ConfigFile,
-    Overrides,
-    PluginFiles,
-    command,
-    open_session,
-    print_json,
-    stderr,
-    stdout,
-)
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stderr, stdout
+from kras_plugins.cli.options import AsJson, Backend, ConfigFile, Overrides, PluginFiles, open_session
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float32, UInt8
@@ -113,9 +104,10 @@ def _embedder(
     if encoder == BASELINE:
         yield lambda tiles: np.stack([colors_and_textures(t) for t in tiles])
         return
-    session = open_session(config, overrides, plugins)
-    chosen = session.setting("backend", backend, "local")
-    with open_parts(session.registry, session.config, extractor=extractor, profiler=None, backend=chosen) as parts:
+    session = open_session(config, overrides, plugins, backend=backend)
+    with open_parts(
+        session.registry, session.config, extractor=extractor, profiler=None, backend=session.settings.backend
+    ) as parts:
         part = parts.extractor
         assert part is not None
 

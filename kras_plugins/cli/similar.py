@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kras_plugins.cli.common import (
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import (
     AsJson,
     Backend,
     CacheFolder,
@@ -18,15 +20,12 @@ from kras_plugins.cli.common import (
     Overrides,
     PluginFiles,
     Reader,
-    Session,
     Workers,
-    command,
     open_session,
-    print_json,
-    stdout,
 )
 from kras_plugins.data import Bag, SlideRef
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, SlideError
+from kras_plugins.study.session import Session
 
 if TYPE_CHECKING:
     from kras_plugins.host.parts import Parts
@@ -63,7 +62,9 @@ def similar(
     from kras_plugins.probing.retrieval import nearest
 
     point = _point(tile)
-    session = open_session(config, option, plugin, cache)
+    session = open_session(
+        config, option, plugin, cache, extractor=extractor, backend=backend, reader=reader, workers=workers
+    )
     bags = [read_bag(f) for f in given if f.suffix == ".h5"]
     slides = [f for f in given if f.suffix != ".h5"]
     table = bare_slides(slides) if slides else None
@@ -72,12 +73,12 @@ def similar(
     with open_parts(
         session.registry,
         session.config,
-        extractor=session.setting("extractor", extractor, "vit") if to_embed else None,
+        extractor=session.settings.extractor if to_embed else None,
         profiler=None,
-        backend=session.setting("backend", backend, "local"),
-        reader=reader,
+        backend=session.settings.backend,
+        reader=session.settings.reader,
     ) as parts:
-        bags += _embedded(session, to_embed, parts, workers)
+        bags += _embedded(session, to_embed, parts)
         first = of or (bags[0].slide_id if given[0].suffix == ".h5" else _id_of(given[0], refs))
         hits = nearest(bags, first, point, count)
         _draw(out, hits, {bag.slide_id: bag for bag in bags}, refs, parts)
@@ -101,16 +102,18 @@ def _id_of(path: Path, refs: Sequence[SlideRef]) -> str:
     return next(ref.slide_id for ref in refs if ref.path == path)
 
 
-def _embedded(session: Session, refs: Sequence[SlideRef], parts: Parts, workers: int | None) -> list[Bag]:
+def _embedded(session: Session, refs: Sequence[SlideRef], parts: Parts) -> list[Bag]:
     """The bags of slides, from the store where they were embedded before. One that cannot be used is an error."""
-    from kras_plugins.cli.study import process
+    from kras_plugins.cli.progress import progress
+    from kras_plugins.study.session import process
 
     if not refs:
         return []
-    results, failures = process(session, refs, parts, workers)
-    if failures:
-        raise failures[0].error
-    return [r.bag for r in results if r.bag is not None]
+    with progress() as notify:
+        processed = process(replace(session, notify=notify), refs, parts)
+    if processed.aside:
+        raise SlideError(processed.aside[0].reason, processed.aside[0].hint)
+    return [r.bag for r in processed.results if r.bag is not None]
 
 
 def _draw(out: Path, hits: Sequence[Hit], bags: dict[str, Bag], refs: Sequence[SlideRef], parts: Parts) -> None:

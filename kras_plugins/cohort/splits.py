@@ -26,6 +26,9 @@ DRAWS = 200
 
 _NODES = 200  # of branch and bound: a limit in nodes, unlike one in seconds, gives the same folds everywhere
 
+Scheme = Literal["random", "site"]
+"""How patients are dealt to folds: at random, or whole sites to one fold."""
+
 
 def folds(
     labels: Labels,
@@ -33,7 +36,7 @@ def folds(
     sites: Sequence[str],
     n_folds: int,
     seed: int,
-    scheme: Literal["random", "site"] = "random",
+    scheme: Scheme = "random",
 ) -> Folds:
     """Assign each patient to one of `n_folds` folds: int64[patient] of 0 to n_folds - 1.
 
@@ -70,7 +73,7 @@ def holdout(
     sites: Sequence[str],
     fraction: float,
     seed: int,
-    scheme: Literal["random", "site"] = "random",
+    scheme: Scheme = "random",
 ) -> Bool:
     """Cut off about `fraction` of the patients for validation: bool[patient], true where held out.
 

@@ -4,24 +4,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kras_plugins.evaluation.calls import decide, probability
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.scores import Scores
-    from kras_plugins.evaluation.summary import Evaluated
+
+_BEFORE = ("patient_id", "slides", "fold", "repeat", "label", "site", "histology")
+_AFTER = ("members", "ensemble", "call", "reason", "qc")
+_WHOLE = frozenset({"fold", "repeat", "label"})
+_TEXT = frozenset({*_BEFORE, *_AFTER} - _WHOLE - {"ensemble"})
 
 
-def predictions_rows(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Rows of predictions.csv, columns in the order of design.md §4; None is an empty cell.
+@dataclass(frozen=True, kw_only=True)
+class PatientScores:
+    """One patient in one repeat: calibrated probabilities, None where a model gave none, and the call.
 
-    Scores are calibrated probabilities. `members` names those that could score the patient, `ensemble` is their mean,
-    and `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat` count
-    from 1 and are None for an external cohort. `qc`: each patient's verdict; `out_of_scope`: why the models were not
-    made for a patient, "" for those in scope, left out where all are.
+    `scores`: members and baselines by name; `members`: those classifiers that could score the patient; `ensemble`:
+    their mean. `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat`
+    count from 1 and are None for an external cohort; `qc` is the patient's verdict.
+    """
+
+    patient_id: str
+    slides: tuple[str, ...] = ()
+    fold: int | None = None
+    repeat: int | None = None
+    label: int | None = None
+    site: str = ""
+    histology: str = ""
+    scores: Mapping[str, float | None]
+    members: tuple[str, ...] = ()
+    ensemble: float | None = None
+    call: str = ""
+    reason: str = ""
+    qc: str = ""
+
+    def score(self, model: str) -> float | None:
+        """The probability that a member, a baseline or `ensemble` gave; None where there is none."""
+        return self.ensemble if model == "ensemble" else self.scores.get(model)
+
+    def cells(self) -> dict[str, str | int | float | None]:
+        """The row of predictions.csv: columns in the order of its reference, None for an empty cell."""
+        return {
+            "patient_id": self.patient_id,
+            "slides": " ".join(self.slides),
+            "fold": self.fold,
+            "repeat": self.repeat,
+            "label": self.label,
+            "site": self.site,
+            "histology": self.histology,
+            **self.scores,
+            "members": " ".join(self.members),
+            "ensemble": self.ensemble,
+            "call": self.call,
+            "reason": self.reason,
+            "qc": self.qc,
+        }
+
+
+def patient_scores(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[str] = ()) -> list[PatientScores]:
+    """Every patient in every repeat. `qc`: each patient's verdict; `out_of_scope`: why the models were not made for a
+    patient, "" for those in scope, left out where all are.
     """
     repeats = len(scored.fold)
     cross_validated = repeats > 1 or len(np.unique(scored.fold)) > 1
@@ -37,26 +87,33 @@ def predictions_rows(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequenc
             outside = out_of_scope[i] if out_of_scope else ""
             call, reason = decide(logit, rule_in, rule_out, missing=missing, qc=qc[i], out_of_scope=outside)
             rows.append(
-                {
-                    "patient_id": patient.patient_id,
-                    "slides": " ".join(slide.slide_id for slide in patient.slides),
-                    "fold": int(scored.fold[r, i]) + 1 if cross_validated else None,
-                    "repeat": r + 1 if cross_validated else None,
-                    "label": int(scored.labels[i]),
-                    "site": patient.site,
-                    "histology": patient.histology,
-                    **_cells(scored.members, r, i),
-                    **_cells(scored.baselines, r, i),
-                    "members": " ".join(name for name in scored.members if name not in missing),
-                    "ensemble": None if math.isnan(logit) else probability(logit),
-                    "call": call,
-                    "reason": reason,
-                    "qc": qc[i],
-                }
+                PatientScores(
+                    patient_id=patient.patient_id,
+                    slides=tuple(slide.slide_id for slide in patient.slides),
+                    fold=int(scored.fold[r, i]) + 1 if cross_validated else None,
+                    repeat=r + 1 if cross_validated else None,
+                    label=int(scored.labels[i]),
+                    site=patient.site,
+                    histology=patient.histology,
+                    scores=_probabilities(scored.members, r, i) | _probabilities(scored.baselines, r, i),
+                    members=tuple(name for name in scored.members if name not in missing),
+                    ensemble=None if math.isnan(logit) else probability(logit),
+                    call=call,
+                    reason=reason,
+                    qc=qc[i],
+                )
             )
     return rows
 
 
-def _cells(models: Mapping[str, Scores], repeat: int, patient: int) -> dict[str, float | None]:
+def predictions_schema(columns: Sequence[str]) -> pa.Schema:
+    """The types of predictions.csv's columns: texts, whole numbers, and float64 for what a model gave."""
+    import pyarrow as pa
+
+    kinds = {True: pa.string(), False: pa.float64()}
+    return pa.schema([(c, pa.int32() if c in _WHOLE else kinds[c in _TEXT]) for c in columns])
+
+
+def _probabilities(models: Mapping[str, Scores], repeat: int, patient: int) -> dict[str, float | None]:
     logits = {name: float(s.logit[repeat, patient]) for name, s in models.items()}
     return {name: None if math.isnan(logit) else probability(logit) for name, logit in logits.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY
 from kras_plugins.evaluation.comparisons import ENSEMBLE, comparisons
 from kras_plugins.evaluation.confounders import confounders
 from kras_plugins.evaluation.decision import decision_curves
+from kras_plugins.evaluation.evaluated import Evaluated
 from kras_plugins.evaluation.histology import adenocarcinoma_mask
 from kras_plugins.evaluation.incremental import incremental
 from kras_plugins.evaluation.intervals import resamples
@@ -24,9 +24,6 @@ from kras_plugins.evaluation.shift import external_block
 from kras_plugins.evaluation.subgroups import subgroups
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from kras_plugins.cohort.table import Patient
     from kras_plugins.data import Bool
     from kras_plugins.evaluation.scores import Scores
 
@@ -39,33 +36,6 @@ _NOTES = (
     "Thresholds were set on training patients only: a score at or above its threshold is positive.",
     "Research use only; no clinical claim.",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """What was scored, and how: one element a patient, in one order throughout.
-
-    `fold`: int[repeat patient], all 0 in one repeat for an external cohort. `members`: the classifiers; `ensemble`:
-    their strict mean, NaN where one is missing; `available`: the mean of those there, without thresholds, which do not
-    apply to it; `baselines` by name. `subgroups`, `confounders`: columns to look at, the usual ones where None;
-    `clinical`: what the clinical baseline knows.
-    """
-
-    patients: Sequence[Patient]
-    labels: npt.NDArray[np.int8]
-    fold: npt.NDArray[np.int_]
-    members: Mapping[str, Scores]
-    ensemble: Scores
-    available: Scores
-    baselines: Mapping[str, Scores]
-    subgroups: Sequence[str] | None = None
-    confounders: Sequence[str] | None = None
-    clinical: Sequence[str] = ()
-
-    @property
-    def complete(self) -> Bool:
-        """bool[patient]: those with a score from every member; the primary tables hold them."""
-        return self.ensemble.scored
 
 
 def summarize(

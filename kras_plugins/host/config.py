@@ -1,4 +1,4 @@
-"""Settings: defaults < kras.toml < `-o kind.name.key=value`; every value is checked by the plug-in's own model."""
+"""Options of plug-ins, from kras.toml and `-o kind.name.key=value`; each plug-in's own model checks its values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
@@ -16,49 +16,11 @@ from kras_plugins.errors import ConfigError, as_kras_error
 from kras_plugins.hookspecs import KINDS
 
 
-class RunTable(pydantic.BaseModel):
-    """The table `[run]` of kras.toml: what the command line may leave out."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
-
-    cohort: str | None = None
-    extractor: str | None = None
-    profiler: str | None = None
-    classifiers: str | list[str] | None = None
-    backend: str | None = None
-    target: str | None = None
-    out: str | None = None
-    cache: str | None = None
-    folds: int | None = pydantic.Field(None, ge=2)
-    repeats: int | None = pydantic.Field(None, ge=1)
-    splits: Literal["random", "site"] | None = None
-    seed: int | None = pydantic.Field(None, ge=0)
-    folds_file: str | None = None
-    fusion: Literal["logit", "probability", "stacked", "rank"] | None = None
-    target_sensitivity: float | None = pydantic.Field(None, gt=0, le=1)
-    target_specificity: float | None = pydantic.Field(None, gt=0, le=1)
-    risk_control: bool | None = None
-    prevalences: list[float] | None = None
-    covariates: str | None = None
-    clinical: list[str] | None = None
-    til_feature: str | None = None
-    subgroups: list[str] | None = None
-    confounders: list[str] | None = None
-    workers: int | None = pydantic.Field(None, ge=0)
-    deadline: float | None = pydantic.Field(None, ge=0)
-    import_deadline: float | None = pydantic.Field(None, ge=0)
-    block: list[str] | None = None
-    plugins: list[str] | None = None
-    demonstration: list[str] | None = None
-
-
 @dataclass(frozen=True)
 class Config:
-    """One resolved configuration: `run` holds the table of that name, `options[kind][name]` the plug-ins' own."""
+    """Options of plug-ins as they were set: `options[kind][name][key]`, JSON values that nobody has checked yet."""
 
-    run: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    source: Path | None = None
 
     def options_for(self, kind: str, record: PluginRecord) -> Options:
         """The record's options with what the configuration sets; ConfigError names the key and the cause."""
@@ -70,24 +32,22 @@ class Config:
         except Exception as e:  # a check of the plug-in's own
             raise as_kras_error(f"{kind} {record.name!r} of {record.origin}", e, "on its options") from e
 
-    def path(self, name: str) -> Path | None:
-        """A path of the table `run`, relative to the file that states it."""
-        value = self.run.get(name)
-        if value is None:
-            return None
-        return (self.source.parent if self.source else Path()) / str(value)
+    def having(self, kind: str, name: str, options: Mapping[str, Any]) -> Config:
+        """The same with more options of one plug-in, over those that it has."""
+        mine = self.options.get(kind, {})
+        return Config({**self.options, kind: {**mine, name: {**mine.get(name, {}), **options}}})
 
 
 def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
-    """Read `file` (or kras.toml in the current folder, if there) and apply `kind.name.key=value` overrides.
+    """The plug-ins' tables of a settings file (none for None), and `kind.name.key=value` overrides over them.
 
-    Values of overrides are read as TOML where they parse (true, 0.5, [1, 2]) and as text otherwise. Raises ConfigError
-    on an unreadable file, an unknown setting or a malformed override.
+    Raises ConfigError on an unreadable file, an unknown table or a malformed override.
     """
-    if file is None and Path("kras.toml").is_file():
-        file = Path("kras.toml")
-    table = _read_toml(file) if file else {}
-    run: dict[str, Any] = {}
+    return overridden(Config(plugin_tables(read_toml(file), file) if file else {}), overrides)
+
+
+def plugin_tables(table: Mapping[str, Any], file: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Tables `[kind.name]` of a settings file; ConfigError for what is neither one of them nor `[run]`."""
     options: dict[str, dict[str, dict[str, Any]]] = {}
     for key, value in table.items():
         if key in KINDS and isinstance(value, dict):
@@ -95,10 +55,16 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
                 if not isinstance(entries, dict):
                     raise ConfigError(f"{file}: {key}.{name} is not a table", f"write [{key}.{name}]")
                 options.setdefault(key, {})[name] = dict(entries)
-        elif key == "run" and isinstance(value, dict):
-            run = _run_table(value, file)
-        else:
-            raise ConfigError(f"{file}: unknown table {key!r}", _did_you_mean(key, {"run", *KINDS}))
+        elif key != "run" or not isinstance(value, dict):
+            raise ConfigError(f"{file}: unknown table {key!r}", did_you_mean(key, {"run", *KINDS}))
+    return options
+
+
+def overridden(config: Config, overrides: Iterable[str]) -> Config:
+    """The same with `kind.name.key=value` overrides, their values read as TOML where they parse and as text otherwise.
+
+    Raises ConfigError for one of another form.
+    """
     for override in overrides:
         path, separator, text = override.partition("=")
         parts = path.strip().split(".", 2)
@@ -108,28 +74,18 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
                 f"kinds: {', '.join(KINDS)}; for example -o extractor.vit.model=vit_small_patch16_224",
             )
         kind, name, key = parts
-        options.setdefault(kind, {}).setdefault(name, {})[key] = _toml_value(text.strip())
-    return Config(run, options, file)
+        config = config.having(kind, name, {key: _toml_value(text.strip())})
+    return config
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """A settings file's tables; ConfigError where it cannot be read or is no TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
-
-
-def _run_table(value: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
-    try:
-        return RunTable.model_validate(value).model_dump(exclude_none=True)
-    except pydantic.ValidationError as e:
-        first = e.errors()[0]
-        key = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{file}: unknown setting run.{key}", _did_you_mean(key, RunTable.model_fields)) from e
-        raise ConfigError(f"{file}: run.{key}: {first['msg']}", f"correct it; it is {first['input']!r}") from e
 
 
 def _toml_value(text: str) -> Any:
@@ -139,7 +95,8 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that nobody knows."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(sorted(known))}"
 
@@ -149,5 +106,5 @@ def _explain(kind: str, record: PluginRecord, error: pydantic.ValidationError) -
     key = ".".join(str(part) for part in first["loc"])
     where = f"{kind}.{record.name}.{key}" if key else f"{kind}.{record.name}"
     if first["type"] == "extra_forbidden":
-        return f"unknown option {where}", _did_you_mean(key, record.options.model_fields)
+        return f"unknown option {where}", did_you_mean(key, record.options.model_fields)
     return f"{where}: {first['msg']}", f"see `kras plugin show {kind}:{record.name}`"

@@ -28,7 +28,7 @@ _LEAVE_SECONDS = 10.0
 
 _SLICE_SECONDS = 1.0
 
-_seconds = DEADLINE
+_seconds: contextvars.ContextVar[float] = contextvars.ContextVar("kras_deadline", default=DEADLINE)
 _given_up = False
 
 
@@ -36,15 +36,22 @@ class Overdue(PluginError):
     """A plug-in that gave no answer in time; its thread may still be at work."""
 
 
-def set_deadline(seconds: float) -> None:
-    """How long a plug-in may work on one item (a batch of tiles, a slide, a patient); 0 is for ever."""
-    global _seconds
-    _seconds = seconds
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """How long a plug-in may work on one item (a batch of tiles, a slide, a patient) meanwhile; 0 is for ever.
+
+    It holds in this thread and in what `ask` and `slides.stream.ordered_map` begin from here, and nowhere else.
+    """
+    before = _seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _seconds.reset(before)
 
 
 def allowed(items: int = 1) -> float | None:
     """Seconds that a call for so many items may take; None for no end."""
-    return _seconds * max(1, items) or None
+    return _seconds.get() * max(1, items) or None
 
 
 def given_up() -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.cohort.splits import Scheme
 from kras_plugins.cohort.splits import folds as assign_folds
 from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
@@ -88,7 +89,7 @@ def cross_validate(
     folds: int = 5,
     repeats: int = 1,
     inner_folds: int = 3,
-    scheme: Literal["random", "site"] = "random",
+    scheme: Scheme = "random",
     seed: int = 0,
     fusion: Kind = "logit",
     given_folds: npt.ArrayLike | None = None,
@@ -181,7 +182,7 @@ def cross_validate(
     )
 
 
-def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Literal["random", "site"], seed: int) -> Int32:
+def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Scheme, seed: int) -> Int32:
     """The outer fold of each patient in each repeat, int32[repeat patient]."""
     s = subjects
     assigned = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.splits import folds, holdout
+from kras_plugins.cohort.splits import Scheme, folds, holdout
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def inner_assignment(
-    subjects: Subjects, train: Index, n_folds: int, scheme: Literal["random", "site"], seed: int
+    subjects: Subjects, train: Index, n_folds: int, scheme: Scheme, seed: int
 ) -> tuple[npt.NDArray[np.int_], str]:
     """The inner fold of each patient of an outer-training part, and a note ("" if all went as asked).
 
@@ -93,7 +93,7 @@ def inner_assignment(
         return folds(labels, part.strata, part.sites, possible, seed, "random"), note
 
 
-def stopping_part(part: Subjects, scheme: Literal["random", "site"], seed: int) -> tuple[Bool, str]:
+def stopping_part(part: Subjects, scheme: Scheme, seed: int) -> tuple[Bool, str]:
     """Who of a training part is held out for early stopping, bool[patient], and a note ("" if all went as asked).
 
     Like the inner folds it follows the outer scheme: whole sites are held out, or, where none can be, patients.
@@ -115,7 +115,7 @@ def plan_fits(
     inner: npt.NDArray[np.int_],
     seed: int,
     name: str,
-    scheme: Literal["random", "site"] = "random",
+    scheme: Scheme = "random",
 ) -> tuple[Fit, ...]:
     """The fits of one classifier in one outer fold: one for each inner fold, then the outer one.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,24 @@ _OTHER_OPSET = "another opset may help; report this with the model's name"
 
 _TOLERANCE = 1e-3
 """Largest difference from PyTorch allowed, relative to the largest output (both compute in float32)."""
+
+
+_exporting = threading.Lock()
+"""One export at a time: the exporter keeps its state in the process, as warning filters and levels of loggers are."""
+
+
+@contextmanager
+def silenced(*names: str) -> Iterator[None]:
+    """Let loggers of these names say errors alone meanwhile."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def onnx_file(spec: ModelSpec, store: Store | None = None, opset: int = OPSET) -> Path:
@@ -64,10 +85,8 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET) -> None:
     module = build_module(spec)
     examples = [_example(spec, batch=2, seed=0)]
     dynamic = tuple({0: torch.export.Dim("batch")} for _ in spec.inputs)
-    with warnings.catch_warnings(), torch.inference_mode():
+    with _exporting, silenced("torch.onnx", "onnxscript"), warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        for name in ("torch.onnx", "onnxscript"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
                 module,

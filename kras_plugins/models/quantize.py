@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.models.export import export_onnx
+from kras_plugins.models.export import export_onnx, silenced
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8
@@ -40,31 +39,30 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quant_pre_process, quantize_static
 
-    given, level = spec.inputs[0].name, logging.getLogger().level
+    given = spec.inputs[0].name
     part = out.with_name(f".{out.name}.part")
     with tempfile.TemporaryDirectory(prefix="kras-int8-") as work:
         exact, ready = Path(work) / "f32.onnx", Path(work) / "ready.onnx"
         export_onnx(spec, exact)
-        logging.getLogger().setLevel(logging.ERROR)  # it advises what is done here
         try:
-            quant_pre_process(str(exact), str(ready), skip_symbolic_shape=True)
-            quantize_static(
-                str(ready),
-                str(part),
-                _reader(given, calibration),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["MatMul", "Gemm"],
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                extra_options={"MatMulConstBOnly": True},
-            )
+            with silenced(""):  # it advises on the root logger what is done here
+                quant_pre_process(str(exact), str(ready), skip_symbolic_shape=True)
+                quantize_static(
+                    str(ready),
+                    str(part),
+                    _reader(given, calibration),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["MatMul", "Gemm"],
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    extra_options={"MatMulConstBOnly": True},
+                )
             part.replace(out)
         except (RuntimeError, ValueError) as e:
             raise BackendError(f"model {spec.name!r} cannot be made int8: {e}", "stay with bf16 or f32") from e
         finally:
             part.unlink(missing_ok=True)
-            logging.getLogger().setLevel(level)
 
 
 def agreement(exact: Float64, other: Float64) -> Agreement:

@@ -70,7 +70,7 @@ def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[
     """
     count = count or os.cpu_count() or 1
     _allow_many_files()
-    with Workers(count, plugins) as pool:
+    with Workers(count, plugins, store.root) as pool:
         yield Work(store=store, read_threads=count, decode_pool=pool)
 
 

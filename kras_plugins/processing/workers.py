@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
 from kras_plugins.host.isolation import allowed, overdue, slices
 from kras_plugins.host.loose_files import find_loose_files
+from kras_plugins.store import default_root, store_at
 
 R = TypeVar("R")
 
@@ -33,10 +34,11 @@ _END_SECONDS = 5.0
 class Workers:
     """`count` processes that run one call each, started when they are needed; a context manager.
 
-    `plugins`: loose plug-in files, which workers import where a call needs them.
+    `plugins`: loose plug-in files, which workers import where a call needs them; `store`: where theirs is.
     """
 
-    def __init__(self, count: int, plugins: Sequence[Path] = ()) -> None:
+    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | None = None) -> None:
+        self._store = (store or default_root()).absolute()
         self._plugins = tuple(path.absolute() for path in plugins)
         self._starting = threading.Lock()
         self._all: list[_Worker] = []
@@ -56,7 +58,7 @@ class Workers:
         try:
             if worker is None:
                 with self._starting:
-                    worker = _Worker(self._plugins)
+                    worker = _Worker(self._plugins, self._store)
                     self._all.append(worker)
             good, value = worker.run(plugin, job, allowed(items))
         finally:
@@ -86,11 +88,11 @@ class Workers:
 class _Worker:
     """One process at the other end of a pipe."""
 
-    def __init__(self, plugins: tuple[Path, ...]) -> None:
+    def __init__(self, plugins: tuple[Path, ...], store: Path) -> None:
         # spawn, not fork: the parent holds threads of inference engines.
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, plugins), name="kras-worker")
+        self._process = spawn.Process(target=_serve, args=(theirs, plugins, store), name="kras-worker")
         self._process.start()
         theirs.close()
         self.alive = True
@@ -146,16 +148,17 @@ class _Worker:
         self.hang_up()
 
 
-def _serve(pipe: Connection, plugins: tuple[Path, ...]) -> None:
+def _serve(pipe: Connection, plugins: tuple[Path, ...], store: Path) -> None:
     """What a worker process does: one call after the other, until the pipe is closed."""
     _settle()
     find_loose_files(plugins)
-    while True:
-        try:
-            job = pipe.recv_bytes()
-        except (EOFError, OSError):
-            os._exit(0)  # whatever threads plug-ins began
-        pipe.send_bytes(_answer(job))
+    with store_at(store):
+        while True:
+            try:
+                job = pipe.recv_bytes()
+            except (EOFError, OSError):
+                os._exit(0)  # whatever threads plug-ins began
+            pipe.send_bytes(_answer(job))
 
 
 def _answer(job: bytes) -> memoryview:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.report.curves import Bin, Scores, by_group, mean_precision, mean_roc, reliability
+from kras_plugins.report.curves import Bin, ScoreColumns, by_group, mean_precision, mean_roc, reliability
 from kras_plugins.report.style import (
     BLUE,
     GREY,
@@ -30,7 +30,7 @@ _SQUARE = (4.7, 4.6)
 _DASHED = (0, (4, 3))
 
 
-def roc_plot(scores: Scores) -> str:
+def roc_plot(scores: ScoreColumns) -> str:
     """The mean ROC curve within folds of every model; baselines dotted."""
 
     def paint(figure: Figure) -> None:
@@ -49,7 +49,7 @@ def roc_plot(scores: Scores) -> str:
     return draw_svg("roc", _SQUARE, paint)
 
 
-def precision_plot(scores: Scores) -> str:
+def precision_plot(scores: ScoreColumns) -> str:
     """Precision over recall of every model and of histology alone, the mean over repeats, beside the prevalence."""
 
     def paint(figure: Figure) -> None:
@@ -82,7 +82,7 @@ def precision_plot(scores: Scores) -> str:
     return draw_svg("precision", _SQUARE, paint)
 
 
-def calibration_plot(scores: Scores, model: str, calibration: Mapping[str, Any] | None) -> str:
+def calibration_plot(scores: ScoreColumns, model: str, calibration: Mapping[str, Any] | None) -> str:
     """Observed share against predicted probability of one model, with intervals.
 
     From `calibration["reliability"]` of metrics.json; where a run has none, binned here from the first repeat with

@@ -1,4 +1,4 @@
-"""What the figures need from predictions.csv: scores by model, the mean ROC curve within folds, reliability."""
+"""What the figures need of patients' scores: columns by model, the mean ROC curve within folds, reliability."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.data import Bool, Float64
+    from kras_plugins.evaluation.rows import PatientScores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Rows of predictions.csv with a known label: one row per patient and repeat.
+class ScoreColumns:
+    """Patients with a known label, in columns: one row per patient and repeat.
 
     `label`: float64[row] of 0 and 1; `fold`: (repeat, fold) of each row; `by_model`: float64[row] each, NaN
     where a model gave none; `first_repeat`: bool[row], the rows in which each patient stands once.
     """
 
     label: Float64
-    fold: tuple[tuple[str, str], ...]
+    fold: tuple[tuple[int | None, int | None], ...]
     histology: tuple[str, ...]
     call: tuple[str, ...]
     by_model: Mapping[str, Float64]
     first_repeat: Bool
 
 
-def read_scores(rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> Scores:
-    """The rows whose label is 0 or 1, with the columns named by `models`; absent columns and cells are NaN."""
-    known = [row for row in rows if row.get("label") in ("0", "1", "0.0", "1.0")]
-    repeats = [row.get("repeat") or "" for row in known]
-    return Scores(
-        label=np.array([float(row["label"]) for row in known]),
-        fold=tuple((row.get("repeat") or "", row.get("fold") or "") for row in known),
-        histology=tuple(row.get("histology") or "" for row in known),
-        call=tuple(row.get("call") or "" for row in known),
-        by_model={m: np.array([float(row.get(m) or "nan") for row in known]) for m in models},
-        first_repeat=np.array([r == repeats[0] for r in repeats], dtype=bool),
+def score_columns(rows: Sequence[PatientScores], models: Sequence[str]) -> ScoreColumns:
+    """The rows with a known label, with the scores of `models`; those that a model did not give are NaN."""
+    known = [row for row in rows if row.label is not None]
+    given = {m: [row.score(m) for row in known] for m in models}
+    return ScoreColumns(
+        label=np.array([row.label for row in known], np.float64),
+        fold=tuple((row.repeat, row.fold) for row in known),
+        histology=tuple(row.histology for row in known),
+        call=tuple(row.call for row in known),
+        by_model={m: np.array([np.nan if s is None else s for s in scores]) for m, scores in given.items()},
+        first_repeat=np.array([row.repeat == known[0].repeat for row in known], dtype=bool),
     )
 
 
-def complete_rows(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+def complete_rows(rows: Sequence[PatientScores]) -> list[PatientScores]:
     """The rows of patients with every member, which are those of the primary tables."""
-    members = [frozenset(row.get("members", "").split()) for row in rows]
-    every = frozenset().union(*members)
-    return [row for row, own in zip(rows, members, strict=True) if own == every]
+    every = frozenset(name for row in rows for name in row.members)
+    return [row for row in rows if frozenset(row.members) == every]
 
 
 def mean_roc(label: Float64, score: Float64, groups: Sequence[Hashable]) -> tuple[Float64, Float64] | None:

@@ -1,17 +1,21 @@
-"""The table of patients: what predictions.csv says about each, one row a patient."""
+"""The table of patients: scores and call of each, one row a patient."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kras_plugins.report.html import NONE, number
 from kras_plugins.report.style import is_baseline, model_label, model_order
 
+if TYPE_CHECKING:
+    from kras_plugins.evaluation.rows import PatientScores
+
 MOST = 5000
 """So many patients are listed; with more, a page becomes slow to open and the CSV is the better tool."""
 
-_LABELS = {"0": "negative", "1": "positive", "0.0": "negative", "1.0": "positive"}
+_LABELS = {0: "negative", 1: "positive", None: "unknown"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,8 @@ class PatientTable:
     total: int
 
 
-def patient_table(rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> PatientTable:
-    """The patients of predictions.csv in its order, with the scores and calls of its first repeat.
+def patient_table(rows: Sequence[PatientScores], models: Sequence[str]) -> PatientTable:
+    """The patients in the order of their rows, with the scores and calls of the first repeat.
 
     Where there are several repeats, a column says in how many of them the call was the same. Columns that are empty
     for everyone are left out, and so are baselines but histology alone, beside which the scores stand.
@@ -39,12 +43,11 @@ def patient_table(rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> P
     numeric = [h in {model_label(m) for m in scores} for h in headers]
     cells = [
         [
-            row.get("patient_id") or "", row.get("histology") or "", row.get("site") or "",
-            _LABELS.get(row.get("label") or "", "unknown"),
-            *(number(float(row[m])) if row.get(m) else NONE for m in scores),
-            (row.get("call") or "").replace("_", "-"),
-            *([_same(calls[row.get("patient_id") or ""])] if repeated else []),
-            row.get("reason") or "", row.get("qc") or "",
+            row.patient_id, row.histology, row.site, _LABELS[row.label],
+            *(NONE if (score := row.score(m)) is None else number(score) for m in scores),
+            row.call.replace("_", "-"),
+            *([_same(calls[row.patient_id])] if repeated else []),
+            row.reason, row.qc,
         ]
         for row in first
     ]  # fmt: skip
@@ -57,14 +60,13 @@ def patient_table(rows: Sequence[Mapping[str, str]], models: Sequence[str]) -> P
     )
 
 
-def _first_repeat(rows: Sequence[Mapping[str, str]]) -> tuple[list[Mapping[str, str]], dict[str, list[str]]]:
+def _first_repeat(rows: Sequence[PatientScores]) -> tuple[list[PatientScores], dict[str, list[str]]]:
     """Each patient's first row, and its calls in all repeats."""
-    first: dict[str, Mapping[str, str]] = {}
+    first: dict[str, PatientScores] = {}
     calls: dict[str, list[str]] = {}
     for row in rows:
-        patient = row.get("patient_id") or ""
-        first.setdefault(patient, row)
-        calls.setdefault(patient, []).append(row.get("call") or "")
+        first.setdefault(row.patient_id, row)
+        calls.setdefault(row.patient_id, []).append(row.call)
     return list(first.values()), calls
 
 

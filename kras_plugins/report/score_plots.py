@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.report.curves import Scores
+from kras_plugins.report.curves import ScoreColumns
 from kras_plugins.report.html import number
 from kras_plugins.report.style import BLUE, INK, VERMILION, draw_svg, model_label, say, short
 
@@ -18,7 +18,7 @@ _MOST_POINTS = 400
 _MOST_HISTOLOGIES = 5
 
 
-def score_plot(scores: Scores, model: str, thresholds: Mapping[str, Any]) -> str:
+def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
     """Scores of one model by histology and label, in the first repeat: boxes, a point a patient, thresholds."""
     score = np.where(scores.first_repeat, scores.by_model[model], np.nan)
     by_count = sorted(set(scores.histology), key=lambda h: (-scores.histology.count(h), h))

@@ -6,11 +6,11 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kras_plugins.report import published, tables
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
-from kras_plugins.report.curves import Scores, complete_rows, read_scores
+from kras_plugins.report.curves import ScoreColumns, complete_rows, score_columns
 from kras_plugins.report.flow import call_boxes, flow_boxes
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.html import write_page
@@ -24,22 +24,25 @@ from kras_plugins.report.subject import Facts, Subject, model_entries, read_subj
 from kras_plugins.report.tripod import checklist
 from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
 
+if TYPE_CHECKING:
+    from kras_plugins.evaluation.rows import PatientScores
+
 REPORT, MODEL_CARD, CHECKLIST = "report.html", "model-card.md", "tripod-ai.md"
 _CALLS = ("rule_in", "indeterminate", "rule_out", "not_assessable")
 _SCRIPT = Path(__file__).parent / "templates" / "study.js"
 _MOST_PREVALENCES = 3
 
 
-def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Mapping[str, str]], manifest: Facts) -> Path:
+def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[PatientScores], manifest: Facts) -> Path:
     """Write folder/report.html, one file that loads nothing else, and return its path.
 
     `metrics`: metrics.json as design.md defines it, in which any key may be absent and any estimate null;
-    `predictions`: the rows of predictions.csv; `manifest`: manifest.json, of which `demonstration`, `failures` and
+    `predictions`: every patient in every repeat; `manifest`: manifest.json, of which `demonstration`, `failures` and
     everything but times are shown. Same input, same bytes. Raises StoreError when the file cannot be written.
     """
     of = read_subject(metrics, manifest)
     order = model_order(of.models)
-    scores = read_scores(complete_rows(predictions), order)
+    scores = score_columns(complete_rows(predictions), order)
     demonstration, said = demonstration_reasons(manifest), verdict(of)
     script = _SCRIPT.read_text(encoding="utf-8")
     view = {
@@ -67,7 +70,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Mappi
         "shift": tables.shift_table(of),
         "flow": flow_boxes(metrics.get("cohort_flow"), metrics),
         "endings": call_boxes(_call_counts(scores)),
-        "calls": _call_counts(read_scores(predictions, ())),
+        "calls": _call_counts(score_columns(predictions, ())),
         "rules": tables.merged_rules(of.main_model.get("operating_points") or {}),
         "warnings": shift_warnings(of),
         "failures": tables.failure_table(manifest.get("failures")),
@@ -102,7 +105,7 @@ def _factor(of: Subject) -> str:
     return "factor" if any("factor" in row for row in of.rows("confounders")) else "column"
 
 
-def _figures(of: Subject, scores: Scores) -> dict[str, Any]:
+def _figures(of: Subject, scores: ScoreColumns) -> dict[str, Any]:
     """Every figure by name, "" for one that this run cannot draw."""
     overall, baseline = of.main_model, of.models.get("histology_only") or {}
     curves = of.metrics.get("decision_curves") or {}
@@ -138,7 +141,7 @@ def _confounder_plot(of: Subject) -> str:
     return group_plot("confounders", rows, factor, of.main_model, of.models.get("histology_only") or {})
 
 
-def _call_counts(scores: Scores) -> list[tuple[str, int, int]]:
+def _call_counts(scores: ScoreColumns) -> list[tuple[str, int, int]]:
     """(call, negatives, positives) in the first repeat, for the calls that occur."""
     counts = []
     for call in _CALLS:

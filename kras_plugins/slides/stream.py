@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
@@ -33,6 +34,7 @@ def ordered_map(
 ) -> Generator[R]:
     """`map(work, items)` in the pool, results in order, never more than `ahead` items begun and not yet consumed.
 
+    `work` finds the context variables of whoever asks (store, deadline, notes).
     The first exception of `work` is raised in its turn; what was begun is cancelled or waited for by the pool.
     `plugin`: whose code `work` calls; where it gives no answer in time, Overdue names it.
     """
@@ -43,7 +45,7 @@ def ordered_map(
 
     try:
         for item in items:
-            begun.append(pool.submit(work, item))
+            begun.append(pool.submit(contextvars.copy_context().run, work, item))
             if len(begun) >= ahead:
                 yield first()
         while begun:

@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 from kras_plugins import SlideRef
 from kras_plugins.cohort.table import Patient
 from kras_plugins.evaluation.baselines import Known, apply_baselines, baseline_scores, frozen_baselines
-from kras_plugins.evaluation.rows import predictions_rows
+from kras_plugins.evaluation.evaluated import Evaluated
+from kras_plugins.evaluation.rows import patient_scores
 from kras_plugins.evaluation.scores import Scores
-from kras_plugins.evaluation.summary import Evaluated, summarize
+from kras_plugins.evaluation.summary import summarize
 from kras_plugins.evaluation.thresholds import RULES, choose_thresholds, constant_thresholds, fold_thresholds
 
 
@@ -275,7 +276,7 @@ def test_the_same_scores_give_the_same_numbers():
 
 def test_predictions_have_one_row_a_patient_and_repeat_in_the_designs_columns():
     scored = evaluated(missing=(5,))
-    rows = predictions_rows(scored, ["pass"] * 239 + ["fail: pen"])
+    rows = [row.cells() for row in patient_scores(scored, ["pass"] * 239 + ["fail: pen"])]
     assert len(rows) == 480
     assert list(rows[0]) == [
         "patient_id", "slides", "fold", "repeat", "label", "site", "histology", "he", "rf", "prevalence",
@@ -292,14 +293,14 @@ def test_predictions_have_one_row_a_patient_and_repeat_in_the_designs_columns():
 
 def test_calls_in_the_rows_agree_with_the_operating_points_in_the_metrics():
     scored = evaluated()
-    rows, metrics = predictions_rows(scored, ["pass"] * 240), summary(scored)
+    rows, metrics = patient_scores(scored, ["pass"] * 240), summary(scored)
     points = metrics["models"]["ensemble"]["operating_points"]
-    share = {call: np.mean([r["call"] == call for r in rows]) for call in ("rule_in", "rule_out")}
+    share = {call: np.mean([r.call == call for r in rows]) for call in ("rule_in", "rule_out")}
     assert share["rule_in"] == pytest.approx(points["rule_in"]["flagged"])
     assert share["rule_out"] == pytest.approx(1 - points["rule_out"]["flagged"])
 
 
 def test_an_external_cohort_has_neither_fold_nor_repeat():
     scored, _ = external()
-    row = predictions_rows(scored, ["pass"] * 200)[0]
-    assert (row["fold"], row["repeat"]) == (None, None)
+    row = patient_scores(scored, ["pass"] * 200)[0]
+    assert (row.fold, row.repeat) == (None, None)

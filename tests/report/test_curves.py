@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kras_plugins.report.curves import by_group, complete_rows, mean_precision, mean_roc, read_scores, reliability
+from kras_plugins.evaluation.rows import PatientScores
+from kras_plugins.report.curves import by_group, complete_rows, mean_precision, mean_roc, reliability, score_columns
 
 
 def test_the_area_under_the_mean_roc_is_the_mean_of_the_fold_aurocs() -> None:
@@ -48,17 +49,20 @@ def test_reliability_bins_hold_all_patients_and_keep_equal_predictions_together(
 
 def test_figures_hold_the_patients_of_the_primary_tables() -> None:
     rows = [
-        {"patient_id": "a", "members": "he rf"},
-        {"patient_id": "b", "members": "rf"},
-        {"patient_id": "c", "members": ""},
+        PatientScores(patient_id="a", scores={}, members=("he", "rf")),
+        PatientScores(patient_id="b", scores={}, members=("rf",)),
+        PatientScores(patient_id="c", scores={}),
     ]
-    assert [row["patient_id"] for row in complete_rows(rows)] == ["a"]
-    assert len(complete_rows([{"label": "1"}, {"label": "0"}])) == 2
+    assert [row.patient_id for row in complete_rows(rows)] == ["a"]
+    assert len(complete_rows([rows[2], rows[2]])) == 2
 
 
 def test_unknown_labels_are_not_negative() -> None:
-    rows = [{"label": "1", "he": "0.5"}, {"label": "", "he": "0.9"}, {"label": "0", "he": ""}]
-    scores = read_scores(rows, ["he"])
+    rows = [
+        PatientScores(patient_id=str(label), label=label, scores={"he": he})
+        for label, he in ((1, 0.5), (None, 0.9), (0, None))
+    ]
+    scores = score_columns(rows, ["he"])
     assert scores.label.tolist() == [1, 0]
     assert np.isnan(scores.by_model["he"][1])
 

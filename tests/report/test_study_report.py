@@ -6,14 +6,16 @@ import base64
 import copy
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from study_pages import MODELS, Page, fake_manifest, fake_metrics, fake_predictions, with_evidence
 
+from kras_plugins.evaluation.rows import PatientScores
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot
-from kras_plugins.report.curves import read_scores
+from kras_plugins.report.curves import score_columns
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.published import SMC, TCGA, hanley_mcneil
 from kras_plugins.report.study import write_study_documents, write_study_report
@@ -21,12 +23,12 @@ from kras_plugins.report.subject import model_entries
 
 
 @pytest.fixture(scope="module")
-def predictions() -> list[dict[str, str]]:
+def predictions() -> list[PatientScores]:
     return fake_predictions()
 
 
 @pytest.fixture(scope="module")
-def metrics(predictions: list[dict[str, str]]) -> dict[str, Any]:
+def metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     return fake_metrics(predictions)
 
 
@@ -128,9 +130,7 @@ def test_malicious_identifiers_and_reasons_stay_text(tmp_path: Path, metrics: An
         "demonstration": evil,
         evil: evil,
     }
-    rows = [dict(row) for row in predictions]
-    for row in rows[:40]:
-        row["histology"] = evil + " $\\frac{"
+    rows = [replace(row, histology=evil + " $\\frac{") for row in predictions[:40]] + predictions[40:]
     changed = metrics | {"notes": [evil], "subgroups": [{"column": evil, evil: evil}], "target": evil}
     page = Page(write_study_report(tmp_path, changed, rows, manifest))
     assert page.tags.count("script") == 1
@@ -187,7 +187,7 @@ def test_any_null_still_gives_a_figure(metrics: Any, predictions: Any) -> None:
     two = {"thresholds": [0.01, 0.02, 0.03], "test_all": [0.05, 0.04, 0.03], "models": {"ensemble": [0.05, 0.04, 0.04]}}
     for changed in _nulled(two):
         assert "nan" not in decision_plot(changed, "x")
-    scores = read_scores(predictions, ["ensemble"])
+    scores = score_columns(predictions, ["ensemble"])
     for changed in _nulled({"reliability": full["models"]["ensemble"]["calibration"]["reliability"][:2]}):
         assert "<svg" in calibration_plot(scores, "ensemble", changed)
 
@@ -197,7 +197,7 @@ def test_figures_survive_null_estimates_and_absent_scores(tmp_path: Path, metric
     for model in (*changed["models"].values(), *changed["luad_only"].values()):
         model["auroc"] = {"value": None, "low": None, "high": None, "note": "one class only"}
         model["operating_points"] = {"rule_in": None, "rule_out": {"threshold": None}}
-    rows = [{k: v for k, v in row.items() if k != "ensemble"} | {"he": ""} for row in predictions[:50]]
+    rows = [replace(row, ensemble=None, scores={**row.scores, "he": None}) for row in predictions[:50]]
     text = Page(write_study_report(tmp_path, changed, rows, fake_manifest())).text
     assert "one class only" in text
 

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from study_pages import Page, estimate, fake_manifest, fake_metrics, fake_predictions, with_evidence
 
+from kras_plugins.evaluation.rows import PatientScores
 from kras_plugins.report.flow import flow_boxes
 from kras_plugins.report.patients import MOST, patient_table
 from kras_plugins.report.study import write_study_report
 
 
 @pytest.fixture(scope="module")
-def predictions() -> list[dict[str, str]]:
+def predictions() -> list[PatientScores]:
     return fake_predictions()
 
 
 @pytest.fixture(scope="module")
-def metrics(predictions: list[dict[str, str]]) -> dict[str, Any]:
+def metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     return with_evidence(fake_metrics(predictions))
 
 
 @pytest.fixture(scope="module")
-def page(metrics: dict[str, Any], predictions: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Page:
+def page(metrics: dict[str, Any], predictions: list[PatientScores], tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(write_study_report(tmp_path_factory.mktemp("page"), metrics, predictions, fake_manifest()))
 
 
@@ -212,16 +214,16 @@ def test_a_listed_flow_draws_negative_counts_as_exclusions() -> None:
 
 def test_each_patient_has_one_row_with_its_call() -> None:
     rows = fake_predictions(40, repeats=3)
-    rows[40]["call"] = "rule_out" if rows[0]["call"] != "rule_out" else "rule_in"
+    rows[40] = replace(rows[40], call="rule_out" if rows[0].call != "rule_out" else "rule_in")
     found = patient_table(rows, ["he", "mlp", "rf", "lgbm", "ensemble", "histology_only", "prevalence"])
     assert found.total == len(found.rows) == 40
     assert found.headers[:5] == ("Patient", "Histology", "Site", "Label", "Ensemble")
     assert "Prevalence alone" not in found.headers and "Histology alone" in found.headers
     first = dict(zip(found.headers, found.rows[0], strict=True))
     assert first["Patient"] == "P0000"
-    assert first["Ensemble"] == f"{float(rows[0]['ensemble']):.3f}"
-    assert first["Call"] == rows[0]["call"].replace("_", "-")
-    same = sum(r["call"] == rows[0]["call"] for r in rows if r["patient_id"] == "P0000")
+    assert first["Ensemble"] == f"{rows[0].ensemble:.3f}"
+    assert first["Call"] == rows[0].call.replace("_", "-")
+    same = sum(r.call == rows[0].call for r in rows if r.patient_id == "P0000")
     assert first["Same call in repeats"] == f"{same} of 3"
     assert same < 3
 
@@ -236,6 +238,6 @@ def test_a_large_cohort_gives_a_page_that_still_opens(tmp_path: Path, undrawn: N
 
 
 def test_unknown_labels_are_shown_as_unknown() -> None:
-    table = patient_table([{"patient_id": "a", "label": "", "ensemble": "0.2", "call": "rule_in"}], ["ensemble"])
+    table = patient_table([PatientScores(patient_id="a", scores={}, ensemble=0.2, call="rule_in")], ["ensemble"])
     assert table.headers == ("Patient", "Label", "Ensemble", "Call")
     assert table.rows == (("a", "unknown", "0.200", "rule-in"),)

@@ -150,7 +150,7 @@ def triton_parity(subject: Subject) -> None:
     networks(subject)
     if not subject.triton:
         raise NotApplicable("no server is named (--triton HOST:PORT)")
-    _parity(subject, "triton", Config({}, {"backend": {"triton": {"url": subject.triton, "patience_s": 10.0}}}))
+    _parity(subject, "triton", Config({"backend": {"triton": {"url": subject.triton, "patience_s": 10.0}}}))
 
 
 def _parity(subject: Subject, backend: str, config: Config) -> None:

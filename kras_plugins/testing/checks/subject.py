@@ -73,7 +73,7 @@ class Subject:
     @property
     def options(self) -> Options:
         """The record's options as the host would make them; NotApplicable where those given are not valid."""
-        config = Config({}, {self.kind: {self.record.name: self._given}})
+        config = Config({self.kind: {self.record.name: self._given}})
         return self.need("options", lambda: config.options_for(self.kind, self.record), "options_valid")
 
     def once(self, what: str, make: Callable[[], T]) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from kras_plugins.cli.common import escape, stderr
 from kras_plugins.data import SemanticMap
 from kras_plugins.host.parts import Parts
 from kras_plugins.processing.pipeline import SlideResult, load_semantics
@@ -15,6 +14,7 @@ from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_pn
 from kras_plugins.semantics.geojson import slide_mpp, write_cells_geojson, write_tissue_geojson
 from kras_plugins.semantics.map import CELLS, FACTS, TISSUE, read_map, write_map
 from kras_plugins.slides.slide import open_slide
+from kras_plugins.study.notify import Notify
 
 _FIELD_MPP = 0.25
 
@@ -63,12 +63,12 @@ def mpp_of(semantic: SemanticMap, result: SlideResult) -> tuple[float, float] | 
     return known if known is not None or single is None else (single, single)
 
 
-def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts: Parts) -> Path | None:
+def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts: Parts, notify: Notify) -> Path | None:
     """Draw cells and tissue over the slide's own pixels (never its label or macro image); None without pixels."""
     ref = result.ref
     known = tuple(suffix for plugin, _ in parts.readers for suffix in plugin.suffixes)
     if ref.path is None or not ref.path.name.lower().endswith(known):
-        stderr().print(f"[yellow]{escape(ref.slide_id)}: no slide to draw cells over; no overlay is written[/]")
+        notify.warn(f"{ref.slide_id}: no slide to draw cells over; no overlay is written")
         return None
     with open_slide(ref, parts.readers, parts.reader) as slide:
         size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])

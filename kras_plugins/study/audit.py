@@ -1,46 +1,36 @@
-"""What `run` and `evaluate` share of the audit: covariates, what baselines know, what a bundle keeps of training."""
+"""What is known of a cohort's patients: covariates, what baselines may look at, what a bundle keeps of training."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import numpy as np
+
+from kras_plugins.cohort.covariates import join_covariates
+from kras_plugins.evaluation.baselines import Known, frozen_inputs
+from kras_plugins.evaluation.columns import check_columns, clinical_columns, texts
+from kras_plugins.evaluation.lymphocytes import til_feature
+from kras_plugins.evaluation.scope import out_of_scope
+from kras_plugins.evaluation.shift import training_summary
 
 if TYPE_CHECKING:
-    from kras_plugins.cli.common import Session
     from kras_plugins.cohort.table import Patient
-    from kras_plugins.evaluation.baselines import Known
     from kras_plugins.learning.samples import Case
-
-Covariates = Annotated[
-    Path | None,
-    typer.Option("--covariates", help="CSV with more about patients, for evaluation only: co-mutations, stage, purity"),
-]
+    from kras_plugins.study.settings import StudySettings
 
 
-def audit_settings(session: Session, covariates: Path | None) -> dict[str, Any]:
-    """The settings of the audit, given or from kras.toml; what was not said is left out."""
-    file = covariates or session.config.path("covariates")
-    run = session.config.run
-    said = {name: run[name] for name in ("clinical", "til_feature", "subgroups", "confounders") if name in run}
-    return said | ({} if file is None else {"covariates": str(file)})
-
-
-def described(patients: Sequence[Patient], settings: Mapping[str, Any]) -> tuple[tuple[Patient, ...], list[str]]:
+def described(patients: Sequence[Patient], settings: StudySettings) -> tuple[tuple[Patient, ...], list[str]]:
     """Patients with the covariates of the settings' table, and notes; ConfigError for a column nobody has."""
-    from kras_plugins.cohort.covariates import join_covariates
-    from kras_plugins.evaluation.columns import check_columns, clinical_columns
-
     notes: list[str] = []
     found = tuple(patients)
-    if "covariates" in settings:
-        found, notes = join_covariates(found, Path(settings["covariates"]))
-    for name in ("subgroups", "confounders"):
-        check_columns(found, settings.get(name, ()), name)
-    clinical_columns(found, settings.get("clinical"))
+    if settings.covariates is not None:
+        found, notes = join_covariates(found, settings.covariates)
+    check_columns(found, settings.subgroups or (), "subgroups")
+    check_columns(found, settings.confounders or (), "confounders")
+    clinical_columns(found, settings.clinical)
     return found, notes
 
 
@@ -50,25 +40,25 @@ def with_patients(cases: Sequence[Case], patients: Sequence[Patient]) -> list[Ca
     return [replace(c, patient=_with_mpp(by_id[c.patient.patient_id], c)) for c in cases]
 
 
-def baseline_inputs(
-    cases: Sequence[Case], settings: Mapping[str, Any], frozen: Mapping[str, Any] | None = None
-) -> Known:
-    """What baselines may look at: of these cases, or the same as in training where a bundle's are given."""
-    import numpy as np
-
-    from kras_plugins.evaluation.baselines import Known, frozen_inputs
-    from kras_plugins.evaluation.columns import clinical_columns, texts
-    from kras_plugins.evaluation.lymphocytes import til_feature
-
+def baseline_inputs(cases: Sequence[Case], settings: StudySettings) -> Known:
+    """What baselines may look at in training."""
     patients = [c.patient for c in cases]
-    names = next((c.sample.profile.names for c in cases if c.sample.profile is not None), ())
-    if frozen is None:
-        columns, feature = (
-            clinical_columns(patients, settings.get("clinical")),
-            til_feature(names, settings.get("til_feature")),
-        )
-    else:
-        columns, feature = frozen_inputs(frozen)
+    return _known(
+        cases, clinical_columns(patients, settings.clinical), til_feature(_features(cases), settings.til_feature)
+    )
+
+
+def frozen_baseline_inputs(cases: Sequence[Case], frozen: Mapping[str, Any]) -> Known:
+    """What the baselines of a bundle looked at in training, of other patients; `frozen`: its baselines."""
+    return _known(cases, *frozen_inputs(frozen))
+
+
+def _features(cases: Sequence[Case]) -> tuple[str, ...]:
+    return next((tuple(c.sample.profile.names) for c in cases if c.sample.profile is not None), ())
+
+
+def _known(cases: Sequence[Case], columns: Sequence[str], feature: str | None) -> Known:
+    patients, names = [c.patient for c in cases], _features(cases)
     til = None
     if feature in names:
         at = names.index(feature)
@@ -83,9 +73,7 @@ def baseline_inputs(
 
 
 def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
-    """What a cohort looks like in numbers: kept in a bundle, and held against it."""
-    from kras_plugins.evaluation.shift import training_summary
-
+    """What a cohort looks like in numbers, as JSON values: kept in a bundle, and held against it."""
     slides = [r for c in cases for r in c.results]
     stated = [r.qc.mpp if r.qc is not None else r.ref.mpp for r in slides]
     return training_summary(
@@ -100,8 +88,6 @@ def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
 
 def _content(case: Case) -> list[str]:
     """Digests by which a patient's slides, or what was made of them elsewhere, are known again under any name."""
-    import hashlib
-
     slides = [r.fingerprint for r in case.results if r.qc is not None]
     made = [key for r in case.results if r.qc is None for key in r.keys]
     values = [r.profile.values.tobytes() for r in case.results if r.qc is None and r.profile is not None]
@@ -110,8 +96,6 @@ def _content(case: Case) -> list[str]:
 
 def scope_reasons(cases: Sequence[Case]) -> list[str]:
     """Why no call is made for a patient, "" for those in scope."""
-    from kras_plugins.evaluation.scope import out_of_scope
-
     return [out_of_scope(c.patient.histology, c.sample.profile) for c in cases]
 
 

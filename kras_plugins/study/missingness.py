@@ -1,17 +1,12 @@
-"""`--profile-table`: finished features as input, what was noted while they were read, and that they tell no label."""
+"""Features that were made elsewhere must not tell a patient's stratum, and with it the label, by what is missing."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cli.common import escape, stderr
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,50 +15,6 @@ if TYPE_CHECKING:
 NOISE_LIMIT = 0.001
 """A feature that is wholly missing in a site counts as no accident where chance makes it rarer than this."""
 SITE_PATIENTS = 5
-
-
-def table_overrides(files: Sequence[Path] | None, profiler: str | None) -> tuple[str | None, list[str]]:
-    """The profiler and the overrides that `--profile-table` is short for; ConfigError beside another profiler."""
-    if not files:
-        return profiler, []
-    if profiler not in (None, "import"):
-        raise ConfigError(
-            f"--profile-table and --profiler {profiler} exclude each other", "leave one of them out: features come once"
-        )
-    named = [part for file in files for part in str(file).split(",") if part]
-    return "import", [f"profiler.import.table={json.dumps(named)}"]
-
-
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """What plug-ins note (logger `kras`) while slides are loaded, told on stderr and collected, each once.
-
-    What backends say (logger `kras.backend`) is told and not collected: that a server was away for a while is no part
-    of a result, which must be the same without it.
-    """
-    notes: list[str] = []
-    told: set[str] = set()
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            if text not in told:
-                told.add(text)
-                stderr().print(f"[yellow]note:[/] {escape(text)}")
-                if not record.name.startswith("kras.backend."):
-                    notes.append(text)
-
-    logger, handler = logging.getLogger("kras"), Collect(logging.INFO)
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
 
 
 def check_features(cases: Sequence[Case], target: str) -> None:

@@ -1,4 +1,4 @@
-"""What `kras predict` writes for each patient beside the numbers: page, heat maps, GeoJSON."""
+"""What is written of each scored patient beside the numbers: page, heat maps, GeoJSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.cli.common import escape, show_trace, stderr
-from kras_plugins.cli.maps import map_of, mpp_of, write_overlay
 from kras_plugins.data import Explanation, Prediction
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
@@ -23,6 +21,7 @@ from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tile
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.store import safe_name
+from kras_plugins.study.maps import map_of, mpp_of, write_overlay
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bag
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.notify import Notify
 
 _HEATMAP_PX = 1500
 """Longer side of a heat map: what a page shows well, whether the slide is a biopsy or a resection."""
@@ -44,6 +44,8 @@ def write_pages(
     cases: Sequence[Case],
     manifest: Mapping[str, Any],
     prevalence: float,
+    notify: Notify,
+    *,
     overlay: bool = False,
 ) -> dict[str, Path]:
     """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient.
@@ -60,14 +62,14 @@ def write_pages(
             continue
         explained = {}
         for name in prediction.members:
-            with _without(prediction.patient_id):
+            with _without(prediction.patient_id, notify):
                 explained[name] = bundle.explain(name, case.sample)
         attention = next((e for e in explained.values() if e.kind == "attention"), None)
         slides = []
         for i, result in enumerate(case.results):
             shown = CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
-            with _without(prediction.patient_id):
-                shown = _slide(out, parts, case, i, attention, overlay)
+            with _without(prediction.patient_id, notify):
+                shown = _slide(out, parts, case, i, attention, notify, overlay=overlay)
             slides.append(shown)
         page = CasePage(
             target=str(bundle.facts["target"]),
@@ -80,17 +82,17 @@ def write_pages(
             provenance=manifest,
         )
         pages[prediction.patient_id] = write_case_page(out, page)
+        notify.step("pages", len(pages), len(cases))
     return pages
 
 
 @contextmanager
-def _without(patient_id: str) -> Iterator[None]:
+def _without(patient_id: str, notify: Notify) -> Iterator[None]:
     """Tell that something fails, and go on: the scores are there, and so are the pages of others."""
     try:
         yield
     except (PluginError, SlideError) as e:
-        stderr().print(f"[yellow]left out of the page of {escape(patient_id)}:[/] {escape(e)}")
-        show_trace(e)
+        notify.warn(f"left out of the page of {patient_id}: {e}")
 
 
 def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:
@@ -109,7 +111,9 @@ def _trained_on(bundle: Bundle) -> tuple[int, int] | None:
     return None if found is None else (int(found["n"]), int(found["n_positive"]))
 
 
-def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None, overlay: bool) -> CaseSlide:
+def _slide(
+    out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None, notify: Notify, *, overlay: bool
+) -> CaseSlide:
     """Quality, heat map and most-attended tiles of one slide."""
     result = case.results[index]
     bag, name = result.bag, safe_name(result.ref.slide_id)
@@ -117,7 +121,7 @@ def _slide(out: Path, parts: Parts, case: Case, index: int, attention: Explanati
     if semantic is not None:
         write_cells_geojson(semantic, out / f"{name}.cells.geojson", mpp_of(semantic, result))
         if overlay:
-            write_overlay(out / f"{name}.overlay.png", semantic, result, parts)
+            write_overlay(out / f"{name}.overlay.png", semantic, result, parts, notify)
     if attention is None or bag is None or result.ref.path is None or result.qc is None:
         return CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
     values = np.asarray([v for v, s in zip(attention.values, attention.slide_ids, strict=True) if s == bag.slide_id])

@@ -1,31 +1,30 @@
-"""A locked bundle on new slides: the same parts with the same options, checked, then scores."""
+"""A locked bundle on new slides: the same parts with the same options, checked, before anything is scored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kras_plugins.cli.common import Session, stderr
 from kras_plugins.contracts.backend import BackendPlugin
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.evaluation.shift import identity_rows, shift_rows
 from kras_plugins.host.config import Config
 from kras_plugins.host.parts import Parts, open_parts
+from kras_plugins.learning.bundle import Bundle, load_bundle
+from kras_plugins.study.audit import cohort_summary
 
 if TYPE_CHECKING:
-    from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.session import Session
 
 
 def open_bundle(session: Session, folder: Path) -> Bundle:
-    """Load a bundle, checking every byte against its seal; ConfigError when the folder is none."""
-    from kras_plugins.learning.bundle import load_bundle
-
+    """Load a bundle, checking every byte against its seal; UsageError when the folder is none."""
     if not (folder / "bundle.json").is_file():
-        raise ConfigError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
+        raise UsageError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
 
     def load(name: str, models: Path) -> Classifier:
         return session.registry.record("classifier", name, ClassifierPlugin).load(models)
@@ -34,29 +33,29 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
 
 
 @contextmanager
-def open_bundle_parts(session: Session, bundle: Bundle, backend: str, reader: str | None) -> Iterator[Parts]:
+def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
     """The parts that made the bundle's inputs, with its options; only where weights lie may be said anew.
 
     Warns when the arithmetic differs from the one the bundle was made with.
     """
-    facts = bundle.facts
+    facts, backend = bundle.facts, session.settings.backend
     config = _frozen_options(session, facts)
     record = session.registry.record("backend", backend, BackendPlugin)
     chosen = config.options.get("backend", {}).get(backend, {})
     if facts.get("precision") and "precision" in record.options.model_fields and "precision" not in chosen:
-        config = _with_options(config, "backend", backend, {"precision": facts["precision"]})
+        config = config.having("backend", backend, {"precision": facts["precision"]})
     with open_parts(
         session.registry,
         config,
         extractor=facts["extractor"]["name"] if "extractor" in facts else None,
         profiler=facts["profiler"]["name"] if "profiler" in facts else None,
         backend=backend,
-        reader=reader,
+        reader=session.settings.reader,
     ) as parts:
         if parts.precision != facts.get("precision"):
-            stderr().print(
-                f"[yellow]the bundle was made in {facts.get('precision')}, this backend computes in {parts.precision}: "
-                "scores near a threshold may differ[/]"
+            session.notify.warn(
+                f"the bundle was made in {facts.get('precision')}, this backend computes in {parts.precision}: "
+                "scores near a threshold may differ"
             )
         for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
             if part is not None and part.facts["models"] != facts[kind]["models"]:
@@ -73,8 +72,6 @@ def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequ
 
     `facts`: of the parts that were used here. Bundles made before training was summarized have neither.
     """
-    from kras_plugins.cli.audit import cohort_summary
-    from kras_plugins.evaluation.shift import identity_rows, shift_rows
 
     internal, trained = bundle.facts.get("internal", {}), bundle.facts.get("training")
     return {
@@ -105,14 +102,8 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
                     f"-o {kind}.{name}.{key}={value}: the bundle was made with {options[key]}",
                     "leave the option out; a bundle fixes it",
                 )
-        config = _with_options(config, kind, name, {**options, **own})
+        config = config.having(kind, name, {**options, **own})
     return config
-
-
-def _with_options(config: Config, kind: str, name: str, options: Mapping[str, Any]) -> Config:
-    mine = config.options.get(kind, {})
-    merged = {**config.options, kind: {**mine, name: {**mine.get(name, {}), **options}}}
-    return replace(config, options=merged)
 
 
 def _digests(models: Mapping[str, str]) -> str:

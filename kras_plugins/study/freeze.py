@@ -1,16 +1,21 @@
-"""The deployable bundle of a run: what is frozen beside the models."""
+"""The deployable bundle of a study: what is frozen beside the models."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kras_plugins.cli.common import stderr
+from kras_plugins.evaluation.baselines import Known, frozen_baselines
+from kras_plugins.evaluation.thresholds import choose_thresholds
+from kras_plugins.learning.bundle import write_bundle
 
 if TYPE_CHECKING:
-    from kras_plugins.evaluation.baselines import Known
-    from kras_plugins.evaluation.summary import Evaluated
+    from collections.abc import Mapping
+
+    from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.learning.experiment import Experiment
+    from kras_plugins.study.prepare import Prepared
 
 
 def freeze(
@@ -18,36 +23,33 @@ def freeze(
     experiment: Experiment,
     evaluated: Evaluated,
     known: Known,
-    facts: dict[str, Any],
-    settings: dict[str, Any],
-) -> None:
-    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines."""
-    from dataclasses import asdict
+    facts: Mapping[str, Any],
+    prepared: Prepared,
+) -> str:
+    """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines.
 
-    from kras_plugins.cli.targets import chosen_targets
-    from kras_plugins.evaluation.baselines import frozen_baselines
-    from kras_plugins.evaluation.thresholds import choose_thresholds
-    from kras_plugins.learning.bundle import write_bundle
-
+    `facts`: what prediction must repeat, as JSON values. Returns the bundle's digest.
+    """
     models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
-    labels, targets = experiment.labels, chosen_targets(settings)
+    settings, labels = prepared.settings, experiment.labels
+    targets = settings.targets
     thresholds = {
         name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0], targets).items()}
         for name, s in models.items()
     }
-    cohort, source = Path(settings["cohort"]).name, "out-of-fold scores of the first repeat"
+    cohort, source = prepared.table.path.name, "out-of-fold scores of the first repeat"
     told = {
         name: targets.provenance(
             f"{source} of {cohort}, n={int(s.scored.sum())}, {int(labels[s.scored].sum())} positive"
         )
         for name, s in models.items()
     }
-    write_bundle(
+    return write_bundle(
         folder / "bundle",
         experiment,
         facts={
             **facts,
-            "target": settings["target"],
+            "target": settings.target,
             "baselines": frozen_baselines(labels, known, list(evaluated.baselines)),
             "prevalence": float(labels.mean()),
         },
@@ -59,10 +61,9 @@ def freeze(
             "thresholds_from": source,
             "targets": asdict(targets),
             "thresholds": told,
-            "splits": settings["splits"],
-            "folds": settings["folds"],
-            "fusion": settings["fusion"],
-            "seed": settings["seed"],
+            "splits": settings.splits,
+            "folds": settings.folds,
+            "fusion": settings.fusion,
+            "seed": settings.seed,
         },
     )
-    stderr().print(f"bundle: {folder / 'bundle'}")

@@ -1,0 +1,108 @@
+"""What makes a function a command: errors as one line with a hint, exit codes, blocks of options, words for values."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from contextvars import ContextVar
+from copy import copy
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+from typer.models import ParameterInfo
+
+from kras_plugins.cli.console import escape, show_trace, stderr
+from kras_plugins.cli.output import own_stdout
+from kras_plugins.errors import KrasError, UsageError
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+
+EXIT_ERROR, EXIT_USAGE, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+_WORDS = {Path: "FILE", str: "NAME", int: "N", float: "NUMBER"}
+_FOLDERS = frozenset({"out", "cache", "repository", "bundle"})
+
+closing: ContextVar[ExitStack] = ContextVar("kras_command")
+"""What is left when the command ends: sessions."""
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command.
+
+    KrasError: one line, a hint and exit code 1, 2 for a call that cannot be meant. Ctrl-C: exit code 130. A bug keeps
+    its traceback. A parameter that is a frozen dataclass of options stands for all of them.
+    """
+
+    @functools.wraps(function)
+    def wrapped(**given: Any) -> None:
+        for name, block in blocks.items():
+            given[name] = block(**{f.name: given.pop(f.name) for f in fields(block)})
+        try:
+            with own_stdout(), ExitStack() as stack:
+                token = closing.set(stack)
+                try:
+                    function(**given)
+                finally:
+                    closing.reset(token)
+        except KrasError as e:
+            _tell(e)
+            raise typer.Exit(EXIT_USAGE if isinstance(e, UsageError) else EXIT_ERROR) from e
+        except OSError as e:
+            if e.errno not in _DISK:
+                raise
+            stderr().print(f"[bold red]error:[/] cannot write {escape(str(e.filename or ''))}: {e.strerror}")
+            stderr().print("[bold]hint:[/] free disk space, or choose another folder; what is finished is kept")
+            raise typer.Exit(EXIT_ERROR) from e
+        except KeyboardInterrupt as e:
+            stderr().print("interrupted; what is finished is kept, run the same command again to go on")
+            raise typer.Exit(EXIT_INTERRUPTED) from e
+
+    hints = get_type_hints(function, include_extras=True)
+    blocks = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
+    parameters = [p for own in inspect.signature(function).parameters.values() for p in _expanded(own, hints[own.name])]
+    wrapped.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _tell(error: KrasError) -> None:
+    show_trace(error)
+    stderr().print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        stderr().print(f"[bold]hint:[/] {escape(error.hint)}")
+
+
+def _expanded(parameter: inspect.Parameter, kind: Any) -> Iterator[inspect.Parameter]:
+    if not (is_dataclass(kind) and isinstance(kind, type)):
+        yield _parameter(parameter.name, parameter.default, kind)
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    for f in fields(kind):
+        yield _parameter(f.name, inspect.Parameter.empty if f.default is MISSING else f.default, hints[f.name])
+
+
+def _parameter(name: str, default: object, kind: Any) -> inspect.Parameter:
+    if get_origin(kind) is Annotated:
+        value, *others = get_args(kind)
+        kind = Annotated[(value, *(_worded(o, name, value) for o in others))]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _worded(info: object, name: str, kind: Any) -> object:
+    """An option or argument with a word for its value instead of a type of Python."""
+    if not isinstance(info, ParameterInfo) or info.metavar is not None:
+        return info
+    kinds = {kind, *get_args(kind), *(inner for outer in get_args(kind) for inner in get_args(outer))}
+    word = next((word for known, word in _WORDS.items() if known in kinds), None)
+    if word == "FILE" and name in _FOLDERS:
+        word = "FOLDER"
+    if word is None:
+        return info
+    worded = copy(info)
+    worded.metavar = word
+    return worded

@@ -1,0 +1,92 @@
+"""Options that several commands share, each said once; their defaults are those of the study's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kras_plugins.cli.command import closing
+from kras_plugins.cli.told import Told
+from kras_plugins.study.session import Session, opened
+from kras_plugins.study.settings import StudySettings
+
+
+def setting(name: str, *flags: str, also: str = "", **more: Any) -> Any:
+    """The option of a setting: its meaning and default as the settings have them; `also`: more words."""
+    field = StudySettings.model_fields[name]
+    least = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    return typer.Option(*flags, help=f"{field.description}{also}{_default(field.get_default())}", min=least, **more)
+
+
+def _default(value: object) -> str:
+    shown = (
+        ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
+    )
+    return "" if shown in (None, "", False) else f" [default: {shown}]"
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="settings file; kras.toml in the current folder is read by itself"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="KIND.NAME.KEY=VALUE", help="set one option of a plug-in"),
+]
+PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="a Python file that is a plug-in")]
+CacheFolder = Annotated[Path | None, setting("cache")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on stdout; progress stays on stderr")]
+Backend = Annotated[str | None, setting("backend")]
+Reader = Annotated[str | None, setting("reader")]
+Workers = Annotated[int | None, setting("workers")]
+Extractor = Annotated[str | None, setting("extractor")]
+Profiler = Annotated[str | None, setting("profiler")]
+Prevalences = Annotated[
+    list[float] | None, setting("prevalences", "--prevalence", also="; may be repeated", metavar="P")
+]
+Covariates = Annotated[Path | None, setting("covariates")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle folder of a run")]
+Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE…", help="slide files, folders of them, or one cohort CSV")]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and with what a command runs."""
+
+    backend: Backend = None
+    reader: Reader = None
+    workers: Workers = None
+    config: ConfigFile = None
+    option: Overrides = None
+    plugin: PluginFiles = None
+    cache: CacheFolder = None
+
+    def settings(self, **given: Any) -> StudySettings:
+        """The settings of a call: defaults < settings file < options."""
+        return StudySettings.load(
+            self.config,
+            self.option or (),
+            backend=self.backend,
+            reader=self.reader,
+            workers=self.workers,
+            plugins=self.plugin or None,
+            cache=self.cache,
+            **given,
+        )
+
+
+def open_session(
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+    cache: Path | None = None,
+    **given: Any,
+) -> Session:
+    """The settings and plug-ins of a command that is no study, until it ends; a broken plug-in is told."""
+    settings = StudySettings.load(config, overrides or (), plugins=plugins or None, cache=cache, **given)
+    return closing.get().enter_context(opened(settings, Told()))

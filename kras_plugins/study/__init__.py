@@ -1,0 +1,28 @@
+"""A study as one calls it from Python: what the command line, engines and services do, and nothing they add.
+
+    from kras_plugins import study
+
+    settings = study.StudySettings(classifiers="he,mlp,rf").with_options("extractor.vit.model=vit-mini")
+    result = study.train("cohort.csv", settings, out="results", notify=study.bars())
+    print(result.auroc(), result.auroc("histology_only"))
+    result.predictions.to_pandas()
+
+What is heavy is imported when a verb is called.
+"""
+
+from kras_plugins.study.embed import embed
+from kras_plugins.study.features import features
+from kras_plugins.study.notebook import bars
+from kras_plugins.study.notify import SILENT, Notify, Silent
+from kras_plugins.study.plan import plan
+from kras_plugins.study.profile import profile
+from kras_plugins.study.results import read_training, read_validation
+from kras_plugins.study.score import score
+from kras_plugins.study.settings import StudySettings
+from kras_plugins.study.train import train
+from kras_plugins.study.validate import validate
+
+__all__ = [
+    "SILENT", "Notify", "Silent", "StudySettings", "bars", "embed", "features", "plan", "profile", "read_training",
+    "read_validation", "score", "train", "validate",
+]  # fmt: skip

@@ -1,0 +1,54 @@
+"""The features of a study's slides alone, all or every N-th: what several machines do for one training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import write_failures
+from kras_plugins.study.results import Features
+from kras_plugins.study.settings import StudySettings
+
+
+def features(
+    cohort: Path | str | None = None,
+    settings: StudySettings | None = None,
+    *,
+    shard: str | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    notify: Notify = SILENT,
+) -> Features:
+    """Compute what `train` needs of the slides into the store, and nothing more; `train` then finds it there.
+
+    Parameters:
+        cohort, settings, out, overwrite, notify: as for `train`.
+        shard: `I/N` for every N-th slide beginning with the I-th; all slides where None.
+
+    Returns:
+        How many slides are in the store, and those set aside, which are also in `failures-IofN.csv` in the folder.
+
+    Raises:
+        What `train` raises before it learns; ConfigError for a malformed shard.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> settings = study.StudySettings(classifiers="rf", folds=2, workers=1).with_tables(["features.csv"])
+        >>> study.features("cohort.csv", settings, shard="1/4", out="results").slides
+        10
+    """
+    from kras_plugins.processing.execution import shard as choose_shard
+    from kras_plugins.study.identity import claim
+    from kras_plugins.study.prepare import find_cohort, folder_of, identity_of, parts_of, prepare
+    from kras_plugins.study.session import opened, process
+
+    with opened(settings or StudySettings(), notify) as session:
+        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)))
+        slides = prepared.slides if shard is None else choose_shard(prepared.slides, shard)
+        folder = folder_of(prepared, out)
+        claim(folder, identity_of(session, prepared), overwrite=overwrite)
+        with parts_of(session, prepared) as parts:
+            processed = process(session, slides, parts)
+        part = "" if shard is None else f"-{shard.replace('/', 'of')}"
+        write_failures(folder / f"failures{part}.csv", processed.aside)
+    return Features(folder=folder, slides=len(processed.results), failures=processed.aside)

@@ -1,0 +1,176 @@
+"""Which study a folder holds: nothing is overwritten in silence, and the same call goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.manifest import redacted
+from kras_plugins.store import file_sha256
+from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_json
+
+IDENTITY = "study.json"
+"""Written when a study begins; what is there without it was written by something else."""
+
+SCHEMA_VERSION = 1
+_OURS = ("predictions.csv", "metrics.json", "failures.csv", "report.html", "model-card.md", "tripod-ai.md", "bundle")
+_MOST = 4
+"""So many differences are told."""
+
+State = Literal["new", "unfinished", "finished"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What makes two calls the same study.
+
+    `call`: `train`, `validate`, `score`, `embed` or `profile`; `settings`: those that change results; `plugins`: ids
+    with result versions; `files`: sha256 of the tables and files that settings name; `slides`: bytes of each slide's
+    file, None where there is none.
+    """
+
+    call: str
+    settings: Mapping[str, Any]
+    plugins: Sequence[str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    slides: Mapping[str, int | None] = field(default_factory=dict)
+
+    def differences(self, earlier: Mapping[str, Any], aside: Iterable[str] = ()) -> list[str]:
+        """How this differs from an `earlier` one as it was written.
+
+        Slides set `aside`, and those that were not there, may have been mended since.
+        """
+        mine: dict[str, Any] = redacted(asdict(self))
+        stored: Mapping[str, int | None] = earlier.get("slides", {})
+        mended = {*aside, *(name for name, size in stored.items() if size is None)}
+        earlier = {**earlier, "slides": _without(stored, mended)}
+        mine["slides"] = _without(self.slides, mended)
+        return [
+            text
+            for part in ("call", "settings", "plugins", "files", "slides")
+            for text in _differences(earlier.get(part), mine[part], "" if part == "settings" else part)
+        ]
+
+
+def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State:
+    """Take a folder for a study: `new` where it is empty of studies, else whether the same one is finished there.
+
+    A study with slides set aside counts as unfinished: they may have been mended. Raises ConfigError that names what
+    differs, or which output was changed; with `overwrite`, earlier outputs are removed instead.
+    """
+    make_folder(folder)
+    if overwrite:
+        clear(folder)
+    if not (folder / IDENTITY).is_file():
+        strange = [name for name in (MANIFEST, *_OURS) if (folder / name).exists()]
+        if strange:
+            raise ConfigError(
+                f"{folder} holds {', '.join(strange)} of another study, or of an earlier kras",
+                "choose another --out, or replace them with --overwrite",
+            )
+        write_json(folder / IDENTITY, {"schema_version": SCHEMA_VERSION, **redacted(asdict(identity))})
+        return "new"
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    failures = manifest.get("failures", [])
+    differing = identity.differences(read_json(folder / IDENTITY), [f["slide_id"] for f in failures])
+    if differing:
+        raise ConfigError(
+            f"{folder} holds another study: {_some(differing)}",
+            "choose another --out, or replace it with --overwrite",
+        )
+    return "finished" if manifest and not failures and _whole(folder, manifest) else "unfinished"
+
+
+def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How two mappings of JSON values differ, in words; "" where they do not."""
+    return _some(list(_differences(before, now, "")))
+
+
+def inputs_of(options: Mapping[str, Any], named: Mapping[str, Path | None]) -> dict[str, str]:
+    """Digests of the files that settings name, and of files and folders that options of plug-ins name, by setting."""
+    found = {name: file_sha256(path) for name, path in named.items() if path is not None and path.is_file()}
+    for key, value in _leaves(options):
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and text and os.path.exists(text):
+                found[f"{key} {Path(text).name}"] = _digest(Path(text))
+    return found
+
+
+def bytes_of(path: Path | None) -> int | None:
+    """The size of a slide's file; None for a folder, or where there is none."""
+    try:
+        return path.stat().st_size if path is not None and path.is_file() else None
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return file_sha256(path)
+    inside = sorted(e.name + f":{e.stat().st_size}" for e in os.scandir(path) if e.is_file())
+    return f"{len(inside)} files, {sum(int(text.rsplit(':', 1)[1]) for text in inside)} bytes"
+
+
+def _some(differing: Sequence[str]) -> str:
+    more = f"; and {len(differing) - _MOST} more" if len(differing) > _MOST else ""
+    return "; ".join(differing[:_MOST]) + more
+
+
+def _without(slides: Mapping[str, int | None], names: Iterable[str]) -> dict[str, int | None]:
+    left_out = set(names)
+    return {name: size for name, size in slides.items() if name not in left_out}
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*before, *now]):
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+    elif _plain(before) != _plain(now):
+        yield f"{name}: {_told(before)} there, {_told(now)} now"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _told(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether all outputs are there; ConfigError where one was changed since it was written."""
+    outputs: Mapping[str, str] = manifest.get("outputs", {})
+    there = [name for name in outputs if (folder / name).is_file()]
+    changed = [name for name in there if file_sha256(folder / name) != outputs[name]]
+    if changed:
+        raise ConfigError(
+            f"{folder}: {', '.join(changed)} was changed since the study wrote it",
+            "move it away to have it written again, or replace all with --overwrite",
+        )
+    return len(there) == len(outputs)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a study wrote into a folder, the manifest first, and nothing else."""
+    for name in (MANIFEST, IDENTITY, *_OURS):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Slides as they are named: files, folders of them, or a cohort CSV; a mistyped path is found out before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kras_plugins.cohort.pairing import find_slides
+from kras_plugins.cohort.table import CohortTable, bare_slides, read_cohort
+from kras_plugins.contracts.reader import ReaderPlugin
+from kras_plugins.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from kras_plugins.host.manager import Registry
+
+_DICOM = (".dcm", ".dicom")
+"""A slide in DICOM is a folder of files, of which a reader needs any one."""
+
+
+def slides_of(
+    paths: Sequence[Path | str], registry: Registry, *, patient: str | None = None, target: str = ""
+) -> CohortTable:
+    """A cohort without labels: of one CSV, or of slide files and folders of them, each slide its own patient.
+
+    `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
+    Raises UsageError for a path that is not there or holds no slide.
+    """
+    given = [Path(p) for p in paths]
+    missing = [str(p) for p in given if not p.exists()]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: no such file or folder", "check the spelling; nothing was done yet")
+    tables = [p for p in given if p.suffix.lower() == ".csv"]
+    if not tables:
+        suffixes = slide_suffixes(registry)
+        return bare_slides([slide for p in given for slide in _slides(p, suffixes)], patient)
+    if len(given) > 1 or patient is not None:
+        raise ConfigError(
+            f"{tables[0]}: a cohort goes alone, without slides or --patient", "give one CSV, or slides only"
+        )
+    return read_cohort(tables[0], target, labelled=False, needs_paths=False)
+
+
+def slide_suffixes(registry: Registry) -> tuple[str, ...]:
+    """Endings of slides that some reader knows."""
+    records = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]
+    return tuple(sorted({suffix for record in records for suffix in record.suffixes}))
+
+
+def _slides(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    if path.is_file() or path.name.lower().endswith(tuple(suffixes)):  # a reader may take a folder for a slide
+        return [path]
+    try:
+        found = [one.path for one in find_slides(path, suffixes)]
+    except ConfigError as e:
+        raise UsageError(e.message, e.hint) from e
+    of_dicom = {file.parent: file for file in reversed(found) if file.name.lower().endswith(_DICOM)}
+    return [*(f for f in found if not f.name.lower().endswith(_DICOM)), *of_dicom.values()]

@@ -1,0 +1,45 @@
+"""From samples to out-of-fold scores: the nested cross-validation of a prepared cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.learning.experiment import Experiment, cross_validate
+
+if TYPE_CHECKING:
+    from kras_plugins.learning.samples import Case
+    from kras_plugins.study.prepare import Prepared
+    from kras_plugins.study.session import Session
+
+
+def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experiment:
+    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds."""
+    settings, given = prepared.settings, prepared.given
+    labels = np.array([c.patient.label for c in cases], np.int8)
+    positives = int(labels.sum())
+    if min(positives, len(labels) - positives) < settings.folds:
+        raise ConfigError(
+            f"{prepared.table.path}: {positives} of {len(labels)} patients with usable slides are positive, "
+            f"too few for {settings.folds} folds",
+            "use fewer --folds, or mend the slides that were set aside",
+        )
+    return cross_validate(
+        [c.sample for c in cases],
+        labels,
+        [c.patient.histology for c in cases],
+        [c.patient.site for c in cases],
+        prepared.members,
+        store=session.store,
+        sample_keys=[c.key for c in cases],
+        folds=settings.folds,
+        repeats=settings.repeats,
+        scheme=settings.splits,
+        seed=settings.seed,
+        fusion=settings.fusion,
+        given_folds=None if given is None else np.stack([given[c.patient.patient_id] for c in cases], axis=1),
+        progress=lambda done, total, what: session.notify.step(f"learning {what}", done, total),
+    )

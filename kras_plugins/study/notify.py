@@ -1,0 +1,54 @@
+"""How a study speaks while it works: to whom it is given, and to nobody else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kras_plugins.errors import KrasError
+
+
+class Notify(Protocol):
+    """What a study tells: an `execution.Progress` and more. Called from several threads; nothing it returns is used."""
+
+    def begin(self, slides: int) -> None:
+        """So many slides are to come."""
+
+    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
+        """Tiles of one stage of one slide."""
+
+    def finished(self, slide_id: str, failure: KrasError | None) -> None:
+        """A slide is done or set aside."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """So many steps of a stage of known length are done: fits, pages."""
+
+    def note(self, text: str) -> None:
+        """Something to know, which a plug-in or a model says."""
+
+    def warn(self, text: str) -> None:
+        """Something that went wrong and costs no result."""
+
+
+class Silent:
+    """A Notify that says nothing."""
+
+    def begin(self, slides: int) -> None:
+        """Say nothing."""
+
+    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def finished(self, slide_id: str, failure: KrasError | None) -> None:
+        """Say nothing."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+
+SILENT = Silent()

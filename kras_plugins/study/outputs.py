@@ -1,0 +1,164 @@
+"""What a study writes: tables, JSON, report and documents, and the facts that a manifest states."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.errors import KINDS, ConfigError
+from kras_plugins.store import write_atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kras_plugins.host.parts import Parts
+    from kras_plugins.processing.execution import Failure
+    from kras_plugins.processing.pipeline import SlideResult
+
+Row = Mapping[str, str | int | float | None]
+
+PREDICTIONS, METRICS, FAILURES, MANIFEST = "predictions.csv", "metrics.json", "failures.csv", "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """A slide that could not be used: the kind of error, its cause, and what to do."""
+
+    slide_id: str
+    patient_id: str
+    path: str
+    kind: str
+    reason: str
+    hint: str
+
+
+def set_aside(failures: Iterable[Failure]) -> tuple[SetAside, ...]:
+    """The rows of failures.csv."""
+    return tuple(
+        SetAside(
+            slide_id=f.ref.slide_id,
+            patient_id=f.ref.patient_id,
+            path=str(f.ref.path or ""),
+            kind=next(kind.__name__ for kind in KINDS if isinstance(f.error, kind)),
+            reason=f.error.message,
+            hint=f.error.hint,
+        )
+        for f in failures
+    )
+
+
+def write_failures(file: Path, failures: Iterable[SetAside]) -> None:
+    """Write failures.csv; only its header where there are none."""
+    write_table(file, [asdict(f) for f in failures], [f.name for f in fields(SetAside)])
+
+
+def read_failures(file: Path) -> tuple[SetAside, ...]:
+    """What `write_failures` wrote; nothing where the file is not there."""
+    if not file.is_file():
+        return ()
+    with file.open(encoding="utf-8", newline="") as f:
+        return tuple(SetAside(**row) for row in csv.DictReader(f))
+
+
+def make_folder(out: Path) -> Path:
+    """The output folder, made where it is not there; ConfigError when it is a file or may not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"cannot make the folder {out}: {e.strerror}", "choose another with --out") from e
+    return out
+
+
+def write_table(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV, floats in full precision, None as an empty cell; replaces the file at once."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: "" if v is None else repr(v) if isinstance(v, float) else v for k, v in r.items()} for r in rows
+    )
+    write_atomic(file, text.getvalue())
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON with a final newline; replaces the file at once."""
+    write_atomic(file, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file; ConfigError where it is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{file} is missing or damaged: {e}", "name a folder that a study wrote") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} holds no JSON object", "name a folder that a study wrote")
+    return found
+
+
+def predictions_table(rows: Sequence[Row]) -> pa.Table:
+    """Rows of predictions.csv as a table: texts, whole numbers, float64; what is not known is null."""
+    import pyarrow as pa
+
+    from kras_plugins.evaluation.rows import predictions_schema
+
+    return pa.Table.from_pylist([dict(row) for row in rows], predictions_schema(list(rows[0]) if rows else []))
+
+
+def read_predictions(file: Path) -> pa.Table:
+    """predictions.csv as the table that it was written from."""
+    import pyarrow.csv as pv
+
+    from kras_plugins.evaluation.rows import predictions_schema
+
+    with file.open(encoding="utf-8", newline="") as f:
+        schema = predictions_schema(next(csv.reader(f)))
+    types = {field.name: field.type for field in schema}
+    return pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types, strings_can_be_null=False))
+
+
+def part_facts(parts: Parts) -> dict[str, Any]:
+    """What made the inputs, as JSON values for manifest and bundle."""
+    facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
+    # The resolution is a fact of a slide; what else a reader was told changes pixels and is frozen in bundles.
+    facts["readers"] = {
+        record.name: {k: v for k, v in options.result_affecting().items() if k != "mpp"}
+        for record, options in parts.readers
+    }
+    for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
+        if part is not None:
+            facts[kind] = {
+                "name": part.provided.record.name,
+                "version": part.provided.version,
+                "distribution": part.provided.distribution,
+                **part.facts,
+                "weights": [
+                    {
+                        "model": s.name,
+                        "source": s.weights.source,
+                        "licence": s.weights.licence,
+                        "tcga": s.weights.tcga,
+                        "caution": s.weights.caution,
+                    }
+                    for s in part.specs
+                ],
+            }
+    return facts
+
+
+def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
+    """Fingerprint and quality of every slide used, as JSON values for the manifest."""
+    return {
+        r.ref.slide_id: {
+            "fingerprint": r.fingerprint,
+            "qc": None if r.qc is None else {"verdict": r.qc.verdict, "reasons": list(r.qc.reasons)},
+            "mpp": None if r.qc is None else r.qc.mpp,
+            "mpp_source": None if r.qc is None else r.qc.mpp_source,
+        }
+        for r in results
+    }

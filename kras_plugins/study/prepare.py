@@ -1,0 +1,158 @@
+"""A cohort made ready: who is in it, which classifiers learn, which plug-ins give them what they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kras_plugins.cohort.table import CohortTable, check_folds, read_cohort
+from kras_plugins.contracts.classifier import ClassifierPlugin
+from kras_plugins.data import Bag, SemanticProfile, SlideRef
+from kras_plugins.errors import ConfigError
+from kras_plugins.host.parts import Parts, open_parts
+from kras_plugins.learning.experiment import Member
+from kras_plugins.study.audit import described
+from kras_plugins.study.given_folds import with_given_folds
+from kras_plugins.study.identity import Identity, bytes_of, inputs_of
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.folds_file import FoldCube
+    from kras_plugins.cohort.table import Patient
+    from kras_plugins.study.session import Session
+    from kras_plugins.study.settings import StudySettings
+
+DEFAULT_COHORT, DEFAULT_OUT = Path("cohort.csv"), Path("kras-out")
+_CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """`settings`: with the folds of a file, where one deals them, which are `given` by patient.
+
+    `patients`: with their covariates; `notes`: on those; `chosen`: name of the extractor and of the profiler, where a
+    member consumes what it makes.
+    """
+
+    settings: StudySettings
+    table: CohortTable
+    patients: tuple[Patient, ...]
+    notes: tuple[str, ...]
+    members: tuple[Member, ...]
+    chosen: Mapping[str, str]
+    given: Mapping[str, FoldCube] | None
+
+    @property
+    def slides(self) -> list[SlideRef]:
+        """All slides, patient by patient."""
+        return [slide for patient in self.table.patients for slide in patient.slides]
+
+
+def find_cohort(given: Path | None) -> Path:
+    """The cohort file that is named, or cohort.csv here; ConfigError saying how to make one."""
+    if given is not None:
+        return given
+    if DEFAULT_COHORT.is_file():
+        return DEFAULT_COHORT
+    raise ConfigError(
+        "no cohort given and there is no cohort.csv here",
+        "make one with columns patient_id, slide_id, path and g12c, or try `kras demo` first",
+    )
+
+
+def folder_of(prepared: Prepared, out: Path | str | None) -> Path:
+    """Where a training writes to: as told, else kras-out/<cohort>."""
+    return Path(out) if out is not None else prepared.settings.out or DEFAULT_OUT / prepared.table.path.stem
+
+
+def prepare(session: Session, cohort: Path) -> Prepared:
+    """Read the cohort and choose the members; ConfigError for what cannot be a study, before any slide is opened."""
+    from kras_plugins.evaluation.risk import require_mapie
+
+    settings = session.settings
+    if settings.risk_control:
+        require_mapie()
+    members = choose_members(session, settings.classifiers)
+    consumed = {m.plugin.consumes for m in members}
+    chosen = {kind: getattr(settings, kind) for kind, made in _CONSUMED.items() if made in consumed}
+    records = [session.registry.find(kind, name).record for kind, name in chosen.items()]
+    opens_pixels = any(getattr(record, "load", None) is None for record in records)
+    table = read_cohort(cohort, settings.target, needs_paths=opens_pixels)
+    given = None
+    if settings.folds_file is not None:
+        settings, given = with_given_folds(settings, settings.folds_file, table.patients)
+    check_folds(table, settings.folds)
+    patients, notes = described(table.patients, settings)
+    return Prepared(
+        settings=settings,
+        table=table,
+        patients=patients,
+        notes=tuple(notes),
+        members=tuple(members),
+        chosen=chosen,
+        given=given,
+    )
+
+
+def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
+    """The classifiers by name with their options; ConfigError for an unknown name or option."""
+    members = []
+    for name in names:
+        provided = session.registry.find("classifier", name)
+        record = session.registry.record("classifier", name, ClassifierPlugin)
+        options = session.config.options_for("classifier", record)
+        members.append(Member(name=name, plugin=record, options=options, identity=f"{provided.id} {provided.version}"))
+    return members
+
+
+@contextmanager
+def parts_of(session: Session, prepared: Prepared) -> Iterator[Parts]:
+    """The plug-ins that make what the members consume, opened."""
+    settings = prepared.settings
+    with open_parts(
+        session.registry,
+        session.config,
+        extractor=prepared.chosen.get("extractor"),
+        profiler=prepared.chosen.get("profiler"),
+        backend=settings.backend,
+        reader=settings.reader,
+    ) as parts:
+        yield parts
+
+
+def identity_of(session: Session, prepared: Prepared) -> Identity:
+    """What makes another call the same training: settings, plug-ins, and what the cohort's files hold."""
+    settings = prepared.settings
+    named = [*prepared.chosen.items(), *(("classifier", m.name) for m in prepared.members)]
+    options = options_of(session, named)
+    return Identity(
+        call="train",
+        settings={**own_settings(settings), "options": options},
+        plugins=[session.registry.find(kind, name).id for kind, name in named],
+        files=inputs_of(
+            options,
+            {"cohort": prepared.table.path, "covariates": settings.covariates, "folds_file": settings.folds_file},
+        ),
+        slides={slide.slide_id: bytes_of(slide.path) for slide in prepared.slides},
+    )
+
+
+def own_settings(settings: StudySettings) -> dict[str, object]:
+    """The settings that change results, as JSON values; files count by what they hold, not by where they lie."""
+    elsewhere = {"covariates", "folds_file", "options"}
+    return {k: v for k, v in settings.result_affecting().items() if k not in elsewhere}
+
+
+def options_of(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:
+    """The options that change results of plug-ins by kind and name, of the backend and of readers that were told any.
+
+    As the plug-ins understand them, defaults included.
+    """
+    told = [("reader", name) for name in session.config.options.get("reader", {})]
+    found: dict[str, dict[str, dict[str, object]]] = {}
+    for kind, name in [*named, ("backend", session.settings.backend), *told]:
+        record = session.registry.find(kind, name).record
+        found.setdefault(kind, {})[name] = session.config.options_for(kind, record).result_affecting()
+    return found

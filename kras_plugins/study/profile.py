@@ -1,0 +1,111 @@
+"""Cells and tissue alone, and the semantic features of each slide: for those who take them elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import write_table
+from kras_plugins.study.results import SlideOutput, SlideOutputs
+from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kras_plugins.data import SemanticProfile
+    from kras_plugins.host.parts import Parts
+    from kras_plugins.processing.pipeline import SlideResult
+
+FEATURES = "features.csv"
+
+TissueFormat = Literal["png", "ome-tiff", "none"]
+"""How the tissue raster is written as a picture: png comes with a world file."""
+
+
+def profile(
+    slides: Sequence[Path | str] | Path | str,
+    settings: StudySettings | None = None,
+    *,
+    out: Path | str,
+    geojson: bool = True,
+    gzip: bool = False,
+    tissue: TissueFormat = "png",
+    overlay: bool = False,
+    overwrite: bool = False,
+    notify: Notify = SILENT,
+) -> SlideOutputs:
+    """Write cells and tissue of slides, a folder a slide, and features.csv, which gathers a row for each.
+
+    Parameters:
+        slides: slide files, folders of them, or one cohort CSV.
+        settings: profiler and its options, backend, reader, workers, store.
+        out: folder to add to.
+        geojson: write cells and tissue as GeoJSON for QuPath; `gzip`: compressed.
+        tissue: how the tissue raster is written as a picture.
+        overlay: also draw cells and tissue over the slide.
+        overwrite: replace what another profiler, or the same with other options, left in that folder.
+        notify: told of progress, notes and warnings.
+
+    Returns:
+        The folder of each slide with its number of cells, and the table of features.
+
+    Raises:
+        UsageError: a path that is not there.
+        ConfigError: a folder that holds profiles of another kind; no slide that could be used.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> done = study.profile("slides", out="profiles", geojson=False)
+        >>> done.table.column_names[:2]
+        ['slide_id', 'area_tissue']
+    """
+    from kras_plugins.store import safe_name
+    from kras_plugins.study.maps import map_of, write_exports, write_overlay
+    from kras_plugins.study.stages import stage
+
+    def write(result: SlideResult, parts: Parts, into: Path) -> SlideOutput | None:
+        semantic = map_of(result, parts)
+        if semantic is None:
+            return None
+        folder = into / safe_name(result.ref.slide_id)
+        folder.mkdir(exist_ok=True)
+        write_exports(folder, semantic, result, geojson=geojson, gzip=gzip, tissue=tissue)
+        if overlay:
+            write_overlay(folder / "overlay.png", semantic, result, parts, notify)
+        return SlideOutput(
+            slide_id=result.ref.slide_id,
+            path=folder,
+            count=semantic.cells.num_rows,
+            dim=0 if result.profile is None else len(result.profile.names),
+            seconds=result.seconds,
+        )
+
+    folder = Path(out)
+    done, results = stage(
+        "profiler", slides, settings or StudySettings(), folder, write, overwrite=overwrite, notify=notify
+    )
+    table = _gathered(folder / FEATURES, [r.profile for r in results if r.profile is not None])
+    return replace(done, table=table)
+
+
+def _gathered(file: Path, profiles: Sequence[SemanticProfile]) -> pa.Table:
+    """Add rows to features.csv, in place of earlier ones of the same slides; gives the whole table, unknown is null."""
+    import pyarrow as pa
+    import pyarrow.csv as pv
+
+    text = pv.ConvertOptions(column_types={"slide_id": pa.string()})
+    earlier = pv.read_csv(file, convert_options=text).to_pylist() if file.is_file() else []
+    now = [
+        {"slide_id": p.id, **{n: None if v != v else float(v) for n, v in zip(p.names, p.values, strict=True)}}
+        for p in profiles
+    ]
+    rows = list({row["slide_id"]: row for row in [*earlier, *now]}.values())
+    if now:
+        write_table(file, rows)
+    schema = pa.schema(
+        [(name, pa.string() if name == "slide_id" else pa.float64()) for name in (rows[0] if rows else ())]
+    )
+    return pa.Table.from_pylist(rows, schema)

@@ -1,0 +1,74 @@
+"""The files of an evaluated study: scores, metrics, report with its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.evaluation.rows import patient_scores
+from kras_plugins.evaluation.summary import summarize
+from kras_plugins.manifest import output_digests
+from kras_plugins.report.study import CHECKLIST, MODEL_CARD, REPORT, write_study_documents, write_study_report
+from kras_plugins.study.outputs import (
+    FAILURES,
+    MANIFEST,
+    METRICS,
+    PREDICTIONS,
+    SetAside,
+    predictions_table,
+    write_failures,
+    write_json,
+    write_table,
+)
+from kras_plugins.study.seen_before import seen_notes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kras_plugins.evaluation.evaluated import Evaluated
+    from kras_plugins.learning.samples import Case
+
+
+def write_study(
+    out: Path,
+    evaluated: Evaluated,
+    cases: Sequence[Case],
+    *,
+    target: str,
+    flow: Mapping[str, int],
+    notes: Sequence[str],
+    failures: Sequence[SetAside],
+    manifest: Mapping[str, Any],
+    prevalences: Sequence[float] = (),
+    calibrated_at: float | None = None,
+    external: Mapping[str, Any] | None = None,
+    out_of_scope: Sequence[str] = (),
+) -> tuple[dict[str, Any], pa.Table]:
+    """Write predictions.csv, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
+
+    `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
+    """
+    metrics = summarize(
+        evaluated,
+        target=target,
+        cohort_flow=dict(flow),
+        notes=[*notes, *seen_notes(manifest.get("extractor"), cases)],
+        prevalences=prevalences,
+        calibrated_at=calibrated_at,
+        external=external,
+    )
+    scored = patient_scores(evaluated, [c.qc for c in cases], out_of_scope)
+    rows = [row.cells() for row in scored]
+    write_table(out / PREDICTIONS, rows)
+    write_json(out / METRICS, metrics)
+    write_failures(out / FAILURES, failures)
+    write_study_report(out, metrics, scored, manifest)
+    write_study_documents(out, metrics, manifest)
+    return metrics, predictions_table(rows)
+
+
+def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
+    """Write manifest.json with the digests of all outputs: the last thing that a study does."""
+    names = (PREDICTIONS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, "bundle/bundle.json")
+    write_json(out / MANIFEST, {**manifest, "outputs": output_digests(out, names)})

@@ -1,0 +1,141 @@
+"""How fast this machine was: measured while slides are processed, kept in the store, told by a dry run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.store import write_atomic
+
+if TYPE_CHECKING:
+    from kras_plugins.contracts.base import Options
+    from kras_plugins.host.manager import Provided
+    from kras_plugins.processing.pipeline import SlideResult
+    from kras_plugins.store import Store
+    from kras_plugins.study.notify import Notify
+
+RATES = "rates.json"
+STAGES = {"extractor": "embed", "profiler": "profile"}
+"""Kind of plug-in -> the stage that its tiles are told as."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Tiles a second of one plug-in while nothing else was done, bytes stored a tile, peak memory of the process.
+
+    `source`: where it was measured.
+    """
+
+    tiles_per_s: float
+    bytes_per_tile: float
+    peak_bytes: float
+    source: str
+
+
+_CORE = "recorded on a core of an AMD EPYC with AVX-512 bf16, another machine"
+RECORDED: Mapping[str, Rate] = {
+    "extractor:vit lunit-s16": Rate(tiles_per_s=41.0, bytes_per_tile=1_550, peak_bytes=0.9e9, source=_CORE),
+    "extractor:vit vit-mini": Rate(tiles_per_s=150.0, bytes_per_tile=780, peak_bytes=0.7e9, source=_CORE),
+    "profiler:cells": Rate(tiles_per_s=44.0, bytes_per_tile=28_000, peak_bytes=1.0e9, source=_CORE),
+}
+"""Rates of one core for who has none of their own yet; from the benchmarks (`make bench`)."""
+
+
+class Stopwatch:
+    """A Notify that hands everything on and times the tiles of each stage of each slide."""
+
+    def __init__(self, told: Notify) -> None:
+        self._told = told
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._spans: dict[tuple[str, str], tuple[float, float, int]] = {}
+        self.begin, self.finished = told.begin, told.finished
+        self.step, self.note, self.warn = told.step, told.note, told.warn
+
+    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
+        """Note when the first and the last tiles came."""
+        now = time.monotonic()
+        with self._lock:
+            first, _, _ = self._spans.get((slide_id, stage), (now, now, 0))
+            self._spans[slide_id, stage] = (first, now, done)
+        self._told.tiles(slide_id, stage, done, total)
+
+    def computed(self, stage: str) -> dict[str, int]:
+        """Tiles of each slide of which this stage was computed here, and not taken from the store."""
+        return {slide: done for (slide, of), (_, _, done) in self._spans.items() if of == stage}
+
+    def seconds(self, stage: str) -> float:
+        """The share of the time since the beginning that this stage took: stages and slides overlap."""
+        spans = {key: last - first for key, (first, last, _) in self._spans.items()}
+        total = sum(spans.values())
+        mine = sum(span for (_, of), span in spans.items() if of == stage)
+        return (time.monotonic() - self._began) * mine / total if total else 0.0
+
+
+def record(
+    store: Store, kind: str, provided: Provided, options: Options, watch: Stopwatch, results: Iterable[SlideResult]
+) -> None:
+    """Keep the rate of what was computed just now; of too little to be a measure, nothing."""
+    tiles, seconds = watch.computed(STAGES[kind]), watch.seconds(STAGES[kind])
+    if sum(tiles.values()) < 200 or seconds < 2:
+        return
+    size = sum(_bytes(kind, r) for r in results if r.ref.slide_id in tiles)
+    rate = Rate(
+        tiles_per_s=sum(tiles.values()) / seconds,
+        bytes_per_tile=size / sum(tiles.values()),
+        peak_bytes=_peak_bytes(),
+        source=f"measured here, {sum(tiles.values())} tiles",
+    )
+    known = _read(store.root / RATES)
+    write_atomic(store.root / RATES, json.dumps({**known, _key(provided, options): asdict(rate)}, indent=1))
+
+
+def rate_of(store: Store, kind: str, provided: Provided, options: Options) -> Rate | None:
+    """The rate that was measured here with this plug-in and these options, else a recorded one, else None."""
+    measured = _read(store.root / RATES).get(_key(provided, options))
+    if measured is not None:
+        return Rate(**measured)
+    name = f"{kind}:{provided.record.name}"
+    model = getattr(options, "model", "")
+    found = RECORDED.get(f"{name} {model}") or (RECORDED.get(name) if not model else None)
+    cores = os.cpu_count() or 1
+    return None if found is None else Rate(**{**asdict(found), "tiles_per_s": found.tiles_per_s * cores})
+
+
+def _key(provided: Provided, options: Options) -> str:
+    told = json.dumps(options.result_affecting(), sort_keys=True)
+    return f"{provided.id} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _bytes(kind: str, result: SlideResult) -> int:
+    if kind == "extractor":
+        return 0 if result.bag is None else result.bag.features.nbytes + result.bag.xy.nbytes
+    if result.map_folder is None:
+        return 0
+    return sum(f.stat().st_size for f in result.map_folder.iterdir() if f.is_file())
+
+
+def _peak_bytes() -> float:
+    """The most memory that this process held so far; 0 where nobody counts it."""
+    try:
+        import resource
+    except ImportError:  # not there on Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,0 +1,162 @@
+"""What a call gives back: where everything lies, the numbers, and what was set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.study.outputs import (
+    FAILURES,
+    MANIFEST,
+    METRICS,
+    PREDICTIONS,
+    SetAside,
+    read_failures,
+    read_json,
+    read_predictions,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_positive: int
+
+    def __str__(self) -> str:
+        who = f"n={self.n}, {self.n_positive} positive"
+        if self.value is None:
+            return f"not estimated, {who}"
+        interval = "no interval" if self.low is None or self.high is None else f"{self.low:.3f}–{self.high:.3f}"
+        return f"{self.value:.3f} ({interval}), {who}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """A finished study in its folder.
+
+    `metrics`: the content of metrics.json; `predictions`: one row a patient and repeat, as predictions.csv; `failures`:
+    slides that were set aside. `done_before`: whether it was there already, and nothing was computed.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    predictions: pa.Table
+    failures: tuple[SetAside, ...]
+    done_before: bool = False
+
+    @property
+    def report(self) -> Path:
+        """The page to read first."""
+        return self.folder / "report.html"
+
+    @property
+    def manifest(self) -> Path:
+        """All that is needed to know what was done."""
+        return self.folder / MANIFEST
+
+    def auroc(self, model: str = "ensemble", *, luad_only: bool = False) -> Area:
+        """The AUROC of a classifier, of `ensemble` or of a baseline; ConfigError for one that is not there.
+
+        `luad_only`: among adenocarcinomas, where knowing the histology helps nobody.
+        """
+        models = self.metrics["luad_only" if luad_only else "models"]
+        if model not in models:
+            raise ConfigError(f"there is no {model} in this study", f"there are {', '.join(models) or 'none'}")
+        entry, area = models[model], models[model]["auroc"]
+        return Area(
+            value=area["value"], low=area["low"], high=area["high"], n=entry["n"], n_positive=entry["n_positive"]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(StudyResult):
+    """What `train` gives."""
+
+    @property
+    def bundle(self) -> Path:
+        """The deployable bundle."""
+        return self.folder / "bundle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation(StudyResult):
+    """What `validate` gives: the same for a cohort that the bundle never saw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What `score` gives. `predictions`: every patient of the folder; `added`: those of this call, in their order.
+
+    `pages`: case pages of this call by patient.
+    """
+
+    folder: Path
+    predictions: pa.Table
+    added: tuple[str, ...]
+    pages: Mapping[str, Path]
+    failures: tuple[SetAside, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What `features` gives: how many slides are in the store, and those that could not be used."""
+
+    folder: Path
+    slides: int
+    failures: tuple[SetAside, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideOutput:
+    """What `embed` or `profile` wrote of one slide; `count`: tiles or cells."""
+
+    slide_id: str
+    path: Path
+    count: int
+    dim: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideOutputs:
+    """What `embed` or `profile` gives.
+
+    `slides`: what was written; `added`: ids of all slides of this call that could be used; `table`: features.csv of
+    `profile`, one row for each slide of the folder.
+    """
+
+    folder: Path
+    slides: tuple[SlideOutput, ...]
+    added: tuple[str, ...]
+    failures: tuple[SetAside, ...]
+    table: pa.Table | None = None
+
+
+def read_training(folder: Path, *, done_before: bool = False) -> Training:
+    """The result of an earlier `train` (`kras run`) from its folder; ConfigError where there is none."""
+    return Training(**_read(folder), done_before=done_before)
+
+
+def read_validation(folder: Path, *, done_before: bool = False) -> Validation:
+    """The result of an earlier `validate` (`kras evaluate`) from its folder; ConfigError where there is none."""
+    return Validation(**_read(folder), done_before=done_before)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return {
+        "folder": folder,
+        "metrics": read_json(folder / METRICS),
+        "predictions": read_predictions(folder / PREDICTIONS),
+        "failures": read_failures(folder / FAILURES),
+    }

@@ -1,0 +1,175 @@
+"""A locked bundle on new slides: a result, a page, heat maps and GeoJSON for each patient, added to a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kras_plugins.data import Prediction
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.results import Scoring
+from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.table import CohortTable
+    from kras_plugins.learning.bundle import Bundle
+    from kras_plugins.learning.samples import Case
+    from kras_plugins.study.outputs import Row, SetAside
+
+
+def score(
+    bundle: Path | str,
+    slides: Sequence[Path | str] | Path | str,
+    settings: StudySettings | None = None,
+    *,
+    out: Path | str,
+    patient: str | None = None,
+    prevalence: float | None = None,
+    overlay: bool = False,
+    overwrite: bool = False,
+    notify: Notify = SILENT,
+    command: Sequence[str] = ("kras_plugins.study.score",),
+) -> Scoring:
+    """Score new slides with a bundle. Research use only.
+
+    A folder gathers patients: those of this call join those that are there. Each call adds an entry to manifest.json.
+
+    Parameters:
+        bundle: the bundle folder of a training.
+        slides: slide files, folders of them, or one cohort CSV.
+        settings: backend, reader, workers, store; all else is the bundle's.
+        out: folder to add to.
+        patient: all slides are of this patient; else each is its own.
+        prevalence: share of positives where the result is used; that of the training where None.
+        overlay: also draw cells and tissue over each slide.
+        overwrite: replace what another bundle, or another prevalence, left in that folder.
+        notify: told of progress, notes and warnings.
+        command: the words of the call, for the manifest.
+
+    Returns:
+        One row a patient, with a call or the reason why there is none, and each patient's page.
+
+    Raises:
+        UsageError: a path that is not there.
+        ConfigError: a folder of another bundle; a patient who is there with other slides.
+        StoreError: a bundle of which a byte was changed.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> result = study.score("results/bundle", "cohort.csv", out="scores")
+        >>> result.predictions.column("call").to_pylist()[0]
+        'rule_in'
+    """
+    from kras_plugins.learning.samples import assemble
+    from kras_plugins.manifest import build_manifest
+    from kras_plugins.study.apply import open_bundle, open_bundle_parts
+    from kras_plugins.study.gathering import Gathering
+    from kras_plugins.study.inputs import slides_of
+    from kras_plugins.study.pages import write_pages
+    from kras_plugins.study.session import opened, process
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    given = [slides] if isinstance(slides, str | Path) else list(slides)
+    with opened(settings or StudySettings(), notify) as session:
+        locked = open_bundle(session, Path(bundle))
+        table = slides_of(given, session.registry, patient=patient, target=str(locked.facts["target"]))
+        used_at = prevalence or float(locked.facts["prevalence"])
+        asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
+        gathering = Gathering.opened(
+            Path(out), {"bundle_digest": locked.digest, "prevalence": used_at}, overwrite=overwrite
+        )
+        gathering.refuse_other_slides(asked)
+        with open_bundle_parts(session, locked) as parts:
+            processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
+            cases = assemble(table.patients, processed.results)
+            predictions = predicted(locked, table, cases, processed.aside, used_at)
+            entry = build_manifest(
+                command=command,
+                registry=session.registry,
+                config={"bundle": str(bundle), "prevalence": used_at, "options": session.settings.options},
+                began=began,
+                timings={"slides": time.monotonic() - clock},
+                failures=[asdict(f) for f in processed.aside],
+                facts={
+                    **processed.facts,
+                    "measured": processed.measured,
+                    "bundle_digest": locked.digest,
+                    "trained_on": locked.provenance,
+                    "slides": slide_facts(processed.results),
+                    "patients": {p: list(own) for p, own in asked.items()},
+                },
+            )
+            gathering.refuse_changed_slides(entry["slides"])
+            pages = write_pages(
+                gathering.folder, locked, parts, predictions, cases, entry, used_at, session.notify, overlay=overlay
+            )
+        table_of_all = gathering.add([row_of(p, locked) for p in predictions], processed.aside, entry)
+    return Scoring(
+        folder=gathering.folder,
+        predictions=table_of_all,
+        added=tuple(p.patient_id for p in predictions),
+        pages=pages,
+        failures=processed.aside,
+    )
+
+
+def predicted(
+    bundle: Bundle,
+    table: CohortTable,
+    cases: Sequence[Case],
+    aside: Sequence[SetAside],
+    prevalence: float,
+) -> list[Prediction]:
+    """One prediction a patient, in the cohort's order; those without a usable slide are not assessable."""
+    from kras_plugins.evaluation.calls import predictions
+    from kras_plugins.learning.calibration import shift_prevalence
+    from kras_plugins.study.audit import scope_reasons
+
+    shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
+    scores = bundle.score([c.sample for c in cases])
+    made = {
+        p.patient_id: p
+        for p in predictions(
+            [c.patient.patient_id for c in cases],
+            [[r.ref.slide_id for r in c.results] for c in cases],
+            scores.members,
+            scores.ensemble.available,
+            bundle.thresholds["ensemble"],
+            [c.qc for c in cases],
+            shift=shift,
+            out_of_scope=scope_reasons(cases),
+        )
+    }
+    why = {f.patient_id: f.reason for f in aside}
+    return [
+        made.get(p.patient_id)
+        or Prediction(
+            patient_id=p.patient_id,
+            slides=(),
+            members={},
+            ensemble=None,
+            call="not_assessable",
+            reason=why.get(p.patient_id, "no slide"),
+            qc="fail",
+        )
+        for p in table.patients
+    ]
+
+
+def row_of(p: Prediction, bundle: Bundle) -> Row:
+    """The row of predictions.csv of one patient."""
+    return {
+        "patient_id": p.patient_id,
+        "slides": " ".join(p.slides),
+        **{m.name: p.members.get(m.name) for m in bundle.members},
+        "members": " ".join(p.members),
+        "ensemble": p.ensemble,
+        "call": p.call,
+        "reason": p.reason,
+        "qc": p.qc,
+    }

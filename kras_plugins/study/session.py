@@ -1,0 +1,110 @@
+"""The settings, plug-ins and store of one call, and its slides processed; nothing of it outlives the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.host.config import Config
+from kras_plugins.host.isolation import deadline
+from kras_plugins.host.manager import Registry, discover
+from kras_plugins.host.notes import noted
+from kras_plugins.store import Store, store_at
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import SetAside, part_facts, set_aside
+from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.data import SlideRef
+    from kras_plugins.host.parts import Parts
+    from kras_plugins.processing.pipeline import SlideResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a call works with."""
+
+    settings: StudySettings
+    registry: Registry
+    store: Store
+    notify: Notify = SILENT
+
+    @property
+    def config(self) -> Config:
+        """The options of plug-ins."""
+        return self.settings.config
+
+
+@contextmanager
+def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session]:
+    """Find the plug-ins; a broken one is told and left out.
+
+    Deadline and store hold for this call alone, in its own threads and processes (context variables): two studies in
+    two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
+    """
+    store = Store(settings.cache and settings.cache.absolute())
+    with ExitStack() as stack:
+        stack.enter_context(store_at(store.root))
+        stack.enter_context(deadline(settings.deadline))
+        registry = discover(settings.block, settings.plugins, settings.import_deadline)
+        for broken in registry.broken:
+            notify.warn(f"plug-in {broken.plugin} is left out: {broken.distribution} {broken.version}: {broken.cause}")
+        for kind, named in settings.options.items():
+            for name in named:  # options of a plug-in that is not there would be ignored without a word
+                settings.config.options_for(kind, registry.find(kind, name).record)
+        yield Session(settings=settings, registry=registry, store=store, notify=notify)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processed:
+    """What the slides of one call gave. `results`: of those that could be used; `aside`: the others, and why.
+
+    `notes`: what plug-ins noted that belongs to the result; `facts`: what made the inputs, `measured`: by the backend,
+    both as JSON values for the manifest.
+    """
+
+    results: tuple[SlideResult, ...]
+    aside: tuple[SetAside, ...]
+    notes: tuple[str, ...]
+    facts: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+
+def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Processed:
+    """Process slides in as many worker processes as the settings say; those that cannot be used are set aside."""
+    from kras_plugins.processing.execution import process_slides, workers
+    from kras_plugins.study.rates import Stopwatch, record
+
+    for caution in cautions(parts):
+        session.notify.note(f"demonstration: {caution}")
+    with (
+        noted(session.notify.note) as notes,
+        workers(session.store, session.settings.workers, session.settings.plugins) as work,
+    ):
+        watch = Stopwatch(session.notify)
+        results, failures = process_slides(slides, parts, work, watch)
+    for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
+        if part is not None:
+            record(session.store, kind, part.provided, part.options, watch, results)
+    return Processed(
+        results=tuple(results),
+        aside=set_aside(failures),
+        notes=tuple(notes),
+        facts=part_facts(parts),
+        measured=parts.measured(),
+    )
+
+
+def none_usable(where: object, aside: Sequence[SetAside]) -> ConfigError:
+    """The error for a call of which no slide could be used."""
+    first = f"the first: {aside[0].reason} ({aside[0].hint})" if aside else "give slides"
+    return ConfigError(f"{where}: no slide could be used", first)
+
+
+def cautions(parts: Parts) -> list[str]:
+    """What the models in use ask everybody to be told."""
+    used = [s for part in (parts.extractor, parts.profiler) if part is not None for s in part.specs]
+    return [s.weights.caution for s in used if s.weights.caution]

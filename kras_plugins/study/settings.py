@@ -1,0 +1,224 @@
+"""What a study is told: every setting with its default, once, for Python, `kras.toml` and the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import pydantic
+from pydantic import Field
+
+from kras_plugins.cohort.splits import Scheme
+from kras_plugins.contracts.base import Options, tuning
+from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.thresholds import DEFAULT, Targets
+from kras_plugins.host.config import Config, did_you_mean, overridden, plugin_tables, read_toml
+from kras_plugins.host.isolation import DEADLINE
+from kras_plugins.host.manager import IMPORT_SECONDS
+from kras_plugins.learning.fusion import Kind as Fusion
+
+FOUND = Path("kras.toml")
+"""The settings file that is read where none is named."""
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Paths = Annotated[tuple[Path, ...], Field(strict=False)]
+File = Annotated[Path, Field(strict=False)]
+
+_BY_FILE = frozenset({"folds", "repeats", "splits"})
+"""What a file of folds decides."""
+_ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates"})
+_CALLED = {"target_sensitivity": "sensitivity", "target_specificity": "specificity", "prevalences": "prevalence"}
+"""Settings whose option has another name."""
+
+
+class StudySettings(Options):
+    """All settings of a study, frozen and checked; those marked as tuning change no result.
+
+    Make one in Python, or with `load` as the command line does. `options[kind][name][key]` are those of plug-ins, which
+    each plug-in checks itself when the study begins. Raises pydantic's ValidationError on a value that cannot be meant.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> settings = study.StudySettings(classifiers="mlp,rf", folds=3)
+        >>> settings.classifiers, settings.target_sensitivity
+        (('mlp', 'rf'), 0.9)
+    """
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    cohort: File | None = tuning(None, description="cohort CSV, one row a slide")
+    extractor: str = Field(default="vit", description="feature extractor")
+    profiler: str = Field(default="cells", description="semantic profiler")
+    classifiers: Names = Field(default=("he", "mlp", "rf"), description="classifiers of the ensemble, comma-separated")
+    target: str = Field(default="g12c", description="column of 0 and 1 to predict")
+    folds: int = Field(default=5, ge=2, description="outer folds")
+    repeats: int = Field(default=1, ge=1, description="repeats of the cross-validation")
+    splits: Scheme = Field(default="random", description="random, or whole sites to one fold")
+    folds_file: File | None = Field(default=None, description="outer folds as `kras cohort split` writes them")
+    seed: int = Field(default=0, ge=0, description="seed of splits and fits")
+    fusion: Fusion = Field(
+        default="logit",
+        description="how members become one score: mean logit, mean probability, stacked logistic regression, rank",
+    )
+    target_sensitivity: float = Field(
+        default=DEFAULT.sensitivity, gt=0, le=1, description="of the rule-out threshold on training patients"
+    )
+    target_specificity: float = Field(
+        default=DEFAULT.specificity, gt=0, le=1, description="of the rule-in threshold on training patients"
+    )
+    risk_control: bool = Field(
+        default=DEFAULT.risk_control,
+        description="also look for a threshold with guaranteed sensitivity (needs kras[risk])",
+    )
+    prevalences: Annotated[tuple[float, ...], Field(strict=False)] = Field(
+        default=(), description="also tell predictive values at these prevalences"
+    )
+    covariates: File | None = Field(
+        default=None, description="CSV with more about patients, for evaluation only: co-mutations, stage, purity"
+    )
+    clinical: Names | None = Field(
+        default=None,
+        description="columns of the clinical baseline; else recognized names: sex, age, stage, smoking, specimen …",
+    )
+    til_feature: str | None = Field(
+        default=None,
+        description="the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
+    )
+    subgroups: Names | None = Field(
+        default=None, description="columns of the subgroup table; else histology, specimen, kras_test, site"
+    )
+    confounders: Names | None = Field(
+        default=None, description="columns of the confounder table; else all that are no label, outcome or id"
+    )
+    demonstration: Names = Field(default=(), description="sentences that a report of made-up data begins with")
+    backend: str = Field(default="local", description="where networks run")
+    reader: str | None = Field(default=None, description="read slides with this reader only")
+    options: dict[str, dict[str, dict[str, Any]]] = Field(
+        default_factory=dict, description="options of plug-ins, by kind and name"
+    )
+    out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
+    cache: File | None = tuning(None, description="where intermediate results are kept and reused")
+    workers: int = tuning(0, ge=0, description="worker processes, 0 for one a core")
+    plugins: Paths = tuning((), description="Python files that are plug-ins")
+    block: Names = tuning(
+        (),
+        description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
+    )
+    deadline: float = tuning(
+        DEADLINE, ge=0, description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end"
+    )
+    import_deadline: float = tuning(
+        IMPORT_SECONDS, ge=0, description="seconds a plug-in may take to be imported; 0: no end"
+    )
+
+    @pydantic.field_validator("classifiers", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        names = [n.strip() for n in (value.split(",") if isinstance(value, str) else value) if str(n).strip()]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("names none, or one twice; for example he,mlp,rf")
+        return names
+
+    @pydantic.field_validator("prevalences")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for p in value:
+            if not 0 < p < 1:
+                raise ValueError(f"{p:g} must lie strictly between 0 and 1, for example 0.13")
+        return tuple(sorted(set(value)))
+
+    @pydantic.model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.risk_control and self.target_sensitivity == 1:
+            raise ValueError("risk control cannot guarantee a sensitivity of 1; for example sensitivity 0.9")
+        doubled = sorted(_BY_FILE & self.model_fields_set) if self.folds_file is not None else []
+        if doubled:
+            raise ValueError(f"folds_file and {', '.join(doubled)} exclude each other; leave one of them out")
+        return self
+
+    @classmethod
+    def load(cls, file: Path | None = None, overrides: Iterable[str] = (), **given: Any) -> Self:
+        """The settings as the command line reads them: defaults < `file` < `given`, where None is not given.
+
+        `file`: a settings file, kras.toml in the current folder where none is named and there is one; its paths are
+        relative to it. `overrides`: `kind.name.key=value`, options of plug-ins. Raises ConfigError that names the file
+        and the setting, or the option.
+        """
+        file = file or (FOUND if FOUND.is_file() else None)
+        table = read_toml(file) if file else {}
+        config = overridden(Config(plugin_tables(table, file) if file else {}), overrides)
+        run = _in_file(table.get("run", {}), file) if file else {}
+        said = {name: value for name, value in given.items() if value is not None}
+        if said.keys() & (_BY_FILE | {"folds_file"}):  # who says one of these now means it instead of the file's
+            run = {k: v for k, v in run.items() if k not in (_BY_FILE if "folds_file" in said else {"folds_file"})}
+        try:
+            return cls.model_validate({**run, **said, "options": config.options})
+        except pydantic.ValidationError as e:
+            raise ConfigError(*_explained(e, "--")) from e
+
+    @property
+    def config(self) -> Config:
+        """The options of plug-ins."""
+        return Config(self.options)
+
+    @property
+    def targets(self) -> Targets:
+        """What the rules for thresholds aim at."""
+        return Targets(
+            sensitivity=self.target_sensitivity, specificity=self.target_specificity, risk_control=self.risk_control
+        )
+
+    def having(self, **changed: Any) -> Self:
+        """The same with other values, checked anew."""
+        stated = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate({**stated, **changed})
+
+    def with_options(self, *overrides: str) -> Self:
+        """The same with `kind.name.key=value` options of plug-ins; ConfigError for another form."""
+        return self.having(options=overridden(self.config, overrides).options)
+
+    def with_tables(self, files: Sequence[Path]) -> Self:
+        """The same for finished features (CSV or Parquet) instead of a profiler that looks at slides."""
+        named = json.dumps([part for file in files for part in str(file).split(",") if part])
+        return self.having(profiler="import").with_options(f"profiler.import.table={named}")
+
+    def decided(self, folds: int, repeats: int, splits: Scheme) -> Self:
+        """The same with what a file of folds decides."""
+        return self.model_copy(update={"folds": folds, "repeats": repeats, "splits": splits})
+
+    def described(self) -> dict[str, Any]:
+        """All settings as JSON values, for a manifest; what was left open is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The table `[run]`, checked by itself so that errors name the file, with its paths relative to that."""
+    fields = StudySettings.model_fields.keys() - {"options"}
+    for key in run:
+        if key not in fields:
+            raise ConfigError(f"{file}: unknown setting run.{key}", did_you_mean(key, fields))
+    try:
+        StudySettings.model_validate(dict(run))
+    except pydantic.ValidationError as e:
+        raise ConfigError(*_explained(e, f"{file}: run.")) from e
+    placed: dict[str, Any] = {k: file.parent / v if k in _ONE_PATH else v for k, v in run.items()}
+    return placed | ({"plugins": [file.parent / p for p in run["plugins"]]} if "plugins" in run else {})
+
+
+def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
+    """Message and hint for the first thing that is wrong; `where`: what stands before the name of a setting."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    called = _CALLED.get(name, name).replace("_", "-") if where == "--" else name
+    cause, _, hint = first["msg"].removeprefix("Value error, ").partition("; ")
+    if not name:
+        return f"{where.removesuffix('run.').removesuffix('--')}{cause}", hint
+    if where == "--":
+        return f"{where}{called} {_shown(first['input'])}: {cause}", hint or "see `kras run --help`"
+    return f"{where}{called}: {cause}", hint or f"correct it; it is {first['input']!r}"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,164 @@
+"""Train and evaluate the ensemble on a cohort: features, nested cross-validation, evaluation, report and bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import FAILURES, slide_facts, write_failures
+from kras_plugins.study.results import Training, read_training
+from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.learning.samples import Case
+    from kras_plugins.study.prepare import Prepared
+    from kras_plugins.study.session import Processed, Session
+
+
+def train(
+    cohort: Path | str | None = None,
+    settings: StudySettings | None = None,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    notify: Notify = SILENT,
+    command: Sequence[str] = ("kras_plugins.study.train",),
+) -> Training:
+    """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle.
+
+    The same call again goes on where it was stopped, and gives a finished study back at once. Nothing is printed, and
+    no state of the process is changed: several studies may run in threads of one process.
+
+    Parameters:
+        cohort: CSV with a row a slide; the settings' where None, else `cohort.csv` in the current folder.
+        settings: all there is to choose; the defaults where None.
+        out: folder to write into; the settings' where None, else `kras-out/<cohort>`.
+        overwrite: replace another study in that folder.
+        notify: told of progress, notes and warnings; `study.bars()` shows them.
+        command: the words of the call, for the manifest.
+
+    Returns:
+        Metrics, out-of-fold predictions, and where report and bundle lie.
+
+    Raises:
+        ConfigError: what cannot be a study, before any slide is opened; a folder that holds another one.
+        PluginError, BackendError, StoreError: what stops all slides. A slide that cannot be used alone is set aside.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> settings = study.StudySettings(classifiers="rf", folds=2, workers=1).with_tables(["features.csv"])
+        >>> result = study.train("cohort.csv", settings, out="results")
+        >>> result.auroc().n
+        40
+        >>> result.predictions.column_names[:2]
+        ['patient_id', 'slides']
+    """
+    from kras_plugins.study.identity import claim
+    from kras_plugins.study.prepare import find_cohort, folder_of, identity_of, prepare
+    from kras_plugins.study.session import opened
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    with opened(settings or StudySettings(), notify) as session:
+        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)))
+        folder = folder_of(prepared, out)
+        if claim(folder, identity_of(session, prepared), overwrite=overwrite) == "finished":
+            return read_training(folder, done_before=True)
+        processed, cases = _inputs(session, prepared, folder)
+        timings = {"slides": time.monotonic() - clock}
+        return _learned(session, prepared, folder, processed, cases, began=began, timings=timings, command=command)
+
+
+def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Processed, list[Case]]:
+    """What the slides gave, and the patients with a usable one; ConfigError without any, or for features that leak."""
+    from kras_plugins.learning.samples import assemble
+    from kras_plugins.study.audit import with_patients
+    from kras_plugins.study.missingness import check_features
+    from kras_plugins.study.prepare import parts_of
+    from kras_plugins.study.session import none_usable, process
+
+    with parts_of(session, prepared) as parts:
+        processed = process(session, prepared.slides, parts)
+        made_elsewhere = parts.profiler is not None and parts.profiler.loads
+    write_failures(folder / FAILURES, processed.aside)  # at once: whatever stops the study later, the reasons are there
+    cases = assemble(prepared.table.patients, processed.results)
+    if not cases:
+        raise none_usable(prepared.table.path, processed.aside)
+    if made_elsewhere:
+        check_features(cases, prepared.settings.target)
+    return processed, with_patients(cases, prepared.patients)  # evaluation looks at covariates, nothing before it does
+
+
+def _learned(
+    session: Session,
+    prepared: Prepared,
+    folder: Path,
+    processed: Processed,
+    cases: Sequence[Case],
+    *,
+    began: datetime,
+    timings: dict[str, float],
+    command: Sequence[str],
+) -> Training:
+    """Learn, evaluate, write everything; the manifest last."""
+    from kras_plugins.evaluation.baselines import why_absent
+    from kras_plugins.evaluation.evaluated import Evaluated
+    from kras_plugins.evaluation.shift import internal_results
+    from kras_plugins.manifest import build_manifest
+    from kras_plugins.study.audit import baseline_inputs, cohort_summary
+    from kras_plugins.study.freeze import freeze
+    from kras_plugins.study.learn import learn
+    from kras_plugins.study.publish import write_manifest, write_study
+
+    settings, table, clock = prepared.settings, prepared.table, time.monotonic()
+    known = baseline_inputs(cases, settings)
+    experiment = learn(session, prepared, cases)
+    timings["learning"] = time.monotonic() - clock
+    evaluated = Evaluated.from_cross_validation(
+        experiment,
+        [c.patient for c in cases],
+        known,
+        settings.targets,
+        subgroups=settings.subgroups,
+        confounders=settings.confounders,
+    )
+    manifest = build_manifest(
+        command=command,
+        registry=session.registry,
+        config={**settings.described(), "cohort": str(table.path)},
+        began=began,
+        timings=timings,
+        failures=[asdict(f) for f in processed.aside],
+        facts={
+            **processed.facts,
+            "measured": processed.measured,
+            "demonstration": list(settings.demonstration),
+            "members": [m.identity for m in prepared.members],
+            "slides": slide_facts(processed.results),
+        },
+    )
+    absent = why_absent(known, evaluated.fold)
+    metrics, predictions = write_study(
+        folder,
+        evaluated,
+        cases,
+        target=settings.target,
+        flow={**table.flow, "patients without a usable slide": len(table.patients) - len(cases)},
+        notes=[*table.warnings, *processed.notes, *experiment.notes, *prepared.notes, *absent],
+        failures=processed.aside,
+        manifest=manifest,
+        prevalences=settings.prevalences,
+    )
+    frozen = {
+        **processed.facts,
+        "operating_points": metrics["models"]["ensemble"]["operating_points"],
+        "internal": internal_results(metrics),
+        "training": cohort_summary(cases),
+    }
+    digest = freeze(folder, experiment, evaluated, known, frozen, prepared)
+    write_manifest(folder, {**manifest, "bundle_digest": digest})
+    return Training(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

@@ -1,0 +1,181 @@
+"""Apply a bundle to an independent cohort and say what its scores are worth there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.results import Validation, read_validation
+from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.table import CohortTable
+    from kras_plugins.learning.bundle import Bundle
+    from kras_plugins.learning.samples import Case
+    from kras_plugins.study.identity import Identity
+    from kras_plugins.study.session import Processed, Session
+
+_OWN = ("prevalences", "covariates", "subgroups", "confounders", "backend", "reader")
+"""Settings that a validation heeds; all others are frozen in the bundle."""
+
+
+def validate(
+    bundle: Path | str,
+    cohort: Path | str,
+    settings: StudySettings | None = None,
+    *,
+    out: Path | str,
+    overwrite: bool = False,
+    notify: Notify = SILENT,
+    command: Sequence[str] = ("kras_plugins.study.validate",),
+) -> Validation:
+    """Apply a bundle to an independent cohort and report what its scores are worth there.
+
+    Models, calibration, thresholds and baselines are those of the bundle. The same call again goes on where it was
+    stopped, and gives a finished validation back at once.
+
+    Parameters:
+        bundle: the bundle folder of a training.
+        cohort: CSV with a row a slide, and labels.
+        settings: prevalences, covariates, subgroups, confounders, backend, reader, store; all else is the bundle's.
+        out: folder to write into.
+        overwrite: replace another study in that folder.
+        notify: told of progress, notes and warnings.
+        command: the words of the call, for the manifest.
+
+    Returns:
+        Metrics and predictions of the external cohort, and where the report lies.
+
+    Raises:
+        UsageError: a path that is not there.
+        ConfigError: a cohort or options that do not fit the bundle; a folder that holds another study.
+        StoreError: a bundle of which a byte was changed.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> result = study.validate("results/bundle", "cohort.csv", out="external")
+        >>> result.metrics["unit"]
+        'patient'
+    """
+    from kras_plugins.cohort.table import read_cohort
+    from kras_plugins.learning.samples import assemble
+    from kras_plugins.manifest import build_manifest
+    from kras_plugins.study.apply import open_bundle, open_bundle_parts
+    from kras_plugins.study.audit import described, with_patients
+    from kras_plugins.study.identity import claim
+    from kras_plugins.study.session import none_usable, opened, process
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    folder = Path(out)
+    with opened(settings or StudySettings(), notify) as session:
+        locked = open_bundle(session, Path(bundle))
+        table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
+        patients, told = described(table.patients, session.settings)
+        if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":
+            return read_validation(folder, done_before=True)
+        with open_bundle_parts(session, locked) as parts:
+            processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
+        cases = with_patients(assemble(table.patients, processed.results), patients)
+        if not cases:
+            raise none_usable(table.path, processed.aside)
+        manifest = build_manifest(
+            command=command,
+            registry=session.registry,
+            config={
+                "bundle": str(bundle),
+                "cohort": str(cohort),
+                **{k: v for k, v in session.settings.described().items() if k in (*_OWN, "options")},
+            },
+            began=began,
+            timings={"all": time.monotonic() - clock},
+            failures=[asdict(f) for f in processed.aside],
+            facts={
+                **processed.facts,
+                "measured": processed.measured,
+                "bundle_digest": locked.digest,
+                "trained_on": locked.provenance,
+                "slides": slide_facts(processed.results),
+            },
+        )
+        return _evaluated(session, locked, table, folder, processed, cases, told, manifest)
+
+
+def _evaluated(
+    session: Session,
+    locked: Bundle,
+    table: CohortTable,
+    folder: Path,
+    processed: Processed,
+    cases: Sequence[Case],
+    told: Sequence[str],
+    manifest: Mapping[str, Any],
+) -> Validation:
+    """Score, evaluate, write everything; the manifest last."""
+    from kras_plugins.evaluation.evaluated import Evaluated
+    from kras_plugins.evaluation.scope import NOTE
+    from kras_plugins.study.apply import compared_with_training
+    from kras_plugins.study.audit import frozen_baseline_inputs, scope_reasons
+    from kras_plugins.study.publish import write_manifest, write_study
+
+    settings, n = session.settings, len(cases)
+    evaluated = Evaluated.from_bundle(
+        locked,
+        locked.score([c.sample for c in cases]),
+        [c.patient for c in cases],
+        frozen_baseline_inputs(cases, locked.facts["baselines"]),
+        subgroups=settings.subgroups,
+        confounders=settings.confounders,
+    )
+    absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
+    outside = scope_reasons(cases)
+    external = compared_with_training(locked, processed.facts, cases)
+    metrics, predictions = write_study(
+        folder,
+        evaluated,
+        cases,
+        target=str(locked.facts["target"]),
+        flow={**table.flow, "patients without a usable slide": len(table.patients) - n},
+        notes=[
+            *table.warnings,
+            "External cohort: models, calibration and thresholds are those of the bundle.",
+            *processed.notes,
+            *told,
+            *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
+            *([f"{sum(map(bool, outside))} of {n} patients are out of scope. {NOTE}"] if any(outside) else []),
+            *(f"Shift: {row['warning']}." for row in external["shift"] if row["warning"]),
+        ],
+        failures=processed.aside,
+        manifest=manifest,
+        prevalences=settings.prevalences,
+        calibrated_at=float(locked.facts["prevalence"]),
+        external=external,
+        out_of_scope=outside,
+    )
+    write_manifest(folder, manifest)
+    return Validation(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)
+
+
+def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
+    """What makes another call the same validation: bundle, the settings it heeds, and what the cohort's files hold."""
+    from kras_plugins.study.identity import Identity, bytes_of, inputs_of
+    from kras_plugins.study.prepare import options_of
+
+    stated = session.settings.result_affecting()
+    options = options_of(session, [(kind, name) for kind, named in session.config.options.items() for name in named])
+    return Identity(
+        call="validate",
+        settings={
+            **{k: stated[k] for k in _OWN if k != "covariates"},
+            "options": options,
+            "bundle": locked.digest,
+        },
+        plugins=[session.registry.find("classifier", m.plugin).id for m in locked.members],
+        files=inputs_of(options, {"cohort": table.path, "covariates": session.settings.covariates}),
+        slides={slide.slide_id: bytes_of(slide.path) for p in table.patients for slide in p.slides},
+    )
