@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def predictions_rows(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Rows of predictions.csv, columns in the order of design.md §4; None is an empty cell.
+    """Rows of predictions.csv (docs/reference/outputs.md, predictions.csv); None is an empty cell.
 
     Scores are calibrated probabilities. `members` names those that could score the patient, `ensemble` is their mean,
     and `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat` count
