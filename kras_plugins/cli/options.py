@@ -11,6 +11,7 @@ import typer
 
 from kras_plugins.cli.command import closing
 from kras_plugins.cli.told import Told
+from kras_plugins.study.notify import Notify
 from kras_plugins.study.session import Session, opened
 from kras_plugins.study.settings import StudySettings
 
@@ -23,9 +24,9 @@ def setting(name: str, *flags: str, also: str = "", **more: Any) -> Any:
 
 
 def _default(value: object) -> str:
-    shown = (
-        ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
-    )
+    shown = f"{value:g}" if isinstance(value, float) else value
+    if isinstance(value, tuple):
+        shown = ",".join(map(str, value))
     return "" if shown in (None, "", False) else f" [default: {shown}]"
 
 
@@ -85,8 +86,9 @@ def open_session(
     overrides: Sequence[str] | None,
     plugins: Sequence[Path] | None,
     cache: Path | None = None,
+    notify: Notify | None = None,
     **given: Any,
 ) -> Session:
     """The settings and plug-ins of a command that is no study, until it ends; a broken plug-in is told."""
     settings = StudySettings.load(config, overrides or (), plugins=plugins or None, cache=cache, **given)
-    return closing.get().enter_context(opened(settings, Told()))
+    return closing.get().enter_context(opened(settings, notify or Told()))

@@ -15,6 +15,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.isolation import ask
 from kras_plugins.host.manager import Provided
+from kras_plugins.study.notify import SILENT
 
 app = typer.Typer(help="What is installed and which options it takes; one of your own.", no_args_is_help=True)
 app.command("new")(plugin_new.new)
@@ -25,7 +26,7 @@ app.command("check")(plugin_check.check_plugin)
 @command
 def list_plugins(config: ConfigFile = None, plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """List every plug-in with its distribution and version; broken ones with their cause."""
-    registry = open_session(config, None, plugin, tell=lambda _: None).registry
+    registry = open_session(config, None, plugin, notify=SILENT).registry
     clashes = [str(e) for e in registry.clashes()]
     rows = [
         {

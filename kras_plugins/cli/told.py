@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kras_plugins.cli.console import escape, show_trace, stderr
+from kras_plugins.cli.console import debugging, escape, show_trace, stderr
 from kras_plugins.errors import KrasError
 from kras_plugins.study.notify import Silent
 
@@ -18,9 +18,11 @@ class Told(Silent):
         else:
             stderr().print(f"[yellow]note:[/] {escape(text)}")
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, trace: str = "") -> None:
         """Print a warning."""
         stderr().print(f"[yellow]{escape(text)}[/]")
+        if trace and debugging():
+            stderr().print(trace, markup=False)
 
     def finished(self, slide_id: str, failure: KrasError | None) -> None:
         """Say why a slide was set aside."""

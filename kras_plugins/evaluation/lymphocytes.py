@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kras_plugins.errors import ConfigError
 
 TIL_FEATURE = "til_ta"
-"""Lymphocytes per mm² of tumor area, where the semantic profile is ours (science.md §3.B)."""
+"""Lymphocytes per mm² of tumor area, where the semantic profile is ours (docs/reference/definitions.md, B3)."""
 _LYMPHOCYTES = re.compile(r"lymph|(?<![a-z])tils?(?![a-z])")
 _DENSITY = re.compile(r"densit|per[ _]?mm|/ ?mm")
 _RELATIVE = re.compile(r"ratio|\bover\b|selected|prop\b|radius|cluster")

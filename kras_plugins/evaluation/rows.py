@@ -51,7 +51,7 @@ class PatientScores:
         return self.ensemble if model == "ensemble" else self.scores.get(model)
 
     def cells(self) -> dict[str, str | int | float | None]:
-        """The row of predictions.csv: columns in the order of its reference, None for an empty cell."""
+        """The row of predictions.csv: columns in the order of docs/reference/outputs.md, None for an empty cell."""
         return {
             "patient_id": self.patient_id,
             "slides": " ".join(self.slides),

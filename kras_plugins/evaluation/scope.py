@@ -7,7 +7,7 @@ import re
 from kras_plugins.data import SemanticProfile
 
 MIN_CE_MM2 = 0.1
-"""Less cancer epithelium than this is too little to judge (science.md §3.Y)."""
+"""Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
 CE_FEATURE = "area_ce"
 _ADENOSQUAMOUS = re.compile(r"adeno-?\s?squam")
 _SQUAMOUS = re.compile(r"(?<!non)(?<!non[ -])squam|epidermoid|\blusc\b|\bscc\b|\bsq-?cc\b")

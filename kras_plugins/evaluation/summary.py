@@ -1,4 +1,4 @@
-"""metrics.json: every number of a run, each with its n and interval, beside its baselines (design.md §4)."""
+"""metrics.json: every number of a run, with its n, interval and baselines (docs/reference/outputs.md, metrics.json)."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def summarize(
     `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
     bootstrap's. `prevalences`: other populations for which predictive values and decision curves are told;
     `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. `external`: for a bundle on
-    another cohort, what it was worth in training and the shift (see `external_block`). Beside the schema of design.md:
-    `all_patients`, the same table for everyone with at least one member where some lack one, else empty.
+    another cohort, what it was worth in training and the shift (see `external_block`). `all_patients` of the
+    result: the same table for everyone with at least one member where some lack one, else empty.
     """
     complete = scored.complete
     histology = [p.histology for p in scored.patients]

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
 MAX_CORRELATION = 0.95
-"""Of two features whose ranks correlate more than this, the second is dropped (science.md §3.Y)."""
+"""Of two features whose ranks correlate more, the second is dropped (docs/reference/definitions.md, table)."""
 CLIP = 5.0
 """Scaled values end here on both sides: densities have long tails, and one patient must not rule a network."""
 ONE_HOT = {"ip_class:desert": DESERT, "ip_class:excluded": EXCLUDED, "ip_class:inflamed": INFLAMED}
 """Columns that stand for the one categorical feature, and the class each is 1 for."""
 NOT_LEARNED = frozenset({"ip_class", "n_tissue_fragments", "n_grids"})
-"""`ip_class` is learned as ONE_HOT; the other two tell the kind of specimen (science.md §3.A15, §3.D16)."""
+"""`ip_class` is learned as ONE_HOT; the others tell the specimen (docs/reference/definitions.md, A15 and D16)."""
 
 _log = logging.getLogger("kras.learning")
 

@@ -31,7 +31,7 @@ def positive_weight(train: Cohort) -> float:
     """Weight of a positive patient in the loss: √(negatives / positives).
 
     The square root balances half-way: the full ratio (14 at a prevalence of 6.7 %) lets single patients rule the fit
-    and spoils calibration (science.md §4.4). It is the only place where a classifier handles imbalance.
+    and spoils calibration (docs/reference/definitions.md, mil). Nowhere else does a classifier handle imbalance.
     """
     positives = int(np.sum(train.labels))
     return math.sqrt((len(train) - positives) / positives)

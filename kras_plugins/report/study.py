@@ -36,7 +36,7 @@ _MOST_PREVALENCES = 3
 def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[PatientScores], manifest: Facts) -> Path:
     """Write folder/report.html, one file that loads nothing else, and return its path.
 
-    `metrics`: metrics.json as design.md defines it, in which any key may be absent and any estimate null;
+    `metrics`: docs/reference/outputs.md, metrics.json, of which any key may be absent and any estimate null;
     `predictions`: every patient in every repeat; `manifest`: manifest.json, of which `demonstration`, `failures` and
     everything but times are shown. Same input, same bytes. Raises StoreError when the file cannot be written.
     """

@@ -35,7 +35,8 @@ def density_tissue(
 
     Counts are smoothed by a Gaussian of 20 µm; where they exceed half of their median at the slide's tumor cells (and
     1,000 per mm²), closed by 15 µm and with holes under 0.002 mm² filled, there is cancer epithelium (never off the
-    tissue); other tissue within `stroma_um` of it is cancer stroma, the rest `other`. science.md §1.5, our proposal.
+    tissue); other tissue within `stroma_um` of it is cancer stroma, the rest `other`: docs/reference/definitions.md,
+    epithelium.
     """
     density = ndimage.gaussian_filter(raster.count(x_um, y_um), SIGMA_UM / raster.mpp, mode="constant")
     row, column, on_raster = raster.find(x_um, y_um)

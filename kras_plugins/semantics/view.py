@@ -122,7 +122,7 @@ class View:
     def interface_um(self) -> Float32:
         """float32[h w]: distance in µm to the nearest epithelium pixel that touches stroma; inf without any.
 
-        Parts of the epithelium's edge that touch background, necrosis or normal lung do not count (science.md §3).
+        Edges on background, necrosis or normal lung do not count (docs/reference/definitions.md, symbols).
         """
         edge = self.pixels("cancer_epithelium") & ndimage.binary_dilation(self.pixels("cancer_stroma"))
         if not edge.any():

@@ -56,7 +56,7 @@ class _Bars:
     def note(self, text: str) -> None:
         self._write(f"note: {text}")
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, trace: str = "") -> None:
         self._write(f"warning: {text}")
 
     def _move(self, what: str, done: int, total: int) -> None:

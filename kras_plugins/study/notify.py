@@ -25,8 +25,8 @@ class Notify(Protocol):
     def note(self, text: str) -> None:
         """Something to know, which a plug-in or a model says."""
 
-    def warn(self, text: str) -> None:
-        """Something that went wrong and costs no result."""
+    def warn(self, text: str, trace: str = "") -> None:
+        """Something that went wrong and costs no result; `trace`: where in the code, for who looks for it."""
 
 
 class Silent:
@@ -47,7 +47,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Say nothing."""
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, trace: str = "") -> None:
         """Say nothing."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ def _without(patient_id: str, notify: Notify) -> Iterator[None]:
     try:
         yield
     except (PluginError, SlideError) as e:
-        notify.warn(f"left out of the page of {patient_id}: {e}")
+        notify.warn(f"left out of the page of {patient_id}: {e}", "".join(traceback.format_exception(e)))
 
 
 def _thresholds(bundle: Bundle, shift: float) -> dict[str, dict[str, Any]]:

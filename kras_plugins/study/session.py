@@ -51,7 +51,8 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
         stack.enter_context(deadline(settings.deadline))
         registry = discover(settings.block, settings.plugins, settings.import_deadline)
         for broken in registry.broken:
-            notify.warn(f"plug-in {broken.plugin} is left out: {broken.distribution} {broken.version}: {broken.cause}")
+            told = f"{broken.distribution} {broken.version}: {broken.cause}"
+            notify.warn(f"plug-in {broken.plugin} is left out: {told}", broken.trace)
         for kind, named in settings.options.items():
             for name in named:  # options of a plug-in that is not there would be ignored without a word
                 settings.config.options_for(kind, registry.find(kind, name).record)

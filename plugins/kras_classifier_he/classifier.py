@@ -45,7 +45,7 @@ class HeClassifier:
         self._source: Source | None = None
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Train on `train`, stop each network on the loss of `valid` (recipe: science.md §4.4).
+        """Train on `train`, stop each network on the loss of `valid` (docs/reference/definitions.md, mil).
 
         Features are standardized with mean and standard deviation of the training tiles. Same data, seed and number
         of torch threads give the same bytes; no global random state is read or changed.

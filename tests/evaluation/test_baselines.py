@@ -92,7 +92,7 @@ def test_frozen_rates_serve_an_external_cohort_with_unknown_histologies_in_the_m
 
 
 def test_histology_alone_reaches_its_published_area_on_the_labels_of_tcga(shared_data):
-    """science.md §0.2: 0.757 on 966 patients."""
+    """docs/reference/definitions.md, baselines: 0.757 on 966 patients."""
     with (shared_data / "tcga" / "kras_labels.csv").open(newline="") as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 966

@@ -14,7 +14,7 @@ def test_wilson_is_scipys(hits, n):
 
 
 def test_wilson_matches_the_printed_intervals_of_the_abstract():
-    # science.md §0.1
+    # docs/reference/definitions.md, published
     assert [round(100 * x, 1) for x in wilson(16, 22)] == [72.7, 51.8, 86.8]
     assert [round(100 * x, 1) for x in wilson(242, 341)] == [71.0, 65.9, 75.5]
 

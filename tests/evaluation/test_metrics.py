@@ -75,7 +75,7 @@ def test_an_operating_point_counts_by_hand():
 
 
 def test_the_abstracts_operating_point_gives_its_predictive_values():
-    # science.md §5.4: 16 of 22 positives and 99 of 341 negatives flagged.
+    # docs/reference/definitions.md, published: 16 of 22 positives and 99 of 341 negatives flagged.
     y, flagged = np.arange(363) < 22, np.r_[np.arange(22) < 16, np.arange(341) < 99]
     point = operating_point(y, flagged[None].astype(float), np.full((1, 363), 0.5), resamples(363, 0))
     assert round(point["ppv"]["value"], 3) == 0.139

@@ -12,7 +12,7 @@ from kras_plugins.evaluation.operating import operating_point, predictive_at
 
 
 def test_at_the_abstracts_point_a_western_prevalence_gives_the_printed_predictive_values():
-    # science.md §5.4: 16 of 22 and 242 of 341; at 13 % PPV 0.27 and 3.7 tests a finding.
+    # docs/reference/definitions.md, published: 16 of 22 and 242 of 341; at 13 % PPV 0.27 and 3.7 tests a finding.
     found = predictive_at(0.13, wilson(16, 22), wilson(242, 341))
     assert round(found["ppv"]["value"], 2) == 0.27
     assert round(found["number_needed_to_test"], 1) == 3.7

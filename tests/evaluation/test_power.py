@@ -8,7 +8,7 @@ from kras_plugins.evaluation.power import hanley_mcneil, minimum_detectable, pow
 
 
 def test_the_abstracts_areas_have_the_intervals_of_hanley_and_mcneil():
-    # science.md §0.4
+    # docs/reference/definitions.md, published
     for area, n_positive, n_negative, low, high in ((0.745, 22, 341, 0.62, 0.87), (0.787, 62, 868, 0.72, 0.86)):
         half = 1.96 * hanley_mcneil(area, n_positive, n_negative)
         assert (area - half, area + half) == pytest.approx((low, high), abs=0.006)

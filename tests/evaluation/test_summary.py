@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,3 +305,20 @@ def test_an_external_cohort_has_neither_fold_nor_repeat():
     scored, _ = external()
     row = patient_scores(scored, ["pass"] * 200)[0]
     assert (row.fold, row.repeat) == (None, None)
+
+
+def keys_of(value):
+    """All keys of mappings at any depth."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (set(value) if isinstance(value, dict) else set()).union(*map(keys_of, inside))
+
+
+def test_the_page_of_outputs_names_every_key_and_column():
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/outputs.md").read_text(encoding="utf-8")
+    scored = evaluated(missing=[3])
+    scored = replace(scored, members={m: replace(s, raw=s.logit, slopes=((1.0,),)) for m, s in scored.members.items()})
+    content = summary(scored, prevalences=[0.13], external={"internal": {}, "internal_luad_only": {}, "shift": []})
+    names = {*scored.members, *scored.baselines, "ensemble", *RULES}
+    keys = keys_of({**content, "cohort_flow": {}}) | set(predictions_rows(scored, ["pass"] * 240)[0])
+    told = {key for key in keys - names if f"`{key.removeprefix('luad_')}`" in page or f"`{key}`" in page}
+    assert keys - names - told == set()

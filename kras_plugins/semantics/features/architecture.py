@@ -26,7 +26,7 @@ _SHAPES = ("ce_component_p50", "ce_component_gini", "ce_largest_share", "ce_soli
 
 
 def architecture(view: View) -> dict[str, float]:
-    """Group K of science.md §3, from the pixels of cancer epithelium and what surrounds them."""
+    """Group K of docs/reference/definitions.md, from the pixels of cancer epithelium and what surrounds them."""
     epithelium = view.cut(view.pixels("cancer_epithelium"), margin=1)
     stroma = view.cut(view.pixels("cancer_stroma"), margin=1)
     analysed = view.cut(view.semantic.analysed, margin=1)

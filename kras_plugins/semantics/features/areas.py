@@ -14,7 +14,7 @@ FRAGMENT_MM2 = 0.05  # smaller pieces are debris, not a core or a fragment
 
 
 def areas(view: View) -> dict[str, float]:
-    """Group A of science.md §3."""
+    """Group A of docs/reference/definitions.md."""
     ce, cs = view.area("cancer_epithelium"), view.area("cancer_stroma")
     ta, tissue = view.area_ta, view.area_tissue
     necrosis, normal, mucin = view.area("necrosis"), view.area("normal_lung"), view.area("mucin")

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 EPS_UM, MIN_CELLS = 30.0, 15
 """15 lymphocytes within 30 µm are 5,300/mm²: denser than infiltrates, looser than follicles (decision 8)."""
 TLS_MM2, TLS_PER_MM2, TLS_SHARE = 0.0175, 3000.0, 0.7
-"""A disk of 150 µm, and lymphocytes per mm² and their share of the nuclei in it: science.md §3.L, our proposal."""
+"""A disk of 150 µm, and lymphocytes per mm² and their share of the nuclei in it: docs/reference/definitions.md, L."""
 MAP_UM = 50.0
 
 
 def clusters(view: View) -> dict[str, float]:
-    """Group L of science.md §3. The structures are a proxy from cells alone, not tertiary lymphoid structures proven.
+    """Group L of docs/reference/definitions.md. The structures are a proxy, no tertiary lymphoid structures proven.
 
     Clusters are of lymphocytes in analysed tissue; those with half of their cells in the tumor area or more make up
     `til_cluster_*` and the indices, for which the tumor area's squares of 50 µm are the cluster map.

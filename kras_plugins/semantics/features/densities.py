@@ -10,7 +10,7 @@ MARGIN_UM = 200.0
 
 
 def densities(view: View) -> dict[str, float]:
-    """Group B of science.md §3."""
+    """Group B of docs/reference/definitions.md."""
     ce, cs, ta = view.area("cancer_epithelium"), view.area("cancer_stroma"), view.area_ta
 
     def per_mm2(name: str, place: str) -> float:

@@ -23,8 +23,8 @@ _ROWS = 200_000
 
 
 def graph(view: View) -> dict[str, float]:
-    """Group I of science.md §3: Delaunay triangulation of tumor cells and lymphocytes in the tumor area, edges over
-    35 µm removed. Other cells are left out: not every source tells them apart."""
+    """Group I of docs/reference/definitions.md: Delaunay triangulation of tumor cells and lymphocytes in the tumor
+    area, edges over 35 µm removed. Other cells are left out: not every source tells them apart."""
     chosen = np.flatnonzero((view.tumor | view.lymphocyte) & view.in_ta)
     # Sorted by place, so that the order of cells does not matter, not even for cells at one place.
     chosen = chosen[np.lexsort((view.tumor[chosen], view.xy[chosen, 1], view.xy[chosen, 0]))]

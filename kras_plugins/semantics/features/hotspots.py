@@ -23,7 +23,7 @@ NAMES = (
 
 
 def hotspots(view: View) -> dict[str, float]:
-    """Group H of science.md §3, of cells per mm² of tumor area on squares of 50 µm; NaN where cells do not vary."""
+    """Group H of docs/reference/definitions.md, per mm² of tumor area in 50 µm squares; NaN where cells do not vary."""
     lattice = view.lattice(HOTSPOT_SIDE_UM)
     use = lattice.use
     z_l, z_t = (

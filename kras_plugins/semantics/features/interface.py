@@ -34,7 +34,7 @@ OUTSIDE = ("cancer_stroma", "other")
 
 
 def interface(view: View) -> dict[str, float]:
-    """Group J of science.md §3. Edges of epithelium that do not touch stroma do not count as border."""
+    """Group J of docs/reference/definitions.md. Edges of epithelium that do not touch stroma do not count as border."""
     steps = _steps(view)
     at_cells = view.signed_um[view.row, view.column]
     depth = -at_cells[view.lymphocyte & view.in_ce]

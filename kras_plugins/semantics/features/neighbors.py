@@ -21,7 +21,7 @@ G_MAX_UM = 100.0
 
 
 def neighbors(view: View) -> dict[str, float]:
-    """Group E of science.md §3: distances in µm, no edge correction (the nearest may lie beyond the window)."""
+    """Group E of docs/reference/definitions.md: µm, no edge correction (the nearest may lie beyond the window)."""
     tumor, lymphocytes = view.xy[view.tumor & view.in_ta], view.xy[view.lymphocyte & view.in_ta]
     return neighbor_statistics(tumor, lymphocytes, view.area_ta)
 

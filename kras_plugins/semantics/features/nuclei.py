@@ -19,7 +19,7 @@ MIN_NEIGHBORS = 5
 
 
 def nuclei(view: View) -> dict[str, float]:
-    """Group M of science.md §3; columns a source does not give make NaN."""
+    """Group M of docs/reference/definitions.md; columns a source does not give make NaN."""
     chosen = view.tumor & view.in_ce
     value = {
         name: _known(view.column_of(name)[chosen])

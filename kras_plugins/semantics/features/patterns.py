@@ -15,7 +15,7 @@ LARGE = 4.0
 
 
 def patterns(view: View) -> dict[str, float]:
-    """Group N of science.md §3; NaN where the source tells no growth patterns. No map tells `p_luad`."""
+    """Group N of docs/reference/definitions.md; NaN without growth patterns. No map tells `p_luad`."""
     shares = pattern_shares(view)
     entropy = -sum(p * math.log2(p) for p in shares.values() if p > 0)
     return {

@@ -65,7 +65,7 @@ def squares(view: View) -> Squares:
 
 
 def phenotype(view: View, thresholds: Thresholds = LUNIT_JCO2022) -> dict[str, float]:
-    """Group D of science.md §3."""
+    """Group D of docs/reference/definitions.md."""
     grid = squares(view)
     itil, stil = (values[~np.isnan(values)] for values in _densities(grid))
     return {

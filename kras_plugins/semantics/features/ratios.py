@@ -20,7 +20,7 @@ _MIXTURE_POINTS = 2048
 
 
 def ratios(view: View) -> dict[str, float]:
-    """Group C of science.md §3; itlr, atlr and dtlr follow Yuan, J R Soc Interface 2015;12:20141153."""
+    """Group C of docs/reference/definitions.md; itlr, atlr and dtlr follow Yuan, J R Soc Interface 2015;12:20141153."""
     count = {
         name: float(np.count_nonzero(view.of(name) & view.in_ta))
         for name in ("tumor", "lymphocyte", "fibroblast", "macrophage", "neutrophil")

@@ -28,7 +28,7 @@ _ANGLES, _BLOCK = 64, 512
 
 
 def second_order(view: View) -> dict[str, float]:
-    """Group F of science.md §3, within the tumor area.
+    """Group F of docs/reference/definitions.md, within the tumor area.
 
     L(r) - r in µm from Ripley's K with the rigid-motion edge correction (Ohser & Stoyan 1981; Baddeley, Rubak &
     Turner 2015 §7.4); pair correlations in rings of 10 µm, divided by what of the rings lies in the tumor area.

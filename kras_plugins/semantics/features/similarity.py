@@ -20,7 +20,7 @@ MIN_ENTROPY_CELLS = 5
 
 
 def similarity(view: View) -> dict[str, float]:
-    """Group G of science.md §3, on squares of which at least half lies in the tumor area.
+    """Group G of docs/reference/definitions.md, on squares of which at least half lies in the tumor area.
 
     Autocorrelation is of cells per mm² of tumor area, with row-standardized queen neighbors.
     """

@@ -20,7 +20,7 @@ GROUPS = {
     "M": "nuclear morphometry",
     "N": "growth patterns and other KRAS priors",
 }
-"""Feature groups, letters as in science.md §3."""
+"""Feature groups; how each is computed: docs/reference/definitions.md."""
 
 
 _CORE = {
@@ -34,10 +34,10 @@ _CORE = {
 class Feature:
     """One feature of a SemanticProfile.
 
-    `number`: its place in its group, as in science.md §3 (tsr is A8). `weight`: the area feature by which slides of a
-    patient are averaged, or `sum`, or `call` for one that is decided anew from the combined values. `needs`: what a
-    source must provide (cell classes, tissue classes, columns, `growth_patterns`, `histology_model`); without it the
-    feature is NaN, never zero. When a group as a whole is NaN, `validity.RULES` says.
+    `number`: its place in its group in docs/reference/definitions.md (tsr is A8). `weight`: the area feature by which
+    slides of a patient are averaged, or `sum`, or `call` for one that is decided anew from the combined values.
+    `needs`: what a source must provide (cell classes, tissue classes, columns, `growth_patterns`, `histology_model`);
+    without it the feature is NaN, never zero. When a group as a whole is NaN, `validity.RULES` says.
     """
 
     name: str

@@ -15,7 +15,7 @@ MIN_SQUARES, MIN_HOTSPOT_SQUARES = 30, 400
 
 
 def validity(view: View) -> dict[str, bool]:
-    """One flag per feature group (science.md §3.Y); `RULES` says the same in words."""
+    """One flag per feature group (docs/reference/definitions.md, validity); `RULES` says the same in words."""
     epithelium = view.area("cancer_epithelium") >= MIN_CE_MM2
     tumor = bool(np.count_nonzero(view.tumor & view.in_ta) >= MIN_TUMOR)
     lymphocytes = bool(np.count_nonzero(view.lymphocyte & view.in_ta) >= MIN_LYMPHOCYTES)

@@ -12,7 +12,7 @@ from typing import Literal
 from kras_plugins.testing.checks.rule import Check, Failed, NotApplicable, told
 from kras_plugins.testing.checks.subject import Subject
 
-STDOUT_RULE = 'kras_plugins/cli/common.py: "machine-readable result on stdout; progress stays on stderr"'
+STDOUT_RULE = 'kras_plugins/cli/options.py: "machine-readable result on stdout; progress stays on stderr"'
 
 
 @dataclass(frozen=True, kw_only=True)
