@@ -23,7 +23,7 @@ from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.learning.calibration import Platt
 from kras_plugins.learning.experiment import Experiment
 from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
-from kras_plugins.learning.guard import call, classifier_name, predict
+from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
 from kras_plugins.learning.seal import check_seal, seal
 
@@ -50,7 +50,7 @@ class MemberModels:
     """
 
     name: str
-    who: str
+    who: Called
     plugin: str
     consumes: type[Bag] | type[SemanticProfile]
     folds: tuple[FoldModel, ...]
@@ -210,7 +210,7 @@ def load_bundle(
         )
     members = []
     for m in content["members"]:
-        models, who = [], classifier_name(m["name"], origin(m["plugin"]))
+        models, who = [], Called(name=m["name"], plugin=m["plugin"], origin=origin(m["plugin"]))
         for k, fold in enumerate(m["folds"]):
             doing = f"loading its fold-{k} model from {folder}"
             classifier = call(who, doing, partial(load_classifier, m["plugin"], folder / fold["model"]))

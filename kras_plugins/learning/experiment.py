@@ -23,7 +23,7 @@ from kras_plugins.data import Sample
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
 from kras_plugins.learning.fusion import Fused, Fusion, Kind, fit_fusion, out_of_fold
-from kras_plugins.learning.guard import call, classifier_name, predict
+from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Inputs, common_inputs, has_input
 from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits
 from kras_plugins.store import Store, make_key
@@ -214,7 +214,7 @@ def _make(store: Store, task: _Task, samples: Sequence[Sample], subjects: Subjec
 
     def build(folder: Path) -> None:
         plugin = task.member.plugin
-        who = classifier_name(task.member.name, plugin.origin)
+        who = Called(name=task.member.name, plugin=plugin.name, origin=plugin.origin)
 
         def fitted(fit: Fit) -> Classifier:
             made = plugin.create(task.member.options, fit.seed)

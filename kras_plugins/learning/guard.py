@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -21,29 +22,36 @@ R = TypeVar("R")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-def classifier_name(name: str, origin: str) -> str:
-    """How errors name a classifier: with the distribution it comes from, where that is known."""
-    return f"classifier {name} of {origin}" if origin else f"classifier {name}"
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """A classifier as errors name it: its name here, its plug-in's, and the distribution or file of that, if known."""
+
+    name: str
+    plugin: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        return f"classifier {self.name} of {self.origin}" if self.origin else f"classifier {self.name}"
 
 
-def call(who: str, doing: str, function: Callable[[], R], patients: int = 1) -> R:
+def call(who: Called, doing: str, function: Callable[[], R], patients: int = 1) -> R:
     """What `function` gives, which calls a classifier; PluginError when that raises or hangs.
 
     KrasErrors pass, and so do a full or read-only disk. It may take as long as the deadline says for each patient.
     """
     try:
-        return ask_about(who, doing, allowed(patients), function)
+        return ask_about(str(who), doing, allowed(patients), function)
     except PluginError as e:
         cause = e.__cause__
         if cause is None:
             raise
         if isinstance(cause, OSError) and cause.errno in _DISK:
             raise cause from None
-        check = f"try `kras plugin check classifier:{who.split()[1]}`, or leave it out with --classifiers"
+        check = f"try `kras plugin check classifier:{who.plugin}`, or leave it out with --classifiers"
         raise PluginError(e.message, check) from cause
 
 
-def predict(who: str, classifier: Classifier, samples: Sequence[Sample], doing: str) -> Float64:
+def predict(who: Called, classifier: Classifier, samples: Sequence[Sample], doing: str) -> Float64:
     """Raw scores float64[sample]; raises PluginError unless there is one finite score a sample."""
     if not samples:
         return np.zeros(0)

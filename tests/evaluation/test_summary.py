@@ -319,6 +319,6 @@ def test_the_page_of_outputs_names_every_key_and_column():
     scored = replace(scored, members={m: replace(s, raw=s.logit, slopes=((1.0,),)) for m, s in scored.members.items()})
     content = summary(scored, prevalences=[0.13], external={"internal": {}, "internal_luad_only": {}, "shift": []})
     names = {*scored.members, *scored.baselines, "ensemble", *RULES}
-    keys = keys_of({**content, "cohort_flow": {}}) | set(predictions_rows(scored, ["pass"] * 240)[0])
+    keys = keys_of({**content, "cohort_flow": {}}) | set(patient_scores(scored, ["pass"] * 240)[0].cells())
     told = {key for key in keys - names if f"`{key.removeprefix('luad_')}`" in page or f"`{key}`" in page}
     assert keys - names - told == set()

@@ -186,6 +186,9 @@ def test_what_a_plug_in_raises_names_it_and_keeps_the_cause(tmp_path, make_peopl
     with pytest.raises(PluginError, match=r"classifier ridge failed in repeat 1, fold 1.*gone") as caught:
         run(make_people(), [make_member(Broken)], tmp_path)
     assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(PluginError, match="classifier again failed") as caught:
+        run(make_people(), [replace(make_member(Broken), name="again")], tmp_path)
+    assert "`kras plugin check classifier:ridge`" in caught.value.hint
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.nan], ids=["too few", "not finite"])

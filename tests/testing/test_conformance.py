@@ -12,9 +12,9 @@ from broken_plugins import BROKEN, CONFORMING, Broken
 
 from kras_plugins import SlideRef
 from kras_plugins.host.loose_files import import_file
+from kras_plugins.testing.checks.candidate import Settings, candidates
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.run import Outcome, run_check
-from kras_plugins.testing.checks.subject import Settings, subjects
 from kras_plugins.testing.checks.table import updated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +33,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def checked(module: ModuleType, settings: Settings, without: set[str]) -> list[Outcome]:
     settings = settings if module.__name__.endswith("_files") else Settings()
-    cases = [(s, c) for s in subjects(module, settings) for c in checks_of(s) if c.name not in without]
-    return [run_check(check, subject) for subject, check in cases]
+    cases = [(s, c) for s in candidates(module, settings) for c in checks_of(s) if c.name not in without]
+    return [run_check(check, candidate) for candidate, check in cases]
 
 
 def plugin(folder: Path, name: str, source: str) -> ModuleType:

@@ -15,8 +15,8 @@ from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, KrasError
 from kras_plugins.probing.parity import LIMITS
 from kras_plugins.testing.checks import probe
+from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.rule import check, refused, require, same, shown, unlike
-from kras_plugins.testing.checks.subject import Subject
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays, Backend, Infer
@@ -25,20 +25,20 @@ KIND = "backend"
 RUN_ONE = "Run one batch: every array's first axis is the batch, at most `batch` long"
 
 
-def _open(subject: Subject) -> Backend:
-    engine: Backend = subject.record.create(subject.options)
-    subject.at_end(engine.close)
+def _open(candidate: Candidate) -> Backend:
+    engine: Backend = candidate.record.create(candidate.options)
+    candidate.at_end(engine.close)
     require(engine.precision in LIMITS, f"a precision of {', '.join(LIMITS)}", repr(engine.precision))
     return engine
 
 
-def _engine(subject: Subject) -> Backend:
-    return subject.need("engine", lambda: _open(subject), "opened")
+def _engine(candidate: Candidate) -> Backend:
+    return candidate.need("engine", lambda: _open(candidate), "opened")
 
 
-def _infer(subject: Subject) -> Infer:
-    engine = _engine(subject)
-    return subject.need("loaded", lambda: _load(engine), "loaded")
+def _infer(candidate: Candidate) -> Infer:
+    engine = _engine(candidate)
+    return candidate.need("loaded", lambda: _load(engine), "loaded")
 
 
 def _load(engine: Backend) -> Infer:
@@ -53,15 +53,15 @@ def _run(infer: Infer, pixels: Any) -> Arrays:
     return infer({"tiles": pixels})
 
 
-def _usual(subject: Subject) -> Arrays:
+def _usual(candidate: Candidate) -> Arrays:
     """Results of one full batch."""
-    infer = _infer(subject)
-    return subject.need("results", lambda: _run(infer, probe.tiles(infer.batch)), "numbers")
+    infer = _infer(candidate)
+    return candidate.need("results", lambda: _run(infer, probe.tiles(infer.batch)), "numbers")
 
 
-def _near(subject: Subject, got: Arrays, wanted: Arrays, what: str) -> None:
+def _near(candidate: Candidate, got: Arrays, wanted: Arrays, what: str) -> None:
     """Within the limits of its precision."""
-    limit = LIMITS[_engine(subject).precision][1]
+    limit = LIMITS[_engine(candidate).precision][1]
     require(set(got) == set(wanted), f"outputs {', '.join(wanted)}", ", ".join(got))
     for name, value in wanted.items():
         array = got[name]
@@ -71,50 +71,50 @@ def _near(subject: Subject, got: Arrays, wanted: Arrays, what: str) -> None:
 
 
 @check(KIND, file="contracts/backend.py", words="The arithmetic truly used")
-def opened(subject: Subject) -> None:
+def opened(candidate: Candidate) -> None:
     """It opens and says with which engine and precision it computes: results are stored under both."""
-    engine = subject.once("engine", lambda: _open(subject))
+    engine = candidate.once("engine", lambda: _open(candidate))
     require(isinstance(engine.engine, str) and bool(engine.engine.strip()), "an engine's name", repr(engine.engine))
 
 
 @check(KIND, file="contracts/backend.py", words="`batch` is the number of items per call that suits it")
-def loaded(subject: Subject) -> None:
+def loaded(candidate: Candidate) -> None:
     """It loads a model and says how many items a call, and how many calls at once, suit it."""
-    engine = _engine(subject)
-    subject.once("loaded", lambda: _load(engine))
+    engine = _engine(candidate)
+    candidate.once("loaded", lambda: _load(engine))
 
 
-@check(KIND, file="parity.py", words="How far a backend's results are from PyTorch's")
-def numbers(subject: Subject) -> None:
+@check(KIND, file="probing/parity.py", words="How far a backend's results are from PyTorch's")
+def numbers(candidate: Candidate) -> None:
     """Every output is there under its name and is as near to PyTorch's as its precision allows."""
-    infer = _infer(subject)
+    infer = _infer(candidate)
     pixels = probe.tiles(infer.batch)
-    _near(subject, subject.once("results", lambda: _run(infer, pixels)), probe.exact(pixels), "PyTorch's numbers")
+    _near(candidate, candidate.once("results", lambda: _run(infer, pixels)), probe.exact(pixels), "PyTorch's numbers")
 
 
 @check(KIND, file="contracts/backend.py", words=RUN_ONE)
-def short_batches(subject: Subject) -> None:
+def short_batches(candidate: Candidate) -> None:
     """A batch that is shorter than usual gives the same results, item by item."""
-    infer, usual = _infer(subject), _usual(subject)
+    infer, usual = _infer(candidate), _usual(candidate)
     for n in sorted({1, max(infer.batch - 1, 1)}):
         wanted = {name: array[:n] for name, array in usual.items()}
-        _near(subject, _run(infer, probe.tiles(infer.batch)[:n]), wanted, f"the same from a batch of {n}")
+        _near(candidate, _run(infer, probe.tiles(infer.batch)[:n]), wanted, f"the same from a batch of {n}")
 
 
 @check(KIND, file="store.py", words="every costly result is a folder named by the sha256 of what it was made from")
-def deterministic(subject: Subject) -> None:
+def deterministic(candidate: Candidate) -> None:
     """The same batch gives the same numbers again, to the last bit."""
-    infer, usual = _infer(subject), _usual(subject)
+    infer, usual = _infer(candidate), _usual(candidate)
     again = _run(infer, probe.tiles(infer.batch))
     for name, array in usual.items():
         require(same(again[name], array), f"equal {name}", unlike(again[name], array))
 
 
 @check(KIND, file="data.py", words="Arrays are never modified after they were made")
-def results_kept(subject: Subject) -> None:
+def results_kept(candidate: Candidate) -> None:
     """Results stay as they are when the next batch is run, and so do the arrays that were given."""
-    infer = _infer(subject)
-    _usual(subject)
+    infer = _infer(candidate)
+    _usual(candidate)
     pixels = probe.tiles(infer.batch)
     given = pixels.copy()
     first = _run(infer, given)
@@ -126,10 +126,10 @@ def results_kept(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/backend.py", words="callable from many threads at once")
-def many_threads(subject: Subject) -> None:
+def many_threads(candidate: Candidate) -> None:
     """Called from more threads than it wants, each gets the results of its own batch."""
-    infer = _infer(subject)
-    _usual(subject)
+    infer = _infer(candidate)
+    _usual(candidate)
     batches = [np.roll(probe.tiles(infer.batch), i, axis=1) for i in range(8)]
     alone = [_run(infer, b) for b in batches]
     with ThreadPoolExecutor(infer.in_flight + 2) as pool:
@@ -140,46 +140,46 @@ def many_threads(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/backend.py", words="raises BackendError when weights or engine are missing")
-def missing_weights_told(subject: Subject) -> None:
+def missing_weights_told(candidate: Candidate) -> None:
     """A model whose weights are not there is a BackendError that says so."""
-    engine = _engine(subject)
-    _infer(subject)
-    absent = Weights(source=str(subject.folder / "absent.safetensors"), licence="none")
+    engine = _engine(candidate)
+    _infer(candidate)
+    absent = Weights(source=str(candidate.folder / "absent.safetensors"), licence="none")
     with refused("a model without weights", BackendError, came=lambda: "a loaded model"):
         infer = engine.load(replace(probe.probe_model(), name="conformance_absent", weights=absent))
         _run(infer, probe.tiles(1))
 
 
 @check(KIND, file="contracts/backend.py", words="raises BackendError")
-def wrong_input_told(subject: Subject) -> None:
+def wrong_input_told(candidate: Candidate) -> None:
     """Arrays of another shape, or under another name, are an error with a message."""
-    infer = _infer(subject)
-    _usual(subject)
+    infer = _infer(candidate)
+    _usual(candidate)
     with refused("tiles of another size", KrasError, ValueError, came=lambda: "results"):
         _run(infer, probe.tiles(1)[:, :-3])
     with refused("an input of another name", KrasError, ValueError, KeyError, came=lambda: "results"):
         infer({"no_such_input": probe.tiles(1)})
     got = _run(infer, probe.tiles(1))
-    require(same(got["features"], _usual(subject)["features"][:1], 1e-2), "right results after that", "others")
+    require(same(got["features"], _usual(candidate)["features"][:1], 1e-2), "right results after that", "others")
 
 
 @check(KIND, file="contracts/backend.py", words="for the manifest; may be empty")
-def reports(subject: Subject) -> None:
+def reports(candidate: Candidate) -> None:
     """`report` gives what can be written into a manifest, as JSON."""
-    engine = _engine(subject)
-    _usual(subject)
+    engine = _engine(candidate)
+    _usual(candidate)
     found = engine.report()
     require(isinstance(found, Mapping), "a mapping", shown(found))
     json.dumps(dict(found), allow_nan=False)
 
 
 @check(KIND, file="contracts/backend.py", words="calling it twice, or while it is used, is harmless")
-def closes(subject: Subject) -> None:
+def closes(candidate: Candidate) -> None:
     """Closing it twice, or while it is used, is harmless; afterwards a call gives right results or a KrasError."""
-    _usual(subject)
-    engine = _open(subject)
+    _usual(candidate)
+    engine = _open(candidate)
     infer = engine.load(probe.probe_model())
-    pixels, wanted = probe.tiles(infer.batch), _usual(subject)
+    pixels, wanted = probe.tiles(infer.batch), _usual(candidate)
     wrong: list[str] = []
 
     def use(_: int) -> None:

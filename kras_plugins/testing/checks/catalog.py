@@ -13,14 +13,14 @@ from kras_plugins.testing.checks import (
     record,
     tiles,
 )
+from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.rule import Check
-from kras_plugins.testing.checks.subject import Subject
 
 _MODULES = (record, networks, tiles, extractor, profiler, loaders, classifier, reader, backend)
 
 CHECKS: tuple[Check, ...] = tuple(c for m in _MODULES for c in vars(m).values() if isinstance(c, Check))
 
 
-def checks_of(subject: Subject) -> list[Check]:
-    """The checks that are asked of a subject."""
-    return [c for c in CHECKS if not subject.kinds.isdisjoint(c.kinds)]
+def checks_of(candidate: Candidate) -> list[Check]:
+    """The checks that are asked of a candidate."""
+    return [c for c in CHECKS if not candidate.kinds.isdisjoint(c.kinds)]

@@ -14,8 +14,8 @@ from kras_plugins.data import Bag, Sample
 from kras_plugins.errors import KrasError
 from kras_plugins.learning.bundle import refuse_pickle
 from kras_plugins.testing.checks import patients
+from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.rule import check, refused, require, same, shown, unlike
-from kras_plugins.testing.checks.subject import Subject
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.classifier import Classifier
@@ -30,23 +30,23 @@ TOLERANCE = 1e-4
 RAW = "Raw scores float32[sample], higher for the positive class, on any scale"
 
 
-def _labelled(subject: Subject) -> tuple[patients.Labelled, patients.Labelled, patients.Labelled]:
+def _labelled(candidate: Candidate) -> tuple[patients.Labelled, patients.Labelled, patients.Labelled]:
     """Patients to train on, to stop on, and new ones: the author's samples in this order, or drawn ones."""
-    if subject.samples:
-        given, n = list(subject.samples), len(subject.samples)
+    if candidate.samples:
+        given, n = list(candidate.samples), len(candidate.samples)
         return given[: n // 2], given[n // 2 : 3 * n // 4], given[3 * n // 4 :]
     drawn = lambda: (patients.draw(TRAIN, 0), patients.draw(VALID, 1), patients.draw(NEW, 2))  # noqa: E731
-    return subject.once("patients", drawn)
+    return candidate.once("patients", drawn)
 
 
-def _new(subject: Subject) -> list[Sample]:
-    return [sample for sample, _ in _labelled(subject)[2]]
+def _new(candidate: Candidate) -> list[Sample]:
+    return [sample for sample, _ in _labelled(candidate)[2]]
 
 
-def _fit(subject: Subject, noise: int = 0) -> Classifier:
+def _fit(candidate: Candidate, noise: int = 0) -> Classifier:
     """A classifier fitted with seed 0, with the global random states set to `noise`."""
-    train, valid, _ = _labelled(subject)
-    classifier: Classifier = subject.record.create(subject.options, 0)
+    train, valid, _ = _labelled(candidate)
+    classifier: Classifier = candidate.record.create(candidate.options, 0)
     states = random.getstate(), np.random.get_state()
     random.seed(noise)
     np.random.seed(noise)
@@ -60,22 +60,22 @@ def _fit(subject: Subject, noise: int = 0) -> Classifier:
     return classifier
 
 
-def _fitted(subject: Subject) -> Classifier:
-    return subject.need("fitted", lambda: _fit(subject), "fits")
+def _fitted(candidate: Candidate) -> Classifier:
+    return candidate.need("fitted", lambda: _fit(candidate), "fits")
 
 
-def _scores(subject: Subject) -> Float32:
-    return subject.need("scores", lambda: _fitted(subject).predict(_new(subject)), "scores_described")
+def _scores(candidate: Candidate) -> Float32:
+    return candidate.need("scores", lambda: _fitted(candidate).predict(_new(candidate)), "scores_described")
 
 
-def _fit_another(subject: Subject) -> None:
+def _fit_another(candidate: Candidate) -> None:
     """Fit to turned labels, so that whatever a class or module keeps is no longer what was saved."""
-    train, valid, _ = ([(sample, 1 - label) for sample, label in part] for part in _labelled(subject))
-    subject.record.create(subject.options, 0).fit(patients.cohort(train), patients.cohort(valid))
+    train, valid, _ = ([(sample, 1 - label) for sample, label in part] for part in _labelled(candidate))
+    candidate.record.create(candidate.options, 0).fit(patients.cohort(train), patients.cohort(valid))
 
 
-def _saved(subject: Subject, classifier: Classifier, name: str) -> Path:
-    folder = subject.folder / name
+def _saved(candidate: Candidate, classifier: Classifier, name: str) -> Path:
+    folder = candidate.folder / name
     folder.mkdir(exist_ok=True)
     classifier.save(folder)
     return folder
@@ -85,58 +85,58 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def _saved_once(subject: Subject) -> Path:
-    fitted = _fitted(subject)
-    return subject.need("saved", lambda: _saved(subject, fitted, "saved"), "saved_and_loaded")
+def _saved_once(candidate: Candidate) -> Path:
+    fitted = _fitted(candidate)
+    return candidate.need("saved", lambda: _saved(candidate, fitted, "saved"), "saved_and_loaded")
 
 
 @check(KIND, file="contracts/classifier.py", words="Fit on `train`; `valid` may serve early stopping and choices")
-def fits(subject: Subject) -> None:
+def fits(candidate: Candidate) -> None:
     """It fits patients as the host hands them over: read-only arrays, missing values, patients of several slides."""
-    require(subject.record.consumes.__name__ in ("Bag", "SemanticProfile"), "consumes=Bag or SemanticProfile",
-            subject.record.consumes)  # fmt: skip
-    subject.once("fitted", lambda: _fit(subject))
+    require(candidate.record.consumes.__name__ in ("Bag", "SemanticProfile"), "consumes=Bag or SemanticProfile",
+            candidate.record.consumes)  # fmt: skip
+    candidate.once("fitted", lambda: _fit(candidate))
 
 
 @check(KIND, file="contracts/classifier.py", words=RAW)
-def scores_described(subject: Subject) -> None:
+def scores_described(candidate: Candidate) -> None:
     """`predict` gives one finite float32 a patient, also where values are missing."""
-    fitted, new = _fitted(subject), _new(subject)
-    scores = subject.once("scores", lambda: fitted.predict(new))
+    fitted, new = _fitted(candidate), _new(candidate)
+    scores = candidate.once("scores", lambda: fitted.predict(new))
     right = isinstance(scores, np.ndarray) and scores.dtype == np.float32 and scores.shape == (len(new),)
     require(right, f"float32[{len(new)}]", shown(scores))
     require(bool(np.isfinite(scores).all()), "finite scores", f"{np.sum(~np.isfinite(scores))} that are not")
 
 
 @check(KIND, file="contracts/classifier.py", words="higher for the positive class")
-def higher_for_positive(subject: Subject) -> None:
+def higher_for_positive(candidate: Candidate) -> None:
     """New positive patients, who plainly differ, get higher scores than negative ones."""
-    scores, labels = np.asarray(_scores(subject)), np.array([label for _, label in _labelled(subject)[2]])
+    scores, labels = np.asarray(_scores(candidate)), np.array([label for _, label in _labelled(candidate)[2]])
     pairs = scores[labels == 1][:, None] - scores[labels == 0]
     auroc = float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
     require(auroc >= 0.7, "an AUROC of at least 0.7 for a planted signal", f"{auroc:.2f}")
 
 
 @check(KIND, file="contracts/classifier.py", words="`create(options, seed)` gives an unfitted")
-def deterministic(subject: Subject) -> None:
+def deterministic(candidate: Candidate) -> None:
     """The same patients and seed give the same model, whatever state the global random numbers are in."""
-    scores = _scores(subject)
-    again = _fit(subject, noise=1).predict(_new(subject))
+    scores = _scores(candidate)
+    again = _fit(candidate, noise=1).predict(_new(candidate))
     require(same(again, scores), "equal scores from a second fit with seed 0", unlike(again, scores))
 
 
 @check(KIND, file="learning/bundle.py", words="`digest` names its whole content")
-def saved_alike(subject: Subject) -> None:
+def saved_alike(candidate: Candidate) -> None:
     """The same patients and seed give the same files, byte for byte: no time or path is written into them."""
-    one, other = _files(_saved_once(subject)), _files(_saved(subject, _fit(subject, noise=1), "saved again"))
+    one, other = _files(_saved_once(candidate)), _files(_saved(candidate, _fit(candidate, noise=1), "saved again"))
     differing = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     require(not differing, "equal files", f"differences in {', '.join(differing)}")
 
 
 @check(KIND, file="learning/guard.py", words="one finite score a sample")
-def scored_alone(subject: Subject) -> None:
+def scored_alone(candidate: Candidate) -> None:
     """A patient's score does not depend on who else is scored, nor on the order."""
-    fitted, new, scores = _fitted(subject), _new(subject), _scores(subject)
+    fitted, new, scores = _fitted(candidate), _new(candidate), _scores(candidate)
     turned = fitted.predict(new[::-1])
     require(same(turned[::-1], scores, TOLERANCE), "each score in its patient's place", unlike(turned[::-1], scores))
     alone = np.concatenate([fitted.predict([sample]) for sample in new])
@@ -144,32 +144,32 @@ def scored_alone(subject: Subject) -> None:
 
 
 @check(KIND, file="data.py", words="Arrays are never modified after they were made")
-def input_unchanged(subject: Subject) -> None:
+def input_unchanged(candidate: Candidate) -> None:
     """Patients are not written to: other classifiers see the same ones."""
-    train, valid, new = _labelled(subject)
+    train, valid, new = _labelled(candidate)
     before = copy.deepcopy([sample for sample, _ in [*train, *valid, *new]])
     for sample in [sample for sample, _ in [*train, *valid, *new]]:
         _writable(sample)
     try:
-        _fit(subject).predict(_new(subject))
+        _fit(candidate).predict(_new(candidate))
     finally:
         changed = [a.patient_id for a, b in zip([s for s, _ in [*train, *valid, *new]], before, strict=True)
                    if not _equal(a, b)]  # fmt: skip
-        subject.forget("patients")
+        candidate.forget("patients")
     require(not changed, "patients as they were", f"changes in {', '.join(changed[:3])}")
 
 
 @check(KIND, file="contracts/classifier.py", words="Write the fitted model into an existing empty folder")
-def saved_and_loaded(subject: Subject) -> None:
+def saved_and_loaded(candidate: Candidate) -> None:
     """What is saved and loaded again gives the same scores and explanations, without the one that saved it."""
-    fitted, new, scores = _fitted(subject), _new(subject), _scores(subject)
-    folder = subject.once("saved", lambda: _saved(subject, fitted, "saved"))
+    fitted, new, scores = _fitted(candidate), _new(candidate), _scores(candidate)
+    folder = candidate.once("saved", lambda: _saved(candidate, fitted, "saved"))
     require(bool(_files(folder)), "files", "none")
-    _fit_another(subject)
-    (subject.folder / "elsewhere").mkdir()
-    moved = folder.rename(subject.folder / "elsewhere" / "moved")  # a bundle is copied to where it is used
+    _fit_another(candidate)
+    (candidate.folder / "elsewhere").mkdir()
+    moved = folder.rename(candidate.folder / "elsewhere" / "moved")  # a bundle is copied to where it is used
     try:
-        loaded = subject.record.load(moved)
+        loaded = candidate.record.load(moved)
         again, other = loaded.predict(new), loaded.explain(new[0])
     finally:
         moved.rename(folder)
@@ -179,19 +179,19 @@ def saved_and_loaded(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/classifier.py", words="safetensors, ONNX, text or JSON; no pickle")
-def no_pickle(subject: Subject) -> None:
+def no_pickle(candidate: Candidate) -> None:
     """No saved file is a pickle: whoever loads one runs what is in it."""
     try:
-        refuse_pickle(subject.record.name, _saved_once(subject))
+        refuse_pickle(candidate.record.name, _saved_once(candidate))
     except KrasError as e:
         require(False, "safetensors, ONNX, text or JSON", e.message)
 
 
 @check(KIND, file="data.py", words="sum to raw score minus `base`")
-def explained(subject: Subject) -> None:
+def explained(candidate: Candidate) -> None:
     """Contributions sum to the raw score less their base; attention sums to one and names its tiles."""
-    fitted, scores = _fitted(subject), _scores(subject)
-    for sample, score in list(zip(_new(subject), scores, strict=True))[:5]:
+    fitted, scores = _fitted(candidate), _scores(candidate)
+    for sample, score in list(zip(_new(candidate), scores, strict=True))[:5]:
         why = fitted.explain(sample)
         values = np.asarray(why.values)
         require(values.ndim == 1 and bool(np.isfinite(values).all()), "finite float64[name or tile]", shown(values))
@@ -206,56 +206,56 @@ def explained(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/classifier.py", words="The host never shows it a patient of the outer test fold")
-def no_leaks(subject: Subject) -> None:
+def no_leaks(candidate: Candidate) -> None:
     """Nothing that is fitted in a cross-validation depends on labels or features of its test patients."""
     from kras_plugins.testing.leaks import classifier_leaks
 
-    _fitted(subject)
-    some = [pair for part in _labelled(subject) for pair in part][:LEAK_PATIENTS]
+    _fitted(candidate)
+    some = [pair for part in _labelled(candidate) for pair in part][:LEAK_PATIENTS]
     labels = np.array([label for _, label in some], np.int8)
-    found = classifier_leaks(subject.record, [sample for sample, _ in some], labels, options=subject.options)
+    found = classifier_leaks(candidate.record, [sample for sample, _ in some], labels, options=candidate.options)
     require(not found, "nothing", "; ".join(found[:3]))
 
 
 @check(KIND, file="learning/training.py", words="unless `train` holds both classes and `valid` holds anybody")
-def one_class_refused(subject: Subject) -> None:
+def one_class_refused(candidate: Candidate) -> None:
     """A training part without a positive (or negative) patient is refused."""
-    train, valid, _ = _labelled(subject)
+    train, valid, _ = _labelled(candidate)
     for label in (0, 1):
-        classifier = subject.record.create(subject.options, 0)
+        classifier = candidate.record.create(candidate.options, 0)
         with refused(f"a training part of label {label} alone", came=lambda: "a model"):
             classifier.fit(patients.cohort([(s, label) for s, _ in train]), patients.cohort(valid))
 
 
 @check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
-def not_finite_told(subject: Subject) -> None:
+def not_finite_told(candidate: Candidate) -> None:
     """An infinite value is told, by an error or a score that is not finite: never by one that looks well."""
-    sample = _new(subject)[0]
-    if subject.record.consumes is Bag:
+    sample = _new(candidate)[0]
+    if candidate.record.consumes is Bag:
         features = np.array(sample.bags[0].features)
         features[:, 0] = np.inf
-        _told(subject, patients.with_bags(sample, features), "infinite features")
+        _told(candidate, patients.with_bags(sample, features), "infinite features")
     else:
         assert sample.profile is not None
         values = np.full(len(sample.profile.values), np.inf)
-        _told(subject, patients.with_values(sample, sample.profile.names, values), "infinite values")
+        _told(candidate, patients.with_values(sample, sample.profile.names, values), "infinite values")
 
 
 @check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
-def strange_features_told(subject: Subject) -> None:
+def strange_features_told(candidate: Candidate) -> None:
     """Features of another kind than it was fitted on are told, never scored."""
-    sample = _new(subject)[0]
-    if subject.record.consumes is Bag:
+    sample = _new(candidate)[0]
+    if candidate.record.consumes is Bag:
         wider = np.concatenate([sample.bags[0].features] * 2, axis=1)
-        _told(subject, patients.with_bags(sample, wider), "tiles of twice as many features")
+        _told(candidate, patients.with_bags(sample, wider), "tiles of twice as many features")
     else:
         names = ("another", "feature")
-        _told(subject, patients.with_values(sample, names, np.ones(2)), "a profile of other features")
+        _told(candidate, patients.with_values(sample, names, np.ones(2)), "a profile of other features")
 
 
-def _told(subject: Subject, sample: Sample, what: str) -> None:
-    fitted = _fitted(subject)
-    _scores(subject)
+def _told(candidate: Candidate, sample: Sample, what: str) -> None:
+    fitted = _fitted(candidate)
+    _scores(candidate)
     try:
         score = np.asarray(fitted.predict([sample]))
     except Exception as e:  # noqa: BLE001 - the host turns any into a PluginError that names the patient

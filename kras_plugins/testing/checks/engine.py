@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError
 from kras_plugins.models.weights import is_present
-from kras_plugins.testing.checks.rule import NotApplicable
+from kras_plugins.testing.checks.outcome import NotApplicable
 
 if TYPE_CHECKING:
     from pathlib import Path

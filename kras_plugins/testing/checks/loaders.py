@@ -22,23 +22,24 @@ from kras_plugins.data import (
     TileSpec,
 )
 from kras_plugins.errors import KrasError
-from kras_plugins.testing.checks.rule import NotApplicable, check, refused, require, shown
-from kras_plugins.testing.checks.subject import Subject
+from kras_plugins.testing.checks.candidate import Candidate
+from kras_plugins.testing.checks.outcome import NotApplicable
+from kras_plugins.testing.checks.rule import check, refused, require, shown
 
 LOADED = ("loading extractor", "loading profiler")
 
 
-def _load(subject: Subject, ref: SlideRef) -> Any:
-    return subject.record.load(ref, subject.options)
+def _load(candidate: Candidate, ref: SlideRef) -> Any:
+    return candidate.record.load(ref, candidate.options)
 
 
-def samples(subject: Subject) -> Iterator[tuple[SlideRef, Any]]:
+def samples(candidate: Candidate) -> Iterator[tuple[SlideRef, Any]]:
     """Each sample with what was loaded for it, once; NotApplicable without samples."""
-    if not subject.samples:
-        raise NotApplicable(f"none are given: --sample FILE, or samples={{{subject.id!r}: [path or SlideRef]}}")
-    for i, given in enumerate(subject.samples):
+    if not candidate.samples:
+        raise NotApplicable(f"none are given: --sample FILE, or samples={{{candidate.id!r}: [path or SlideRef]}}")
+    for i, given in enumerate(candidate.samples):
         ref = given if isinstance(given, SlideRef) else _ref(Path(given))
-        yield ref, subject.need(f"loaded {i}", partial(_load, subject, ref), "loaded_valid")
+        yield ref, candidate.need(f"loaded {i}", partial(_load, candidate, ref), "loaded_valid")
 
 
 def _ref(path: Path) -> SlideRef:
@@ -46,21 +47,21 @@ def _ref(path: Path) -> SlideRef:
 
 
 @check(*LOADED, file="contracts/extractor.py", words="it raises SlideError where the slide has none")
-def absent_told(subject: Subject) -> None:
+def absent_told(candidate: Candidate) -> None:
     """A slide for which there is nothing to load is told, with a message: it is set aside and the run goes on."""
-    ref = SlideRef(patient_id="nobody", slide_id="no-such-slide", path=subject.folder / "no-such-slide.xyz")
+    ref = SlideRef(patient_id="nobody", slide_id="no-such-slide", path=candidate.folder / "no-such-slide.xyz")
     with refused("a slide of which nothing was made", KrasError, came=lambda: "something loaded"):
-        _load(subject, ref)
+        _load(candidate, ref)
 
 
 @check(*LOADED, file="data.py", words="The values that flow between the parts")
-def loaded_valid(subject: Subject) -> None:
+def loaded_valid(candidate: Candidate) -> None:
     """What is loaded is a whole Bag, SemanticMap or SemanticProfile of that slide."""
-    for i, given in enumerate(subject.samples):
+    for i, given in enumerate(candidate.samples):
         ref = given if isinstance(given, SlideRef) else _ref(Path(given))
-        subject.once(f"loaded {i}", partial(_load, subject, ref))
-    for ref, loaded in samples(subject):
-        if subject.kind == "extractor":
+        candidate.once(f"loaded {i}", partial(_load, candidate, ref))
+    for ref, loaded in samples(candidate):
+        if candidate.kind == "extractor":
             require(isinstance(loaded, Bag), "a Bag", type(loaded).__name__)
             _check_bag(loaded, ref)
         elif isinstance(loaded, SemanticMap):
@@ -75,21 +76,21 @@ def loaded_valid(subject: Subject) -> None:
 
 
 @check(*LOADED, file="contracts/extractor.py", words="never opens pixels")
-def pixels_not_opened(subject: Subject) -> None:
+def pixels_not_opened(candidate: Candidate) -> None:
     """What was made elsewhere is loaded without the slide, which may lie on another machine."""
-    for ref, loaded in samples(subject):
+    for ref, loaded in samples(candidate):
         if ref.path is not None:
             raise NotApplicable("the sample's path names what is loaded; give a SlideRef without one")
-        elsewhere = replace(ref, path=subject.folder / "elsewhere.svs")
-        again = _load(subject, elsewhere)
+        elsewhere = replace(ref, path=candidate.folder / "elsewhere.svs")
+        again = _load(candidate, elsewhere)
         require(type(again) is type(loaded), f"a {type(loaded).__name__} all the same", type(again).__name__)
 
 
 @check(*LOADED, file="store.py", words="every costly result is a folder named by the sha256 of what it was made from")
-def loaded_again(subject: Subject) -> None:
+def loaded_again(candidate: Candidate) -> None:
     """Loading twice gives the same."""
-    for ref, loaded in samples(subject):
-        again = _load(subject, ref)
+    for ref, loaded in samples(candidate):
+        again = _load(candidate, ref)
         for name in ("features", "xy", "values", "tissue", "analysed"):
             if hasattr(loaded, name):
                 alike = np.array_equal(getattr(again, name), getattr(loaded, name), equal_nan=name == "values")

@@ -20,9 +20,10 @@ from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, is_ready_made
 from kras_plugins.models.weights import model_digest
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
+from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.engine import present
-from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, require, told, unlike
-from kras_plugins.testing.checks.subject import Subject
+from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
+from kras_plugins.testing.checks.rule import check, require, unlike
 from kras_plugins.testing.checks.tiles import LIVE, spec_of, tiles
 
 if TYPE_CHECKING:
@@ -34,30 +35,30 @@ MODELS_SECONDS = 20.0
 DTYPES = ("uint8", "float32")
 
 
-def networks(subject: Subject) -> tuple[ModelSpec, ...]:
+def networks(candidate: Candidate) -> tuple[ModelSpec, ...]:
     """The specs; NotApplicable where there are none."""
-    if not subject.specs:
+    if not candidate.specs:
         raise NotApplicable("it has no models")
-    return subject.specs
+    return candidate.specs
 
 
 @check(*LIVE, file="data.py", words="`px` pixels a side at `mpp` micrometres per pixel")
-def tile_described(subject: Subject) -> None:
+def tile_described(candidate: Candidate) -> None:
     """`tile` says which tiles it wants: whole pixels, a plausible resolution, the same at every call."""
-    options = subject.options
-    spec = subject.once("tile", lambda: subject.record.tile(options))
+    options = candidate.options
+    spec = candidate.once("tile", lambda: candidate.record.tile(options))
     require(isinstance(spec, TileSpec), "a TileSpec", repr(spec))
     require(isinstance(spec.px, int) and spec.px > 0, "whole pixels a side, more than none", repr(spec.px))
     require(isinstance(spec.halo_px, int) and spec.halo_px >= 0, "a halo in whole pixels", repr(spec.halo_px))
     low, high = PLAUSIBLE_MPP
     require(low <= spec.mpp <= high, f"{low:g} to {high:g} µm per pixel", repr(spec.mpp))
-    require(subject.record.tile(options) == spec, "the same at a second call", repr(subject.record.tile(options)))
+    require(candidate.record.tile(options) == spec, "the same at a second call", repr(candidate.record.tile(options)))
 
 
 @check(*LIVE, file="contracts/model.py", words="uint8 NHWC in, float32 out")
-def models_described(subject: Subject) -> None:
+def models_described(candidate: Candidate) -> None:
     """`models` describes its networks: names, dtypes, shapes, licence, and all that their results depend on."""
-    specs = subject.once("specs", lambda: tuple(subject.record.models(subject.options)))
+    specs = candidate.once("specs", lambda: tuple(candidate.record.models(candidate.options)))
     require(all(isinstance(s, ModelSpec) for s in specs), "ModelSpecs", repr(specs))
     names = [s.name for s in specs]
     require(len(set(names)) == len(names), "each name once", ", ".join(names))
@@ -74,7 +75,7 @@ def models_described(subject: Subject) -> None:
         image = first.dtype == "uint8" and len(first.shape) == 3 and first.shape[2] == 3
         require(image, "uint8[h w 3] as first input, normalization inside", f"{first.dtype}{list(first.shape)}")
         require(all(t.dtype == "float32" for t in spec.outputs), "float32 outputs", [t.dtype for t in spec.outputs])
-        tile = spec_of(subject)
+        tile = spec_of(candidate)
         side = tile.px + 2 * tile.halo_px
         require(first.shape[:2] == (side, side), f"an input of the tile's {side} px a side", list(first.shape))
         require(spec.max_batch >= 1, "max_batch of 1 or more", spec.max_batch)
@@ -83,39 +84,39 @@ def models_described(subject: Subject) -> None:
             digest = spec.transform_hash
         except (TypeError, ValueError) as e:
             raise Failed("a transform of JSON values", f"{type(e).__name__}: {e}") from e
-        again = next((s for s in subject.record.models(subject.options) if s.name == spec.name), None)
+        again = next((s for s in candidate.record.models(candidate.options) if s.name == spec.name), None)
         require(again is not None and again.transform_hash == digest, "the same at a second call", again)
 
 
 @check(*LIVE, file="contracts/model.py", words="downloaded by the user through `kras model fetch`")
-def models_cheap(subject: Subject) -> None:
+def models_cheap(candidate: Candidate) -> None:
     """`tile`, `dim` and `models` answer soon, build nothing and ask no server: a list of plug-ins calls them all."""
     began = time.monotonic()
     with _no_network() as asked:
-        subject.record.tile(subject.options)
-        subject.record.models(subject.options)
-        if subject.kind == "extractor":
-            subject.record.dim(subject.options)
+        candidate.record.tile(candidate.options)
+        candidate.record.models(candidate.options)
+        if candidate.kind == "extractor":
+            candidate.record.dim(candidate.options)
     lasted = time.monotonic() - began
     require(not asked, "no connection", f"one to {', '.join(asked)}")
     require(lasted <= MODELS_SECONDS, f"an answer within {MODELS_SECONDS:g} s", f"one after {lasted:.1f} s")
 
 
 @check(*LIVE, file="contracts/model.py", words="exported to one ONNX file with the normalization inside")
-def exported(subject: Subject) -> None:
+def exported(candidate: Candidate) -> None:
     """Each network can be exported to ONNX, with any batch size, and gives there what it gives in PyTorch."""
-    for spec in networks(subject):
+    for spec in networks(candidate):
         present(spec)
         try:
-            subject.onnx(spec)
+            candidate.onnx(spec)
         except Exception as e:
             raise Failed(f"an ONNX file of {spec.name} that agrees with PyTorch", told(e)) from e
 
 
 @check(*LIVE, file="contracts/model.py", words="seeded random weights")
-def builds_alike(subject: Subject) -> None:
+def builds_alike(candidate: Candidate) -> None:
     """`build` gives the same network each time, whatever random numbers were drawn before: its digest names it."""
-    specs = networks(subject)
+    specs = networks(candidate)
     import torch
 
     for spec in specs:
@@ -134,36 +135,36 @@ def builds_alike(subject: Subject) -> None:
                 f"the same {name} at every build of {spec.name}",
                 "no such tensor" if other is None else unlike(values, other),
             )
-        digests = {model_digest(s) for _ in range(2) for s in subject.record.models(subject.options)}
-        require(len(digests) == len(subject.specs), "one digest a model", f"{len(digests)} of {len(subject.specs)}")
+        digests = {model_digest(s) for _ in range(2) for s in candidate.record.models(candidate.options)}
+        require(len(digests) == len(candidate.specs), "one digest a model", f"{len(digests)} of {len(candidate.specs)}")
 
 
-@check(*LIVE, file="parity.py", words="how far they may be")
-def local_parity(subject: Subject) -> None:
+@check(*LIVE, file="probing/parity.py", words="how far they may be")
+def local_parity(candidate: Candidate) -> None:
     """Backend `local`, in the precision it takes here, is as near to PyTorch as results may be."""
-    _parity(subject, "local", Config())
+    _parity(candidate, "local", Config())
 
 
-@check(*LIVE, file="parity.py", words="how far they may be")
-def triton_parity(subject: Subject) -> None:
+@check(*LIVE, file="probing/parity.py", words="how far they may be")
+def triton_parity(candidate: Candidate) -> None:
     """A Triton server that holds the models is as near to PyTorch and to `local` as results may be."""
-    networks(subject)
-    if not subject.triton:
+    networks(candidate)
+    if not candidate.triton:
         raise NotApplicable("no server is named (--triton HOST:PORT)")
-    _parity(subject, "triton", Config({"backend": {"triton": {"url": subject.triton, "patience_s": 10.0}}}))
+    _parity(candidate, "triton", Config({"backend": {"triton": {"url": candidate.triton, "patience_s": 10.0}}}))
 
 
-def _parity(subject: Subject, backend: str, config: Config) -> None:
+def _parity(candidate: Candidate, backend: str, config: Config) -> None:
     from kras_plugins.probing.parity import compare
 
-    for spec in networks(subject):
+    for spec in networks(candidate):
         present(spec)
         if len(spec.inputs) != 1:
             raise NotApplicable(f"{spec.name} has several inputs")
-        subject.onnx(spec)
+        candidate.onnx(spec)
         # Into a store of the check's own: a model named by `random:` or `builtin` may have other code than last time.
-        with mock.patch.dict(os.environ, {"KRAS_CACHE": str(subject.folder / "store")}):
-            rows = compare(spec, tiles(subject), backend, discover(), config, subject.id)
+        with mock.patch.dict(os.environ, {"KRAS_CACHE": str(candidate.folder / "store")}):
+            rows = compare(spec, tiles(candidate), backend, discover(), config, candidate.id)
         for row in rows:
             require(
                 row.passed,

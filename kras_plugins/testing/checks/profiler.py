@@ -14,8 +14,9 @@ from kras_plugins.processing.seams import SAME_UM, Seams, rim_of
 from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.testing.checks import scenes
-from kras_plugins.testing.checks.rule import NotApplicable, check, require, shown
-from kras_plugins.testing.checks.subject import Subject, loose_file
+from kras_plugins.testing.checks.candidate import Candidate, loose_file
+from kras_plugins.testing.checks.outcome import NotApplicable
+from kras_plugins.testing.checks.rule import check, require, shown
 from kras_plugins.testing.checks.tiles import run, spec_of, tiles, usual
 
 if TYPE_CHECKING:
@@ -30,19 +31,19 @@ BESIDE_SEAM_UM = 20.0
 PROVIDES = "the cell classes, tissue classes and cell columns it can give"
 
 
-def _outputs(subject: Subject) -> list[Outputs]:
-    results = usual(subject)
-    return [{name: array[i] for name, array in results.items()} for i in range(len(tiles(subject)))]
+def _outputs(candidate: Candidate) -> list[Outputs]:
+    results = usual(candidate)
+    return [{name: array[i] for name, array in results.items()} for i in range(len(tiles(candidate)))]
 
 
-def _decode_all(subject: Subject) -> list[TileCells]:
-    mpp = spec_of(subject).mpp
-    pairs = zip(_outputs(subject), tiles(subject), strict=True)
-    return [subject.made.decode(outputs, Tile(pixels=pixels, mpp=mpp)) for outputs, pixels in pairs]
+def _decode_all(candidate: Candidate) -> list[TileCells]:
+    mpp = spec_of(candidate).mpp
+    pairs = zip(_outputs(candidate), tiles(candidate), strict=True)
+    return [candidate.made.decode(outputs, Tile(pixels=pixels, mpp=mpp)) for outputs, pixels in pairs]
 
 
-def _cells(subject: Subject) -> list[TileCells]:
-    return subject.need("cells", lambda: _decode_all(subject), "decoded")
+def _cells(candidate: Candidate) -> list[TileCells]:
+    return candidate.need("cells", lambda: _decode_all(candidate), "decoded")
 
 
 def _grid(spec: TileSpec, xy: list[tuple[int, int]]) -> TileGrid:
@@ -51,9 +52,9 @@ def _grid(spec: TileSpec, xy: list[tuple[int, int]]) -> TileGrid:
 
 
 @check("live profiler", file="contracts/profiler.py", words=PROVIDES)
-def provides_known(subject: Subject) -> None:
+def provides_known(candidate: Candidate) -> None:
     """`provides` names classes and columns that the host knows: what is not named is unknown, not zero."""
-    provided = subject.record.provides(subject.options)
+    provided = candidate.record.provides(candidate.options)
     require(isinstance(provided, frozenset) and bool(provided), "a frozenset of words", repr(provided))
     unknown = sorted(provided - {*CELL_CLASSES, *TISSUE_CLASSES, *CELL_COLUMNS})
     require(not unknown, "words of CELL_CLASSES, TISSUE_CLASSES and CELL_COLUMNS", ", ".join(unknown))
@@ -64,9 +65,9 @@ def provides_known(subject: Subject) -> None:
     file="contracts/profiler.py",
     words="turns one tile's outputs (no batch axis) into cells",
 )
-def decoded(subject: Subject) -> None:
+def decoded(candidate: Candidate) -> None:
     """`decode` gives TileCells whose arrays are of one length and whose classes and columns are known."""
-    for cells in subject.once("cells", lambda: _decode_all(subject)):
+    for cells in candidate.once("cells", lambda: _decode_all(candidate)):
         require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
         n = len(cells.x)
         lengths = {"y": cells.y, "classes": cells.classes, **cells.columns}
@@ -80,10 +81,10 @@ def decoded(subject: Subject) -> None:
 
 
 @check("live profiler", file="contracts/profiler.py", words=PROVIDES)
-def cells_provided(subject: Subject) -> None:
+def cells_provided(candidate: Candidate) -> None:
     """Cells have no class or column that `provides` does not name."""
-    given = subject.record.provides(subject.options)
-    for cells in _cells(subject):
+    given = candidate.record.provides(candidate.options)
+    for cells in _cells(candidate):
         more = sorted({*cells.classes, *cells.columns} - given)
         require(not more, f"at most {', '.join(sorted(given))}", ", ".join(more))
         if cells.tissue is not None:
@@ -92,9 +93,9 @@ def cells_provided(subject: Subject) -> None:
 
 
 @check("live profiler", file="contracts/profiler.py", words="in the tile's own pixels (halo included)")
-def cells_in_tile(subject: Subject) -> None:
+def cells_in_tile(candidate: Candidate) -> None:
     """Cells, outlines and tissue lie in the tile's own pixels, halo included, the first pixel's center at 0."""
-    for cells, pixels in zip(_cells(subject), tiles(subject), strict=True):
+    for cells, pixels in zip(_cells(candidate), tiles(candidate), strict=True):
         height, width = pixels.shape[:2]
         for name, values, end in (("x", cells.x, width), ("y", cells.y, height)):
             outside = [f"{v:g}" for v in values if not -0.5 <= v <= end - 0.5]
@@ -109,30 +110,30 @@ def cells_in_tile(subject: Subject) -> None:
 
 
 @check("live profiler", file="contracts/profiler.py", words="Picklable, imports no torch")
-def decoded_in_workers(subject: Subject) -> None:
+def decoded_in_workers(candidate: Candidate) -> None:
     """`decode` can be sent to the host's worker processes, imports no torch there and gives the same cells."""
 
-    spec, file = spec_of(subject), loose_file(subject.module)
+    spec, file = spec_of(candidate), loose_file(candidate.module)
     where = Placements(_grid(spec, [(0, 0)]), (spec.mpp, spec.mpp))[0]
     raster = raster_over(spec.um, spec.um)
-    tile = Tile(pixels=tiles(subject)[0], mpp=spec.mpp)
-    job = (subject.made.decode, _outputs(subject)[0], tile, where, raster)
+    tile = Tile(pixels=tiles(candidate)[0], mpp=spec.mpp)
+    job = (candidate.made.decode, _outputs(candidate)[0], tile, where, raster)
     with Workers(1, [file] if file else []) as workers:
-        cells, _ = workers.run(subject.id, decode_tile, *job)
+        cells, _ = workers.run(candidate.id, decode_tile, *job)
         # A worker can run nothing of the check's own without importing what it imports.
-        torch = workers.run(subject.id, eval, "'torch' in __import__('sys').modules")
+        torch = workers.run(candidate.id, eval, "'torch' in __import__('sys').modules")
     require(not torch, "no torch in a worker", "import of torch")
     require(cells.equals(decode_tile(*job)[0]), "the same cells as in this process", f"{cells.num_rows} others")
 
 
 @check("live profiler", file="contracts/profiler.py", words="a decoder may save itself the work of measuring them")
-def wanted_kept(subject: Subject) -> None:
+def wanted_kept(candidate: Candidate) -> None:
     """Of the rectangle that the host wants no cell is lost when it is named."""
-    spec = spec_of(subject)
+    spec = spec_of(candidate)
     side = spec.px + 2 * spec.halo_px
-    for outputs, pixels, cells in zip(_outputs(subject), tiles(subject), _cells(subject), strict=True):
+    for outputs, pixels, cells in zip(_outputs(candidate), tiles(candidate), _cells(candidate), strict=True):
         low, high = (side * 0.2, side * 0.1), (side * 0.9, side * 0.7)
-        some = subject.made.decode(outputs, Tile(pixels=pixels, mpp=spec.mpp, wanted=(low, high)))
+        some = candidate.made.decode(outputs, Tile(pixels=pixels, mpp=spec.mpp, wanted=(low, high)))
         counts = [_within(c, low, high) for c in (cells, some)]
         require(counts[0] == counts[1], f"{counts[0]} cells in the rectangle {low} to {high}", str(counts[1]))
 
@@ -142,15 +143,15 @@ def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float
     return int(np.sum((x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])))
 
 
-@check("live profiler", file="semantics/placement.py", words="then counts each nucleus once")
-def seams(subject: Subject) -> None:
+@check("live profiler", file="processing/placement.py", words="then counts each nucleus once")
+def seams(candidate: Candidate) -> None:
     """Where tiles meet, the same cells are found as where a tile's middle lies there, each once."""
-    spec = spec_of(subject)
+    spec = spec_of(candidate)
     side = spec.px + 2 * spec.halo_px
     image = scenes.scene(side + spec.px, side + spec.px, spec.mpp)
     corners = [(x, y) for y in (0, spec.px) for x in (0, spec.px)]
-    four = _slide_cells(subject, image, spec, corners)
-    one = _slide_cells(subject, image, spec, [(spec.px // 2, spec.px // 2)])
+    four = _slide_cells(candidate, image, spec, corners)
+    one = _slide_cells(candidate, image, spec, [(spec.px // 2, spec.px // 2)])
     reach = min(BESIDE_SEAM_UM / spec.mpp, spec.px / 4)
     four, one = (_beside_seams(xy - (spec.px + spec.halo_px), reach, spec.px // 2) for xy in (four, one))
     if len(one) < 5:
@@ -164,14 +165,16 @@ def seams(subject: Subject) -> None:
     )
 
 
-@check("live profiler", file="profiling.py", words="PluginError when the profiler fails or breaks its contract")
-def blank_tiles(subject: Subject) -> None:
+@check(
+    "live profiler", file="processing/profiling.py", words="PluginError when the profiler fails or breaks its contract"
+)
+def blank_tiles(candidate: Candidate) -> None:
     """Tiles without tissue (white, black, gray) are no error."""
-    spec, pixels = spec_of(subject), tiles(subject)[:3]
+    spec, pixels = spec_of(candidate), tiles(candidate)[:3]
     pixels[0], pixels[1], pixels[2] = 255, 0, 200
-    results = run(subject, pixels)
+    results = run(candidate, pixels)
     for i, tile in enumerate(pixels):
-        cells = subject.made.decode({k: v[i] for k, v in results.items()}, Tile(pixels=tile, mpp=spec.mpp))
+        cells = candidate.made.decode({k: v[i] for k, v in results.items()}, Tile(pixels=tile, mpp=spec.mpp))
         require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
 
 
@@ -182,18 +185,18 @@ def _beside_seams(xy: Float64, reach: float, half: float) -> Float64:
     return kept
 
 
-def _slide_cells(subject: Subject, image: UInt8, spec: TileSpec, corners: list[tuple[int, int]]) -> Float64:
+def _slide_cells(candidate: Candidate, image: UInt8, spec: TileSpec, corners: list[tuple[int, int]]) -> Float64:
     """Cells of tiles with these corners as the host would keep them, float64[cell 2] in pixels of the image."""
     side = spec.px + 2 * spec.halo_px
     grid = _grid(spec, [(x + spec.halo_px, y + spec.halo_px) for x, y in corners])
     placements, seen = Placements(grid, (spec.mpp, spec.mpp)), Seams()
     pixels = np.stack([image[y : y + side, x : x + side] for x, y in corners])
-    results: Any = run(subject, pixels)
+    results: Any = run(candidate, pixels)
     found = []
     for i, tile in enumerate(pixels):
         where = placements[i]
         given = Tile(pixels=tile, mpp=spec.mpp, wanted=taken(where))
-        cells = place(subject.made.decode({k: v[i] for k, v in results.items()}, given), where)
+        cells = place(candidate.made.decode({k: v[i] for k, v in results.items()}, given), where)
         xy = np.stack([cells["x_px"].to_numpy(), cells["y_px"].to_numpy()], axis=1)
         found.append(np.delete(xy, seen.again(rim_of(cells, where)), axis=0))
     return np.concatenate(found).astype(np.float64)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from kras_plugins.testing.checks.candidate import Candidate, Settings, candidates
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.rule import Check
 from kras_plugins.testing.checks.run import run_check
-from kras_plugins.testing.checks.subject import Settings, Subject, subjects
 
 
 def conformance(
@@ -30,35 +30,35 @@ def conformance(
 
     known = dict(known_failures or {})
     cases = [
-        (subject, check)
-        for subject in subjects(module, Settings(options=options or {}, samples=samples or {}, triton=triton))
-        for check in checks_of(subject)
+        (candidate, check)
+        for candidate in candidates(module, Settings(options=options or {}, samples=samples or {}, triton=triton))
+        for check in checks_of(candidate)
     ]
     refuse_unknown(known, cases)
 
-    @pytest.mark.parametrize(("subject", "check"), [pytest.param(s, c, id=f"{s.id}-{c.name}") for s, c in cases])
-    def test_contract(subject: Subject, check: Check) -> None:
+    @pytest.mark.parametrize(("candidate", "check"), [pytest.param(s, c, id=f"{s.id}-{c.name}") for s, c in cases])
+    def test_contract(candidate: Candidate, check: Check) -> None:
         __tracebackhide__ = True
-        outcome = run_check(check, subject)
-        reason = reason_of(known, subject.id, check.name)
+        outcome = run_check(check, candidate)
+        reason = reason_of(known, candidate.id, check.name)
         if outcome.status == "skipped":
             pytest.skip(outcome.reason)
         if reason and outcome.status == "failed":
             pytest.xfail(f"{reason} ({outcome.came})")
         if reason:
-            pytest.fail(f"{check.name} of {subject.id} passes now: remove the mark ({reason})", pytrace=False)
+            pytest.fail(f"{check.name} of {candidate.id} passes now: remove the mark ({reason})", pytrace=False)
         if outcome.status == "failed":
             pytest.fail(outcome.message, pytrace=False)
 
     return test_contract
 
 
-def reason_of(known: Mapping[str, str], subject: str, check: str) -> str:
-    """Why a check is known to fail for a subject, empty if it is not."""
-    return known.get(f"{subject}/{check}") or known.get(check, "")
+def reason_of(known: Mapping[str, str], candidate: str, check: str) -> str:
+    """Why a check is known to fail for a candidate, empty if it is not."""
+    return known.get(f"{candidate}/{check}") or known.get(check, "")
 
 
-def refuse_unknown(known: Mapping[str, str], cases: Sequence[tuple[Subject, Check]]) -> None:
+def refuse_unknown(known: Mapping[str, str], cases: Sequence[tuple[Candidate, Check]]) -> None:
     """Raise ValueError for a mark that no case would ever look at, or one without a reason."""
     names = {c.name for _, c in cases} | {f"{s.id}/{c.name}" for s, c in cases}
     for name, reason in known.items():

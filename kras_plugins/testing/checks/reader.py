@@ -16,9 +16,10 @@ from kras_plugins.contracts.reader import Level
 from kras_plugins.errors import SlideError
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
 from kras_plugins.testing.checks import slide_files
-from kras_plugins.testing.checks.rule import Failed, NotApplicable, check, refused, require, same, shown, told
+from kras_plugins.testing.checks.candidate import Candidate
+from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
+from kras_plugins.testing.checks.rule import check, refused, require, same, shown
 from kras_plugins.testing.checks.slide_files import SlideFile
-from kras_plugins.testing.checks.subject import Subject
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,29 +41,29 @@ PERSONAL = re.compile(r"patient|accession|barcode|birth|user|operator|file.?name
 REGION = "Pixels uint8[h w 3] of a region that lies wholly inside `level`"
 
 
-def _files(subject: Subject) -> list[SlideFile]:
+def _files(candidate: Candidate) -> list[SlideFile]:
     """The author's samples, else files that the kit can write in one of the reader's formats."""
-    found: list[SlideFile] = subject.once(
-        "files",
-        lambda: slide_files.given(subject.samples) or slide_files.written(subject.record.suffixes, subject.folder),
+    given, suffixes, folder = candidate.samples, candidate.record.suffixes, candidate.folder
+    found: list[SlideFile] = candidate.once(
+        "files", lambda: slide_files.given(given) or slide_files.written(suffixes, folder)
     )
     if not found:
-        known = ", ".join(subject.record.suffixes)
-        more = f"--sample FILE, or samples={{{subject.id!r}: [path or (path, pixels)]}}"
+        known = ", ".join(candidate.record.suffixes)
+        more = f"--sample FILE, or samples={{{candidate.id!r}: [path or (path, pixels)]}}"
         raise NotApplicable(f"the kit writes no {known}: give {more}")
     return found
 
 
-def _opened(subject: Subject) -> Iterator[tuple[SlideFile, SlideSource]]:
+def _opened(candidate: Candidate) -> Iterator[tuple[SlideFile, SlideSource]]:
     """Each file, opened and closed."""
-    for file in _files(subject):
-        source = subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
+    for file in _files(candidate):
+        source = candidate.need(f"open {file.path}", partial(_open, candidate, file), "opens")
         yield file, source
 
 
-def _open(subject: Subject, file: SlideFile) -> SlideSource:
-    source: SlideSource = subject.record.open(file.path, subject.options)
-    subject.at_end(source.close)
+def _open(candidate: Candidate, file: SlideFile) -> SlideSource:
+    source: SlideSource = candidate.record.open(file.path, candidate.options)
+    candidate.at_end(source.close)
     levels = source.levels
     right = isinstance(levels, tuple) and bool(levels) and all(isinstance(level, Level) for level in levels)
     require(right, "levels, a tuple of Level", repr(levels))
@@ -94,21 +95,21 @@ def _parts(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 
 
 @check(KIND, file="contracts/reader.py", words="lower-case file endings with their dot")
-def suffixes_described(subject: Subject) -> None:
+def suffixes_described(candidate: Candidate) -> None:
     """Suffixes are in lower case with their dot, and those it prefers are among them."""
-    suffixes = subject.record.suffixes
+    suffixes = candidate.record.suffixes
     require(isinstance(suffixes, tuple) and bool(suffixes), "a tuple of suffixes", repr(suffixes))
     wrong = [s for s in suffixes if not s.startswith(".") or s != s.lower() or len(s) < 2]
     require(not wrong, "lower-case suffixes with a dot", ", ".join(wrong))
-    strange = sorted(set(subject.record.preferred) - set(suffixes))
+    strange = sorted(set(candidate.record.preferred) - set(suffixes))
     require(not strange, "preferred suffixes among its suffixes", ", ".join(strange))
 
 
 @check(KIND, file="contracts/reader.py", words="Finest first; at least one, none empty")
-def opens(subject: Subject) -> None:
+def opens(candidate: Candidate) -> None:
     """An open slide states its levels, finest first, and what the file says of its resolution, else None."""
-    for file in _files(subject):
-        source = subject.once(f"open {file.path}", partial(_open, subject, file))
+    for file in _files(candidate):
+        source = candidate.once(f"open {file.path}", partial(_open, candidate, file))
         sizes = [(level.width, level.height) for level in source.levels]
         require(min(min(s) for s in sizes) > 0, "levels, none of them empty", sizes)
         require(sizes == sorted(sizes, reverse=True), "the finest level first", sizes)
@@ -129,11 +130,11 @@ def opens(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/reader.py", words=REGION)
-def reference_pixels(subject: Subject) -> None:
+def reference_pixels(candidate: Candidate) -> None:
     """Pixels of level 0 are those that were written: colors in their order, nothing mirrored or moved."""
-    known = [(f, s) for f, s in _opened(subject) if f.pixels is not None]
+    known = [(f, s) for f, s in _opened(candidate) if f.pixels is not None]
     if not known:
-        raise NotApplicable(f"no reference is given: samples={{{subject.id!r}: [(path, pixels)]}}")
+        raise NotApplicable(f"no reference is given: samples={{{candidate.id!r}: [(path, pixels)]}}")
     for file, source in known:
         assert file.pixels is not None
         level = source.levels[0]
@@ -149,9 +150,9 @@ def reference_pixels(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/reader.py", words=REGION)
-def regions_agree(subject: Subject) -> None:
+def regions_agree(candidate: Candidate) -> None:
     """Any region of any level is the same cut from a larger one, and has the size that was asked for."""
-    for file, source in _opened(subject):
+    for file, source in _opened(candidate):
         for index, level in enumerate(source.levels):
             (x, y), size = _window(level)
             whole = _read(source, index, (x, y), size)
@@ -172,10 +173,10 @@ def _allowed(whole: UInt8) -> npt.NDArray[np.float64]:
 
 
 @check(KIND, file="contracts/reader.py", words="One level of a pyramid: its size in its own pixels")
-def levels_agree(subject: Subject) -> None:
+def levels_agree(candidate: Candidate) -> None:
     """Each level shows the same image, smaller: none is a label, a macro image or mirrored."""
     seen = 0
-    for file, source in _opened(subject):
+    for file, source in _opened(candidate):
         first = source.levels[0]
         if first.width * first.height > WHOLE_PX:
             continue
@@ -193,21 +194,21 @@ def levels_agree(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/reader.py", words="Transparent pixels are white")
-def transparent_is_white(subject: Subject) -> None:
+def transparent_is_white(candidate: Candidate) -> None:
     """Where a file has no pixels, or transparent ones, it is white like glass."""
-    file = slide_files.transparent(subject.record.suffixes, subject.folder)
+    file = slide_files.transparent(candidate.record.suffixes, candidate.folder)
     if file is None:
         raise NotApplicable("the kit writes no transparent file in its formats")
-    source = _open(subject, file)
+    source = _open(candidate, file)
     level = source.levels[0]
     got = _read(source, 0, (0, 0), (level.width // 2, level.height))
     require(bool((got == 255).all()), "white", f"pixels down to {got.min()}")
 
 
 @check(KIND, file="contracts/reader.py", words="All members may be used from many threads at once")
-def many_threads(subject: Subject) -> None:
+def many_threads(candidate: Candidate) -> None:
     """Read from many threads at once, each gets its own region."""
-    for file, source in _opened(subject):
+    for file, source in _opened(candidate):
         (x, y), size = _window(source.levels[0])
         whole = _read(source, 0, (x, y), size)
         parts = _parts(size)[1:] * 6
@@ -225,9 +226,9 @@ def many_threads(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/reader.py", words="never a label or macro image, never an identifier of a person")
-def no_identifiers(subject: Subject) -> None:
+def no_identifiers(candidate: Candidate) -> None:
     """`properties` are short facts on scanner and format, and hold nothing that names a person."""
-    for file, source in _opened(subject):
+    for file, source in _opened(candidate):
         require(isinstance(source.properties, Mapping), "a mapping of words", shown(source.properties))
         for name, value in source.properties.items():
             require(isinstance(value, str) and len(value) < 500, f"a short text for {name}", repr(value)[:60])
@@ -237,40 +238,40 @@ def no_identifiers(subject: Subject) -> None:
 
 
 @check(KIND, file="contracts/reader.py", words="Release the file; calling it twice is harmless")
-def closes_twice(subject: Subject) -> None:
+def closes_twice(candidate: Candidate) -> None:
     """Closing twice is harmless."""
-    for file in _files(subject):
-        subject.need(f"open {file.path}", partial(_open, subject, file), "opens")
-        source = subject.record.open(file.path, subject.options)
+    for file in _files(candidate):
+        candidate.need(f"open {file.path}", partial(_open, candidate, file), "opens")
+        source = candidate.record.open(file.path, candidate.options)
         source.close()
         source.close()
 
 
 @check(KIND, file="contracts/reader.py", words="raises SlideError on a bad file")
-def damage_told(subject: Subject) -> None:
+def damage_told(candidate: Candidate) -> None:
     """A missing, foreign or truncated file is a SlideError: the slide is set aside and the run goes on."""
-    for file, source in _opened(subject):
+    for file, source in _opened(candidate):
         suffix = "".join(file.path.suffixes)
         with refused("a file that is not there", SlideError, came=lambda: "an open slide"):
-            subject.record.open(subject.folder / f"absent{suffix}", subject.options)
+            candidate.record.open(candidate.folder / f"absent{suffix}", candidate.options)
         if file.path.is_dir():
             continue
-        foreign = subject.folder / f"foreign{suffix}"
+        foreign = candidate.folder / f"foreign{suffix}"
         foreign.write_bytes(b"this is no slide " * 1000)
         with refused("a file of another format", SlideError, came=lambda: "an open slide"):
-            subject.record.open(foreign, subject.options).close()
+            candidate.record.open(foreign, candidate.options).close()
         first = source.levels[0]
         if first.width * first.height <= WHOLE_PX:
-            half, content = subject.folder / f"half{suffix}", file.path.read_bytes()
+            half, content = candidate.folder / f"half{suffix}", file.path.read_bytes()
             half.write_bytes(content[: len(content) // 2])
-            _check_half(subject, half, source.read_level(0, (0, 0), (first.width, first.height)))
+            _check_half(candidate, half, source.read_level(0, (0, 0), (first.width, first.height)))
 
 
-def _check_half(subject: Subject, half: Path, whole: UInt8) -> None:
+def _check_half(candidate: Candidate, half: Path, whole: UInt8) -> None:
     """SlideError, or all pixels of level 0: the end of a file may hold coarser levels alone."""
     expected = "SlideError for half of a file, or its true pixels"
     try:
-        got = _pixels_of(subject, half)
+        got = _pixels_of(candidate, half)
     except SlideError as e:
         require(bool(str(e).strip()), expected, "SlideError without a message")
     except Failed:
@@ -281,9 +282,9 @@ def _check_half(subject: Subject, half: Path, whole: UInt8) -> None:
         require(same(got, whole), expected, f"other pixels ({shown(got)})")
 
 
-def _pixels_of(subject: Subject, path: Path) -> UInt8:
+def _pixels_of(candidate: Candidate, path: Path) -> UInt8:
     """Level 0 of a damaged file, after all its levels were read."""
-    source = subject.record.open(path, subject.options)
+    source = candidate.record.open(path, candidate.options)
     try:
         levels = [source.read_level(i, (0, 0), (level.width, level.height)) for i, level in enumerate(source.levels)]
     finally:

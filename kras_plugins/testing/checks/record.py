@@ -12,8 +12,9 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.errors import ConfigError
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.store import make_key
-from kras_plugins.testing.checks.rule import MODULE, Failed, NotApplicable, check, refused, require
-from kras_plugins.testing.checks.subject import Subject, import_line, records_of
+from kras_plugins.testing.checks.candidate import Candidate, import_line, records_of
+from kras_plugins.testing.checks.outcome import MODULE, Failed, NotApplicable
+from kras_plugins.testing.checks.rule import check, refused, require
 
 EVERY = tuple(KINDS)
 
@@ -28,9 +29,9 @@ IMPORT_SECONDS = 20.0
 
 
 @check(MODULE, file="hookspecs.py", words="no arguments, yield records, do no work")
-def hooks(subject: Subject) -> None:
+def hooks(candidate: Candidate) -> None:
     """Its hooks are known ones, marked, take no arguments and yield records of their kind, each name once."""
-    module = subject.module
+    module = candidate.module
     there = [name for name in (f"kras_{kind}s" for kind in KINDS) if hasattr(module, name)]
     hookish = [n for n, v in vars(module).items() if callable(v) and (n.startswith("kras_") or hasattr(v, "kras_impl"))]
     strange = sorted(set(hookish) - set(there))
@@ -50,10 +51,10 @@ def hooks(subject: Subject) -> None:
 
 
 @check(MODULE, file="contracts/base.py", words="the work behind `create` or `open` is imported when it is called")
-def cheap_import(subject: Subject) -> None:
+def cheap_import(candidate: Candidate) -> None:
     """Importing it and calling its hooks is quick and imports no engine (torch, openvino, a GPU's library)."""
     code = (
-        f"import sys; {import_line(subject.module)}\n"
+        f"import sys; {import_line(candidate.module)}\n"
         f"for kind in {list(KINDS)!r}: list(getattr(plugin, 'kras_' + kind + 's', tuple)())\n"
         f"print('found', *sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
     )
@@ -72,13 +73,13 @@ def cheap_import(subject: Subject) -> None:
 
 
 @check(*EVERY, file="contracts/base.py", words="frozen, unknown keys refused, each field described")
-def options_valid(subject: Subject) -> None:
+def options_valid(candidate: Candidate) -> None:
     """Its options are valid as given here (those without a default must be), and each says what it is for."""
-    blank = [n for n, f in subject.record.options.model_fields.items() if not (f.description or "").strip()]
+    blank = [n for n, f in candidate.record.options.model_fields.items() if not (f.description or "").strip()]
     require(not blank, "a description of every option", f"none of {', '.join(blank)}")
-    require("\n" not in subject.record.summary, "a summary of one line", repr(subject.record.summary))
+    require("\n" not in candidate.record.summary, "a summary of one line", repr(candidate.record.summary))
     try:
-        options = subject.options
+        options = candidate.options
     except NotApplicable as e:
         raise Failed("valid options (give those without a default to the check)", str(e.__cause__)) from e
     for name in type(options).model_fields:
@@ -87,19 +88,19 @@ def options_valid(subject: Subject) -> None:
 
 
 @check(*EVERY, file="contracts/base.py", words="unknown keys refused")
-def unknown_option_refused(subject: Subject) -> None:
+def unknown_option_refused(candidate: Candidate) -> None:
     """An option that it does not know is refused: a misspelt one must not be ignored."""
     given: dict[str, Any] = {"no_such_option": 1}
     with refused("an option no_such_option", ValueError, came=lambda: "options that took it"):
-        subject.record.options.model_validate({**subject.options.model_dump(), **given})
+        candidate.record.options.model_validate({**candidate.options.model_dump(), **given})
 
 
 @check(
     *EVERY, file="contracts/base.py", words="as JSON values: all but the `tuning()` fields. They enter the store key"
 )
-def options_stored(subject: Subject) -> None:
+def options_stored(candidate: Candidate) -> None:
     """What changes results can be written as JSON, into store keys and bundles, and read back the same."""
-    options: Options = subject.options
+    options: Options = candidate.options
     try:
         facts = options.result_affecting()
         make_key("options", options=facts)

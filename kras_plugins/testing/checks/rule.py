@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kras_plugins.errors import KrasError
-
-if TYPE_CHECKING:
-    from kras_plugins.testing.checks.subject import Subject
-
-MODULE = "module"
-"""The kind of those checks that look at a plug-in as a whole, whatever its records are."""
-
-
-class Failed(AssertionError):
-    """A plug-in does not do what a check asks for: what was expected, and what came instead."""
-
-    def __init__(self, expected: str, came: str) -> None:
-        super().__init__(f"expected {expected}; came {came}")
-        self.expected = expected
-        self.came = came
-
-
-class NotApplicable(Exception):
-    """A check has nothing to look at, and why."""
+from kras_plugins.testing.checks.candidate import Candidate
+from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One rule. `kinds`: of which records it is asked (see `Subject.kinds`), or MODULE.
+    """One rule. `kinds`: of which records it is asked (see `Candidate.kinds`), or MODULE.
 
     `what`: the rule in a sentence. `file` (below kras_plugins) and `words` in it: the line of the contract that asks
-    for it. `run(subject)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.
+    for it. `run(candidate)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.
     """
 
     name: str
@@ -43,7 +25,7 @@ class Check:
     what: str
     file: str
     words: str
-    run: Callable[[Subject], None]
+    run: Callable[[Candidate], None]
 
     @property
     def says(self) -> str:
@@ -51,10 +33,10 @@ class Check:
         return f'kras_plugins/{self.file}: "{self.words}"'
 
 
-def check(*kinds: str, file: str, words: str) -> Callable[[Callable[[Subject], None]], Check]:
+def check(*kinds: str, file: str, words: str) -> Callable[[Callable[[Candidate], None]], Check]:
     """Make a Check of a function; its name is the check's, the first line of its docstring says what it is about."""
 
-    def made(run: Callable[[Subject], None]) -> Check:
+    def made(run: Callable[[Candidate], None]) -> Check:
         what = (run.__doc__ or "").strip().splitlines()[0]
         return Check(name=run.__name__, kinds=kinds, what=what, file=file, words=words, run=run)
 
@@ -86,13 +68,6 @@ def refused(what: str, *kinds: type[Exception], came: Callable[[], object] = lam
         raise Failed(f"{names} for {what}", told(e)) from e
     else:
         raise Failed(f"{names} for {what}", str(came()))
-
-
-def told(error: BaseException) -> str:
-    """An exception in one line, with the place in the code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:

@@ -1,4 +1,4 @@
-"""Run one check of one subject and tell what came of it."""
+"""Run one check of one candidate and tell what came of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kras_plugins.testing.checks.rule import Check, Failed, NotApplicable, told
-from kras_plugins.testing.checks.subject import Subject
+from kras_plugins.testing.checks.candidate import Candidate
+from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
+from kras_plugins.testing.checks.rule import Check
 
 STDOUT_RULE = 'kras_plugins/cli/options.py: "machine-readable result on stdout; progress stays on stderr"'
 
@@ -41,20 +42,20 @@ class Outcome:
         return "\n".join(lines + ([self.trace] if self.trace else []))
 
 
-def run_check(check: Check, subject: Subject) -> Outcome:
+def run_check(check: Check, candidate: Candidate) -> Outcome:
     """Run a check; whatever it raises, or writes to stdout, becomes its outcome."""
     began, noise = time.monotonic(), io.StringIO()
     found: dict[str, str] = {"status": "passed"}
     try:
         with contextlib.redirect_stdout(noise):
-            check.run(subject)
+            check.run(candidate)
     except NotApplicable as e:
         found = {"status": "skipped", "reason": str(e)}
     except Failed as e:
         found = _failed(check, e.expected, e.came)
     except (Exception, SystemExit) as e:  # noqa: BLE001 - a plug-in may fail in any way
         found = _failed(check, "no exception", told(e)) | {"trace": traceback.format_exc()}
-    facts = {"subject": subject.id, "check": check.name, "what": check.what, "seconds": time.monotonic() - began}
+    facts = {"subject": candidate.id, "check": check.name, "what": check.what, "seconds": time.monotonic() - began}
     return noisy(Outcome(**facts, **found), noise.getvalue())  # type: ignore[arg-type]
 
 

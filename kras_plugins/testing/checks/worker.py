@@ -24,11 +24,11 @@ from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.host.manager import Registry, discover
+from kras_plugins.testing.checks.candidate import Settings, candidates
 from kras_plugins.testing.checks.catalog import checks_of
+from kras_plugins.testing.checks.outcome import MODULE
 from kras_plugins.testing.checks.record import hooks
-from kras_plugins.testing.checks.rule import MODULE
 from kras_plugins.testing.checks.run import Outcome, noisy, run_check
-from kras_plugins.testing.checks.subject import Settings, subjects
 
 
 def resolve(target: str) -> tuple[ModuleType, set[str]]:
@@ -106,7 +106,7 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
     try:
         module, wanted = resolve(request["target"])
         settings = _settings(module, request)
-        found = [s for s in subjects(module, settings) if s.kind == MODULE or not wanted or s.id in wanted]
+        found = [s for s in candidates(module, settings) if s.kind == MODULE or not wanted or s.id in wanted]
     except KrasError as e:
         yield {"error": [e.message, e.hint]}
         return
@@ -118,11 +118,11 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
     noise.take()  # what an import prints is told by check `cheap_import`
     cases = [(s, c) for s in found for c in checks_of(s)]
     yield {"cases": [[s.id, c.name, c.what] for s, c in cases]}
-    for subject, check in cases:
-        if f"{subject.id}/{check.name}" in request["done"]:
+    for candidate, check in cases:
+        if f"{candidate.id}/{check.name}" in request["done"]:
             continue
-        yield {"begin": [subject.id, check.name, check.what, check.says]}
-        yield {"outcome": asdict(noisy(run_check(check, subject), noise.take()))}
+        yield {"begin": [candidate.id, check.name, check.what, check.says]}
+        yield {"outcome": asdict(noisy(run_check(check, candidate), noise.take()))}
     yield {"end": True}
 
 
@@ -137,7 +137,7 @@ def broken_import(target: str, trace: str) -> Outcome:
 
 def _settings(module: ModuleType, request: dict[str, Any]) -> Settings:
     """Options and samples for those records that are there; ConfigError for options given to one that is not."""
-    ids = {s.id for s in subjects(module, Settings()) if s.kind != MODULE}
+    ids = {s.id for s in candidates(module, Settings()) if s.kind != MODULE}
     strange = sorted(set(request["asked"]) - ids)
     if strange and ids:
         raise ConfigError(f"{', '.join(strange)}: not in {module.__name__}", f"it has {', '.join(sorted(ids))}")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.config import Config
-from kras_plugins.testing.checks.rule import MODULE, NotApplicable, told
+from kras_plugins.host.loose_files import import_file
+from kras_plugins.testing.checks.outcome import MODULE, NotApplicable, told
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.model import ModelSpec
@@ -37,10 +38,10 @@ class Settings:
     triton: str = ""
 
 
-class Subject:
+class Candidate:
     """One record (or, without one, the module as a whole) with what its checks share, made once.
 
-    `folder` is for files of the checks; it goes when the subject goes.
+    `folder` is for files of the checks; it goes when the candidate goes.
     """
 
     def __init__(self, module: ModuleType, kind: str, record: PluginRecord | None, settings: Settings) -> None:
@@ -103,7 +104,7 @@ class Subject:
         self._once.pop(what, None)
 
     def at_end(self, close: Callable[[], object]) -> None:
-        """Close something when the subject goes."""
+        """Close something when the candidate goes."""
         weakref.finalize(self, close)
 
     @property
@@ -119,7 +120,7 @@ class Subject:
         return self.need("infer", lambda: {s.name: Reference(s, self.onnx(s)) for s in self.specs}, "exported")
 
     def onnx(self, spec: ModelSpec) -> Path:
-        """The model's ONNX file, made once, in the subject's folder: code may have changed since a store was made.
+        """The model's ONNX file, made once, in the candidate's folder: code may have changed since a store was made.
 
         Raises NotApplicable where weights are not on this machine, and what the export raises.
         """
@@ -140,7 +141,7 @@ class Subject:
         return self.need("made", self.create, "created")
 
 
-def subjects(module: ModuleType, settings: Settings) -> list[Subject]:
+def candidates(module: ModuleType, settings: Settings) -> list[Candidate]:
     """The module itself and each of its records; the module alone where its hooks fail, which check `hooks` tells.
 
     Raises ValueError where options or samples are given for a record that is not there.
@@ -149,8 +150,8 @@ def subjects(module: ModuleType, settings: Settings) -> list[Subject]:
         records = records_of(module)
     except Exception:  # noqa: BLE001 - check `hooks` tells it
         records = []
-    found = [Subject(module, MODULE, None, settings)]
-    found += [Subject(module, kind, record, settings) for kind, record in records]
+    found = [Candidate(module, MODULE, None, settings)]
+    found += [Candidate(module, kind, record, settings) for kind, record in records]
     known = {s.id for s in found[1:]}
     strange = sorted({*settings.options, *settings.samples} - known)
     if strange and records:
@@ -183,6 +184,5 @@ def import_line(module: ModuleType) -> str:
     file = loose_file(module)
     if file is None:
         return f"import importlib; plugin = importlib.import_module({module.__name__!r})"
-    return (
-        f"import pathlib; from kras_plugins import manager; plugin = manager.import_file(pathlib.Path({str(file)!r}))"
-    )
+    found = f"from {import_file.__module__} import {import_file.__name__}"
+    return f"import pathlib; {found}; plugin = {import_file.__name__}(pathlib.Path({str(file)!r}))"
