@@ -35,9 +35,10 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from kras_plugins.cli.app import app
-from kras_plugins.cli.common import open_session
 from kras_plugins.cohort.table import read_cohort
 from kras_plugins.pretraining.recipe import read_recipe
+from kras_plugins.study.session import opened
+from kras_plugins.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELL = ("sh", "bash", "console", "")
@@ -192,7 +193,8 @@ class Runner:
             read_recipe(self._written(block), ())
         elif not {"project", "build-system", "tool"} & set(tomllib.loads(block.text)):
             with self._at_home():
-                open_session(self._written(block), None, None)
+                with opened(StudySettings.load(self._written(block))):
+                    pass
 
     def _written(self, block: Block) -> Path:
         file = self.folder / f"block.{block.language}"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
-
-import pytest
 
 from kras_plugins.host.manager import discover
 from kras_plugins.manifest import build_manifest
 
 
-def test_no_secret_of_command_line_or_settings_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_of_command_line_or_settings_is_written() -> None:
     words = ["kras", "run", "-o", "backend.x.token=hunter2", "--option=backend.x.api_key=hunter2", "--folds=3"]
-    monkeypatch.setattr(sys, "argv", words)
     manifest = build_manifest(
+        command=words,
         registry=discover(),
         config={"options": {"backend": {"x": {"token": "hunter2", "url": "https://host"}}}},
         began=datetime.now(UTC),

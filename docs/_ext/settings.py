@@ -6,35 +6,26 @@ import typer
 from options import table
 
 from kras_plugins.cli.run import run as run_command
-from kras_plugins.host.config import RunTable
 from kras_plugins.pretraining.recipe import Recipe
+from kras_plugins.study.settings import StudySettings
 
-_OTHER_NAMES = {"target_sensitivity": "sensitivity", "target_specificity": "specificity", "prevalences": "prevalence",
-                "plugins": "plugin"}  # fmt: skip
-_ONLY_HERE = {
-    "clinical": "columns of the clinical baseline; else recognized names: sex, age, stage, smoking, specimen …",
-    "til_feature": "the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
-    "subgroups": "columns of the subgroup table; else histology, specimen, kras_test, site",
-    "confounders": "columns of the confounder table; else all that are no label, outcome or id",
-    "deadline": "seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end [default: 1800]",
-    "import_deadline": "seconds a plug-in may take to be imported; 0: no end [default: 60]",
-    "block": "plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
-    "demonstration": "sentences that a report of made-up data begins with",
-}
+_NOT_IN_RUN = ("options",)
+_OPTIONS = {
+    "cohort": "", "target_sensitivity": "--sensitivity", "target_specificity": "--specificity",
+    "prevalences": "--prevalence", "plugins": "--plugin",
+}  # fmt: skip
 
 
 def run() -> str:
-    """The table `[run]`: each setting, its type, the option that overrules it, and what that option's help says."""
+    """The table `[run]`: each setting, its type, the option that overrules it, and what it means."""
     command = typer.main.get_command(_alone())
-    helps = {parameter.name: (parameter.opts[0], getattr(parameter, "help", "")) for parameter in command.params}
-    rows = []
-    for name in RunTable.model_fields:
-        option, meaning = helps.get(_OTHER_NAMES.get(name, name), ("", ""))
-        meaning = _ONLY_HERE.get(name, meaning)
-        if not meaning:
-            raise KeyError(f"[run] {name} has neither an option of `kras run` nor words in docs/_ext/settings.py")
-        rows.append((name, f"`{option}`" if option.startswith("-") else "", meaning))
-    return table(RunTable, {name: (option, meaning) for name, option, meaning in rows})
+    options = {parameter.opts[0] for parameter in command.params}
+    rows = {}
+    for name, field in StudySettings.model_fields.items():
+        if name not in _NOT_IN_RUN:
+            option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            rows[name] = (f"`{option}`" if option in options else "", field.description)
+    return table(StudySettings, rows)
 
 
 def recipe() -> str:

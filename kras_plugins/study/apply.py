@@ -32,6 +32,13 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
     return load_bundle(folder, load, lambda name: session.registry.find("classifier", name).record.origin)
 
 
+def loads_results(session: Session, bundle: Bundle) -> bool:
+    """Whether what a bundle consumes was made elsewhere, by all of its parts, so that no slide is opened."""
+    named = [(kind, bundle.facts[kind]["name"]) for kind in ("extractor", "profiler") if kind in bundle.facts]
+    records = [session.registry.find(kind, name).record for kind, name in named]
+    return all(getattr(record, "load", None) is not None for record in records)
+
+
 @contextmanager
 def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
     """The parts that made the bundle's inputs, with its options; only where weights lie may be said anew.

@@ -19,18 +19,24 @@ _DICOM = (".dcm", ".dicom")
 
 
 def slides_of(
-    paths: Sequence[Path | str], registry: Registry, *, patient: str | None = None, target: str = ""
+    paths: Sequence[Path | str],
+    registry: Registry,
+    *,
+    patient: str | None = None,
+    target: str = "",
+    made_elsewhere: bool = False,
 ) -> CohortTable:
     """A cohort without labels: of one CSV, or of slide files and folders of them, each slide its own patient.
 
     `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
+    `made_elsewhere`: what is named may be results of slides, such as cells in a CSV without patient_id and slide_id.
     Raises UsageError for a path that is not there or holds no slide.
     """
     given = [Path(p) for p in paths]
     missing = [str(p) for p in given if not p.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file or folder", "check the spelling; nothing was done yet")
-    tables = [p for p in given if p.suffix.lower() == ".csv"]
+    tables = [p for p in given if p.suffix.lower() == ".csv" and not (made_elsewhere and not _is_cohort(p))]
     if not tables:
         suffixes = slide_suffixes(registry)
         return bare_slides([slide for p in given for slide in _slides(p, suffixes)], patient)
@@ -45,6 +51,11 @@ def slide_suffixes(registry: Registry) -> tuple[str, ...]:
     """Endings of slides that some reader knows."""
     records = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]
     return tuple(sorted({suffix for record in records for suffix in record.suffixes}))
+
+
+def _is_cohort(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace") as f:
+        return {"patient_id", "slide_id"} <= {cell.strip(' "\n') for cell in f.readline().split(",")}
 
 
 def _slides(path: Path, suffixes: Sequence[str]) -> list[Path]:

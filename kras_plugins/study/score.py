@@ -67,7 +67,7 @@ def score(
     """
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.study.apply import open_bundle, open_bundle_parts
+    from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
     from kras_plugins.study.pages import write_pages
@@ -77,7 +77,13 @@ def score(
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
-        table = slides_of(given, session.registry, patient=patient, target=str(locked.facts["target"]))
+        table = slides_of(
+            given,
+            session.registry,
+            patient=patient,
+            target=str(locked.facts["target"]),
+            made_elsewhere=loads_results(session, locked),
+        )
         used_at = prevalence or float(locked.facts["prevalence"])
         asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
         gathering = Gathering.opened(

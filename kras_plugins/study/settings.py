@@ -23,8 +23,8 @@ FOUND = Path("kras.toml")
 """The settings file that is read where none is named."""
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Paths = Annotated[tuple[Path, ...], Field(strict=False)]
 File = Annotated[Path, Field(strict=False)]
+Files = Annotated[tuple[File, ...], Field(strict=False)]
 
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
 """What a file of folds decides."""
@@ -101,7 +101,7 @@ class StudySettings(Options):
     out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
     cache: File | None = tuning(None, description="where intermediate results are kept and reused")
     workers: int = tuning(0, ge=0, description="worker processes, 0 for one a core")
-    plugins: Paths = tuning((), description="Python files that are plug-ins")
+    plugins: Files = tuning((), description="Python files that are plug-ins")
     block: Names = tuning(
         (),
         description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
@@ -211,13 +211,16 @@ def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
     """Message and hint for the first thing that is wrong; `where`: what stands before the name of a setting."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    called = _CALLED.get(name, name).replace("_", "-") if where == "--" else name
     cause, _, hint = first["msg"].removeprefix("Value error, ").partition("; ")
-    if not name:
-        return f"{where.removesuffix('run.').removesuffix('--')}{cause}", hint
+    if where == "--" and name:
+        return f"{_option(name)} {_shown(first['input'])}: {cause}", hint or "see `kras run --help`"
     if where == "--":
-        return f"{where}{called} {_shown(first['input'])}: {cause}", hint or "see `kras run --help`"
-    return f"{where}{called}: {cause}", hint or f"correct it; it is {first['input']!r}"
+        return " ".join(_option(word) if "_" in word else word for word in cause.split()), hint
+    return f"{where}{name and name + ': '}{cause}", hint or f"correct it; it is {first['input']!r}"
+
+
+def _option(name: str) -> str:
+    return f"--{_CALLED.get(name, name).replace('_', '-')}"
 
 
 def _shown(value: Any) -> str:

@@ -38,7 +38,8 @@ def stage(
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     name = settings.extractor if kind == "extractor" else settings.profiler
     with opened(settings, notify) as session:
-        table = slides_of(given, session.registry)
+        made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
+        table = slides_of(given, session.registry, made_elsewhere=made_elsewhere)
         claim(out, _identity(session, kind, name), overwrite=overwrite)
         with open_parts(
             session.registry,

@@ -76,7 +76,8 @@ def validate(
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
         table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
-        patients, told = described(table.patients, session.settings)
+        # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
+        patients, told = described(table.patients, session.settings.having(clinical=None))
         if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":
             return read_validation(folder, done_before=True)
         with open_bundle_parts(session, locked) as parts:

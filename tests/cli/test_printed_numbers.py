@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kras_plugins.cli.study import print_metrics
+from kras_plugins.cli.metrics_table import print_metrics
 
 
 def entry(value: float, low: float | None, n: int) -> dict[str, Any]:
@@ -15,7 +14,7 @@ def entry(value: float, low: float | None, n: int) -> dict[str, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], models: dict[str, Any], luad: dict[str, Any]) -> str:
-    print_metrics({"target": "g12c", "n": 60, "models": models, "luad_only": luad}, Path("out"))
+    print_metrics({"target": "g12c", "n": 60, "models": models, "luad_only": luad})
     return capsys.readouterr().out
 
 

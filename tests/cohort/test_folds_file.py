@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kras_plugins import ConfigError
-from kras_plugins.cli.study import write_table
 from kras_plugins.cohort.folds_file import FOLD_COLUMNS, describe_folds, fold_rows, keeps_sites, read_folds
+from kras_plugins.study.outputs import write_table
 
 IDS = [f"p{i}" for i in range(6)]
 LABELS = np.array([1, 0, 1, 0, 1, 0], np.int8)

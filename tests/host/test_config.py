@@ -1,4 +1,4 @@
-"""Settings: defaults < kras.toml < -o."""
+"""Options of plug-ins: defaults < a settings file < -o."""
 
 from __future__ import annotations
 
@@ -53,15 +53,7 @@ def test_a_malformed_override_is_refused(override: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("[run]\nclassifers = ['he']", "unknown setting run.classifers"),
-        ("cohort = 1", "unknown table"),
-        ("[run]\nsplits = 'sites'", "run.splits"),
-        ("[run]\nfolds = '5'", "run.folds"),
-        ("[run]\nfolds = 1", "run.folds"),
-        ("a = ", "not valid TOML"),
-        ("extractor.vit = 3", "not a table"),
-    ],
+    [("cohort = 1", "unknown table"), ("a = ", "not valid TOML"), ("extractor.vit = 3", "not a table")],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "kras.toml"
@@ -69,11 +61,3 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as e:
         load_config(file)
     assert str(file) in e.value.message
-
-
-def test_kras_toml_of_the_current_folder_is_read_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "kras.toml").write_text('[run]\ncohort = "study/cohort.csv"')
-    monkeypatch.chdir(tmp_path)
-    config = load_config(None)
-    assert config.path("cohort") is not None
-    assert config.path("cohort").resolve() == tmp_path / "study/cohort.csv"  # type: ignore[union-attr]

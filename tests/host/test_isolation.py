@@ -29,7 +29,7 @@ from kras_plugins.errors import (
 )
 from kras_plugins.host import isolation
 from kras_plugins.host.config import load_config
-from kras_plugins.host.isolation import ask, set_deadline
+from kras_plugins.host.isolation import ask, deadline
 from kras_plugins.host.manager import Registry, discover
 from kras_plugins.host.parts import open_parts
 from kras_plugins.processing.execution import Failure, process_slides, workers
@@ -65,10 +65,9 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Calls that hang are given up after a second, and end with the test."""
     monkeypatch.delenv("KRAS_TEST_LET_GO", raising=False)
     monkeypatch.setattr(isolation, "_LEAVE_SECONDS", 0.2)
-    set_deadline(1)
-    yield
+    with deadline(1):
+        yield
     os.environ["KRAS_TEST_LET_GO"] = "now"
-    set_deadline(isolation.DEADLINE)
     isolation._given_up = False
 
 
@@ -156,8 +155,7 @@ def test_a_timeout_of_the_plugins_own_is_no_hang() -> None:
 
 
 def test_a_call_that_hangs_is_given_up_and_named() -> None:
-    set_deadline(0.1)
-    with pytest.raises(PluginError, match="extractor:x@d/1 gave no answer for 0.1 s") as caught:
+    with deadline(0.1), pytest.raises(PluginError, match="extractor:x@d/1 gave no answer for 0.1 s") as caught:
         ask("extractor:x@d/1", time.sleep, 3)
     assert "`deadline`" in caught.value.hint
     assert isolation.given_up()
@@ -165,20 +163,20 @@ def test_a_call_that_hangs_is_given_up_and_named() -> None:
 
 def test_a_worker_has_the_time_of_each_item_that_it_is_given() -> None:
     with Workers(1) as pool:
-        set_deadline(0)
-        pool.run("x", time.sleep, 0)  # it starts
-        set_deadline(0.3)
-        pool.run("x", time.sleep, 0.6, items=4)
-        with pytest.raises(PluginError, match=r"x gave no answer for 0\.6 s in a worker process"):
-            pool.run("x", time.sleep, 30, items=2)
+        with deadline(0):
+            pool.run("x", time.sleep, 0)  # it starts
+        with deadline(0.3):
+            pool.run("x", time.sleep, 0.6, items=4)
+            with pytest.raises(PluginError, match=r"x gave no answer for 0\.6 s in a worker process"):
+                pool.run("x", time.sleep, 30, items=2)
 
 
 def test_a_process_that_was_stopped_for_a_while_loses_no_time(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom kras_plugins.host.isolation import ask, set_deadline\nset_deadline(3)\n"
+        "import time\nfrom kras_plugins.host.isolation import ask, deadline\n"
         "def slow():\n    print('begun', flush=True)\n"
         "    for _ in range(15):\n        time.sleep(0.1)\n    return 'done'\n"
-        "print(ask('x', slow))\n"
+        "with deadline(3):\n    print(ask('x', slow))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -237,11 +235,11 @@ def test_what_fails_on_a_tile_in_any_way_costs_that_slide_only(
     hows = ["error", "exit", "odd", "interrupt", "missing", "unshowable", "unsendable", "stop", "hang"]
     if at == "decode":
         hows += ["die", "crash"]
-        set_deadline(8)  # a worker imports the host meanwhile
     slides = noise(tmp_path, [f"s{i}" for i in range(len(hows) + 3)])
     (tmp_path / "turns").mkdir()
     turns = {"how": ",".join(["well", *hows, "fine"]), "turns": str(tmp_path / "turns")}
-    results, failures = processed(registry, slides, tmp_path / "store", part, at=at, **turns)
+    with deadline(8 if at == "decode" else 1):  # a worker imports the host meanwhile
+        results, failures = processed(registry, slides, tmp_path / "store", part, at=at, **turns)
     assert len(results) == 3
     told = [f.error.message for f in failures]
     assert len(told) == len(hows)

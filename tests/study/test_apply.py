@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from kras_plugins.cli.apply import open_bundle_parts
-from kras_plugins.cli.common import Session, open_session
-from kras_plugins.cli.study import part_facts
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.parts import open_parts
+from kras_plugins.study.apply import open_bundle_parts
+from kras_plugins.study.outputs import part_facts
+from kras_plugins.study.session import Session, opened
+from kras_plugins.study.settings import StudySettings
 
 TINY = ["extractor.vit.model=vit_tiny_patch16_224", "extractor.vit.weights=random:0"]
 
 
 def session(*options: str) -> Session:
-    return open_session(None, [*TINY, *options], None)
+    with opened(StudySettings().with_options(*TINY, *options)) as made:
+        return made
 
 
 def bundle_of(made: Session) -> Any:
@@ -34,13 +36,13 @@ def test_a_resolution_that_the_preset_does_not_allow_is_refused_before_any_slide
 
 
 def test_the_same_statistics_are_accepted() -> None:
-    with open_bundle_parts(session(), bundle_of(session()), "local", None) as parts:
+    with open_bundle_parts(session(), bundle_of(session())) as parts:
         assert parts.extractor is not None
 
 
 def test_an_option_with_other_statistics_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"extractor\.vit\.mean=.*the bundle was made with"):
-        with open_bundle_parts(session("extractor.vit.mean=[0.7,0.5,0.6]"), bundle_of(session()), "local", None):
+        with open_bundle_parts(session("extractor.vit.mean=[0.7,0.5,0.6]"), bundle_of(session())):
             pass
 
 
@@ -54,5 +56,5 @@ def test_a_plugin_whose_preset_states_other_statistics_now_is_refused(monkeypatc
     other = {**presets.PRESETS, "lunit-s16": replace(presets.PRESETS["lunit-s16"], mean=presets.IMAGENET_MEAN)}
     monkeypatch.setattr(resolve, "PRESETS", other)
     with pytest.raises(ConfigError, match="its models are vit .*, the bundle was made with vit"):
-        with open_bundle_parts(session("extractor.vit.model=lunit-s16"), made, "local", None):
+        with open_bundle_parts(session("extractor.vit.model=lunit-s16"), made):
             pass

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kras_plugins.cli.seen_before import seen_notes
+from kras_plugins.study.seen_before import seen_notes
 
 
 def case(patient: str, slide: str = "s") -> Any:
