@@ -54,7 +54,8 @@ class PluginRecord:
 
     `name` is how users ask for it (`vit`), unique within its kind; `options` the model of its options;
     `result_version` rises whenever the same options give other results, so that stored ones are not reused.
-    `origin` is filled in by the host: the distribution and its version, or the file.
+    `origin`, the distribution and its version or the file, is deprecated and goes with API 2; until then the host fills
+    it in, in a copy of its own.
     Raises PluginError on a malformed name, summary or options model.
     """
 

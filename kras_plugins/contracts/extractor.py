@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
@@ -30,10 +29,10 @@ class ExtractorPlugin(PluginRecord):
 
     `tile(options)`: the tiles it wants; `dim(options)`: features per tile; `models(options)`: the networks it runs.
     `create(options, infer)` gets one Infer per model, by name, and returns a function
-    `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. Left out, `create` runs the one network
-    from its one input to its one output, and `dim` is that output's length. `load(slide, options)` returns a Bag and
-    never opens pixels; it raises SlideError where the slide has none. `catalog()`: published weights by the name that
-    option `model` takes, for `kras model list` and `fetch`.
+    `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. Left out, the one network is run from its
+    one input to its one output, whose length is the number of features: the host asks `assemble` and `length`.
+    `load(slide, options)` returns a Bag and never opens pixels; it raises SlideError where the slide has none.
+    `catalog()`: published weights by the name that option `model` takes, for `kras model list` and `fetch`.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
@@ -52,35 +51,29 @@ class ExtractorPlugin(PluginRecord):
                 f"extractor {self.name!r} gives neither tile and models (or create and dim) nor load, or gives both",
                 "give tile(options) and models(options), or load(slide, options) alone",
             )
-        if makes and self.dim is None:
-            object.__setattr__(self, "dim", partial(_dim, self.name, self.models))
-        if makes and self.create is None:
-            object.__setattr__(self, "create", partial(_create, self.name, self.models))
 
+    def length(self, options: Any) -> int:
+        """Features per tile: what `dim` says, or the length of the one network's output; PluginError for several."""
+        return self.dim(options) if self.dim is not None else self._network(options).outputs[0].shape[0]
 
-def _dim(name: str, models: Callable[[Any], tuple[ModelSpec, ...]], options: Any) -> int:
-    """Length of the one output of the one network."""
-    return _only(name, models(options)).outputs[0].shape[0]
+    def assemble(self, options: Any, infer: Mapping[str, Infer]) -> Embed:
+        """What `create` makes, or a function that runs the one network; PluginError where there are several."""
+        if self.create is not None:
+            return self.create(options, infer)
+        spec = self._network(options)
+        run, given, taken = infer[spec.name], spec.inputs[0].name, spec.outputs[0].name
 
+        def embed(tiles: UInt8) -> Float32:
+            return run({given: tiles})[taken]
 
-def _create(
-    name: str, models: Callable[[Any], tuple[ModelSpec, ...]], options: Any, infer: Mapping[str, Infer]
-) -> Embed:
-    """Run the one network."""
-    spec = _only(name, models(options))
-    run, given, taken = infer[spec.name], spec.inputs[0].name, spec.outputs[0].name
+        return embed
 
-    def embed(tiles: UInt8) -> Float32:
-        return run({given: tiles})[taken]
-
-    return embed
-
-
-def _only(name: str, specs: tuple[ModelSpec, ...]) -> ModelSpec:
-    """The one network, of one input and one output vector; PluginError where the extractor is more than that."""
-    if len(specs) == 1 and len(specs[0].inputs) == len(specs[0].outputs) == len(specs[0].outputs[0].shape) == 1:
-        return specs[0]
-    raise PluginError(
-        f"extractor {name!r} is more than one network with one input and one vector as output",
-        "give it create(options, infer) and dim(options)",
-    )
+    def _network(self, options: Any) -> ModelSpec:
+        """The one network, of one input and one output vector; PluginError where the extractor is more than that."""
+        specs = self.models(options)
+        if len(specs) == 1 and len(specs[0].inputs) == len(specs[0].outputs) == len(specs[0].outputs[0].shape) == 1:
+            return specs[0]
+        raise PluginError(
+            f"extractor {self.name!r} is more than one network with one input and one vector as output",
+            "give it create(options, infer) and dim(options)",
+        )

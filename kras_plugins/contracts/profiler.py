@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from kras_plugins.contracts.backend import Infer
@@ -72,9 +71,9 @@ class ProfilerPlugin(PluginRecord):
     """Either `tile`, `models` and `decode`, or `create` in place of `decode`; or `load`.
 
     `decode(options)` gives the profiler's `decode` where it is one network (or none: `decode` then works on the tile's
-    pixels alone); `create(options, infer)` the whole profiler where it is more. `provides(options)`: the cell classes,
-    tissue classes and cell columns it can give. `load(slide, options)` returns a SemanticMap, or a finished
-    SemanticProfile, and never opens pixels.
+    pixels alone); `create(options, infer)` the whole profiler where it is more: the host asks `assemble`.
+    `provides(options)`: the cell classes, tissue classes and cell columns it can give. `load(slide, options)` returns a
+    SemanticMap, or a finished SemanticProfile, and never opens pixels.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
@@ -92,8 +91,20 @@ class ProfilerPlugin(PluginRecord):
                 f"profiler {self.name!r} gives neither tile with decode (or create) nor load, or gives both",
                 "give tile(options), models(options) and decode(options), or load(slide, options) alone",
             )
-        if self.decode is not None:
-            object.__setattr__(self, "create", partial(_create, self.name, self.models, self.decode))
+
+    def assemble(self, options: Any, infer: Mapping[str, Infer]) -> Profiler:
+        """What `create` makes, or `decode` behind its one network; PluginError where it has several, or neither."""
+        if self.create is not None:
+            return self.create(options, infer)
+        if self.decode is None:
+            raise PluginError(f"profiler {self.name!r} loads what was made elsewhere", "give it tile and decode")
+        specs = self.models(options)
+        if len(specs) > 1 or (specs and len(specs[0].inputs) > 1):
+            raise PluginError(
+                f"profiler {self.name!r} is more than one network with one input",
+                "give it create(options, infer), not decode",
+            )
+        return _OneNetwork(self.decode(options), specs[0] if specs else None, infer)
 
 
 class _OneNetwork:
@@ -106,18 +117,3 @@ class _OneNetwork:
 
     def predict(self, tiles: UInt8) -> Outputs:
         return {} if self._spec is None else self._infer[self._spec.name]({self._spec.inputs[0].name: tiles})
-
-
-def _create(
-    name: str,
-    models: Callable[[Any], tuple[ModelSpec, ...]],
-    decode: Callable[[Any], Decode],
-    options: Any,
-    infer: Mapping[str, Infer],
-) -> Profiler:
-    specs = models(options)
-    if len(specs) > 1 or (specs and len(specs[0].inputs) > 1):
-        raise PluginError(
-            f"profiler {name!r} is more than one network with one input", "give it create(options, infer), not decode"
-        )
-    return _OneNetwork(decode(options), specs[0] if specs else None, infer)

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from itertools import groupby
@@ -45,6 +45,11 @@ class Provided:
     def id(self) -> str:
         """What enters store keys and manifests: kind, name, distribution and the record's result version."""
         return f"{self.kind}:{self.record.name}@{self.distribution}/{self.record.result_version}"
+
+    @property
+    def origin(self) -> str:
+        """How people are told where it comes from: the distribution and its version, or the file."""
+        return _origin(self.distribution, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +149,11 @@ class _Source:
 
     @property
     def origin(self) -> str:
-        return self.distribution if self.version == "file" else f"{self.distribution} {self.version}"
+        return _origin(self.distribution, self.version)
+
+
+def _origin(distribution: str, version: str) -> str:
+    return distribution if version == "file" else f"{distribution} {version}"
 
 
 def _sources(files: Iterable[Path], blocked: Container[str]) -> Iterator[_Source]:
@@ -194,8 +203,7 @@ def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, 
             for record in records:
                 if not isinstance(record, record_type):
                     raise PluginError(f"kras_{kind}s yielded {record!r}", f"yield {record_type.__name__} records")
-                object.__setattr__(record, "origin", source.origin)  # a copy would derive anew what it derived already
-                found.append((kind, record))
+                found.append((kind, replace(record, origin=source.origin)))  # until API 2: nothing here reads it
     if not found and asked:
         raise PluginError("its hooks yield nothing", "yield at least one record")
     if not found:

@@ -104,12 +104,12 @@ class Part:
 
     @cached_property
     def _made(self) -> Once[Any]:
-        create: Any = getattr(self.provided.record, "create")  # noqa: B009 - extractor and profiler both have it
-        return Once(lambda: ask(self.provided.id, create, self.options, self.infer))
+        assemble: Any = getattr(self.provided.record, "assemble")  # noqa: B009 - extractor and profiler both have it
+        return Once(lambda: ask(self.provided.id, assemble, self.options, self.infer))
 
     @property
     def made(self) -> Any:
-        """What the plug-in's `create` returns; PluginError with the cause when it raises."""
+        """What the plug-in's `create` returns, or stands for it; PluginError with the cause when it raises."""
         return self._made()
 
     @property
@@ -140,11 +140,20 @@ class Part:
         return f"{self.provided.record.name}/{digests}"
 
 
+@dataclass(frozen=True)
+class UsableReader:
+    """A reader with its options, and where it comes from ("" if unknown), as errors tell it."""
+
+    plugin: ReaderPlugin
+    options: Options
+    origin: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """All that a slide passes through. `extractor` and `profiler` are None where no classifier asks for them."""
 
-    readers: tuple[tuple[ReaderPlugin, Options], ...]
+    readers: tuple[UsableReader, ...]
     reader: str | None
     extractor: Part | None
     profiler: Part | None
@@ -234,7 +243,7 @@ def open_parts(
             _close(served_by, engine)
 
 
-def usable_readers(registry: Registry, config: Config, wanted: str | None = None) -> list[tuple[ReaderPlugin, Options]]:
+def usable_readers(registry: Registry, config: Config, wanted: str | None = None) -> list[UsableReader]:
     """Every reader with its options. One that refuses its defaults is told and left out, unless it is `wanted`.
 
     Raises ConfigError for an unknown `wanted`, for options that were set and are refused, and for two of one name.
@@ -243,13 +252,13 @@ def usable_readers(registry: Registry, config: Config, wanted: str | None = None
         registry.find("reader", wanted)
     readers = []
     for name in registry.names("reader"):
-        record = registry.record("reader", name, ReaderPlugin)
+        record, origin = registry.record("reader", name, ReaderPlugin), registry.find("reader", name).origin
         try:
-            readers.append((record, config.options_for("reader", record)))
+            readers.append(UsableReader(record, config.options_for("reader", record), origin))
         except KrasError as e:
             if name == wanted or name in config.options.get("reader", {}):
                 raise
-            _log.warning("reader %r of %s is left out: %s", name, record.origin, e)
+            _log.warning("reader %r of %s is left out: %s", name, origin, e)
     return readers
 
 

@@ -38,12 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A classifier taking part: its record, its validated options, and who provides it (distribution and version)."""
+    """A classifier taking part: its record, its validated options, and who provides it.
+
+    `identity` enters the store's keys: `Provided.id` and the distribution's version. `origin`: as errors tell it.
+    """
 
     name: str
     plugin: ClassifierPlugin
     options: Options
     identity: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +218,7 @@ def _make(store: Store, task: _Task, samples: Sequence[Sample], subjects: Subjec
 
     def build(folder: Path) -> None:
         plugin = task.member.plugin
-        who = Called(name=task.member.name, plugin=plugin.name, origin=plugin.origin)
+        who = Called(name=task.member.name, plugin=plugin.name, origin=task.member.origin)
 
         def fitted(fit: Fit) -> Classifier:
             made = plugin.create(task.member.options, fit.seed)

@@ -9,19 +9,22 @@ from pathlib import Path
 from kras_plugins.errors import StoreError
 from kras_plugins.store import file_sha256
 
-SEAL = "manifest.json"
+SEAL = "seal.json"
+
+_EARLIER = "manifest.json"
+"""The seal's name in bundles made before 0.1.0, which 0.1 still reads. 0.2 need not: drop this and `_seal_of` then."""
 
 
 def seal(folder: Path) -> str:
-    """Write the manifest of all files in `folder`; returns its digest, which names the whole content."""
-    text, digest = _render({name: file_sha256(folder / name) for name in _files(folder)})
+    """Write `seal.json`, the digests of all files in `folder`; returns its own, which names the whole content."""
+    text, digest = _render({name: file_sha256(folder / name) for name in _files(folder, SEAL)})
     (folder / SEAL).write_text(text, encoding="utf-8")
     return digest
 
 
 def check_seal(folder: Path) -> str:
     """The digest that `seal` returned; raises StoreError naming the first file that is not as it was sealed."""
-    path = folder / SEAL
+    path = _seal_of(folder)
     try:
         text = path.read_text(encoding="utf-8")
         files = json.loads(text)["files"]
@@ -32,7 +35,7 @@ def check_seal(folder: Path) -> str:
         ) from e
     if text != sealed:
         raise _broken(path, "was changed")
-    there = _files(folder)
+    there = _files(folder, path.name)
     for name in sorted(set(there) | set(files)):
         if name not in there:
             raise _broken(folder / name, "is missing")
@@ -43,10 +46,15 @@ def check_seal(folder: Path) -> str:
     return digest
 
 
-def _files(folder: Path) -> list[str]:
-    """Every file and link below `folder` but the manifest, as sorted relative names with forward slashes."""
+def _seal_of(folder: Path) -> Path:
+    earlier = folder / _EARLIER
+    return earlier if earlier.is_file() and not (folder / SEAL).exists() else folder / SEAL
+
+
+def _files(folder: Path, seal: str) -> list[str]:
+    """Every file and link below `folder` but its seal, as sorted relative names with forward slashes."""
     found = (p for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    return sorted(n for n in (p.relative_to(folder).as_posix() for p in found) if n != SEAL)
+    return sorted(n for n in (p.relative_to(folder).as_posix() for p in found) if n != seal)
 
 
 def _render(files: dict[str, str]) -> tuple[str, str]:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import ConfigError, KrasError, SlideError
+from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
@@ -35,7 +34,7 @@ _KEPT = 48
 _KEPT_BYTES = 1 << 30
 """Of decoded images, in each process that makes samples."""
 
-Readers = Sequence[tuple[ReaderPlugin, Options]]
+Readers = Sequence[UsableReader]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +176,7 @@ def survey(
 
 
 def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
-    known = (*IMAGES, *(suffix for plugin, _ in readers for suffix in plugin.suffixes))
+    known = (*IMAGES, *(suffix for r in readers for suffix in r.plugin.suffixes))
     files: list[Path] = []
     for path in paths:
         if path.is_dir():

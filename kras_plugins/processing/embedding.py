@@ -34,8 +34,8 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
     BackendError when features are not finite.
     """
     record = part.provided.record
-    assert isinstance(record, ExtractorPlugin) and record.tile is not None and record.dim is not None
-    who, spec, dim = part.provided.id, part.tile, ask(part.provided.id, record.dim, part.options)
+    assert isinstance(record, ExtractorPlugin)
+    who, spec, dim = part.provided.id, part.tile, ask(part.provided.id, record.length, part.options)
     grid = tile_grid(slide, tissue, spec)
     if not len(grid):
         raise SlideError(

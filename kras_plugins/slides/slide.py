@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.reader import Level, ReaderPlugin, SlideSource
+from kras_plugins.contracts.reader import Level, SlideSource
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError, plugin_boundary
 from kras_plugins.host.isolation import allowed, ask, ask_about
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kras_plugins.data import UInt8
+    from kras_plugins.host.parts import UsableReader
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 """Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
@@ -239,10 +240,10 @@ class Slide:
                 self.warnings = (*self.warnings, text)
 
 
-def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], want: str | None = None) -> Slide:
+def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None = None) -> Slide:
     """Open a slide with the first reader that can.
 
-    `readers`: records with their options. They are tried by the length of the file suffix they know (`.ome.tif` before
+    `readers` are tried by the length of the file suffix they know (`.ome.tif` before
     `.tif`), then those that prefer it, then by name; `want` names the only one to try, whatever the suffix. A reader
     that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file and every
     reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
@@ -251,16 +252,16 @@ def open_slide(ref: SlideRef, readers: Sequence[tuple[ReaderPlugin, Options]], w
     path = _checked_path(ref)
     chosen = _choose_readers(path, readers, want)
     failures: list[tuple[str, KrasError]] = []
-    for plugin, options in chosen:
+    for reader in chosen:
         try:
-            slide = _open_with(plugin, options, ref, path)
+            slide = _open_with(reader, ref, path)
         except (SlideError, PluginError) as e:
-            failures.append((plugin.name, e))
+            failures.append((reader.plugin.name, e))
             continue
         # A reader's defect must be seen even where another one stood in.
         for name, failure in failures:
             if isinstance(failure, PluginError):
-                slide._warn(f"read by {plugin.name!r} because {name!r} failed: {failure.message}")
+                slide._warn(f"read by {reader.plugin.name!r} because {name!r} failed: {failure.message}")
         return slide
     if len(failures) == 1:
         raise failures[0][1]
@@ -283,37 +284,36 @@ def _checked_path(ref: SlideRef) -> Path:
     return ref.path
 
 
-def _choose_readers(
-    path: Path, readers: Sequence[tuple[ReaderPlugin, Options]], want: str | None
-) -> list[tuple[ReaderPlugin, Options]]:
+def _choose_readers(path: Path, readers: Sequence[UsableReader], want: str | None) -> list[UsableReader]:
     if want is not None:
-        named = [pair for pair in readers if pair[0].name == want]
+        named = [r for r in readers if r.plugin.name == want]
         if not named:
-            known = ", ".join(sorted(plugin.name for plugin, _ in readers)) or "none"
+            known = ", ".join(sorted(r.plugin.name for r in readers)) or "none"
             raise ConfigError(f"there is no reader {want!r}", f"readers are: {known}")
         return named
 
-    def match(plugin: ReaderPlugin) -> int:
-        return max((len(s) for s in plugin.suffixes if path.name.lower().endswith(s)), default=0)
+    def match(reader: UsableReader) -> int:
+        return max((len(s) for s in reader.plugin.suffixes if path.name.lower().endswith(s)), default=0)
 
-    able = [pair for pair in readers if match(pair[0])]
+    able = [r for r in readers if match(r)]
     if not able:
-        known = " ".join(sorted({suffix for plugin, _ in readers for suffix in plugin.suffixes})) or "none"
+        known = " ".join(sorted({suffix for r in readers for suffix in r.plugin.suffixes})) or "none"
         raise SlideError(f"{path}: no reader knows the suffix {path.suffix!r}", f"known are: {known}")
 
-    def rank(pair: tuple[ReaderPlugin, Options]) -> tuple[int, bool, str]:
-        return (-match(pair[0]), not path.name.lower().endswith(pair[0].preferred), pair[0].name)
+    def rank(reader: UsableReader) -> tuple[int, bool, str]:
+        return (-match(reader), not path.name.lower().endswith(reader.plugin.preferred), reader.plugin.name)
 
     return sorted(able, key=rank)
 
 
-def _open_with(plugin: ReaderPlugin, options: Options, ref: SlideRef, path: Path) -> Slide:
-    who = _plugin_name(plugin.name, plugin.origin)
+def _open_with(reader: UsableReader, ref: SlideRef, path: Path) -> Slide:
+    plugin, options = reader.plugin, reader.options
+    who = _plugin_name(plugin.name, reader.origin)
 
     def opened() -> Slide:
         source = plugin.open(path, options)
         try:
-            return Slide(ref, path, plugin.name, source, options, plugin.result_version, plugin.origin)
+            return Slide(ref, path, plugin.name, source, options, plugin.result_version, reader.origin)
         except BaseException:
             _close(who, source)
             raise

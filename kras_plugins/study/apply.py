@@ -29,7 +29,7 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
     def load(name: str, models: Path) -> Classifier:
         return session.registry.record("classifier", name, ClassifierPlugin).load(models)
 
-    return load_bundle(folder, load, lambda name: session.registry.find("classifier", name).record.origin)
+    return load_bundle(folder, load, lambda name: session.registry.find("classifier", name).origin)
 
 
 def loads_results(session: Session, bundle: Bundle) -> bool:

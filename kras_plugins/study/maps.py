@@ -66,7 +66,7 @@ def mpp_of(semantic: SemanticMap, result: SlideResult) -> tuple[float, float] | 
 def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts: Parts, notify: Notify) -> Path | None:
     """Draw cells and tissue over the slide's own pixels (never its label or macro image); None without pixels."""
     ref = result.ref
-    known = tuple(suffix for plugin, _ in parts.readers for suffix in plugin.suffixes)
+    known = tuple(suffix for reader in parts.readers for suffix in reader.plugin.suffixes)
     if ref.path is None or not ref.path.name.lower().endswith(known):
         notify.warn(f"{ref.slide_id}: no slide to draw cells over; no overlay is written")
         return None

@@ -127,8 +127,7 @@ def part_facts(parts: Parts) -> dict[str, Any]:
     facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
     # The resolution is a fact of a slide; what else a reader was told changes pixels and is frozen in bundles.
     facts["readers"] = {
-        record.name: {k: v for k, v in options.result_affecting().items() if k != "mpp"}
-        for record, options in parts.readers
+        r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k != "mpp"} for r in parts.readers
     }
     for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
         if part is not None:

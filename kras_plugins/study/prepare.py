@@ -103,7 +103,8 @@ def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
         provided = session.registry.find("classifier", name)
         record = session.registry.record("classifier", name, ClassifierPlugin)
         options = session.config.options_for("classifier", record)
-        members.append(Member(name=name, plugin=record, options=options, identity=f"{provided.id} {provided.version}"))
+        identity = f"{provided.id} {provided.version}"
+        members.append(Member(name=name, plugin=record, options=options, identity=identity, origin=provided.origin))
     return members
 
 

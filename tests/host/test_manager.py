@@ -52,6 +52,15 @@ def test_a_loose_file_is_a_plugin(tmp_path: Path) -> None:
     assert registry.find("extractor", "mine").plugin == "mine"
 
 
+def test_the_host_knows_where_a_record_comes_from_and_leaves_the_record_as_it_is(tmp_path: Path) -> None:
+    code = GOOD.replace("@hookimpl", "made = []\n\n@hookimpl").replace("yield Ex", "made.append(Ex")
+    file = loose(tmp_path, "mine", f"{code.rstrip()})\n    return made\n")
+    mine, vit = (discover(files=[file]).find("extractor", name) for name in ("mine", "vit"))
+    assert (mine.origin, vit.origin) == (str(file), f"kras {metadata.version('kras')}")
+    assert mine.record.origin == mine.origin  # until API 2
+    assert [record.origin for record in sys.modules["kras_file_mine"].made] == [""]
+
+
 @pytest.mark.parametrize(
     ("code", "cause"),
     [

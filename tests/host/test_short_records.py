@@ -55,20 +55,17 @@ def test_an_extractor_of_one_network_runs_it_and_knows_its_length() -> None:
     def infer(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"features": inputs["tiles"].reshape(len(inputs["tiles"]), -1)[:, :512].astype(np.float32)}
 
-    assert record.dim is not None
-    assert record.create is not None
-    assert record.dim(Options()) == 512
+    assert record.length(Options()) == 512
     tiles = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(
-        record.create(Options(), {"small": infer})(tiles), tiles.reshape(2, -1)[:, :512].astype(np.float32)
+        record.assemble(Options(), {"small": infer})(tiles), tiles.reshape(2, -1)[:, :512].astype(np.float32)
     )
 
 
 def test_an_extractor_of_two_networks_must_say_how_they_go_together() -> None:
     record = extractor(models=lambda _: (spec(), replace(spec(), name="other")))
-    assert record.dim is not None
     with pytest.raises(PluginError, match="more than one network"):
-        record.dim(Options())
+        record.length(Options())
 
 
 @pytest.mark.parametrize(
@@ -98,18 +95,15 @@ def profiler(**changed: Any) -> ProfilerPlugin:
 def test_a_profiler_may_be_a_decoder_alone_or_with_one_network() -> None:
     tiles = np.zeros((2, 32, 32, 3), np.uint8)
     alone = profiler()
-    assert alone.create is not None
-    made = alone.create(Options(), {})
+    made = alone.assemble(Options(), {})
     assert made.predict(tiles) == {}
     assert isinstance(made.decode, Decode)
     networked = profiler(models=lambda _: (spec(),))
-    assert networked.create is not None
     run: Callable[..., Any] = lambda inputs: {"features": inputs["tiles"]}  # noqa: E731
-    assert networked.create(Options(), {"small": run}).predict(tiles)["features"] is tiles
+    assert networked.assemble(Options(), {"small": run}).predict(tiles)["features"] is tiles
     two = profiler(models=lambda _: (spec(), replace(spec(), name="other")))
-    assert two.create is not None
     with pytest.raises(PluginError, match="more than one network"):
-        two.create(Options(), {})
+        two.assemble(Options(), {})
     with pytest.raises(PluginError, match="neither tile with decode"):
         profiler(create=lambda _o, _i: None)
 

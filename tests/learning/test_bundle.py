@@ -74,7 +74,24 @@ def test_the_same_run_writes_the_same_bytes(written, both):
     content = load_bundle(folder, loader(both))
     facts, thresholds = dict(content.facts), dict(content.thresholds)
     write_bundle(other, experiment, facts=facts, thresholds=thresholds, provenance={"seed": 0})
-    assert (other / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
+    assert (other / "seal.json").read_bytes() == (folder / "seal.json").read_bytes()
+
+
+def test_a_bundle_sealed_under_the_earlier_name_is_the_same_bundle(written):
+    folder, *_, load = written
+    digest = load_bundle(folder, load).digest
+    (folder / "seal.json").rename(folder / "manifest.json")
+    assert load_bundle(folder, load).digest == digest
+    (folder / "bundle.json").write_bytes((folder / "bundle.json").read_bytes() + b" ")
+    with pytest.raises(StoreError, match=r"bundle.json was changed"):
+        load_bundle(folder, load)
+
+
+def test_the_earlier_name_beside_a_seal_is_a_file_that_was_added(written):
+    folder, *_, load = written
+    (folder / "manifest.json").write_bytes((folder / "seal.json").read_bytes())
+    with pytest.raises(StoreError, match=r"manifest.json was added"):
+        load_bundle(folder, load)
 
 
 def every_file(folder):

@@ -119,7 +119,7 @@ def test_the_declared_width_is_that_of_the_features() -> None:
     module = build_module(VIT.models(options)[0])
     with torch.inference_mode():
         features = module(torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
-    assert features.shape == (1, VIT.dim(options))
+    assert features.shape == (1, VIT.length(options))
     assert np.isfinite(features.numpy()).all()
 
 

@@ -78,7 +78,7 @@ def test_a_preset_states_the_published_facts(name: str) -> None:
     transform = spec(model=name).transform
     assert (tuple(transform["mean"]), tuple(transform["std"])) == (mean, std)
     assert (transform["px"], transform["mpp"]) == (224, 0.5)
-    assert VIT.dim(VIT.options(model=name)) == dim
+    assert VIT.length(VIT.options(model=name)) == dim
     assert preset.licence.startswith(licence)
     assert preset.gated == gated
     assert preset.citation
@@ -165,9 +165,9 @@ def test_an_allowed_resolution_changes_tile_and_transform_hash() -> None:
 
 
 def test_another_pooling_changes_the_width() -> None:
-    widths = {p: VIT.dim(VIT.options(model="h0-mini", pooling=p)) for p in ("auto", "cls", "mean", "cls+mean")}
+    widths = {p: VIT.length(VIT.options(model="h0-mini", pooling=p)) for p in ("auto", "cls", "mean", "cls+mean")}
     assert widths == {"auto": 768, "cls": 768, "mean": 768, "cls+mean": 1536}
-    assert VIT.dim(VIT.options(model="midnight-12k", pooling="cls")) == 1536
+    assert VIT.length(VIT.options(model="midnight-12k", pooling="cls")) == 1536
 
 
 # Names as in the files on the hub: transformers' ViTModel and Dinov2Model, documented in its conversion_mapping.py.

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.errors import BackendError, ConfigError, SlideError
+from kras_plugins.host.config import Config
 from kras_plugins.host.manager import discover
+from kras_plugins.host.parts import usable_readers
 from kras_plugins.pretraining.engine import Report, pretrain
 from kras_plugins.pretraining.monitor import Health, Watch, effective_rank, examine
 from kras_plugins.pretraining.network import Network, StepLoss, build
@@ -34,9 +35,8 @@ ALONE = Crew(rank=0, size=1, device=torch.device("cpu"))
 
 
 def corpus_of(*places: Path, mpp: float = 0.5) -> Corpus:
-    registry = discover()
-    records = [registry.record("reader", n, ReaderPlugin) for n in registry.names("reader")]
-    return survey(places, [(r, r.options()) for r in records], px=32, mpp=0.5, image_mpp=mpp,
+    readers = usable_readers(discover(), Config())
+    return survey(places, readers, px=32, mpp=0.5, image_mpp=mpp,
                   set_aside=lambda f, e: pytest.fail(str(e)))  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kras_plugins import ConfigError, Level, PluginError, ReaderOptions, ReaderPlugin, SlideError, SlideRef
+from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides import slide as slide_module
 from kras_plugins.slides.slide import open_slide
 
@@ -53,7 +54,8 @@ def reader(source, name="arrays", suffixes=(".arr",), **options):
             raise source
         return source
 
-    return ReaderPlugin(name=name, summary="arrays", suffixes=suffixes, open=open_), ReaderOptions(**options)
+    plugin = ReaderPlugin(name=name, summary="arrays", suffixes=suffixes, open=open_)
+    return UsableReader(plugin, ReaderOptions(**options))
 
 
 @pytest.fixture
@@ -400,7 +402,7 @@ def bundled():
     import kras_reader_tiff
 
     plugins = [*kras_reader_openslide.kras_readers(), *kras_reader_tiff.kras_readers()]
-    return [(plugin, plugin.options()) for plugin in plugins]
+    return [UsableReader(plugin, plugin.options()) for plugin in plugins]
 
 
 def real(path: Path, mpp: float | None = None) -> SlideRef:

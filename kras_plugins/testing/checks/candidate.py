@@ -133,7 +133,7 @@ class Candidate:
 
     def create(self) -> Any:
         """A new extractor function or profiler on the reference engines; what the plug-in raises."""
-        return self.record.create(self.options, self.infer)
+        return self.record.assemble(self.options, self.infer)
 
     @property
     def made(self) -> Any:

@@ -15,7 +15,7 @@ from kras_plugins.testing.checks.tiles import TILES_IN, run, tiles, usual
 @check("live extractor", file="contracts/extractor.py", words=TILES_IN)
 def features_described(candidate: Candidate) -> None:
     """Features are float32, one row a tile, as many columns as `dim` says."""
-    dim = candidate.record.dim(candidate.options)
+    dim = candidate.record.length(candidate.options)
     require(isinstance(dim, int) and dim > 0, "a whole number of features", repr(dim))
     features = usual(candidate)["features"]
     right = isinstance(features, np.ndarray) and features.dtype == np.float32

@@ -96,7 +96,7 @@ def models_cheap(candidate: Candidate) -> None:
         candidate.record.tile(candidate.options)
         candidate.record.models(candidate.options)
         if candidate.kind == "extractor":
-            candidate.record.dim(candidate.options)
+            candidate.record.length(candidate.options)
     lasted = time.monotonic() - began
     require(not asked, "no connection", f"one to {', '.join(asked)}")
     require(lasted <= MODELS_SECONDS, f"an answer within {MODELS_SECONDS:g} s", f"one after {lasted:.1f} s")
