@@ -7,11 +7,23 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
+from kras_plugins.cohort.labels import LABEL_COLUMNS, label_patients
+from kras_plugins.cohort.mutations import read_mutations
+from kras_plugins.study.outputs import write_table
+
 FEATURES = ("hif_luad.csv.gz", "hif_lusc.csv.gz")
 """Tables of the 607 human-interpretable features, one row a slide, with clinical data beside them."""
 
+DISEASES = ("LUAD", "LUSC")
+
 TARGETS = ("g12c", "kras_any_nonsilent")
 """Columns of the labels that `kras cohort labels` makes of ras_mutations.tsv.gz."""
+
+
+def write_labels(data: Path, file: Path) -> None:
+    """Write the labels of all patients of the public mutation table, as `kras cohort labels` does."""
+    mutations = read_mutations([str(data / "ras_mutations.tsv.gz")], (), DISEASES, "auto")
+    write_table(file, [one.row() for one in label_patients(mutations)], LABEL_COLUMNS)
 
 
 def write_cohort(data: Path, labels: Path, file: Path, *, target: str, luad_only: bool) -> None:

@@ -1,8 +1,8 @@
 """The real experiment on TCGA: `python -m experiments.tcga_hif` from the repository, or `make experiment`.
 
-Human-interpretable features of 812 patients (../shared/data/tcga) through `kras cohort labels` and `kras run`: KRAS
-G12C and any non-silent KRAS, random and site-preserved folds, all of lung and adenocarcinoma alone. Killed, it goes on
-where it stopped; at the end it writes the tables of docs/experiments/tcga-hif.md from the runs' metrics.json.
+Human-interpretable features of 812 patients (../shared/data/tcga) through `study.train`: KRAS G12C and any non-silent
+KRAS, random and site-preserved folds, all of lung and adenocarcinoma alone. Killed, it goes on where it stopped; at the
+end it writes the tables of docs/experiments/tcga-hif.md from the studies' metrics.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.tcga_cohort import FEATURES, TARGETS, write_cohort
+from experiments.tcga_cohort import FEATURES, TARGETS, write_cohort, write_labels
 from experiments.tcga_document import write_document
+from kras_plugins import study
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "experiments" / "tcga-hif.md"
-CLASSIFIERS = "mlp,rf,lgbm"
+CLASSIFIERS = ("mlp", "rf", "lgbm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +47,26 @@ CONFIGURATIONS = tuple(
 )
 
 
-def kras(*words: str | Path, cwd: Path) -> None:
-    """Run the product's command line, in a folder where no kras.toml of the user changes what is run."""
-    subprocess.run([sys.executable, "-m", "kras_plugins.cli", *map(str, words)], check=True, cwd=cwd)
+def settings_of(one: Configuration, data: Path, out: Path, *, repeats: int) -> study.StudySettings:
+    """The settings of one configuration."""
+    return study.StudySettings(
+        target=one.target,
+        classifiers=CLASSIFIERS,
+        covariates=data / "co_mutations.csv",
+        splits=one.splits,
+        folds=5,
+        repeats=repeats,
+        cache=out / "store",
+    ).with_tables([data / name for name in FEATURES])
 
 
-def run(one: Configuration, data: Path, out: Path, *, repeats: int, extra: Sequence[str]) -> float:
+def run(one: Configuration, data: Path, out: Path, *, repeats: int, options: Sequence[str] = ()) -> float:
     """Run one configuration; returns seconds. Finished fits come from the store."""
     cohort = out / f"{one.target}-{'luad' if one.luad_only else 'pooled'}.csv"
     write_cohort(data, out / "labels.csv", cohort, target=one.target, luad_only=one.luad_only)
     began = time.monotonic()
-    kras(
-        "run", cohort, "--target", one.target, "--classifiers", CLASSIFIERS,
-        *(word for name in FEATURES for word in ("--profile-table", data / name)),
-        "--covariates", data / "co_mutations.csv",
-        "--splits", one.splits, "--folds", "5", "--repeats", str(repeats),
-        "--cache", out / "store", "--out", out / one.name, *extra, cwd=out,
-    )  # fmt: skip
+    settings = settings_of(one, data, out, repeats=repeats).with_options(*options)
+    study.train(cohort, settings, out=out / one.name, notify=study.bars())
     return time.monotonic() - began
 
 
@@ -94,14 +96,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "kras-out" / "tcga-hif", help="folder to write into")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the 5-fold cross-validation")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "-o", "--option", action="append", default=[], metavar="KIND.NAME.KEY=VALUE", help="of a plug-in"
+    )
     parser.add_argument("--document", action="store_true", help="write the tables of finished runs, run nothing")
-    asked, extra = parser.parse_known_args()
+    asked = parser.parse_args()
     data, out = asked.data.resolve(), asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if not asked.document:
-        kras("cohort", "labels", data / "ras_mutations.tsv.gz", "--out", out / "labels.csv", cwd=out)
+        write_labels(data, out / "labels.csv")
     for one in () if asked.document else [c for c in CONFIGURATIONS if c.name in asked.only]:
-        seconds = run(one, data, out, repeats=asked.repeats, extra=extra)
+        seconds = run(one, data, out, repeats=asked.repeats, options=asked.option)
         print(f"{one.name}: {seconds / 60:.1f} minutes", flush=True)
     metrics = read_metrics(out)
     missing = [name for name in names if name not in metrics]
