@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 SETTINGS = """
 [run]
 {run}
@@ -64,3 +66,24 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
         writer = csv.DictWriter(f, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def draw_tables(folder: Path, *, patients: int = 42, seed: int = 0) -> None:
+    """A cohort of two histologies without slides, and tables of theirs whose column names differ by an ending."""
+    rng = np.random.default_rng(seed)
+    cohort, tables = [], {"LUAD": [], "LUSC": []}  # type: ignore[var-annotated]
+    for i in range(patients):
+        histology, label = ("LUAD", "LUSC")[i % 2], int(i % 5 < 2)
+        name = f"TCGA-{i % 6:02d}-{i:04d}"
+        cohort.append(
+            {"patient_id": name, "slide_id": name, "histology": histology, "site": f"{i % 6:02d}", "g12c": str(label)}
+        )
+        end = {"LUAD": "_HE", "LUSC": "_FFPE"}[histology]
+        for slide in range(1 + i % 2):  # some have two slides
+            row = {"CASE_ID": f"{i}{slide}", "case": name, "os": str(label), "num_mutations": str(100 * label)}
+            row |= {f"DENSITY {k}{end}": f"{rng.normal() + (2.5 * label if k == 0 else 0):.4f}" for k in range(8)}
+            row[f"RARE{end}"] = "" if i % 7 == 0 else f"{rng.normal():.3f}"
+            tables[histology].append(row)
+    write_rows(folder / "cohort.csv", cohort)
+    for histology, rows in tables.items():
+        write_rows(folder / f"{histology}.csv", rows)

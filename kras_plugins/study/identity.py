@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -91,13 +92,23 @@ def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return _some(list(_differences(before, now, "")))
 
 
-def inputs_of(options: Mapping[str, Any], named: Mapping[str, Path | None]) -> dict[str, str]:
-    """Digests of the files that settings name, and of files and folders that options of plug-ins name, by setting."""
+def inputs_of(
+    named: Mapping[str, Path | None], options: Mapping[str, Any] | None = None, slides: Iterable[str] = ()
+) -> dict[str, str]:
+    """Digests of the files that settings name, and of those that options of plug-ins name, by setting.
+
+    `options`: by any names, JSON values; of a folder that one of them names, or of a path with `{slide_id}` in it, the
+    files of these `slides` count by name and size.
+    """
     found = {name: file_sha256(path) for name, path in named.items() if path is not None and path.is_file()}
-    for key, value in _leaves(options):
+    ids = frozenset(slides)
+    for key, value in _leaves(options or {}):
         for text in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(text, str) and text and os.path.exists(text):
-                found[f"{key} {Path(text).name}"] = _digest(Path(text))
+            path = Path(text.split("{")[0] if "{" in text else text) if isinstance(text, str) and text else None
+            if path is not None and path.is_file():
+                found[f"{key} {path.name}"] = file_sha256(path)
+            elif path is not None and (folder := path if path.is_dir() else path.parent).is_dir() and folder != Path():
+                found[key] = _sizes(folder, ids)
     return found
 
 
@@ -109,11 +120,15 @@ def bytes_of(path: Path | None) -> int | None:
         return None
 
 
-def _digest(path: Path) -> str:
-    if path.is_file():
-        return file_sha256(path)
-    inside = sorted(e.name + f":{e.stat().st_size}" for e in os.scandir(path) if e.is_file())
-    return f"{len(inside)} files, {sum(int(text.rsplit(':', 1)[1]) for text in inside)} bytes"
+def _sizes(folder: Path, slides: frozenset[str]) -> str:
+    """Names and sizes of the files of these slides in a folder, told as one text."""
+    files = sorted((e.name, e.stat().st_size) for e in os.scandir(folder) if e.is_file() and _is_of(e.name, slides))
+    digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    return f"{len(files)} files, {sum(size for _, size in files)} bytes ({digest})"
+
+
+def _is_of(name: str, slides: frozenset[str]) -> bool:
+    return any(name[:i] in slides for i, letter in enumerate(name) if letter == ".")
 
 
 def _some(differing: Sequence[str]) -> str:

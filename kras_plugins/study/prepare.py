@@ -133,8 +133,9 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
         settings={**own_settings(settings), "options": options},
         plugins=[session.registry.find(kind, name).id for kind, name in named],
         files=inputs_of(
-            options,
             {"cohort": prepared.table.path, "covariates": settings.covariates, "folds_file": settings.folds_file},
+            told_options(session, prepared.chosen),
+            [slide.slide_id for slide in prepared.slides],
         ),
         slides={slide.slide_id: bytes_of(slide.path) for slide in prepared.slides},
     )
@@ -144,6 +145,14 @@ def own_settings(settings: StudySettings) -> dict[str, object]:
     """The settings that change results, as JSON values; files count by what they hold, not by where they lie."""
     elsewhere = {"covariates", "folds_file", "options"}
     return {k: v for k, v in settings.result_affecting().items() if k not in elsewhere}
+
+
+def told_options(session: Session, named: Mapping[str, str]) -> dict[str, dict[str, dict[str, object]]]:
+    """All options of plug-ins by kind and name, those too that only say where files lie."""
+    return {
+        kind: {name: session.config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")}
+        for kind, name in named.items()
+    }
 
 
 def options_of(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,8 @@ class StudyResult:
     """
 
     folder: Path
-    metrics: Mapping[str, Any]
-    predictions: pa.Table
+    metrics: Mapping[str, Any] = field(repr=False)
+    predictions: pa.Table = field(repr=False)
     failures: tuple[SetAside, ...]
     done_before: bool = False
 
@@ -102,7 +102,7 @@ class Scoring:
     """
 
     folder: Path
-    predictions: pa.Table
+    predictions: pa.Table = field(repr=False)
     added: tuple[str, ...]
     pages: Mapping[str, Path]
     failures: tuple[SetAside, ...]
@@ -140,7 +140,7 @@ class SlideOutputs:
     slides: tuple[SlideOutput, ...]
     added: tuple[str, ...]
     failures: tuple[SetAside, ...]
-    table: pa.Table | None = None
+    table: pa.Table | None = field(default=None, repr=False)
 
 
 def read_training(folder: Path, *, done_before: bool = False) -> Training:

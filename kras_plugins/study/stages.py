@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.processing.pipeline import SlideResult
 from kras_plugins.semantics.profile import FEATURES_VERSION
-from kras_plugins.study.identity import Identity, claim, inputs_of
+from kras_plugins.study.identity import Identity, claim
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.prepare import options_of
 from kras_plugins.study.results import SlideOutput, SlideOutputs
@@ -70,5 +70,4 @@ def _identity(session: Session, kind: Kind, name: str) -> Identity:
         call="embed" if kind == "extractor" else "profile",
         settings={kind: name, "backend": session.settings.backend, "options": options},
         plugins=[made_by, f"features/{FEATURES_VERSION}"] if kind == "profiler" else [made_by],
-        files=inputs_of(options, {}),
     )

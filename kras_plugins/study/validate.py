@@ -165,9 +165,10 @@ def _evaluated(
 def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
     """What makes another call the same validation: bundle, the settings it heeds, and what the cohort's files hold."""
     from kras_plugins.study.identity import Identity, bytes_of, inputs_of
-    from kras_plugins.study.prepare import options_of
+    from kras_plugins.study.prepare import options_of, told_options
 
     stated = session.settings.result_affecting()
+    parts = {kind: locked.facts[kind]["name"] for kind in ("extractor", "profiler") if kind in locked.facts}
     options = options_of(session, [(kind, name) for kind, named in session.config.options.items() for name in named])
     return Identity(
         call="validate",
@@ -177,6 +178,10 @@ def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
             "bundle": locked.digest,
         },
         plugins=[session.registry.find("classifier", m.plugin).id for m in locked.members],
-        files=inputs_of(options, {"cohort": table.path, "covariates": session.settings.covariates}),
+        files=inputs_of(
+            {"cohort": table.path, "covariates": session.settings.covariates},
+            told_options(session, parts),
+            [slide.slide_id for p in table.patients for slide in p.slides],
+        ),
         slides={slide.slide_id: bytes_of(slide.path) for p in table.patients for slide in p.slides},
     )

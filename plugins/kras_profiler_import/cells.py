@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,6 +43,9 @@ RESULT = 1
 _RAW = "raw.parquet"
 _log = logging.getLogger("kras.profiler.import")
 
+NOTES = "notes.json"
+"""Beside a map in the store: what a study that uses it must be told."""
+
 
 def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
     """The map of a slide's cell file; a folder that `kras profile` wrote is read as it is.
@@ -66,7 +70,10 @@ def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
     def build(folder: Path) -> None:
         _build(folder, slide, options, file, annotated, size)
 
-    return read_map(Store().make(key, build), slide.slide_id)
+    made = Store().make(key, build)
+    for note in json.loads((made / NOTES).read_text(encoding="utf-8")) if (made / NOTES).is_file() else ():
+        _log.info(note)  # each time: a study that finds the map in the store is told as the one that made it was
+    return read_map(made, slide.slide_id)
 
 
 def _size(slide: SlideRef, options: ImportOptions) -> tuple[float, float] | None:
@@ -157,7 +164,7 @@ def _build(
     provides = cells | (frozenset(words.values()) - {IGNORE, "other"}) | read.columns
     if frozenset(words.values()) >= EPITHELIUM:
         provides |= EPITHELIUM
-    _tell(slide, file, read, bool(regions))
+    (folder / NOTES).write_text(json.dumps(_notes(slide, file, read, bool(regions))), encoding="utf-8")
     pattern = paint_patterns(grown, patterns, raster)
     _finish(folder, slide, canvas, tissue, pattern, mpp, provides, file)
 
@@ -272,12 +279,11 @@ def _batches(file: Path) -> Iterable[pa.RecordBatch]:
         yield from raw.iter_batches(16_384)
 
 
-def _tell(slide: SlideRef, file: Path, read: _Read, annotated: bool) -> None:
-    total = read.counts.total()
+def _notes(slide: SlideRef, file: Path, read: _Read, annotated: bool) -> list[str]:
+    notes = []
     if read.mended:
-        _log.warning(
-            "slide %s: %s of %s outlines in %s cross themselves; mended", slide.slide_id, f"{read.mended:,}",
-            f"{total:,}", file.name,
-        )  # fmt: skip
+        some = f"{read.mended:,} of {read.counts.total():,} outlines in {file.name}"
+        notes.append(f"slide {slide.slide_id}: {some} cross themselves; mended")
     if not annotated:
-        _log.warning("cells without annotated tissue: it is taken to be where cells are")  # said once for a cohort
+        notes.append("cells without annotated tissue: it is taken to be where cells are")  # said once for a cohort
+    return notes

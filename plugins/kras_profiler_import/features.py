@@ -43,12 +43,16 @@ _reading = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """All rows of all files. `values`: float64[row feature]; `rows`: by id column, the rows of each id."""
+    """All rows of all files. `values`: float64[row feature]; `rows`: by id column, the rows of each id.
+
+    `notes`: what a study that uses them must be told.
+    """
 
     label: str
     names: tuple[str, ...]
     values: Float64
     rows: Mapping[str, Mapping[str, Sequence[int]]]
+    notes: tuple[str, ...]
 
 
 def load_row(slide: SlideRef, options: ImportOptions) -> SemanticProfile:
@@ -59,6 +63,8 @@ def load_row(slide: SlideRef, options: ImportOptions) -> SemanticProfile:
         raise ConfigError(f"{e.filename}: no such table of features", "check the path given to --profile-table") from e
     with _reading:  # slides are loaded by several threads; the table is read, and its columns listed, once
         table = _read(stamps, options.features, options.suffixes, options.key)
+    for note in table.notes:  # each time: the table may have been read for another study of this process
+        _log.info(note)
     rows, whose = _find(slide, table)
     return SemanticProfile(
         id=whose, names=table.names, values=_mean(table.values[rows]), valid={}, source=f"import/{table.label}"
@@ -84,14 +90,15 @@ def _read(
         if frame.plain[header] not in names
     }
     n = sum(len(frame) for frame in frames)
-    _log.warning("%s: %s rows with %s feature columns", label, n, len(names))
+    notes = [f"{label}: {n} rows with {len(names)} feature columns"]
     if ignored:
-        _log.warning("%s: %s columns are ignored: %s", label, len(ignored), _listed(ignored))
+        notes.append(f"{label}: {len(ignored)} columns are ignored: {_listed(ignored)}")
     return Features(
         label=label,
         names=tuple(names),
         values=np.stack([values[name] for name in names], 1),
         rows=_index(frames, key, set(names)),
+        notes=tuple(notes),
     )
 
 

@@ -7,40 +7,18 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
-from cohorts import kras, read_rows, write_rows
+from cohorts import draw_tables, kras, read_rows, write_rows
 
 from kras_plugins.host.notes import noted
 
 QUICK = ("-o", "classifier.mlp.seeds=1", "-o", "classifier.rf.trees=100")
 
 
-def study(folder: Path, *, patients: int = 42, seed: int = 0) -> None:
-    """A cohort of two histologies without slides, and tables of theirs whose column names differ by an ending."""
-    rng = np.random.default_rng(seed)
-    cohort, tables = [], {"LUAD": [], "LUSC": []}  # type: ignore[var-annotated]
-    for i in range(patients):
-        histology, label = ("LUAD", "LUSC")[i % 2], int(i % 5 < 2)
-        name = f"TCGA-{i % 6:02d}-{i:04d}"
-        cohort.append(
-            {"patient_id": name, "slide_id": name, "histology": histology, "site": f"{i % 6:02d}", "g12c": str(label)}
-        )
-        end = {"LUAD": "_HE", "LUSC": "_FFPE"}[histology]
-        for slide in range(1 + i % 2):  # some have two slides
-            row = {"CASE_ID": f"{i}{slide}", "case": name, "os": str(label), "num_mutations": str(100 * label)}
-            row |= {f"DENSITY {k}{end}": f"{rng.normal() + (2.5 * label if k == 0 else 0):.4f}" for k in range(8)}
-            row[f"RARE{end}"] = "" if i % 7 == 0 else f"{rng.normal():.3f}"
-            tables[histology].append(row)
-    write_rows(folder / "cohort.csv", cohort)
-    for histology, rows in tables.items():
-        write_rows(folder / f"{histology}.csv", rows)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
-    study(folder)
+    draw_tables(folder)
     return folder
 
 
@@ -80,7 +58,7 @@ def test_targets_and_other_prevalences_reach_metrics_and_bundle(done: Path) -> N
 
 
 def test_the_bundle_scores_another_table(home: Path, done: Path, tmp_path: Path) -> None:
-    study(tmp_path, patients=20, seed=1)
+    draw_tables(tmp_path, patients=20, seed=1)
     rows = [r for r in read_rows(tmp_path / "cohort.csv") if r["histology"] == "LUAD"]
     write_rows(tmp_path / "cohort.csv", rows)
     ran = kras(
@@ -110,7 +88,7 @@ def merged(folder: Path, change) -> Path:  # type: ignore[no-untyped-def]
 
 
 def test_a_feature_missing_in_one_histology_is_refused(tmp_path: Path) -> None:
-    study(tmp_path, patients=20)
+    draw_tables(tmp_path, patients=20)
     merged(tmp_path, lambda row, h: {**row, "DENSITY 3": row["DENSITY 3"] if h == "LUAD" else ""})
     told = refused(tmp_path, tmp_path / "store", "--profile-table", "all.csv")
     assert "wholly missing in histology LUSC (10 patients) but not elsewhere: DENSITY 3" in told
@@ -118,7 +96,7 @@ def test_a_feature_missing_in_one_histology_is_refused(tmp_path: Path) -> None:
 
 def test_endings_that_encode_the_histology_are_refused(tmp_path: Path) -> None:
     """The trap of the real tables: merged without stripping, what is missing tells the histology."""
-    study(tmp_path, patients=20)
+    draw_tables(tmp_path, patients=20)
     names = [f"{name}_{h}" for name in ("DENSITY 0", "DENSITY 1") for h in ("LUAD", "LUSC")]
     merged(
         tmp_path,
@@ -132,14 +110,14 @@ def test_endings_that_encode_the_histology_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_feature_missing_at_one_site_is_refused(tmp_path: Path) -> None:
-    study(tmp_path, patients=36)
+    draw_tables(tmp_path, patients=36)
     merged(tmp_path, lambda row, _h: {**row, "DENSITY 3": "" if row["case"][5:7] == "04" else row["DENSITY 3"]})
     told = refused(tmp_path, tmp_path / "store", "--profile-table", "all.csv")
     assert "missing in site 04 (6 patients)" in told
 
 
 def test_the_label_as_a_feature_is_refused(tmp_path: Path) -> None:
-    study(tmp_path, patients=20)
+    draw_tables(tmp_path, patients=20)
     merged(tmp_path, lambda row, _h: {**row, "G12C": row["os"]})
     told = refused(
         tmp_path, tmp_path / "store", "--profile-table", "all.csv", "-o", 'profiler.import.features=["DENS*", "G12C"]'
@@ -148,14 +126,14 @@ def test_the_label_as_a_feature_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_has_no_squares_to_fit_the_immune_phenotype_on(tmp_path: Path) -> None:
-    study(tmp_path, patients=20)
+    draw_tables(tmp_path, patients=20)
     merged(tmp_path, lambda row, _h: row)
     told = refused(tmp_path, tmp_path / "store", "--profile-table", "all.csv", "-o", "classifier.rf.ip_preset=quantile")
     assert "features made elsewhere have no squares" in told and "ip_preset = lunit_jco2022" in told
 
 
 def test_it_goes_with_no_other_profiler_and_needs_a_file(tmp_path: Path) -> None:
-    study(tmp_path, patients=20)
+    draw_tables(tmp_path, patients=20)
     assert "exclude each other" in refused(tmp_path, tmp_path, "--profile-table", "a.csv", "--profiler", "cells")
     assert "a.csv: no such table" in refused(tmp_path, tmp_path, "--profile-table", "a.csv")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tracemalloc
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_cells_off_the_slide_are_refused_with_the_numbers(tmp_path: Path) -> Non
 def test_polygons_that_cross_themselves_are_mended_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "kras")
     features = features_of()
     x, y = XY[0]
     bow = [[x - 20, y - 20], [x + 20, y + 20], [x + 20, y - 20], [x - 20, y + 20]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def profile(table: object, slide_id: str, patient_id: str = "P", **options: obje
 def test_a_slide_has_its_row_and_only_marked_columns_are_features(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "kras")
     if name.endswith("parquet"):
         texts = {c: [row[i] for row in ROWS] for i, c in enumerate(COLUMNS)}
         numbers = {c: [float(v) if v else None for v in texts[c]] for c in COLUMNS[6:8]}
@@ -167,6 +169,7 @@ def test_tables_that_cannot_be_used_say_why(tmp_path: Path) -> None:
 def test_the_real_tables_give_607_features_and_no_clinical_one(
     shared_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "kras")
     tables = [str(shared_data / "tcga" / f"hif_{name}.csv.gz") for name in ("luad", "lusc")]
     for slide in ("TCGA-49-AARO", "TCGA-63-5131"):
         found = profile(tables, slide, slide)
