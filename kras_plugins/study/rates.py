@@ -40,6 +40,9 @@ class Rate:
     source: str
 
 
+LEAST_TILES, LEAST_SECONDS = 200, 2.0
+"""Fewer tiles, or a shorter time, are no measure."""
+
 _CORE = "recorded on a core of an AMD EPYC with AVX-512 bf16, another machine"
 RECORDED: Mapping[str, Rate] = {
     "extractor:vit lunit-s16": Rate(tiles_per_s=41.0, bytes_per_tile=1_550, peak_bytes=0.9e9, source=_CORE),
@@ -85,7 +88,7 @@ def record(
 ) -> None:
     """Keep the rate of what was computed just now; of too little to be a measure, nothing."""
     tiles, seconds = watch.computed(STAGES[kind]), watch.seconds(STAGES[kind])
-    if sum(tiles.values()) < 200 or seconds < 2:
+    if sum(tiles.values()) < LEAST_TILES or seconds <= LEAST_SECONDS:
         return
     size = sum(_bytes(kind, r) for r in results if r.ref.slide_id in tiles)
     rate = Rate(

@@ -1,0 +1,150 @@
+"""One stage alone, into a folder that grows; slides named as files, folders or a cohort."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cohorts import kras, read_rows, write_rows
+
+from kras_plugins import study
+from kras_plugins.bags import read_bag
+from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.host.manager import discover
+from kras_plugins.study.inputs import slides_of
+from kras_plugins.study.rates import RATES
+from kras_plugins.testing import draw_slide
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drawn slides, one of them below a folder, and a cohort of both."""
+    folder = tmp_path_factory.mktemp("stages")
+    (folder / "slides/more").mkdir(parents=True)
+    draw_slide(folder / "slides/one.tiff", seed=1, size_um=(512.0, 512.0))
+    draw_slide(folder / "slides/more/two.tiff", seed=2, size_um=(512.0, 512.0))
+    (folder / "slides/notes.txt").write_text("no slide")
+    write_rows(
+        folder / "cohort.csv",
+        [
+            {"patient_id": "P1", "slide_id": "first", "path": "slides/one.tiff"},
+            {"patient_id": "P1", "slide_id": "second", "path": "slides/more/two.tiff"},
+        ],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(home: Path) -> study.StudySettings:
+    options = ("extractor.vit.model=vit-mini", "extractor.vit.weights=random:0")
+    return study.StudySettings(workers=1, cache=home / "store").with_options(*options)
+
+
+def test_files_folders_and_a_cohort_name_the_same_slides(home: Path) -> None:
+    registry = discover()
+    slides = home / "slides"
+    files = slides_of([slides / "one.tiff", slides / "more/two.tiff"], registry)
+    assert [p.slides[0].path for p in slides_of([slides], registry).patients] == [
+        p.slides[0].path for p in files.patients
+    ]
+    (patient,) = slides_of([home / "cohort.csv"], registry).patients
+    assert [s.slide_id for s in patient.slides] == ["first", "second"]
+    (patient,) = slides_of([slides], registry, patient="P").patients
+    assert len(patient.slides) == 2
+
+
+def test_a_dicom_folder_is_one_slide(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm", "c.dcm"):
+        (tmp_path / name).touch()
+    assert len(slides_of([tmp_path], discover()).patients) == 1
+
+
+@pytest.mark.parametrize("name", ["slides/on.tiff", "slidse", "cohrt.csv"])
+def test_a_mistyped_path_is_a_usage_error_before_any_work(
+    name: str, home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    for verb in (study.embed, study.profile):
+        with pytest.raises(UsageError, match=f"{name}: no such file or folder"):
+            verb([home / "slides/one.tiff", home / name], settings, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    ran = kras("embed", home / name, "--out", "out", cwd=tmp_path, store=tmp_path / "store")
+    assert ran.returncode == 2 and "no such file or folder" in " ".join(ran.stderr.split())
+    assert not (tmp_path / "out").exists() and not (tmp_path / "store").exists()
+
+
+def test_a_folder_without_slides_says_what_slides_end_in(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no slides") as caught:
+        study.embed(tmp_path / "empty", settings, out=tmp_path / "out")
+    assert ".svs" in caught.value.hint
+
+
+def test_bags_gather_and_those_of_another_encoder_do_not_join(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    slides, out = home / "slides", tmp_path / "bags"
+    first = study.embed(slides / "one.tiff", settings, out=out)
+    bag = read_bag(first.slides[0].path, "one")
+    assert (first.slides[0].count, first.slides[0].dim) == bag.features.shape
+    study.embed(str(slides / "more"), settings, out=out)
+    assert sorted(f.name for f in out.glob("*.h5")) == ["one.h5", "two.h5"]
+    kept = (out / "one.h5").read_bytes()
+    other = settings.with_options("extractor.vit.weights=random:1")
+    with pytest.raises(ConfigError, match=r"weights: random:0 there, random:1 now"):
+        study.embed(slides / "one.tiff", other, out=out)
+    assert (out / "one.h5").read_bytes() == kept
+
+
+def test_features_of_slides_gather_in_one_table(home: Path, settings: study.StudySettings, tmp_path: Path) -> None:
+    out = tmp_path / "profiles"
+    one = study.profile(home / "slides/one.tiff", settings, out=out, geojson=False)
+    two = study.profile([home / "slides"], settings, out=out, geojson=False)
+    assert one.table is not None and two.table is not None
+    assert (one.table.num_rows, two.table.num_rows) == (1, 2)
+    assert [r["slide_id"] for r in read_rows(out / "features.csv")] == ["one", "two"]
+    assert two.table.slice(0, 1).equals(one.table)
+    assert two.slides[0].count > 0 and (out / "one/cells.parquet").is_file()
+    with pytest.raises(ConfigError, match="holds another study: call: profile there, embed now"):
+        study.embed(home / "slides/one.tiff", settings, out=out)
+
+
+def test_a_plan_needs_no_weights_and_knows_what_this_machine_took(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"patient_id": f"P{i}", "slide_id": f"s{i}", "path": str(home / "slides" / f"{i}.tiff"), "g12c": str(i % 2)}
+        for i in range(4)
+    ]
+    for i, row in enumerate(rows):
+        shutil.copy(home / "slides" / ("one.tiff" if i % 2 else "more/two.tiff"), row["path"])
+    write_rows(tmp_path / "cohort.csv", rows)
+    settings = study.StudySettings(folds=2, workers=1, cache=tmp_path / "store", classifiers=("he", "rf"))
+    absent = settings.with_options("extractor.vit.model=lunit-s16")  # its weights lie at a hub
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    plan = study.plan(tmp_path / "cohort.csv", absent)
+    assert "kras model fetch" in " ".join(plan.notes)
+    assert [(s.bag, s.map, s.bounded) for s in plan.slides] == [("compute", "compute", True)] * 4
+    assert plan.seconds is not None and plan.memory is not None and plan.disk is not None
+    assert all("another machine" in source for _, source in plan.rates) and plan.fits == 4
+    unknown = study.plan(tmp_path / "cohort.csv", settings.with_options("extractor.vit.model=vit_tiny_patch16_224"))
+    assert unknown.seconds is None and ("extractor vit", "no rate known yet") in unknown.rates
+    monkeypatch.setattr("kras_plugins.study.rates.LEAST_TILES", 1)
+    monkeypatch.setattr("kras_plugins.study.rates.LEAST_SECONDS", 0.0)
+    here = settings.with_options("extractor.vit.model=vit-mini")
+    study.features(tmp_path / "cohort.csv", here, shard="1/2", out=tmp_path / "out")
+    assert len(json.loads((tmp_path / "store" / RATES).read_text())) == 2
+    plan = study.plan(tmp_path / "cohort.csv", here)
+    assert [s.bag for s in plan.slides] == ["stored", "compute", "stored", "compute"]
+    assert all("measured here" in source for _, source in plan.rates)
+    done, todo = plan.slides[0], plan.slides[1]
+    assert not done.bounded and done.mm2 is not None and todo.mm2 is not None and done.mm2 < todo.mm2
+    ran = kras(
+        "run", "--classifiers", "he,rf", "--folds", "2", "--dry-run", "-o", "extractor.vit.model=vit-mini",
+        cwd=tmp_path, store=tmp_path / "store",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "slides take at most" in ran.stdout and "of memory" in ran.stdout and "of disk" in ran.stdout
