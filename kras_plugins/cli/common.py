@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from kras_plugins.cli.output import own_stdout, results
-from kras_plugins.errors import KrasError
+from kras_plugins.errors import NO_ROOM, KrasError
 from kras_plugins.host.config import Config, load_config
 from kras_plugins.host.isolation import DEADLINE, set_deadline
 from kras_plugins.host.manager import IMPORT_SECONDS, Broken, Registry, discover
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 P = ParamSpec("P")
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 EXIT_ERROR, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -144,7 +141,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 stderr().print(f"[bold]hint:[/] {escape(e.hint)}")
             raise typer.Exit(EXIT_ERROR) from e
         except OSError as e:
-            if e.errno not in _DISK:
+            if e.errno not in NO_ROOM:
                 raise
             stderr().print(f"[bold red]error:[/] cannot write {escape(str(e.filename or ''))}: {e.strerror}")
             stderr().print("[bold]hint:[/] free disk space, or choose another folder; what is finished is kept")
