@@ -125,7 +125,7 @@ def openvino_run(spec: Any, file: Path, precision: str, threads: int) -> Run | N
     """As backend `local` runs it: one stream a thread, its fixed batch, one request more than streams."""
     import openvino
 
-    from kras_backend_local.engine import _CPU_BATCH, OpenVinoInfer, _touch
+    from kras_backend_local.runtimes import _CPU_BATCH, OpenVinoInfer, _touch
 
     core = openvino.Core()
     _touch(core)
@@ -181,7 +181,7 @@ def choice(found: dict[str, list[dict[str, Any]]]) -> str:
 
 def local_choice() -> str:
     from kras_backend_local import LocalOptions
-    from kras_backend_local.engine import create
+    from kras_backend_local.runtimes import create
 
     backend = create(LocalOptions())
     return f"{backend.engine}, {backend.precision}"

@@ -23,7 +23,7 @@ from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginErro
 from kras_plugins.hookspecs import hookimpl
 from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.skops_files import dump_skops, load_skops
-from kras_plugins.learning.table_classifier import TableClassifier
+from kras_plugins.learning.table_classifier import StoppingTableClassifier, TableClassifier
 from kras_plugins.models.encoders import encoder
 from kras_plugins.models.export import onnx_file
 
@@ -32,6 +32,6 @@ __all__ = [
     "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "Decode", "Explanation", "ExtractorPlugin",
     "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin",
     "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef",
-    "SlideSource", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile", "TileCells", "TileSpec",
-    "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
+    "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile",
+    "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
 ]  # fmt: skip

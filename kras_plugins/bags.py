@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import StoreError
-
-if TYPE_CHECKING:
-    pass
 
 _SLAB = 4096
 

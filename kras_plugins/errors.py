@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ class BackendError(KrasError):
 class StoreError(KrasError):
     """The store or an output folder cannot be read or written: disk full, no permission, damaged artifact."""
 
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
+"""`errno` of an OSError that tells of a full, limited or read-only disk: the user's to mend, and no plug-in's fault."""
 
 KINDS = (ConfigError, PluginError, SlideError, BackendError, StoreError)
 

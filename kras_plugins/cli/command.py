@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -18,9 +17,7 @@ from typer.models import ParameterInfo
 
 from kras_plugins.cli.console import escape, show_trace, stderr
 from kras_plugins.cli.output import own_stdout
-from kras_plugins.errors import KrasError, UsageError
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+from kras_plugins.errors import NO_ROOM, KrasError, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -53,7 +50,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             _tell(e)
             raise typer.Exit(EXIT_USAGE if isinstance(e, UsageError) else EXIT_ERROR) from e
         except OSError as e:
-            if e.errno not in _DISK:
+            if e.errno not in NO_ROOM:
                 raise
             stderr().print(f"[bold red]error:[/] cannot write {escape(str(e.filename or ''))}: {e.strerror}")
             stderr().print("[bold]hint:[/] free disk space, or choose another folder; what is finished is kept")

@@ -18,7 +18,7 @@ from kras_plugins.cli.options import AsJson, ConfigFile, Overrides, PluginFiles,
 from kras_plugins.errors import ConfigError, KrasError
 
 if TYPE_CHECKING:
-    from kras_plugins.pretraining.engine import Report
+    from kras_plugins.pretraining.dino import Report
     from kras_plugins.pretraining.recipe import Recipe
 
 Data = Annotated[list[Path], typer.Argument(help="slides, tile images, or folders of them")]
@@ -63,7 +63,7 @@ def pretrain(
     import torch
 
     from kras_plugins.host.parts import usable_readers
-    from kras_plugins.pretraining.engine import pretrain as train
+    from kras_plugins.pretraining.dino import pretrain as train
     from kras_plugins.pretraining.network import build
     from kras_plugins.pretraining.processes import crew
     from kras_plugins.pretraining.tiles import survey

@@ -117,7 +117,7 @@ def _embedded(session: Session, refs: Sequence[SlideRef], parts: Parts) -> list[
 
 
 def _draw(out: Path, hits: Sequence[Hit], bags: dict[str, Bag], refs: Sequence[SlideRef], parts: Parts) -> None:
-    from kras_plugins.report.gallery import Tile, tile_gallery
+    from kras_plugins.report.gallery import Picture, tile_gallery
     from kras_plugins.report.heatmap import write_png
     from kras_plugins.slides.slide import open_slide
 
@@ -133,7 +133,7 @@ def _draw(out: Path, hits: Sequence[Hit], bags: dict[str, Bag], refs: Sequence[S
             pixels = None if slide is None else slide.read(corner, (spec.px, spec.px), spec.mpp)
             what = "chosen" if i == 0 else f"{i}.  cosine {hit.cosine:.3f}"
             caption = (what, f"{hit.xy[0]}, {hit.xy[1]}", hit.slide_id)
-            tiles.append(Tile(pixels=pixels, caption=caption, framed=i == 0))
+            tiles.append(Picture(pixels=pixels, caption=caption, framed=i == 0))
     spec = bags[hits[0].slide_id].tile_spec
     total = sum(len(bag.xy) for bag in bags.values())
     title = f"nearest of {total} tiles, {spec.um / 1000:.3g} mm wide, by the cosine of their features"

@@ -7,7 +7,7 @@ patients as probabilities; the others rank by what was learned in the fold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,6 +168,13 @@ def frozen_inputs(frozen: Mapping[str, Frozen]) -> tuple[list[str], str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Baseline:
+    """How one is fitted on training patients, and what it then says of any.
+
+    `rank`: what it ranks by where that is a constant and no logit; `needs`: whether a cohort has what a fitted one asks
+    for (None: any has); `in_sample`: whether thresholds may be set on the patients that it was fitted on, for a rate of
+    so many cannot follow one of them.
+    """
+
     fit: Callable[[Bool, Known], dict[str, Any]]
     logit: Callable[[Frozen, Known], Float64]
     rank: Callable[[Known], Float64] | None = None
@@ -243,32 +250,75 @@ def _til(known: Known) -> dict[str, Sequence[str]]:
     return {} if known.til is None else {"til": ["" if np.isnan(v) else repr(float(v)) for v in known.til]}
 
 
+def _everyone(known: Known) -> Sequence[str]:
+    return [""] * len(known.histology)
+
+
+def _histology(known: Known) -> Sequence[str]:
+    return histology_groups(known.histology)
+
+
+def _by_rate(
+    group: Callable[[Known], Sequence[str]],
+    rates: Callable[[Bool, Sequence[str]], dict[str, float]] = fit_rates,
+    rank: Callable[[Known], Float64] | None = None,
+    needs: Callable[[Frozen, Known], bool] | None = None,
+    in_sample: bool = False,
+) -> _Baseline:
+    """Score a patient by the rate of its group among the training patients."""
+
+    def fit(y: Bool, known: Known) -> dict[str, Any]:
+        return rates(y, group(known))
+
+    def logit(fitted: Frozen, known: Known) -> Float64:
+        return _logits(fitted, group(known))
+
+    return _Baseline(fit=fit, logit=logit, rank=rank, needs=needs, in_sample=in_sample)
+
+
+def _by_regression(
+    columns: Callable[[Known], dict[str, Sequence[str]]], needs: Callable[[Frozen, Known], bool]
+) -> _Baseline:
+    """Score a patient by a small logistic regression on columns."""
+
+    def fit(y: Bool, known: Known) -> dict[str, Any]:
+        return fit_logistic(y, columns(known))
+
+    def logit(fitted: Frozen, known: Known) -> Float64:
+        return apply_logistic(fitted, columns(known), len(known.histology))
+
+    return _Baseline(fit=fit, logit=logit, needs=needs)
+
+
+def _with_feature(baseline: _Baseline) -> _Baseline:
+    """The same, which remembers of which feature the lymphocyte density was."""
+
+    def fit(y: Bool, known: Known) -> dict[str, Any]:
+        return {**baseline.fit(y, known), "feature": known.til_name}
+
+    return replace(baseline, fit=fit)
+
+
+def _all_alike(known: Known) -> Float64:
+    return np.full(len(known.histology), 0.5)
+
+
+def _any_covariate(_: Frozen, known: Known) -> bool:
+    return any(set(values) - {""} for values in known.clinical.values())
+
+
+def _any_density(_: Frozen, known: Known) -> bool:
+    return known.til is not None and bool(np.isfinite(known.til).any())
+
+
+def _any_site_of_training(fitted: Frozen, known: Known) -> bool:
+    return bool(set(fitted) & set(_sites(known)) - {""})
+
+
 _BASELINES = {
-    PREVALENCE: _Baseline(
-        fit=lambda y, known: fit_rates(y),
-        logit=lambda rates, known: _logits(rates, [""] * len(known.histology)),
-        rank=lambda known: np.full(len(known.histology), 0.5),
-        in_sample=True,
-    ),
-    HISTOLOGY_ONLY: _Baseline(
-        fit=lambda y, known: fit_rates(y, histology_groups(known.histology)),
-        logit=lambda rates, known: _logits(rates, histology_groups(known.histology)),
-        rank=_histology_rank,
-        in_sample=True,
-    ),
-    CLINICAL: _Baseline(
-        fit=lambda y, known: fit_logistic(y, _clinical(known)),
-        logit=lambda frozen, known: apply_logistic(frozen, _clinical(known), len(known.histology)),
-        needs=lambda frozen, known: any(set(v) - {""} for v in known.clinical.values()),
-    ),
-    TIL_ONLY: _Baseline(
-        fit=lambda y, known: {**fit_logistic(y, _til(known)), "feature": known.til_name},
-        logit=lambda frozen, known: apply_logistic(frozen, _til(known), len(known.histology)),
-        needs=lambda frozen, known: known.til is not None and bool(np.isfinite(known.til).any()),
-    ),
-    SITE_ONLY: _Baseline(
-        fit=lambda y, known: fit_site_rates(y, _sites(known)),
-        logit=lambda rates, known: _logits(rates, _sites(known)),
-        needs=lambda rates, known: bool(set(rates) & set(_sites(known)) - {""}),
-    ),
+    PREVALENCE: _by_rate(_everyone, rank=_all_alike, in_sample=True),
+    HISTOLOGY_ONLY: _by_rate(_histology, rank=_histology_rank, in_sample=True),
+    CLINICAL: _by_regression(_clinical, needs=_any_covariate),
+    TIL_ONLY: _with_feature(_by_regression(_til, needs=_any_density)),
+    SITE_ONLY: _by_rate(_sites, fit_site_rates, needs=_any_site_of_training),
 }

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, Int32
 
     Progress = Callable[[int, int, str], None]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,74 +119,155 @@ def cross_validate(
         )
     inputs = common_inputs(samples)
     subjects = Subjects(labels=np.asarray(labels, np.int8), strata=strata, sites=sites)
-    present = {m.name: np.array([has_input(m.plugin.consumes, s) for s in samples], bool) for m in members}
     fold = (
         _outer_folds(subjects, folds, repeats, scheme, seed)
         if given_folds is None
         else np.atleast_2d(np.asarray(given_folds, np.int32))
     )
     repeats, folds = len(fold), int(fold.max()) + 1
-    cube = (repeats, folds, len(ids))
-    raw = {m.name: np.full((repeats, len(ids)), np.nan) for m in members}
-    logit = {m.name: np.full((repeats, len(ids)), np.nan) for m in members}
-    inner = {m.name: np.full(cube, np.nan) for m in members}
-    platt: dict[str, list[list[Platt]]] = {m.name: [[] for _ in range(repeats)] for m in members}
-    models: dict[str, list[Path]] = {m.name: [] for m in members}
-    strict, available = np.full((2, repeats, len(ids)), np.nan)
-    inner_ensemble = np.full(cube, np.nan)
-    fusions: list[list[Fusion]] = [[] for _ in range(repeats)]
-    notes, done = [], 0
-    for r, k in np.ndindex(repeats, folds):
-        train, test = np.flatnonzero(fold[r] != k), np.flatnonzero(fold[r] == k)
-        here = f"repeat {r + 1}, fold {k + 1}"
-        assignment, note = inner_assignment(subjects, train, inner_folds, scheme, derive_seed(seed, "inner", r, k))
-        if note:
-            notes.append(f"{here}: {note}")
-        for m in members:
-            fits = plan_fits(
-                subjects, present[m.name], train, test, assignment, derive_seed(seed, "fold", r, k), m.name, scheme
-            )
-            notes += [f"{here}, {m.name}: {note}" for note in dict.fromkeys(fit.note for fit in fits) if note]
-            task = _Task(member=m, fits=fits, keep_model=r == 0, where=here)
-            folder = _make(store, task, samples, subjects, sample_keys)
-            scores = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(fits))]
-            calibrated = np.concatenate([f.score for f in fits[:-1]])
-            inner_raw = np.concatenate(scores[:-1])
-            line = fit_platt(inner_raw, subjects.labels[calibrated])
-            if line.slope == 0:
-                notes.append(f"{here}: {m.name} ranked no better than chance inside; its logit is constant")
-            platt[m.name][r].append(line)
-            inner[m.name][r, k, calibrated] = line.logit(inner_raw)
-            raw[m.name][r, fits[-1].score] = scores[-1]
-            logit[m.name][r, fits[-1].score] = line.logit(scores[-1])
-            if task.keep_model:
-                models[m.name].append(folder / "model")
-            done += 1
-            if progress is not None:
-                progress(done, repeats * folds * len(members), f"{m.name}, {here}")
-        learned = {name: values[r, k, train] for name, values in inner.items()}
-        fused = fit_fusion(fusion, learned, subjects.labels[train])
-        inner_ensemble[r, k, train] = out_of_fold(fusion, learned, subjects.labels[train], assignment)
-        scored = fused.fuse({name: values[r, test] for name, values in logit.items()})
-        strict[r, test], available[r, test] = scored.strict, scored.available
-        fusions[r].append(fused)
+    design = _Design(
+        samples=samples, subjects=subjects, sample_keys=sample_keys, members=tuple(members), store=store,
+        inner_folds=inner_folds, scheme=scheme, seed=seed, fusion=fusion,
+    )  # fmt: skip
+    done = count(1)
+
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(next(done), repeats * folds * len(members), what)
+
+    results = [[_fold_result(design, fold[r], (r, k), tell) for k in range(folds)] for r in range(repeats)]
+    found = {m.name: [[result.members[m.name] for result in row] for row in results] for m in members}
     return Experiment(
-        members=tuple(members),
+        members=design.members,
         patient_ids=ids,
         labels=subjects.labels,
         fold=fold,
-        raw=raw,
-        logit=logit,
-        inner=inner,
-        platt={name: tuple(map(tuple, rows)) for name, rows in platt.items()},
-        models={name: tuple(paths) for name, paths in models.items()},
-        ensemble=Fused(strict=strict, available=available),
-        inner_ensemble=inner_ensemble,
+        raw={name: _tested(fold, rows, lambda one: one.raw) for name, rows in found.items()},
+        logit={name: _tested(fold, rows, lambda one: one.logit) for name, rows in found.items()},
+        inner={name: _cube(rows, lambda one: one.inner) for name, rows in found.items()},
+        platt={name: tuple(tuple(one.platt for one in row) for row in rows) for name, rows in found.items()},
+        models={name: tuple(one.folder / "model" for one in rows[0]) for name, rows in found.items()},
+        ensemble=Fused(
+            strict=_tested(fold, results, lambda one: one.strict),
+            available=_tested(fold, results, lambda one: one.available),
+        ),
+        inner_ensemble=_cube(results, lambda one: one.inner),
         fusion=fusion,
-        fusions=tuple(map(tuple, fusions)),
+        fusions=tuple(tuple(result.fusion for result in row) for row in results),
         inputs=inputs,
+        notes=tuple(note for row in results for result in row for note in result.notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Design:
+    """What all outer folds of a cross-validation share; see `cross_validate`."""
+
+    samples: Sequence[Sample]
+    subjects: Subjects
+    sample_keys: Sequence[str]
+    members: tuple[Member, ...]
+    store: Store
+    inner_folds: int
+    scheme: Scheme
+    seed: int
+    fusion: Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberResult:
+    """What one member gave in one outer fold.
+
+    float64[patient], NaN elsewhere: `raw` and `logit` of the test patients, before and after calibration, and `inner`,
+    the calibrated inner out-of-fold logits of the training patients. `folder`: where its fits are in the store.
+    """
+
+    raw: Float64
+    logit: Float64
+    inner: Float64
+    platt: Platt
+    folder: Path
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """What one outer fold gave: its members', and the members fused.
+
+    float64[patient], NaN elsewhere: `strict` and `available` (see Fused) of the test patients, and `inner`, the strict
+    ensemble of the training patients, each fused without its inner fold. `fusion`: how, fitted on all of these.
+    """
+
+    members: Mapping[str, MemberResult]
+    strict: Float64
+    available: Float64
+    inner: Float64
+    fusion: Fusion
+    notes: tuple[str, ...]
+
+
+def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Callable[[str], None]) -> FoldResult:
+    """Run one outer fold, `place` (repeat, fold); `fold`: int32[patient], that of each patient in this repeat."""
+    (r, k), subjects = place, design.subjects
+    train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    here = f"repeat {r + 1}, fold {k + 1}"
+    seed = derive_seed(design.seed, "inner", r, k)
+    assignment, note = inner_assignment(subjects, train, design.inner_folds, design.scheme, seed)
+    members: dict[str, MemberResult] = {}
+    for m in design.members:
+        present = np.array([has_input(m.plugin.consumes, s) for s in design.samples], bool)
+        seed = derive_seed(design.seed, "fold", r, k)
+        fits = plan_fits(subjects, present, train, test, assignment, seed, m.name, design.scheme)
+        members[m.name] = _member_result(design, _Task(member=m, fits=fits, keep_model=r == 0, where=here))
+        tell(f"{m.name}, {here}")
+    learned = {name: found.inner[train] for name, found in members.items()}
+    fusion = fit_fusion(design.fusion, learned, subjects.labels[train])
+    fused = fusion.fuse({name: found.logit[test] for name, found in members.items()})
+    return FoldResult(
+        members=members,
+        strict=_spread(len(fold), test, fused.strict),
+        available=_spread(len(fold), test, fused.available),
+        inner=_spread(len(fold), train, out_of_fold(design.fusion, learned, subjects.labels[train], assignment)),
+        fusion=fusion,
+        notes=(*([f"{here}: {note}"] if note else ()), *(n for found in members.values() for n in found.notes)),
+    )
+
+
+def _member_result(design: _Design, task: _Task) -> MemberResult:
+    """Fit a member in one outer fold, or take its fits from the store, and calibrate its scores."""
+    folder = _make(design, task)
+    *inner, outer = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(task.fits))]
+    inner_raw, calibrated = np.concatenate(inner), np.concatenate([f.score for f in task.fits[:-1]])
+    line = fit_platt(inner_raw, design.subjects.labels[calibrated])
+    name, n, test = task.member.name, len(design.samples), task.fits[-1].score
+    notes = [f"{task.where}, {name}: {note}" for note in dict.fromkeys(fit.note for fit in task.fits) if note]
+    if line.slope == 0:
+        notes.append(f"{task.where}: {name} ranked no better than chance inside; its logit is constant")
+    return MemberResult(
+        raw=_spread(n, test, outer),
+        logit=_spread(n, test, line.logit(outer)),
+        inner=_spread(n, calibrated, line.logit(inner_raw)),
+        platt=line,
+        folder=folder,
         notes=tuple(notes),
     )
+
+
+def _spread(n: int, index: npt.NDArray[np.intp], values: Float64) -> Float64:
+    """Values at their places among n patients, float64[patient]; NaN elsewhere."""
+    spread = np.full(n, np.nan)
+    spread[index] = values
+    return spread
+
+
+def _cube(rows: Sequence[Sequence[R]], of: Callable[[R], Float64]) -> Float64:
+    """One of the values that each fold of each repeat gave, float64[repeat fold patient]."""
+    return np.array([[of(one) for one in row] for row in rows])
+
+
+def _tested(fold: Int32, rows: Sequence[Sequence[R]], of: Callable[[R], Float64]) -> Float64:
+    """The same of the fold that tested a patient alone, float64[repeat patient]."""
+    return np.take_along_axis(_cube(rows, of), fold[:, None], axis=1)[:, 0]
 
 
 def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Scheme, seed: int) -> Int32:
@@ -205,8 +289,9 @@ class _Task:
     where: str
 
 
-def _make(store: Store, task: _Task, samples: Sequence[Sample], subjects: Subjects, sample_keys: Sequence[str]) -> Path:
+def _make(design: _Design, task: _Task) -> Path:
     """The folder with the scores of each fit (`0.npy` …, the outer one last) and the outer `model/`, if kept."""
+    samples, subjects, sample_keys = design.samples, design.subjects, design.sample_keys
     groups = [site or sample.patient_id for site, sample in zip(subjects.sites, samples, strict=True)]
 
     def cohort(index: npt.NDArray[np.intp]) -> Cohort:
@@ -254,4 +339,4 @@ def _make(store: Store, task: _Task, samples: Sequence[Sample], subjects: Subjec
             for f in task.fits
         ],
     )
-    return store.make(key, build)
+    return design.store.make(key, build)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -11,15 +10,13 @@ import numpy as np
 
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Sample
-from kras_plugins.errors import PluginError
+from kras_plugins.errors import NO_ROOM, PluginError
 from kras_plugins.host.isolation import allowed, ask_about
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
 R = TypeVar("R")
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,7 @@ def call(who: Called, doing: str, function: Callable[[], R], patients: int = 1) 
         cause = e.__cause__
         if cause is None:
             raise
-        if isinstance(cause, OSError) and cause.errno in _DISK:
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             raise cause from None
         check = f"try `kras plugin check classifier:{who.plugin}`, or leave it out with --classifiers"
         raise PluginError(e.message, check) from cause

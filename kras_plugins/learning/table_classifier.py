@@ -24,15 +24,13 @@ ORDERS = 8
 """Random orders in which features take their values for an explanation."""
 
 
-class TableClassifier(ABC):
-    """A Classifier whose model sees float64[patient column]; a subclass gives `learn`, `score`, `write` and `read`.
-
-    Columns are the features of the semantic profile that vary and do not repeat one another, missing ones filled with
-    the median, scaled and clipped to ±5 (`kras_plugins.learning.tabular.Preprocessor`), all as fitted on the training
-    patients. `self.options` is of `options_type`, which derives from TableOptions; `self.seed` seeds what is random.
-    """
+class OnTable(ABC):
+    """What a classifier on a table is beside its `fit`: it scores, explains and saves; see TableClassifier."""
 
     options_type: ClassVar[type[TableOptions]]
+
+    scaled: ClassVar[bool] = True
+    """Whether columns are scaled and clipped to ±5; trees need neither and split where a pathologist can read it."""
 
     def __init__(self, options: Any, seed: int) -> None:
         self.options = options
@@ -53,10 +51,6 @@ class TableClassifier(ABC):
         )
 
     @abstractmethod
-    def learn(self, x: Float64, y: npt.NDArray[np.int8]) -> None:
-        """Fit the model to x float64[patient column] and labels int8[patient]; both classes are there."""
-
-    @abstractmethod
     def score(self, x: Float64) -> npt.NDArray[Any]:
         """Scores [patient], higher for the positive class, on any scale: each of its own row alone."""
 
@@ -68,31 +62,30 @@ class TableClassifier(ABC):
     def read(self, folder: Path) -> None:
         """Load what `write` wrote."""
 
+    @abstractmethod
     def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Learn from both parts together: nothing stops early, so `valid` would only be lost."""
-        import numpy as np
-
-        from kras_plugins.learning.tabular import Preprocessor
-        from kras_plugins.learning.training import check_parts
-
-        check_parts(train, valid)
-        samples = [*train.samples, *valid.samples]
-        self._preprocessor = Preprocessor.fit(samples, self.options.features, self.options.ip_preset)
-        self.learn(self._preprocessor.scaled(samples), np.concatenate([train.labels, valid.labels]))
+        """Choose columns (`choose_columns`), make the table (`table`) and fit the model to it."""
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
         """Raw scores float32[sample]."""
         import numpy as np
 
+        self._fitted()
         if not samples:
             return np.empty(0, np.float32)
-        return np.asarray(self.score(self._fitted().scaled(samples)), np.float32)
+        return np.asarray(self.score(self.table(samples)), np.float32)
 
     def explain(self, sample: Sample) -> Explanation:
-        """Shapley values against the median patient, sampled: see `contributions`."""
-        preprocessor = self._fitted()
-        values, base = contributions(self.score, preprocessor.scaled([sample])[0], self.seed)
-        return Explanation(kind="contribution", values=values, base=base, names=preprocessor.columns)
+        """What each column adds to the score of one patient: see `contribute`."""
+        values, base = self.contribute(self.table([sample])[0])
+        return Explanation(kind="contribution", values=values, base=base, names=self._fitted().columns)
+
+    def contribute(self, row: Float64) -> tuple[Float64, float]:
+        """What each column of float64[column] adds to the score, float64[column], and the base that they add to.
+
+        Shapley values against the median patient, sampled: see `contributions`. A model that has exact ones gives them.
+        """
+        return contributions(self.score, row, self.seed, None if self.scaled else self._fitted().median)
 
     def save(self, folder: Path) -> None:
         """Write the model, and `classifier.json` with options, seed and the choice and scale of columns."""
@@ -108,29 +101,88 @@ class TableClassifier(ABC):
         loaded.read(folder)
         return loaded
 
+    def choose_columns(self, samples: Sequence[Sample]) -> None:
+        """Choose the table's columns, their medians and spreads on patients to learn from."""
+        from kras_plugins.learning.tabular import Preprocessor
+
+        self._preprocessor = Preprocessor.fit(samples, self.options.features, self.options.ip_preset)
+
+    def table(self, samples: Sequence[Sample]) -> Float64:
+        """The table float64[patient column] that the model sees; PluginError before columns are chosen."""
+        preprocessor = self._fitted()
+        return preprocessor.scaled(samples) if self.scaled else preprocessor.table(samples)
+
     def _fitted(self) -> Preprocessor:
         if self._preprocessor is None:
             raise PluginError(f"classifier {type(self).__name__} is not fitted", "call fit or load first")
         return self._preprocessor
 
 
-def contributions(score: Callable[[Float64], npt.NDArray[Any]], row: Float64, seed: int) -> tuple[Float64, float]:
+class TableClassifier(OnTable):
+    """A Classifier whose model sees float64[patient column]; a subclass gives `learn`, `score`, `write` and `read`.
+
+    Columns are the features of the semantic profile that vary and do not repeat one another, missing ones filled with
+    the median, scaled and clipped to ±5 (`kras_plugins.learning.tabular.Preprocessor`), all as fitted on the training
+    patients. `self.options` is of `options_type`, which derives from TableOptions; `self.seed` seeds what is random.
+    """
+
+    @abstractmethod
+    def learn(self, x: Float64, y: npt.NDArray[np.int8]) -> None:
+        """Fit the model to x float64[patient column] and labels int8[patient]; both classes are there."""
+
+    def fit(self, train: Cohort, valid: Cohort) -> None:
+        """Learn from both parts together: nothing stops early, so `valid` would only be lost."""
+        import numpy as np
+
+        from kras_plugins.learning.training import check_parts
+
+        check_parts(train, valid)
+        samples = [*train.samples, *valid.samples]
+        self.choose_columns(samples)
+        self.learn(self.table(samples), np.concatenate([train.labels, valid.labels]))
+
+
+class StoppingTableClassifier(OnTable):
+    """A TableClassifier whose model stops when patients that it does not learn from are no longer scored better."""
+
+    @abstractmethod
+    def learn(self, x: Float64, y: npt.NDArray[np.int8], valid_x: Float64, valid_y: npt.NDArray[np.int8]) -> None:
+        """Fit the model to x float64[patient column] and labels int8[patient], until the second pair says to stop."""
+
+    def fit(self, train: Cohort, valid: Cohort) -> None:
+        """Learn from `train`, whose patients alone choose the columns, and stop on `valid`."""
+        import numpy as np
+
+        from kras_plugins.learning.training import check_parts
+
+        check_parts(train, valid)
+        self.choose_columns(train.samples)
+        parts = (train, valid)
+        (x, valid_x), (y, valid_y) = [self.table(p.samples) for p in parts], [np.asarray(p.labels) for p in parts]
+        self.learn(x, y, valid_x, valid_y)
+
+
+def contributions(
+    score: Callable[[Float64], npt.NDArray[Any]], row: Float64, seed: int, start: npt.ArrayLike | None = None
+) -> tuple[Float64, float]:
     """What each column of float64[column] adds to the score: float64[column], and the base that they add to.
 
-    The base is the score of zeros (the median patient). Columns take their values one after the other; what each step
-    changes is that column's, averaged over 8 random orders, each taken forwards and backwards: Shapley values with a
-    baseline by permutation sampling (Castro et al. 2009, Comput. Oper. Res. 36:1726). Their sum is exact in any order.
+    The base is the score of `start`; zeros, its default, are the median patient of a scaled table. Columns take their
+    values one after the other; what each step changes is that column's, averaged over 8 random orders, each taken
+    forwards and backwards: Shapley values with a baseline by permutation sampling (Castro et al. 2009, Comput. Oper.
+    Res. 36:1726). Their sum is exact in any order.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
     n = len(row)
+    first = np.zeros(n) if start is None else np.asarray(start, np.float64)
     orders = [order for _ in range(ORDERS) for order in _both_ways(rng.permutation(n))]
     values = np.zeros(n)
     for order in orders:
-        steps = np.where(np.tri(n + 1, n, -1, bool)[:, np.argsort(order)], row, 0.0)
+        steps = np.where(np.tri(n + 1, n, -1, bool)[:, np.argsort(order)], row, first)
         values[order] += np.diff(np.asarray(score(steps), np.float64))
-    base = float(np.asarray(score(np.zeros((1, n))), np.float64)[0])
+    base = float(np.asarray(score(first[None]), np.float64)[0])
     return values / len(orders), base
 
 

@@ -12,6 +12,7 @@ from kras_plugins.contracts.classifier import Cohort
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 
@@ -27,14 +28,14 @@ def check_parts(train: Cohort, valid: Cohort) -> None:
         raise ConfigError("the validation part is empty", "use fewer folds or a larger cohort")
 
 
-def positive_weight(train: Cohort) -> float:
+def positive_weight(labels: npt.NDArray[np.int8]) -> float:
     """Weight of a positive patient in the loss: √(negatives / positives).
 
     The square root balances half-way: the full ratio (14 at a prevalence of 6.7 %) lets single patients rule the fit
     and spoils calibration (docs/reference/definitions.md, mil). Nowhere else does a classifier handle imbalance.
     """
-    positives = int(np.sum(train.labels))
-    return math.sqrt((len(train) - positives) / positives)
+    positives = int(np.sum(labels))
+    return math.sqrt((len(labels) - positives) / positives)
 
 
 class EarlyStopping:

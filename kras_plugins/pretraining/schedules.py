@@ -10,7 +10,7 @@ from kras_plugins.pretraining.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class StepSettings:
     """The values of one step."""
 
     lr: float
@@ -20,7 +20,7 @@ class Settings:
     last_layer_frozen: bool
 
 
-def settings_at(recipe: Recipe, step: int) -> Settings:
+def settings_at(recipe: Recipe, step: int) -> StepSettings:
     """Values of step 0 … steps - 1 (Caron et al. 2021, section 3.2 and their code).
 
     Learning rate: linear rise, then half a cosine. Weight decay and momentum: half a cosine. Temperature of the
@@ -28,7 +28,7 @@ def settings_at(recipe: Recipe, step: int) -> Settings:
     """
     steps, warmup = recipe.steps, round(recipe.warmup * recipe.steps)
     first, last = recipe.teacher_temperature
-    return Settings(
+    return StepSettings(
         lr=cosine_warmup_schedule(step, steps, recipe.lr, recipe.lr_end, warmup, 0.0),
         weight_decay=cosine_schedule(step, steps, *recipe.weight_decay),
         momentum=cosine_schedule(step, steps, *recipe.momentum),

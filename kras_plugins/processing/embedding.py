@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,13 @@ from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_bo
 from kras_plugins.host.isolation import ask, thread_pool
 from kras_plugins.host.parts import Part
 from kras_plugins.slides.qc import blurred
-from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
+from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import tile_grid
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
-
-    OnTiles = Callable[[str, int, int], None]
 
 
 def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, threads: int, on_tiles: OnTiles) -> Bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
+from kras_plugins.slides.stream import OnTiles
 from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
 
@@ -37,9 +37,6 @@ FOCUS = "tiles.h5"
 
 _SLIDES_VERSION = 1
 """Rises when tissue, quality control or tiling give other results for the same pixels."""
-
-OnTiles = Callable[[str, int, int], None]
-"""Called as `(stage, tiles done, tiles in all)` while a slide is worked on."""
 
 
 @dataclass(frozen=True, kw_only=True)

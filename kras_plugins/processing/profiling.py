@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from kras_plugins.semantics.cells import CellWriter
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.slides.qc import blurred
-from kras_plugins.slides.stream import TileBatch, ordered_map, stream_tiles
+from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map, stream_tiles
 from kras_plugins.slides.tiles import cover_grid
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
 
-    OnTiles = Callable[[str, int, int], None]
     Job = tuple[int, UInt8, Outputs]
 
 TOGETHER = 4

@@ -58,7 +58,7 @@ class CaseSlide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class CasePage:
     """Everything the page of one patient shows.
 
     `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …), each with
@@ -78,7 +78,7 @@ class Case:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_case_page(folder: Path, case: Case) -> Path:
+def write_case_page(folder: Path, case: CasePage) -> Path:
     """Write the patient's page into `folder` under `case_page_name` and return its path.
 
     One file that loads nothing else. Raises StoreError when it cannot be written.

@@ -16,15 +16,18 @@ _INK, _PALE, _FRAME = (31, 41, 51), (110, 120, 130), (200, 80, 20)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
-    """`pixels` uint8[h w 3], None where there is no slide to read them from; `caption`: up to three short lines."""
+class Picture:
+    """One of a gallery.
+
+    `pixels` uint8[h w 3], None where there is no slide to read them from; `caption`: up to three short lines.
+    """
 
     pixels: UInt8 | None
     caption: tuple[str, ...]
     framed: bool = False
 
 
-def tile_gallery(tiles: Sequence[Tile], title: str, columns: int = 4) -> Image.Image:
+def tile_gallery(tiles: Sequence[Picture], title: str, columns: int = 4) -> Image.Image:
     """The tiles in reading order under a title, each with its caption; framed ones stand out."""
     columns = max(1, min(columns, len(tiles)))
     lines = max((len(t.caption) for t in tiles), default=0)

@@ -20,8 +20,8 @@ from typing import Literal
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.serving.environment import Environment, find
 
-ENGINE = Path(__file__).parent / "engine.py"
-"""What runs models in the packaged server; see `engine.py`."""
+ENGINE = Path(__file__).parent / "triton_model.py"
+"""What runs models in the packaged server; see `triton_model.py`."""
 
 IDENTITY = "kras"
 """First word of the server's identity, `kras/ENGINE/PRECISION`, by which clients know what truly computes."""

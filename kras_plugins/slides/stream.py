@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+OnTiles = Callable[[str, int, int], None]
+"""Called as `(stage, tiles done, tiles in all)` while a slide is worked on."""
+
 
 @dataclass(frozen=True)
 class TileBatch:

@@ -15,9 +15,8 @@ from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.host.parts import Parts
 from kras_plugins.learning.calibration import shift_prevalence
-from kras_plugins.report.case import Case as CasePage
-from kras_plugins.report.case import CaseSlide, TopTile, write_case_page
-from kras_plugins.report.gallery import Tile, tile_gallery
+from kras_plugins.report.case import CasePage, CaseSlide, TopTile, write_case_page
+from kras_plugins.report.gallery import Picture, tile_gallery
 from kras_plugins.report.heatmap import attention_heatmap, write_png, write_tiles_geojson
 from kras_plugins.semantics.geojson import write_cells_geojson
 from kras_plugins.slides.slide import Slide, open_slide
@@ -144,7 +143,7 @@ def _gallery(tiles: Sequence[TopTile], bag: Bag, count: int) -> Image:
     title = f"{bag.slide_id}: the {len(tiles)} most attended of {count} tiles, {bag.tile_spec.um / 1000:.3g} mm wide"
     return tile_gallery(
         [
-            Tile(pixels=t.pixels, caption=(f"{i}.  attention {100 * t.value:.3g} %", f"{t.xy[0]}, {t.xy[1]}"))
+            Picture(pixels=t.pixels, caption=(f"{i}.  attention {100 * t.value:.3g} %", f"{t.xy[0]}, {t.xy[1]}"))
             for i, t in enumerate(tiles, 1)
         ],
         title,

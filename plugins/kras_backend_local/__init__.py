@@ -33,7 +33,7 @@ class LocalOptions(Options):
 
 
 def _create(options: LocalOptions) -> Backend:
-    from kras_backend_local.engine import create
+    from kras_backend_local.runtimes import create
 
     return create(options)
 

@@ -57,7 +57,7 @@ class HeClassifier:
         generator = torch.Generator().manual_seed(self._seed)
         mean, sd = _standard(train.samples, o.tiles)
         network = GatedAttention(o.seeds, mean, sd, o.hidden, o.attention, generator)
-        weight = torch.tensor(positive_weight(train))
+        weight = torch.tensor(positive_weight(train.labels))
         with torch.no_grad():  # start at the weighted prevalence, which the small steps need not search then
             network.head_biases[..., -1] = -math.log(weight)
         drop = Dropout(o.feature_dropout, o.dropout, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ from safetensors.numpy import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kras_classifier_mlp import MlpOptions
-from kras_plugins import Cohort, Explanation, PluginError, Sample
-from kras_plugins.learning.tabular import Preprocessor, read_facts, write_facts
-from kras_plugins.learning.training import EarlyStopping, check_parts, positive_weight
+from kras_plugins import StoppingTableClassifier
+from kras_plugins.learning.training import EarlyStopping, positive_weight
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from kras_plugins.data import Float32, Float64
@@ -26,38 +26,32 @@ STEPS_PER_EPOCH = 4
 """Small cohorts get smaller batches, so that 200 epochs hold enough steps to learn from."""
 
 
-class MlpClassifier:
+class MlpClassifier(StoppingTableClassifier):
     """`options.seeds` networks with one hidden ReLU layer; their mean logit is the score.
 
     With columns i, hidden units j and networks k: logit_k = Σ_j out_kj · ReLU(Σ_i weight_kij x_i + bias_kj) + base_k.
     """
 
-    def __init__(self, options: MlpOptions, seed: int) -> None:
-        self._options = options
-        self._seed = seed
-        self._preprocessor: Preprocessor | None = None
-        self._parameters: Mapping[str, Float32] = {}
+    options_type = MlpOptions
+    _parameters: Mapping[str, Float32]
 
-    def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Train all networks as one batch on `train`; stop each on the loss of `valid`.
+    def learn(self, x: Float64, y: npt.NDArray[np.int8], valid_x: Float64, valid_y: npt.NDArray[np.int8]) -> None:
+        """Train all networks as one batch; stop each on the loss of the second pair.
 
-        The preprocessor sees `train` only. Same data, seed and number of torch threads give the same bytes; no global
-        random state is read or changed.
+        Same data, seed and number of torch threads give the same bytes; no global random state is read or changed.
         """
-        check_parts(train, valid)
-        o = self._options
-        preprocessor = Preprocessor.fit(train.samples, o.features, o.ip_preset)
-        x, valid_x = (torch.from_numpy(preprocessor.scaled(p.samples).astype(np.float32)) for p in (train, valid))
-        y, valid_y = (
-            torch.as_tensor(np.asarray(p.labels, dtype=np.float32)).expand(o.seeds, -1) for p in (train, valid)
+        o = self.options
+        rows, held_out_rows = (torch.from_numpy(part.astype(np.float32)) for part in (x, valid_x))
+        labels, held_out_labels = (
+            torch.from_numpy(part.astype(np.float32)).expand(o.seeds, -1) for part in (y, valid_y)
         )
-        weight = torch.tensor(positive_weight(train))
-        generator = torch.Generator().manual_seed(self._seed)
+        weight = torch.tensor(positive_weight(y))
+        generator = torch.Generator().manual_seed(self.seed)
 
         def uniform(*shape: int, fan_in: int) -> Tensor:  # as torch.nn.Linear starts
             return (torch.rand(o.seeds, *shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
 
-        columns = x.shape[1]
+        columns = rows.shape[1]
         net = {
             "weight": uniform(columns, o.hidden, fan_in=columns),
             "bias": uniform(1, o.hidden, fan_in=columns),
@@ -67,38 +61,37 @@ class MlpClassifier:
         parameters = [p.requires_grad_() for p in net.values()]
         optimizer = torch.optim.AdamW(parameters, lr=o.lr, weight_decay=o.weight_decay, fused=True)
         stopping = EarlyStopping(parameters, o.patience)
-        size = min(o.batch, math.ceil(len(train) / STEPS_PER_EPOCH))
+        size = min(o.batch, math.ceil(len(y) / STEPS_PER_EPOCH))
         for _ in range(o.epochs):
             # Each network shuffles on its own: rows of `order` are permutations.
-            order = torch.rand(o.seeds, len(train), generator=generator).argsort(dim=-1)
+            order = torch.rand(o.seeds, len(y), generator=generator).argsort(dim=-1)
             for batch in torch.split(order, size, dim=-1):
                 keep = torch.rand(*batch.shape, o.hidden, generator=generator).ge_(o.dropout).div_(1 - o.dropout)
-                loss = _loss(_logits(net, x[batch], keep), y.gather(1, batch), weight)
+                loss = _loss(_logits(net, rows[batch], keep), labels.gather(1, batch), weight)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss.sum())  # networks share no parameter: each gets its own gradient
                 optimizer.step()
             with torch.no_grad():
-                held_out = _loss(_logits(net, valid_x.expand(o.seeds, -1, -1)), valid_y, weight)
+                held_out = _loss(_logits(net, held_out_rows.expand(o.seeds, -1, -1)), held_out_labels, weight)
             if stopping.update(held_out):
                 break
         stopping.restore()
-        self._preprocessor = preprocessor
         self._parameters = {name: p.detach().numpy() for name, p in net.items()}
 
-    def predict(self, samples: Sequence[Sample]) -> Float32:
-        """Mean logit over the networks, float32[sample]."""
-        _, hidden, out, base = self._forward(self._fitted().scaled(samples))
-        return np.asarray((np.maximum(hidden, 0) @ out + base).mean(axis=0)[:, 0], dtype=np.float32)
+    def score(self, x: Float64) -> Float64:
+        """Mean logit over the networks, float64[patient]."""
+        _, hidden, out, base = self._forward(x)
+        logits: Float64 = (np.maximum(hidden, 0) @ out + base).mean(axis=0)[:, 0]
+        return logits
 
-    def explain(self, sample: Sample) -> Explanation:
+    def contribute(self, row: Float64) -> tuple[Float64, float]:
         """Integrated gradients (Sundararajan, Taly & Yan, ICML 2017) from the training median to the patient.
 
         With one hidden ReLU layer the integral has a closed form: on the straight path from a (median) to b (patient)
         a unit passes on its mean gradient (ReLU(b) − ReLU(a)) / (b − a). The values sum to score − base without a
-        rest; `base` is the score at the median.
+        rest; the base is the score at the median.
         """
-        preprocessor = self._fitted()
-        x = preprocessor.scaled([sample])
+        x = row[None]
         _, start, out, base = self._forward(np.zeros_like(x))
         weight, end, _, _ = self._forward(x)
         step = end - start
@@ -106,28 +99,15 @@ class MlpClassifier:
         rise = np.maximum(end, 0) - np.maximum(start, 0)
         slope = np.divide(rise, step, out=(start > 0).astype(np.float64), where=moved)
         values = x[0] * ((weight * slope) @ out)[..., 0].mean(axis=0)
-        score = float((np.maximum(start, 0) @ out + base).mean())
-        return Explanation(kind="contribution", values=values, base=score, names=preprocessor.columns)
+        return values, float((np.maximum(start, 0) @ out + base).mean())
 
-    def save(self, folder: Path) -> None:
-        """Write `network.safetensors` and `classifier.json`."""
-        preprocessor = self._fitted()
+    def write(self, folder: Path) -> None:
+        """Write `network.safetensors`."""
         save_file(dict(self._parameters), folder / "network.safetensors")
-        write_facts(folder, self._options, self._seed, preprocessor)
 
-    @classmethod
-    def load(cls, folder: Path) -> MlpClassifier:
-        """The classifier that `save` wrote."""
-        options, seed, preprocessor = read_facts(folder, MlpOptions)
-        loaded = cls(options, seed)
-        loaded._preprocessor = preprocessor
-        loaded._parameters = load_file(folder / "network.safetensors")
-        return loaded
-
-    def _fitted(self) -> Preprocessor:
-        if self._preprocessor is None:
-            raise PluginError("classifier mlp is not fitted", "call fit or load first")
-        return self._preprocessor
+    def read(self, folder: Path) -> None:
+        """Load what `write` wrote."""
+        self._parameters = load_file(folder / "network.safetensors")
 
     def _forward(self, x: Float64) -> tuple[Float64, Float64, Float64, Float64]:
         """Weights, hidden units before ReLU float64[network sample unit], output weights and bases.

@@ -116,7 +116,17 @@ def _owners(
     """Whose each run of a mask is: the number of the core in its piece, 0 without one, WAITING where several share it.
 
     Then, piece by piece, the runs of those cores that share one: begin, end, number of the core and of the piece.
-    `starts`, `stops`: runs of the mask in an image of `width`; `begins`, `ends`: those of the cores.
+    `starts`, `stops`: runs of the mask in an image of `width`; `begins`, `ends`: those of the cores. In this one of
+    width 8, `+` is mask and a digit the core of that number:
+
+        + 1 1 . + 2 + 3    runs of the mask [0, 3) and [4, 8), [9, 10) and [12, 15): piece 0 has one core,
+        . + . . + + + .    piece 1 has two
+
+        owner   1  WAITING  1  WAITING    of each run of the mask
+        begin   5  7                      of each run of a core that shares its piece: its pixels [begin, end),
+        end     6  8
+        number  2  3                      whose they are,
+        piece   1  1                      and where
     """
     core, n_cores = components(begins, ends, width)
     size = np.zeros(n_cores, np.int64)

@@ -17,6 +17,7 @@ from kras_plugins import (
     PluginError,
     Sample,
     SemanticProfile,
+    StoppingTableClassifier,
     StoreError,
     TableClassifier,
     TableOptions,
@@ -45,6 +46,27 @@ class Means(TableClassifier):
 
     def read(self, folder: Path) -> None:
         self.weights = np.load(folder / "weights.npy")
+
+
+class Stump(StoppingTableClassifier):
+    """The one split, in the features' own units, that best tells patients apart whom it does not learn from."""
+
+    options_type = TableOptions
+    scaled = False
+
+    def learn(self, x: Any, y: Any, valid_x: Any, valid_y: Any) -> None:
+        self.seen, self.stopped_on = (x, y), (valid_x, valid_y)
+        found = [(((valid_x[:, i] > t) == valid_y).mean(), i, t) for i in range(x.shape[1]) for t in x[:, i]]
+        _, self.column, self.threshold = max(found)
+
+    def score(self, x: Any) -> Any:
+        return (x[:, self.column] > self.threshold) * 1.0
+
+    def write(self, folder: Path) -> None:
+        (folder / "stump.json").write_text(json.dumps([int(self.column), float(self.threshold)]))
+
+    def read(self, folder: Path) -> None:
+        self.column, self.threshold = json.loads((folder / "stump.json").read_text())
 
 
 def cohort(n: int, seed: int) -> Cohort:
@@ -76,6 +98,31 @@ def test_the_model_sees_all_patients_it_may_learn_from_filled_and_scaled_on_them
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, np.tanh(x[40:] @ model.weights), rtol=1e-6)
     assert model.predict([]).shape == (0,)
+
+
+def test_one_that_stops_early_learns_from_the_training_part_and_chooses_columns_on_it_alone(tmp_path: Path) -> None:
+    train, valid = cohort(40, 0), cohort(20, 1)
+    model = Stump(TableOptions(), seed=3)
+    model.fit(train, valid)
+    chosen = Preprocessor.fit(train.samples)
+    for (x, y), part in ((model.seen, train), (model.stopped_on, valid)):
+        np.testing.assert_array_equal(x, chosen.table(part.samples))
+        np.testing.assert_array_equal(y, part.labels)
+    model.save(tmp_path)
+    again = Stump.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(valid.samples), model.predict(valid.samples))
+
+
+def test_an_unscaled_one_is_explained_from_the_median_patient_too() -> None:
+    model = Stump(TableOptions(), seed=3)
+    model.fit(cohort(40, 0), cohort(20, 1))
+    new = cohort(20, 2)
+    for sample, score in zip(new.samples, model.predict(new.samples), strict=True):
+        told = model.explain(sample)
+        median = np.array(Preprocessor.fit(cohort(40, 0).samples).median)
+        assert told.base == model.score(median[None])[0]
+        assert told.base + told.values.sum() == score
+        assert not np.delete(told.values, model.column).any()
 
 
 def test_what_was_saved_is_the_same_classifier(tmp_path: Path) -> None:

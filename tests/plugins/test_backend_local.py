@@ -109,7 +109,7 @@ faulthandler.dump_traceback_later(60, exit=True)
 sys.setswitchinterval(1e-6)
 import numpy as np
 from kras_backend_local import LocalOptions
-from kras_backend_local.engine import create
+from kras_backend_local.runtimes import create
 from kras_plugins import ModelSpec, TensorSpec, Weights
 
 def build(_):

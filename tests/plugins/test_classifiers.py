@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -126,15 +129,54 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_model(name,
     assert not np.array_equal(fitted(name, seed=1).predict(samples), classifier.predict(samples))
 
 
-def test_global_random_state_is_neither_used_nor_changed(name, classifier):
-    np.random.seed(1)
-    torch.manual_seed(1)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    again = fitted(name)
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
-    assert torch.equal(torch.get_rng_state(), before[1])
-    samples, _ = patients(20, 3)
-    np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
+def seed_everything(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def shared_state():
+    """What all threads of a process share: of random numbers, and how many threads torch works with."""
+    kind, keys, *rest = np.random.get_state()
+    chance = random.getstate(), kind, keys.tobytes(), rest, torch.get_rng_state().numpy().tobytes()
+    return chance, torch.get_num_threads(), torch.get_num_interop_threads()
+
+
+def whole_life(name, seed, folder):
+    """All bytes that come of a fit, a save, a load, predictions and explanations, and torch's threads here."""
+    made = fitted(name, seed)
+    saved = files(made, folder)
+    samples, _ = patients(10, 3)
+    given = []
+    for classifier in (made, record(name).load(folder)):
+        given += [classifier.predict(samples).tobytes(), *(classifier.explain(s).values.tobytes() for s in samples)]
+    return saved, given, torch.get_num_threads()
+
+
+def test_shared_state_is_neither_read_nor_changed_from_the_first_weight_to_the_last_explanation(name, tmp_path):
+    found = []
+    for seed in (1, 2):
+        seed_everything(seed)
+        before = shared_state()
+        found.append(whole_life(name, 0, tmp_path / str(seed)))
+        assert shared_state() == before
+    assert found[0] == found[1]
+
+
+def test_fits_in_two_threads_at_once_are_those_one_after_the_other(name, tmp_path):
+    seed_everything(1)
+    before = shared_state()
+    alone = [whole_life(name, seed, tmp_path / f"alone-{seed}") for seed in (0, 1)]
+    together = Barrier(2)
+
+    def work(seed):
+        together.wait(60)
+        return whole_life(name, seed, tmp_path / f"beside-{seed}")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, (0, 1))) == alone
+    assert shared_state() == before
+    assert alone[0] != alone[1]
 
 
 def test_a_saved_model_comes_back_the_same_and_without_pickle(name, classifier, tmp_path):

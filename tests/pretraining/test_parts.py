@@ -19,7 +19,7 @@ from kras_plugins.errors import BackendError, ConfigError, SlideError
 from kras_plugins.host.config import Config
 from kras_plugins.host.manager import discover
 from kras_plugins.host.parts import usable_readers
-from kras_plugins.pretraining.engine import Report, pretrain
+from kras_plugins.pretraining.dino import Report, pretrain
 from kras_plugins.pretraining.monitor import Health, Watch, effective_rank, examine
 from kras_plugins.pretraining.network import Network, StepLoss, build
 from kras_plugins.pretraining.processes import Crew
@@ -238,7 +238,7 @@ def test_parts_of_one_sample_are_no_collapse(tiles: Path, tmp_path: Path) -> Non
 
 
 def test_nothing_of_lightning_is_imported() -> None:
-    code = "import sys, kras_plugins.pretraining.engine; print({'pytorch_lightning', 'hydra'} & set(sys.modules))"
+    code = "import sys, kras_plugins.pretraining.dino; print({'pytorch_lightning', 'hydra'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

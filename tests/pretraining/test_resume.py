@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from kras_plugins.cli.app import app
 from kras_plugins.errors import ConfigError, SlideError
-from kras_plugins.pretraining.engine import Report, pretrain
+from kras_plugins.pretraining.dino import Report, pretrain
 from kras_plugins.pretraining.processes import Crew
 from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.pretraining.tiles import survey

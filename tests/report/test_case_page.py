@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from kras_plugins.data import Explanation, Prediction, SlideQC
-from kras_plugins.report.case import Case, CaseSlide, TopTile, case_page_name, write_case_page
+from kras_plugins.report.case import CasePage, CaseSlide, TopTile, case_page_name, write_case_page
 from kras_plugins.report.heatmap import attention_heatmap
 
 
-def fake_case(patient_id: str = "TCGA-05-4244", slide_id: str = "TCGA-05-4244-01Z-00-DX1") -> Case:
+def fake_case(patient_id: str = "TCGA-05-4244", slide_id: str = "TCGA-05-4244-01Z-00-DX1") -> CasePage:
     """A patient with two slides, one of which quality control set aside."""
     rng = np.random.default_rng(4)
     thumbnail = np.full((360, 520, 3), 244, np.uint8)
@@ -41,7 +41,7 @@ def fake_case(patient_id: str = "TCGA-05-4244", slide_id: str = "TCGA-05-4244-01
     failed = dataclasses.replace(qc, slide_id="DX2", verdict="fail", reasons=("no tissue found",), n_tiles=0)
     names = tuple(f"density of lymphocytes in stroma {i}" for i in range(30))
     heatmap = attention_heatmap(thumbnail, xy, (448, 448), values, scale=32.0, mpp=0.2525)
-    return Case(
+    return CasePage(
         target="g12c",
         prediction=Prediction(
             patient_id=patient_id, slides=(slide_id, "DX2"), members={"he": 0.081, "mlp": 0.132, "rf": 0.115},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kras_plugins.report.gallery import _GAP, _LINE, _SIDE, Tile, tile_gallery
+from kras_plugins.report.gallery import _GAP, _LINE, _SIDE, Picture, tile_gallery
 
 
 def flat(color: tuple[int, int, int]) -> np.ndarray:
@@ -13,7 +13,7 @@ def flat(color: tuple[int, int, int]) -> np.ndarray:
 
 def test_tiles_stand_in_reading_order_and_the_framed_one_is_seen() -> None:
     colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
-    tiles = [Tile(pixels=flat(c), caption=("a", "b"), framed=i == 1) for i, c in enumerate(colors)]
+    tiles = [Picture(pixels=flat(c), caption=("a", "b"), framed=i == 1) for i, c in enumerate(colors)]
     image = np.asarray(tile_gallery(tiles, "three tiles", columns=2))
     middle = _SIDE // 2
     top, left = 2 * _GAP + _LINE + middle, _GAP + middle
@@ -28,7 +28,7 @@ def test_tiles_stand_in_reading_order_and_the_framed_one_is_seen() -> None:
 
 def test_a_tile_without_a_slide_says_so_and_a_long_name_fits() -> None:
     name = "TCGA-05-4244-01Z-00-DX1.d4ff32cd-38cf-40ea-8213-45c2b100ac01"
-    image = tile_gallery([Tile(pixels=None, caption=(name,)), Tile(pixels=flat((1, 2, 3)), caption=("x",))], "t")
+    image = tile_gallery([Picture(pixels=None, caption=(name,)), Picture(pixels=flat((1, 2, 3)), caption=("x",))], "t")
     pixels = np.asarray(image)
     assert tuple(pixels[2 * _GAP + _LINE + 5, _GAP + 5]) == (236, 238, 240)
     caption = pixels[2 * _GAP + _LINE + _SIDE + 2 : -_GAP, _GAP + _SIDE : _GAP + _SIDE + _GAP - 2]

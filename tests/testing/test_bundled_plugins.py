@@ -25,7 +25,7 @@ import kras_reader_tiff
 from kras_plugins import Bag, SlideRef, TileSpec
 from kras_plugins.bags import write_bag
 from kras_plugins.testing import conformance
-from kras_plugins.testing.checks.candidate import Settings, candidates
+from kras_plugins.testing.checks.candidate import Given, candidates
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.run import run_check
 
@@ -87,7 +87,7 @@ test_backend_triton = conformance(
 def test_readers_conform_on_real_slides(module: ModuleType, shared_data: Path) -> None:
     slides = [shared_data / "slides" / name for name in ("cmu_small_region.svs", "generic_pyramid.tiff")]
     name = module.__name__.rpartition("_")[2]
-    _, candidate = candidates(module, Settings(samples={f"reader:{name}": slides}))
+    _, candidate = candidates(module, Given(samples={f"reader:{name}": slides}))
     outcomes = [run_check(check, candidate) for check in checks_of(candidate)]
     assert [o.message for o in outcomes if o.status == "failed"] == []
     assert "reference_pixels" in {o.check for o in outcomes if o.status == "skipped"}

@@ -12,7 +12,7 @@ from broken_plugins import BROKEN, CONFORMING, Broken
 
 from kras_plugins import SlideRef
 from kras_plugins.host.loose_files import import_file
-from kras_plugins.testing.checks.candidate import Settings, candidates
+from kras_plugins.testing.checks.candidate import Given, candidates
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.run import Outcome, run_check
 from kras_plugins.testing.checks.table import updated
@@ -24,16 +24,16 @@ COSTLY = {"cheap_import", "decoded_in_workers", "local_parity", "no_leaks"}
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("features")
     np.save(folder / "s.npy", np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
     sample = SlideRef(patient_id="p", slide_id="s")
-    return Settings(options={"extractor:files": {"folder": str(folder)}}, samples={"extractor:files": [sample]})
+    return Given(options={"extractor:files": {"folder": str(folder)}}, samples={"extractor:files": [sample]})
 
 
-def checked(module: ModuleType, settings: Settings, without: set[str]) -> list[Outcome]:
-    settings = settings if module.__name__.endswith("_files") else Settings()
-    cases = [(s, c) for s in candidates(module, settings) for c in checks_of(s) if c.name not in without]
+def checked(module: ModuleType, given: Given, without: set[str]) -> list[Outcome]:
+    given = given if module.__name__.endswith("_files") else Given()
+    cases = [(s, c) for s in candidates(module, given) for c in checks_of(s) if c.name not in without]
     return [run_check(check, candidate) for candidate, check in cases]
 
 
@@ -47,8 +47,8 @@ def failures(outcomes: list[Outcome]) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONFORMING.glob("*.py")))
-def test_a_good_plugin_passes_every_check(tmp_path: Path, settings: Settings, name: str) -> None:
-    outcomes = checked(plugin(tmp_path, name, (CONFORMING / f"{name}.py").read_text()), settings, set())
+def test_a_good_plugin_passes_every_check(tmp_path: Path, given: Given, name: str) -> None:
+    outcomes = checked(plugin(tmp_path, name, (CONFORMING / f"{name}.py").read_text()), given, set())
     assert failures(outcomes) == ""
     no_network = {"exported", "builds_alike", "local_parity", "engine_error_told", "wrong_tiles_refused"}
     may_skip = {"triton_parity", "catalog_described"} | (set() if name == "network" else no_network)
@@ -57,10 +57,10 @@ def test_a_good_plugin_passes_every_check(tmp_path: Path, settings: Settings, na
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda b: f"{b.good}-{b.check}")
 def test_a_broken_plugin_fails_the_check_of_its_fault_and_no_other(
-    tmp_path: Path, settings: Settings, broken: Broken
+    tmp_path: Path, given: Given, broken: Broken
 ) -> None:
     module = plugin(tmp_path, broken.good, broken.source)
-    outcomes = checked(module, settings, COSTLY - {broken.check})
+    outcomes = checked(module, given, COSTLY - {broken.check})
     failed = {o.check for o in outcomes if o.status == "failed"}
     assert broken.check in failed, failures(outcomes) or [o for o in outcomes if o.check == broken.check]
     assert failed <= {broken.check, *broken.also}, failures(outcomes)
@@ -68,9 +68,9 @@ def test_a_broken_plugin_fails_the_check_of_its_fault_and_no_other(
     assert told.expected and told.came and told.says in told.message
 
 
-def test_a_profiler_that_finds_nothing_in_some_tiles_passes_every_check(tmp_path: Path, settings: Settings) -> None:
+def test_a_profiler_that_finds_nothing_in_some_tiles_passes_every_check(tmp_path: Path, given: Given) -> None:
     source = (CONFORMING / "spots.py").read_text().replace("area < 200", "area < 200 * (tile.pixels.mean() < 150)")
-    outcomes = checked(plugin(tmp_path, "rare", source), settings, COSTLY)
+    outcomes = checked(plugin(tmp_path, "rare", source), given, COSTLY)
     assert failures(outcomes) == ""
     assert {o.check for o in outcomes if o.status == "passed"} >= {"decoded", "cells_in_tile", "cells_provided"}
 

@@ -13,7 +13,7 @@ import kras_backend_triton
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.models.repository import export_model
 from kras_plugins.serving.server import free_ports, serving
-from kras_plugins.testing.checks.candidate import Settings, candidates
+from kras_plugins.testing.checks.candidate import Given, candidates
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.probe import probe_model
 from kras_plugins.testing.checks.run import Outcome, run_check
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def parity(file: Path, url: str) -> Outcome:
-    candidate = candidates(import_file(file), Settings(triton=url))[1]
+    candidate = candidates(import_file(file), Given(triton=url))[1]
     check = next(c for c in checks_of(candidate) if c.name == "triton_parity")
     return run_check(check, candidate)
 
@@ -50,6 +50,6 @@ def test_a_served_model_is_held_against_pytorch(server: str, tmp_path: Path) -> 
 
 def test_the_backend_conforms(server: str) -> None:
     given = {"backend:triton": {"url": server, "patience_s": 20.0}}
-    found = [s for s in candidates(kras_backend_triton, Settings(options=given)) if s.kind == "backend"]
+    found = [s for s in candidates(kras_backend_triton, Given(options=given)) if s.kind == "backend"]
     outcomes = [run_check(check, candidate) for candidate in found for check in checks_of(candidate)]
     assert [o.message for o in outcomes if o.status != "passed"] == []

@@ -21,13 +21,13 @@ from kras_plugins.testing.checks.outcome import MODULE, NotApplicable, told
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.model import ModelSpec
-    from kras_plugins.testing.checks.engine import Reference
+    from kras_plugins.testing.checks.reference import Reference
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Given:
     """What an author adds to a module: by `kind:name`, options and samples; `triton`: HOST:PORT of a server.
 
     A sample is a path, a SlideRef, a (path, pixels) pair for readers, or what the kind's checks say.
@@ -44,14 +44,14 @@ class Candidate:
     `folder` is for files of the checks; it goes when the candidate goes.
     """
 
-    def __init__(self, module: ModuleType, kind: str, record: PluginRecord | None, settings: Settings) -> None:
+    def __init__(self, module: ModuleType, kind: str, record: PluginRecord | None, given: Given) -> None:
         self.module = module
         self.kind = kind
         self._record = record
         self.id = module.__name__ if record is None else f"{kind}:{record.name}"
-        self.samples = tuple(settings.samples.get(self.id, ()))
-        self.triton = settings.triton
-        self._given = dict(settings.options.get(self.id, {}))
+        self.samples = tuple(given.samples.get(self.id, ()))
+        self.triton = given.triton
+        self._given = dict(given.options.get(self.id, {}))
         self._once: dict[str, Any] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="kras-conformance-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -115,7 +115,7 @@ class Candidate:
     @property
     def infer(self) -> Mapping[str, Reference]:
         """One reference engine for each network; NotApplicable where weights are missing or a model is not exported."""
-        from kras_plugins.testing.checks.engine import Reference
+        from kras_plugins.testing.checks.reference import Reference
 
         return self.need("infer", lambda: {s.name: Reference(s, self.onnx(s)) for s in self.specs}, "exported")
 
@@ -126,7 +126,7 @@ class Candidate:
         """
         from kras_plugins.models.export import onnx_file
         from kras_plugins.store import Store
-        from kras_plugins.testing.checks.engine import present
+        from kras_plugins.testing.checks.reference import present
 
         present(spec)
         return self.once(f"onnx {spec.name}", lambda: onnx_file(spec, Store(self.folder / "store")))
@@ -141,7 +141,7 @@ class Candidate:
         return self.need("made", self.create, "created")
 
 
-def candidates(module: ModuleType, settings: Settings) -> list[Candidate]:
+def candidates(module: ModuleType, given: Given) -> list[Candidate]:
     """The module itself and each of its records; the module alone where its hooks fail, which check `hooks` tells.
 
     Raises ValueError where options or samples are given for a record that is not there.
@@ -150,10 +150,10 @@ def candidates(module: ModuleType, settings: Settings) -> list[Candidate]:
         records = records_of(module)
     except Exception:  # noqa: BLE001 - check `hooks` tells it
         records = []
-    found = [Candidate(module, MODULE, None, settings)]
-    found += [Candidate(module, kind, record, settings) for kind, record in records]
+    found = [Candidate(module, MODULE, None, given)]
+    found += [Candidate(module, kind, record, given) for kind, record in records]
     known = {s.id for s in found[1:]}
-    strange = sorted({*settings.options, *settings.samples} - known)
+    strange = sorted({*given.options, *given.samples} - known)
     if strange and records:
         raise ValueError(f"{', '.join(strange)}: not in {module.__name__}, which has {', '.join(sorted(known))}")
     return found

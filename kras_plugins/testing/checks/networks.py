@@ -21,8 +21,8 @@ from kras_plugins.models.export import build_module, is_ready_made
 from kras_plugins.models.weights import model_digest
 from kras_plugins.slides.slide import PLAUSIBLE_MPP
 from kras_plugins.testing.checks.candidate import Candidate
-from kras_plugins.testing.checks.engine import present
 from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
+from kras_plugins.testing.checks.reference import present
 from kras_plugins.testing.checks.rule import check, require, unlike
 from kras_plugins.testing.checks.tiles import LIVE, spec_of, tiles
 

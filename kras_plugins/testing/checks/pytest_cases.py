@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from kras_plugins.testing.checks.candidate import Candidate, Settings, candidates
+from kras_plugins.testing.checks.candidate import Candidate, Given, candidates
 from kras_plugins.testing.checks.catalog import CHECKS, checks_of
 from kras_plugins.testing.checks.rule import Check
 from kras_plugins.testing.checks.run import run_check
@@ -31,7 +31,7 @@ def conformance(
     known = dict(known_failures or {})
     cases = [
         (candidate, check)
-        for candidate in candidates(module, Settings(options=options or {}, samples=samples or {}, triton=triton))
+        for candidate in candidates(module, Given(options=options or {}, samples=samples or {}, triton=triton))
         for check in checks_of(candidate)
     ]
     refuse_unknown(known, cases)

@@ -11,8 +11,8 @@ import numpy as np
 from kras_plugins.errors import BackendError, KrasError
 from kras_plugins.testing.checks import scenes
 from kras_plugins.testing.checks.candidate import Candidate
-from kras_plugins.testing.checks.engine import BATCH
 from kras_plugins.testing.checks.outcome import Failed, NotApplicable
+from kras_plugins.testing.checks.reference import BATCH
 from kras_plugins.testing.checks.rule import check, refused, require, same, shown, unlike
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.host.manager import Registry, discover
-from kras_plugins.testing.checks.candidate import Settings, candidates
+from kras_plugins.testing.checks.candidate import Given, candidates
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.outcome import MODULE
 from kras_plugins.testing.checks.record import hooks
@@ -105,8 +105,8 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
     """What is to be told, as it happens."""
     try:
         module, wanted = resolve(request["target"])
-        settings = _settings(module, request)
-        found = [s for s in candidates(module, settings) if s.kind == MODULE or not wanted or s.id in wanted]
+        given = _given(module, request)
+        found = [s for s in candidates(module, given) if s.kind == MODULE or not wanted or s.id in wanted]
     except KrasError as e:
         yield {"error": [e.message, e.hint]}
         return
@@ -135,16 +135,16 @@ def broken_import(target: str, trace: str) -> Outcome:
     )  # fmt: skip
 
 
-def _settings(module: ModuleType, request: dict[str, Any]) -> Settings:
+def _given(module: ModuleType, request: dict[str, Any]) -> Given:
     """Options and samples for those records that are there; ConfigError for options given to one that is not."""
-    ids = {s.id for s in candidates(module, Settings()) if s.kind != MODULE}
+    ids = {s.id for s in candidates(module, Given()) if s.kind != MODULE}
     strange = sorted(set(request["asked"]) - ids)
     if strange and ids:
         raise ConfigError(f"{', '.join(strange)}: not in {module.__name__}", f"it has {', '.join(sorted(ids))}")
     options = {name: values for name, values in request["options"].items() if name in ids}
     files = request["samples"]
     samples = {name: files for name in ids if files and name.partition(":")[0] in ("reader", "extractor", "profiler")}
-    return Settings(options=options, samples=samples, triton=request["triton"])
+    return Given(options=options, samples=samples, triton=request["triton"])
 
 
 def _write(results: IO[str], line: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from kras_plugins.pretraining.monitor import Health, Watch, collapsed, examine
 from kras_plugins.pretraining.network import Network, StepLoss, build, follow
 from kras_plugins.pretraining.processes import Crew
 from kras_plugins.pretraining.recipe import Recipe
-from kras_plugins.pretraining.schedules import Settings, settings_at
+from kras_plugins.pretraining.schedules import StepSettings, settings_at
 from kras_plugins.pretraining.tiles import Corpus
 from kras_plugins.pretraining.views import Batches, Views, collate
 
@@ -34,7 +34,7 @@ class Report:
 
     step: int
     loss: float
-    settings: Settings
+    settings: StepSettings
     health: Health | None
     tiles_per_s: float
     waiting: float
@@ -155,7 +155,7 @@ def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int
 
 
 def _step(
-    training: Training, student: Any, recipe: Recipe, settings: Settings, parts: Iterator[list[Tensor]], crew: Crew
+    training: Training, student: Any, recipe: Recipe, settings: StepSettings, parts: Iterator[list[Tensor]], crew: Crew
 ) -> tuple[float, tuple[Tensor, Tensor]]:
     """One update of the weights: its loss, and the teacher's class tokens and outputs for this process' views."""
     for group in training.optimizer.param_groups:
