@@ -1,5 +1,7 @@
 """Predict KRAS G12C in NSCLC from H&E slides. This module is what a plug-in author imports, and nothing else."""
 
+from typing import TYPE_CHECKING
+
 from kras_plugins.contracts.backend import Backend, BackendPlugin, Infer
 from kras_plugins.contracts.base import API_VERSION, Options, tuning
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
@@ -35,3 +37,16 @@ __all__ = [
     "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile",
     "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    __version__: str
+    """The version of the distribution `kras`."""
+else:
+
+    def __getattr__(name: str) -> str:
+        """`__version__`, read from the installed distribution when it is asked for: that takes a while."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("kras")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,28 +22,43 @@ from kras_plugins.cli import (
     stages,
 )
 from kras_plugins.cli.ending import leave
+from kras_plugins.cli.words import Commands
 
-app = typer.Typer(
+app = Commands(
+    "Predict KRAS G12C in non-small-cell lung cancer from H&E whole-slide images. Research use only.",
     name="kras",
-    help="Predict KRAS G12C in non-small-cell lung cancer from H&E whole-slide images. Research use only.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich would take what stands in brackets, such as defaults, for markup and drop it
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("embed")(stages.embed)
-app.command("profile")(stages.profile)
-app.command("similar")(similar.similar)
-app.command("pretrain")(pretrain.pretrain)
+app.add("run", run.run)
+app.add("predict", predict.predict)
+app.add("evaluate", evaluate.evaluate)
+app.add("embed", stages.embed)
+app.add("profile", stages.profile)
+app.add("similar", similar.similar)
+app.add("pretrain", pretrain.pretrain)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+app.add("doctor", doctor.doctor)
+app.add("demo", demo.demo)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from kras_plugins import __version__
+
+        typer.echo(f"kras {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def main() -> None:

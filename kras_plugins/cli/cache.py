@@ -9,17 +9,15 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
-from kras_plugins.cli.options import AsJson, CacheFolder, open_session
+from kras_plugins.cli.options import AsJson, CacheFolder, Plugins
+from kras_plugins.cli.words import Commands
 from kras_plugins.errors import ConfigError
 
-app = typer.Typer(help="Intermediate results kept for reuse.", no_args_is_help=True)
 
-
-@app.command("list")
 @command
 def list_entries(cache: CacheFolder = None, as_json: AsJson = False) -> None:
     """List what is stored, by kind."""
-    store = open_session(None, None, None, cache).store
+    store = Plugins(cache=cache).session().store
     kinds: dict[str, list[int]] = {}
     for entry in store.entries():
         kinds.setdefault(entry.kind, []).append(entry.bytes)
@@ -35,15 +33,14 @@ def list_entries(cache: CacheFolder = None, as_json: AsJson = False) -> None:
     stdout().print(table)
 
 
-@app.command("prune")
 @command
 def prune(
     days: Annotated[
-        float | None, typer.Option("--older-than", help="remove what was not used for so many days")
+        float | None, typer.Option("--older-than", metavar="DAYS", help="remove what was not used for so many days")
     ] = None,
     gigabytes: Annotated[
         float | None,
-        typer.Option("--keep", help="remove the longest unused until so many gigabytes are left"),
+        typer.Option("--keep", metavar="GIGABYTES", help="remove the longest unused until so many are left"),
     ] = None,
     cache: CacheFolder = None,
     as_json: AsJson = False,
@@ -53,7 +50,7 @@ def prune(
         raise ConfigError(
             "nothing said of what to remove", "give --older-than DAYS or --keep GIGABYTES (0 removes all)"
         )
-    store = open_session(None, None, None, cache).store
+    store = Plugins(cache=cache).session().store
     began = time.monotonic()
     limit = int(gigabytes * 1e9) if gigabytes is not None else None
     removed = store.prune(older_than_days=days, max_bytes=limit)
@@ -62,3 +59,8 @@ def prune(
         print_json({"removed": len(removed), "bytes": freed, "seconds": time.monotonic() - began})
     else:
         stdout().print(f"removed {len(removed)} artifacts, {freed / 1e6:.1f} MB")
+
+
+app = Commands("Intermediate results kept for reuse.")
+app.add("list", list_entries)
+app.add("prune", prune)

@@ -1,4 +1,4 @@
-"""What makes a function a command: errors as one line with a hint, exit codes, blocks of options, words for values."""
+"""What makes a function a command: errors as one line with a hint, exit codes, blocks of options."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from contextvars import ContextVar
-from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
-from typer.models import ParameterInfo
 
 from kras_plugins.cli.console import escape, show_trace, stderr
 from kras_plugins.cli.output import own_stdout
+from kras_plugins.cli.words import worded
 from kras_plugins.errors import NO_ROOM, KrasError, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 2, 3, 130
-
-_WORDS = {Path: "FILE", str: "NAME", int: "N", float: "NUMBER"}
-_FOLDERS = frozenset({"out", "cache", "repository", "bundle"})
 
 closing: ContextVar[ExitStack] = ContextVar("kras_command")
 """What is left when the command ends: sessions."""
@@ -86,20 +81,5 @@ def _expanded(parameter: inspect.Parameter, kind: Any) -> Iterator[inspect.Param
 def _parameter(name: str, default: object, kind: Any) -> inspect.Parameter:
     if get_origin(kind) is Annotated:
         value, *others = get_args(kind)
-        kind = Annotated[(value, *(_worded(o, name, value) for o in others))]
+        kind = Annotated[(value, *(worded(o, name, value) for o in others))]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-def _worded(info: object, name: str, kind: Any) -> object:
-    """An option or argument with a word for its value instead of a type of Python."""
-    if not isinstance(info, ParameterInfo) or info.metavar is not None:
-        return info
-    kinds = {kind, *get_args(kind), *(inner for outer in get_args(kind) for inner in get_args(outer))}
-    word = next((word for known, word in _WORDS.items() if known in kinds), None)
-    if word == "FILE" and name in _FOLDERS:
-        word = "FOLDER"
-    if word is None:
-        return info
-    worded = copy(info)
-    worded.metavar = word
-    return worded

@@ -20,7 +20,7 @@ def evaluate(
     overwrite: Overwrite = False,
     prevalence: Prevalences = None,
     covariates: Covariates = None,
-    machine: Machine = Machine(),  # noqa: B008
+    machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Apply a bundle to an independent cohort.

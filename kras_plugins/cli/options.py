@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,16 +51,16 @@ Prevalences = Annotated[
 Covariates = Annotated[Path | None, setting("covariates")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle folder of a run")]
-Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE…", help="slide files, folders of them, or one cohort CSV")]
+Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE", help="slide files, folders of them, or one cohort CSV")]
+ModelNames = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", help="names of models; all where none is given")
+]
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where and with what a command runs."""
+class Plugins:
+    """Which plug-ins, with what options, and where results are kept."""
 
-    backend: Backend = None
-    reader: Reader = None
-    workers: Workers = None
     config: ConfigFile = None
     option: Overrides = None
     plugin: PluginFiles = None
@@ -70,25 +69,22 @@ class Machine:
     def settings(self, **given: Any) -> StudySettings:
         """The settings of a call: defaults < settings file < options."""
         return StudySettings.load(
-            self.config,
-            self.option or (),
-            backend=self.backend,
-            reader=self.reader,
-            workers=self.workers,
-            plugins=self.plugin or None,
-            cache=self.cache,
-            **given,
+            self.config, self.option or (), plugins=self.plugin or None, cache=self.cache, **given
         )
 
+    def session(self, notify: Notify | None = None, **given: Any) -> Session:
+        """The settings and plug-ins of a command that is no study, until it ends; a broken plug-in is told."""
+        return closing.get().enter_context(opened(self.settings(**given), notify or Told()))
 
-def open_session(
-    config: Path | None,
-    overrides: Sequence[str] | None,
-    plugins: Sequence[Path] | None,
-    cache: Path | None = None,
-    notify: Notify | None = None,
-    **given: Any,
-) -> Session:
-    """The settings and plug-ins of a command that is no study, until it ends; a broken plug-in is told."""
-    settings = StudySettings.load(config, overrides or (), plugins=plugins or None, cache=cache, **given)
-    return closing.get().enter_context(opened(settings, notify or Told()))
+
+@dataclass(frozen=True)
+class Machine(Plugins):
+    """Where and with what a command runs."""
+
+    backend: Backend = None
+    reader: Reader = None
+    workers: Workers = None
+
+    def settings(self, **given: Any) -> StudySettings:
+        """The settings of a call: defaults < settings file < options."""
+        return super().settings(backend=self.backend, reader=self.reader, workers=self.workers, **given)

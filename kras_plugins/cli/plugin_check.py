@@ -40,7 +40,10 @@ def check_plugin(
     option: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a plug-in does what the host relies on; exit code 1 where a check fails."""
+    """Check that a plug-in does what the host relies on.
+
+    Ends with exit code 1 where a check fails.
+    """
     from kras_plugins.testing.checks.supervise import Request
     from kras_plugins.testing.checks.supervise import check_plugin as check
 

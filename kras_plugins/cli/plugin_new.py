@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,29 +13,26 @@ from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
 from kras_plugins.cli.options import AsJson
 from kras_plugins.errors import ConfigError
+from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.manager import discover
-
-
-class Kind(StrEnum):
-    """The kinds of `hookspecs.KINDS`, as words of the command line."""
-
-    reader = "reader"
-    extractor = "extractor"
-    profiler = "profiler"
-    classifier = "classifier"
-    backend = "backend"
 
 
 @command
 def new(
-    kind: Annotated[Kind, typer.Argument(help="what it is to be")],
+    kind: Annotated[
+        Literal["reader", "extractor", "profiler", "classifier", "backend"],
+        typer.Argument(metavar="KIND", help=f"what it is to be: {', '.join(KINDS)}"),
+    ],
     name: Annotated[str, typer.Argument(help="such as my-encoder; users will ask for it as my_encoder")],
     out: Annotated[
         Path | None, typer.Option("--out", help="folder to write, new or empty [default: kras-KIND-NAME]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a plug-in as a distribution of its own: one module that works, its tests, README and CI."""
+    """Write a plug-in of your own, as a distribution.
+
+    One module that works, its tests, README and CI.
+    """
     from kras_plugins.scaffold import named, write_project
 
     project = named(kind, name)

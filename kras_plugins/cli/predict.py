@@ -25,7 +25,7 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over each slide")] = False,
     overwrite: Overwrite = False,
-    machine: Machine = Machine(),  # noqa: B008
+    machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Score new slides with a bundle. Research use only.

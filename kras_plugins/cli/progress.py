@@ -8,16 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-from kras_plugins.cli.console import stderr
+from kras_plugins.cli.console import escape, stderr
 from kras_plugins.cli.told import Told
 from kras_plugins.errors import KrasError
 from kras_plugins.study.notify import Notify
 
 _EVERY_SECONDS = 30.0
-"""A line of a log at most so often; the last step of a stage always has one."""
+"""A line of a log at most so often; how many slides are to come, and the last step of a stage, always have one."""
 
 
 class Shown(Notify, Protocol):
@@ -32,64 +29,11 @@ class Shown(Notify, Protocol):
 
 def progress() -> Shown:
     """Bars where stderr is a terminal, else lines."""
-    return Bars() if stderr().is_terminal else Lines()
+    if not stderr().is_terminal:
+        return Lines()
+    from kras_plugins.cli.bars import Bars
 
-
-class Bars(Told):
-    """One bar for all slides, one for each stage of a slide in work with tiles/s, one for fits and pages."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=stderr(),
-        )
-        self._lock = threading.Lock()
-        self._slides: TaskID | None = None
-        self._stages: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
-
-    def begin(self, slides: int) -> None:
-        """Show the bar of all slides."""
-        self._slides = self._bars.add_task("slides", total=slides, rate="")
-
-    def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
-        """Move a slide's bar."""
-        task = self._task((slide_id, stage), f"  {stage} {escape(slide_id)}", total)
-        speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
-        self._bars.update(task, completed=done, rate=f"{speed:.0f} tiles/s" if speed else "")
-
-    def finished(self, slide_id: str, failure: KrasError | None) -> None:
-        """Take the slide's bars away; say why it was set aside."""
-        with self._lock:
-            for key in [k for k in self._stages if k[0] == slide_id]:
-                self._bars.remove_task(self._stages.pop(key))
-        if self._slides is not None:
-            self._bars.advance(self._slides)
-        super().finished(slide_id, failure)
-
-    def step(self, what: str, done: int, total: int) -> None:
-        """Move the bar of a stage of known length."""
-        task = self._task(("", what.split(" ")[0]), what, total)
-        self._bars.update(task, completed=done, description=escape(what))
-        if done >= total:
-            with self._lock:
-                self._bars.remove_task(self._stages.pop(("", what.split(" ")[0])))
-
-    def _task(self, key: tuple[str, str], description: str, total: int) -> TaskID:
-        with self._lock:
-            if key not in self._stages:
-                self._stages[key] = self._bars.add_task(description, total=total, rate="")
-            return self._stages[key]
+    return Bars()
 
 
 class Lines(Told):
@@ -110,8 +54,9 @@ class Lines(Told):
 
     def begin(self, slides: int) -> None:
         """Say how many slides are to come."""
-        self._slides = [0, slides]
-        self._began["slides"] = (self._clock(), 0)
+        with self._lock:
+            self._slides, self._last = [0, slides], self._clock()
+            self._began["slides"] = (self._last, 0)
         stderr().print(f"slides: 0 of {slides}")
 
     def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
@@ -121,17 +66,19 @@ class Lines(Told):
     def finished(self, slide_id: str, failure: KrasError | None) -> None:
         """A line about all slides."""
         super().finished(slide_id, failure)
-        self._slides[0] += 1
-        self._line("slides", self._slides[0], self._slides[1])
+        with self._lock:
+            self._slides[0] += 1
+            done, total = self._slides
+        self._line("slides", done, total)
 
     def step(self, what: str, done: int, total: int) -> None:
         """A line about a stage of known length."""
-        self._line(what.split(" ")[0], done, total)
+        self._line(what, done, total, stage=what.split(" ")[0])
 
-    def _line(self, what: str, done: int, total: int, unit: str = "") -> None:
+    def _line(self, what: str, done: int, total: int, unit: str = "", stage: str = "") -> None:
         now = self._clock()
         with self._lock:
-            since, first = self._began.setdefault(what, (now, done))
+            since, first = self._began.setdefault(stage or what, (now, done))
             last = done >= total and unit == ""
             if not last and now - self._last < self._every:
                 return
@@ -152,18 +99,3 @@ def _duration(seconds: float) -> str:
     if minutes < 1:
         return "less than a minute"
     return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def steps(total: int, what: str) -> Progress:
-    """A bar for a known number of steps."""
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=stderr(),
-        disable=not stderr().is_terminal,
-        transient=True,
-    )
-    bars.add_task(what, total=total)
-    return bars

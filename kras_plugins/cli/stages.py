@@ -24,7 +24,7 @@ def embed(
     out: Out,
     extractor: Extractor = None,
     overwrite: Overwrite = False,
-    machine: Machine = Machine(),  # noqa: B008
+    machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Write tile features of slides as .h5 bags.
@@ -59,7 +59,7 @@ def profile(
     ] = "png",
     overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over the slide")] = False,
     overwrite: Overwrite = False,
-    machine: Machine = Machine(),  # noqa: B008
+    machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Write cells, tissue and features of slides.

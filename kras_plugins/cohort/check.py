@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kras_plugins.cohort.barcodes import PRIMARY, parse_barcode, parse_slide_name
@@ -20,6 +21,17 @@ from kras_plugins.errors import ConfigError
 
 POSITIVES_PER_FOLD = 5
 """Fewer positives in a fold than this make its AUROC say little."""
+
+
+def check_tables(paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
+    """All findings in some cohort tables, each named where there are several, and those of all together."""
+    found: list[Finding] = []
+    for path in paths:
+        name = str(path)  # which the table's own errors begin with already
+        for f in check_table(path, target, folds, histology_auroc):
+            named = len(paths) == 1 or f.what.startswith(name)
+            found.append(f if named else replace(f, what=f"{name}: {f.what}"))
+    return found + check_across(paths)
 
 
 def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:

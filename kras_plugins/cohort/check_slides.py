@@ -31,12 +31,17 @@ Open = Callable[[SlideRef], Opened]
 
 
 def check_slides(
-    paths: Sequence[Path], open_one: Open, *, whole: bool = False, step: Callable[[], None] = lambda: None
+    paths: Sequence[Path],
+    open_one: Open,
+    *,
+    whole: bool = False,
+    step: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Finding]:
     """Findings from opening each slide of some cohort tables once.
 
     `whole`: compare files of equal size by the sha256 of all their bytes as well, which finds copies that a reader
-    names differently but reads every such file. `step` is called after each slide.
+    names differently but reads every such file. `step` is told after each slide how many
+    of how many are done.
     """
     files = [
         (row, path.parent / row.get("path"))
@@ -46,7 +51,7 @@ def check_slides(
     ]
     found: list[Finding] = []
     opened: list[tuple[Row, Opened]] = []
-    for row, file in files:
+    for i, (row, file) in enumerate(files):
         try:
             opened.append((row, open_one(_ref(row, file))))
         except KrasError as e:
@@ -54,7 +59,7 @@ def check_slides(
             found.append(
                 Finding(severity="error", what=f"slide {what}: {e.message}", who=(row.get("slide_id"),), do=e.hint)
             )
-        step()
+        step(i + 1, len(files))
     content = [(row, one.fingerprint) for row, one in opened]
     found += _same([*content, *_hashes(files)] if whole else content)
     found += _resolutions(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,3 +32,12 @@ def histology_groups(histologies: Sequence[str | None]) -> list[str]:
 def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
     """bool[patient], true where the histology is known to be adenocarcinoma."""
     return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
+
+
+def histology_auroc(labels: Sequence[int], histologies: Sequence[str]) -> tuple[float, float, float] | None:
+    """AUROC of "is it adenocarcinoma" with its interval, None without patients of both classes."""
+    from kras_plugins.evaluation.auroc import auroc
+
+    rank = {True: 1.0, False: 0.0, None: 0.5}
+    area = auroc(labels, [rank[is_adenocarcinoma(histology)] for histology in histologies])
+    return None if math.isnan(area.value) else (area.value, area.low, area.high)

@@ -11,7 +11,6 @@ from kras_plugins.contracts.classifier import ClassifierPlugin, Cohort
 from kras_plugins.data import Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError
 from kras_plugins.learning.options import TableOptions
-from kras_plugins.learning.tabular import read_facts, write_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,12 +88,16 @@ class OnTable(ABC):
 
     def save(self, folder: Path) -> None:
         """Write the model, and `classifier.json` with options, seed and the choice and scale of columns."""
+        from kras_plugins.learning.tabular import write_facts
+
         write_facts(folder, self.options, self.seed, self._fitted())
         self.write(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The classifier that `save` wrote."""
+        from kras_plugins.learning.tabular import read_facts
+
         options, seed, preprocessor = read_facts(folder, cls.options_type)
         loaded = cls(options, seed)
         loaded._preprocessor = preprocessor

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from cohorts import kras, read_rows
 
-from kras_plugins.cli.cohort import _histology_auroc
 from kras_plugins.cohort.folds_file import keeps_sites, read_folds
 from kras_plugins.cohort.splits import folds
 from kras_plugins.cohort.table import read_cohort
+from kras_plugins.evaluation.histology import histology_auroc
 from kras_plugins.learning.plan import derive_seed
 from kras_plugins.testing import draw_slide
 
@@ -143,7 +143,7 @@ def test_of_several_cohorts_each_finding_says_which_it_is_about(tmp_path: Path) 
 
 def test_what_histology_alone_would_score_is_what_a_run_will_say() -> None:
     histologies = ["LUAD", "LUAD", "", "LUSC"]
-    assert _histology_auroc([1, 0, 1, 0], histologies)[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
+    assert histology_auroc([1, 0, 1, 0], histologies)[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 @pytest.mark.parametrize("scheme", ["random", "site"])

@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import fisher_exact
 
 from kras_plugins import ConfigError, SlideError
-from kras_plugins.cli.cohort import _histology_auroc
 from kras_plugins.cohort.check import check_across, check_table
 from kras_plugins.cohort.check_slides import Opened, check_slides
 from kras_plugins.cohort.confounding import permutation_p
 from kras_plugins.cohort.findings import Finding, in_order
+from kras_plugins.evaluation.histology import histology_auroc
 
 
 def people(n: int = 120) -> list[dict[str, str]]:
@@ -43,7 +43,7 @@ def write(folder: Path, rows: list[dict[str, str]], name: str = "cohort.csv") ->
 @pytest.fixture
 def check(tmp_path: Path):
     def check(rows: list[dict[str, str]], folds: int = 5) -> list[Finding]:
-        return in_order(check_table(write(tmp_path, rows), "g12c", folds, _histology_auroc))
+        return in_order(check_table(write(tmp_path, rows), "g12c", folds, histology_auroc))
 
     return check
 
@@ -196,7 +196,7 @@ def test_missing_sites_and_histologies_are_warned_of(check) -> None:
 def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a;b\n1;2\n")
     with pytest.raises(ConfigError, match="semicolons"):
-        check_table(tmp_path / "x.csv", "g12c", 5, _histology_auroc)
+        check_table(tmp_path / "x.csv", "g12c", 5, histology_auroc)
 
 
 def test_patients_in_two_cohort_files_are_found_whatever_part_of_the_barcode_names_them(tmp_path: Path) -> None:

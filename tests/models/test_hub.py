@@ -288,15 +288,15 @@ def test_the_command_shows_the_licence_asks_once_and_says_where_the_file_is(hub:
 
 
 def test_a_row_of_the_list_says_what_is_here_and_on_what_terms(hub: Hub) -> None:
-    from kras_plugins.cli.model_weights import row
+    from kras_plugins.models.listing import weights_facts
 
     wanted = weights(gated=True, tcga=True, parameters=21.7)
-    before = row("vit", "extractor:vit", wanted)
+    before = weights_facts(wanted, pytest.fail)
     assert (before["present"], before["accepted"], before["sha256"], before["bytes"]) == (False, False, None, None)
     assert (before["licence"], before["gated"], before["tcga"], before["parameters"]) == ("mine", True, True, 21.7)
     record_consent(wanted)
     fetch(wanted)
-    after = row("vit", "extractor:vit", wanted)
+    after = weights_facts(wanted, pytest.fail)
     assert (after["present"], after["accepted"], after["sha256"]) == (True, True, hub.etag)
     assert after["bytes"] == len(BYTES)
 

@@ -1,0 +1,63 @@
+"""`kras model serve`: a real Triton server for a model repository, or what starts one elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import stderr, stdout
+from kras_plugins.errors import BackendError
+
+
+@command
+def serve_models(
+    repository: Annotated[Path, typer.Argument(help="model repository written by `kras model export`")] = Path(
+        "model_repository"
+    ),
+    install: Annotated[bool, typer.Option("--install", help="make the server's environment, once, and end")] = False,
+    show: Annotated[
+        Literal["docker", "compose", "kubernetes"] | None,
+        typer.Option("--print", help="print what starts NVIDIA's container instead"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="where to listen; anything but loopback is open to others")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="gRPC port, 0 for Triton's own or free ones")] = 0,
+    precision: Annotated[Literal["auto", "f32", "bf16"], typer.Option(help="arithmetic of the CPU")] = "auto",
+    gpus: Annotated[int, typer.Option(help="with --print: GPUs, 0 for none")] = 1,
+    shm: Annotated[str, typer.Option(metavar="SIZE", help="with --print kubernetes: shared memory")] = "1g",
+    tls: Annotated[Path | None, typer.Option(help="with --print: folder with server.crt, server.key, ca.crt")] = None,
+) -> None:
+    """Serve a model repository on this machine, until Ctrl-C.
+
+    A real Triton server, on the CPU; --print tells what starts NVIDIA's container for GPUs.
+    """
+    from kras_plugins.serving.environment import install as install_server
+    from kras_plugins.serving.orders import Order, order_text
+    from kras_plugins.serving.server import free_ports, serving
+
+    if show is not None:
+        order = Order(repository=repository, gpus=gpus, shm=shm, tls=tls)
+        stdout().print(order_text(show, order), markup=False, soft_wrap=True)
+        return
+    if install:
+        with stderr().status("installing the Triton server: half a minute, once"):
+            found = install_server()
+        stdout().print(f"{found.python.parent.parent}: Triton with {found.engine}", markup=False)
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ended by a service manager: stop the server, too
+    ports = free_ports(host) | ({"grpc": port} if port else {})
+    with serving(repository, host=host, ports=ports, precision=precision) as server:
+        stdout().print(f"serving {repository} at {server.url} (Ctrl-C ends it)", markup=False)
+        stderr().print(
+            f"use it:   kras run … --backend triton -o backend.triton.url={server.url}\n"
+            f"metrics:  http://{host}:{server.metrics}/metrics\nlog:      {server.log}",
+            markup=False,
+        )
+        server.process.wait()
+        raise BackendError(f"the Triton server ended:\n{server.last_words()}", "the lines above say why")

@@ -1,0 +1,72 @@
+"""From mutation tables and slides to labels and a cohort, with who was dropped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.cohort.calls import Genome
+from kras_plugins.cohort.labels import PUBLISHED, Label, Policy, label_flow, label_patients, totals
+from kras_plugins.cohort.mutations import read_mutations
+from kras_plugins.cohort.pairing import find_slides, pair, without_slides
+from kras_plugins.errors import ConfigError
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Labels, one a patient; `facts`: sources, policy, flow, totals and what was left out, as JSON values."""
+
+    labels: Sequence[Label]
+    facts: Mapping[str, Any]
+
+
+def label_tables(
+    sources: Sequence[str],
+    policy: Policy,
+    *,
+    sequenced: Sequence[str] = (),
+    diseases: Sequence[str] = (),
+    genome: Genome = "auto",
+) -> Labelled:
+    """Labels of everybody in mutation tables and lists of sequenced cases, as `read_mutations` takes them.
+
+    Raises ConfigError where a file cannot be meant, or nobody has one of the diseases.
+    """
+    mutations = read_mutations(sources, sequenced, diseases, genome)
+    found = label_patients(mutations, policy)
+    if not found:
+        others = ", ".join(sorted(mutations.other_diseases))
+        raise ConfigError(
+            f"no patient of {','.join(diseases)} in {', '.join(sources)}" + (f"; there are {others}" if others else ""),
+            "name the disease with --disease",
+        )
+    facts = {
+        "sources": list(sources),
+        "policy": {**asdict(policy), "genome": genome},
+        "flow": label_flow(mutations, found),
+        "totals": totals(found),
+        "published": PUBLISHED,
+        "samples_left_out": {kind: len(names) for kind, names in sorted(mutations.other_samples.items())},
+        "rows_left_out": dict(mutations.rows_left_out),
+        "flagged": {one.patient_id: list(one.flags) for one in found if one.flags},
+        "warnings": mutations.warnings,
+    }
+    return Labelled(labels=found, facts=facts)
+
+
+def cohort_rows(
+    labels: Sequence[Label], slides: Path | None, folder: Path, *, kinds: Sequence[str], suffixes: Sequence[str]
+) -> tuple[Rows, Mapping[str, Any]]:
+    """Rows of a cohort table that will lie in `folder`, and how slides came to it; one row a patient without `slides`.
+
+    `kinds`: of TCGA slides those to keep; `suffixes`: endings of slides in a folder. Raises ConfigError where no slide
+    can be used.
+    """
+    if slides is None:
+        return without_slides(labels), {}
+    pairing = pair(find_slides(slides, suffixes), labels, folder, kinds)
+    return pairing.rows, {"slide_flow": list(pairing.flow)}

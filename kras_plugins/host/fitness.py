@@ -1,0 +1,136 @@
+"""Whether this machine is fit for a run: what that needs and lacks fails, what only others would need is a warning."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from kras_plugins.contracts.extractor import ExtractorPlugin
+from kras_plugins.contracts.profiler import ProfilerPlugin
+from kras_plugins.errors import KrasError
+from kras_plugins.host.config import Config
+from kras_plugins.host.manager import Provided, Registry
+from kras_plugins.host.parts import models_of
+from kras_plugins.models.weights import is_present
+
+LOW_DISK_GB = 5
+"""Less free space in the store is a warning."""
+
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at, and what was found."""
+
+    what: str
+    state: State
+    found: str
+
+
+def check_machine(registry: Registry, config: Config, store: Path, chosen: Mapping[str, str]) -> Iterator[Check]:
+    """Look at the machine, the libraries, the store, the plug-ins and the weights.
+
+    `chosen`: the extractor and the profiler of a run, by kind: their weights must be here, those of others need not.
+    """
+    yield Check("kras", "ok", metadata.version("kras"))
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Check("processor", "ok", f"{os.cpu_count()} cores")
+    for what, look in LIBRARIES.items():
+        yield check_library(what, look)
+    yield check_store(store)
+    for broken in registry.broken:
+        yield Check("plug-in", "fail", f"{broken.plugin} ({broken.distribution} {broken.version}): {broken.cause}")
+    for clash in registry.clashes():
+        yield Check("plug-in", "fail", str(clash))
+    yield Check("plug-ins", "ok", f"{len(registry.provided)} usable")
+    yield from check_weights(registry, config, chosen)
+
+
+def check_library(what: str, look: Callable[[], str]) -> Check:
+    """Whether a library loads, and which it is."""
+    try:
+        return Check(what, "ok", look())
+    except (ImportError, OSError) as e:
+        return Check(what, "fail", f"does not load: {e}")
+
+
+def check_store(root: Path) -> Check:
+    """Whether the store can be written, found out by writing: what permissions say does not hold for all of the world.
+
+    They lie where a folder is on a network or mounted read-only, and to the superuser.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(b"kras")
+            file.flush()
+        free = shutil.disk_usage(root).free / 1e9
+    except OSError as e:
+        return Check("store", "fail", f"{root} cannot be written: {e.strerror}; choose another with --cache")
+    return Check("store", "warn" if free < LOW_DISK_GB else "ok", f"{root}, {free:.0f} GB free")
+
+
+def check_weights(registry: Registry, config: Config, chosen: Mapping[str, str]) -> Iterator[Check]:
+    """Whether the weights of extractors and profilers as configured are here."""
+    for kind, name in chosen.items():
+        if name not in registry.names(kind):
+            yield Check("weights", "fail", f"there is no {kind} {name!r}")
+    for p in registry.provided:
+        if isinstance(p.record, ExtractorPlugin | ProfilerPlugin):
+            yield from _weights(p, config, needed=chosen.get(p.kind) == p.record.name)
+
+
+def _weights(p: Provided, config: Config, *, needed: bool) -> Iterator[Check]:
+    lacking: State = "fail" if needed else "warn"
+    try:
+        for spec in models_of(p, config.options_for(p.kind, p.record)):
+            here = is_present(spec.weights)
+            what = f"{p.record.name}: {spec.weights.source}"
+            found = what if here else f"{what} is not here; get it: kras model fetch {spec.name}"
+            yield Check("weights", "ok" if here else lacking, found)
+    except KrasError as e:
+        yield Check("weights", lacking, f"{p.record.name}: {e}")
+
+
+def _openslide() -> str:
+    import openslide
+
+    return str(openslide.__library_version__)
+
+
+def _openvino() -> str:
+    import openvino
+
+    fast = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return f"{openvino.__version__.split('-')[0]}, {'bf16' if fast else 'f32 only'}"
+
+
+def _onnxruntime() -> str:
+    import onnxruntime
+
+    providers = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
+    return f"{onnxruntime.__version__}: {', '.join(providers)}"
+
+
+def _torch() -> str:
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{torch.__version__}, {gpu}"
+
+
+LIBRARIES: Mapping[str, Callable[[], str]] = {
+    "openslide": _openslide,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+    "torch": _torch,
+}
+"""What a run computes with: how each tells its version."""

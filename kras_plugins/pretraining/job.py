@@ -1,0 +1,125 @@
+"""One pre-training from files to weights, in one process or several; only the first of them speaks and writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.pretraining.dino import Report, pretrain
+from kras_plugins.pretraining.log import step_log
+from kras_plugins.pretraining.network import build
+from kras_plugins.pretraining.processes import crew
+from kras_plugins.pretraining.recipe import Recipe
+from kras_plugins.pretraining.tiles import Readers, survey
+from kras_plugins.pretraining.weights import describe, write_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to learn from, and where the weights go. The recipe decides the result; of the rest, `image_mpp` does too.
+
+    `image_mpp`: µm per pixel of tile images, the recipe's where None. `threads`: 0 leaves them to torch. `dtype`,
+    `licence` and `note` are how the weights are written. Raises ConfigError for what cannot be meant.
+    """
+
+    data: Sequence[Path]
+    out: Path
+    recipe: Recipe
+    image_mpp: float | None = None
+    workers: int = 2
+    threads: int = 0
+    keep_every: int = 100
+    dtype: Literal["f32", "f16"] = "f32"
+    licence: str = "not stated"
+    note: str = ""
+    tensorboard: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise ConfigError(
+                f"--out {self.out}: weights are written as safetensors", "name a file that ends in .safetensors"
+            )
+        if self.out.exists():
+            raise ConfigError(f"{self.out}: is there already", "delete it, or name another file")
+        if self.image_mpp is not None and not 0 < self.image_mpp < math.inf:
+            raise ConfigError(f"--image-mpp {self.image_mpp:g}: no resolution", "give µm per pixel, such as 0.5")
+        with torch.device("meta"):
+            build(self.recipe)  # what cannot be built is told before slides are looked at
+
+
+class Listener(Protocol):
+    """Who is told how it goes."""
+
+    def say(self, text: str) -> None:
+        """Something to know."""
+
+    def left_out(self, file: Path, why: KrasError) -> None:
+        """A file that cannot be used."""
+
+    def step(self, report: Report) -> None:
+        """A step is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was made: width of a feature vector, counts of what it learned from, seconds, and the share of waiting."""
+
+    dim: int
+    counts: dict[str, int]
+    seconds: float
+    waiting: float
+
+
+def run_job(job: Job, readers: Readers, listener: Listener) -> Made | None:
+    """Train and write the weights; None in all processes but the first.
+
+    Killed and begun anew, it goes on from its checkpoint, which lies beside `out` with the log of steps.
+    """
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    with crew() as here, ExitStack() as stack:
+        first = here.rank == 0
+
+        def set_aside(file: Path, why: KrasError) -> None:
+            if first:
+                listener.left_out(file, why)
+
+        def resumed(step: int) -> None:
+            if first:
+                listener.say(f"goes on from step {step}")
+
+        mpp = job.image_mpp or job.recipe.mpp
+        corpus = stack.enter_context(
+            survey(job.data, readers, px=job.recipe.px, mpp=job.recipe.mpp, image_mpp=mpp, set_aside=set_aside)
+        )
+        counts = corpus.counts()
+        tell: Callable[[Report], None] = lambda _: None  # noqa: E731
+        if first:
+            listener.say(f"{counts['tiles']} tiles of {counts['slides']} slides and {counts['images']} images")
+            tell = _both(stack.enter_context(step_log(job.out.with_suffix(".log.jsonl"), job.tensorboard)), listener)
+        kept = job.out.with_suffix(".checkpoint.safetensors")
+        result = pretrain(
+            corpus, job.recipe, kept, here, workers=job.workers, keep_every=job.keep_every, tell=tell, resumed=resumed
+        )
+        if not first:
+            return None
+        dim = int(result.teacher.backbone.num_features)
+        facts: dict[str, Any] = describe(job.recipe, dim, job.licence, {**counts, "note": job.note})
+        write_weights(job.out, result.teacher, facts, job.dtype)
+        kept.unlink()
+        return Made(dim=dim, counts=counts, seconds=result.seconds, waiting=result.waiting)
+
+
+def _both(keep: Callable[[Report], None], listener: Listener) -> Callable[[Report], None]:
+    def tell(report: Report) -> None:
+        keep(report)
+        listener.step(report)
+
+    return tell
