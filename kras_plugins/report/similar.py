@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.data import Bag, SlideRef
-from kras_plugins.report.gallery import tile_gallery
+from kras_plugins.report.gallery import Picture, tile_gallery
 from kras_plugins.report.heatmap import write_png
 from kras_plugins.slides.slide import open_slide
 
