@@ -2,7 +2,7 @@
 
     from kras_plugins import study
 
-    settings = study.StudySettings(classifiers="he,mlp,rf").with_options("extractor.vit.model=vit-mini")
+    settings = study.StudySettings(folds=5).with_options("extractor.vit.model=vit-mini")
     result = study.train("cohort.csv", settings, out="results", notify=study.bars())
     print(result.auroc(), result.auroc("histology_only"))
     result.predictions.to_pandas()

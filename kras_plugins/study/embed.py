@@ -43,8 +43,8 @@ def embed(
         >>> from kras_plugins import study
         >>> settings = study.StudySettings().with_options("extractor.vit.model=vit-mini")
         >>> done = study.embed("slides", settings, out="bags")
-        >>> done.slides[0].dim
-        96
+        >>> done.slides[0].path.name, done.slides[0].dim
+        ('one.h5', 192)
     """
     from kras_plugins.bags import write_bag
     from kras_plugins.store import safe_name

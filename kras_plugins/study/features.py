@@ -33,7 +33,7 @@ def features(
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(classifiers="rf", folds=2, workers=1).with_tables(["features.csv"])
+        >>> settings = study.StudySettings(classifiers=("rf",), folds=2).with_tables(["features.csv"])
         >>> study.features("cohort.csv", settings, shard="1/4", out="results").slides
         10
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -74,4 +75,4 @@ class _Bars:
         from tqdm.auto import tqdm
 
         with self._lock:
-            tqdm.write(text)
+            tqdm.write(text, file=sys.stderr)

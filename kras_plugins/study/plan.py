@@ -89,7 +89,7 @@ def plan(
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(classifiers="rf", folds=2).with_tables(["features.csv"])
+        >>> settings = study.StudySettings(classifiers=("rf",), folds=2).with_tables(["features.csv"])
         >>> study.plan("cohort.csv", settings).fits
         2
     """

@@ -59,8 +59,8 @@ def profile(
     Example:
         >>> from kras_plugins import study
         >>> done = study.profile("slides", out="profiles", geojson=False)
-        >>> done.table.column_names[:2]
-        ['slide_id', 'area_tissue']
+        >>> done.table.num_rows, done.table.column_names[:1]
+        (1, ['slide_id'])
     """
     from kras_plugins.store import safe_name
     from kras_plugins.study.maps import map_of, write_exports, write_overlay

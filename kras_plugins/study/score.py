@@ -61,9 +61,10 @@ def score(
 
     Example:
         >>> from kras_plugins import study
-        >>> result = study.score("results/bundle", "cohort.csv", out="scores")
-        >>> result.predictions.column("call").to_pylist()[0]
-        'rule_in'
+        >>> settings = study.StudySettings().with_options("profiler.import.table=features.csv")
+        >>> result = study.score("results/bundle", "other.csv", settings, out="scores")
+        >>> result.predictions.num_rows, result.predictions.column_names[-3:]
+        (10, ['call', 'reason', 'qc'])
     """
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest

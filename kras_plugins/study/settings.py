@@ -41,7 +41,7 @@ class StudySettings(Options):
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(classifiers="mlp,rf", folds=3)
+        >>> settings = study.StudySettings(classifiers=("mlp", "rf"), folds=3)
         >>> settings.classifiers, settings.target_sensitivity
         (('mlp', 'rf'), 0.9)
     """

@@ -51,12 +51,12 @@ def train(
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(classifiers="rf", folds=2, workers=1).with_tables(["features.csv"])
+        >>> settings = study.StudySettings(classifiers=("rf",), folds=2).with_tables(["features.csv"])
         >>> result = study.train("cohort.csv", settings, out="results")
-        >>> result.auroc().n
-        40
-        >>> result.predictions.column_names[:2]
-        ['patient_id', 'slides']
+        >>> result.auroc("ensemble").n, result.auroc("histology_only").n_positive
+        (40, 16)
+        >>> result.predictions.column_names[:5]
+        ['patient_id', 'slides', 'fold', 'repeat', 'label']
     """
     from kras_plugins.study.identity import claim
     from kras_plugins.study.prepare import find_cohort, folder_of, identity_of, prepare

@@ -59,9 +59,10 @@ def validate(
 
     Example:
         >>> from kras_plugins import study
-        >>> result = study.validate("results/bundle", "cohort.csv", out="external")
-        >>> result.metrics["unit"]
-        'patient'
+        >>> settings = study.StudySettings(prevalences=(0.13,)).with_options("profiler.import.table=features.csv")
+        >>> result = study.validate("results/bundle", "other.csv", settings, out="external")
+        >>> result.auroc().n
+        10
     """
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.samples import assemble

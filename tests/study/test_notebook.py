@@ -47,7 +47,7 @@ def test_bars_count_slides_and_steps_and_say_what_was_set_aside(monkeypatch: pyt
             super().__init__(file=said, mininterval=0, **given)
 
         @classmethod
-        def write(cls, text: str) -> None:
+        def write(cls, text: str, **_: object) -> None:
             said.write(text)
 
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
