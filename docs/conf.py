@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "kras"
 author = "the kras contributors"
 release = metadata.version("kras")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "made"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made"]
+
 exclude_patterns = ["_build", "_ext", "_static"]
 
 # Markdown: links to headings are those of GitHub, checked like links to pages.
