@@ -203,7 +203,7 @@ def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, 
             for record in records:
                 if not isinstance(record, record_type):
                     raise PluginError(f"kras_{kind}s yielded {record!r}", f"yield {record_type.__name__} records")
-                found.append((kind, replace(record, origin=source.origin)))  # until API 2: nothing here reads it
+                found.append((kind, replace(record, origin=source.origin)))  # until API 2
     if not found and asked:
         raise PluginError("its hooks yield nothing", "yield at least one record")
     if not found:

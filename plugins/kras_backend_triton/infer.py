@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -14,7 +13,8 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from kras_backend_triton.patience import Patience
-from kras_backend_triton.slots import Slot
+from kras_backend_triton.slot_pool import SlotPool
+from kras_backend_triton.tally import Tally
 from kras_backend_triton.trouble import about_memory, cause, is_absence, is_refusal
 from kras_plugins import BackendError, ModelSpec
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from kras_backend_triton import TritonOptions
     from kras_backend_triton.agreement import Terms
     from kras_backend_triton.endpoint import Endpoint
+    from kras_backend_triton.slots import Slot
     from kras_plugins.contracts.backend import Arrays
-
-log = logging.getLogger("kras.backend.triton")
 
 _TRIES = 5
 """So often a batch is sent that a healthy server answers with an error or with NaN."""
@@ -52,12 +51,13 @@ class TritonInfer:
         self._patience = patience
         self._closed = closed
         self._lock = threading.Lock()
-        self._slots: list[Slot] = []
         self._pending: set[Any] = set()
         self._turn = 0
-        self._tally = {"requests": 0.0, "retries": 0.0, "wall_s": 0.0, "tiles": 0.0, "tiles_in_shared_memory": 0.0}
-        self._before = {e.url: e.statistics(spec.name, spec.version) for e in up}
+        self._tally = Tally(spec)
+        for endpoint in up:
+            self._tally.meet(endpoint)
         self.batch = min(options.batch or terms.batch, spec.max_batch)
+        self._slots = SlotPool(spec, self.batch, closed)
         self.in_flight = options.in_flight or self._wanted_in_flight(up)
         self._gate = threading.BoundedSemaphore(self.in_flight)
 
@@ -80,7 +80,7 @@ class TritonInfer:
                     self._sleep(min(endpoint.ready_in, max(0.0, self._patience.left)))
                 began = time.monotonic()
                 results = self._send(endpoint, inputs, n)
-                self._count(requests=1, tiles=n, wall_s=time.monotonic() - began)
+                self._tally.count(requests=1, tiles=n, wall_s=time.monotonic() - began)
                 self._patience.succeeded()
                 return results
             except ValueError as e:  # what gRPC says of a channel that was closed in another thread
@@ -94,7 +94,7 @@ class TritonInfer:
                         "check KRAS_TRITON_TOKEN and the server's log",
                     ) from e
                 self._stop_if_closed(e)
-                self._count(retries=1)
+                self._tally.count(retries=1)
                 waited = max(own.failed(), self._patience.failed())
                 if not about_memory(e):
                     # Also one that answers with errors, and does so fast: it would draw every batch to itself.
@@ -119,9 +119,8 @@ class TritonInfer:
             endpoint.outstanding += 1
         try:
             endpoint.agree(self._spec, (self._terms.engine, self._terms.precision))
-            if endpoint.url not in self._before:  # it was away when the run began
-                self._before[endpoint.url] = endpoint.statistics(self._spec.name, self._spec.version)
-            slot = self._take_slot(endpoint)
+            self._tally.meet(endpoint)  # it may have been away when the run began
+            slot = self._slots.take(endpoint)
             results = self._ask(endpoint, inputs, n) if slot is None else self._ask_slot(endpoint, slot, inputs, n)
         finally:
             with self._lock:
@@ -150,8 +149,8 @@ class TritonInfer:
         except BaseException:
             slot.drop()  # whatever went wrong: the server may yet write into it
             raise
-        self._give_back(slot)
-        self._count(tiles_in_shared_memory=n)
+        self._slots.give_back(slot)
+        self._tally.count(tiles_in_shared_memory=n)
         return results
 
     def _wait(self, endpoint: Endpoint, inputs: list[InferInput], outputs: list[InferRequestedOutput]) -> Any:
@@ -180,38 +179,6 @@ class TritonInfer:
             raise error
         return result
 
-    def _take_slot(self, endpoint: Endpoint) -> Slot | None:
-        """A region the server knows; None where tensors must travel in messages."""
-        if not endpoint.shared_memory:
-            return None
-        with self._lock:
-            slot = self._slots.pop() if self._slots else None
-        try:
-            slot = slot or Slot(self._spec, self.batch)
-        except OSError as e:
-            self._without_shared_memory(endpoint, f"this host has no shared memory left: {e}")
-            return None
-        try:
-            slot.register(endpoint)
-        except InferenceServerException as e:
-            slot.drop()
-            if is_absence(e) and not about_memory(e):
-                raise
-            self._without_shared_memory(endpoint, cause(e))
-            return None
-        return slot
-
-    def _without_shared_memory(self, endpoint: Endpoint, why: str) -> None:
-        log.warning("triton at %s: no shared memory (%s); tiles travel in messages", endpoint.url, why)
-        endpoint.shared_memory = False
-
-    def _give_back(self, slot: Slot) -> None:
-        with self._lock:
-            if not self._closed.is_set():
-                self._slots.append(slot)
-                return
-        slot.drop()
-
     def _least_busy(self) -> Endpoint:
         """The server with the fewest requests out, in turn; where none is up the one that is soonest to be tried."""
         with self._lock:
@@ -238,11 +205,6 @@ class TritonInfer:
         ratio = (away - mine * spent["queue_s"]) / computing if computing > 0 else 1.0
         return min(256, math.ceil(instances * (1 + min(8.0, max(1.0, ratio)))))
 
-    def _count(self, **more: float) -> None:
-        with self._lock:
-            for name, value in more.items():
-                self._tally[name] += value
-
     def _sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
         self._stop_if_closed(None)
@@ -253,28 +215,13 @@ class TritonInfer:
 
     def report(self) -> dict[str, float]:
         """What this client counted, and what the servers say of the same time (other clients' work included)."""
-        found = {**self._tally, "in_flight": float(self.in_flight), "batch": float(self.batch)}
-        for endpoint in self._endpoints:
-            try:
-                now = endpoint.statistics(self._spec.name, self._spec.version)
-            except InferenceServerException:
-                continue  # it is gone, and its counts with it
-            then = self._before.get(endpoint.url, {})
-            # A server that was restarted counts from zero.
-            restarted = any(now[k] < v for k, v in then.items())
-            for key, value in now.items():
-                change = value if restarted else value - then.get(key, 0.0)
-                found[f"server_{key}"] = found.get(f"server_{key}", 0.0) + change
-        server_s = sum(found.get(f"server_{k}", 0.0) for k in ("queue_s", "input_s", "compute_s", "output_s"))
-        found["transfer_s"] = max(0.0, self._tally["wall_s"] - server_s)
+        found = {**self._tally.report(self._endpoints), "in_flight": float(self.in_flight), "batch": float(self.batch)}
         return {k: round(v, 3) for k, v in found.items()}
 
     def close(self) -> None:
         """Cancel what is under way and free the shared memory."""
         with self._lock:
-            pending, slots, self._slots = list(self._pending), self._slots, []
+            pending = list(self._pending)
         for call in pending:
             call.cancel()
-        answering = self._endpoints
-        for slot in slots:
-            answering = slot.release(answering)
+        self._slots.close(self._endpoints)
