@@ -87,11 +87,41 @@ def test_no_benchmark_hides_an_installed_package() -> None:
         assert found is None or found.origin is None or Path(found.origin) == file, file
 
 
+def test_no_function_of_the_command_line_is_longer_than_eighty_lines() -> None:
+    """Signature and decorators included: what is longer does more than parse, call and print."""
+    long = {}
+    for file in (ROOT / "kras_plugins" / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                long[f"{file.name}: {node.name}"] = (node.end_lineno or 0) - first + 1
+    assert {name: n for name, n in long.items() if n > 80} == {}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded when it ends."""
+    told = "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr));" + code
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stderr.strip().splitlines()[-1].split()}
+
+
+COMMAND = "sys.argv = ['kras', *{!r}]; from kras_plugins.cli.app import main; main()"
+
+
 @pytest.mark.parametrize("command", [["--help"], ["plugin", "list"], ["run", "--help"]])
 def test_asking_for_help_or_a_list_imports_no_torch(command: list[str]) -> None:
-    code = (
-        "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr));"
-        f"sys.argv = ['kras', *{command!r}]; from kras_plugins.cli.app import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip().splitlines()[-1] == "False"
+    assert "torch" not in loaded_by(COMMAND.format(command))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        COMMAND.format(["--help"]),
+        COMMAND.format(["--version"]),
+        "import kras_plugins",
+        "from kras_plugins import study",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    heavy = {"h5py", "jinja2", "matplotlib", "onnx", "pandas", "PIL", "pyarrow", "scipy", "skimage", "sklearn", "torch"}
+    assert loaded_by(code) & heavy == set()

@@ -28,9 +28,10 @@ def predict(
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
-    """Score new slides with a bundle. Research use only.
+    """Score new slides with a bundle.
 
-    Each patient gets a row, a page, heat maps and GeoJSON; the folder gathers the patients of several calls.
+    Research use only. Each patient gets a row, a page, heat maps and GeoJSON; the folder gathers the patients of
+    several calls.
     """
     from kras_plugins import study
     from kras_plugins.cli.metrics_table import end_with

@@ -20,7 +20,7 @@ def run(
         Path | None, typer.Argument(metavar="COHORT", help="cohort CSV [default: kras.toml's, else ./cohort.csv]")
     ] = None,
     design: Design = Design(),
-    out: Annotated[Path | None, typer.Option(help="folder to write into [default: kras-out/<cohort>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write into [default: kras-out/COHORT]")] = None,
     overwrite: Overwrite = False,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
     dry_run: Annotated[
