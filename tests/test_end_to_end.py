@@ -146,7 +146,8 @@ def test_a_dry_run_tells_what_is_stored_and_computes_nothing(home: Path, done: P
 
 def test_shards_together_make_what_one_run_makes(home: Path, done: Path, tmp_path: Path) -> None:
     for i in (1, 2):
-        ran = kras("run", "--classifiers", "he", "--shard", f"{i}/2", cwd=home, store=tmp_path / "store")
+        words = ("run", "--classifiers", "he", "--shard", f"{i}/2", "--out", tmp_path / "out")
+        ran = kras(*words, cwd=home, store=tmp_path / "store")
         assert ran.returncode == 0, ran.stderr
     seen = kras("run", "--classifiers", "he", "--dry-run", "--json", cwd=home, store=tmp_path / "store")
     assert {s["bag"] for s in json.loads(seen.stdout)["slides"]} == {"stored"}

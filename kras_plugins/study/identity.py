@@ -162,8 +162,10 @@ def _plain(value: Any) -> Any:
 
 
 def _told(value: Any) -> str:
-    if value is None or value == []:
+    if value is None or value in ([], {}):
         return "none"
+    if isinstance(value, Mapping):
+        value = list(value)
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
