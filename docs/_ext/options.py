@@ -25,9 +25,11 @@ def options(id: str) -> str:
 
 
 def table(model: type[BaseModel], instead: Mapping[str, tuple[str, str]] | None = None) -> str:
-    """The fields of a model; `instead` gives other words for its default and meaning."""
+    """The fields of a model, or those that `instead` names, with its words for default and meaning."""
     rows, tuned = [], False
     for key, field in model.model_fields.items():
+        if instead and key not in instead:
+            continue
         star = r"\*" if is_tuning(field.json_schema_extra) else ""
         tuned |= bool(star)
         default, meaning = instead[key] if instead else (_default(field), field.description or "")
