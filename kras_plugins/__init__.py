@@ -23,6 +23,7 @@ from kras_plugins.data import (
 )
 from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
 from kras_plugins.hookspecs import hookimpl
+from kras_plugins.host.moved import serve_old_names
 from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import StoppingTableClassifier, TableClassifier
@@ -37,6 +38,8 @@ __all__ = [
     "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile",
     "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
 ]  # fmt: skip
+
+serve_old_names()
 
 if TYPE_CHECKING:
     __version__: str

@@ -25,7 +25,7 @@ def options(id: str) -> str:
 
 
 def table(model: type[BaseModel], instead: Mapping[str, tuple[str, str]] | None = None) -> str:
-    """The fields of a model; `instead` gives other words for the default and meaning of those that are shown."""
+    """The fields of a model, or those that `instead` names, with its words for default and meaning."""
     rows, tuned = [], False
     for key, field in model.model_fields.items():
         if instead and key not in instead:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -87,8 +86,4 @@ def _leaves(kind: Any) -> Iterator[Any]:
 
 
 def _word(kind: Any) -> str | None:
-    if get_origin(kind) is Literal:
-        return "|".join(get_args(kind))
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return "|".join(str(one.value) for one in kind)
-    return _WORDS.get(kind)
+    return "|".join(get_args(kind)) if get_origin(kind) is Literal else _WORDS.get(kind)

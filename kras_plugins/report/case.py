@@ -12,9 +12,9 @@ import numpy as np
 from kras_plugins.data import Explanation, Prediction, SlideQC
 from kras_plugins.report.html import data_uri, write_page
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
+from kras_plugins.report.reported import target_label
 from kras_plugins.report.score_plots import call_plot, contribution_plot
 from kras_plugins.report.style import model_label
-from kras_plugins.report.subject import target_label
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:

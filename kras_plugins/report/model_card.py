@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kras_plugins.report.html import estimate, number, percent
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count, rule_label
 from kras_plugins.report.style import is_baseline, model_label, model_order
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count, rule_label
 
 _RATES = ("sensitivity", "specificity", "ppv", "npv")
 
@@ -22,7 +22,7 @@ class Section:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def model_card(of: Subject, verdict: str, demonstration: Sequence[str] = ()) -> list[Section]:
+def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) -> list[Section]:
     """The sections of the card, the same text for report.html and model-card.md.
 
     `verdict`: the sentence on top of the report; `demonstration`: why the numbers say nothing about patients, if so.
@@ -98,7 +98,7 @@ def _parts(manifest: Facts) -> list[str]:
     return lines
 
 
-def _validation(of: Subject) -> str:
+def _validation(of: Reported) -> str:
     if of.external:
         return "external: a frozen bundle on patients it never saw"
     config = of.manifest.get("config") or {}

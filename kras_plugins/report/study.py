@@ -18,9 +18,9 @@ from kras_plugins.report.markdown import write_checklist, write_model_card
 from kras_plugins.report.model_card import model_card
 from kras_plugins.report.patients import patient_table
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
+from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported
 from kras_plugins.report.score_plots import score_plot
 from kras_plugins.report.style import is_baseline, model_order
-from kras_plugins.report.subject import Facts, Subject, model_entries, read_subject
 from kras_plugins.report.tripod import checklist
 from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
 
@@ -40,7 +40,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
     `predictions`: every patient in every repeat; `manifest`: manifest.json, of which `demonstration`, `failures` and
     everything but times are shown. Same input, same bytes. Raises StoreError when the file cannot be written.
     """
-    of = read_subject(metrics, manifest)
+    of = read_reported(metrics, manifest)
     order = model_order(of.models)
     scores = score_columns(complete_rows(predictions), order)
     demonstration, said = demonstration_reasons(manifest), verdict(of)
@@ -88,7 +88,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
 
 def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tuple[Path, Path]:
     """Write model-card.md and tripod-ai.md into `folder`, with the text that report.html shows; returns both paths."""
-    of = read_subject(metrics, manifest)
+    of = read_reported(metrics, manifest)
     sections = model_card(of, verdict(of), demonstration_reasons(manifest))
     title = f"{of.target} from H&E"
     return (
@@ -101,11 +101,11 @@ def _table(models: Mapping[str, Facts]) -> list[tuple[str, Facts, bool]]:
     return [(name, models[name], is_baseline(name)) for name in model_order(models)]
 
 
-def _factor(of: Subject) -> str:
+def _factor(of: Reported) -> str:
     return "factor" if any("factor" in row for row in of.rows("confounders")) else "column"
 
 
-def _figures(of: Subject, scores: ScoreColumns) -> dict[str, Any]:
+def _figures(of: Reported, scores: ScoreColumns) -> dict[str, Any]:
     """Every figure by name, "" for one that this run cannot draw."""
     overall, baseline = of.main_model, of.models.get("histology_only") or {}
     curves = of.metrics.get("decision_curves") or {}
@@ -127,7 +127,7 @@ def _figures(of: Subject, scores: ScoreColumns) -> dict[str, Any]:
     }
 
 
-def _confounder_plot(of: Subject) -> str:
+def _confounder_plot(of: Reported) -> str:
     """Within adenocarcinoma where the run says so, since elsewhere the strata only mix the histologies anew."""
     rows, factor = of.rows("confounders"), _factor(of)
     luad = [

@@ -7,13 +7,13 @@ from typing import Any
 
 from kras_plugins.report import published
 from kras_plugins.report.html import Table, number, table
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, model_entries, rule_label
 from kras_plugins.report.style import model_order
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, model_entries, rule_label
 
 _FAILURES = ("slide_id", "patient_id", "stage", "reason")
 
 
-def comparison_table(of: Subject) -> Table:
+def comparison_table(of: Reported) -> Table:
     """The paired comparisons with each difference and its interval in one cell."""
     rows = []
     for row in of.rows("comparisons"):
@@ -31,14 +31,14 @@ def group_tables(rows: Sequence[Facts], column: str) -> tuple[Table, Table]:
     return table(known, first), table([row for row in rows if row.get("auroc") is None], first)
 
 
-def incremental_table(of: Subject) -> Table:
+def incremental_table(of: Reported) -> Table:
     """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`)."""
     rows = [{key: value for key, value in row.items() if key != "note"} for row in of.rows("incremental")]
     areas = ("auroc_base", "auroc_with", "delta_auroc", "p_delta", "p", "coefficient")
     return table(rows, ("model", "over", "population", "n", "n_positive", *areas))
 
 
-def probe_table(of: Subject) -> Table:
+def probe_table(of: Reported) -> Table:
     """What else the score predicts, each with its interval in one cell."""
     rows = []
     for row in of.rows("probes"):
@@ -57,7 +57,7 @@ def failure_table(failures: object) -> Table:
     return table(rows, _FAILURES)
 
 
-def external_table(of: Subject) -> Table:
+def external_table(of: Reported) -> Table:
     """Each model in training and on this cohort: its fold models together, the mean of them alone, and within LUAD."""
     facts = of.metrics.get("external") or {}
     kinds = ("internal", "fold_mean", "fold_ensembled", "internal_luad_only")
@@ -80,7 +80,7 @@ def external_table(of: Subject) -> Table:
     return table(rows, ("model",))
 
 
-def shift_table(of: Subject) -> Table:
+def shift_table(of: Reported) -> Table:
     """What differs between training and this cohort, and the warning where there is one."""
     rows = (of.metrics.get("external") or {}).get("shift") or ()
     return table(rows, ("what", "internal", "external", "difference", "warning"))
@@ -101,7 +101,7 @@ def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
     return [(name, point) for name, point, _ in merged]
 
 
-def abstract_rows(of: Subject) -> list[tuple[str, list[str], str]]:
+def abstract_rows(of: Reported) -> list[tuple[str, list[str], str]]:
     """(model, the abstract's figure in each of its cohorts, our own) for each model of the abstract."""
     rows = []
     for name in published.TCGA.auroc:
@@ -113,7 +113,7 @@ def abstract_rows(of: Subject) -> list[tuple[str, list[str], str]]:
     return rows
 
 
-def band_rows(of: Subject) -> list[tuple[str, str, str, str]]:
+def band_rows(of: Reported) -> list[tuple[str, str, str, str]]:
     """(setting, band, remark, our own where it belongs there) of the reference bands."""
     ours = {
         "models": of.models.get(of.main) if "histology_only" in of.models else None,

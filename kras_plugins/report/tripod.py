@@ -5,8 +5,8 @@ The items are worded by us and shortened; the published checklist and its explan
 
 from __future__ import annotations
 
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
 from kras_plugins.report.style import model_label
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
 
 AUTHORS = "to be stated by the authors"
 
@@ -66,13 +66,13 @@ ITEMS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
-def checklist(of: Subject) -> list[tuple[str, str, str, str, bool]]:
+def checklist(of: Reported) -> list[tuple[str, str, str, str, bool]]:
     """(number, topic, what is asked, answer, whether the run could answer) of each item."""
     known = {number: text for number, text in (_methods(of) | _results(of)).items() if text}
     return [(*item, known.get(item[0], AUTHORS), item[0] in known) for item in ITEMS]
 
 
-def _methods(of: Subject) -> dict[str, str]:
+def _methods(of: Reported) -> dict[str, str]:
     config = of.manifest.get("config") or {}
     target, columns, sites = of.metrics.get("target"), _columns(of), _splits(of)
     members = ", ".join(map(str, config.get("classifiers") or ()))
@@ -99,7 +99,7 @@ def _methods(of: Subject) -> dict[str, str]:
     }
 
 
-def _results(of: Subject) -> dict[str, str]:
+def _results(of: Reported) -> dict[str, str]:
     n, positive = of.metrics.get("n"), of.metrics.get("n_positive")
     pooled, luad = auroc_in_words(of.main_model), auroc_in_words(of.luad_only.get(of.main))
     return {
@@ -118,12 +118,12 @@ def _results(of: Subject) -> dict[str, str]:
     }
 
 
-def _columns(of: Subject) -> list[str]:
+def _columns(of: Reported) -> list[str]:
     named = [row.get("column") or row.get("factor") for key in ("subgroups", "confounders") for row in of.rows(key)]
     return list(dict.fromkeys(str(name) for name in named if name))
 
 
-def _splits(of: Subject) -> str:
+def _splits(of: Reported) -> str:
     if (of.manifest.get("config") or {}).get("splits") == "site":
         return "folds keep each site whole"
     return "see subgroups by site in the report" if "site" in _columns(of) else ""

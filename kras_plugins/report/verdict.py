@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kras_plugins.report.html import MINUS, number, p_value, percent
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
 from kras_plugins.report.style import is_baseline, model_label
-from kras_plugins.report.subject import Facts, Subject, auroc_in_words, count
 
 _PAIRED = {
     "better": "ranks patients better than their histology alone does",
@@ -23,7 +23,7 @@ _WITHIN = {
 }
 
 
-def headline(of: Subject) -> list[tuple[str, Facts | None]]:
+def headline(of: Reported) -> list[tuple[str, Facts | None]]:
     """The three numbers that belong together: the ensemble, what histology alone gives, the ensemble within LUAD."""
     return [
         (f"{model_label(of.main)}, all patients", of.models.get(of.main)),
@@ -32,7 +32,7 @@ def headline(of: Subject) -> list[tuple[str, Facts | None]]:
     ]
 
 
-def verdict(of: Subject) -> str:
+def verdict(of: Reported) -> str:
     """One sentence: against histology alone, and within adenocarcinoma; that there is none on patients seen before."""
     seen = [w for row, w in _warned(of) if row.get("what") == "patients seen in training"]
     if seen:
@@ -45,7 +45,7 @@ def verdict(of: Subject) -> str:
     return f"{name} {_PAIRED[paired]}, {joined} within adenocarcinoma it {_WITHIN[within]}."
 
 
-def answer(of: Subject) -> list[str]:
+def answer(of: Reported) -> list[str]:
     """What the numbers show, a sentence each: the paired test, adenocarcinoma alone, use at the frozen threshold."""
     if _all_adenocarcinoma(of):
         first = "All patients have adenocarcinoma, so histology cannot explain the AUROC."
@@ -65,7 +65,7 @@ def answer(of: Subject) -> list[str]:
     return [first, second, *_rivals(of), *_in_practice(of.main_model)]
 
 
-def power_sentence(of: Subject) -> str:
+def power_sentence(of: Reported) -> str:
     """What a cohort of this size could have shown at all; empty where the run does not say."""
     power = of.metrics.get("power") or {}
     smallest = power.get("auroc_detectable")
@@ -77,12 +77,12 @@ def power_sentence(of: Subject) -> str:
     )
 
 
-def shift_warnings(of: Subject) -> list[str]:
+def shift_warnings(of: Reported) -> list[str]:
     """What an external cohort differs in so much that the numbers may not carry over."""
     return [_begin(warning) for _, warning in _warned(of)]
 
 
-def _warned(of: Subject) -> list[tuple[Facts, str]]:
+def _warned(of: Reported) -> list[tuple[Facts, str]]:
     rows = (of.metrics.get("external") or {}).get("shift") or ()
     return [(row, str(row["warning"])) for row in rows if isinstance(row, Mapping) and row.get("warning")]
 
@@ -91,7 +91,7 @@ def _begin(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _all_adenocarcinoma(of: Subject) -> bool:
+def _all_adenocarcinoma(of: Reported) -> bool:
     return 0 < int(of.main_model.get("n") or 0) == int((of.luad_only.get(of.main) or {}).get("n") or 0)
 
 
@@ -103,7 +103,7 @@ def _within(model: Facts | None) -> str:
     return "above" if low > 0.5 else "below" if high < 0.5 else "chance"
 
 
-def _paired(of: Subject) -> str:
+def _paired(of: Reported) -> str:
     if (of.models.get("histology_only") or {}).get("auroc") is None:
         return "absent"
     found = _difference(of)
@@ -119,7 +119,7 @@ def _shown(interval: tuple[float, float, float], p: float | None) -> str:
     return "better" if delta > 0 else "worse"
 
 
-def _difference(of: Subject) -> tuple[tuple[float, float, float] | None, float | None, Facts] | None:
+def _difference(of: Reported) -> tuple[tuple[float, float, float] | None, float | None, Facts] | None:
     """(gain of the main model over histology alone with its interval, p, the row); None without such a row."""
     for row in of.rows("comparisons"):
         if {row.get("a"), row.get("b")} != {of.main, "histology_only"}:
@@ -135,7 +135,7 @@ def _difference(of: Subject) -> tuple[tuple[float, float, float] | None, float |
     return None
 
 
-def _against_histology(of: Subject) -> str:
+def _against_histology(of: Reported) -> str:
     found = _difference(of)
     if found is None:
         return f"Whether {of.main_phrase} is better than histology alone was not tested in this run."
@@ -153,7 +153,7 @@ def _against_histology(of: Subject) -> str:
     return f"{_begin(of.main_phrase)} {_PAIRED[_shown(interval, p)]} ({numbers})."
 
 
-def _rivals(of: Subject) -> list[str]:
+def _rivals(of: Reported) -> list[str]:
     """Baselines other than histology that rank at least as well as the main model."""
     ours = (of.main_model.get("auroc") or {}).get("value")
     rivals = [

@@ -94,6 +94,7 @@ def test_without_slides_the_cohort_is_one_for_finished_features(folder: Path) ->
 def test_check_opens_the_slides_and_fails_where_a_study_would_break(folder: Path, labelled: dict) -> None:
     ran = kras("cohort", "check", "cohort.csv", "--folds", "2", "--hash", "--json", cwd=folder, store=folder / "store")
     assert ran.returncode == 1
+    assert "opening slides: 3 of 3" in ran.stderr
     findings = json.loads(ran.stdout)["findings"]
     (same,) = [f for f in findings if "by its content" in f["what"]]
     assert same["severity"] == "error"

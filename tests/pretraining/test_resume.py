@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -77,6 +78,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tiles: Path, straight: Path
     resumed = kras(*words, cwd=tmp_path, store=tmp_path / "store")
     assert resumed.returncode == 0, resumed.stderr
     assert "goes on from step" in resumed.stderr
+    assert re.search(
+        r"^pre-training, loss [\d.]+, rank [\d.]+, \d+ % waiting: (\d+) of \1", resumed.stderr, re.MULTILINE
+    )
     assert "% of it the model was at work" in resumed.stderr
     assert (tmp_path / "w.safetensors").read_bytes() == straight.read_bytes()
     assert not kept.exists()

@@ -9,8 +9,8 @@ import pytest
 from study_pages import fake_manifest, fake_metrics, fake_predictions, with_evidence
 
 from kras_plugins.report.markdown import plain
+from kras_plugins.report.reported import read_reported
 from kras_plugins.report.study import write_study_documents
-from kras_plugins.report.subject import read_subject
 from kras_plugins.report.tripod import AUTHORS, ITEMS, checklist
 
 
@@ -32,7 +32,7 @@ def test_the_checklist_has_all_27_items_in_their_order() -> None:
 def test_a_run_answers_what_it_knows_and_leaves_the_rest_to_the_authors(metrics: Any) -> None:
     manifest = fake_manifest()
     manifest["config"] |= {"splits": "site", "classifiers": ["he", "rf"]}
-    answers = {number: text for number, _, _, text, _ in checklist(read_subject(metrics, manifest))}
+    answers = {number: text for number, _, _, text, _ in checklist(read_reported(metrics, manifest))}
     assert answers["4"] == "development with internal validation"
     assert answers["12a"] == "5-fold cross-validation, 1 times, site folds, grouped by patient"
     assert answers["12d"] == "folds keep each site whole"
@@ -40,12 +40,12 @@ def test_a_run_answers_what_it_knows_and_leaves_the_rest_to_the_authors(metrics:
     assert answers["23a"].startswith("Ensemble: AUROC 0.")
     for number in ("1", "2", "3c", "5b", "17", "18a", "18b", "18c", "18d", "19", "25"):
         assert answers[number] == AUTHORS, "no run knows this"
-    unknown = {number for number, _, _, _, known in checklist(read_subject({}, {})) if not known}
+    unknown = {number for number, _, _, _, known in checklist(read_reported({}, {})) if not known}
     assert {"8a", "10", "12c", "14", "20a", "21", "23a"} <= unknown, "nothing is claimed that the files do not say"
 
 
 def test_an_evaluation_of_a_bundle_is_not_called_development(metrics: Any) -> None:
-    of = read_subject(metrics, {"bundle_digest": "ab" * 32, "config": {"bundle": "b"}})
+    of = read_reported(metrics, {"bundle_digest": "ab" * 32, "config": {"bundle": "b"}})
     answers = {number: text for number, _, _, text, _ in checklist(of)}
     assert answers["4"] == "external evaluation of a frozen model"
     assert answers["12f"] == "the model was not updated"

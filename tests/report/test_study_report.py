@@ -18,8 +18,8 @@ from kras_plugins.report.curve_plots import calibration_plot, decision_plot
 from kras_plugins.report.curves import score_columns
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.published import SMC, TCGA, hanley_mcneil
+from kras_plugins.report.reported import model_entries
 from kras_plugins.report.study import write_study_documents, write_study_report
-from kras_plugins.report.subject import model_entries
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ _FUSIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Reported:
     """One run or evaluation. `main`: the model that is reported first, the ensemble where there is one, "" if none."""
 
     metrics: Facts
@@ -64,12 +64,12 @@ class Subject:
         return [row for row in self.metrics.get(key) or () if isinstance(row, Mapping)]
 
 
-def read_subject(metrics: Facts, manifest: Facts) -> Subject:
+def read_reported(metrics: Facts, manifest: Facts) -> Reported:
     """The subject of metrics.json and manifest.json, either of which may lack any key or hold null for it."""
     models = model_entries(metrics.get("models"))
     main = "ensemble" if "ensemble" in models else next(iter(model_order(models)), "")
     luad_only = model_entries(metrics.get("luad_only"))
-    return Subject(metrics=metrics, manifest=manifest, models=models, luad_only=luad_only, main=main)
+    return Reported(metrics=metrics, manifest=manifest, models=models, luad_only=luad_only, main=main)
 
 
 def model_entries(value: Facts | None) -> dict[str, Facts]:
