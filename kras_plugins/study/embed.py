@@ -61,4 +61,4 @@ def embed(
         return SlideOutput(slide_id=result.ref.slide_id, path=file, count=tiles, dim=dim, seconds=result.seconds)
 
     settings = settings or StudySettings()
-    return stage("extractor", slides, settings, Path(out), write, overwrite=overwrite, notify=notify)[0]
+    return stage("extractor", slides, settings, Path(out), write, lambda *_: None, overwrite=overwrite, notify=notify)

@@ -1,45 +1,30 @@
-"""A folder that gathers patients, call by call: rows are added and never dropped, each call has its entry."""
+"""A folder that gathers patients or slides, call by call: nothing is dropped, and each call has its entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from filelock import FileLock
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.manifest import output_digests
-from kras_plugins.study.identity import clear, told_differences
-from kras_plugins.study.outputs import (
-    FAILURES,
-    MANIFEST,
-    PREDICTIONS,
-    SetAside,
-    make_folder,
-    predictions_table,
-    read_failures,
-    read_json,
-    read_predictions,
-    write_failures,
-    write_json,
-    write_table,
-)
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from kras_plugins.study.outputs import Row
+from kras_plugins.manifest import output_digests, redacted
+from kras_plugins.store import safe_name
+from kras_plugins.study.identity import IDENTITY, named_after, told_differences
+from kras_plugins.study.outputs import FAILURES, MANIFEST, PREDICTIONS, make_folder, read_json, write_json
 
 SCHEMA_VERSION = 2
+FEATURES = "features.csv"
 _LOCK = ".adding"
 """Two calls may add to one folder at once; each waits while the other writes."""
 
 
 @dataclass(frozen=True)
 class Gathering:
-    """`what`: what all patients of the folder have in common, as JSON values: the bundle and the prevalence."""
+    """`what`: what all of the folder has in common, as JSON values: bundle and prevalence, or plug-in and options."""
 
     folder: Path
     what: Mapping[str, Any]
@@ -48,18 +33,19 @@ class Gathering:
     def opened(cls, folder: Path, what: Mapping[str, Any], *, overwrite: bool = False) -> Self:
         """Take the folder; ConfigError where it holds something else, unless that may be replaced."""
         make_folder(folder)
+        found = cls(folder, redacted(what))
         if overwrite:
-            clear(folder)
-        found = cls(folder, what)
+            found._clear()
+        strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
         before = found._manifest()
         if before is None:
-            if (folder / PREDICTIONS).exists():
+            if strange:
                 raise ConfigError(
-                    f"{folder} holds {PREDICTIONS} of another kind of study, or of an earlier kras",
+                    f"{folder} holds {', '.join(strange)} of another kind of call, or of an earlier kras",
                     "choose another --out, or replace it with --overwrite",
                 )
             return found
-        differing = told_differences({k: before.get(k) for k in what}, what)
+        differing = told_differences({k: before.get(k) for k in found.what}, found.what)
         if differing:
             raise ConfigError(
                 f"{folder} holds results of another call: {differing}",
@@ -69,7 +55,7 @@ class Gathering:
 
     def refuse_other_slides(self, asked: Mapping[str, Sequence[str]]) -> None:
         """Raise ConfigError for a patient who is there with other slides than this call asks for."""
-        for entry in self._calls():
+        for entry in self.calls():
             for patient, slides in entry.get("patients", {}).items():
                 now = asked.get(patient, slides)
                 if sorted(now) != sorted(slides):
@@ -79,8 +65,8 @@ class Gathering:
                     )
 
     def refuse_changed_slides(self, slides: Mapping[str, Mapping[str, Any]]) -> None:
-        """Raise ConfigError for a slide that is there with another content."""
-        for entry in self._calls():
+        """Raise ConfigError for a slide that is there with another content. `slides`: their facts in a manifest."""
+        for entry in self.calls():
             for name, facts in entry.get("slides", {}).items():
                 if name in slides and slides[name]["fingerprint"] != facts["fingerprint"]:
                     raise ConfigError(
@@ -88,35 +74,44 @@ class Gathering:
                         "give it another name, or choose another --out",
                     )
 
-    def add(self, rows: Sequence[Row], aside: Sequence[SetAside], entry: Mapping[str, Any]) -> pa.Table:
-        """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
-
-        A patient who comes again with the same slides takes the place of the earlier row.
-        """
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Tables are read, added to and written by one call at a time."""
         with FileLock(self.folder / _LOCK):
-            file, before = self.folder / PREDICTIONS, self._manifest()
-            earlier = read_predictions(file).to_pylist() if before is not None else []
-            merged = {row["patient_id"]: row for row in [*earlier, *rows]}
-            tried = {slide for slides in entry["patients"].values() for slide in slides}
-            kept = [f for f in read_failures(self.folder / FAILURES) if before is not None and f.slide_id not in tried]
-            write_table(file, list(merged.values()))
-            write_failures(self.folder / FAILURES, [*kept, *aside])
-            write_json(
-                self.folder / MANIFEST,
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    **self.what,
-                    "calls": [*self._calls(), dict(entry)],
-                    "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES)),
-                },
-            )
-        return predictions_table(list(merged.values()))
+            yield
+
+    def record(self, entry: Mapping[str, Any], names: Iterable[str]) -> None:
+        """Add the entry of a call, with the files that it wrote: those named after one of `names`, slides or patients.
+
+        The last thing that a call does, within `adding`.
+        """
+        own = {safe_name(name) for name in names}
+        files = [f.relative_to(self.folder) for f in sorted(self.folder.rglob("*")) if f.is_file()]
+        written = [f.as_posix() for f in files if named_after(f.parts[0], own)]
+        write_json(
+            self.folder / MANIFEST,
+            {
+                "schema_version": SCHEMA_VERSION,
+                **self.what,
+                "calls": [*self.calls(), {**entry, "outputs": written}],
+                "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, FEATURES)),
+            },
+        )
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The entries of earlier calls."""
+        return list((self._manifest() or {}).get("calls", []))
 
     def _manifest(self) -> dict[str, Any] | None:
         """The folder's manifest, None where there is none or where it is of another kind."""
         file = self.folder / MANIFEST
         found = read_json(file) if file.is_file() else {}
-        return found if "calls" in found else None
+        return found if isinstance(found.get("calls"), list) else None
 
-    def _calls(self) -> list[dict[str, Any]]:
-        return list((self._manifest() or {}).get("calls", []))
+    def _clear(self) -> None:
+        """Remove what earlier calls wrote, and nothing else."""
+        written = [name for entry in self.calls() for name in entry.get("outputs", [])]
+        for name in [*written, MANIFEST, PREDICTIONS, FAILURES, FEATURES, IDENTITY]:
+            file = self.folder / name
+            if file.resolve().is_relative_to(self.folder.resolve()):
+                file.unlink(missing_ok=True)

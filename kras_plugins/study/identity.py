@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ State = Literal["new", "unfinished", "finished"]
 class Identity:
     """What makes two calls the same study.
 
-    `call`: `train`, `validate`, `score`, `embed` or `profile`; `settings`: those that change results; `plugins`: ids
+    `call`: `train` or `validate`; `settings`: those that change results; `plugins`: ids
     with result versions; `files`: sha256 of the tables and files that settings name; `slides`: bytes of each slide's
     file, None where there is none.
     """
@@ -66,7 +66,7 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
     """
     make_folder(folder)
     if overwrite:
-        clear(folder)
+        _clear(folder)
     if not (folder / IDENTITY).is_file():
         strange = [name for name in (MANIFEST, *_OURS) if (folder / name).exists()]
         if strange:
@@ -122,13 +122,16 @@ def bytes_of(path: Path | None) -> int | None:
 
 def _sizes(folder: Path, slides: frozenset[str]) -> str:
     """Names and sizes of the files of these slides in a folder, told as one text."""
-    files = sorted((e.name, e.stat().st_size) for e in os.scandir(folder) if e.is_file() and _is_of(e.name, slides))
+    files = sorted(
+        (e.name, e.stat().st_size) for e in os.scandir(folder) if e.is_file() and named_after(e.name, slides)
+    )
     digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     return f"{len(files)} files, {sum(size for _, size in files)} bytes ({digest})"
 
 
-def _is_of(name: str, slides: frozenset[str]) -> bool:
-    return any(name[:i] in slides for i, letter in enumerate(name) if letter == ".")
+def named_after(file: str, names: Container[str]) -> bool:
+    """Whether a file or folder is called like one of the names, or like one with an ending."""
+    return file in names or any(file[:i] in names for i, letter in enumerate(file) if letter == ".")
 
 
 def _some(differing: Sequence[str]) -> str:
@@ -183,7 +186,7 @@ def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
     return len(there) == len(outputs)
 
 
-def clear(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     """Remove what a study wrote into a folder, the manifest first, and nothing else."""
     for name in (MANIFEST, IDENTITY, *_OURS):
         path = folder / name

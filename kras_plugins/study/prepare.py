@@ -133,7 +133,7 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
         settings={**own_settings(settings), "options": options},
         plugins=[session.registry.find(kind, name).id for kind, name in named],
         files=inputs_of(
-            {"cohort": prepared.table.path, "covariates": settings.covariates, "folds_file": settings.folds_file},
+            {"cohort": prepared.table.path, "folds_file": settings.folds_file, **named_files(settings)},
             told_options(session, prepared.chosen),
             [slide.slide_id for slide in prepared.slides],
         ),
@@ -145,6 +145,11 @@ def own_settings(settings: StudySettings) -> dict[str, object]:
     """The settings that change results, as JSON values; files count by what they hold, not by where they lie."""
     elsewhere = {"covariates", "folds_file", "options"}
     return {k: v for k, v in settings.result_affecting().items() if k not in elsewhere}
+
+
+def named_files(settings: StudySettings) -> dict[str, Path | None]:
+    """Files of any call that decide its result: covariates, and loose plug-ins, whose code may change."""
+    return {"covariates": settings.covariates, **{f"plug-in {file.name}": file for file in settings.plugins}}
 
 
 def told_options(session: Session, named: Mapping[str, str]) -> dict[str, dict[str, dict[str, object]]]:

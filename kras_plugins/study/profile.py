@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,11 +14,8 @@ from kras_plugins.study.settings import StudySettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kras_plugins.data import SemanticProfile
     from kras_plugins.host.parts import Parts
     from kras_plugins.processing.pipeline import SlideResult
-
-FEATURES = "features.csv"
 
 TissueFormat = Literal["png", "ome-tiff", "none"]
 """How the tissue raster is written as a picture: png comes with a world file."""
@@ -83,19 +79,18 @@ def profile(
             seconds=result.seconds,
         )
 
-    folder = Path(out)
-    done, results = stage(
-        "profiler", slides, settings or StudySettings(), folder, write, overwrite=overwrite, notify=notify
-    )
-    table = _gathered(folder / FEATURES, [r.profile for r in results if r.profile is not None])
-    return replace(done, table=table)
+    settings = settings or StudySettings()
+    return stage("profiler", slides, settings, Path(out), write, _gathered, overwrite=overwrite, notify=notify)
 
 
-def _gathered(file: Path, profiles: Sequence[SemanticProfile]) -> pa.Table:
+def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     """Add rows to features.csv, in place of earlier ones of the same slides; gives the whole table, unknown is null."""
     import pyarrow as pa
     import pyarrow.csv as pv
 
+    from kras_plugins.study.gathering import FEATURES
+
+    file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]
     text = pv.ConvertOptions(column_types={"slide_id": pa.string()})
     earlier = pv.read_csv(file, convert_options=text).to_pylist() if file.is_file() else []
     now = [

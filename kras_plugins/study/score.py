@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kras_plugins.data import Prediction
 from kras_plugins.study.notify import SILENT, Notify
-from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.outputs import (
+    FAILURES,
+    PREDICTIONS,
+    predictions_table,
+    read_failures,
+    read_predictions,
+    slide_facts,
+    write_failures,
+    write_table,
+)
 from kras_plugins.study.results import Scoring
 from kras_plugins.study.settings import StudySettings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from kras_plugins.cohort.table import CohortTable
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.outputs import Row, SetAside
 
 
@@ -115,7 +127,7 @@ def score(
             pages = write_pages(
                 gathering.folder, locked, parts, predictions, cases, entry, used_at, session.notify, overlay=overlay
             )
-        table_of_all = gathering.add([row_of(p, locked) for p in predictions], processed.aside, entry)
+            table_of_all = _added(gathering, [row_of(p, locked) for p in predictions], processed.aside, entry)
     return Scoring(
         folder=gathering.folder,
         predictions=table_of_all,
@@ -123,6 +135,23 @@ def score(
         pages=pages,
         failures=processed.aside,
     )
+
+
+def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside], entry: Mapping[str, Any]) -> pa.Table:
+    """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
+
+    A patient who comes again takes the place of the earlier row.
+    """
+    predictions, failures = gathering.folder / PREDICTIONS, gathering.folder / FAILURES
+    tried = {slide for slides in entry["patients"].values() for slide in slides}
+    with gathering.adding():
+        there = bool(gathering.calls())
+        earlier = read_predictions(predictions).to_pylist() if there else []
+        merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
+        write_table(predictions, merged)
+        write_failures(failures, [*(f for f in read_failures(failures) if there and f.slide_id not in tried), *aside])
+        gathering.record(entry, [*tried, *entry["patients"]])
+    return predictions_table(merged)
 
 
 def predicted(

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.processing.pipeline import SlideResult
 from kras_plugins.semantics.profile import FEATURES_VERSION
-from kras_plugins.study.identity import Identity, claim
+from kras_plugins.study.gathering import Gathering
 from kras_plugins.study.inputs import slides_of
+from kras_plugins.study.outputs import slide_facts
 from kras_plugins.study.prepare import options_of
 from kras_plugins.study.results import SlideOutput, SlideOutputs
 from kras_plugins.study.session import none_usable, opened, process
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from kras_plugins.study.notify import Notify
     from kras_plugins.study.session import Session
     from kras_plugins.study.settings import StudySettings
 
 Kind = Literal["extractor", "profiler"]
 Write = Callable[[SlideResult, Parts, Path], SlideOutput | None]
+Gather = Callable[[Path, Sequence[SlideResult]], "pa.Table | None"]
 
 
 def stage(
@@ -30,17 +35,21 @@ def stage(
     settings: StudySettings,
     out: Path,
     write: Write,
+    gather: Gather,
     *,
     overwrite: bool,
     notify: Notify,
-) -> tuple[SlideOutputs, tuple[SlideResult, ...]]:
-    """Process slides, then `write(result, parts, folder)` each; ConfigError when none could be used."""
+) -> SlideOutputs:
+    """Process slides, `write(result, parts, folder)` each, then `gather(folder, results)` into the table of all slides.
+
+    Raises ConfigError when no slide could be used.
+    """
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     name = settings.extractor if kind == "extractor" else settings.profiler
     with opened(settings, notify) as session:
         made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
-        table = slides_of(given, session.registry, made_elsewhere=made_elsewhere)
-        claim(out, _identity(session, kind, name), overwrite=overwrite)
+        cohort = slides_of(given, session.registry, made_elsewhere=made_elsewhere)
+        gathering = Gathering.opened(out, _what(session, kind, name), overwrite=overwrite)
         with open_parts(
             session.registry,
             session.config,
@@ -49,25 +58,33 @@ def stage(
             backend=settings.backend,
             reader=settings.reader,
         ) as parts:
-            processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
+            processed = process(session, [slide for p in cohort.patients for slide in p.slides], parts)
             if not processed.results:
                 raise none_usable(", ".join(map(str, given)), processed.aside)
+            gathering.refuse_changed_slides(slide_facts(processed.results))
             written = [write(result, parts, out) for result in processed.results]
-    outputs = SlideOutputs(
+        entry = {
+            **{k: v for k, v in processed.facts.items() if k != "readers"},
+            "slides": slide_facts(processed.results),
+            "failures": [asdict(f) for f in processed.aside],
+        }
+        with gathering.adding():
+            table = gather(out, processed.results)
+            gathering.record(entry, [r.ref.slide_id for r in processed.results])
+    return SlideOutputs(
         folder=out,
         slides=tuple(one for one in written if one is not None),
         added=tuple(result.ref.slide_id for result in processed.results),
         failures=processed.aside,
+        table=table,
     )
-    return outputs, processed.results
 
 
-def _identity(session: Session, kind: Kind, name: str) -> Identity:
-    """What all slides of the folder have in common; which slides they are is not part of it."""
-    options = options_of(session, [(kind, name)])
+def _what(session: Session, kind: Kind, name: str) -> dict[str, Any]:
+    """What all slides of the folder have in common."""
     made_by = session.registry.find(kind, name).id
-    return Identity(
-        call="embed" if kind == "extractor" else "profile",
-        settings={kind: name, "backend": session.settings.backend, "options": options},
-        plugins=[made_by, f"features/{FEATURES_VERSION}"] if kind == "profiler" else [made_by],
-    )
+    return {
+        "call": "embed" if kind == "extractor" else "profile",
+        "plugins": [made_by, f"features/{FEATURES_VERSION}"] if kind == "profiler" else [made_by],
+        "options": options_of(session, [(kind, name)]),
+    }

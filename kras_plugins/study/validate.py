@@ -166,7 +166,7 @@ def _evaluated(
 def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
     """What makes another call the same validation: bundle, the settings it heeds, and what the cohort's files hold."""
     from kras_plugins.study.identity import Identity, bytes_of, inputs_of
-    from kras_plugins.study.prepare import options_of, told_options
+    from kras_plugins.study.prepare import named_files, options_of, told_options
 
     stated = session.settings.result_affecting()
     parts = {kind: locked.facts[kind]["name"] for kind in ("extractor", "profiler") if kind in locked.facts}
@@ -180,7 +180,7 @@ def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
         },
         plugins=[session.registry.find("classifier", m.plugin).id for m in locked.members],
         files=inputs_of(
-            {"cohort": table.path, "covariates": session.settings.covariates},
+            {"cohort": table.path, **named_files(session.settings)},
             told_options(session, parts),
             [slide.slide_id for p in table.patients for slide in p.slides],
         ),

@@ -108,7 +108,7 @@ def test_features_of_slides_gather_in_one_table(home: Path, settings: study.Stud
     assert [r["slide_id"] for r in read_rows(out / "features.csv")] == ["one", "two"]
     assert two.table.slice(0, 1).equals(one.table)
     assert two.slides[0].count > 0 and (out / "one/cells.parquet").is_file()
-    with pytest.raises(ConfigError, match="holds another study: call: profile there, embed now"):
+    with pytest.raises(ConfigError, match="holds results of another call: call: profile there, embed now"):
         study.embed(home / "slides/one.tiff", settings, out=out)
 
 
@@ -148,3 +148,19 @@ def test_a_plan_needs_no_weights_and_knows_what_this_machine_took(
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "slides take at most" in ran.stdout and "of memory" in ran.stdout and "of disk" in ran.stdout
+
+
+def test_overwriting_removes_what_earlier_calls_wrote_and_nothing_else(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "bags", settings.with_options("extractor.vit.weights=random:1")
+    study.embed(home / "slides", settings, out=out)
+    (out / "mine.h5").write_text("of another program")
+    study.embed(home / "slides/one.tiff", other, out=out, overwrite=True)
+    assert sorted(f.name for f in out.glob("*.h5")) == ["mine.h5", "one.h5"]
+    profiles = tmp_path / "profiles"
+    study.profile(home / "slides", settings, out=profiles, geojson=False)
+    (profiles / "two" / "remark.md").write_text("look here")
+    study.profile(home / "slides/one.tiff", settings, out=profiles, geojson=False, overwrite=True)
+    assert [r["slide_id"] for r in read_rows(profiles / "features.csv")] == ["one"]
+    assert not (profiles / "two" / "cells.parquet").exists()
