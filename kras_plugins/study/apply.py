@@ -15,10 +15,11 @@ from kras_plugins.host.config import Config
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.learning.bundle import Bundle, load_bundle
 from kras_plugins.study.audit import cohort_summary
+from kras_plugins.study.outputs import slide_facts
 
 if TYPE_CHECKING:
     from kras_plugins.learning.samples import Case
-    from kras_plugins.study.session import Session
+    from kras_plugins.study.session import Processed, Session
 
 
 def open_bundle(session: Session, folder: Path) -> Bundle:
@@ -72,6 +73,17 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
                     "use the weights and the version of the plug-in that made the bundle",
                 )
         yield parts
+
+
+def stated(processed: Processed, bundle: Bundle) -> dict[str, Any]:
+    """What a manifest states of slides that a bundle was applied to, as JSON values."""
+    return {
+        **processed.facts,
+        "measured": processed.measured,
+        "bundle_digest": bundle.digest,
+        "trained_on": bundle.provenance,
+        "slides": slide_facts(processed.results),
+    }
 
 
 def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:

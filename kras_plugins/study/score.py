@@ -17,7 +17,6 @@ from kras_plugins.study.outputs import (
     predictions_table,
     read_failures,
     read_predictions,
-    slide_facts,
     write_failures,
     write_table,
 )
@@ -80,7 +79,7 @@ def score(
     """
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts
+    from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts, stated
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
     from kras_plugins.study.pages import write_pages
@@ -114,14 +113,7 @@ def score(
                 began=began,
                 timings={"slides": time.monotonic() - clock},
                 failures=[asdict(f) for f in processed.aside],
-                facts={
-                    **processed.facts,
-                    "measured": processed.measured,
-                    "bundle_digest": locked.digest,
-                    "trained_on": locked.provenance,
-                    "slides": slide_facts(processed.results),
-                    "patients": {p: list(own) for p, own in asked.items()},
-                },
+                facts={**stated(processed, locked), "patients": {p: list(own) for p, own in asked.items()}},
             )
             gathering.refuse_changed_slides(entry["slides"])
             pages = write_pages(

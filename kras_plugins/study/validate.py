@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.study.notify import SILENT, Notify
-from kras_plugins.study.outputs import slide_facts
 from kras_plugins.study.results import Validation, read_validation
 from kras_plugins.study.settings import StudySettings
 
@@ -67,7 +66,7 @@ def validate(
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.study.apply import open_bundle, open_bundle_parts
+    from kras_plugins.study.apply import open_bundle, open_bundle_parts, stated
     from kras_plugins.study.audit import described, with_patients
     from kras_plugins.study.identity import claim
     from kras_plugins.study.session import none_usable, opened, process
@@ -97,13 +96,7 @@ def validate(
             began=began,
             timings={"all": time.monotonic() - clock},
             failures=[asdict(f) for f in processed.aside],
-            facts={
-                **processed.facts,
-                "measured": processed.measured,
-                "bundle_digest": locked.digest,
-                "trained_on": locked.provenance,
-                "slides": slide_facts(processed.results),
-            },
+            facts=stated(processed, locked),
         )
         return _evaluated(session, locked, table, folder, processed, cases, told, manifest)
 
