@@ -125,3 +125,18 @@ def test_asking_for_help_or_a_list_imports_no_torch(command: list[str]) -> None:
 def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     heavy = {"h5py", "jinja2", "matplotlib", "onnx", "pandas", "PIL", "pyarrow", "scipy", "skimage", "sklearn", "torch"}
     assert loaded_by(code) & heavy == set()
+
+
+def test_nothing_lies_loose_at_the_top() -> None:
+    loose = {f.stem for f in (ROOT / "kras_plugins").glob("*.py")}
+    assert loose == {"__init__", "hookspecs", "data", "errors", "store", "manifest", "bags"}
+
+
+def test_settings_do_not_travel_as_dictionaries() -> None:
+    """JSON values may be given back; what a function of a study is given is typed."""
+    for file in (f for top in ("study", "cli") for f in (ROOT / "kras_plugins" / top).glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                given = [*node.args.args, *node.args.kwonlyargs]
+                told = [a.arg for a in given if a.annotation and ast.unparse(a.annotation).startswith("dict[str, Any]")]
+                assert told == [], f"{file}: {node.name}"
