@@ -24,6 +24,7 @@ from kras_plugins.data import (
 from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
 from kras_plugins.hookspecs import hookimpl
 from kras_plugins.host.moved import serve_old_names
+from kras_plugins.host.notes import note
 from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import StoppingTableClassifier, TableClassifier
@@ -36,7 +37,8 @@ __all__ = [
     "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin",
     "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef",
     "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile",
-    "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "onnx_file", "tuning",
+    "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "note", "onnx_file",
+    "tuning",
 ]  # fmt: skip
 
 serve_old_names()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from kras_plugins.cli.console import escape, show_trace, stderr
+from kras_plugins.cli.logs import told_logs
 from kras_plugins.cli.output import own_stdout
 from kras_plugins.cli.words import worded
 from kras_plugins.errors import NO_ROOM, KrasError, UsageError
@@ -35,7 +36,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for name, block in blocks.items():
             given[name] = block(**{f.name: given.pop(f.name) for f in fields(block)})
         try:
-            with own_stdout(), ExitStack() as stack:
+            with own_stdout(), told_logs(), ExitStack() as stack:
                 token = closing.set(stack)
                 try:
                     function(**given)

@@ -1,48 +1,38 @@
-"""What plug-ins note (loggers below `kras`), handed to whoever asked for the work that they do.
+"""What a study must be told together with its result, handed to whoever asked for the work.
 
-Logging is set up once, when this module is imported, and never again: two studies in two threads each get their own
-notes, and an application's handlers see all of them besides.
+Not logging: what is noted stands in metrics.json and in the report, and must not depend on how an application set up
+its logs. What is only of interest while it happens (a server that was away) is logged, below the logger `kras`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_told: ContextVar[Callable[[str, bool], None] | None] = ContextVar("kras_notes", default=None)
-
-_BACKEND = "kras.backend."
-"""That a server was away for a while is no part of a result, which must be the same without it."""
+_told: ContextVar[Callable[[str], None]] = ContextVar("kras_notes", default=lambda _: None)
 
 
-class _HandOn(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        tell = _told.get()
-        if tell is not None:
-            tell(record.getMessage(), not record.name.startswith(_BACKEND))
+def note(text: str) -> None:
+    """Tell the study in hand what belongs to its result: columns that were ignored, outlines that were mended.
 
-
-logging.getLogger("kras").addHandler(_HandOn(logging.INFO))
-logging.getLogger("kras").setLevel(logging.INFO)
+    Say it each time that it holds, also of what was computed before: a study is told each text once.
+    """
+    _told.get()(text)
 
 
 @contextmanager
 def noted(tell: Callable[[str], None]) -> Iterator[list[str]]:
-    """Tell what is noted meanwhile, each text once, and collect those that belong to a result.
+    """Collect what is noted meanwhile, each text once, and tell it.
 
     It holds in this thread and in what `isolation.ask` and `slides.stream.ordered_map` begin from here.
     """
     notes: list[str] = []
-    seen: set[str] = set()
 
-    def once(text: str, of_result: bool) -> None:
-        if text not in seen:
-            seen.add(text)
+    def once(text: str) -> None:
+        if text not in notes:
+            notes.append(text)
             tell(text)
-            if of_result:
-                notes.append(text)
 
     before = _told.set(once)
     try:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from kras_plugins.errors import ConfigError
 from kras_plugins.manifest import output_digests, redacted
 from kras_plugins.store import safe_name
-from kras_plugins.study.identity import IDENTITY, named_after, told_differences
+from kras_plugins.study.identity import IDENTITY, mapping, named_after, told_differences
 from kras_plugins.study.outputs import FAILURES, MANIFEST, PREDICTIONS, make_folder, read_json, write_json
 
 SCHEMA_VERSION = 2
@@ -37,26 +37,18 @@ class Gathering:
         if overwrite:
             found._clear()
         strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
-        before = found._manifest()
-        if before is None:
-            if strange:
-                raise ConfigError(
-                    f"{folder} holds {', '.join(strange)} of another kind of call, or of an earlier kras",
-                    "choose another --out, or replace it with --overwrite",
-                )
-            return found
-        differing = told_differences({k: before.get(k) for k in found.what}, found.what)
-        if differing:
+        if found._manifest() is None and strange:
             raise ConfigError(
-                f"{folder} holds results of another call: {differing}",
-                "choose another --out, or replace them with --overwrite",
+                f"{folder} holds {', '.join(strange)} of another kind of call, or of an earlier kras",
+                "choose another --out, or replace it with --overwrite",
             )
+        found._refuse_others()
         return found
 
     def refuse_other_slides(self, asked: Mapping[str, Sequence[str]]) -> None:
         """Raise ConfigError for a patient who is there with other slides than this call asks for."""
         for entry in self.calls():
-            for patient, slides in entry.get("patients", {}).items():
+            for patient, slides in mapping(entry.get("patients")).items():
                 now = asked.get(patient, slides)
                 if sorted(now) != sorted(slides):
                     raise ConfigError(
@@ -67,8 +59,8 @@ class Gathering:
     def refuse_changed_slides(self, slides: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise ConfigError for a slide that is there with another content. `slides`: their facts in a manifest."""
         for entry in self.calls():
-            for name, facts in entry.get("slides", {}).items():
-                if name in slides and slides[name]["fingerprint"] != facts["fingerprint"]:
+            for name, facts in mapping(entry.get("slides")).items():
+                if name in slides and slides[name]["fingerprint"] != mapping(facts).get("fingerprint"):
                     raise ConfigError(
                         f"{self.folder} holds results of another slide named {name}",
                         "give it another name, or choose another --out",
@@ -76,8 +68,9 @@ class Gathering:
 
     @contextmanager
     def adding(self) -> Iterator[None]:
-        """Tables are read, added to and written by one call at a time."""
+        """Tables are read and written by one call at a time; what another has added meanwhile must fit, too."""
         with FileLock(self.folder / _LOCK):
+            self._refuse_others()
             yield
 
     def record(self, entry: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -100,7 +93,16 @@ class Gathering:
 
     def calls(self) -> list[dict[str, Any]]:
         """The entries of earlier calls."""
-        return list((self._manifest() or {}).get("calls", []))
+        return [dict(mapping(entry)) for entry in (self._manifest() or {}).get("calls", ())]
+
+    def _refuse_others(self) -> None:
+        before = self._manifest() or self.what
+        differing = told_differences({k: v for k, v in before.items() if k in self.what}, self.what)
+        if differing:
+            raise ConfigError(
+                f"{self.folder} holds results of another call: {differing}",
+                "choose another --out, or replace them with --overwrite",
+            )
 
     def _manifest(self) -> dict[str, Any] | None:
         """The folder's manifest, None where there is none or where it is of another kind."""

@@ -47,7 +47,7 @@ class Identity:
         Slides set `aside`, and those that were not there, may have been mended since.
         """
         mine: dict[str, Any] = redacted(asdict(self))
-        stored: Mapping[str, int | None] = earlier.get("slides", {})
+        stored: Mapping[str, int | None] = mapping(earlier.get("slides"))
         mended = {*aside, *(name for name, size in stored.items() if size is None)}
         earlier = {**earlier, "slides": _without(stored, mended)}
         mine["slides"] = _without(self.slides, mended)
@@ -77,14 +77,19 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
         write_json(folder / IDENTITY, {"schema_version": SCHEMA_VERSION, **redacted(asdict(identity))})
         return "new"
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    failures = manifest.get("failures", [])
-    differing = identity.differences(read_json(folder / IDENTITY), [f["slide_id"] for f in failures])
+    aside = [mapping(f).get("slide_id", "") for f in manifest.get("failures") or ()]
+    differing = identity.differences(read_json(folder / IDENTITY), aside)
     if differing:
         raise ConfigError(
             f"{folder} holds another study: {_some(differing)}",
             "choose another --out, or replace it with --overwrite",
         )
-    return "finished" if manifest and not failures and _whole(folder, manifest) else "unfinished"
+    return "finished" if manifest and not aside and _whole(folder, manifest) else "unfinished"
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value, if it is a mapping, as a file of ours should hold there; else an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -175,7 +180,7 @@ def _told(value: Any) -> str:
 
 def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether all outputs are there; ConfigError where one was changed since it was written."""
-    outputs: Mapping[str, str] = manifest.get("outputs", {})
+    outputs: Mapping[str, str] = mapping(manifest.get("outputs"))
     there = [name for name in outputs if (folder / name).is_file()]
     changed = [name for name in there if file_sha256(folder / name) != outputs[name]]
     if changed:
@@ -183,7 +188,7 @@ def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
             f"{folder}: {', '.join(changed)} was changed since the study wrote it",
             "move it away to have it written again, or replace all with --overwrite",
         )
-    return len(there) == len(outputs)
+    return bool(outputs) and len(there) == len(outputs)
 
 
 def _clear(folder: Path) -> None:

@@ -58,11 +58,17 @@ def write_failures(file: Path, failures: Iterable[SetAside]) -> None:
 
 
 def read_failures(file: Path) -> tuple[SetAside, ...]:
-    """What `write_failures` wrote; nothing where the file is not there."""
+    """What `write_failures` wrote; nothing where the file is not there, ConfigError where it is damaged."""
     if not file.is_file():
         return ()
-    with file.open(encoding="utf-8", newline="") as f:
-        return tuple(SetAside(**row) for row in csv.DictReader(f))
+    try:
+        with file.open(encoding="utf-8", newline="") as f:
+            rows = csv.DictReader(f)
+            if rows.fieldnames != [f.name for f in fields(SetAside)]:
+                raise damaged(file, "other columns than those of slides set aside")
+            return tuple(SetAside(**row) for row in rows)
+    except (TypeError, ValueError, csv.Error) as e:
+        raise damaged(file, e) from e
 
 
 def make_folder(out: Path) -> Path:
@@ -95,10 +101,18 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise ConfigError(f"{file} is missing or damaged: {e}", "name a folder that a study wrote") from e
+        raise damaged(file, e) from e
     if not isinstance(found, dict):
-        raise ConfigError(f"{file} holds no JSON object", "name a folder that a study wrote")
+        raise damaged(file, "no JSON object")
     return found
+
+
+def damaged(file: Path, why: object) -> ConfigError:
+    """The error for an output that is not as a study wrote it."""
+    text = " ".join(str(why).split()) or "it is empty"
+    return ConfigError(
+        f"{file} is missing or damaged: {text}", "name a folder that a study wrote; --overwrite replaces what it holds"
+    )
 
 
 def predictions_table(rows: Sequence[Row]) -> pa.Table:
@@ -111,15 +125,18 @@ def predictions_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def read_predictions(file: Path) -> pa.Table:
-    """predictions.csv as the table that it was written from."""
+    """predictions.csv as the table that it was written from; ConfigError where it is damaged."""
     import pyarrow.csv as pv
 
     from kras_plugins.evaluation.rows import predictions_schema
 
-    with file.open(encoding="utf-8", newline="") as f:
-        schema = predictions_schema(next(csv.reader(f)))
-    types = {field.name: field.type for field in schema}
-    return pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types, strings_can_be_null=False))
+    try:
+        with file.open(encoding="utf-8", newline="") as f:
+            schema = predictions_schema(next(csv.reader(f)))
+        types = {field.name: field.type for field in schema}
+        return pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types, strings_can_be_null=False))
+    except (OSError, ValueError, StopIteration) as e:  # Arrow's errors are ValueErrors
+        raise damaged(file, e) from e
 
 
 def part_facts(parts: Parts) -> dict[str, Any]:

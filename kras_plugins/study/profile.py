@@ -89,10 +89,14 @@ def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     import pyarrow.csv as pv
 
     from kras_plugins.study.gathering import FEATURES
+    from kras_plugins.study.outputs import damaged
 
     file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]
     text = pv.ConvertOptions(column_types={"slide_id": pa.string()})
-    earlier = pv.read_csv(file, convert_options=text).to_pylist() if file.is_file() else []
+    try:
+        earlier = pv.read_csv(file, convert_options=text).to_pylist() if file.is_file() else []
+    except ValueError as e:  # Arrow's errors are ValueErrors
+        raise damaged(file, e) from e
     now = [
         {"slide_id": p.id, **{n: None if v != v else float(v) for n, v in zip(p.names, p.values, strict=True)}}
         for p in profiles

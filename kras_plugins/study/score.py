@@ -137,11 +137,14 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
     predictions, failures = gathering.folder / PREDICTIONS, gathering.folder / FAILURES
     tried = {slide for slides in entry["patients"].values() for slide in slides}
     with gathering.adding():
+        gathering.refuse_other_slides(entry["patients"])
+        gathering.refuse_changed_slides(entry["slides"])
         there = bool(gathering.calls())
         earlier = read_predictions(predictions).to_pylist() if there else []
+        aside = [*(f for f in read_failures(failures) if there and f.slide_id not in tried), *aside]
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
-        write_failures(failures, [*(f for f in read_failures(failures) if there and f.slide_id not in tried), *aside])
+        write_failures(failures, aside)
         gathering.record(entry, [*tried, *entry["patients"]])
     return predictions_table(merged)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec
+from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec, note
 from kras_plugins.data import TileGrid
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
 from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, read_map
@@ -41,8 +40,6 @@ RESULT = 1
 """Rises when the same file and options give another map."""
 
 _RAW = "raw.parquet"
-_log = logging.getLogger("kras.profiler.import")
-
 NOTES = "notes.json"
 """Beside a map in the store: what a study that uses it must be told."""
 
@@ -71,8 +68,8 @@ def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
         _build(folder, slide, options, file, annotated, size)
 
     made = Store().make(key, build)
-    for note in json.loads((made / NOTES).read_text(encoding="utf-8")) if (made / NOTES).is_file() else ():
-        _log.info(note)  # each time: a study that finds the map in the store is told as the one that made it was
+    for text in json.loads((made / NOTES).read_text(encoding="utf-8")) if (made / NOTES).is_file() else ():
+        note(text)  # each time: a study that finds the map in the store is told as the one that made it was
     return read_map(made, slide.slide_id)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins import ConfigError, SemanticProfile, SlideError, SlideRef
+from kras_plugins import ConfigError, SemanticProfile, SlideError, SlideRef, note
 from kras_plugins.cohort.table import COLUMNS
 from kras_plugins.semantics.features.table import BY_NAME
 from kras_profiler_import.frame import Frame, read_frame
@@ -37,7 +36,6 @@ _CLINICAL = {
 }  # fmt: skip
 _CLINICAL_STEMS = ("surviv", "mutat", "recur", "relaps", "metasta", "progress", "diagnos", "patholog")
 _TCGA = re.compile(r"TCGA-\w\w-\w{4}")
-_log = logging.getLogger("kras.profiler.import")
 _reading = threading.Lock()
 
 
@@ -63,8 +61,8 @@ def load_row(slide: SlideRef, options: ImportOptions) -> SemanticProfile:
         raise ConfigError(f"{e.filename}: no such table of features", "check the path given to --profile-table") from e
     with _reading:  # slides are loaded by several threads; the table is read, and its columns listed, once
         table = _read(stamps, options.features, options.suffixes, options.key)
-    for note in table.notes:  # each time: the table may have been read for another study of this process
-        _log.info(note)
+    for text in table.notes:  # each time: the table may have been read for another study of this process
+        note(text)
     rows, whose = _find(slide, table)
     return SemanticProfile(
         id=whose, names=table.names, values=_mean(table.values[rows]), valid={}, source=f"import/{table.label}"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 from pathlib import Path
 
 import pytest
 from cohorts import draw_tables, kras, read_rows, write_rows
-
-from kras_plugins.host.notes import noted
 
 QUICK = ("-o", "classifier.mlp.seeds=1", "-o", "classifier.rf.trees=100")
 
@@ -162,16 +159,6 @@ def test_the_real_luad_table_runs_and_finds_what_others_found(shared_data: Path,
     metrics = json.loads(ran.stdout)
     assert metrics["models"]["rf"]["n"] == 424 and metrics["models"]["rf"]["n_positive"] == 55
     assert 0.42 < metrics["models"]["rf"]["auroc"]["value"] < 0.65
-
-
-def test_what_a_backend_says_is_told_and_is_no_part_of_the_result() -> None:
-    said: list[str] = []
-    with noted(said.append) as notes:
-        logging.getLogger("kras.profiler.import").warning("a table has 3 columns")
-        logging.getLogger("kras.profiler.import").warning("a table has 3 columns")
-        logging.getLogger("kras.backend.triton").warning("a server was away")
-    assert notes == ["a table has 3 columns"]
-    assert said == ["a table has 3 columns", "a server was away"]
 
 
 def test_given_folds_are_kept_and_a_fusion_is_frozen(home: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,58 @@ def test_the_same_patient_with_other_slides_is_refused(home: Path, done: Trainin
     with pytest.raises(ConfigError, match=f"holds patient {rows[1]['patient_id']} with .*, now another"):
         study.score(done.bundle, home / "c.csv", settings, out=out)
     assert len(read_rows(out / "predictions.csv")) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"slides": []}', '{"call": 1, "settings": "x"}'])
+def test_a_damaged_identity_is_one_clear_error(content: str, home: Path) -> None:
+    settings, out = quick(home, home / "store"), home / "out"
+    study.train(home / "cohort.csv", settings, out=out)
+    (out / "study.json").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        study.train(home / "cohort.csv", settings, out=out)
+    assert str(out) in caught.value.message and "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "predictions.csv", "failures.csv"])
+@pytest.mark.parametrize("content", ["", '{"calls": [1]}', 'a,b\n"1,2,3\n4'])
+def test_a_damaged_folder_of_scores_is_never_added_to_without_a_word(
+    name: str, content: str, home: Path, done: Training
+) -> None:
+    settings, out = quick(home, home / "store"), home / "scores"
+    study.score(done.bundle, some(home, "a.csv", slice(0, 3)), settings, out=out)
+    kept = {f.name: f.read_bytes() for f in out.iterdir() if f.name != name}
+    (out / name).write_text(content)
+    more = some(home, "b.csv", slice(3, 5))
+    with pytest.raises(ConfigError, match=str(out)) as caught:
+        study.score(done.bundle, more, settings, out=out)
+    assert caught.value.hint
+    assert {f.name: f.read_bytes() for f in out.iterdir() if f.name in kept and f.suffix in (".csv", ".json")} == {
+        n: kept[n] for n in kept if n.endswith((".csv", ".json"))
+    }
+
+
+def test_four_calls_at_once_lose_no_patient(home: Path, done: Training) -> None:
+    settings, out = quick(home, home / "store"), home / "scores"
+    parts = [some(home, f"part{i}.csv", slice(5 * i, 5 * i + 5)) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda part: study.score(done.bundle, part, settings, out=out), parts))
+    assert len(read_rows(out / "predictions.csv")) == 20
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sorted(len(call["patients"]) for call in manifest["calls"]) == [5, 5, 5, 5]
+
+
+def test_of_two_first_calls_at_once_with_other_prevalences_one_is_refused(home: Path, done: Training) -> None:
+    settings, out, few = quick(home, home / "store"), home / "scores", some(home, "a.csv", slice(0, 3))
+    together = threading.Barrier(2)
+
+    def call(prevalence: float) -> str:
+        together.wait()
+        try:
+            study.score(done.bundle, few, settings, out=out, prevalence=prevalence)
+        except ConfigError as e:
+            return e.message
+        return "done"
+
+    with ThreadPoolExecutor(2) as pool:
+        said = set(pool.map(call, (0.1, 0.2)))
+    assert "done" in said and any("prevalence: " in text for text in said)
