@@ -74,7 +74,7 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
                 f"{folder} holds {', '.join(strange)} of another study, or of an earlier kras",
                 "choose another --out, or replace them with --overwrite",
             )
-        write_json(folder / IDENTITY, {"schema_version": SCHEMA_VERSION, **redacted(asdict(identity))})
+        _state(folder, identity)
         return "new"
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     aside = [mapping(f).get("slide_id", "") for f in manifest.get("failures") or ()]
@@ -84,7 +84,16 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
             f"{folder} holds another study: {_some(differing)}",
             "choose another --out, or replace it with --overwrite",
         )
-    return "finished" if manifest and not aside and _whole(folder, manifest) else "unfinished"
+    if manifest and not aside and _whole(folder, manifest):
+        return "finished"
+    # Slides that may change are now as this call has them; the manifest comes back when all is there.
+    _state(folder, identity)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    return "unfinished"
+
+
+def _state(folder: Path, identity: Identity) -> None:
+    write_json(folder / IDENTITY, {"schema_version": SCHEMA_VERSION, **redacted(asdict(identity))})
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.host.loose_files import import_file, module_name
 from kras_plugins.host.manager import discover
 
 BUNDLED = {
@@ -58,7 +59,18 @@ def test_the_host_knows_where_a_record_comes_from_and_leaves_the_record_as_it_is
     mine, vit = (discover(files=[file]).find("extractor", name) for name in ("mine", "vit"))
     assert (mine.origin, vit.origin) == (str(file), f"kras {metadata.version('kras')}")
     assert mine.record.origin == mine.origin  # until API 2
-    assert [record.origin for record in sys.modules["kras_file_mine"].made] == [""]
+    assert {record.origin for record in sys.modules[module_name(file)].made} == {""}
+
+
+def test_a_loose_file_is_imported_once_while_it_does_not_change_and_two_of_one_name_stay_apart(tmp_path: Path) -> None:
+    file = loose(tmp_path, "mine", GOOD)
+    (tmp_path / "other").mkdir()
+    twin = loose(tmp_path / "other", "mine", GOOD.replace("mine", "twin"))
+    first = import_file(file)
+    assert import_file(file) is first and import_file(twin) is not first
+    assert sys.modules[module_name(file)] is first
+    file.write_text(GOOD + "\nCHANGED = True\n")
+    assert import_file(file).CHANGED
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,27 @@ def test_overwriting_removes_what_earlier_calls_wrote_and_nothing_else(
     study.profile(home / "slides/one.tiff", settings, out=profiles, geojson=False, overwrite=True)
     assert [r["slide_id"] for r in read_rows(profiles / "features.csv")] == ["one"]
     assert not (profiles / "two" / "cells.parquet").exists()
+
+
+def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(home: Path, tmp_path: Path) -> None:
+    rows = [
+        {"patient_id": f"P{i}", "slide_id": f"s{i}", "path": f"{i}.tiff", "g12c": str(i % 2), "histology": "LUAD"}
+        for i in range(25)
+    ]
+    for i, row in enumerate(rows[1:]):
+        shutil.copy(home / "slides" / ("one.tiff" if i % 3 else "more/two.tiff"), tmp_path / row["path"])
+    write_rows(tmp_path / "cohort.csv", rows)
+    settings = study.StudySettings(classifiers=("rf",), folds=2, workers=1, cache=tmp_path / "store")
+    settings = settings.with_options("classifier.rf.trees=20")
+    out = tmp_path / "out"
+    first = study.train(tmp_path / "cohort.csv", settings, out=out)
+    assert [f.slide_id for f in first.failures] == ["s0"] and first.auroc().n == 24
+    again = study.train(tmp_path / "cohort.csv", settings, out=out)
+    assert not again.done_before and again.failures == first.failures
+    shutil.copy(home / "slides/more/two.tiff", tmp_path / "0.tiff")
+    mended = study.train(tmp_path / "cohort.csv", settings, out=out)
+    assert mended.failures == () and mended.auroc().n == 25
+    assert study.train(tmp_path / "cohort.csv", settings, out=out).done_before
+    shutil.copy(home / "slides/one.tiff", tmp_path / "0.tiff")
+    with pytest.raises(ConfigError, match=r"slides\.s0: \d+ there, \d+ now"):
+        study.train(tmp_path / "cohort.csv", settings, out=out)

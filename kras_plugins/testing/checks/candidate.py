@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.config import Config
-from kras_plugins.host.loose_files import import_file
+from kras_plugins.host.loose_files import import_file, module_name
 from kras_plugins.testing.checks.outcome import MODULE, NotApplicable, told
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def loose_file(module: ModuleType) -> Path | None:
     found, origin = None, getattr(module, "__file__", None)
     with suppress(ImportError, ValueError):  # loaded from a file, it has a name that nobody else finds
         found = importlib.util.find_spec(module.__name__)
-    if found is not None and found.origin == origin and module.__name__ != f"kras_file_{Path(str(origin)).stem}":
+    if found is not None and found.origin == origin and module.__name__ != module_name(Path(str(origin))):
         return None
     if origin is None:
         raise NotApplicable("the module has no file, so that no other process can import it")
