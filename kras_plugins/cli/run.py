@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kras_plugins.cli.command import EXIT_SET_ASIDE, command
-from kras_plugins.cli.console import stdout
+from kras_plugins.cli.console import print_json, stdout
 from kras_plugins.cli.design import Design
 from kras_plugins.cli.options import AsJson, Machine, Overwrite
 
@@ -47,9 +47,11 @@ def run(
     if shard is not None:
         with progress() as notify:
             done = study.features(cohort, settings, shard=shard, out=out, overwrite=overwrite, notify=notify)
-        stdout().print(
-            f"shard {shard}: {done.slides} slides in the store; run without --shard when all shards are done"
-        )
+        if as_json:
+            print_json({"shard": shard, "slides": done.slides, "set_aside": len(done.failures)})
+        else:
+            then = "run without --shard when all shards are done"
+            stdout().print(f"shard {shard}: {done.slides} slides in the store; {then}")
         raise typer.Exit(EXIT_SET_ASIDE if done.failures else 0)
     with progress() as notify:
         words = ["kras", *sys.argv[1:]]

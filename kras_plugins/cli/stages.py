@@ -1,4 +1,4 @@
-"""`kras embed` and `kras profile`: one stage alone, for those who take our features elsewhere."""
+"""`kras embed` and `kras profile`: one stage alone, for use in other tools."""
 
 from __future__ import annotations
 

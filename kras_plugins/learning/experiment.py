@@ -1,4 +1,6 @@
-"""Nested cross-validation by patient: outer folds measure, inner folds calibrate and set thresholds.
+"""Nested cross-validation by patient: outer folds measure, inner folds calibrate.
+
+Thresholds are set on what the inner folds give: `evaluation/evaluated.py`.
 
 For each repeat, outer fold and classifier, inner folds over the outer-training part give out-of-fold scores, on which
 Platt's line is fitted; a model fitted on the whole outer-training part then scores the test fold. Labels of the test

@@ -1,4 +1,4 @@
-"""A study as one calls it from Python: what the command line, engines and services do, and nothing they add.
+"""A study, callable from Python: the command line, workflow engines and services use this.
 
     from kras_plugins import study
 

@@ -1,4 +1,4 @@
-"""A locked bundle on new slides: the same parts with the same options, checked, before anything is scored."""
+"""Apply a locked bundle to new slides, after checking parts and options."""
 
 from __future__ import annotations
 

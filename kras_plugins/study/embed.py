@@ -1,4 +1,4 @@
-"""Tile features alone, as bags that TRIDENT and CLAM read too: for those who take them elsewhere."""
+"""Tile features alone, as bags that TRIDENT and CLAM read too, for use in other tools."""
 
 from __future__ import annotations
 

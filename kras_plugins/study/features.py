@@ -1,4 +1,4 @@
-"""The features of a study's slides alone, all or every N-th: what several machines do for one training."""
+"""The features of a study's slides alone, all or every N-th, so that several machines can share one training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def features(
         shard: `I/N` for every N-th slide beginning with the I-th; all slides where None.
 
     Returns:
-        How many slides are in the store, and those set aside, which are also in `failures-IofN.csv` in the folder.
+        How many slides are in the store, and those set aside, which are also in the folder: in `failures-IofN.csv` of a
+        shard, else in `failures.csv`.
 
     Raises:
         What `train` raises before it learns; ConfigError for a malformed shard.

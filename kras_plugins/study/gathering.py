@@ -1,4 +1,4 @@
-"""A folder that gathers patients or slides, call by call: nothing is dropped, and each call has its entry."""
+"""An output folder that gathers patients or slides over several calls: nothing is dropped, each call has an entry."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from filelock import FileLock
 from kras_plugins.errors import ConfigError
 from kras_plugins.manifest import output_digests, redacted
 from kras_plugins.store import safe_name
-from kras_plugins.study.identity import IDENTITY, mapping, named_after, told_differences
+from kras_plugins.study.identity import FEATURES, IDENTITY, clear, mapping, named_after, told_differences
 from kras_plugins.study.outputs import FAILURES, MANIFEST, PREDICTIONS, make_folder, read_json, write_json
 
 SCHEMA_VERSION = 2
-FEATURES = "features.csv"
 _LOCK = ".adding"
 """Two calls may add to one folder at once; each waits while the other writes."""
 
@@ -35,7 +34,7 @@ class Gathering:
         make_folder(folder)
         found = cls(folder, redacted(what))
         if overwrite:
-            found._clear()
+            clear(folder)
         strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
         if found._manifest() is None and strange:
             raise ConfigError(
@@ -109,11 +108,3 @@ class Gathering:
         file = self.folder / MANIFEST
         found = read_json(file) if file.is_file() else {}
         return found if isinstance(found.get("calls"), list) else None
-
-    def _clear(self) -> None:
-        """Remove what earlier calls wrote, and nothing else."""
-        written = [name for entry in self.calls() for name in entry.get("outputs", [])]
-        for name in [*written, MANIFEST, PREDICTIONS, FAILURES, FEATURES, IDENTITY]:
-            file = self.folder / name
-            if file.resolve().is_relative_to(self.folder.resolve()):
-                file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Outer folds that were decided before the study, and what they settle."""
+"""Outer folds that were decided before the study, and the settings they determine."""
 
 from __future__ import annotations
 

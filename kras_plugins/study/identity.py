@@ -1,4 +1,4 @@
-"""Which study a folder holds: nothing is overwritten in silence, and the same call goes on where it stopped."""
+"""Which study a folder holds: nothing is silently overwritten, and the same call resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_j
 
 IDENTITY = "study.json"
 """Written when a study begins; what is there without it was written by something else."""
+
+FEATURES = "features.csv"
 
 SCHEMA_VERSION = 1
 _OURS = ("predictions.csv", "metrics.json", "failures.csv", "report.html", "model-card.md", "tripod-ai.md", "bundle")
@@ -59,14 +61,14 @@ class Identity:
 
 
 def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State:
-    """Take a folder for a study: `new` where it is empty of studies, else whether the same one is finished there.
+    """Take a folder for a study: `new` where there is no study yet, else whether the same one is finished there.
 
     A study with slides set aside counts as unfinished: they may have been mended. Raises ConfigError that names what
     differs, or which output was changed; with `overwrite`, earlier outputs are removed instead.
     """
     make_folder(folder)
     if overwrite:
-        _clear(folder)
+        clear(folder)
     if not (folder / IDENTITY).is_file():
         strange = [name for name in (MANIFEST, *_OURS) if (folder / name).exists()]
         if strange:
@@ -200,11 +202,13 @@ def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
     return bool(outputs) and len(there) == len(outputs)
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a study wrote into a folder, the manifest first, and nothing else."""
-    for name in (MANIFEST, IDENTITY, *_OURS):
+def clear(folder: Path) -> None:
+    """Remove what studies and gathering calls wrote into a folder, as the manifest lists it, and nothing else."""
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    listed = [str(name) for entry in manifest.get("calls") or () for name in mapping(entry).get("outputs") or ()]
+    for name in (MANIFEST, IDENTITY, *_OURS, FEATURES, *listed):
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
-        else:
+        elif path.resolve().is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Slides as they are named: files, folders of them, or a cohort CSV; a mistyped path is found out before any work."""
+"""Slides as they are named: files, folders of them, or a cohort CSV; a mistyped path is caught before any work."""
 
 from __future__ import annotations
 

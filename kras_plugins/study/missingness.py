@@ -1,4 +1,4 @@
-"""Features that were made elsewhere must not tell a patient's stratum, and with it the label, by what is missing."""
+"""Features made elsewhere must not reveal a patient's stratum, and so the label, by what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a study speaks while it works: to whom it is given, and to nobody else."""
+"""How a running study reports: to the Notify it is given, and to nothing else."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,11 @@ def set_aside(failures: Iterable[Failure]) -> tuple[SetAside, ...]:
 def write_failures(file: Path, failures: Iterable[SetAside]) -> None:
     """Write failures.csv; only its header where there are none."""
     write_table(file, [asdict(f) for f in failures], [f.name for f in fields(SetAside)])
+
+
+def failures_with(file: Path, tried: Container[str], aside: Iterable[SetAside]) -> list[SetAside]:
+    """Rows of a failures.csv that gathers: earlier ones but of slides `tried` again, then those set aside now."""
+    return [*(f for f in read_failures(file) if f.slide_id not in tried), *aside]
 
 
 def read_failures(file: Path) -> tuple[SetAside, ...]:

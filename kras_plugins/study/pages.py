@@ -1,4 +1,4 @@
-"""What is written of each scored patient beside the numbers: page, heat maps, GeoJSON."""
+"""What is written for each scored patient besides the numbers: page, heat maps, GeoJSON."""
 
 from __future__ import annotations
 

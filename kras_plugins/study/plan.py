@@ -1,4 +1,4 @@
-"""What a training would compute and what is stored already, slide by slide, without reading a tile or any weights."""
+"""What a training would compute and what is stored already, slide by slide, without reading a tile."""
 
 from __future__ import annotations
 

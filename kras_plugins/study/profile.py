@@ -1,4 +1,4 @@
-"""Cells and tissue alone, and the semantic features of each slide: for those who take them elsewhere."""
+"""Cells and tissue alone, and the semantic features of each slide, for use in other tools."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.csv as pv
 
-    from kras_plugins.study.gathering import FEATURES
+    from kras_plugins.study.identity import FEATURES
     from kras_plugins.study.outputs import damaged
 
     file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]

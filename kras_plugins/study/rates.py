@@ -1,4 +1,4 @@
-"""How fast this machine was: measured while slides are processed, kept in the store, told by a dry run."""
+"""How fast this machine was: measured while slides are processed, kept in the store, reported by a dry run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RECORDED: Mapping[str, Rate] = {
     "extractor:vit vit-mini": Rate(tiles_per_s=150.0, bytes_per_tile=780, peak_bytes=0.7e9, source=_CORE),
     "profiler:cells": Rate(tiles_per_s=44.0, bytes_per_tile=28_000, peak_bytes=1.0e9, source=_CORE),
 }
-"""Rates of one core for who has none of their own yet; from the benchmarks (`make bench`)."""
+"""Rates of one core for those who have none of their own yet; from the benchmarks (`make bench`)."""
 
 
 class Stopwatch:

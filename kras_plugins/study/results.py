@@ -1,4 +1,4 @@
-"""What a call gives back: where everything lies, the numbers, and what was set aside."""
+"""What a call returns: where everything is, the numbers, and what was set aside."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ class SlideOutputs:
     table: pa.Table | None = field(default=None, repr=False)
 
 
-def read_training(folder: Path, *, done_before: bool = False) -> Training:
+def read_training(folder: Path | str, *, done_before: bool = False) -> Training:
     """The result of an earlier `train` (`kras run`) from its folder; ConfigError where there is none."""
-    return Training(**_read(folder), done_before=done_before)
+    return Training(**_read(Path(folder)), done_before=done_before)
 
 
-def read_validation(folder: Path, *, done_before: bool = False) -> Validation:
+def read_validation(folder: Path | str, *, done_before: bool = False) -> Validation:
     """The result of an earlier `validate` (`kras evaluate`) from its folder; ConfigError where there is none."""
-    return Validation(**_read(folder), done_before=done_before)
+    return Validation(**_read(Path(folder)), done_before=done_before)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A locked bundle on new slides: a result, a page, heat maps and GeoJSON for each patient, added to a folder."""
+"""Score new slides with a locked bundle: a row and a page for each patient, maps of each slide, added to a folder."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.data import Prediction
+from kras_plugins.errors import ConfigError
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.outputs import (
     FAILURES,
     PREDICTIONS,
+    failures_with,
     predictions_table,
-    read_failures,
     read_predictions,
     write_failures,
     write_table,
@@ -85,6 +86,8 @@ def score(
     from kras_plugins.study.pages import write_pages
     from kras_plugins.study.session import opened, process
 
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ConfigError(f"prevalence {prevalence:g}: must lie strictly between 0 and 1", "for example 0.13")
     began, clock = datetime.now(UTC), time.monotonic()
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     with opened(settings or StudySettings(), notify) as session:
@@ -141,7 +144,7 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
         gathering.refuse_changed_slides(entry["slides"])
         there = bool(gathering.calls())
         earlier = read_predictions(predictions).to_pylist() if there else []
-        aside = [*(f for f in read_failures(failures) if there and f.slide_id not in tried), *aside]
+        aside = failures_with(failures, tried, aside)
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
         write_failures(failures, aside)

@@ -1,4 +1,4 @@
-"""The settings, plug-ins and store of one call, and its slides processed; nothing of it outlives the call."""
+"""The settings, plug-ins and store of one call, and its slides processed; nothing of it stays in memory."""
 
 from __future__ import annotations
 

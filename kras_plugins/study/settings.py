@@ -1,4 +1,4 @@
-"""What a study is told: every setting with its default, once, for Python, `kras.toml` and the command line."""
+"""The settings of a study, each with its default, for Python, `kras.toml` and the command line."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class StudySettings(Options):
         """The same with `kind.name.key=value` options of plug-ins; ConfigError for another form."""
         return self.having(options=overridden(self.config, overrides).options)
 
-    def with_tables(self, files: Sequence[Path]) -> Self:
+    def with_tables(self, files: Sequence[Path | str]) -> Self:
         """The same for finished features (CSV or Parquet) instead of a profiler that looks at slides."""
         named = json.dumps([part for file in files for part in str(file).split(",") if part])
         return self.having(profiler="import").with_options(f"profiler.import.table={named}")

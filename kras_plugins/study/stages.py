@@ -1,4 +1,4 @@
-"""One stage alone: slides through an extractor or a profiler, what it makes written into a folder that may grow."""
+"""One stage alone: slides through an extractor or a profiler, into a folder that later calls may add to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kras_plugins.processing.pipeline import SlideResult
 from kras_plugins.semantics.profile import FEATURES_VERSION
 from kras_plugins.study.gathering import Gathering
 from kras_plugins.study.inputs import slides_of
-from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.outputs import FAILURES, failures_with, slide_facts, write_failures
 from kras_plugins.study.prepare import options_of
 from kras_plugins.study.results import SlideOutput, SlideOutputs
 from kras_plugins.study.session import none_usable, opened, process
@@ -70,6 +70,8 @@ def stage(
         }
         with gathering.adding():
             table = gather(out, processed.results)
+            tried = {slide.slide_id for p in cohort.patients for slide in p.slides}
+            write_failures(out / FAILURES, failures_with(out / FAILURES, tried, processed.aside))
             gathering.record(entry, [r.ref.slide_id for r in processed.results])
     return SlideOutputs(
         folder=out,

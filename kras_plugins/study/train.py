@@ -31,8 +31,8 @@ def train(
 ) -> Training:
     """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle.
 
-    The same call again goes on where it was stopped, and gives a finished study back at once. Nothing is printed, and
-    no state of the process is changed: several studies may run in threads of one process.
+    The same call again resumes where it was stopped, and returns a finished study at once. Nothing is printed, and no
+    state of the process is changed: several studies may run in threads of one process.
 
     Parameters:
         cohort: CSV with a row a slide; the settings' where None, else `cohort.csv` in the current folder.
@@ -46,7 +46,7 @@ def train(
         Metrics, out-of-fold predictions, and where report and bundle lie.
 
     Raises:
-        ConfigError: what cannot be a study, before any slide is opened; a folder that holds another one.
+        ConfigError: what cannot be a study, where possible before any slide is opened; a folder of another one.
         PluginError, BackendError, StoreError: what stops all slides. A slide that cannot be used alone is set aside.
 
     Example:

@@ -42,7 +42,8 @@ def validate(
     Parameters:
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
-        settings: prevalences, covariates, subgroups, confounders, backend, reader, store; all else is the bundle's.
+        settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store; the rest is the
+            bundle's.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -52,8 +53,8 @@ def validate(
         Metrics and predictions of the external cohort, and where the report lies.
 
     Raises:
-        UsageError: a path that is not there.
-        ConfigError: a cohort or options that do not fit the bundle; a folder that holds another study.
+        UsageError: a folder that is no bundle.
+        ConfigError: a cohort that cannot be read or, like options, does not fit the bundle; a folder of another study.
         StoreError: a bundle of which a byte was changed.
 
     Example:
