@@ -21,20 +21,31 @@ _LOCK = ".adding"
 """Two calls may add to one folder at once; each waits while the other writes."""
 
 
-@dataclass(frozen=True)
+Stamp = tuple[int, int, int]
+"""Inode, time of change and size of a file: they differ when it was written anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gathering:
-    """`what`: what all of the folder has in common, as JSON values: bundle and prevalence, or plug-in and options."""
+    """`what`: what all of the folder has in common, as JSON values: bundle and prevalence, or plug-in and options.
+
+    `names`: slides and patients of this call, as files are named after them; `before`: such files that were there when
+    it began. They may be the slides themselves, and are not the call's.
+    """
 
     folder: Path
     what: Mapping[str, Any]
+    names: frozenset[str]
+    before: Mapping[str, Stamp]
 
     @classmethod
-    def opened(cls, folder: Path, what: Mapping[str, Any], *, overwrite: bool = False) -> Self:
-        """Take the folder; ConfigError where it holds something else, unless that may be replaced."""
+    def opened(cls, folder: Path, what: Mapping[str, Any], names: Iterable[str], *, overwrite: bool = False) -> Self:
+        """Take the folder for a call of these names; ConfigError where it holds something else that may not go."""
         make_folder(folder)
-        found = cls(folder, redacted(what))
         if overwrite:
             clear(folder)
+        own = frozenset(map(safe_name, names))
+        found = cls(folder=folder, what=redacted(what), names=own, before=_stamps(folder, own))
         strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
         if found._manifest() is None and strange:
             raise ConfigError(
@@ -72,14 +83,13 @@ class Gathering:
             self._refuse_others()
             yield
 
-    def record(self, entry: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Add the entry of a call, with the files that it wrote: those named after one of `names`, slides or patients.
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """Add the entry of a call, with the files that it wrote: named after its slides or patients, and new.
 
         The last thing that a call does, within `adding`.
         """
-        own = {safe_name(name) for name in names}
-        files = [f.relative_to(self.folder) for f in sorted(self.folder.rglob("*")) if f.is_file()]
-        written = [f.as_posix() for f in files if named_after(f.parts[0], own)]
+        now = _stamps(self.folder, self.names)
+        written = [name for name, stamp in now.items() if self.before.get(name) != stamp]
         write_json(
             self.folder / MANIFEST,
             {
@@ -108,3 +118,11 @@ class Gathering:
         file = self.folder / MANIFEST
         found = read_json(file) if file.is_file() else {}
         return found if isinstance(found.get("calls"), list) else None
+
+
+def _stamps(folder: Path, names: frozenset[str]) -> dict[str, Stamp]:
+    """The files of a folder that are named after one of the names, or lie in a folder that is."""
+    tops = [top for top in sorted(folder.iterdir()) if named_after(top.name, names)]
+    files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
+    stats = {file.relative_to(folder).as_posix(): file.stat() for file in files}
+    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in stats.items()}

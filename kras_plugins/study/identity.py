@@ -208,7 +208,7 @@ def clear(folder: Path) -> None:
     listed = [str(name) for entry in manifest.get("calls") or () for name in mapping(entry).get("outputs") or ()]
     for name in (MANIFEST, IDENTITY, *_OURS, FEATURES, *listed):
         path = folder / name
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.resolve().is_relative_to(folder.resolve()):
+        elif path.parent.resolve().is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)

@@ -101,9 +101,9 @@ def score(
         )
         used_at = prevalence or float(locked.facts["prevalence"])
         asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
-        gathering = Gathering.opened(
-            Path(out), {"bundle_digest": locked.digest, "prevalence": used_at}, overwrite=overwrite
-        )
+        what = {"bundle_digest": locked.digest, "prevalence": used_at}
+        names = [*asked, *(slide for slides in asked.values() for slide in slides)]
+        gathering = Gathering.opened(Path(out), what, names, overwrite=overwrite)
         gathering.refuse_other_slides(asked)
         with open_bundle_parts(session, locked) as parts:
             processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
@@ -148,7 +148,7 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
         write_failures(failures, aside)
-        gathering.record(entry, [*tried, *entry["patients"]])
+        gathering.record(entry)
     return predictions_table(merged)
 
 

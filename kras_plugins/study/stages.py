@@ -49,7 +49,8 @@ def stage(
     with opened(settings, notify) as session:
         made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
         cohort = slides_of(given, session.registry, made_elsewhere=made_elsewhere)
-        gathering = Gathering.opened(out, _what(session, kind, name), overwrite=overwrite)
+        ids = [slide.slide_id for p in cohort.patients for slide in p.slides]
+        gathering = Gathering.opened(out, _what(session, kind, name), ids, overwrite=overwrite)
         with open_parts(
             session.registry,
             session.config,
@@ -70,9 +71,8 @@ def stage(
         }
         with gathering.adding():
             table = gather(out, processed.results)
-            tried = {slide.slide_id for p in cohort.patients for slide in p.slides}
-            write_failures(out / FAILURES, failures_with(out / FAILURES, tried, processed.aside))
-            gathering.record(entry, [r.ref.slide_id for r in processed.results])
+            write_failures(out / FAILURES, failures_with(out / FAILURES, ids, processed.aside))
+            gathering.record(entry)
     return SlideOutputs(
         folder=out,
         slides=tuple(one for one in written if one is not None),

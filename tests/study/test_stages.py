@@ -188,3 +188,15 @@ def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(home: Pa
     shutil.copy(home / "slides/one.tiff", tmp_path / "0.tiff")
     with pytest.raises(ConfigError, match=r"slides\.s0: \d+ there, \d+ now"):
         study.train(tmp_path / "cohort.csv", settings, out=out)
+
+
+def test_slides_that_lie_in_the_output_folder_are_never_removed(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    slide = tmp_path / "one.tiff"
+    shutil.copy(home / "slides/one.tiff", slide)
+    content = slide.read_bytes()
+    study.embed(slide, settings, out=tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text())["calls"][0]["outputs"] == ["one.h5"]
+    study.embed(slide, settings.with_options("extractor.vit.weights=random:1"), out=tmp_path, overwrite=True)
+    assert slide.read_bytes() == content
