@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +80,7 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
         _state(folder, identity)
         return "new"
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    aside = [mapping(f).get("slide_id", "") for f in manifest.get("failures") or ()]
+    aside = [mapping(f).get("slide_id", "") for f in _rows(manifest.get("failures"))]
     differing = identity.differences(read_json(folder / IDENTITY), aside)
     if differing:
         raise ConfigError(
@@ -101,6 +102,10 @@ def _state(folder: Path, identity: Identity) -> None:
 def mapping(value: object) -> Mapping[str, Any]:
     """The value, if it is a mapping, as a file of ours should hold there; else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _rows(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -204,11 +209,16 @@ def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove what studies and gathering calls wrote into a folder, as the manifest lists it, and nothing else."""
-    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    listed = [str(name) for entry in manifest.get("calls") or () for name in mapping(entry).get("outputs") or ()]
+    manifest: Mapping[str, Any] = {}
+    with suppress(ConfigError):  # a damaged one lists nothing
+        manifest = read_json(folder / MANIFEST)
+    listed = [str(name) for entry in _rows(manifest.get("calls")) for name in _rows(mapping(entry).get("outputs"))]
     for name in (MANIFEST, IDENTITY, *_OURS, FEATURES, *listed):
         path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.parent.resolve().is_relative_to(folder.resolve()):
-            path.unlink(missing_ok=True)
+        if path.is_file() and path.parent.resolve().is_relative_to(folder.resolve()):
+            path.unlink()
+    bundle = folder / "bundle"
+    if bundle.is_symlink():
+        bundle.unlink()
+    elif bundle.is_dir():
+        shutil.rmtree(bundle)

@@ -129,8 +129,8 @@ def predictions_table(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], predictions_schema(list(rows[0]) if rows else []))
 
 
-def read_predictions(file: Path) -> pa.Table:
-    """predictions.csv as the table that it was written from; ConfigError where it is damaged."""
+def read_predictions(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """predictions.csv as the table that it was written from; ConfigError where it is damaged or has other `columns`."""
     import pyarrow.csv as pv
 
     from kras_plugins.evaluation.rows import predictions_schema
@@ -138,6 +138,8 @@ def read_predictions(file: Path) -> pa.Table:
     try:
         with file.open(encoding="utf-8", newline="") as f:
             schema = predictions_schema(next(csv.reader(f)))
+        if columns is not None and schema.names != list(columns):
+            raise damaged(file, f"its columns are not {', '.join(columns)}")
         types = {field.name: field.type for field in schema}
         return pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types, strings_can_be_null=False))
     except (OSError, ValueError, StopIteration) as e:  # Arrow's errors are ValueErrors

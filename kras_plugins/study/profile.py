@@ -92,11 +92,14 @@ def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     from kras_plugins.study.outputs import damaged
 
     file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]
-    text = pv.ConvertOptions(column_types={"slide_id": pa.string()})
+    types = {"slide_id": pa.string()} | {name: pa.float64() for p in profiles for name in p.names}
     try:
-        earlier = pv.read_csv(file, convert_options=text).to_pylist() if file.is_file() else []
+        found = pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types)) if file.is_file() else None
     except ValueError as e:  # Arrow's errors are ValueErrors
         raise damaged(file, e) from e
+    if found is not None and profiles and found.column_names != ["slide_id", *profiles[0].names]:
+        raise damaged(file, "its columns are not those of this profiler")
+    earlier = [] if found is None else found.to_pylist()
     now = [
         {"slide_id": p.id, **{n: None if v != v else float(v) for n, v in zip(p.names, p.values, strict=True)}}
         for p in profiles

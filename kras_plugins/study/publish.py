@@ -70,5 +70,6 @@ def write_study(
 
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
-    names = (PREDICTIONS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, "bundle/bundle.json")
+    bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
+    names = (PREDICTIONS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
     write_json(out / MANIFEST, {**manifest, "outputs": output_digests(out, names)})

@@ -143,7 +143,7 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
         gathering.refuse_other_slides(entry["patients"])
         gathering.refuse_changed_slides(entry["slides"])
         there = bool(gathering.calls())
-        earlier = read_predictions(predictions).to_pylist() if there else []
+        earlier = read_predictions(predictions, list(rows[0])).to_pylist() if there else []
         aside = failures_with(failures, tried, aside)
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)

@@ -15,6 +15,7 @@ from quick_study import quick
 
 from kras_plugins import study
 from kras_plugins.errors import ConfigError
+from kras_plugins.learning.seal import check_seal
 from kras_plugins.study.results import Training
 
 
@@ -245,3 +246,46 @@ def test_of_two_first_calls_at_once_with_other_prevalences_one_is_refused(home: 
     with ThreadPoolExecutor(2) as pool:
         said = set(pool.map(call, (0.1, 0.2)))
     assert "done" in said and any("prevalence: " in text for text in said)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"calls": [{"outputs": [3]}]}', '{"calls": [{"outputs": ["."]}]}'])
+def test_overwriting_mends_a_damaged_folder_of_scores(content: str, home: Path, done: Training) -> None:
+    settings, out, few = quick(home, home / "store"), home / "scores", some(home, "a.csv", slice(0, 3))
+    study.score(done.bundle, few, settings, out=out)
+    (out / "manifest.json").write_text(content)
+    with pytest.raises(ConfigError):
+        study.score(done.bundle, few, settings, out=out)
+    assert study.score(done.bundle, few, settings, out=out, overwrite=True).predictions.num_rows == 3
+
+
+def test_scores_do_not_join_a_table_of_other_columns(home: Path, done: Training) -> None:
+    settings, out, few = quick(home, home / "store"), home / "scores", some(home, "a.csv", slice(0, 3))
+    study.score(done.bundle, few, settings, out=out)
+    (out / "predictions.csv").write_text("patient_id\nx\n")
+    with pytest.raises(ConfigError, match=r"predictions\.csv is missing or damaged: its columns are not patient_id"):
+        study.score(done.bundle, few, settings, out=out)
+
+
+@pytest.mark.parametrize("prevalence", [0, 1.0, -0.1, float("nan")])
+def test_a_prevalence_that_cannot_be_is_refused(prevalence: float, home: Path, done: Training) -> None:
+    with pytest.raises(ConfigError, match="prevalence .* must lie strictly between 0 and 1"):
+        study.score(done.bundle, home / "cohort.csv", out=home / "scores", prevalence=prevalence)
+    assert not (home / "scores").exists()
+
+
+def test_a_study_whose_bundle_lost_a_model_is_not_finished(home: Path) -> None:
+    settings, out = quick(home, home / "store"), home / "out"
+    first = study.train(home / "cohort.csv", settings, out=out)
+    digest = check_seal(first.bundle)
+    shutil.rmtree(first.bundle / "models/fold-0")
+    assert not study.train(home / "cohort.csv", settings, out=out).done_before
+    assert check_seal(first.bundle) == digest
+
+
+def test_a_link_in_place_of_a_bundle_is_removed_and_what_it_names_stays(home: Path) -> None:
+    settings, out = quick(home, home / "store"), home / "out"
+    study.train(home / "cohort.csv", settings, out=out)
+    (out / "bundle").rename(home / "kept")
+    (out / "bundle").symlink_to(home / "kept")
+    again = study.train(home / "cohort.csv", settings.having(seed=1), out=out, overwrite=True)
+    assert not again.bundle.is_symlink() and (home / "kept/bundle.json").is_file()

@@ -200,3 +200,29 @@ def test_slides_that_lie_in_the_output_folder_are_never_removed(
     assert json.loads((tmp_path / "manifest.json").read_text())["calls"][0]["outputs"] == ["one.h5"]
     study.embed(slide, settings.with_options("extractor.vit.weights=random:1"), out=tmp_path, overwrite=True)
     assert slide.read_bytes() == content
+
+
+def test_overwriting_never_removes_a_slide_that_lies_in_the_folder(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    shutil.copy(home / "slides/one.tiff", tmp_path)
+    (tmp_path / "one.remark.txt").write_text("mine")
+    for overwrite in (False, False, True):
+        study.embed(tmp_path / "one.tiff", settings, out=tmp_path, overwrite=overwrite)
+    other = settings.with_options("extractor.vit.weights=random:1")
+    study.embed(home / "slides/more/two.tiff", other, out=tmp_path, overwrite=True)
+    assert {f.name for f in tmp_path.glob("*.*") if f.name != ".adding"} == {
+        "one.tiff", "one.remark.txt", "two.h5", "manifest.json", "failures.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["slide_id\nx\n", "slide_id,cells_n\nx,many\n"])
+def test_features_do_not_join_a_table_of_other_columns(
+    table: str, home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    out, one = tmp_path / "profiles", home / "slides/one.tiff"
+    study.profile(one, settings, out=out, geojson=False)
+    (out / "features.csv").write_text(table)
+    with pytest.raises(ConfigError, match=r"features\.csv is missing or damaged"):
+        study.profile(one, settings, out=out, geojson=False)
+    assert (out / "features.csv").read_text() == table
