@@ -32,7 +32,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
 
 
 def checked(module: ModuleType, given: Given, without: set[str]) -> list[Outcome]:
-    given = given if module.__name__.endswith("_files") else Given()
+    given = given if Path(str(module.__file__)).stem == "files" else Given()
     cases = [(s, c) for s in candidates(module, given) for c in checks_of(s) if c.name not in without]
     return [run_check(check, candidate) for candidate, check in cases]
 
