@@ -12,6 +12,7 @@ from kras_plugins.cohort.confounding import (
     Patients,
     covariate_findings,
     histology_findings,
+    meaning_findings,
     labelled_patients,
     site_findings,
 )
@@ -48,6 +49,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
         found.append(Finding(severity="note", what=what))
     found += _numbers(people, target, folds)
     if 0 < people.labels.sum() < len(people.labels):
+        found += meaning_findings(people)
         found += histology_findings(people, target, histology_auroc)
         found += site_findings(people, target, folds)
         found += covariate_findings(people, list(rows[0].values), target)

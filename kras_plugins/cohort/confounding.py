@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.cohort.findings import Finding
+from kras_plugins.cohort.histology import is_understood, parse_histology
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, UNKNOWN, Row, number
 
 if TYPE_CHECKING:
@@ -56,6 +58,24 @@ def labelled_patients(rows: Sequence[Row], target: str) -> Patients:
         histologies=[next((r.get("histology") for r in own if r.get("histology")), "") for _, _, own in kept],
         rows=[own for _, _, own in kept],
     )
+
+
+def meaning_findings(people: Patients) -> Iterator[Finding]:
+    """How stated histologies are understood, for confirmation: scope, strata and baselines follow from it."""
+    stated = Counter(h for h in people.histologies if h)
+    if not stated:
+        return
+    told = ", ".join(f"{word!r} ({n}) is {parse_histology(word)}" for word, n in sorted(stated.items()))
+    strange = tuple(word for word in sorted(stated) if not is_understood(word))
+    yield Finding(severity="note", what=f"histologies are understood so: {told}")
+    if strange:
+        yield Finding(
+            severity="warning",
+            what=f"{sum(stated[word] for word in strange)} patients have a histology that is not understood: it counts "
+            "as unknown, which is in scope",
+            who=strange,
+            do="write adenocarcinoma, squamous, adenosquamous, NSCLC, large cell, sarcomatoid, or an ICD-O-3 code",
+        )
 
 
 def histology_findings(people: Patients, target: str, histology_auroc: Auroc) -> Iterator[Finding]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.cohort.histology import parse_histology
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
 
-_ADENOCARCINOMA = re.compile(r"(?<![a-z])luad(?![a-z])|^(ad|adc|ac)$|adeno(?![- ]?sq|id)|bronchiolo-?alveolar|lepidic")
-
 
 def is_adenocarcinoma(histology: str | None) -> bool | None:
     """Whether a histology is adenocarcinoma (also written LUAD, ADC); None where unknown. Adenosquamous is not."""
-    word = (histology or "").strip().lower()
-    return None if word in UNKNOWN else bool(_ADENOCARCINOMA.search(word))
+    meant = parse_histology(histology)
+    return None if meant == "unknown" else meant == "adenocarcinoma"
 
 
 def histology_groups(histologies: Sequence[str | None]) -> list[str]:

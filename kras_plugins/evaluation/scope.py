@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from kras_plugins.cohort.histology import parse_histology
 from kras_plugins.data import SemanticProfile
 
 MIN_CE_MM2 = 0.1
 """Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
 CE_FEATURE = "area_ce"
-_ADENOSQUAMOUS = re.compile(r"adeno-?\s?squam")
-_SQUAMOUS = re.compile(r"(?<!non)(?<!non[ -])squam|epidermoid|\blusc\b|\bscc\b|\bsq-?cc\b")
-_NOT_NSCLC = re.compile(
-    r"(?<!non)(?<!non[ -])small[- ]cell|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|metasta"
-    r"|lymphoma|sarcoma(?!toid)|thymoma|melanoma|hamartoma|\bnormal\b|\bbenign\b|\bno tumou?r\b"
-)
 NOTE = (
     "Patients out of scope (too little cancer epithelium, squamous, not NSCLC) get no call; AUROCs and operating "
     "points still count them, as the training cohort held such patients too."
@@ -24,14 +17,12 @@ NOTE = (
 def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
     """Why no call is made for a patient, "" for those in scope.
 
-    `histology` as stated; one that is not stated is in scope. A profile without the feature area_ce, or with it NaN,
-    says nothing; failed slides never come here, quality control sets them aside.
+    `histology` as stated (`kras_plugins.cohort.histology`); one that is not known is in scope. A profile without the
+    feature area_ce, or with it NaN, says nothing; failed slides never come here, quality control sets them aside.
     """
-    word = histology.strip().lower()
-    if _NOT_NSCLC.search(word):
-        return f"out of scope: {histology} is not NSCLC"
-    if _SQUAMOUS.search(word) and not _ADENOSQUAMOUS.search(word):
-        return f"out of scope: {histology} is squamous"
+    meant = parse_histology(histology)
+    if meant in ("not NSCLC", "squamous"):
+        return f"out of scope: {histology} is {meant}"
     if profile is not None and CE_FEATURE in profile.names:
         area = float(profile.values[profile.names.index(CE_FEATURE)])
         if area < MIN_CE_MM2:

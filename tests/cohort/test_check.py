@@ -276,3 +276,13 @@ def test_whole_files_are_compared_only_when_asked_and_each_group_is_told_once(tm
     assert one.who == ("s0 of p0", "s1 of p1")
     alike = opener({f"s{i}.svs": opened("x" if i < 2 else "y") for i in range(3)})
     assert len([f for f in check_slides([file], alike, whole=True) if f.severity == "error"]) == 1
+
+
+def test_how_histologies_are_understood_is_told_for_confirmation(check) -> None:
+    rows = people()
+    rows[0]["histology"], rows[1]["histology"] = "metastatic lung adenocarcinoma", "tumor A"
+    findings = check(rows)
+    told = found(findings, "note", "histologies are understood so").what
+    assert "'metastatic lung adenocarcinoma' (1) is adenocarcinoma" in told
+    assert "is squamous" in told
+    assert found(findings, "warning", "not understood").who == ("tumor A",)

@@ -1,0 +1,132 @@
+"""What a stated histology means: one of a closed set, from words, ICD-O-3 codes and TCGA projects."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+
+from kras_plugins.cohort.table import UNKNOWN
+
+Histology = Literal[
+    "adenocarcinoma",
+    "squamous",
+    "adenosquamous",
+    "NSCLC, NOS",
+    "large cell",
+    "sarcomatoid",
+    "not NSCLC",
+    "unknown",
+]
+"""`NSCLC, NOS`: no type is stated, or only which one it is not. `unknown`: nothing is stated that is understood."""
+
+_NO = r"(?:non|not|no|without|excl(?:uding|uded)?|exclude|negative for|absence of|rule[sd]? out|r/o|other than)"
+_FILLER = r"(?:an?|any|of|definite|clear|evidence|features?|signs?|component|the)"
+_GONE = r"(?:(?:is|was|were|has been) )?(?:excluded|negative|absent|ruled out|not (?:seen|identified|present|found))"
+_TYPE = (
+    r"(?:squamous(?:[- ]cell)?(?: carcinoma| differentiation| component| features)?|scc|lusc|adenocarcinoma|luad"
+    r"|adenosquamous(?: carcinoma)?|large[- ]cell(?: carcinoma)?|neuroendocrine(?: \w+)?|carcinoid|lymphoma"
+    r"|mesothelioma|melanoma|sarcoma(?:toid)?(?: \w+)?|small[- ]cell(?: carcinoma| component)?)"
+)
+_NON_SMALL = re.compile(r"\bnon[- ]*small(?:[- ]*cells?)?\b|\bnsclc\b|\bnscc\b")
+_NEGATED = re.compile(rf"\b{_NO}[- ]+(?:{_FILLER} )*{_TYPE}|\bnon{_TYPE}|\b{_TYPE} (?:{_FILLER} )*{_GONE}")
+_BESIDE = re.compile(
+    r"\b(?:with|showing|and) (?:\w+ )?neuroendocrine (?:differentiation|features?|morphology|marker\w*|expression)"
+)
+"""A differentiation of another tumor, which changes no type (WHO Classification of Thoracic Tumours, 5th ed., 2021)."""
+
+_ELSEWHERE = re.compile(
+    r"\b(?:colo(?:rectal|n|nic)|rectal|breast|mammary|ductal|renal|clear cell|kidney|prostat\w+|pancrea\w+|gastric"
+    r"|stomach|o?esophageal|ovarian|endometri\w+|cervical|thyroid|urothelial|bladder|hepatocellular|hepatic|liver"
+    r"|cholangio\w*|thymic)[- ]+(?:cell[- ]+)?(?:adeno|cholangio)?(?:carcinoma|cancer)|\bcholangiocarcinoma"
+)
+"""Another organ's tumor. A site to which a tumor went (`metastatic to liver`) names no tumor of it."""
+_NOT_NSCLC = re.compile(
+    r"\bsmall[- ]*cells?\b|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|lymphoma|sarcoma(?!toid)|thymoma"
+    r"|melanoma|hamartoma|adenoid[- ]*cystic|mucoepidermoid|\bnut (?:midline )?carcinoma|\bgerm cell|plasmacytoma"
+)
+_NO_TUMOR = re.compile(r"\bnormal\b|\bbenign\b|\bno (?:tumou?r|malignancy|cancer)\b|\badenoma\b|\bgranuloma")
+_CLASSES: tuple[tuple[Histology, re.Pattern[str]], ...] = (
+    ("adenosquamous", re.compile(r"adeno-?\s*squam")),
+    ("sarcomatoid", re.compile(r"sarcomatoid|pleomorphic|carcinosarcoma|spindle[- ]cell|giant[- ]cell|blastoma")),
+    (
+        "adenocarcinoma",
+        re.compile(
+            r"\b(?:tcga[- ]?)?luad\b|\b(?:ad|adc|ac|adca|adeno|ima|bac)\b|adeno-?[ck]a|adenoca|bronchi?olo-?\s*alveolar"
+            r"|lepidic|acinar|papillary"
+        ),
+    ),
+    (
+        "squamous",
+        re.compile(r"squam|epidermoid|plattenepithel|\b(?:tcga[- ]?)?lusc\b|\bl?scc\b|\bsq-?cc\b|\bsqc\b|\bsq\b"),
+    ),
+    ("large cell", re.compile(r"\blarge[- ]*cells?\b|\blcc\b|\blclc\b")),
+    ("NSCLC, NOS", _NON_SMALL),
+)
+_ICD_O = re.compile(r"\b(?:m-?)?(8\d{3}|9\d{3})\s*/\s*(\d)\b|^(?:m-?)?(8\d{3}|9\d{3})$")
+_CODES: tuple[tuple[Histology, frozenset[int]], ...] = (
+    ("NSCLC, NOS", frozenset({8046})),
+    ("unknown", frozenset({8000, 8001, 8010, 8011, 8020, 8021})),
+    ("large cell", frozenset({8012, 8014, 8082, 8123})),
+    ("sarcomatoid", frozenset({8022, 8030, 8031, 8032, 8033, 8972, 8980})),
+    ("squamous", frozenset({8050, 8051, 8052, 8083, 8084, *range(8070, 8079)})),
+    ("adenosquamous", frozenset({8560})),
+    (
+        "adenocarcinoma",
+        frozenset(
+            {8140, 8141, 8143, 8144, 8147, 8201, 8211, 8230, 8260, 8265, 8310, 8323, 8333, 8490, 8530, 8550, 8551}
+            | {8570, 8571, 8572, 8573, 8574, 8575, 8576, *range(8250, 8258), *range(8470, 8483)}
+        ),
+    ),
+)
+"""Morphologies of the lung's carcinomas, ICD-O-3.2 (WHO 2019) with SEER's site and histology list for C34."""
+
+
+def parse_histology(stated: str | None) -> Histology:
+    """The class of a stated histology.
+
+    A code of ICD-O-3 decides where there is one; else words do. What is negated (`squamous excluded`, `non-small cell`)
+    counts as not stated; where a tumor has gone (`metastatic to lymph node`) says nothing of its type. Both glandular
+    and squamous is adenosquamous.
+    """
+    text = _plain(stated or "")
+    if text in UNKNOWN:
+        return "unknown"
+    code = _ICD_O.search(text)
+    return _of_code(int(code[1] or code[3]), code[2]) if code else _of_words(text)
+
+
+def is_understood(stated: str) -> bool:
+    """Whether a histology that is stated means something: false for words of which none is known."""
+    return _plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(_plain(stated)))
+
+
+def _plain(text: str) -> str:
+    """Lower case, no accents, single blanks, one kind of hyphen."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    bare = re.sub("[\u2010-\u2015_]", "-", bare).replace("tumour", "tumor")
+    return re.sub(r"\s+", " ", re.sub(r"\s*-\s*", "-", bare)).strip(" .,;")
+
+
+def _of_code(code: int, behavior: str | None) -> Histology:
+    if behavior in {"0", "1"}:
+        return "not NSCLC"
+    return next((name for name, codes in _CODES if code in codes), "not NSCLC")
+
+
+def _rest(negated: re.Match[str]) -> str:
+    """What a negation leaves: who says which type of lung carcinoma it is not means another of them."""
+    return " nsclc " if re.search(r"squam|scc|lusc|adeno|luad|large", negated[0]) else " "
+
+
+def _of_words(text: str) -> Histology:
+    small = _NON_SMALL.sub(" nsclc ", text)
+    left = _BESIDE.sub(" ", _NEGATED.sub(_rest, re.sub(r"\s+", " ", small)))
+    if _NOT_NSCLC.search(left.replace("carcinosarcoma", "sarcomatoid")) or _ELSEWHERE.search(left):
+        return "not NSCLC"
+    found = [name for name, words in _CLASSES if words.search(left)]
+    if {"adenocarcinoma", "squamous"} <= set(found):
+        return "adenosquamous"
+    if not found and _NO_TUMOR.search(left):
+        return "not NSCLC"
+    return found[0] if found else "unknown"
