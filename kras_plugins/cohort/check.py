@@ -12,8 +12,8 @@ from kras_plugins.cohort.confounding import (
     Patients,
     covariate_findings,
     histology_findings,
-    meaning_findings,
     labelled_patients,
+    meaning_findings,
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
