@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from kras_plugins.cohort.barcodes import PRIMARY, parse_barcode, parse_slide_name
@@ -17,11 +18,13 @@ from kras_plugins.cohort.confounding import (
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.table import Row, problems, read_rows
+from kras_plugins.cohort.table import Row, number, problems, read_rows
 from kras_plugins.errors import ConfigError
 
 POSITIVES_PER_FOLD = 5
 """Fewer positives in a fold than this make its AUROC say little."""
+SORTED_ROWS = 20
+"""Fewer rows than this are sorted by accident too often."""
 
 
 def check_tables(paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
@@ -49,6 +52,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
         found.append(Finding(severity="note", what=what))
     found += _numbers(people, target, folds)
     if 0 < people.labels.sum() < len(people.labels):
+        found += _order(rows, target)
         found += meaning_findings(people)
         found += histology_findings(people, target, histology_auroc)
         found += site_findings(people, target, folds)
@@ -58,11 +62,11 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
 
 def check_across(paths: Sequence[Path]) -> list[Finding]:
     """Patients who are in several cohort files: an external cohort must share none with the one trained on."""
-    of: dict[str, list[str]] = {}
+    of: dict[str, dict[str, str]] = {}
     for path in paths:
-        for person in {_person(row.get("patient_id")) for row in read_rows(path, ["patient_id"])}:
-            of.setdefault(person, []).append(str(path))
-    both = tuple(f"{patient} ({', '.join(files)})" for patient, files in sorted(of.items()) if len(files) > 1)
+        for row in read_rows(path, ["patient_id"]):
+            of.setdefault(_person(row.get("patient_id")), {})[str(path)] = row.get("patient_id")
+    both = tuple(f"{next(iter(ids.values()))} ({', '.join(ids)})" for _, ids in sorted(of.items()) if len(ids) > 1)
     if not both:
         return []
     return [
@@ -107,16 +111,28 @@ def _ids(rows: Sequence[Row]) -> Iterator[Finding]:
             severity="error",
             what="one patient under several ids could lie on both sides of a split",
             who=several,
-            do="use the patient's part of the barcode, TCGA-xx-xxxx, as patient_id",
+            do="write one patient one way, one of TCGA's by the patient's part of the barcode, TCGA-xx-xxxx",
         )
 
 
 def _person(patient: str) -> str:
-    """The patient's part of a TCGA barcode, any other id as it is."""
+    """The patient's part of a TCGA barcode, any other id as it is; upper and lower case are one."""
     try:
-        return parse_barcode(patient).patient
+        return parse_barcode(patient).patient.upper()
     except ConfigError:
-        return patient
+        return patient.upper()
+
+
+def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
+    """Whether the rows are in the order of the label: then whatever numbers them, an id say, tells it."""
+    labels = [label for row in rows if (label := number(row.get(target))) in (0.0, 1.0)]
+    changes = sum(a != b for a, b in pairwise(labels))
+    if changes == 1 and len(labels) >= SORTED_ROWS:
+        yield Finding(
+            severity="warning",
+            what=f"the rows are sorted by {target}: ids, file names or times of such a list may tell it",
+            do="make sure that no column, path or feature was numbered along this list",
+        )
 
 
 def _names(rows: Sequence[Row]) -> Iterator[Finding]:

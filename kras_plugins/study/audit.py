@@ -82,15 +82,19 @@ def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
         [c.patient.histology for c in cases],
         [mpp for mpp in stated if mpp is not None],
         [r.qc.stain_od for r in slides if r.qc is not None and r.qc.stain_od is not None],
-        [_content(c) for c in cases],
+        [content_of(c) for c in cases],
     )
 
 
-def _content(case: Case) -> list[str]:
-    """Digests by which a patient's slides, or what was made of them elsewhere, are known again under any name."""
+def content_of(case: Case, fewest_values: int = 0) -> list[str]:
+    """Digests by which a patient's slides, or what was made of them elsewhere, are known again under any name.
+
+    Rows of features with fewer than `fewest_values` different values are left out: they may be equal by chance.
+    """
     slides = [r.fingerprint for r in case.results if r.qc is not None]
     made = [key for r in case.results if r.qc is None for key in r.keys]
-    values = [r.profile.values.tobytes() for r in case.results if r.qc is None and r.profile is not None]
+    rows = [r.profile.values for r in case.results if r.qc is None and r.profile is not None]
+    values = [row.tobytes() for row in rows if len(np.unique(row[np.isfinite(row)])) >= fewest_values]
     return [hashlib.sha256(x).hexdigest() for x in {*(text.encode() for text in (*slides, *made)), *values}]
 
 

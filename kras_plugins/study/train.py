@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     """What the slides gave, and the patients with a usable one; ConfigError without any, or for features that leak."""
     from kras_plugins.learning.samples import assemble
     from kras_plugins.study.audit import with_patients
+    from kras_plugins.study.leaks import check_leaks
     from kras_plugins.study.missingness import check_features
     from kras_plugins.study.prepare import parts_of
     from kras_plugins.study.session import none_usable, process
@@ -90,6 +91,10 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
         raise none_usable(prepared.table.path, processed.aside)
     if made_elsewhere:
         check_features(cases, prepared.settings.target)
+    leaks = check_leaks(cases, prepared.settings.target)
+    for leak in leaks:
+        session.notify.warn(leak)
+    processed = replace(processed, notes=(*processed.notes, *leaks))
     return processed, with_patients(cases, prepared.patients)  # evaluation looks at covariates, nothing before it does
 
 

@@ -286,3 +286,17 @@ def test_how_histologies_are_understood_is_told_for_confirmation(check) -> None:
     assert "'metastatic lung adenocarcinoma' (1) is adenocarcinoma" in told
     assert "is squamous" in told
     assert found(findings, "warning", "not understood").who == ("tumor A",)
+
+
+def test_ids_that_are_equal_but_for_case_are_one_patient(check) -> None:
+    rows = people()
+    rows[0]["patient_id"], rows[1]["patient_id"] = "Case-A1", "case-a1"
+    assert found(check(rows), "error", "under several ids").who == ("Case-A1 and case-a1",)
+
+
+def test_rows_in_the_order_of_the_label_are_warned_of(check) -> None:
+    rows = sorted(people(), key=lambda row: row["g12c"])
+    found(check(rows), "warning", "the rows are sorted by g12c")
+    found(check(rows[::-1]), "warning", "the rows are sorted by g12c")
+    rows[0], rows[-1] = rows[-1], rows[0]
+    assert not [f for f in check(rows) if "sorted" in f.what]

@@ -1,0 +1,91 @@
+"""What would give the label away without any tissue: patients who share content, a feature that is the label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.study.audit import content_of
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Bool, Float64
+    from kras_plugins.learning.samples import Case
+
+FEWEST_VALUES = 8
+"""Rows of features with fewer different values may be equal by chance: indicators of sites, a handful of counts."""
+BY_CHANCE = 1e-6
+"""A feature that separates the classes counts as no accident where chance makes that rarer than this, among all."""
+NEARLY = 0.99
+"""An AUROC from which on a feature nearly is the label."""
+_SHOWN = 5
+
+
+def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
+    """Notes on patients who share content, and on features that nearly are the label; ConfigError where one is.
+
+    Shared is a slide, a bag of features or a row of features, by its content: where folds part such patients, one is
+    trained on and the other tested. A feature is the label where it takes two values that say it.
+    """
+    shared = _copies(cases)
+    profiles = [c.sample.profile for c in cases]
+    first = next((p for p in profiles if p is not None), None)
+    if first is None or any(p is not None and p.names != first.names for p in profiles):
+        return shared  # different columns are refused, with both patients named, where learning begins
+    blank = np.full(len(first.names), np.nan)
+    values = np.stack([blank if p is None else p.values for p in profiles])
+    positive = np.array([c.patient.label == 1 for c in cases], np.bool_)
+    told = [(name, *_separation(column, positive)) for name, column in zip(first.names, values.T, strict=True)]
+    clear = [(name, area, two) for name, area, two, chance in told if chance * len(told) < BY_CHANCE]
+    same = [name for name, area, two in clear if two and area == 1]
+    if same:
+        raise ConfigError(
+            f"features that are the label {target} itself: {', '.join(same[:_SHOWN])}",
+            "leave those columns out: -o 'profiler.import.features=…*' names the true ones",
+        )
+    return shared + [
+        f"Possible leak: feature {name} alone has AUROC {area:.3f} for {target}. Make sure that it was not made with "
+        "the label in sight."
+        for name, area, _ in clear
+        if area >= NEARLY
+    ]
+
+
+def _copies(cases: Sequence[Case]) -> list[str]:
+    of: dict[str, list[str]] = {}
+    for case in cases:
+        for digest in set(content_of(case, FEWEST_VALUES)):
+            of.setdefault(digest, []).append(case.patient.patient_id)
+    groups = sorted({" and ".join(sorted(who)) for who in of.values() if len(who) > 1})
+    if not groups:
+        return []
+    more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    return [
+        f"Leak: different patients have the same slide or the same features: {'; '.join(groups[:_SHOWN])}{more}. "
+        "One may be trained on and the other tested. Find out whose it is, and leave the other rows out."
+    ]
+
+
+def _separation(values: Float64, positive: Bool) -> tuple[float, bool, float]:
+    """AUROC of a feature either way round, whether it has two values only, and how likely chance separates so well.
+
+    The chance is that of Mann and Whitney's statistic, by the normal approximation, but no smaller than that of a whole
+    separation, 2 in C(n, n⁺) orders, which the approximation undercuts in small cohorts.
+    """
+    from scipy.stats import mannwhitneyu
+
+    known = np.isfinite(values)
+    yes, no = values[known & positive], values[known & ~positive]
+    if not len(yes) or not len(no):
+        return 0.5, False, 1.0
+    test = mannwhitneyu(yes, no, method="asymptotic")
+    area = float(test.statistic) / (len(yes) * len(no))
+    whole = 2 * math.exp(-_log_choose(len(yes) + len(no), len(yes)))
+    return max(area, 1 - area), len(np.unique(values[known])) == 2, max(float(test.pvalue), whole)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
