@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.table import COLUMNS, OUTCOME, UNKNOWN, Row, number
+from kras_plugins.cohort.numbers import UNKNOWN, number
+from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row
 
 if TYPE_CHECKING:
     import numpy.typing as npt

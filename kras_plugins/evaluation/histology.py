@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.cohort.numbers import UNKNOWN
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
