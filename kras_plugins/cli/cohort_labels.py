@@ -21,6 +21,7 @@ class Rules:
 
     disease: Annotated[str, typer.Option(metavar="NAME,…", help="of a table with diseases, keep these")] = "LUAD,LUSC"
     genome: Annotated[Genome, typer.Option(help="build of positions")] = "auto"
+    gene: Annotated[str, typer.Option(metavar="KRAS", help="gene of all rows of a table without a column of it")] = ""
     min_vaf: Annotated[float, typer.Option(min=0, max=1, help="a smaller share of reads proves nothing, e.g. 0.05")] = (
         0.0
     )
@@ -69,7 +70,12 @@ def labels(
         raise ConfigError(f"{out} cannot be both labels and cohort", "name another --out or --cohort")
     policy = Policy(ambiguous=rules.ambiguous, vus=rules.vus, min_vaf=rules.min_vaf)
     found = label_tables(
-        sources, policy, sequenced=sequenced or (), diseases=_words(rules.disease), genome=rules.genome
+        sources,
+        policy,
+        sequenced=sequenced or (),
+        diseases=_words(rules.disease),
+        genome=rules.genome,
+        symbol=rules.gene,
     )
     result: dict[str, Any] = {**found.facts, "labels": str(out)}
     rows: Rows = ()

@@ -23,11 +23,13 @@ DIAGNOSTIC = "DX"
 
 _BARCODE = re.compile(
     r"TCGA-(?P<site>[A-Z0-9]{2})-(?P<person>[A-Z0-9]{4})"
-    r"(?:-(?P<type>\d{2})(?P<rest>[A-Z]?(?:-\d{2}[A-Z]?(?:-[A-Z0-9]{4}(?:-[A-Z0-9]{2})?)?)?))?"
+    r"(?:-(?P<type>\d{2})(?P<rest>[A-Z]?(?:-\d{2}[A-Z]?(?:-[A-Z0-9]{4}(?:-[A-Z0-9]{2})?)?)?))?",
+    re.ASCII,
 )
 _SLIDE = re.compile(
     r"(TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})-(?P<type>\d{2})[A-Z]-\d{2}-(?P<kind>DX|TS|BS|MS)[0-9A-Z]+"
-    r"(?:\.[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?(?:\.[A-Za-z0-9]+)*"
+    r"(?:\.[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?(?:\.[A-Za-z0-9]+)*",
+    re.ASCII,
 )
 
 

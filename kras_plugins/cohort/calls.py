@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kras_plugins.cohort import variants
+from kras_plugins.cohort import gene, variants
 from kras_plugins.cohort.barcodes import Barcode
 from kras_plugins.cohort.delimited import Columns
+from kras_plugins.cohort.numbers import UNKNOWN, number, odd_cells, whole
 from kras_plugins.errors import ConfigError
 
 Genome = Literal["auto", "GRCh37", "GRCh38"]
@@ -22,6 +23,8 @@ _NONCODING = {
     "intergenic_variant", "non_coding_transcript_exon_variant", "non_coding_transcript_variant",
 }  # fmt: skip
 _TRUNCATING = ("frame_shift", "nonsense", "nonstop", "splice_site", "translation_start")
+_NOT_STATED = UNKNOWN | {".", "-"}
+"""Words of a mutation table that say a value is not known; a lone point is that in VCF and what is made of it."""
 _BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38", "hg38": "GRCh38", "grch38": "GRCh38"}
 
 
@@ -59,7 +62,8 @@ def call_of_change(text: str, barcode: Barcode) -> Call:
 def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barcode, genome: Genome) -> Call:
     """The call of one row, by the columns named in `mutations.MEANINGS`; what they disagree on is left undecided.
 
-    Raises ConfigError where its position lies in KRAS in another genome build than the one stated.
+    Raises ConfigError where its position lies in KRAS in another genome build than the one stated, and where a position
+    or a count is no number.
     """
     kind = columns.get(cells, "class").lower()
     stated = variants.protein_change(columns.get(cells, "protein"))
@@ -67,7 +71,8 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
     at = _from_position(columns, cells, line, genome)
     derived = {dna: change for dna in (told, at) if dna and (change := variants.protein_of_dna(dna))}
     change = stated or next(iter(derived.values()), "")
-    notes = [
+    notes = [f"annotations disagree: {text}" for text in _of_another_gene(columns, cells)]
+    notes += [
         f"annotations disagree: p.{change} but {dna} is p.{other}" for dna, other in derived.items() if other != change
     ]
     if not notes and change and not variants.fits_reference(change):
@@ -91,20 +96,43 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
         effect=effect,
         decided=decided,
         dna=next(iter(derived), ""),
-        vaf=_vaf(columns, cells),
+        vaf=_vaf(columns, cells, line),
         notes=tuple(notes),
     )
+
+
+def _of_another_gene(columns: Columns, cells: Sequence[str]) -> Iterator[str]:
+    """What in the row of a KRAS call tells another gene."""
+    symbol, entrez = columns.get(cells, "gene"), columns.get(cells, "entrez")
+    if symbol and not gene.is_named(symbol):
+        yield f"Entrez {gene.ENTREZ} but {symbol}"
+    elif gene.is_other_entrez(entrez):
+        yield f"{symbol or 'KRAS'} but Entrez {entrez}"
+    chromosome = _chromosome(columns, cells)
+    if chromosome not in ("", gene.CHROMOSOME):
+        yield f"KRAS but chromosome {chromosome}"
+
+
+def _chromosome(columns: Columns, cells: Sequence[str]) -> str:
+    text = columns.get(cells, "chromosome")
+    text = "" if text.lower() in _NOT_STATED else text.lower().removeprefix("chr").removesuffix(".0")
+    return gene.CHROMOSOME if text.startswith("nc_000012.") else text
 
 
 def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Genome) -> str:
     """The DNA change from chromosome, position and alleles, "" where they are missing or lie outside of the exons.
 
-    Raises ConfigError where the position lies in KRAS in another genome build than the one stated.
+    Raises ConfigError where the position lies in KRAS in another genome build than the one stated, or is no number.
     """
-    start = columns.get(cells, "start").replace(",", "").removesuffix(".0")
-    if columns.get(cells, "chromosome").lower().removeprefix("chr") not in ("12", "") or not start.isdigit():
+    text = columns.get(cells, "start")
+    if text.lower() in _NOT_STATED:
         return ""
-    build = variants.build_of_position(int(start))
+    start = whole(text.replace(",", "").removesuffix(".0"))
+    if start is None:
+        raise _no_number(columns, cells, line, "start")
+    if _chromosome(columns, cells) not in (gene.CHROMOSOME, ""):
+        return ""
+    build = variants.build_of_position(start)
     stated = genome if genome != "auto" else _BUILDS.get(columns.get(cells, "build").lower(), "")
     if build and stated and build != stated:
         raise ConfigError(
@@ -116,12 +144,20 @@ def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Ge
     ref, alt = columns.get(cells, "ref"), columns.get(cells, "alt")
     if alt in ("", ref):  # as cBioPortal has it: then the other allele is the tumor's
         alt = columns.get(cells, "other_allele") or alt
-    return variants.dna_of_position(build, int(start), ref, alt)
+    return variants.dna_of_position(build, start, ref, alt)
 
 
-def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:
-    """Share of reads with the variant: from counts, else as stated; None where neither is a number."""
-    count = {name: _number(columns.get(cells, name)) for name in ("alt_count", "ref_count", "depth", "vaf")}
+def _vaf(columns: Columns, cells: Sequence[str], line: int) -> float | None:
+    """Share of reads with the variant: from counts, else as stated; None where neither is stated.
+
+    Raises ConfigError where one is stated that is no number, not negative.
+    """
+    count: dict[str, float | None] = {}
+    for name in ("alt_count", "ref_count", "depth", "vaf"):
+        text = columns.get(cells, name)
+        count[name] = None if text.lower() in _NOT_STATED else number(text)
+        if text.lower() not in _NOT_STATED and (count[name] is None or (count[name] or 0) < 0):
+            raise _no_number(columns, cells, line, name)
     alt, ref, depth = count["alt_count"], count["ref_count"], count["depth"]
     total = depth if depth else (alt or 0) + (ref or 0) if ref is not None else None
     if alt is not None and total:
@@ -130,5 +166,6 @@ def _vaf(columns: Columns, cells: Sequence[str]) -> float | None:
     return stated / 100 if stated is not None and stated > 1 else stated
 
 
-def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?([eE]-?\d+)?", text) else None
+def _no_number(columns: Columns, cells: Sequence[str], line: int, meaning: str) -> ConfigError:
+    name = columns.named(cells, meaning)
+    return ConfigError(*odd_cells(columns.path, [(line, name, columns.get(cells, meaning))]))

@@ -18,7 +18,8 @@ from kras_plugins.cohort.confounding import (
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.table import Row, number, problems, read_rows
+from kras_plugins.cohort.numbers import number
+from kras_plugins.cohort.table import Row, problems, read_rows
 from kras_plugins.errors import ConfigError
 
 POSITIVES_PER_FOLD = 5

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.table import Row, number, read_rows
+from kras_plugins.cohort.numbers import number
+from kras_plugins.cohort.table import Row, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import KrasError
 from kras_plugins.store import file_sha256

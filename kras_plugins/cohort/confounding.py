@@ -12,7 +12,8 @@ import numpy as np
 
 from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.histology import is_understood, parse_histology
-from kras_plugins.cohort.table import COLUMNS, OUTCOME, UNKNOWN, Row, number
+from kras_plugins.cohort.numbers import UNKNOWN, number
+from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kras_plugins.cohort.barcodes import parse_barcode
+from kras_plugins.cohort.delimited import read_rows_of
 from kras_plugins.cohort.table import Patient
 from kras_plugins.errors import ConfigError
 
@@ -20,11 +18,12 @@ _FIELDS = ("site", "histology", "specimen", "kras_test")
 
 
 def join_covariates(patients: Sequence[Patient], file: Path) -> tuple[tuple[Patient, ...], list[str]]:
-    """Patients with the columns of a CSV or TSV (also .gz) beside their own, and what the user should know.
+    """Patients with the columns of a table beside their own, and what the user should know.
 
-    Rows are found by patient_id or another of KEYS; of TCGA barcodes the patient's part counts. Columns that a patient
-    has already are left as they are; several rows of one patient are joined by `+` where they differ. Raises
-    ConfigError where the file cannot be read, or matches nobody.
+    The table is separated by tabs, commas or semicolons, gzipped or not. Rows are found by patient_id or another of
+    KEYS; of TCGA barcodes the patient's part counts. Columns that a patient has already are left as they are; several
+    rows of one patient are joined by `+` where they differ. Raises ConfigError where the file cannot be read, or
+    matches nobody.
     """
     header, rows = _read(file)
     wanted = {_key(p.patient_id) for p in patients}
@@ -59,21 +58,12 @@ def _key(text: str) -> str:
 
 
 def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
-        table = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
-        lines = [row for row in table if any(row)]
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as e:
-        raise ConfigError(f"{file} cannot be read: {e}", "name a CSV, TSV or .gz table of patients") from e
-    if len(lines) < 2:
+    rows = read_rows_of(file)
+    header = [cell.strip() for cell in next(rows)[1]]
+    twice = [name for name, n in Counter(header).items() if n > 1]
+    if twice:
+        raise ConfigError(f"{file}: column {twice[0]!r} is there twice", "keep one")
+    found = [dict(zip(header, (cell.strip() for cell in cells), strict=True)) for _, cells in rows]
+    if not found:
         raise ConfigError(f"{file} has no rows", "it needs a header and one row a patient")
-    header = [cell.strip() for cell in lines[0]]
-    if len(set(header)) < len(header):
-        raise ConfigError(f"{file}: a column is there twice", "keep one")
-    for n, row in enumerate(lines[1:], 2):
-        if len(row) != len(header):
-            raise ConfigError(
-                f"{file}, row {n}: {len(row)} cells, the header has {len(header)}", "mend the row, quote commas"
-            )
-    return header, [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in lines[1:]]
+    return header, found

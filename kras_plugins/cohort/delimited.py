@@ -1,25 +1,35 @@
-"""Tables as the world writes them: tabs or commas, gzipped or not, `#` lines before the header."""
+"""Tables as the world writes them: tabs, commas or semicolons, gzipped or not, `#` lines before the header."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
+import itertools
+import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from kras_plugins.errors import ConfigError
+from kras_plugins.cohort.numbers import short
+from kras_plugins.errors import ConfigError, KrasError
+
+_OTHERS = {";": "semicolons", "|": "bars", " ": "spaces"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where to find what in a table's rows; `where` maps a meaning to the columns that may tell it, best first."""
+    """Where to find what in a table's rows; `where` maps a meaning to the columns that may tell it, best first.
+
+    `header`: the names of the columns as written.
+    """
 
     path: Path
     where: Mapping[str, tuple[int, ...]]
+    header: tuple[str, ...] = ()
 
     def __contains__(self, meaning: str) -> bool:
         return bool(self.where.get(meaning))
@@ -28,78 +38,152 @@ class Columns:
         """The first of the meaning's columns that is not blank in this row, "" where none is."""
         return next((cells[i].strip() for i in self.where.get(meaning, ()) if cells[i].strip()), "")
 
+    def named(self, cells: Sequence[str], meaning: str) -> str:
+        """The name of the column that `get` takes the meaning from."""
+        at = self.where.get(meaning, ())
+        return next((self.header[i] for i in at if cells[i].strip()), self.header[at[0]] if at else meaning)
+
+
+@contextmanager
+def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[None]:
+    """Raise `error`, naming the file, for what opening, unpacking and decoding it raise."""
+    try:
+        yield
+    except UnicodeDecodeError as e:
+        if e.object[:2] in _UTF16:
+            raise error(f"{path} is UTF-16 text", "save it as UTF-8 (in Excel: CSV UTF-8)") from e
+        raise error(f"{path} is not UTF-8 text (byte {e.start})", "is it another kind of file?") from e
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        what = f"{path} cannot be read: it ends too early or is damaged ({e})"
+        raise error(what, "download it again and compare its md5") from e
+    except OSError as e:
+        raise error(f"{path} cannot be read: {e.strerror or e}", "check the name") from e
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzipped, by its first bytes, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
 
 def open_text(path: Path) -> IO[str]:
-    """Open a text file, unpacking gzip by its first bytes, whatever its name; ConfigError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror or e}", "check the name") from e
+    """Open a text file, unpacked where it is gzipped; ConfigError where it cannot be read."""
+    with naming_damage(path):
+        return gzip.open(path, "rt", encoding="utf-8-sig") if is_packed(path) else path.open(encoding="utf-8-sig")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are neither blank nor begin with `#`, each with its number; ConfigError on a damaged file."""
-    try:
-        with open_text(path) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not line.startswith("#"):
-                    yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {e.start})", "is it another kind of file?") from e
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ConfigError(f"{path} ends too early or is damaged: {e}", "download it again and compare its md5") from e
+    """The lines that are not blank, each with its number, after those that begin with `#`; ConfigError on damage."""
+    header = False
+    with naming_damage(path), open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if "\0" in line:
+                raise ConfigError(f"{path}, line {number}: holds a NUL byte, so it is no text", "export it again")
+            header = header or not line.startswith("#")
+            if line.strip() and header:
+                yield number, line.rstrip("\r\n")
+
+
+def delimiter_of(header: str) -> str:
+    """What separates a table's columns, by its header: a tab, a semicolon or a comma."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max("\t;,", key=bare.count)
+
+
+def read_rows_of(path: Path, delimiters: str = "\t,;") -> Iterator[tuple[int, list[str]]]:
+    """The header and the rows of a table, each with the number of its line, streamed, with as many cells as the header.
+
+    Dropped are blank cells beyond the header and its own at its end, blank rows, the header where it comes again (files
+    that were joined), and `#` lines that have not as many cells.
+    Raises ConfigError where the file is empty, separated by none of `delimiters`, or a row has more or fewer cells.
+    """
+    lines = read_lines(path)
+    first = next(lines, None)
+    if first is None:
+        raise ConfigError(f"{path} is empty, it has no rows", "it needs a header that names its columns, and rows")
+    if first[1].startswith("version https://git-lfs"):
+        raise ConfigError(f"{path} is a Git LFS pointer, not the file", "fetch it: git lfs pull, or download the study")
+    mark = delimiter_of(first[1])
+    rows = _split(path, itertools.chain([first], lines), mark)
+    start, header = next(rows)
+    refused = [name for other, name in _OTHERS.items() if other == mark or (len(header) == 1 and other in first[1])]
+    if mark not in delimiters or (len(header) == 1 and refused):
+        raise ConfigError(f"{path} is separated by {refused[0]}", "save it with tabs or commas")
+    n = len(header)
+    while n > 1 and not header[n - 1].strip():
+        n -= 1
+    yield start, header[:n]
+    for number, cells in rows:
+        if not any(cell.strip() for cell in cells) or cells[:n] == header[:n]:
+            continue
+        if cells[0].startswith("#") and len(cells) != len(header):
+            continue
+        if len(cells) < n or any(cell.strip() for cell in cells[n:]):
+            raise ConfigError(
+                f"{path}, line {number}: {len(cells)} cells under a header of {n}",
+                "the file was cut off or edited, or a text with a comma is not in quotes: download it again",
+            )
+        yield number, cells[:n]
 
 
 def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Columns, Iterator[tuple[int, list[str]]]]:
     """A table's columns by meaning, and its rows with their line numbers, streamed.
 
-    `meanings`: names of columns, in any case, that may tell each. Raises ConfigError where the file is empty, where it
-    is not separated by tabs or commas and, while rows are read, where one has not as many cells as the header.
+    `meanings`: names of columns that may tell each; capitals do not matter, and a space is as good as an underscore.
+    Raises ConfigError as `read_rows_of` does, and where columns of one name that tell something differ in a row.
     """
-    lines = read_lines(path)
-    first = next(lines, None)
-    if first is None:
-        raise ConfigError(f"{path} is empty", "it needs a header that names its columns, and rows")
-    if first[1].startswith("version https://git-lfs"):
-        raise ConfigError(f"{path} is a Git LFS pointer, not the file", "fetch it: git lfs pull, or download the study")
-    tab = "\t" in first[1]
-    header = _cells(first[1], tab, f"{path}, line {first[0]}")
-    if len(header) == 1:
-        for mark, name in ((";", "semicolons"), ("|", "bars"), (" ", "spaces")):
-            if mark in first[1]:
-                raise ConfigError(f"{path} is separated by {name}", "save it with tabs or commas")
-    names = [name.strip().lower() for name in header]
+    rows = read_rows_of(path, "\t,")
+    header = next(rows)[1]
+    names = [_plain(name) for name in header]
     where = {
-        meaning: tuple(i for wanted in some for i, name in enumerate(names) if name == wanted.lower())
+        meaning: tuple(i for wanted in some for i, name in enumerate(names) if name == _plain(wanted))
         for meaning, some in meanings.items()
     }
+    used = sorted({i for some in where.values() for i in some})
+    alike = [some for name in {names[i] for i in used} if len(some := [i for i in used if names[i] == name]) > 1]
+    return Columns(path, where, tuple(header)), _agreeing(path, rows, header, alike) if alike else rows
 
-    def rows() -> Iterator[tuple[int, list[str]]]:
-        for number, line in lines:
-            cells = _cells(line, tab, f"{path}, line {number}")
-            if len(cells) != len(header):
-                raise ConfigError(
-                    f"{path}, line {number}: {len(cells)} cells under a header of {len(header)}",
-                    "the file was cut off or edited: download it again",
-                )
-            yield number, cells
 
-    return Columns(path, where), rows()
+def _agreeing(
+    path: Path, rows: Iterator[tuple[int, list[str]]], header: Sequence[str], alike: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows; ConfigError where columns of one name say different things."""
+    for number, cells in rows:
+        for some in alike:
+            said = sorted({cells[i].strip() for i in some} - {""})
+            if len(said) > 1:
+                what = f"column {header[some[0]]!r} is there twice, as {short(said[0])} and {short(said[1])}"
+                raise ConfigError(f"{path}, line {number}: {what}", "keep one")
+        yield number, cells
 
 
 def header_of(path: Path) -> list[str]:
     """The names of a table's columns as written."""
-    first = next(read_lines(path), (0, ""))[1]
-    return _cells(first, "\t" in first, str(path))
+    return next(read_rows_of(path))[1]
 
 
-def _cells(line: str, tab: bool, where: str) -> list[str]:
-    if tab:  # R puts every text in quotes; a quote inside of a text is one
-        cells = line.split("\t")
-        return [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells] if '"' in line else cells
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", "_", name.strip().lower())
+
+
+def _split(path: Path, lines: Iterable[tuple[int, str]], mark: str) -> Iterator[tuple[int, list[str]]]:
+    if mark == "\t":  # R puts every text in quotes; a quote inside of a text is one
+        for number, line in lines:
+            cells = line.split("\t")
+            quoted = '"' in line
+            yield number, [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells] if quoted else cells
+        return
+    at = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal at
+        for number, line in lines:
+            at = number
+            yield f"{line}\n"
+
     try:
-        return next(csv.reader(io.StringIO(line)), [])
+        for cells in csv.reader(texts(), delimiter=mark, strict=True):
+            yield at, cells
     except csv.Error as e:
-        raise ConfigError(f"{where}: {e}", "is it a table with commas?") from e
+        what = f"{path}, line {at}: {e}: the table cannot be read further"
+        raise ConfigError(what, "mend the quotes in that line or before it") from e

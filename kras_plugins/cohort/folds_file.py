@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.cohort.delimited import header_of, read_table
+from kras_plugins.cohort.delimited import Columns, header_of, read_table
+from kras_plugins.cohort.numbers import short, whole
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCu
         )
     at: dict[tuple[int, str], int] = {}
     for line, cells in rows:
-        numbers = [columns.get(cells, name) for name in ("repeat", "fold")]
-        if not all(text.isdigit() and int(text) > 0 for text in numbers):
-            raise ConfigError(f"{path}, line {line}: repeat and fold must be 1, 2, 3 …", "correct the line")
-        repeat, fold, patient = int(numbers[0]), int(numbers[1]), columns.get(cells, "patient_id")
+        repeat, fold = (_counted(columns, cells, line, name) for name in ("repeat", "fold"))
+        patient = columns.get(cells, "patient_id")
         if at.setdefault((repeat, patient), fold) != fold:
             raise ConfigError(
                 f"{path}, line {line}: patient {patient} is in folds {at[repeat, patient]} and {fold} of repeat "
@@ -71,6 +70,17 @@ def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCu
             )
         _check(path, r, row, np.asarray(labels), int(cube[0].max()) + 1)
     return cube
+
+
+def _counted(columns: Columns, cells: Sequence[str], line: int, name: str) -> int:
+    text = columns.get(cells, name)
+    found = whole(text)
+    if not found:
+        raise ConfigError(
+            f"{columns.path}, line {line}: repeat and fold must be 1, 2, 3 …, {name} is {short(text)}",
+            "correct the line",
+        )
+    return found
 
 
 def _check(path: Path, r: int, row: FoldCube, labels: Labels, n_folds: int) -> None:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Literal
 
-from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.cohort.numbers import UNKNOWN
 
 Histology = Literal[
     "adenocarcinoma",

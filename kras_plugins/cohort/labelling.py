@@ -31,12 +31,13 @@ def label_tables(
     sequenced: Sequence[str] = (),
     diseases: Sequence[str] = (),
     genome: Genome = "auto",
+    symbol: str = "",
 ) -> Labelled:
     """Labels of everybody in mutation tables and lists of sequenced cases, as `read_mutations` takes them.
 
     Raises ConfigError where a file cannot be meant, or nobody has one of the diseases.
     """
-    mutations = read_mutations(sources, sequenced, diseases, genome)
+    mutations = read_mutations(sources, sequenced, diseases, genome, symbol)
     found = label_patients(mutations, policy)
     if not found:
         others = ", ".join(sorted(mutations.other_diseases))
@@ -46,7 +47,7 @@ def label_tables(
         )
     facts = {
         "sources": list(sources),
-        "policy": {**asdict(policy), "genome": genome},
+        "policy": {**asdict(policy), "genome": genome, **({"gene": symbol} if symbol else {})},
         "flow": label_flow(mutations, found),
         "totals": totals(found),
         "published": PUBLISHED,

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kras_plugins.cohort import gene
 from kras_plugins.cohort.barcodes import NORMAL, PRIMARY, Barcode, parse_barcode
 from kras_plugins.cohort.calls import Call, Genome, call_of_change, call_of_row
 from kras_plugins.cohort.delimited import Columns, header_of, read_lines, read_table
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, UsageError
 
 MEANINGS = {
     "gene": ("Hugo_Symbol", "Gene", "Gene_Symbol"),
-    "sample": ("Tumor_Sample_Barcode", "Sample_ID", "Sample ID", "SampleID", "Sample", "ID"),
+    "entrez": ("Entrez_Gene_Id", "Entrez_ID", "EntrezGeneID", "NCBI_Gene_ID"),
+    "sample": ("Tumor_Sample_Barcode", "Sample_ID", "SampleID", "Sample", "ID"),
     "patient": (
         "PATIENT_BARCODE",
         "Patient_ID",
@@ -27,7 +29,7 @@ MEANINGS = {
         "case_submitter_id",
         "cases.submitter_id",
         "submitter_id",
-        "Case ID",
+        "Case_ID",
     ),
     "protein": ("HGVSp_Short", "HGVSp", "Protein_Change", "Amino_Acid_Change", "Mutation"),
     "dna": ("HGVSc", "cDNA_Change"),
@@ -40,17 +42,23 @@ MEANINGS = {
     "build": ("NCBI_Build",),
     "vaf": ("VAF", "t_vaf", "tumor_vaf", "Allele_Freq_(T)", "Allele_Freq"),
     "depth": ("t_depth",),
-    "alt_count": ("t_alt_count",),
-    "ref_count": ("t_ref_count",),
+    "alt_count": ("t_alt_count", "Variant_Reads"),
+    "ref_count": ("t_ref_count", "Ref_Reads"),
     "filter": ("FILTER",),
-    "origin": ("Mutation_Status",),
+    "origin": ("Mutation_Status", "MS"),
     "disease": ("DISEASE", "Cancer_Type_Acronym", "Oncotree_Code"),
-    "study": ("STUDY_ID",),
-    "wide": ("KRAS",),
+    "study": ("STUDY_ID", "Study_of_Origin"),
+    "wide": ("KRAS", "K-RAS", "KRAS2"),
     "profiled": ("mutations",),
 }
-"""Names of columns, in any case, by what they tell."""
+"""Names of columns, in any case and with spaces for underscores, by what they tell."""
 
+_NOBODY = {
+    "tumor", "tumour", "normal", "sample", "patient", "__unknown__", "unknown", "tumor_sample", "primary", "none",
+    "null", "na", "n/a", "nan", ".", "-", "?", "tumor_sample_barcode", "sample_id", "patient_id",
+}  # fmt: skip
+"""What tools write where they were not told a sample: the same in the file of every patient."""
+_NAME_IT = "write each file's own sample into Tumor_Sample_Barcode (vcf2maf: --tumor-id), or add a column PATIENT_ID"
 _NOT_SEQUENCED = {"NS", "NP", "NA", "N/A", "NOT SEQUENCED", "NOT PROFILED", ""}
 _NOT_OF_THE_TUMOR = {"germline", "loh", "wildtype", "redacted"}
 """States of a call that cBioPortal leaves out as well: no somatic mutation, or one that was withdrawn."""
@@ -84,28 +92,38 @@ def split_source(text: str) -> tuple[str, Path]:
 
 
 def read_mutations(
-    sources: Sequence[str], sequenced: Sequence[str] = (), diseases: Sequence[str] = (), genome: Genome = "auto"
+    sources: Sequence[str],
+    sequenced: Sequence[str] = (),
+    diseases: Sequence[str] = (),
+    genome: Genome = "auto",
+    symbol: str = "",
 ) -> Mutations:
     """Read mutation tables and lists of sequenced cases; each may be written `HISTOLOGY=FILE`.
 
     `diseases`: of a table that states diseases only these are kept. `genome`: the build of positions, which `auto`
-    takes from NCBI_Build and from where KRAS lies in each. Raises ConfigError that names file, line and cause.
+    takes from NCBI_Build and from where KRAS lies in each. `symbol`: the gene of tables without a column of genes, a
+    name of KRAS. Raises ConfigError that names file, line and cause.
     """
+    if symbol and not gene.is_named(symbol):
+        raise UsageError(f"--gene {symbol} is not KRAS", "labels are of KRAS: give the table of its calls")
     found = Mutations()
+    named: dict[Path, set[str]] = {}
     for source in sources:
         histology, path = split_source(source)
         for file in _files(path):
-            n = _read_source(file, histology, {d.upper() for d in diseases}, genome, found)
-            if not n and file == path:
+            named[file] = _read_source(file, histology, {d.upper() for d in diseases}, genome, symbol, found)
+            if not named[file] and file == path:
                 raise ConfigError(f"{path} has a header but no rows", "an empty table proves nothing about anyone")
-            if not n:
+            if not named[file]:
                 found.warnings.append(f"{file} has no rows: whose it is cannot be told")
+    _refuse_one_name(named, found)
     listed: set[str] = set()
     tabled = set(found.samples)
     for source in sequenced:
         histology, path = split_source(source)
         for identifier in read_sequenced(path):
             barcode = _parse(identifier, str(path))
+            _refuse_nobody(barcode, str(path))
             if barcode.sample_type >= NORMAL:
                 continue  # the normal sample that a tumor was compared with
             if _take(barcode, histology, found):
@@ -132,7 +150,7 @@ def read_sequenced(path: Path) -> Iterator[str]:
 
     A cell may hold several, as the GDC's sample sheets have tumor and normal of a case.
     """
-    lines = [line for _, line in read_lines(path)]
+    lines = [line for _, line in read_lines(path) if not line.startswith("#")]
     listed = next((line for line in lines if line.startswith("case_list_ids:")), None)
     if listed is not None:
         yield from listed.partition(":")[2].split()
@@ -155,21 +173,26 @@ def read_sequenced(path: Path) -> Iterator[str]:
     yield from (some[0] for some in words)
 
 
-def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome, found: Mutations) -> int:
-    """Read one table into `found`; returns how many rows it has."""
+def _read_source(
+    path: Path, histology: str, diseases: set[str], genome: Genome, symbol: str, found: Mutations
+) -> set[str]:
+    """Read one table into `found`; returns the patients of all its rows."""
     columns, rows = read_table(path, MEANINGS)
     wide = "gene" not in columns and "wide" in columns
-    _need(path, columns, wide)
+    _need(path, columns, wide, symbol)
     barcodes: dict[str, Barcode] = {}
-    n = 0
+    patients: set[str] = set()
+    untold = "" if "entrez" in columns else symbol
     for line, cells in rows:
-        n += 1
         name = columns.get(cells, "sample") or columns.get(cells, "patient")
         if name not in barcodes:
             barcodes[name] = _parse(name, f"{path}, line {line}")
         barcode = barcodes[name]
         if not barcode.site and columns.get(cells, "patient"):  # another project's sample: its table knows the patient
             barcode = Barcode(patient=columns.get(cells, "patient"), text=name)
+        if barcode.patient not in patients:
+            _refuse_nobody(barcode, f"{path}, line {line}")
+            patients.add(barcode.patient)
         disease = _disease(columns, cells)
         if disease is not None and not histology and diseases and disease.upper() not in diseases:
             found.other_diseases.setdefault(disease or "not stated", set()).add(barcode.patient)
@@ -180,14 +203,31 @@ def _read_source(path: Path, histology: str, diseases: set[str], genome: Genome,
             _read_wide(columns.get(cells, "wide"), barcode, found)
             continue
         found.samples.setdefault(barcode.patient, set()).add(barcode.text)
-        if columns.get(cells, "gene").upper() != "KRAS":
+        told = columns.get(cells, "gene") if "gene" in columns else untold
+        if not gene.is_named(told) and not gene.is_entrez(columns.get(cells, "entrez")):
             continue
         origin = columns.get(cells, "origin").lower()
         if origin in _NOT_OF_THE_TUMOR:
             found.rows_left_out[origin] += 1
             continue
         found.calls.setdefault(barcode.patient, []).append(call_of_row(columns, cells, line, barcode, genome))
-    return n
+    return patients
+
+
+def _refuse_nobody(barcode: Barcode, where: str) -> None:
+    """Raise ConfigError for a name that is that of every sample: several patients would become one."""
+    if barcode.patient.lower() in _NOBODY:
+        raise ConfigError(f"{where}: sample {barcode.patient!r} names nobody", _NAME_IT)
+
+
+def _refuse_one_name(named: Mapping[Path, set[str]], found: Mutations) -> None:
+    """Raise ConfigError where several files have one patient between them, who is none by a TCGA barcode."""
+    files = [file for file, patients in named.items() if patients]
+    patients = set().union(*named.values())
+    if len(files) > 1 and len(patients) == 1 and not any(found.sites.get(p) for p in patients):
+        raise ConfigError(
+            f"{files[0]} and {len(files) - 1} more files all name one sample, {min(patients)!r}", _NAME_IT
+        )
 
 
 def _files(path: Path) -> list[Path]:
@@ -207,9 +247,9 @@ def _parse(text: str, where: str) -> Barcode:
         raise ConfigError(f"{where}: {e.message}", e.hint) from e
 
 
-def _need(path: Path, columns: Columns, wide: bool) -> None:
+def _need(path: Path, columns: Columns, wide: bool, symbol: str) -> None:
     lacking = []
-    if not wide and "gene" not in columns:
+    if not wide and not symbol and "gene" not in columns and "entrez" not in columns:
         lacking.append("Hugo_Symbol")
     if "sample" not in columns and "patient" not in columns:
         lacking.append("Tumor_Sample_Barcode")
@@ -219,10 +259,10 @@ def _need(path: Path, columns: Columns, wide: bool) -> None:
     if lacking:
         has = header_of(path)
         shown = ", ".join(has[:12]) + (" …" if len(has) > 12 else "")
-        raise ConfigError(
-            f"{path} lacks {', '.join(lacking)}; it has {shown}",
-            "give a MAF, cBioPortal's data_mutations.txt, or a table with these columns",
-        )
+        hint = "give a MAF, cBioPortal's data_mutations.txt, or a table with these columns"
+        if lacking == ["Hugo_Symbol"]:  # cBioPortal's page of one gene has it in its title alone
+            hint = "where all rows are of KRAS, as in what cBioPortal's page of that gene downloads, say --gene KRAS"
+        raise ConfigError(f"{path} lacks {', '.join(lacking)}; it has {shown}", hint)
 
 
 def _disease(columns: Columns, cells: Sequence[str]) -> str | None:

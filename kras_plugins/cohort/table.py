@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from kras_plugins.cohort.numbers import UNKNOWN, number
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
 
@@ -21,9 +21,6 @@ COLUMNS = (
     "g12c", "kras_driver", "split",
 )  # fmt: skip
 """Columns with a fixed meaning; any other is a free covariate."""
-
-UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "ns"})
-"""Words, in any case, that say a value is not known (NS: not sequenced)."""
 
 _BLANK = {
     "site": UNKNOWN - {"na", "ns"},  # both are codes of TCGA's tissue source sites
@@ -222,6 +219,8 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {e.start})", "save it as CSV UTF-8") from e
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror}", "name a cohort CSV; `kras demo` draws one") from e
+    if "\0" in text:
+        raise ConfigError(f"{path} holds NUL bytes, so it is no UTF-8 text", "save it as CSV UTF-8")
     if not text.strip():
         raise ConfigError(f"{path} is empty", f"it needs a header with {', '.join(needed)} and one row a slide")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -321,15 +320,6 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
         )
         for row in rows
     }
-
-
-def number(text: str) -> float | None:
-    """The finite number a text says, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _labels(path: Path, by_patient: Mapping[str, Sequence[Row]], target: str) -> dict[str, int | None]:

@@ -37,10 +37,12 @@ _THREE = {
     "Tyr": "Y", "Val": "V", "Ter": "*",
 }  # fmt: skip
 _THREE_LETTERS = re.compile("|".join(_THREE))
-_ANY_CASE = re.compile(r"[A-Za-z]{3}\d+(?:[A-Za-z]{3}|[*=])|[a-z]\d+[a-z*=]")
-_SUBSTITUTION = re.compile(r"([A-Z])(\d+)([A-Z*])")
-_PROTEIN = re.compile(r"[A-Z*]\d+(?:_[A-Z*]?\d+)?(?:[A-Z*=?]|_?splice|(?:del|dup|ins|fs|ext|delins).*|[A-Z]fs.*)")
-_DNA = re.compile(r"c\.(\d+)(?:_(\d+))?(?:([ACGT]+)>|del([ACGT]*)ins)([ACGT]+)")
+_AT = "[1-9][0-9]{0,4}"  # a place in a sequence; \d would take `１２` too, and int() ends at some thousand digits
+_ANY_CASE = re.compile(rf"[A-Za-z]{{3}}{_AT}(?:[A-Za-z]{{3}}|[*=])|[a-z]{_AT}[a-z*=]")
+_SUBSTITUTION = re.compile("([A-Z])([0-9]{1,5})([A-Z*])")
+_PROTEIN = re.compile(rf"[A-Z*]{_AT}(?:_[A-Z*]?{_AT})?(?:[A-Z*=?]|_?splice|(?:del|dup|ins|fs|ext|delins).*|[A-Z]fs.*)")
+_RESIDUES = re.compile(rf"[A-Z*]({_AT})(?:_[A-Z*]?({_AT}))?")
+_DNA = re.compile(rf"c\.({_AT})(?:_({_AT}))?(?:([ACGT]+)>|del([ACGT]*)ins)([ACGT]+)")
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 _DRIVER_CODONS = frozenset({12, 13, 61})
@@ -85,7 +87,7 @@ def substitution(text: str) -> tuple[int, str] | None:
     if found is None:
         return None
     start, alt = int(found[1]), found[5]
-    ref = CODING[start - 1 : int(found[2] or start)] if start else ""
+    ref = CODING[start - 1 : int(found[2] or start)]
     if len(ref) != len(alt) or (found[3] or found[4] or ref) != ref:
         return None
     return start, alt
@@ -141,7 +143,7 @@ def build_of_position(start: int) -> str:
 
 def residues(change: str) -> range:
     """The residues that a protein change names, an empty range where it names none."""
-    found = re.match(r"[A-Z*](\d+)(?:_[A-Z*]?(\d+))?", change)
+    found = _RESIDUES.match(change)
     return range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.table import UNKNOWN
+from kras_plugins.cohort.numbers import UNKNOWN
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def check_file(file: Path) -> None:
     if found is None:
         return
     stated = found[1].strip()
-    if not stated.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", stated):
         raise PluginError(f"{API_NAME} is {stated}, not a whole number", f"write {API_NAME} = {API_VERSION}")
     if int(stated) > API_VERSION:
         raise PluginError(f"written for plug-in API {stated}, this kras has {API_VERSION}", f"pip install -U {HOST}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +41,7 @@ def seeded(source: str, make: Callable[[], Network]) -> Network:
     The caller's generator is left as it was. Raises ConfigError for `random:` without a whole number.
     """
     seed = source.removeprefix("random:") if source.startswith("random:") else "0"
-    if not seed.isdecimal() or int(seed) >= 2**64:
+    if not re.fullmatch("[0-9]{1,20}", seed) or int(seed) >= 2**64:
         raise ConfigError(f"weights {source}: no seed", "write random:0")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))

@@ -49,7 +49,7 @@ def test_samples_of_a_tcga_patient_are_found_by_barcode(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [("patient_id,x\nzzz,1\n", "no row"), ("who,x\np0,1\n", "no row"), ("patient_id,x\np0\n", "cells"), ("", "no rows"),
-     ("patient_id,x,x\np0,1,2\n", "twice")],
+     ("patient_id,x,x\np0,1,2\n", "twice"), ("patient_id|x\np0|1\n", "separated by bars")],
 )  # fmt: skip
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
     file = tmp_path / "more.csv"

@@ -51,6 +51,10 @@ def test_a_patient_twice_in_one_fold_is_harmless(tmp_path: Path) -> None:
         ("1,1,p0\n1,1,p1\n1,1,p2\n1,1,p3\n", "has 1 folds"),
         ("1,0,p0\n", "line 2: repeat and fold must be 1, 2, 3"),
         ("1,a,p0\n", "line 2: repeat and fold must be 1, 2, 3"),
+        ("1,1,p0\n1,²,p1\n", "line 3: repeat and fold must be 1, 2, 3 …, fold is '²'"),
+        ("１,1,p0\n", "line 2: repeat and fold must be 1, 2, 3 …, repeat is '１'"),
+        ("1_0,1,p0\n", "line 2: repeat and fold must be 1, 2, 3 …, repeat is '1_0'"),
+        (f"1,{'9' * 5000},p0\n", "line 2: repeat and fold must be 1, 2, 3 …, fold is '9{40}…'"),
         ("2,1,p0\n2,2,p1\n", "no fold in repeat 1"),
         ("1000000000000,1,p0\n", "repeat 1000000000000, but only 1 rows"),  # and no memory for them
         ("", "a header but no rows"),
@@ -59,6 +63,14 @@ def test_a_patient_twice_in_one_fold_is_harmless(tmp_path: Path) -> None:
 def test_files_that_are_no_partition_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_folds(write(tmp_path, text), IDS[:4], LABELS[:4])
+
+
+def test_the_case_of_a_fold_of_five_hundred_digits(shared_data: Path) -> None:
+    file = shared_data.parent / "cases" / "tables" / "superscript_folds.csv"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    with pytest.raises(ConfigError, match=r"superscript_folds\.csv, line 7: repeat and fold must be .* fold is '9"):
+        read_folds(file, IDS, LABELS)
 
 
 def test_another_kind_of_table_is_refused(tmp_path: Path) -> None:

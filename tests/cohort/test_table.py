@@ -189,6 +189,18 @@ def test_a_latin1_file_is_refused_as_such(write: Write) -> None:
     assert "not UTF-8" in refused(write(GOOD.replace("S1", "Köln").encode("latin-1"))).message
 
 
+def test_a_file_of_two_bytes_a_letter_is_refused_as_such(write: Write) -> None:
+    for encoding, cause in (("utf-16", "not UTF-8"), ("utf-16-le", "holds NUL bytes")):
+        assert cause in refused(write(GOOD.encode(encoding))).message
+
+
+def test_numbers_that_python_alone_would_read_are_none(write: Write) -> None:
+    for text in ("0_5", "０.５", "inf", "1e999", '"0,5"', "9" * 400):
+        mpp = GOOD.replace("0.5", text)
+        assert mpp != GOOD
+        assert "mpp is not a positive number" in refused(write(mpp)).message
+
+
 def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path / "none.csv").message
 

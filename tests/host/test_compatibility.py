@@ -54,8 +54,9 @@ def test_an_api_that_is_served_no_more_is_told(tmp_path: Path, monkeypatch: pyte
     assert cause(tmp_path, f"KRAS_API = 2{GOOD}").startswith("written for plug-in API 2, this kras serves 3 to 4")
 
 
-def test_an_api_that_is_no_whole_number_is_told(tmp_path: Path) -> None:
-    assert cause(tmp_path, f"KRAS_API = '1.0'{GOOD}").startswith("KRAS_API is '1.0', not a whole number")
+@pytest.mark.parametrize("stated", ["'1.0'", "1_0", "１", "²", "9" * 5000])
+def test_an_api_that_is_no_whole_number_is_told(stated: str, tmp_path: Path) -> None:
+    assert cause(tmp_path, f"KRAS_API = {stated}{GOOD}").startswith(f"KRAS_API is {stated}, not a whole number")
 
 
 def test_a_name_that_is_not_there_is_told_with_the_api_of_this_kras(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Columns of texts as numbers: the decimal mark told by all rows, and every cell that is no number named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kras_plugins.cohort.numbers import UNKNOWN, pattern
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
+
+_GROUPED = r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+"
+_MEANT = (
+    rf"[<>~≈≤≥]?=?\s*−?(?:{pattern('.')}|{pattern(',')}|[+-]?[0-9]{{1,3}}(?:[.,'_ \x{{a0}}\x{{202f}}][0-9]{{3}})+"
+    r"(?:[.,][0-9]*)?|[+-]?(?i:inf|infinity))\s*%?|#[A-Z0-9/]+[!?]"
+)
+"""What was meant as a number, whether or not it can be read: `1,304.5`, `12 %`, `<0.1`, `#DIV/0!`."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How many cells have a decimal point, how many a comma, and how many of these cannot be thousands, as `1,304`."""
+
+    points: int = 0
+    commas: int = 0
+    certain: int = 0
+
+    def __add__(self, other: Marks) -> Marks:
+        return Marks(self.points + other.points, self.commas + other.commas, self.certain + other.certain)
+
+    def decimal(self, delimiter: str) -> str:
+        """The decimal mark of a table: where both are there that of more cells; commas that may all be of thousands are
+        decimal only between semicolons, which are used for their sake."""
+        if not self.points:
+            return "," if self.certain or (self.commas and delimiter == ";") else "."
+        return "," if self.certain > self.points else "."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberColumn:
+    """`values`: float64[row], NaN where missing or odd; `odd`: rows, from 0, with what is neither missing nor a number;
+    `numeric`: whether most of what is known was meant as a number."""
+
+    values: Float64
+    odd: tuple[int, ...]
+    numeric: bool
+
+
+def count_marks(column: pa.Array) -> Marks:
+    """The marks of a column of texts, or of a part of it."""
+    text = pc.utf8_trim_whitespace(column)
+    comma = pc.and_(_is(text, pattern(",")), pc.match_substring(text, ","))
+    point = pc.and_(_is(text, pattern(".")), pc.match_substring(text, "."))
+    certain = pc.and_(comma, pc.invert(_is(text, _GROUPED)))
+    return Marks(*(int(pc.sum(found).as_py() or 0) for found in (point, comma, certain)))
+
+
+def read_numbers(column: pa.Array, mark: str = ".") -> NumberColumn:
+    """A column of texts with this decimal mark; words of UNKNOWN, and any in brackets, are missing."""
+    text = pc.utf8_trim_whitespace(column)
+    missing = pc.is_in(pc.utf8_lower(text), pa.array(sorted(UNKNOWN), text.type))
+    known = pc.fill_null(pc.invert(pc.or_(missing, _is(text, r"\[.*\]"))), False)
+    good = pc.and_(known, pc.fill_null(_is(text, pattern(mark)), False))
+    digits = pc.replace_substring(pc.if_else(good, text, pa.scalar(None, text.type)), mark, ".")
+    values = np.array(pc.cast(digits, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    values[~np.isfinite(values)] = np.nan  # 1e999
+    there = known.to_numpy(zero_copy_only=False)
+    meant = there & pc.fill_null(_is(text, _MEANT), False).to_numpy(zero_copy_only=False)
+    return NumberColumn(
+        values=values,
+        odd=tuple(np.flatnonzero(there & np.isnan(values)).tolist()),
+        numeric=not there.any() or bool(2 * meant.sum() > there.sum()),
+    )
+
+
+def _is(text: pa.Array, expression: str) -> pa.Array:
+    return pc.match_substring_regex(text, f"^(?:{expression})$")

@@ -1,0 +1,55 @@
+"""Numbers in tables: how they are written, what says that one is missing, and cells that are neither."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+UNKNOWN = frozenset({
+    "", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "ns", "[not available]", "[not applicable]",
+    "[not evaluated]", "[unknown]",
+})  # fmt: skip
+"""Words, in any case, that say a value is not known (NS: not sequenced). A lone point or dash is none of them."""
+
+_SHOWN, _LONG = 5, 40  # cells named in a message, and characters of each
+
+
+def pattern(mark: str) -> str:
+    """Regular expression of a number with this decimal mark: digits of ASCII, no separators, no `inf`."""
+    m = re.escape(mark)
+    return rf"[+-]?(?:[0-9]+(?:{m}[0-9]*)?|{m}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+
+
+_NUMBER = {mark: re.compile(pattern(mark)) for mark in ".,"}
+_WHOLE = re.compile("[0-9]{1,18}")
+
+
+def number(text: str, mark: str = ".") -> float | None:
+    """The finite number a text says, or None; stricter than float(), which also takes `1_000`, `inf` and `１２`."""
+    text = text.strip()
+    if not _NUMBER[mark].fullmatch(text):
+        return None
+    value = float(text.replace(mark, "."))
+    return value if math.isfinite(value) else None
+
+
+def whole(text: str) -> int | None:
+    """The whole number that up to 18 digits of ASCII say, or None; `²` and thousands of digits are no number."""
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def short(text: str) -> str:
+    """A cell as it is named in a message."""
+    return repr(text[:_LONG] + "…" * (len(text) > _LONG))
+
+
+def odd_cells(file: object, cells: Sequence[tuple[int, str, str]]) -> tuple[str, str]:
+    """Message and hint of an error on cells that should be numbers; `cells`: row (the header's is 1), column, text."""
+    shown = "; ".join(f"row {row}, column {column!r}: {short(text)}" for row, column, text in cells[:_SHOWN])
+    more = " and more" if len(cells) > _SHOWN else ""
+    what = "a cell is no number" if len(cells) == 1 else "cells are no numbers"
+    return (
+        f"{file}: {what} ({shown}{more})",
+        "write numbers with one decimal mark, without thousands separators, % or units; leave a missing one empty",
+    )
