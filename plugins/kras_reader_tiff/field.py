@@ -22,6 +22,7 @@ class FieldSource:
     mpp: tuple[float, float] | None = None
     objective_power: float | None = None
     quickhash: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         """Decode the image; raises SlideError on a damaged or oversized one and where it is not 8-bit RGB."""

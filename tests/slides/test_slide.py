@@ -76,9 +76,9 @@ def opened(ref, arrays=(NOISE,), mpp=(0.5, 0.5)):
 @pytest.mark.parametrize(
     ("cohort", "file", "option", "power", "mpp", "source"),
     [
-        (0.25, (0.26, 0.26), 1.0, 20, (0.25, 0.25), "cohort"),
-        (None, (0.26, 0.3), 1.0, 20, (0.26, 0.3), "file"),
-        (None, None, 1.0, 20, (1.0, 1.0), "option"),
+        (0.25, (0.26, 0.26), 1.0, 40, (0.25, 0.25), "cohort"),
+        (None, (0.26, 0.3), 1.0, 40, (0.26, 0.3), "file"),
+        (None, None, 1.0, 10, (1.0, 1.0), "option"),
         (None, None, None, 40, (0.25, 0.25), "objective"),
     ],
 )
