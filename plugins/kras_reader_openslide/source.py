@@ -86,9 +86,9 @@ class OpenSlideSource:
         power = positive(facts.get("openslide.objective-power"))
         self.objective_power = None if vendor in ADAPTERS else power
         self.warnings = tuple(
-            f"the file states {name} = {facts[name]}, which is no positive number and was ignored"
-            for name in ("aperio.MPP", "aperio.AppMag")
-            if facts.get(name) and positive(facts[name]) is None
+            f"the file states {name} = {text}, which is no positive number and was ignored"
+            for name in ("MPP", "AppMag")
+            if (text := facts.get(f"aperio.{name}")) and positive(text) is None
         )
         self.quickhash = facts.get("openslide.quickhash-1")
         self.properties: Mapping[str, str] = {name: facts[name] for name in FACTS if facts.get(name)}

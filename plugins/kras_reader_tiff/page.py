@@ -10,6 +10,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from kras_plugins import SlideError
 from kras_plugins.slides.tiff import RETILE, alpha_of, tag_name
+from kras_reader_tiff.stated import BOUNDED, SIZED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 """Codecs that turn YCbCr into RGB by themselves."""
 MAX_SEGMENT_PX = 1 << 26
 """Largest compressed tile or strip that is decoded for the sake of a region."""
+MAX_EXCESS = 4
+"""So many times its place in the level may a picture be, as encoders pad."""
 RAW_ROWS = 256
 """An uncompressed image in one strip, as many writers make it, is read in pieces of so many rows."""
 
@@ -54,10 +57,9 @@ class Page:
     def _check(self, path: Path) -> None:
         """Raise SlideError where the codec is unknown: another reader may decode it."""
         page = self._page
-        codec = tag_name(COMPRESSION, page.compression)
         undone = page.photometric == PHOTOMETRIC.YCBCR and (page.compression not in JPEG or page.planarconfig == 2)
-        if codec.isdigit() or page.compression == COMPRESSION.APERIO_JP2000_YCBC or undone:
-            kind = f"{codec} of {tag_name(PHOTOMETRIC, page.photometric)}"
+        if (page.compression not in SIZED and page.compression not in BOUNDED) or undone:
+            kind = f"{tag_name(COMPRESSION, page.compression)} of {tag_name(PHOTOMETRIC, page.photometric)}"
             raise SlideError(f"{path}: has the compression {kind}, which this reader cannot decode", RETILE)
 
     def where(self, index: int) -> list[tuple[int, int]]:
@@ -79,11 +81,21 @@ class Page:
         if self._decode is None:
             pixels = np.frombuffer(encoded[0], np.uint8).reshape(-1, self.width, self._page.samplesperpixel)
         else:
+            self._check_stated(encoded)
             planes = [
                 self._decode(data, index + i * self._per_plane, **self._tables)[0][0] for i, data in enumerate(encoded)
             ]
             pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
         return self._on_white(pixels)
+
+    def _check_stated(self, encoded: Sequence[bytes]) -> None:
+        """Raise ValueError where a picture states more pixels than its place in the level has, before it is decoded."""
+        if self._page.compression not in SIZED:
+            return
+        for data in encoded:
+            width, height = SIZED[self._page.compression](data)
+            if width * height > MAX_EXCESS * self.width * self.height:
+                raise ValueError(f"a tile of {self.width} x {self.height} pixels states {width} x {height}")
 
     def _on_white(self, pixels: UInt8) -> UInt8:
         """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored.
