@@ -6,6 +6,7 @@ refused, as half of it, or pixels that no scanner saw, would look like a slide.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -20,6 +21,9 @@ from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from kras_plugins.errors import ContentError, SlideError
 from kras_plugins.slides.ome import OmeImage, ome_images
+
+# What tifffile finds odd it logs, line after line; what matters of it is raised here.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 DAMAGE = (
     ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
