@@ -21,7 +21,7 @@ from kras_plugins.data import (
     SlideRef,
     TileSpec,
 )
-from kras_plugins.errors import BackendError, ConfigError, KrasError, PluginError, SlideError, StoreError
+from kras_plugins.errors import BackendError, ConfigError, ContentError, KrasError, PluginError, SlideError, StoreError
 from kras_plugins.hookspecs import hookimpl
 from kras_plugins.host.moved import serve_old_names
 from kras_plugins.host.notes import note
@@ -33,12 +33,12 @@ from kras_plugins.models.export import onnx_file
 
 __all__ = [
     "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",
-    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "Decode", "Explanation", "ExtractorPlugin",
-    "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler", "ProfilerPlugin",
-    "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError", "SlideRef",
-    "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions", "TensorSpec", "Tile",
-    "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops", "note", "onnx_file",
-    "tuning",
+    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "ContentError", "Decode", "Explanation",
+    "ExtractorPlugin", "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler",
+    "ProfilerPlugin", "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError",
+    "SlideRef", "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions",
+    "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops",
+    "note", "onnx_file", "tuning",
 ]  # fmt: skip
 
 serve_old_names()

@@ -43,6 +43,13 @@ class SlideError(KrasError):
     """One slide cannot be used; it is set aside with this reason and the run goes on."""
 
 
+class ContentError(SlideError):
+    """A slide that its reader knows and refuses for what it holds: focal planes, several slides, no color.
+
+    No other reader is tried then, as one that knows less of the format would open a part of it.
+    """
+
+
 class BackendError(KrasError):
     """A model cannot be run: weights missing, engine absent, server unreachable, wrong digest."""
 

@@ -46,6 +46,9 @@ class SlideSource(Protocol):
     properties: Mapping[str, str] = MappingProxyType({})
     """Free facts (scanner, vendor) for the manifest; never a label or macro image, never an identifier of a person."""
 
+    warnings: tuple[str, ...] = ()
+    """What a user should know of this file, such as a resolution that is stated and cannot be meant."""
+
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
         """Pixels uint8[h w 3] of a region that lies wholly inside `level`.
 
@@ -73,6 +76,7 @@ class ReaderOptions(Options):
 class ReaderPlugin(PluginRecord):
     """`suffixes`: lower-case file endings with their dot; `open(path, options)` raises SlideError on a bad file.
 
+    Then the next reader is tried, unless it is a ContentError: the file is this reader's, and no slide.
     `preferred`: those of them for which it is tried before other readers, as it gives the same pixels at less cost;
     otherwise readers take turns by name.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.reader import Level, SlideSource
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError, plugin_boundary
+from kras_plugins.errors import ConfigError, ContentError, KrasError, PluginError, SlideError, plugin_boundary
 from kras_plugins.host.isolation import allowed, ask, ask_about
 from kras_plugins.slides.resample import EPS, resample
 
@@ -33,6 +33,10 @@ MAX_ENLARGEMENT = 2.0
 """Beyond this factor enlarged pixels would be invented detail."""
 MPP_CONFLICT = 0.05
 """Relative difference between the cohort's and the file's mpp that is worth a warning."""
+POWER_CONFLICT = 1.5
+"""Factor between the mpp and what the objective's power lets expect (10 µm by power) that is worth a warning."""
+MAX_PX = 1 << 40
+"""More level-0 pixels than any scanner makes (26 cm a side at 0.25 µm): a damaged header."""
 BLOCK_PX = 4 << 20
 """Level pixels that are read and resampled at once; larger regions are cut, so that memory stays flat."""
 THUMBNAIL_PX = 16 << 20
@@ -59,7 +63,7 @@ class Slide:
         version: int = 1,
         origin: str = "",
     ) -> None:
-        """Take over `source`; raises SlideError without a plausible mpp, PluginError on bad levels."""
+        """Take over `source`; raises SlideError without a plausible mpp or size, PluginError on bad levels."""
         self.ref = ref
         self.reader = reader
         self.plugin = _plugin_name(reader, origin)
@@ -71,7 +75,12 @@ class Slide:
             raise PluginError(f"{self.plugin} gave no levels or an empty one for {path}")
         self.size = (self.levels[0].width, self.levels[0].height)
         self.properties: Mapping[str, str] = source.properties
-        self.warnings: tuple[str, ...] = ()
+        if self.size[0] * self.size[1] > MAX_PX:
+            raise SlideError(
+                f"{path}: states {self.size[0]} x {self.size[1]} pixels, more than any scanner makes",
+                "the file is damaged; copy it again from its source",
+            )
+        self.warnings: tuple[str, ...] = tuple(getattr(source, "warnings", ()))
         self._path = path
         self._source = source
         self._to_close = True
@@ -159,7 +168,7 @@ class Slide:
             self._warn(f"mpp {mpp[0]:g} is derived from objective power {power:g}; a column `mpp` is surer")
         else:
             raise SlideError(
-                f"{self._path}: nothing states how many micrometres a pixel has",
+                "; ".join([f"{self._path}: nothing states how many micrometres a pixel has", *self.warnings]),
                 f"give the cohort a column `mpp`, or the option -o reader.{self.reader}.mpp=0.5, "
                 "or a file that states its mpp or objective power",
             )
@@ -168,6 +177,11 @@ class Slide:
             raise SlideError(
                 f"{self._path}: wrongly scaled, {_show(mpp)} µm per pixel by {origin}",
                 f"plausible is {low:g} to {high:g}; state the true value in the cohort's column `mpp`",
+            )
+        if power and not 1 / POWER_CONFLICT <= mpp[0] * power / 10 <= POWER_CONFLICT:
+            self._warn(
+                f"{_show(mpp)} µm/px by {origin} contradicts the magnification of {power:g} that the file states, "
+                f"usually {10 / power:g} µm/px; one of them is wrong"
             )
         return mpp, origin
 
@@ -246,8 +260,8 @@ def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None 
     `readers` are tried by the length of the file suffix they know (`.ome.tif` before
     `.tif`), then those that prefer it, then by name; `want` names the only one to try, whatever the suffix. A reader
     that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file and every
-    reader's cause, ConfigError on an unknown `want`, PluginError when the one reader there is fails
-    with anything else or hangs.
+    reader's cause, ContentError from the first that knows the file and refuses what it holds, ConfigError on an unknown
+    `want`, PluginError when the one reader there is fails with anything else or hangs.
     """
     path = _checked_path(ref)
     chosen = _choose_readers(path, readers, want)
@@ -255,6 +269,8 @@ def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None 
     for reader in chosen:
         try:
             slide = _open_with(reader, ref, path)
+        except ContentError:
+            raise
         except (SlideError, PluginError) as e:
             failures.append((reader.plugin.name, e))
             continue
@@ -263,7 +279,7 @@ def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None 
             if isinstance(failure, PluginError):
                 slide._warn(f"read by {reader.plugin.name!r} because {name!r} failed: {failure.message}")
         return slide
-    if len(failures) == 1:
+    if len({why.message for _, why in failures}) == 1:
         raise failures[0][1]
     causes = "; ".join(f"{name}: {why.message.removeprefix(f'{path}: ')}" for name, why in failures)
     hints = dict.fromkeys(why.hint for _, why in failures if why.hint)

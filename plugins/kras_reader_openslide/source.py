@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import tifffile
 from openslide import OpenSlideError, OpenSlideUnsupportedFormatError, lowlevel
 from PIL import Image, ImageCms
 
 from kras_plugins import Level, SlideError
+from kras_plugins.slides.ome import positive
+from kras_plugins.slides.tiff import alpha_of, damage_told, find_image
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,6 +34,10 @@ FACTS = (
     "dicom.ManufacturerModelName", "philips.DICOM_MANUFACTURER", "ventana.ScannerModel",
 )  # fmt: skip
 """The properties passed on. Others may hold names, accession numbers or file names that identify a person."""
+PLAIN_TIFF = ("generic-tiff", "aperio")
+"""Vendors of which OpenSlide takes any TIFF for a slide: gray ones, stacks, the first of several images."""
+ADAPTERS = ("mirax", "zeiss")
+"""Vendors whose camera adapters magnify as well: their objective's power says nothing of the size of a pixel."""
 
 
 class OpenSlideSource:
@@ -58,22 +65,57 @@ class OpenSlideSource:
 
     def _describe(self, handle: Any) -> None:
         """Read levels and facts."""
+        names = lowlevel.get_property_names(handle)
+        facts = {name: lowlevel.get_property_value(handle, name) for name in names}
+        vendor = facts.get("openslide.vendor")
         found = [lowlevel.get_level_dimensions(handle, i) for i in range(lowlevel.get_level_count(handle))]
         self._kept = [i for i, (width, height) in enumerate(found) if width > 0 and height > 0]
         if not self._kept:
             raise SlideError(f"{self._path}: has no pixels", "scan or export it again")
+        self._ignore_alpha = False
+        if vendor in PLAIN_TIFF:
+            known = self._look(found[self._kept[0]])
+            self._kept = [i for i in self._kept if found[i] in known]
         self.levels = tuple(Level(width=found[i][0], height=found[i][1]) for i in self._kept)
         self._downsample = [lowlevel.get_level_downsample(handle, i) for i in self._kept]
-        names = lowlevel.get_property_names(handle)
-        facts = {name: lowlevel.get_property_value(handle, name) for name in names}
-        x, y = _positive(facts.get("openslide.mpp-x")), _positive(facts.get("openslide.mpp-y"))
+        x, y = positive(facts.get("openslide.mpp-x")), positive(facts.get("openslide.mpp-y"))
         self.mpp = (x, y) if x and y else None
         # Without a scanner's own tags this comes from the TIFF's resolution, by default 72 dpi: no statement.
-        if self.mpp and facts.get("openslide.vendor") == "generic-tiff" and not 0.05 <= self.mpp[0] <= 20:
+        if self.mpp and vendor == "generic-tiff" and not 0.05 <= self.mpp[0] <= 20:
             self.mpp = None
-        self.objective_power = _positive(facts.get("openslide.objective-power"))
+        power = positive(facts.get("openslide.objective-power"))
+        self.objective_power = None if vendor in ADAPTERS else power
+        self.warnings = tuple(
+            f"the file states {name} = {text}, which is no positive number and was ignored"
+            for name in ("MPP", "AppMag")
+            if (text := facts.get(f"aperio.{name}")) and positive(text) is None
+        )
         self.quickhash = facts.get("openslide.quickhash-1")
         self.properties: Mapping[str, str] = {name: facts[name] for name in FACTS if facts.get(name)}
+
+    def _look(self, seen: tuple[int, int]) -> list[tuple[int, int]]:
+        """Sizes of the levels of the slide in a TIFF, in which OpenSlide sees an image of the size `seen`.
+
+        Raises ContentError where the file is no slide, SlideError where OpenSlide sees another image of it or cannot
+        tell missing tiles from black ones.
+        """
+        with damage_told(self._path), tifffile.TiffFile(self._path) as tif:
+            pages = find_image(tif, self._path).levels
+            known = [(page.imagewidth, page.imagelength) for page in pages]
+            if seen != known[0]:
+                (width, height), (w, h) = known[0], seen
+                raise SlideError(
+                    f"{self._path}: its slide has {width} x {height} pixels, and OpenSlide sees an image of {w} x {h}",
+                    "read it with --reader tiff",
+                )
+            if pages[0].samplesperpixel == 4 and alpha_of(pages[0]) is None:
+                if any(0 in page.databytecounts for page in pages):
+                    raise SlideError(
+                        f"{self._path}: lacks tiles, which its fourth sample of unknown meaning hides from OpenSlide",
+                        "read it with --reader tiff",
+                    )
+                self._ignore_alpha = True
+        return known
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
         """Pixels uint8[h w 3] of a region of `level`, transparent ones white; raises SlideError on damage.
@@ -95,7 +137,7 @@ class OpenSlideSource:
             lowlevel.close(handle)
             raise self._error(e) from e
         self._give_back(handle)
-        rgb = _on_white(argb)
+        rgb = _rgb(argb) if self._ignore_alpha else _on_white(argb)
         if self._transform is not None:
             return np.asarray(ImageCms.applyTransform(Image.fromarray(rgb), self._transform))
         return rgb
@@ -152,22 +194,20 @@ class OpenSlideSource:
             raise SlideError(f"{self._path}: its ICC profile is unusable: {e}", "read it with icc=ignore") from e
 
 
-def _on_white(argb: UInt32) -> UInt8:
-    """RGB uint8[h w 3] from premultiplied ARGB uint32[h w] of little-endian machines, laid over white."""
+def _rgb(argb: UInt32) -> UInt8:
+    """RGB uint8[h w 3] from ARGB uint32[h w] of little-endian machines."""
     bgra = argb.view(np.uint8).reshape(*argb.shape, 4)
     rgb = np.empty((*argb.shape, 3), np.uint8)
     for channel in range(3):  # three strided copies are faster than one reversed view
         rgb[..., channel] = bgra[..., 2 - channel]
-    if argb.min() < OPAQUE:
-        # premultiplied: color <= alpha, so that the sum stays within 255
-        rgb += 255 - bgra[..., 3:]
     return rgb
 
 
-def _positive(text: str | None) -> float | None:
-    """The number a property states, None where it is missing, malformed or not positive."""
-    try:
-        value = float(text) if text else 0.0
-    except ValueError:
-        return None
-    return value if 0 < value < math.inf else None
+def _on_white(argb: UInt32) -> UInt8:
+    """RGB uint8[h w 3] from premultiplied ARGB uint32[h w], laid over white."""
+    rgb = _rgb(argb)
+    if argb.min() < OPAQUE:
+        alpha = argb.view(np.uint8).reshape(*argb.shape, 4)[..., 3:]
+        # libtiff believes a file that its colors are premultiplied: where one is above its alpha, the sum would wrap.
+        rgb = np.minimum(rgb, alpha) + (255 - alpha)
+    return rgb

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from kras_plugins import Level, SlideError
+from kras_plugins import ContentError, Level, SlideError
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
     from kras_plugins.data import UInt8
+
+
+MODES = {"1": "black and white", "L": "gray", "LA": "gray", "P": "colors of a palette", "CMYK": "inks for printing"}
+"""What Pillow's modes are, but for gray of more bits, which has several."""
 
 
 class FieldSource:
@@ -22,19 +28,17 @@ class FieldSource:
     mpp: tuple[float, float] | None = None
     objective_power: float | None = None
     quickhash: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
-        """Decode the image; raises SlideError on a damaged or oversized one and where it is not 8-bit RGB."""
+        """Decode the image; raises SlideError on a damaged or oversized one, ContentError where it is not 8-bit RGB."""
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as image:
-                if image.mode not in ("RGB", "RGBA"):
-                    raise SlideError(
-                        f"{path}: has mode {image.mode}, not 8-bit RGB", "H&E needs color; export it as RGB"
-                    )
+                _check(image, path)
                 self.properties: Mapping[str, str] = {"format": str(image.format)}
-                if image.mode == "RGBA":
+                if image.mode == "RGBA" or "transparency" in image.info:
                     white = Image.new("RGBA", image.size, "white")
-                    self._pixels = np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+                    self._pixels = np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
                 else:
                     self._pixels = np.asarray(image)
         except Image.DecompressionBombError as e:
@@ -51,3 +55,17 @@ class FieldSource:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _check(image: ImageFile, path: Path) -> None:
+    """Raise ContentError saying what it is, unless one picture in 8-bit RGB."""
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        raise ContentError(f"{path}: is an animation, not one picture", "export one picture of it")
+    deep = any(";16" in str(tile[3]) for tile in image.tile)  # Pillow would keep the upper byte of each sample
+    if image.mode not in ("RGB", "RGBA") or deep:
+        what = (
+            "deep color of 16 bits" if deep and "RGB" in image.mode else MODES.get(image.mode, "gray of 16 or 32 bits")
+        )
+        raise ContentError(
+            f"{path}: has mode {image.mode}: {what}, not 8-bit RGB", "H&E is read in color: export it as 8-bit RGB"
+        )

@@ -9,6 +9,8 @@ import numpy as np
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from kras_plugins import SlideError
+from kras_plugins.slides.tiff import RETILE, alpha_of, tag_name
+from kras_reader_tiff.stated import BOUNDED, SIZED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +21,10 @@ JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 """Codecs that turn YCbCr into RGB by themselves."""
 MAX_SEGMENT_PX = 1 << 26
 """Largest compressed tile or strip that is decoded for the sake of a region."""
+MAX_EXCESS = 4
+"""So many times its place in the level may a picture be, as encoders pad."""
 RAW_ROWS = 256
 """An uncompressed image in one strip, as many writers make it, is read in pieces of so many rows."""
-RETILE = "export it as 8-bit RGB with tiles, for example with `vips tiffsave IN OUT.tif --tile --pyramid`"
 
 
 class Page:
@@ -29,8 +32,7 @@ class Page:
     row."""
 
     def __init__(self, page: Any, path: Path) -> None:
-        """Take over a tifffile page; raises SlideError saying what it has where that is not readable 8-bit
-        RGB."""
+        """Take over a tifffile page of 8-bit color; raises SlideError where its codec or layout cannot be read."""
         self._page = page
         self._check(path)
         single_strip = not page.is_tiled and page.rowsperstrip >= page.imagelength
@@ -46,22 +48,19 @@ class Page:
         self.columns = -(-page.imagewidth // self.width)
         self._per_plane = self.columns * -(-page.imagelength // self.height)
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
-        self._alpha = page.extrasamples[0] if page.extrasamples else None
+        self._alpha = alpha_of(page)
         jpeg = page.compression in JPEG
         # Made here, not with the first tile: tifffile moves the file's position for it, under readers in other threads.
         self._decode = None if self._raw else page.decode
         self._tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if jpeg else {}
 
     def _check(self, path: Path) -> None:
+        """Raise SlideError where the codec is unknown: another reader may decode it."""
         page = self._page
-        has = f"{page.samplesperpixel} x {page.bitspersample} bit {_name(PHOTOMETRIC, page.photometric)}"
-        codec = _name(COMPRESSION, page.compression)
-        ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEG
-        rgb = page.photometric == PHOTOMETRIC.RGB or ycbcr
-        if not rgb or page.samplesperpixel not in (3, 4) or page.dtype != np.uint8 or page.bitspersample != 8:
-            raise SlideError(f"{path}: has {has}, not 8-bit RGB", RETILE)
-        if codec.isdigit() or page.compression == COMPRESSION.APERIO_JP2000_YCBC:
-            raise SlideError(f"{path}: has the compression {codec}, which this reader cannot decode", RETILE)
+        undone = page.photometric == PHOTOMETRIC.YCBCR and (page.compression not in JPEG or page.planarconfig == 2)
+        if (page.compression not in SIZED and page.compression not in BOUNDED) or undone:
+            kind = f"{tag_name(COMPRESSION, page.compression)} of {tag_name(PHOTOMETRIC, page.photometric)}"
+            raise SlideError(f"{path}: has the compression {kind}, which this reader cannot decode", RETILE)
 
     def where(self, index: int) -> list[tuple[int, int]]:
         """Offset and byte count of a segment in the file, one pair a plane; a count of 0 is a missing
@@ -82,25 +81,32 @@ class Page:
         if self._decode is None:
             pixels = np.frombuffer(encoded[0], np.uint8).reshape(-1, self.width, self._page.samplesperpixel)
         else:
+            self._check_stated(encoded)
             planes = [
                 self._decode(data, index + i * self._per_plane, **self._tables)[0][0] for i, data in enumerate(encoded)
             ]
             pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
         return self._on_white(pixels)
 
+    def _check_stated(self, encoded: Sequence[bytes]) -> None:
+        """Raise ValueError where a picture states more pixels than its place in the level has, before it is decoded."""
+        if self._page.compression not in SIZED:
+            return
+        for data in encoded:
+            width, height = SIZED[self._page.compression](data)
+            if width * height > MAX_EXCESS * self.width * self.height:
+                raise ValueError(f"a tile of {self.width} x {self.height} pixels states {width} x {height}")
+
     def _on_white(self, pixels: UInt8) -> UInt8:
-        """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored."""
+        """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored.
+
+        To the last bit what libtiff makes of it, and so the reader `openslide`.
+        """
         color = pixels[..., :3]
-        if self._alpha not in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA):
+        if self._alpha is None:
             return color
-        alpha = pixels[..., 3:].astype(np.uint16)
-        part = color.astype(np.uint16)
+        alpha = pixels[..., 3:]
         if self._alpha == EXTRASAMPLE.UNASSALPHA:
-            part = (part * alpha + 127) // 255
-        out: UInt8 = np.minimum(part + (255 - alpha), 255).astype(np.uint8)
+            color = ((color.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+        out: UInt8 = np.minimum(color, alpha) + (255 - alpha)  # no color is above its alpha: the sum stays within 255
         return out
-
-
-def _name(kind: Any, value: int) -> str:
-    """Name of a tag's value, or the number where it is unknown."""
-    return kind(value).name if value in kind.__members__.values() else str(int(value))

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION
 
 from kras_plugins import Level, SlideError
+from kras_plugins.slides.tiff import damage_told, find_image, tag_name
 from kras_reader_tiff.page import Page
 from kras_reader_tiff.scale import find_scale
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
-DAMAGE = (
-    ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
-    ParseError, MemoryError,
-)  # fmt: skip
-"""What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are
-RuntimeErrors."""
-
 
 class TiffSource:
-    """A SlideSource. The largest image of the file is the slide; labels, macros and further images are not
-    read.
+    """A SlideSource. Labels, macro images and thumbnails are not read; a file of several slides is refused.
 
     RGB of 8 bits, contiguous or planar, with or without alpha, in tiles or strips, in any codec of
     imagecodecs.
@@ -44,37 +35,24 @@ class TiffSource:
         self._path = path
         self._file_lock = threading.Lock()
         self._cache = _Cache(cache_mb << 20)
-        try:
+        with damage_told(path):
             self._tif = tifffile.TiffFile(path)
-        except DAMAGE as e:
-            raise self._damaged(e) from e
-        try:
-            self._describe()
-        except DAMAGE as e:
-            self.close()
-            raise self._damaged(e) from e
-        except SlideError:
-            self.close()
-            raise
+            try:
+                self._describe()
+            except BaseException:
+                self.close()
+                raise
 
     def _describe(self) -> None:
         """Find levels and scale."""
-        series = max(self._tif.series, key=lambda s: s.keyframe.imagewidth * s.keyframe.imagelength)
-        if any(len(level.pages) != 1 for level in series.levels):
-            raise SlideError(
-                f"{self._path}: has {len(series.pages)} planes (axes {series.axes}), not one RGB image",
-                "export one focal plane as RGB",
-            )
-        pages = [level.pages[0].aspage() for level in series.levels]
-        pages = sorted((p for p in pages if p.imagewidth and p.imagelength), key=lambda p: -p.imagewidth)
-        if not pages:
-            raise SlideError(f"{self._path}: has no pixels", "export it again")
-        self._pages = [Page(page, self._path) for page in pages]
-        self.levels = tuple(Level(width=page.imagewidth, height=page.imagelength) for page in pages)
-        self.mpp, self.objective_power = find_scale(self._tif, pages[0])
+        image = find_image(self._tif, self._path)
+        self._pages = [Page(page, self._path) for page in image.levels]
+        self.levels = tuple(Level(width=page.imagewidth, height=page.imagelength) for page in image.levels)
+        scale = find_scale(image, self._tif.is_svs)
+        self.mpp, self.objective_power, self.warnings = scale.mpp, scale.power, scale.warnings
         self.properties: Mapping[str, str] = {
-            "format": series.kind,
-            "compression": COMPRESSION(pages[0].compression).name,
+            "format": "svs" if self._tif.is_svs else "ome" if self._tif.is_ome else "generic",
+            "compression": tag_name(COMPRESSION, image.levels[0].compression),
         }
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
@@ -99,11 +77,9 @@ class TiffSource:
         pixels = self._cache.get((level, index))
         if pixels is None:
             page = self._pages[level]
-            try:
+            with damage_told(self._path):
                 encoded = [self._raw(offset, count) for offset, count in page.where(index)]
                 pixels = page.decode(encoded, index)
-            except DAMAGE as e:
-                raise self._damaged(e) from e
             self._cache.put((level, index), pixels)
         return pixels
 
@@ -112,8 +88,11 @@ class TiffSource:
             file = self._tif.filehandle
             if file.closed:
                 raise SlideError(f"{self._path}: was closed")
-            file.seek(offset)
-            data: bytes = file.read(count)
+            if offset + count > file.size:  # a read would first take memory for all that is declared
+                data = b""
+            else:
+                file.seek(offset)
+                data = file.read(count)
         if len(data) != count:
             raise SlideError(f"{self._path}: is truncated", "copy it again from its source")
         return data
@@ -123,10 +102,6 @@ class TiffSource:
         with self._file_lock:
             self._tif.close()
         self._cache.clear()
-
-    def _damaged(self, cause: BaseException) -> SlideError:
-        text = " ".join(str(cause).split()) or type(cause).__name__
-        return SlideError(f"{self._path}: {text}", "the file is damaged or unsupported; copy or export it again")
 
 
 class _Cache:

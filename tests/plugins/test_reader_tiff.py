@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from tiff_files import opened
 
 import kras_reader_tiff
-from kras_plugins import SlideError
+from kras_plugins import ContentError, SlideError
 from kras_plugins.testing import draw_slide
 from kras_reader_openslide.source import OpenSlideSource
 from kras_reader_tiff import page as page_module
@@ -170,6 +172,61 @@ def test_an_aperio_description_gives_mpp_and_power(tmp_path):
     text = "Aperio Image Library v11 \r\n407x301 (64x64) JPEG/RGB Q=30|AppMag = 40|User = x|MPP = 0.2520"
     slide = source(written(tmp_path / "a.tif", tile=(64, 64), description=text, metadata=None))
     assert (slide.mpp, slide.objective_power) == ((0.252, 0.252), 40)
+
+
+@pytest.mark.parametrize("want", ["tiff", "openslide"])
+@pytest.mark.parametrize(
+    ("text", "mpp", "power"),
+    [
+        ("MPP = 4.990e-01", 0.499, None),
+        ("MPP = 0,4990", 0.499, None),
+        ("AppMag = 40.000000|MPP = 2.5E-1", 0.25, 40),
+        ("AppMag = 40,0|MPP=.25 ", 0.25, 40),
+    ],
+)
+def test_an_aperio_number_is_read_in_any_notation(tmp_path, text, mpp, power, want):
+    with opened(aperio(tmp_path, text), want, mpp=None) as slide:
+        assert (slide.mpp, slide.mpp_source) == (pytest.approx((mpp, mpp)), "file")
+        assert slide._source.objective_power == power
+        assert slide.warnings == ()
+
+
+@pytest.mark.parametrize("want", [None, "tiff", "openslide"])
+@pytest.mark.parametrize("text", ["MPP = 0", "MPP = nan", "MPP = inf", "MPP = -0.5", "MPP = abc", "MPP = 1,234.5"])
+def test_an_aperio_number_that_cannot_be_meant_is_none_and_is_told(tmp_path, text, want):
+    with pytest.raises(SlideError, match=f"nothing states.*the file states {text},") as caught:
+        with opened(aperio(tmp_path, text), want, mpp=None):
+            pass
+    assert "column `mpp`" in caught.value.hint
+    assert caught.value.message.count("nothing states") == 1
+    with opened(aperio(tmp_path, text), want, mpp=0.5) as slide:
+        assert len(slide.warnings) == 1
+        assert text in slide.warnings[0]
+
+
+@pytest.mark.parametrize("want", ["tiff", "openslide"])
+@pytest.mark.parametrize(("text", "warns"), [("40|MPP = 0.5", 1), ("20|MPP = 0.25", 1), ("20|MPP = 0.46", 0)])
+def test_a_magnification_that_contradicts_the_micrometres_warns(tmp_path, text, warns, want):
+    with opened(aperio(tmp_path, f"AppMag = {text}"), want, mpp=None) as slide:
+        assert len(slide.warnings) == warns
+        assert all("contradicts the magnification" in told for told in slide.warnings)
+
+
+@pytest.mark.parametrize("size", ["0", "-0.25", "nan", "inf", "many"])
+def test_an_ome_size_that_cannot_be_meant_is_none_and_is_told(tmp_path, size):
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, NOISE, photometric="rgb", tile=(64, 64), metadata={"axes": "YXS", "PhysicalSizeX": 0.5})
+    with tifffile.TiffFile(path) as tif:
+        xml = tif.ome_metadata.replace('PhysicalSizeX="0.5"', f'PhysicalSizeX="{size}" PhysicalSizeY="0.5"')
+    tifffile.imwrite(path, NOISE, photometric="rgb", tile=(64, 64), description=xml.encode(), metadata=None)
+    slide = source(path)
+    assert slide.mpp is None
+    assert slide.warnings == (f"the file states PhysicalSizeX = {size}, which is no positive number and was ignored",)
+
+
+def aperio(folder, text):
+    text = "Aperio Image Library v11 \r\n407x301 (64x64) JPEG/RGB Q=30|" + text
+    return written(folder / "a.svs", tile=(64, 64), compression="deflate", description=text, metadata=None)
 
 
 def test_missing_tiles_are_white(tmp_path):
@@ -340,6 +397,38 @@ def test_a_transparent_field_lies_on_white(tmp_path):
     out = source(tmp_path / "a.png").read_level(0, (0, 0), (8, 8))
     assert (out[:4] == (10, 20, 30)).all()
     assert (out[4:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "says"),
+    [
+        (NOISE.astype(np.uint16) * 16, "mode RGB: deep color of 16 bits"),
+        (NOISE[..., 0].astype(np.uint16) * 16, "gray of 16"),
+        (np.dstack([NOISE, NOISE[..., :1]]).astype(np.uint16), "mode RGBA: deep color of 16 bits"),
+    ],
+)
+def test_a_field_of_16_bits_is_not_read_by_its_upper_bytes(tmp_path, pixels, says):
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    with pytest.raises(ContentError, match=says):
+        source(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("mode", "says"), [("P", "palette"), ("1", "black and white"), ("LA", "gray")])
+def test_a_field_that_is_no_color_is_refused_saying_what_it_is(tmp_path, mode, says):
+    Image.fromarray(SMOOTH).convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(ContentError, match=says):
+        source(tmp_path / "a.png")
+
+
+def test_an_animation_is_no_field_and_a_transparent_color_is_white(tmp_path):
+    picture = Image.fromarray(NOISE)
+    picture.save(tmp_path / "a.png", save_all=True, append_images=[Image.fromarray(255 - NOISE)])
+    with pytest.raises(ContentError, match="animation"):
+        source(tmp_path / "a.png")
+    picture.save(tmp_path / "b.png", transparency=tuple(int(v) for v in NOISE[0, 0]))
+    out = source(tmp_path / "b.png").read_level(0, (0, 0), (407, 301))
+    assert (out[0, 0] == 255).all()
+    assert np.array_equal(out[0, 1:], NOISE[0, 1:])
 
 
 def test_fields_that_are_gray_damaged_or_oversized_are_refused(tmp_path, monkeypatch):

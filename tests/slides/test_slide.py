@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kras_plugins import ConfigError, Level, PluginError, ReaderOptions, ReaderPlugin, SlideError, SlideRef
+from kras_plugins import (
+    ConfigError,
+    ContentError,
+    Level,
+    PluginError,
+    ReaderOptions,
+    ReaderPlugin,
+    SlideError,
+    SlideRef,
+)
 from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides import slide as slide_module
 from kras_plugins.slides.slide import open_slide
@@ -76,9 +85,9 @@ def opened(ref, arrays=(NOISE,), mpp=(0.5, 0.5)):
 @pytest.mark.parametrize(
     ("cohort", "file", "option", "power", "mpp", "source"),
     [
-        (0.25, (0.26, 0.26), 1.0, 20, (0.25, 0.25), "cohort"),
-        (None, (0.26, 0.3), 1.0, 20, (0.26, 0.3), "file"),
-        (None, None, 1.0, 20, (1.0, 1.0), "option"),
+        (0.25, (0.26, 0.26), 1.0, 40, (0.25, 0.25), "cohort"),
+        (None, (0.26, 0.3), 1.0, 40, (0.26, 0.3), "file"),
+        (None, None, 1.0, 10, (1.0, 1.0), "option"),
         (None, None, None, 40, (0.25, 0.25), "objective"),
     ],
 )
@@ -351,6 +360,46 @@ def test_the_next_reader_is_tried_and_if_all_fail_every_cause_is_named(ref):
         open_slide(ref, [worse, bad])
     assert caught.value.hint == "hint one; or hint two"
     assert caught.value.__cause__ is not None
+
+
+def test_a_refusal_for_what_the_file_holds_ends_the_matter(ref):
+    refusing = reader(ContentError(f"{ref.path}: has 3 focal planes", "export one"), name="b")
+    for before in (ArraySource([NOISE], mpp=None), SlideError("not mine"), ZeroDivisionError("oops")):
+        with pytest.raises(ContentError, match="3 focal planes"):
+            open_slide(ref, [reader(before, name="a"), refusing, reader(ArraySource([NOISE]), name="c")])
+    assert open_slide(ref, [refusing, reader(ArraySource([NOISE]), name="c")], want="c").reader == "c"
+
+
+def test_readers_that_say_the_same_say_it_once(ref):
+    with pytest.raises(SlideError) as caught:
+        open_slide(ref, [reader(SlideError("cut short", "copy it"), name=name) for name in "ab"])
+    assert str(caught.value) == "cut short (copy it)"
+
+
+def test_what_a_reader_warns_of_is_told_also_where_it_leaves_nothing_to_measure_by(ref):
+    source = ArraySource([NOISE])
+    source.warnings = ("the file states MPP = 0",)
+    assert open_slide(ref, [reader(source)]).warnings == ("the file states MPP = 0",)
+    source.mpp = None
+    with pytest.raises(SlideError, match="nothing states.*; the file states MPP = 0"):
+        open_slide(ref, [reader(source)])
+
+
+@pytest.mark.parametrize(
+    ("cohort", "file", "power", "warns"),
+    [(None, 0.5, 40, 1), (None, 0.25, 20, 1), (0.5, None, 40, 1), (None, 0.23, 40, 0), (0.25, 0.25, 40, 0)],
+)
+def test_an_mpp_that_contradicts_the_objective_warns_whoever_stated_it(ref, cohort, file, power, warns):
+    slide = open_slide(replace(ref, mpp=cohort), [reader(ArraySource([NOISE], file and (file, file), power))])
+    assert sum("contradicts the magnification" in told for told in slide.warnings) == warns == len(slide.warnings)
+
+
+def test_more_pixels_than_any_scanner_makes_are_damage(ref):
+    source = ArraySource([NOISE])
+    source.levels = (Level(width=1 << 21, height=1 << 20),)
+    with pytest.raises(SlideError, match="2097152 x 1048576 pixels, more than any scanner makes"):
+        open_slide(ref, [reader(source)])
+    assert source.closed == 1
 
 
 def test_a_reader_without_mpp_makes_way_for_one_that_has_it(ref):

@@ -1,0 +1,272 @@
+"""Which of a TIFF's images is the slide, told from its tags alone.
+
+For every reader of TIFF alike: a file that holds several slides, focal planes or channels, or no 8-bit color, is
+refused, as half of it, or pixels that no scanner saw, would look like a slide.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffPage
+
+from kras_plugins.errors import ContentError, SlideError
+from kras_plugins.slides.ome import OmeImage, ome_images
+
+# What tifffile finds odd it logs, line after line; what matters of it is raised here.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+DAMAGE = (
+    ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+    struct.error, ParseError, MemoryError,
+)  # fmt: skip
+"""What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are RuntimeErrors."""
+MAX_PAGES = 1000
+"""Directories that are looked at: slides have some ten, stacks of microscopes more, loops no end."""
+SCENE_SHARE = 1 / 8
+"""Share of the largest image's pixels from which another image is no label, macro image or thumbnail."""
+SAME_SCALE = 0.05
+"""Relative difference of µm per pixel up to which two images of a file are scans at one magnification."""
+ASSOCIATED = re.compile(r"label|macro|overview|thumb|preview", re.IGNORECASE)
+"""Names of images that belong to a slide and show the glass."""
+RETILE = "export it as 8-bit RGB with tiles, for example with `vips tiffsave IN OUT.tif --tile --pyramid`"
+REDUCED, MASK = 1, 4
+"""Bits of the tag NewSubfileType."""
+
+
+@dataclass(frozen=True)
+class TiffImage:
+    """The slide in a TIFF: `levels`, tifffile's pages, finest first; `ome` where OME-XML describes the finest."""
+
+    levels: tuple[Any, ...]
+    ome: OmeImage | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A page; `parent` is the page whose SubIFD it is."""
+
+    page: Any
+    parent: Any = None
+
+    @property
+    def reduced(self) -> bool:
+        return self.parent is not None or bool(self.page.subfiletype & REDUCED)
+
+    @property
+    def area(self) -> int:
+        return int(self.page.imagewidth * self.page.imagelength)
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what tifffile and codecs raise on bad bytes into a SlideError that names the file."""
+    try:
+        yield
+    except DAMAGE as e:
+        text = " ".join(str(e).split()) or type(e).__name__
+        raise SlideError(
+            f"{path}: cannot be read ({text})", "the file is damaged or unsupported; copy or export it again"
+        ) from e
+
+
+def find_image(tif: Any, path: Path) -> TiffImage:
+    """The one image of an open tifffile.TiffFile with the levels of its pyramid.
+
+    Raises ContentError where the file holds several slides or planes, or none in 8-bit RGB or YCbCr; SlideError where
+    it is damaged. No pixels are read, and no other file is opened, whatever OME-XML names.
+    """
+    with damage_told(path):
+        found = [f for f in _pages(tif, path) if f.area > 0 and not f.page.subfiletype & MASK]
+        if not found:
+            raise SlideError(f"{path}: has no pixels", "export it again")
+        main = max(found, key=lambda f: f.area)
+        if tif.is_svs and main.page.is_tiled:  # what lies in strips is a thumbnail, a label or a macro image
+            found = [f for f in found if f.page.is_tiled]
+        described = {o.size: o for o in reversed(list(ome_images(tif.ome_metadata) if tif.is_ome else []))}
+        own = described.get(_size(main.page))
+        _check_color(main.page, path)
+        _check_planes(found, main, own, path)
+        levels = [main]
+        for i, f in enumerate(found):
+            marked = f.reduced or tif.is_svs
+            other = described.get(_size(f.page))
+            if _is_level(f, main) and (marked or (i > found.index(main) and _is_halved(f, main, own, other))):
+                levels.append(f)
+            elif f is not main and not f.reduced and _is_scene(f, main, own, other):
+                raise ContentError(
+                    f"{path}: holds several images, of {_show(main.page)} and of {_show(f.page)} pixels, not one slide",
+                    "export each of them as a file of its own and give both the same patient_id",
+                )
+        pages = {_size(f.page): f.page for f in reversed(levels)}  # of two of one size the first
+        for page in pages.values():
+            _check_segments(page, path)
+        return TiffImage(tuple(sorted(pages.values(), key=lambda p: -p.imagewidth * p.imagelength)), own)
+
+
+def alpha_of(page: Any) -> EXTRASAMPLE | None:
+    """What the fourth sample of a page says of transparency; None where there is none, or of unknown meaning."""
+    alpha = page.extrasamples[0] if page.extrasamples and page.samplesperpixel == 4 else None
+    return alpha if alpha in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA) else None
+
+
+def tag_name(kind: Any, value: int) -> str:
+    """Name of a tag's value, or the number where it is unknown."""
+    return kind(value).name if value in kind.__members__.values() else str(int(value))
+
+
+def _pages(tif: Any, path: Path) -> list[_Found]:
+    """All directories and their SubIFDs. The chain is walked here: tifffile follows a long loop without end."""
+    found: list[_Found] = []
+    seen: set[int] = set()
+
+    def add(offset: int, index: int | tuple[int, int], parent: Any = None) -> Any:
+        if offset in seen:
+            raise SlideError(f"{path}: its directories run in a loop", "the file is damaged; export it again")
+        if len(seen) == MAX_PAGES:
+            raise ContentError(f"{path}: holds more than {MAX_PAGES} images, not one slide", RETILE)
+        seen.add(offset)
+        tif.filehandle.seek(offset)
+        page = TiffPage(tif, index)
+        if not (isinstance(page.imagewidth, int) and isinstance(page.imagelength, int) and page.samplesperpixel > 0):
+            raise ValueError("a size that is no whole number")
+        found.append(_Found(page, parent))
+        return page
+
+    offset, index = tif.pages.first.offset, 0
+    while offset:
+        page = add(offset, index)
+        for i, sub in enumerate(page.subifds or ()):
+            add(sub, (index, i), page)
+        offset, index = _next_offset(tif, offset), index + 1
+    return found
+
+
+def _next_offset(tif: Any, offset: int) -> int:
+    """Where the directory after the one at `offset` begins; 0 after the last."""
+    file, layout = tif.filehandle, tif.tiff
+    file.seek(offset)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(offset + layout.tagnosize + count * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+    return int(following)
+
+
+def _size(page: Any) -> tuple[int, int]:
+    return page.imagewidth, page.imagelength
+
+
+def _show(page: Any) -> str:
+    return f"{page.imagewidth} x {page.imagelength}"
+
+
+def _is_color(page: Any) -> bool:
+    samples = {PHOTOMETRIC.RGB: (3, 4), PHOTOMETRIC.YCBCR: (3,)}.get(page.photometric, ())
+    return page.samplesperpixel in samples and page.bitspersample == 8 and page.sampleformat == 1
+
+
+def _check_color(page: Any, path: Path) -> None:
+    """Raise ContentError saying what it is, unless 8-bit color that lies upright."""
+    if _is_color(page):
+        turned = page.tags.valueof("Orientation", 1)
+        if turned != 1:  # readers differ in what they make of it, down to turning each tile by itself
+            raise ContentError(f"{path}: is stored turned or mirrored (Orientation {turned})", f"turn it, and {RETILE}")
+        return
+    kind, bits = page.photometric, page.bitspersample
+    has = f"{page.samplesperpixel} x {bits} bit {tag_name(PHOTOMETRIC, kind)}"
+    if page.sampleformat == 3:
+        what, do = "floating-point numbers", "scale them to 0 to 255"
+    elif kind in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK):
+        what = "black and white" if bits == 1 else "a gray image or one channel"
+        do = "H&E is read in color: scan it in brightfield"
+    elif kind == PHOTOMETRIC.PALETTE:
+        what, do = "colors of a palette", "measurements need the colors that were scanned"
+    elif kind == PHOTOMETRIC.SEPARATED:
+        what, do = "inks for printing (CMYK)", "measurements need the colors that were scanned"
+    elif isinstance(bits, int) and bits > 8:
+        what, do = "deep color (16 bits, or 10 to 14 stored in them)", "scale it to 0 to 255"
+    else:
+        what, do = "samples of another kind", "measurements need the colors that were scanned"
+    raise ContentError(f"{path}: has {has}: {what}, not 8-bit RGB", f"{do}, and {RETILE}")
+
+
+def _check_planes(found: Sequence[_Found], main: _Found, own: OmeImage | None, path: Path) -> None:
+    """Raise ContentError where the main image is one of several of its size: focal planes, channels, times."""
+    page = main.page
+    alike = sum(_size(f.page) == _size(page) for f in found)
+    axes = ""
+    if own is not None:
+        channels = max(1, own.samples // page.samplesperpixel)
+        alike = max(alike, own.depth * own.times * channels)
+        axes = f" (focal planes {own.depth}, channels {channels}, times {own.times})"
+    text = page.description if isinstance(page.description, str) else ""
+    if image_j := re.match(r"ImageJ=[^\n]*\nimages=(\d{1,9})\b", text):  # all planes may lie behind one directory
+        alike = max(alike, int(image_j[1]))
+    elif shaped := re.match(r'\{"shape": \[([\d, ]{1,200})\]', text):
+        alike = max(alike, math.prod(map(int, shaped[1].split(","))) // (main.area * page.samplesperpixel))
+    alike = max(alike, page.imagedepth)
+    if alike > 1:
+        raise ContentError(
+            f"{path}: has {alike} planes or scenes of {_show(page)} pixels{axes}, not one RGB image",
+            "export one focal plane of one scene as RGB",
+        )
+
+
+def _is_level(f: _Found, main: _Found) -> bool:
+    """Whether a page can be the main image, smaller."""
+    page, top = f.page, main.page
+    if f.parent is not None and f.parent is not top:
+        return False
+    alike = _is_color(page) and page.samplesperpixel == top.samplesperpixel and page.is_tiled == top.is_tiled
+    return alike and f.area < main.area and _same_proportions(_size(page), _size(top))
+
+
+def _is_halved(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | None) -> bool:
+    """Whether a level that is not marked as one is a half, a third … of the main image, also in µm per pixel."""
+    small, large = _size(f.page), _size(main.page)
+    ratio = round(large[0] / small[0])
+    if ratio < 2 or any(abs(b / ratio - a) > 1 for a, b in zip(small, large, strict=True)):
+        return False
+    if own is None or other is None or own.mpp is None or other.mpp is None:
+        return True
+    return abs(other.mpp[0] / (own.mpp[0] * ratio) - 1) < SAME_SCALE
+
+
+def _is_scene(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | None) -> bool:
+    """Whether a page that is no level is a slide of its own, and no picture of the glass."""
+    if other is not None and ASSOCIATED.search(other.name):
+        return False
+    if own and other and own.mpp and other.mpp and abs(other.mpp[0] / own.mpp[0] - 1) < SAME_SCALE:
+        return True
+    return f.area >= SCENE_SHARE * main.area
+
+
+def _same_proportions(small: tuple[int, int], large: tuple[int, int]) -> bool:
+    """Whether one size is the other one scaled, up to a pixel or a hundredth."""
+    ratios = [(b / (a + 1), b / a, b / max(a - 1, 0.5)) for a, b in zip(small, large, strict=True)]
+    (low_x, x, high_x), (low_y, y, high_y) = ratios
+    return abs(x / y - 1) < 0.01 or (low_x <= high_y and low_y <= high_x)
+
+
+def _check_segments(page: Any, path: Path) -> None:
+    """Raise SlideError where the tags cannot describe pixels: what they declare is never believed unseen."""
+    width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+        raise SlideError(f"{path}: states tiles of {width} x {height} pixels", "the file is damaged; export it again")
+    needed = -(-page.imagewidth // width) * -(-page.imagelength // height)
+    needed *= page.samplesperpixel if page.planarconfig == 2 else 1
+    listed = min(len(page.dataoffsets), len(page.databytecounts))
+    if listed < needed:
+        raise SlideError(
+            f"{path}: states {_show(page)} pixels and lists {listed} of {needed} tiles or strips",
+            "the file is damaged; copy it again from its source",
+        )
