@@ -288,7 +288,7 @@ def _check_segments(page: Any, path: Path) -> None:
 
 
 def _check_extent(page: Any, path: Path) -> None:
-    """Raise SlideError where tiles are larger than is ever decoded, or tiles or strips lie beyond the end of the file."""
+    """Raise SlideError where tiles are larger than is ever decoded, or data lies beyond the end of the file."""
     if page.is_tiled and page.tilewidth * page.tilelength > MAX_SEGMENT_PX:
         raise SlideError(f"{path}: is stored in pieces of {page.tilewidth} x {page.tilelength} pixels", RETILE)
     ends = (at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count)
