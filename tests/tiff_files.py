@@ -13,9 +13,11 @@ import tifffile
 
 import kras_reader_openslide
 import kras_reader_tiff
-from kras_plugins import SlideRef
+from kras_plugins import SlideError, SlideRef
 from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides.slide import Slide, open_slide
+
+__all__ = ["SlideError", "directory", "images", "level_zero", "long", "noise", "opened", "raw_tiff", "short"]
 
 PLUGINS = (*kras_reader_openslide.kras_readers(), *kras_reader_tiff.kras_readers())
 READERS = [UsableReader(plugin, plugin.options()) for plugin in PLUGINS]

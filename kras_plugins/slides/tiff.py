@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ DAMAGE = (
 """What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are RuntimeErrors."""
 MAX_PAGES = 1000
 """Directories that are looked at: slides have some ten, stacks of microscopes more, loops no end."""
+MAX_SEGMENT_PX = 1 << 26
+"""Largest tile or compressed strip that is decoded for the sake of a region."""
 SCENE_SHARE = 1 / 8
 """Share of the largest image's pixels from which another image is no label, macro image or thumbnail."""
 SAME_SCALE = 0.05
@@ -111,6 +113,18 @@ def find_image(tif: Any, path: Path) -> TiffImage:
         for page in pages.values():
             _check_segments(page, path)
         return TiffImage(tuple(sorted(pages.values(), key=lambda p: -p.imagewidth * p.imagelength)), own)
+
+
+def check_tiles(tif: Any, path: Path) -> None:
+    """Raise SlideError where tiles of any image state more pixels or bytes than can be meant.
+
+    OpenSlide takes memory for both as they are stated, and ends the process where there is not enough. What tifffile
+    cannot read in a vendor's file is passed over.
+    """
+    with suppress(*DAMAGE):
+        for f in _pages(tif, path):
+            if f.page.is_tiled:
+                _check_extent(f.page, path)
 
 
 def alpha_of(page: Any) -> EXTRASAMPLE | None:
@@ -270,3 +284,13 @@ def _check_segments(page: Any, path: Path) -> None:
             f"{path}: states {_show(page)} pixels and lists {listed} of {needed} tiles or strips",
             "the file is damaged; copy it again from its source",
         )
+    _check_extent(page, path)
+
+
+def _check_extent(page: Any, path: Path) -> None:
+    """Raise SlideError where tiles are larger than is ever decoded, or data lies beyond the end of the file."""
+    if page.is_tiled and page.tilewidth * page.tilelength > MAX_SEGMENT_PX:
+        raise SlideError(f"{path}: is stored in pieces of {page.tilewidth} x {page.tilelength} pixels", RETILE)
+    ends = (at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count)
+    if max(ends, default=0) > page.parent.filehandle.size:
+        raise SlideError(f"{path}: is truncated, its pixels lie beyond its end", "copy it again from its source")

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from kras_plugins import Level, SlideError
 from kras_plugins.slides.ome import positive
-from kras_plugins.slides.tiff import alpha_of, damage_told, find_image
+from kras_plugins.slides.tiff import alpha_of, check_tiles, damage_told, find_image
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,6 +36,8 @@ FACTS = (
 """The properties passed on. Others may hold names, accession numbers or file names that identify a person."""
 PLAIN_TIFF = ("generic-tiff", "aperio")
 """Vendors of which OpenSlide takes any TIFF for a slide: gray ones, stacks, the first of several images."""
+TIFF = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".svslide")
+"""Endings of files that are TIFF, whoever made them."""
 ADAPTERS = ("mirax", "zeiss")
 """Vendors whose camera adapters magnify as well: their objective's power says nothing of the size of a pixel."""
 
@@ -76,6 +78,9 @@ class OpenSlideSource:
         if vendor in PLAIN_TIFF:
             known = self._look(found[self._kept[0]])
             self._kept = [i for i in self._kept if found[i] in known]
+        elif self._path.suffix.lower() in TIFF:
+            with damage_told(self._path), tifffile.TiffFile(self._path) as tif:
+                check_tiles(tif, self._path)
         self.levels = tuple(Level(width=found[i][0], height=found[i][1]) for i in self._kept)
         self._downsample = [lowlevel.get_level_downsample(handle, i) for i in self._kept]
         x, y = positive(facts.get("openslide.mpp-x")), positive(facts.get("openslide.mpp-y"))

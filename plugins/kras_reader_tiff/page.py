@@ -9,7 +9,7 @@ import numpy as np
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from kras_plugins import SlideError
-from kras_plugins.slides.tiff import RETILE, alpha_of, tag_name
+from kras_plugins.slides.tiff import MAX_SEGMENT_PX, RETILE, alpha_of, tag_name
 from kras_reader_tiff.stated import BOUNDED, SIZED
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 """Codecs that turn YCbCr into RGB by themselves."""
-MAX_SEGMENT_PX = 1 << 26
-"""Largest compressed tile or strip that is decoded for the sake of a region."""
 MAX_EXCESS = 4
 """So many times its place in the level may a picture be, as encoders pad."""
 RAW_ROWS = 256

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 class TiffSource:
     """A SlideSource. Labels, macro images and thumbnails are not read; a file of several slides is refused.
 
-    RGB of 8 bits, contiguous or planar, with or without alpha, in tiles or strips, in any codec of
-    imagecodecs.
+    RGB of 8 bits, contiguous or planar, with or without alpha, in tiles or strips, in the codecs of `stated.py`.
     """
 
     quickhash: str | None = None

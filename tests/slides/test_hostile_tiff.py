@@ -45,7 +45,7 @@ HEADERS = {
     "a huge tile": ({"t322": long(2**31 - 16), "t323": long(2**31 - 16)}, "pieces of 2147483632"),
     "an image and a tile, both huge": (
         {"t256": long(2**30), "t257": long(2**30), "t322": long(2**30), "t323": long(2**30)},
-        "more than any scanner makes",
+        "pieces of 1073741824",
     ),
     "a tile with less data than pixels": ({"t322": long(8192), "t323": long(8192)}, "tile"),
     "tiles of nothing": ({"t322": long(0), "t323": long(0)}, "tiles of"),
@@ -93,6 +93,19 @@ def test_a_chain_of_pages_that_runs_in_a_loop_or_has_no_end_is_one_error(tmp_pat
     following, says = LOOPS[loop]
     pages = [directory(t256=long(60 + i)) for i in range(len(following))]
     assert re.search(says, refused(raw_tiff(tmp_path / "a.tif", pages, following)).message)
+
+
+def test_openslide_is_not_asked_for_a_tile_for_which_it_would_end_the_process(tmp_path):
+    """It takes memory for pixels and bytes as stated; GLib aborts where there is not enough."""
+    tall = raw_tiff(tmp_path / "a.tif", [directory(t323=long(1543503936))], [-1])
+    heavy = raw_tiff(tmp_path / "b.tif", [directory(t259=short(7), t325=long(2**32 - 1))], [-1])
+    code = "import sys; from pathlib import Path; import tiff_files as t\n"
+    code += "for file in sys.argv[1:]:\n  try:\n    with t.opened(Path(file), 'openslide') as s: t.level_zero(s)\n"
+    code += "  except t.SlideError as e: print(e.message)"
+    here = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code, tall, heavy], capture_output=True, text=True, cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search("pieces of 64 x 1543503936.*\n.*truncated", done.stdout)
 
 
 def test_a_subifd_that_is_its_own_page_is_one_error(tmp_path):
@@ -175,7 +188,7 @@ def test_xml_that_unfolds_to_gigabytes_is_one_error(tmp_path):
 def test_what_tifffile_finds_odd_does_not_reach_the_terminal(tmp_path):
     path = raw_tiff(tmp_path / "a.tif", [directory(t324=None, t325=None)], [-1])
     code = "import sys; from pathlib import Path; import tiff_files as t\n"
-    code += "try: t.opened(Path(sys.argv[1])).__enter__()\nexcept Exception as e: print(e.message)"
+    code += "try: t.opened(Path(sys.argv[1])).__enter__()\nexcept t.SlideError as e: print(e.message)"
     here = str(Path(__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=here)
     assert (done.returncode, done.stderr) == (0, "")
