@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kras_plugins.contracts.backend import Backend, BackendPlugin, Infer
-from kras_plugins.contracts.base import API_VERSION, Options, tuning
+from kras_plugins.contracts.base import API_VERSION, Options, location, tuning
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
@@ -38,7 +38,7 @@ __all__ = [
     "ProfilerPlugin", "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError",
     "SlideRef", "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions",
     "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops",
-    "note", "onnx_file", "tuning",
+    "location", "note", "onnx_file", "tuning",
 ]  # fmt: skip
 
 serve_old_names()

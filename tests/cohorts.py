@@ -44,9 +44,9 @@ def command(*words: str | Path) -> list[str]:
 
 
 def environment(store: Path, **env: str) -> dict[str, str]:
-    """The environment of a run: its own store, no inherited settings."""
+    """The environment of a run: its own store, no inherited settings, its own settings file trusted."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("KRAS_")}
-    return {**kept, "KRAS_CACHE": str(store), **env}
+    return {**kept, "KRAS_CACHE": str(store), "KRAS_TRUST": "1", **env}
 
 
 def settle(folder: Path, run: str = "") -> None:

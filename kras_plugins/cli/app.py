@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from kras_plugins.cli import (
     run,
     similar,
     stages,
+    trust,
 )
 from kras_plugins.cli.ending import leave
 from kras_plugins.cli.words import Commands
@@ -40,6 +42,7 @@ app.add_typer(cohort.app, name="cohort")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
+app.add("trust", trust.trust)
 app.add("doctor", doctor.doctor)
 app.add("demo", demo.demo)
 
@@ -63,6 +66,7 @@ def options(
 
 def main() -> None:
     """Entry point of the `kras` command."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # a worker process would look for Python's own modules in the current folder
     code: object = 0
     try:
         app()

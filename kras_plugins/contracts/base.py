@@ -43,6 +43,21 @@ def tuning(default: Any, *, description: str, **constraints: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"tuning": True}, **constraints)
 
 
+def location(default: Any, *, description: str, changes_results: bool = False, **constraints: Any) -> Any:
+    """A field that says where something lies: a file, a folder, a server.
+
+    A settings file that is only found in the current folder cannot set it (`kras trust`). Where a file lies is no fact
+    of a result, so it stays out of the store key, unless it `changes_results`.
+    """
+    marks: dict[str, Any] = {"location": True, "tuning": not changes_results}
+    return Field(default, description=description, json_schema_extra=marks, **constraints)
+
+
+def is_location(extra: object) -> bool:
+    """Whether a field's `json_schema_extra` marks it as the place of something."""
+    return isinstance(extra, dict) and bool(extra.get("location"))
+
+
 def is_tuning(extra: object) -> bool:
     """Whether a field's `json_schema_extra` marks it as speed-only."""
     return isinstance(extra, dict) and bool(extra.get("tuning"))

@@ -43,7 +43,7 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
 
     Raises ConfigError on an unreadable file, an unknown table or a malformed override.
     """
-    return overridden(Config(plugin_tables(read_toml(file), file) if file else {}), overrides)
+    return overridden(Config(plugin_tables(read_toml(file)[0], file) if file else {}), overrides)
 
 
 def plugin_tables(table: Mapping[str, Any], file: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -78,10 +78,11 @@ def overridden(config: Config, overrides: Iterable[str]) -> Config:
     return config
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """A settings file's tables; ConfigError where it cannot be read or is no TOML."""
+def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
+    """A settings file's tables, and the bytes they were read from; ConfigError where that is no TOML."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        return tomllib.loads(content.decode("utf-8")), content
     except OSError as e:
         raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

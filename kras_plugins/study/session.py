@@ -13,6 +13,7 @@ from kras_plugins.host.isolation import deadline
 from kras_plugins.host.manager import Registry, discover
 from kras_plugins.host.notes import noted
 from kras_plugins.store import Store, store_at
+from kras_plugins.study.found import check_places
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.outputs import SetAside, part_facts, set_aside
 from kras_plugins.study.settings import StudySettings
@@ -53,6 +54,7 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
         for broken in registry.broken:
             told = f"{broken.distribution} {broken.version}: {broken.cause}"
             notify.warn(f"plug-in {broken.plugin} is left out: {told}", broken.trace)
+        check_places(registry, settings.doubted)
         for kind, named in settings.options.items():
             for name in named:  # options of a plug-in that is not there would be ignored without a word
                 settings.config.options_for(kind, registry.find(kind, name).record)

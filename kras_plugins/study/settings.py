@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pydantic
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from kras_plugins.cohort.splits import Scheme
-from kras_plugins.contracts.base import Options, tuning
+from kras_plugins.contracts.base import Options, location, tuning
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.thresholds import DEFAULT, Targets
 from kras_plugins.host.config import Config, did_you_mean, overridden, plugin_tables, read_toml
 from kras_plugins.host.isolation import DEADLINE
 from kras_plugins.host.manager import IMPORT_SECONDS
+from kras_plugins.host.trust import is_trusted
 from kras_plugins.learning.fusion import Kind as Fusion
+from kras_plugins.study.found import Named, check_options, check_run, named
 
 FOUND = Path("kras.toml")
 """The settings file that is read where none is named."""
@@ -56,7 +58,9 @@ class StudySettings(Options):
     folds: int = Field(default=5, ge=2, description="outer folds")
     repeats: int = Field(default=1, ge=1, description="repeats of the cross-validation")
     splits: Scheme = Field(default="random", description="random, or whole sites to one fold")
-    folds_file: File | None = Field(default=None, description="outer folds as `kras cohort split` writes them")
+    folds_file: File | None = location(
+        None, changes_results=True, description="outer folds as `kras cohort split` writes them"
+    )
     seed: int = Field(default=0, ge=0, description="seed of splits and fits")
     fusion: Fusion = Field(
         default="logit",
@@ -75,8 +79,10 @@ class StudySettings(Options):
     prevalences: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         default=(), description="also tell predictive values at these prevalences"
     )
-    covariates: File | None = Field(
-        default=None, description="CSV with more about patients, for evaluation only: co-mutations, stage, purity"
+    covariates: File | None = location(
+        None,
+        changes_results=True,
+        description="CSV with more about patients, for evaluation only: co-mutations, stage, purity",
     )
     clinical: Names | None = Field(
         default=None,
@@ -99,9 +105,9 @@ class StudySettings(Options):
         default_factory=dict, description="options of plug-ins, by kind and name"
     )
     out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
-    cache: File | None = tuning(None, description="where intermediate results are kept and reused")
+    cache: File | None = location(None, description="where intermediate results are kept and reused")
     workers: int = tuning(0, ge=0, description="worker processes, 0 for one a core")
-    plugins: Files = tuning((), description="Python files that are plug-ins")
+    plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(
         (),
         description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
@@ -112,6 +118,13 @@ class StudySettings(Options):
     import_deadline: float = tuning(
         IMPORT_SECONDS, ge=0, description="seconds a plug-in may take to be imported; 0: no end"
     )
+
+    _doubted: Mapping[Named, Path] = PrivateAttr(default_factory=dict)
+
+    @property
+    def doubted(self) -> Mapping[Named, Path]:
+        """The options of plug-ins that a settings file set which nobody named or trusted, and that file."""
+        return self._doubted
 
     @pydantic.field_validator("classifiers", mode="before")
     @classmethod
@@ -143,20 +156,30 @@ class StudySettings(Options):
         """The settings as the command line reads them: defaults < `file` < `given`, where None is not given.
 
         `file`: a settings file, kras.toml in the current folder where none is named and there is one; its paths are
-        relative to it. `overrides`: `kind.name.key=value`, options of plug-ins. Raises ConfigError that names the file
-        and the setting, or the option.
+        relative to it. One that is named may say anything, one that is only found and that `kras trust` does not know
+        no code, no server and no place outside of its folder. `overrides`: `kind.name.key=value`, options of plug-ins.
+        Raises ConfigError that names the file and the setting, or the option.
         """
-        file = file or (FOUND if FOUND.is_file() else None)
-        table = read_toml(file) if file else {}
-        config = overridden(Config(plugin_tables(table, file) if file else {}), overrides)
+        found = file is None and FOUND.is_file()
+        file = FOUND if found else file
+        table, content = read_toml(file) if file else ({}, b"")
+        in_file = Config(plugin_tables(table, file) if file else {})
+        doubted = file if file and found and not is_trusted(file, content) else None
+        if doubted:
+            check_run(table.get("run", {}), doubted, cls)
+            check_options(in_file.options, doubted)
+        config = overridden(in_file, overrides)
         run = _in_file(table.get("run", {}), file) if file else {}
         said = {name: value for name, value in given.items() if value is not None}
         if said.keys() & (_BY_FILE | {"folds_file"}):  # who says one of these now means it instead of the file's
             run = {k: v for k, v in run.items() if k not in (_BY_FILE if "folds_file" in said else {"folds_file"})}
         try:
-            return cls.model_validate({**run, **said, "options": config.options})
+            made = cls.model_validate({**run, **said, "options": config.options})
         except pydantic.ValidationError as e:
             raise ConfigError(*_explained(e, "--")) from e
+        if doubted:
+            made._doubted = {one: doubted for one in named(in_file.options) if _as_in(config, in_file, one)}
+        return made
 
     @property
     def config(self) -> Config:
@@ -173,7 +196,9 @@ class StudySettings(Options):
     def having(self, **changed: Any) -> Self:
         """The same with other values, checked anew."""
         stated = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self).model_validate({**stated, **changed})
+        made = type(self).model_validate({**stated, **changed})
+        made._doubted = {one: file for one, file in self._doubted.items() if _as_in(made.config, self.config, one)}
+        return made
 
     def with_options(self, *overrides: str) -> Self:
         """The same with `kind.name.key=value` options of plug-ins; ConfigError for another form."""
@@ -191,6 +216,14 @@ class StudySettings(Options):
     def described(self) -> dict[str, Any]:
         """All settings as JSON values, for a manifest; what was left open is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def _as_in(config: Config, before: Config, one: Named) -> bool:
+    """Whether an option still has the value that it had before."""
+    kind, name, key = one
+    missing = object()
+    here, there = (c.options.get(kind, {}).get(name, {}).get(key, missing) for c in (config, before))
+    return here is not missing and here == there
 
 
 def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:

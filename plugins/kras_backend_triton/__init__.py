@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from kras_plugins import BackendPlugin, Options, hookimpl, tuning
+from kras_plugins import BackendPlugin, Options, hookimpl, location, tuning
 
 if TYPE_CHECKING:
     from kras_plugins import Backend
@@ -17,7 +17,7 @@ TOKEN = "KRAS_TRITON_TOKEN"
 class TritonOptions(Options):
     """Options of backend `triton`. None changes a result: which weights compute, and how, the server is asked."""
 
-    url: str = tuning(
+    url: str = location(
         "localhost:8001",
         description="gRPC address HOST:PORT of the server, or several with commas: work goes to the least busy",
     )
@@ -35,9 +35,9 @@ class TritonOptions(Options):
         "auto", description="hand tiles over in shared memory where the server runs on this host"
     )
     tls: bool = tuning(False, description="encrypt; set by itself when a certificate file is given")
-    ca_file: str = tuning("", description="PEM certificates to trust, empty for the system's")
-    cert_file: str = tuning("", description="PEM certificate that this client shows (mutual TLS)")
-    private_file: str = tuning("", description="PEM private half of `cert_file`")
+    ca_file: str = location("", description="PEM certificates to trust, empty for the system's")
+    cert_file: str = location("", description="PEM certificate that this client shows (mutual TLS)")
+    private_file: str = location("", description="PEM private half of `cert_file`")
 
 
 def _create(options: TritonOptions) -> Backend:

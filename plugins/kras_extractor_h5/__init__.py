@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from kras_plugins import Bag, ExtractorPlugin, Options, SlideRef, hookimpl, tuning
+from kras_plugins import Bag, ExtractorPlugin, Options, SlideRef, hookimpl, location
 
 
 class H5Options(Options):
     """Options of extractor `h5`."""
 
     # Where files lie is no fact of the result: their content is what enters store keys and bundles.
-    folder: Path | None = tuning(
+    folder: Path | None = location(
         None, description="folder holding SLIDE_ID.h5 files; without it the cohort's `path` column names them"
     )
     encoder: str = Field(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kras_plugins import ExtractorPlugin, ModelSpec, Options, TileSpec, Weights, hookimpl
+from kras_plugins import ExtractorPlugin, ModelSpec, Options, TileSpec, Weights, hookimpl, location
 
 
 class VitOptions(Options):
@@ -18,8 +18,9 @@ class VitOptions(Options):
         description="a preset (`lunit-s16`, `uni`, …; see `kras model list`) or any timm model name; empty: what the "
         "weights file says of itself (`kras pretrain` writes such files), else `lunit-s16`",
     )
-    weights: str = Field(
+    weights: str = location(
         "",
+        changes_results=True,
         description="a .safetensors, .pth or .bin file; `random:SEED` for random ones; empty for the preset's own",
     )
     revision: str = Field("", description="commit, tag or branch of a preset's weights on the hub; empty: main")

@@ -20,6 +20,7 @@ from kras_plugins import (
     TileSpec,
     Weights,
     hookimpl,
+    location,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ WORDS: tuple[str, ...] = ("tumor", "lymphocyte", "fibroblast")
 class CellsOptions(Options):
     """Options of the profiler `cells`."""
 
-    model: str = Field("", description="an ONNX file to run instead of the shipped network; see docs/models/cells.md")
+    model: str = location(
+        "",
+        changes_results=True,
+        description="an ONNX file to run instead of the shipped network; see docs/models/cells.md",
+    )
     classes: tuple[str, ...] = Field(
         (),
         description="with `model`: names of the channels of its output `classes`, in order; "

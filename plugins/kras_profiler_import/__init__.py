@@ -21,7 +21,7 @@ from kras_plugins import (
     SemanticProfile,
     SlideRef,
     hookimpl,
-    tuning,
+    location,
 )
 from kras_plugins.data import GROWTH_PATTERNS
 
@@ -41,16 +41,16 @@ class ImportOptions(Options):
     """Options of profiler `import`."""
 
     # Where files lie is no fact of the result: what they hold is.
-    cells: str | None = tuning(
+    cells: str | None = location(
         None,
         description="cell files: a path with {slide_id} in it, or a folder of SLIDE_ID.geojson, .json, .csv (.gz) or "
         ".parquet; without it the cohort's `path` column names them",
     )
-    tissue: str | None = tuning(
+    tissue: str | None = location(
         None,
         description="tissue polygons (GeoJSON or Parquet), named like `cells`, where they are in files of their own",
     )
-    table: Files = tuning(
+    table: Files = location(
         (), description="finished features, one row a slide or patient: CSV or Parquet files, separated by commas"
     )
     mpp: float | None = Field(

@@ -1,0 +1,74 @@
+"""Which settings files that lie in a folder this user trusts: by absolute path and content, in the user's own records.
+
+A settings file can name code, servers and places to write. One that is named (`--config`) is trusted by being named;
+one that is only found in the current folder may have come with somebody else's data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from kras_plugins.errors import ConfigError
+from kras_plugins.store import user_folder
+
+VARIABLE = "KRAS_TRUST"
+"""With the value 1, settings files that are found are trusted: for containers and batch jobs."""
+
+
+def is_trusted(file: Path, content: bytes) -> bool:
+    """Whether a file with exactly this content was trusted at this place."""
+    return os.environ.get(VARIABLE) == "1" or _recorded().get(_place(file)) == _digest(content)
+
+
+def was_trusted(file: Path) -> bool:
+    """Whether a file at this place was trusted with any content."""
+    return _place(file) in _recorded()
+
+
+def trust(file: Path, content: bytes) -> Path:
+    """Record a file with its content as trusted; gives the file of records. ConfigError where it cannot be written."""
+    return _record({**_recorded(), _place(file): _digest(content)})
+
+
+def forget(file: Path) -> Path:
+    """Trust a file no longer; gives the file of records."""
+    return _record({place: digest for place, digest in _recorded().items() if place != _place(file)})
+
+
+def _place(file: Path) -> str:
+    return str(file.absolute())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _records() -> Path:
+    return user_folder() / "trusted.json"
+
+
+def _recorded() -> dict[str, str]:
+    file = _records()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{file} cannot be read: {e}", "remove it, and trust your settings files anew") from e
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def _record(trusted: dict[str, str]) -> Path:
+    file = _records()
+    text = json.dumps(trusted, indent=1, sort_keys=True) + "\n"
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        written = file.with_name(f"{file.name}.{os.getpid()}")
+        written.write_text(text, encoding="utf-8")
+        written.replace(file)
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be written: {e.strerror}", "check the rights of that folder") from e
+    return file

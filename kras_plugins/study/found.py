@@ -1,0 +1,89 @@
+"""What a settings file may say that was found in the current folder, and that nobody named or trusted.
+
+Numbers, choices, names of installed plug-ins, the cohort, and a folder to write into below its own: no code, no server,
+no other place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.contracts.base import Options, is_location
+from kras_plugins.errors import ConfigError
+from kras_plugins.hookspecs import KINDS
+from kras_plugins.host.manager import Registry
+from kras_plugins.host.trust import was_trusted
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")
+"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in."""
+
+Named = tuple[str, str, str]
+"""Kind, name and option of a plug-in."""
+
+
+def check_run(run: Mapping[str, Any], file: Path, settings: type[Options]) -> None:
+    """Raise ConfigError for a setting of `[run]` that a found file may not make."""
+    for name, value in run.items():
+        if _is_place(settings, name):
+            raise _refused(file, f"run.{name}", "says where something lies")
+        _check_text(value, f"run.{name}", file)
+
+
+def check_options(options: Mapping[str, Mapping[str, Mapping[str, Any]]], file: Path) -> None:
+    """Raise ConfigError for options of plug-ins whose text is a place outside the file's folder, or an address."""
+    for kind, name, key in named(options):
+        _check_text(options[kind][name][key], f"{kind}.{name}.{key}", file)
+
+
+def check_places(registry: Registry, found: Mapping[Named, Path]) -> None:
+    """Raise ConfigError for options of plug-ins that say where something lies; `found`: those of a found file."""
+    for (kind, name, key), file in found.items():
+        if name in registry.names(kind) and _is_place(registry.find(kind, name).record.options, key):
+            raise _refused(file, f"{kind}.{name}.{key}", "says where something lies")
+
+
+def named(options: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Named]:
+    """Each option of a plug-in that is set."""
+    for kind, plugins in options.items():
+        for name, values in plugins.items():
+            for key in values:
+                yield kind, name, key
+
+
+def _is_place(model: type[Options], key: str) -> bool:
+    field = model.model_fields.get(key)
+    return field is not None and is_location(field.json_schema_extra)
+
+
+def _check_text(value: Any, name: str, file: Path) -> None:
+    folder = os.path.realpath(file.parent)
+    for text in _texts(value):
+        if "://" in text or ((scheme := _SCHEME.match(text)) and scheme[1] not in KINDS):
+            raise _refused(file, name, f"holds an address, {text!r},")
+        place = os.path.realpath(os.path.join(folder, os.path.expanduser(text))) if "\0" not in text else ""
+        if os.path.commonpath([folder, place or os.sep]) != folder:
+            raise _refused(file, name, f"leads out of its folder, to {text!r},")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield key
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+
+
+def _refused(file: Path, name: str, why: str) -> ConfigError:
+    edited = "; it was edited since you trusted it" if was_trusted(file) else ""
+    return ConfigError(
+        f"{file}: {name} {why} and this file was found here, not named{edited}",
+        f"read it, then either trust it: `kras trust {file}`, or name it: `--config {file}`",
+    )
