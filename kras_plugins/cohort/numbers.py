@@ -44,12 +44,15 @@ def short(text: str) -> str:
     return repr(text[:_LONG] + "…" * (len(text) > _LONG))
 
 
-def odd_cells(file: object, cells: Sequence[tuple[int, str, str]]) -> tuple[str, str]:
-    """Message and hint of an error on cells that should be numbers; `cells`: row (the header's is 1), column, text."""
-    shown = "; ".join(f"row {row}, column {column!r}: {short(text)}" for row, column, text in cells[:_SHOWN])
+def odd_cells(file: object, cells: Sequence[tuple[object, str, str]], row: str = "row") -> tuple[str, str]:
+    """Message and hint of an error on cells that should be numbers.
+
+    `cells`: row (the header's is 1), column and text of each; `row`: what rows are called.
+    """
+    shown = "; ".join(f"{row} {number}, column {column!r}: {short(text)}" for number, column, text in cells[:_SHOWN])
     more = " and more" if len(cells) > _SHOWN else ""
     what = "a cell is no number" if len(cells) == 1 else "cells are no numbers"
     return (
         f"{file}: {what} ({shown}{more})",
-        "write numbers with one decimal mark, without thousands separators, % or units; leave a missing one empty",
+        "write numbers with one decimal mark, no thousands separators, %, units or infinity; leave missing ones empty",
     )

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import shapely
 
 from kras_plugins import CELL_COLUMNS, ConfigError, SlideError
+from kras_plugins.cohort.number_columns import read_numbers
+from kras_plugins.cohort.numbers import odd_cells
 from kras_profiler_import.chunk import Chunk
 from kras_profiler_import.classes import UNCLASSIFIED
 
@@ -136,6 +138,10 @@ def _split(header: str) -> tuple[str, str]:
     return re.sub(r"[\s_.]+", " ", text[: hit.start()] if hit else text).strip(), unit
 
 
+FIRST_ROW = 2
+"""The number of the row below the header, as spreadsheets count."""
+
+
 class OneImage:
     """Refuses a table whose rows are of several images: their cells would lie on top of each other."""
 
@@ -150,6 +156,24 @@ class OneImage:
                 f"{self._file}: cells of several images: {', '.join(sorted(self._seen)[:3])}",
                 "write one file a slide and give -o profiler.import.cells=FOLDER/{slide_id}.csv",
             )
+
+
+def with_numbers(batch: pa.RecordBatch, layout: Layout, file: str, row: int, mark: str = ".") -> pa.RecordBatch:
+    """Rows whose numbers are float64 where they were texts, NaN where missing; `row`: the number of the first of them.
+
+    Raises SlideError that names the cells which are neither numbers with this decimal mark nor missing.
+    """
+    odd: list[tuple[int, str, str]] = []
+    for header in dict.fromkeys(layout.numbers):
+        at = batch.schema.get_field_index(header)
+        column = batch.column(at)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            found = read_numbers(column, mark)
+            odd += [(row + i, header, str(column[i])) for i in found.odd]
+            batch = batch.set_column(at, header, pa.array(found.values))
+    if odd:
+        raise SlideError(*odd_cells(file, sorted(odd)))
+    return batch
 
 
 def chunk_of(batch: pa.RecordBatch, layout: Layout) -> Chunk:

@@ -101,7 +101,14 @@ def _read(
 
 
 def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
-    """Feature names of one file, in its order.
+    """Feature names of one file, in its order; ConfigError where a cell of theirs is no number."""
+    chosen = _chosen(frame, globs)
+    frame.check_numbers(chosen)
+    return list(dict.fromkeys(frame.plain[h] for h in chosen))
+
+
+def _chosen(frame: Frame, globs: tuple[str, ...]) -> list[str]:
+    """Headers of features of one file, in its order.
 
     Those named by a glob; else, where there are numbers with a known suffix, those alone (nobody marks a date of birth
     with the stain); else numbers that look neither like an id nor like clinical data.
@@ -118,12 +125,10 @@ def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
             raise ConfigError(
                 f"{frame.file}: no column is named by features={','.join(globs)}", f"it has {_short(frame.headers)}"
             )
-        return list(dict.fromkeys(frame.plain[h] for h in hit))
+        return hit
     numbers = [h for h in frame.headers if frame.is_number(h)]
     marked = [h for h in numbers if frame.plain[h] != h]
-    if marked:
-        return list(dict.fromkeys(frame.plain[h] for h in marked))
-    return [h for h in numbers if h in BY_NAME or not (is_id(h) or is_clinical(h) or h in COLUMNS)]
+    return marked or [h for h in numbers if h in BY_NAME or not (is_id(h) or is_clinical(h) or h in COLUMNS)]
 
 
 def _why(frame: Frame, header: str, chosen: Sequence[str], shared: Sequence[str]) -> str:
