@@ -18,7 +18,7 @@ from kras_plugins.cohort.confounding import (
 from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import short
-from kras_plugins.cohort.table import COLUMNS, Row, problems, read_rows
+from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
 from kras_plugins.errors import ConfigError
 
 POSITIVES_PER_FOLD = 5
@@ -122,9 +122,10 @@ def _person(patient: str) -> str:
 
 def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
     """Cells that keep a free column of numbers from being one."""
-    for column in (name for name in rows[0].values if name not in {*COLUMNS, target}):
+    free = (name for name in rows[0].values if name not in {*COLUMNS, target} and not name.startswith(OUTCOME))
+    for column in free:
         found = floats([row.get(column) for row in rows])
-        if found.numeric and found.odd:
+        if found.odd and found.numeric and found.measured:
             yield Finding(
                 severity="warning",
                 what=f"column {column} holds numbers, but for {len(found.odd)} cells",

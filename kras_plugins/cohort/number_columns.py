@@ -15,6 +15,9 @@ from kras_plugins.cohort.numbers import UNKNOWN, pattern
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
+FEWEST_NUMBERS = 5
+"""Numbers with fewer distinct values are codes of levels, such as stages."""
+
 _GROUPED = r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+"
 _MEANT = (
     rf"[<>~≈≤≥]?=?\s*−?(?:{pattern('.')}|{pattern(',')}|[+-]?[0-9]{{1,3}}(?:[.,'_ \x{{a0}}\x{{202f}}][0-9]{{3}})+"
@@ -50,6 +53,11 @@ class NumberColumn:
     values: Float64
     odd: tuple[int, ...]
     numeric: bool
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are enough distinct numbers to be measurements; fewer are codes of levels."""
+        return len(np.unique(self.values[~np.isnan(self.values)])) >= FEWEST_NUMBERS
 
 
 def count_marks(column: pa.Array) -> Marks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.number_columns import NumberColumn, floats
+from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import UNKNOWN, odd_cells
 from kras_plugins.errors import ConfigError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FIXED = ("histology", "specimen", "kras_test", "site")
 """Columns that every Patient has as a field."""
-MOST_LEVELS, FEWEST_NUMBERS = 12, 5
-"""A text with more levels groups nobody; numbers with fewer distinct values are codes of levels."""
+MOST_LEVELS = 12
+"""A text with more levels groups nobody."""
 
 CLINICAL = re.compile(
     r"(sex|gender|age|stage|smok\w*|tobacco\w*|pack_?years?|ecog|performance_status|specimen|[tnm]_stage)"
@@ -105,7 +105,7 @@ def texts(patients: Sequence[Patient], column: str) -> list[str]:
 def numbers(values: Sequence[str]) -> Float64 | None:
     """float64[patient], NaN where unknown; None where a value is no number or there are too few distinct ones."""
     found = floats(values)
-    return None if found.odd or not _are_measured(found) else found.values
+    return None if found.odd or not found.measured else found.values
 
 
 def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
@@ -114,14 +114,10 @@ def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
     for name in dict.fromkeys(n for n in names if n not in FIXED):
         values = texts(patients, name)
         found = floats(values)
-        if found.numeric and _are_measured(found):
+        if found.numeric and found.measured:
             odd += [(patients[i].patient_id, name, values[i]) for i in found.odd]
     if odd:
         raise ConfigError(*odd_cells("covariates", odd, "patient"))
-
-
-def _are_measured(found: NumberColumn) -> bool:
-    return len(np.unique(found.values[~np.isnan(found.values)])) >= FEWEST_NUMBERS
 
 
 def levels(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.str_]]:
