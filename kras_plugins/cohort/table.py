@@ -216,6 +216,8 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
+        if e.object[:2] == b"\x1f\x8b":
+            raise ConfigError(f"{path} is gzipped, not UTF-8 text", "unpack it: a cohort table is read as it is") from e
         raise ConfigError(f"{path} is not UTF-8 text (byte {e.start})", "save it as CSV UTF-8") from e
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror}", "name a cohort CSV; `kras demo` draws one") from e

@@ -73,6 +73,15 @@ def test_texts_of_parquet_are_numbers_or_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("width", ["2_400", "inf", "²", "9" * 5000, "-1", "0", "2,400"])
+def test_a_slide_as_wide_as_no_number_is_told(tmp_path: Path, width: str) -> None:
+    (tmp_path / "s.csv").write_text(text_of(), encoding="utf-8")
+    assert load(tmp_path, width="NA", height="").cells.num_rows == len(XY)
+    with pytest.raises(SlideError, match="slide s: width is no number of pixels") as e:
+        load(tmp_path, width=width, height="2400")
+    assert len(e.value.message) < 100
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
