@@ -14,7 +14,7 @@ import shapely
 
 from kras_plugins import CELL_COLUMNS, ConfigError, SlideError
 from kras_plugins.cohort.number_columns import read_numbers
-from kras_plugins.cohort.numbers import odd_cells
+from kras_plugins.cohort.numbers import odd_cells, shown
 from kras_profiler_import.chunk import Chunk
 from kras_profiler_import.classes import UNCLASSIFIED
 
@@ -90,7 +90,7 @@ def resolve(
             f"profiler.import.columns: {', '.join(wrong)} is no column of ours", f"known: {', '.join(sorted(allowed))}"
         )
     if missing := [h for h in flat if h not in headers]:
-        raise ConfigError(f"{file} has no column {', '.join(missing)}", f"it has {', '.join(headers)}")
+        raise ConfigError(f"{file} has no column {', '.join(missing)}", f"it has {shown(headers, 40)}")
     plain = {h: _split(h) for h in headers}
     found: dict[str, str] = {}
     for place, words in _PLACES.items():
@@ -106,14 +106,14 @@ def resolve(
     whole.sort(key=lambda names: not set(names) & set(told))
     if not whole and geometry is None:
         raise ConfigError(
-            f"{file}: no columns say where cells are; it has {', '.join(headers)}",
+            f"{file}: no columns say where cells are; it has {shown(headers, 40)}",
             'map them: -o profiler.import.columns={x = "…", y = "…", class = "…"}, or xmin, xmax, ymin and ymax',
         )
     places = {} if geometry else {name: found[name] for name in whole[0]}
     classes = told.get("class") or next((h for word in _CLASS for h in headers if plain[h][0] == word), None)
     if classes is None:
         raise ConfigError(
-            f"{file}: no column says what cells are; it has {', '.join(headers)}",
+            f"{file}: no column says what cells are; it has {shown(headers, 40)}",
             'map it: -o profiler.import.columns={class = "Phenotype"}, or a list of 0/1 columns named by class',
         )
     measured = {our: h for h in headers if (our := our_column(h)) is not None and h not in places.values()}
