@@ -6,19 +6,21 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kras_plugins.cohort.number_columns import Marks, floats
 from kras_plugins.cohort.numbers import number, odd_cells, whole
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(".,"))
 def test_every_finite_number_comes_back_from_its_text(value: float, mark: str) -> None:
     assert number(repr(value).replace(".", mark), mark) == value
     assert floats([repr(value)]).values.tolist() == [value]
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.text(alphabet="0123456789+-.,eE_ ²１naif%", max_size=6))
 def test_a_column_reads_what_one_cell_reads_and_less_than_python(text: str) -> None:
     one, column = number(text), floats([text, "1.5", "1.5", "1.5"])
