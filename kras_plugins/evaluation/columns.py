@@ -109,13 +109,16 @@ def numbers(values: Sequence[str]) -> Float64 | None:
 
 
 def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
-    """Raise ConfigError that names the cells which keep a column of numbers from being one."""
+    """Raise ConfigError that names the cells which keep a column of numbers from being one.
+
+    Different numbers of a patient's slides, joined by `+`, are none of them.
+    """
     odd = []
     for name in dict.fromkeys(n for n in names if n not in FIXED):
         values = texts(patients, name)
         found = floats(values)
         if found.numeric and found.measured:
-            odd += [(patients[i].patient_id, name, values[i]) for i in found.odd]
+            odd += [(patients[i].patient_id, name, values[i]) for i in found.odd if floats(values[i].split("+")).odd]
     if odd:
         raise ConfigError(*odd_cells("covariates", odd, "patient"))
 
