@@ -18,8 +18,9 @@ from kras_plugins.cohort.confounding import (
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.numbers import number
-from kras_plugins.cohort.table import Row, problems, read_rows
+from kras_plugins.cohort.number_columns import floats
+from kras_plugins.cohort.numbers import number, short
+from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
 from kras_plugins.errors import ConfigError
 
 POSITIVES_PER_FOLD = 5
@@ -51,6 +52,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
     if unknown:
         what = f"{unknown} patients without one known {target} are set aside, never taken for negative"
         found.append(Finding(severity="note", what=what))
+    found += _odd_numbers(rows, target)
     found += _numbers(people, target, folds)
     if 0 < people.labels.sum() < len(people.labels):
         found += _order(rows, target)
@@ -134,6 +136,20 @@ def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
             what=f"the rows are sorted by {target}: ids, file names or times of such a list may tell it",
             do="make sure that no column, path or feature was numbered along this list",
         )
+
+
+def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
+    """Cells that keep a free column of numbers from being one."""
+    free = (name for name in rows[0].values if name not in {*COLUMNS, target} and not name.startswith(OUTCOME))
+    for column in free:
+        found = floats([row.get(column) for row in rows])
+        if found.odd and found.numeric and found.measured:
+            yield Finding(
+                severity="warning",
+                what=f"column {column} holds numbers, but for {len(found.odd)} cells",
+                who=tuple(f"line {rows[i].line}: {short(rows[i].get(column))}" for i in found.odd),
+                do="correct or empty them: `kras run` compares no column that is half numbers, and may refuse it",
+            )
 
 
 def _names(rows: Sequence[Row]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.histology import is_understood, parse_histology
+from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import UNKNOWN, number
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row
 
@@ -201,9 +202,8 @@ def _tells(values: Sequence[str], labels: npt.NDArray[np.int8]) -> str:
         seen.setdefault(value.lower() if value.lower() not in UNKNOWN else "", set()).add(int(label))
     if 1 < len(seen) <= len(values) // 3 and all(len(some) == 1 for some in seen.values()):
         return "equals" if len(seen) == 2 else "tells"
-    numbers = [number(value) for value in values]
-    known = [(x, int(y)) for x, y in zip(numbers, labels, strict=True) if x is not None]
-    sides = [np.array([x for x, y in known if y == side]) for side in (1, 0)]
+    found = floats(values).values
+    sides = [found[(labels == side) & ~np.isnan(found)] for side in (1, 0)]
     if min(map(len, sides)) < FEWEST:
         return ""
     above = (sides[0][:, None] > sides[1]).mean() + (sides[0][:, None] == sides[1]).mean() / 2

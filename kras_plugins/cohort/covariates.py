@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kras_plugins.cohort.barcodes import parse_barcode
 from kras_plugins.cohort.delimited import read_rows_of
+from kras_plugins.cohort.numbers import shown
 from kras_plugins.cohort.table import Patient
 from kras_plugins.errors import ConfigError
 
@@ -31,7 +32,7 @@ def join_covariates(patients: Sequence[Patient], file: Path) -> tuple[tuple[Pati
     keys = [lower[k] for k in KEYS if k in lower]
     key = next((k for k in keys if any(_key(row[k]) in wanted for row in rows)), None)
     if key is None:
-        tried = f"its columns {', '.join(keys)}" if keys else f"it has {', '.join(header[:8])}"
+        tried = f"its columns {', '.join(keys)}" if keys else f"it has {shown(header)}"
         raise ConfigError(
             f"{file}: no row is of a patient of the cohort; {tried}", "give it a column patient_id as in the cohort"
         )

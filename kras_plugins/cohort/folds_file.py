@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.cohort.delimited import Columns, header_of, read_table
-from kras_plugins.cohort.numbers import short, whole
+from kras_plugins.cohort.numbers import short, shown, whole
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCu
     lacking = [name for name in FOLD_COLUMNS if name not in columns]
     if lacking:
         raise ConfigError(
-            f"{path} lacks {', '.join(lacking)}; it has {', '.join(header_of(path))}", "`kras cohort split` writes one"
+            f"{path} lacks {', '.join(lacking)}; it has {shown(header_of(path))}", "`kras cohort split` writes one"
         )
     at: dict[tuple[int, str], int] = {}
     for line, cells in rows:

@@ -16,6 +16,7 @@ from kras_plugins.cohort import gene
 from kras_plugins.cohort.barcodes import NORMAL, PRIMARY, Barcode, parse_barcode
 from kras_plugins.cohort.calls import Call, Genome, call_of_change, call_of_row
 from kras_plugins.cohort.delimited import Columns, header_of, read_lines, read_table
+from kras_plugins.cohort.numbers import shown
 from kras_plugins.errors import ConfigError, UsageError
 
 MEANINGS = {
@@ -257,12 +258,10 @@ def _need(path: Path, columns: Columns, wide: bool, symbol: str) -> None:
     if not wide and not ("protein" in columns or "dna" in columns or at):
         lacking.append("HGVSp_Short (or HGVSc, or Start_Position with alleles)")
     if lacking:
-        has = header_of(path)
-        shown = ", ".join(has[:12]) + (" …" if len(has) > 12 else "")
         hint = "give a MAF, cBioPortal's data_mutations.txt, or a table with these columns"
         if lacking == ["Hugo_Symbol"]:  # cBioPortal's page of one gene has it in its title alone
             hint = "where all rows are of KRAS, as in what cBioPortal's page of that gene downloads, say --gene KRAS"
-        raise ConfigError(f"{path} lacks {', '.join(lacking)}; it has {shown}", hint)
+        raise ConfigError(f"{path} lacks {', '.join(lacking)}; it has {shown(header_of(path))}", hint)
 
 
 def _disease(columns: Columns, cells: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from kras_plugins.cohort.numbers import UNKNOWN, pattern
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
+
+FEWEST_NUMBERS = 5
+"""Numbers with fewer distinct values are codes of levels, such as stages."""
 
 _GROUPED = r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+"
 _MEANT = (
@@ -50,33 +54,47 @@ class NumberColumn:
     odd: tuple[int, ...]
     numeric: bool
 
+    @property
+    def measured(self) -> bool:
+        """Whether there are enough distinct numbers to be measurements; fewer are codes of levels."""
+        return len(np.unique(self.values[~np.isnan(self.values)])) >= FEWEST_NUMBERS
+
 
 def count_marks(column: pa.Array) -> Marks:
     """The marks of a column of texts, or of a part of it."""
-    text = pc.utf8_trim_whitespace(column)
-    comma = pc.and_(_is(text, pattern(",")), pc.match_substring(text, ","))
-    point = pc.and_(_is(text, pattern(".")), pc.match_substring(text, "."))
-    certain = pc.and_(comma, pc.invert(_is(text, _GROUPED)))
-    return Marks(*(int(pc.sum(found).as_py() or 0) for found in (point, comma, certain)))
+    points, commas = (_matching(_holding(column, mark), pattern(mark)) for mark in ".,")
+    return Marks(len(points), len(commas), len(commas) - len(_matching(commas, _GROUPED)))
 
 
 def read_numbers(column: pa.Array, mark: str = ".") -> NumberColumn:
     """A column of texts with this decimal mark; words of UNKNOWN, and any in brackets, are missing."""
     text = pc.utf8_trim_whitespace(column)
-    missing = pc.is_in(pc.utf8_lower(text), pa.array(sorted(UNKNOWN), text.type))
-    known = pc.fill_null(pc.invert(pc.or_(missing, _is(text, r"\[.*\]"))), False)
-    good = pc.and_(known, pc.fill_null(_is(text, pattern(mark)), False))
+    good = pc.fill_null(_is(text, pattern(mark)), False)
     digits = pc.replace_substring(pc.if_else(good, text, pa.scalar(None, text.type)), mark, ".")
     values = np.array(pc.cast(digits, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    values[~np.isfinite(values)] = np.nan  # 1e999
-    there = known.to_numpy(zero_copy_only=False)
-    meant = there & pc.fill_null(_is(text, _MEANT), False).to_numpy(zero_copy_only=False)
-    return NumberColumn(
-        values=values,
-        odd=tuple(np.flatnonzero(there & np.isnan(values)).tolist()),
-        numeric=not there.any() or bool(2 * meant.sum() > there.sum()),
-    )
+    rest = np.flatnonzero(~np.isfinite(values))  # texts, and what is too large: 1e999
+    values[rest] = np.nan
+    words = text.take(pa.array(rest))
+    missing = pc.or_(pc.is_in(pc.utf8_lower(words), pa.array(sorted(UNKNOWN), text.type)), _is(words, r"\[.*\]"))
+    odd = rest[~pc.fill_null(missing, True).to_numpy(zero_copy_only=False)]
+    meant = len(values) - len(rest) + len(_matching(text.take(pa.array(odd)), _MEANT))
+    known = len(values) - len(rest) + len(odd)
+    return NumberColumn(values=values, odd=tuple(odd.tolist()), numeric=not known or 2 * meant > known)
+
+
+def floats(texts: Sequence[str]) -> NumberColumn:
+    """Texts of one column as numbers, their decimal mark told by all of them."""
+    column = pa.array(texts, pa.string())
+    return read_numbers(column, count_marks(column).decimal(","))
 
 
 def _is(text: pa.Array, expression: str) -> pa.Array:
     return pc.match_substring_regex(text, f"^(?:{expression})$")
+
+
+def _matching(text: pa.Array, expression: str) -> pa.Array:
+    return text.filter(pc.fill_null(_is(text, expression), False))
+
+
+def _holding(column: pa.Array, mark: str) -> pa.Array:
+    return pc.utf8_trim_whitespace(column.filter(pc.fill_null(pc.match_substring(column, mark), False)))

@@ -12,7 +12,7 @@ UNKNOWN = frozenset({
 })  # fmt: skip
 """Words, in any case, that say a value is not known (NS: not sequenced). A lone point or dash is none of them."""
 
-_SHOWN, _LONG = 5, 40  # cells named in a message, and characters of each
+_SHOWN, _LONG, _NAME = 5, 40, 80  # cells named in a message; characters of each, and of the name of a column
 
 
 def pattern(mark: str) -> str:
@@ -41,15 +41,29 @@ def whole(text: str) -> int | None:
 
 def short(text: str) -> str:
     """A cell as it is named in a message."""
-    return repr(text[:_LONG] + "…" * (len(text) > _LONG))
+    return repr(_cut(text, _LONG))
 
 
-def odd_cells(file: object, cells: Sequence[tuple[int, str, str]]) -> tuple[str, str]:
-    """Message and hint of an error on cells that should be numbers; `cells`: row (the header's is 1), column, text."""
-    shown = "; ".join(f"row {row}, column {column!r}: {short(text)}" for row, column, text in cells[:_SHOWN])
+def shown(names: Sequence[str], most: int = 12) -> str:
+    """Names of columns as a message lists them."""
+    return ", ".join(_cut(name, _NAME) for name in names[:most]) + " …" * (len(names) > most)
+
+
+def _cut(text: str, most: int) -> str:
+    return text[:most] + "…" * (len(text) > most)
+
+
+def odd_cells(file: object, cells: Sequence[tuple[object, str, str]], row: str = "row") -> tuple[str, str]:
+    """Message and hint of an error on cells that should be numbers.
+
+    `cells`: row (the header's is 1), column and text of each; `row`: what rows are called.
+    """
+    listed = "; ".join(
+        f"{row} {number}, column {_cut(column, _NAME)!r}: {short(text)}" for number, column, text in cells[:_SHOWN]
+    )
     more = " and more" if len(cells) > _SHOWN else ""
     what = "a cell is no number" if len(cells) == 1 else "cells are no numbers"
     return (
-        f"{file}: {what} ({shown}{more})",
-        "write numbers with one decimal mark, without thousands separators, % or units; leave a missing one empty",
+        f"{file}: {what} ({listed}{more})",
+        "write numbers with one decimal mark, no thousands separators, %, units or infinity; leave missing ones empty",
     )

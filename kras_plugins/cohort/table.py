@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from kras_plugins.cohort.numbers import UNKNOWN, number
+from kras_plugins.cohort.numbers import UNKNOWN, number, shown
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
 
@@ -216,6 +216,8 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
+        if e.object[:2] == b"\x1f\x8b":
+            raise ConfigError(f"{path} is gzipped, not UTF-8 text", "unpack it: a cohort table is read as it is") from e
         raise ConfigError(f"{path} is not UTF-8 text (byte {e.start})", "save it as CSV UTF-8") from e
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror}", "name a cohort CSV; `kras demo` draws one") from e
@@ -263,15 +265,15 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
         hint = "the first line must name the columns; it seems to be data"
     else:
         hint = f"did you mean {', '.join(guesses)}? rename it" if guesses else "add it to the table"
-    raise ConfigError(f"{path} lacks {', '.join(missing)}; it has {', '.join(header)}", hint)
+    raise ConfigError(f"{path} lacks {', '.join(missing)}; it has {shown(header)}", hint)
 
 
 def _refuse(path: Path, bad: Sequence[tuple[int, str]], cause: str, hint: str) -> None:
     """Raise ConfigError naming the first of the bad lines, each with what it says."""
     if bad:
-        shown = "; ".join(f"line {line}: {text}" for line, text in bad[:_SHOWN])
+        listed = "; ".join(f"line {line}: {text}" for line, text in bad[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise ConfigError(f"{path}: {cause} ({shown}{more})", hint)
+        raise ConfigError(f"{path}: {cause} ({listed}{more})", hint)
 
 
 def _check_ids(path: Path, rows: Sequence[Row]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.numbers import UNKNOWN
+from kras_plugins.cohort.number_columns import floats
+from kras_plugins.cohort.numbers import UNKNOWN, odd_cells
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FIXED = ("histology", "specimen", "kras_test", "site")
 """Columns that every Patient has as a field."""
-MOST_LEVELS, FEWEST_NUMBERS = 12, 5
-"""A text with more levels groups nobody; numbers with fewer distinct values are codes of levels."""
+MOST_LEVELS = 12
+"""A text with more levels groups nobody."""
 
 CLINICAL = re.compile(
     r"(sex|gender|age|stage|smok\w*|tobacco\w*|pack_?years?|ecog|performance_status|specimen|[tnm]_stage)"
@@ -104,12 +104,23 @@ def texts(patients: Sequence[Patient], column: str) -> list[str]:
 
 def numbers(values: Sequence[str]) -> Float64 | None:
     """float64[patient], NaN where unknown; None where a value is no number or there are too few distinct ones."""
-    try:
-        found = np.array([float(v) if v else math.nan for v in values])
-    except ValueError:
-        return None
-    found[~np.isfinite(found)] = np.nan
-    return found if len(np.unique(found[~np.isnan(found)])) >= FEWEST_NUMBERS else None
+    found = floats(values)
+    return None if found.odd or not found.measured else found.values
+
+
+def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
+    """Raise ConfigError that names the cells which keep a column of numbers from being one.
+
+    Different numbers of a patient's slides, joined by `+`, are none of them.
+    """
+    odd = []
+    for name in dict.fromkeys(n for n in names if n not in FIXED):
+        values = texts(patients, name)
+        found = floats(values)
+        if found.numeric and found.measured:
+            odd += [(patients[i].patient_id, name, values[i]) for i in found.odd if floats(values[i].split("+")).odd]
+    if odd:
+        raise ConfigError(*odd_cells("covariates", odd, "patient"))
 
 
 def levels(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.str_]]:

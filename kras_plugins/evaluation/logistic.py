@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.cohort.number_columns import floats
 from kras_plugins.evaluation.columns import numbers
 
 if TYPE_CHECKING:
@@ -69,17 +70,9 @@ def _design(encoders: Sequence[Mapping[str, Any]], columns: Columns, patients: i
         if "levels" in e:
             parts += [np.array([v == level for v in values], np.float64) for level in e["levels"]]
             continue
-        number = np.array([_float(v) for v in values])
+        number = floats(values).values
         if e["log"]:
             number = np.log1p(np.maximum(number, 0))
         number = np.where(np.isnan(number), e["median"], number)
         parts.append((number - e["mean"]) / e["sd"])
     return np.stack(parts, axis=1) if parts else np.zeros((patients, 0))
-
-
-def _float(text: str) -> float:
-    try:
-        value = float(text) if text else np.nan
-    except ValueError:
-        return np.nan
-    return value if np.isfinite(value) else np.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from kras_plugins.cohort.delimited import read_table
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,18 +47,22 @@ def read_tiles(place: Path) -> Tiles:
 
 
 def _listed(file: Path) -> Tiles:
-    with file.open(newline="", encoding="utf-8-sig") as f:
-        rows = list(csv.DictReader(f))
-    missing = {"file", "label"} - set(rows[0] if rows else ())
+    columns, rows = read_table(file, {name: (name,) for name in ("file", "label", "group")})
+    missing = [name for name in ("file", "label") if name not in columns]
     if missing:
-        raise ConfigError(f"{file}: no column {' and '.join(sorted(missing))}", "columns are file, label and group")
-    files = tuple(file.parent / r["file"] for r in rows)
+        raise ConfigError(f"{file}: no column {' and '.join(missing)}", "columns are file, label and group")
+    found = [[columns.get(cells, name) for name in ("file", "label", "group")] for _, cells in rows]
+    files = tuple(file.parent / name for name, *_ in found)
     absent = [f for f in files if not f.is_file()]
     if absent:
         raise ConfigError(f"{file}: {absent[0]} does not exist", "paths are relative to the CSV")
-    grouped = "group" in rows[0]
-    groups = tuple(r["group"] if grouped else str(i) for i, r in enumerate(rows))
-    return Tiles(files=files, labels=tuple(r["label"] for r in rows), groups=groups, grouped=grouped)
+    grouped = "group" in columns
+    return Tiles(
+        files=files,
+        labels=tuple(label for _, label, _ in found),
+        groups=tuple(group if grouped else str(i) for i, (*_, group) in enumerate(found)),
+        grouped=grouped,
+    )
 
 
 def _foldered(folder: Path) -> Tiles:

@@ -11,7 +11,8 @@ import numpy as np
 
 from kras_plugins.cohort.covariates import join_covariates
 from kras_plugins.evaluation.baselines import Known, frozen_inputs
-from kras_plugins.evaluation.columns import check_columns, clinical_columns, texts
+from kras_plugins.evaluation.columns import check_columns, check_numbers, clinical_columns, texts
+from kras_plugins.evaluation.confounders import possible_factors
 from kras_plugins.evaluation.lymphocytes import til_feature
 from kras_plugins.evaluation.scope import out_of_scope
 from kras_plugins.evaluation.shift import training_summary
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 
 
 def described(patients: Sequence[Patient], settings: StudySettings) -> tuple[tuple[Patient, ...], list[str]]:
-    """Patients with the covariates of the settings' table, and notes; ConfigError for a column nobody has."""
+    """Patients with the covariates of the settings' table, and notes.
+
+    Raises ConfigError for a column nobody has, and for one of numbers where a cell is none.
+    """
     notes: list[str] = []
     found = tuple(patients)
     if settings.covariates is not None:
         found, notes = join_covariates(found, settings.covariates)
     check_columns(found, settings.subgroups or (), "subgroups")
     check_columns(found, settings.confounders or (), "confounders")
-    clinical_columns(found, settings.clinical)
+    factors = possible_factors(found) if settings.confounders is None else settings.confounders
+    check_numbers(found, [*clinical_columns(found, settings.clinical), *(settings.subgroups or ()), *factors])
     return found, notes
 
 

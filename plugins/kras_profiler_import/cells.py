@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec, note
+from kras_plugins.cohort.numbers import UNKNOWN, number, short
 from kras_plugins.data import TileGrid
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
 from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, read_map
@@ -75,13 +76,22 @@ def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
 
 def _size(slide: SlideRef, options: ImportOptions) -> tuple[float, float] | None:
     """The slide's (width, height) in level-0 pixels from the cohort's free columns, else from the options."""
-    try:
-        told = [slide.extra.get(name, "") or getattr(options, name) for name in ("width", "height")]
-        return None if None in told else (float(told[0]), float(told[1]))
-    except ValueError as e:
+    width, height = (_side(slide, options, name) for name in ("width", "height"))
+    return None if width is None or height is None else (width, height)
+
+
+def _side(slide: SlideRef, options: ImportOptions, name: str) -> float | None:
+    text = slide.extra.get(name, "")
+    if text.lower() in UNKNOWN:
+        told: int | None = getattr(options, name)
+        return told
+    found = number(text)
+    if found is None or found <= 0:
         raise SlideError(
-            f"slide {slide.slide_id}: width or height is no number: {told}", "give level-0 pixels, or leave them empty"
-        ) from e
+            f"slide {slide.slide_id}: {name} is no number of pixels: {short(text)}",
+            "give level-0 pixels, or leave it empty",
+        )
+    return found
 
 
 def _open(file: Path, options: ImportOptions) -> Source:

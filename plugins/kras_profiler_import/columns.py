@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import shapely
 
 from kras_plugins import CELL_COLUMNS, ConfigError, SlideError
+from kras_plugins.cohort.number_columns import read_numbers
+from kras_plugins.cohort.numbers import odd_cells, shown
 from kras_profiler_import.chunk import Chunk
 from kras_profiler_import.classes import UNCLASSIFIED
 
@@ -88,7 +90,7 @@ def resolve(
             f"profiler.import.columns: {', '.join(wrong)} is no column of ours", f"known: {', '.join(sorted(allowed))}"
         )
     if missing := [h for h in flat if h not in headers]:
-        raise ConfigError(f"{file} has no column {', '.join(missing)}", f"it has {', '.join(headers)}")
+        raise ConfigError(f"{file} has no column {', '.join(missing)}", f"it has {shown(headers, 40)}")
     plain = {h: _split(h) for h in headers}
     found: dict[str, str] = {}
     for place, words in _PLACES.items():
@@ -104,14 +106,14 @@ def resolve(
     whole.sort(key=lambda names: not set(names) & set(told))
     if not whole and geometry is None:
         raise ConfigError(
-            f"{file}: no columns say where cells are; it has {', '.join(headers)}",
+            f"{file}: no columns say where cells are; it has {shown(headers, 40)}",
             'map them: -o profiler.import.columns={x = "…", y = "…", class = "…"}, or xmin, xmax, ymin and ymax',
         )
     places = {} if geometry else {name: found[name] for name in whole[0]}
     classes = told.get("class") or next((h for word in _CLASS for h in headers if plain[h][0] == word), None)
     if classes is None:
         raise ConfigError(
-            f"{file}: no column says what cells are; it has {', '.join(headers)}",
+            f"{file}: no column says what cells are; it has {shown(headers, 40)}",
             'map it: -o profiler.import.columns={class = "Phenotype"}, or a list of 0/1 columns named by class',
         )
     measured = {our: h for h in headers if (our := our_column(h)) is not None and h not in places.values()}
@@ -136,6 +138,10 @@ def _split(header: str) -> tuple[str, str]:
     return re.sub(r"[\s_.]+", " ", text[: hit.start()] if hit else text).strip(), unit
 
 
+FIRST_ROW = 2
+"""The number of the row below the header, as spreadsheets count."""
+
+
 class OneImage:
     """Refuses a table whose rows are of several images: their cells would lie on top of each other."""
 
@@ -150,6 +156,24 @@ class OneImage:
                 f"{self._file}: cells of several images: {', '.join(sorted(self._seen)[:3])}",
                 "write one file a slide and give -o profiler.import.cells=FOLDER/{slide_id}.csv",
             )
+
+
+def with_numbers(batch: pa.RecordBatch, layout: Layout, file: str, row: int, mark: str = ".") -> pa.RecordBatch:
+    """Rows whose numbers are float64 where they were texts, NaN where missing; `row`: the number of the first of them.
+
+    Raises SlideError that names the cells which are neither numbers with this decimal mark nor missing.
+    """
+    odd: list[tuple[int, str, str]] = []
+    for header in dict.fromkeys(layout.numbers):
+        at = batch.schema.get_field_index(header)
+        column = batch.column(at)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            found = read_numbers(column, mark)
+            odd += [(row + i, header, str(column[i])) for i in found.odd]
+            batch = batch.set_column(at, header, pa.array(found.values))
+    if odd:
+        raise SlideError(*odd_cells(file, sorted(odd)))
+    return batch
 
 
 def chunk_of(batch: pa.RecordBatch, layout: Layout) -> Chunk:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins import ConfigError, SemanticProfile, SlideError, SlideRef, note
+from kras_plugins.cohort.numbers import shown
 from kras_plugins.cohort.table import COLUMNS
 from kras_plugins.semantics.features.table import BY_NAME
 from kras_profiler_import.frame import Frame, read_frame
@@ -101,7 +102,14 @@ def _read(
 
 
 def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
-    """Feature names of one file, in its order.
+    """Feature names of one file, in its order; ConfigError where a cell of theirs is no number."""
+    chosen = _chosen(frame, globs)
+    frame.check_numbers(chosen)
+    return list(dict.fromkeys(frame.plain[h] for h in chosen))
+
+
+def _chosen(frame: Frame, globs: tuple[str, ...]) -> list[str]:
+    """Headers of features of one file, in its order.
 
     Those named by a glob; else, where there are numbers with a known suffix, those alone (nobody marks a date of birth
     with the stain); else numbers that look neither like an id nor like clinical data.
@@ -111,19 +119,17 @@ def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
         texts = [h for h in hit if not frame.is_number(h)]
         if texts:
             raise ConfigError(
-                f"{frame.file}: {_short(texts)} named by features={','.join(globs)} hold text",
+                f"{frame.file}: {shown(texts)} named by features={','.join(globs)} hold text",
                 "narrow the glob, or mend the column",
             )
         if not hit:
             raise ConfigError(
-                f"{frame.file}: no column is named by features={','.join(globs)}", f"it has {_short(frame.headers)}"
+                f"{frame.file}: no column is named by features={','.join(globs)}", f"it has {shown(frame.headers)}"
             )
-        return list(dict.fromkeys(frame.plain[h] for h in hit))
+        return hit
     numbers = [h for h in frame.headers if frame.is_number(h)]
     marked = [h for h in numbers if frame.plain[h] != h]
-    if marked:
-        return list(dict.fromkeys(frame.plain[h] for h in marked))
-    return [h for h in numbers if h in BY_NAME or not (is_id(h) or is_clinical(h) or h in COLUMNS)]
+    return marked or [h for h in numbers if h in BY_NAME or not (is_id(h) or is_clinical(h) or h in COLUMNS)]
 
 
 def _why(frame: Frame, header: str, chosen: Sequence[str], shared: Sequence[str]) -> str:
@@ -156,7 +162,7 @@ def _index(frames: Sequence[Frame], key: str | None, names: set[str]) -> dict[st
     start = 0
     for frame in frames:
         if key is not None and key not in frame.headers:
-            raise ConfigError(f"{frame.file} has no column {key}", f"it has {_short(frame.headers)}")
+            raise ConfigError(f"{frame.file} has no column {key}", f"it has {shown(frame.headers)}")
         wanted = [key] if key else [h for h in frame.headers if frame.plain[h] not in names and is_id(h)]
         for header in wanted:
             rows = result.setdefault(header, {})
@@ -166,7 +172,7 @@ def _index(frames: Sequence[Frame], key: str | None, names: set[str]) -> dict[st
         start += len(frame)
     if not result:
         raise ConfigError(
-            f"{frames[0].file}: no column of slide or patient ids found; it has {_short(frames[0].headers)}",
+            f"{frames[0].file}: no column of slide or patient ids found; it has {shown(frames[0].headers)}",
             "name it: -o profiler.import.key=COLUMN",
         )
     return result
@@ -192,10 +198,10 @@ def _find(slide: SlideRef, table: Features) -> tuple[list[int], str]:
         starts = [i for rows in table.rows.values() for text, i in rows.items() if text.startswith(f"{patient[0]}-")]
         if starts:
             return sorted({row for rows in starts for row in rows}), slide.patient_id
-    some = "; ".join(f"{h} has {', '.join(list(rows)[:2])} …" for h, rows in list(table.rows.items())[:4])
+    ids = "; ".join(f"{h} has {', '.join(list(rows)[:2])} …" for h, rows in list(table.rows.items())[:4])
     raise SlideError(
         f"{table.label}: no row for slide {slide.slide_id} or patient {slide.patient_id}",
-        f"ids must be those of the cohort, or TCGA barcodes; {some}",
+        f"ids must be those of the cohort, or TCGA barcodes; {ids}",
     )
 
 
@@ -217,12 +223,8 @@ def _suffix_hint(frames: Sequence[Frame]) -> str:
     return "give files with the same columns, or name the columns: -o 'profiler.import.features=…*'"
 
 
-def _short(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def _listed(ignored: Mapping[str, str]) -> str:
     reasons: dict[str, list[str]] = {}
     for header, reason in ignored.items():
         reasons.setdefault(reason, []).append(header)
-    return "; ".join(f"{', '.join(headers)} ({reason})" for reason, headers in reasons.items())
+    return "; ".join(f"{shown(headers, len(headers))} ({reason})" for reason, headers in reasons.items())

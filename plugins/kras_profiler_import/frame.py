@@ -14,15 +14,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kras_plugins import ConfigError, SlideError
-from kras_profiler_import.tables import find_dialect, opened
+from kras_plugins.cohort.delimited import naming_damage
+from kras_plugins.cohort.number_columns import Marks, NumberColumn, count_marks, read_numbers
+from kras_plugins.cohort.numbers import odd_cells
+from kras_profiler_import.columns import FIRST_ROW
+from kras_profiler_import.tables import check_quotes, find_dialect, opened
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
-
-_MISSING = (
-    "", "na", "n/a", "nan", "null", "none", "#n/a", "unknown", "[not available]", "[not applicable]", "[unknown]",
-    "[not evaluated]",
-)  # fmt: skip
 
 
 class Frame:
@@ -31,8 +30,8 @@ class Frame:
     Columns of one plain name (a merged table of two strata) are one feature: a row may have a value in one of them.
     """
 
-    def __init__(self, file: Path, table: pa.Table, suffixes: Sequence[str]) -> None:
-        self.file, self._table = file, table
+    def __init__(self, file: Path, table: pa.Table, suffixes: Sequence[str], delimiter: str = ",") -> None:
+        self.file, self._table, self._delimiter = file, table, delimiter
         self.headers: list[str] = table.column_names
         self.plain = {h: _strip(h, suffixes) for h in self.headers}
         twice = sorted({h for h in self.headers if self.headers.count(h) > 1})
@@ -47,36 +46,52 @@ class Frame:
         return [str(t or "").strip() for t in pc.cast(self._table[header], pa.string()).to_pylist()]
 
     @cached_property
-    def _columns(self) -> dict[str, Float64 | None]:
+    def _columns(self) -> dict[str, NumberColumn | None]:
         return {header: self._number(header) for header in self.headers}
 
-    def _number(self, header: str) -> Float64 | None:
+    @cached_property
+    def _mark(self) -> str:
+        """The decimal mark of numbers that are texts."""
+        texts = [column.combine_chunks() for column in self._table.columns if _is_text(column.type)]
+        return sum(map(count_marks, texts), Marks()).decimal(self._delimiter)
+
+    def _number(self, header: str) -> NumberColumn | None:
         column = self._table[header].combine_chunks()
         if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
             return None
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            text = pc.utf8_trim_whitespace(column)
-            missing = pc.is_in(pc.utf8_lower(text), pa.array(_MISSING, column.type))
-            column = pc.if_else(missing, pa.scalar(None, column.type), text)
+        if _is_text(column.type):
+            return read_numbers(column, self._mark)
         try:
             values = pc.cast(column, pa.float64())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
-        return np.array(values.to_numpy(zero_copy_only=False), np.float64)
+        found = np.array(values.to_numpy(zero_copy_only=False), np.float64)
+        return NumberColumn(values=found, odd=tuple(np.flatnonzero(np.isinf(found)).tolist()), numeric=True)
 
     def is_number(self, header: str) -> bool:
-        """Whether the column holds numbers and missing values alone."""
-        return self._columns[header] is not None
+        """Whether most of what the column holds, but for missing values, is meant as numbers."""
+        found = self._columns[header]
+        return found is not None and found.numeric
+
+    def check_numbers(self, headers: Sequence[str]) -> None:
+        """Raise ConfigError that names the cells of these columns which are neither finite numbers nor missing."""
+        odd = sorted(
+            (FIRST_ROW + i, header, str(self._table[header][i]))
+            for header in headers
+            if (found := self._columns[header]) is not None
+            for i in found.odd
+        )
+        if odd:
+            what, hint = odd_cells(self.file, odd)
+            raise ConfigError(what, f"{hint}; or name the columns that are features: -o 'profiler.import.features=…*'")
 
     def numbers(self, plain: str) -> Float64:
-        """float64[row] of a feature, NaN where missing; ConfigError where it is infinite or there twice in a row."""
+        """float64[row] of a feature, NaN where missing; ConfigError where it is there twice in a row."""
         result = np.full(len(self), np.nan)
         for header in (h for h in self.headers if self.plain[h] == plain):
-            values = self._columns[header]
-            assert values is not None
-            known = ~np.isnan(values)
-            if np.isinf(values).any():
-                raise ConfigError(f"{self.file}: column {header!r} holds infinity", "leave the cell empty")
+            found = self._columns[header]
+            assert found is not None
+            values, known = found.values, ~np.isnan(found.values)
             if (known & ~np.isnan(result)).any():
                 raise ConfigError(
                     f"{self.file}: {plain!r} is there twice in a row, once as {header!r}",
@@ -92,7 +107,8 @@ def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
         if file.suffix == ".parquet":
             return Frame(file, pq.read_table(file), suffixes)
         dialect = find_dialect(file)
-        with opened(file) as f:
+        check_quotes(file)
+        with naming_damage(file), opened(file) as f:
             table = pyarrow.csv.read_csv(
                 f,
                 read_options=dialect.read_options(),
@@ -100,13 +116,15 @@ def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
                 # As text first: an id such as 0071 is no number.
                 convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(dialect.headers, pa.string())),
             )
-        if dialect.comma:
-            table = pa.table({h: pc.replace_substring(table[h], ",", ".") for h in table.column_names})
-        return Frame(file, table, suffixes)
+        return Frame(file, table, suffixes, dialect.delimiter)
     except SlideError as e:
         raise ConfigError(e.message, e.hint) from e
-    except (OSError, EOFError, pa.ArrowException) as e:
+    except (OSError, pa.ArrowException) as e:
         raise ConfigError(f"{file}: cannot be read as a table: {e}", "copy or export it again") from e
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _strip(header: str, suffixes: Sequence[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import shapely
 
 from kras_plugins import SlideError
+from kras_plugins.cohort.delimited import delimiter_of, is_packed, naming_damage
+from kras_plugins.cohort.number_columns import Marks, count_marks
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
-from kras_profiler_import.columns import MEASURABLE, Layout, OneImage, chunk_of, resolve
+from kras_profiler_import.columns import FIRST_ROW, MEASURABLE, Layout, OneImage, chunk_of, resolve, with_numbers
 
 if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
@@ -29,12 +31,11 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a CSV file is written: its headers, `encoding`, `delimiter`, and whether the decimal mark is a comma."""
+    """How a CSV file is written: its headers, `encoding` and `delimiter`; the decimal mark takes all rows to tell."""
 
     headers: list[str]
     encoding: str
     delimiter: str
-    comma: bool
 
     def read_options(self) -> pyarrow.csv.ReadOptions:
         """For pyarrow; the header line is read already."""
@@ -44,52 +45,69 @@ class Dialect:
 
 
 def find_dialect(file: Path) -> Dialect:
-    """The dialect from a file's first two lines; SlideError where it has no row."""
-    with opened(file) as f:
-        first, second = f.readline(), f.readline()
+    """The dialect from a file's first two lines; SlideError where it has no row, or is damaged or no text of bytes."""
+    with naming_damage(file, SlideError), opened(file) as f, io.TextIOWrapper(f, "latin-1") as lines:
+        first, second = (line.encode("latin-1") for line in (lines.readline(), lines.readline()))
+    if b"\0" in first:
+        raise SlideError(f"{file}: holds NUL bytes: it is UTF-16, or no text", "save it as UTF-8 (in Excel: CSV UTF-8)")
     try:
         encoding, header = "utf8", first.decode("utf-8-sig")
     except UnicodeDecodeError:
         encoding, header = "latin1", first.decode("latin1")  # HALO on Windows, for the µ of its headers
     if not header.strip() or not second.strip():
         raise SlideError(f"{file}: holds a header at most, no rows", "export it again")
-    delimiter = max(",;\t", key=header.count)
-    headers = next(csv.reader([header.strip("\r\n")], delimiter=delimiter))
-    comma = delimiter != "," and re.search(rb"\d,\d", second) is not None
-    return Dialect(headers=headers, encoding=encoding, delimiter=delimiter, comma=comma)
+    delimiter = delimiter_of(header)
+    try:
+        headers = next(csv.reader([header.strip("\r\n")], delimiter=delimiter))
+    except csv.Error as e:
+        raise SlideError(f"{file}: header: {e}", "export it again") from e
+    return Dialect(headers=headers, encoding=encoding, delimiter=delimiter)
 
 
 def opened(file: Path) -> IO[bytes]:
-    """A file for reading, unpacked where its name ends in .gz."""
-    return cast("IO[bytes]", gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
+    """A file for reading, unpacked where it is gzipped."""
+    return cast("IO[bytes]", gzip.open(file, "rb")) if is_packed(file) else file.open("rb")
+
+
+def check_quotes(file: Path) -> None:
+    """Raise SlideError where a quotation mark does not close: all rows below would be one cell."""
+    with naming_damage(file, SlideError), opened(file) as f:
+        if sum(block.count(b'"') for block in iter(lambda: f.read(_BLOCK), b"")) % 2:
+            raise SlideError(f"{file}: a quotation mark does not close", "mend it, or take all of them out")
 
 
 def open_csv(file: Path, options: ImportOptions) -> Source:
-    """Stream a table of cells; its delimiter, decimal mark and encoding are found from its first lines."""
+    """Stream a table of cells; its delimiter and encoding are found from its first lines, its decimal mark from all."""
     dialect = find_dialect(file)
     layout = resolve(str(file), dialect.headers, options.columns, None)
     return Source(items=_csv_rows(file, layout, dialect), units=layout.units)
 
 
 def _csv_rows(file: Path, layout: Layout, dialect: Dialect) -> Iterator[Chunk]:
-    types = {**dict.fromkeys(layout.numbers, pa.float64()), **dict.fromkeys(layout.texts, pa.string())}
-    one = OneImage(str(file))
-    with opened(file) as f:
-        reader = pyarrow.csv.open_csv(
+    check_quotes(file)
+    marks = Marks()
+    for batch in _csv_batches(file, dialect, layout.numbers):
+        marks = sum(map(count_marks, batch.columns), marks)
+    one, row = OneImage(str(file)), FIRST_ROW
+    for batch in _csv_batches(file, dialect, [*layout.numbers, *layout.texts]):
+        if layout.image is not None:
+            one.check(batch.column(layout.image))
+        yield chunk_of(with_numbers(batch, layout, str(file), row, marks.decimal(dialect.delimiter)), layout)
+        row += batch.num_rows
+
+
+def _csv_batches(file: Path, dialect: Dialect, headers: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns as texts, null where missing."""
+    wanted = list(dict.fromkeys(headers))
+    with naming_damage(file, SlideError), opened(file) as f:
+        yield from pyarrow.csv.open_csv(
             f,
             read_options=dialect.read_options(),
             parse_options=pyarrow.csv.ParseOptions(delimiter=dialect.delimiter),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=types,
-                include_columns=list(dict.fromkeys(types)),
-                decimal_point="," if dialect.comma else ".",
-                strings_can_be_null=True,
+                column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted, strings_can_be_null=True
             ),
         )
-        for batch in reader:
-            if layout.image is not None:
-                one.check(batch.column(layout.image))
-            yield chunk_of(batch, layout)
 
 
 def open_parquet(file: Path, options: ImportOptions) -> Source:
@@ -120,11 +138,12 @@ def open_regions(file: Path) -> Source:
 
 def _rows(parquet: pq.ParquetFile, layout: Layout, file: str) -> Iterator[Chunk]:
     names = dict.fromkeys([*layout.numbers, *layout.texts, *([layout.geometry] if layout.geometry else [])])
-    one = OneImage(file)
+    one, row = OneImage(file), FIRST_ROW
     for batch in parquet.iter_batches(CELLS_AT_ONCE, columns=list(names)):
         if layout.image is not None:
             one.check(batch.column(layout.image))
-        yield chunk_of(batch, layout)
+        yield chunk_of(with_numbers(batch, layout, file, row), layout)
+        row += batch.num_rows
 
 
 def _own(parquet: pq.ParquetFile) -> Iterator[Chunk]:

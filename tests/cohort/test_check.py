@@ -168,6 +168,23 @@ def test_a_covariate_that_tells_the_label_is_an_error(check, column, word: str) 
     assert found(check(rows), "error", f"column extra {word} g12c").who == ("extra",)
 
 
+def test_cells_that_keep_a_covariate_from_being_numbers_are_named(check) -> None:
+    rows = people()
+    rows[3]["age"], rows[7]["age"], rows[9]["age"] = "6O", "#DIV/0!", "NA"
+    for i, row in enumerate(rows):  # codes of levels are no measurements
+        row["grade"] = ("1", "2", "3", "3A")[i % 7 % 4]
+    odd = found(check(rows), "warning", "column age holds numbers, but for 2 cells")
+    assert odd.who == ("line 5: '6O'", "line 9: '#DIV/0!'")
+    assert not [f for f in check(rows) if "grade" in f.what]
+
+
+def test_decimal_commas_hide_no_covariate_that_tells_the_label(check) -> None:
+    rows = [{**row, "extra": f'"{100 + i if row["g12c"] == "1" else i / 2:.1f}"'} for i, row in enumerate(people())]
+    for row in rows:
+        row["extra"] = row["extra"].replace(".", ",")
+    assert found(check(rows), "error", "column extra all but tells g12c").who == ("extra",)
+
+
 @pytest.mark.parametrize("column", ["kras_category", "kras_driver", "kras_hgvsp"])
 def test_columns_that_state_the_outcome_by_their_name_are_no_finding(check, column: str) -> None:
     assert {f.severity for f in check([{**row, column: row["g12c"]} for row in people()])} == {"note"}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 
+import numpy as np
 import pytest
 from described import people
 
 from kras_plugins.cohort.covariates import join_covariates
 from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.columns import check_numbers, numbers, texts
+from kras_plugins.study.audit import described
+from kras_plugins.study.settings import StudySettings
 
 
 def cohort():
@@ -61,3 +66,38 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nowhere.csv"):
         join_covariates(cohort(), tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_decimal_commas_are_numbers_to_evaluation(tmp_path, delimiter):
+    rows = [
+        ("patient_id", "score"),
+        *((f"p{i}", text) for i, text in enumerate(("7", "6,5", "NA", "8,25", "1,304", "2"))),
+    ]
+    with (tmp_path / "more.csv").open("w", newline="") as f:
+        csv.writer(f, delimiter=delimiter).writerows(rows)
+    patients, _ = join_covariates(people(6), tmp_path / "more.csv")
+    check_numbers(patients, ["score"])
+    np.testing.assert_array_equal(numbers(texts(patients, "score")), [7, 6.5, np.nan, 8.25, 1.304, 2])
+
+
+@pytest.mark.parametrize("odd", ["6O", "#DIV/0!", "61+6O", "1_0", "inf", ">70", "."])
+def test_a_covariate_of_numbers_with_an_odd_cell_is_an_error_before_anything_is_learned(tmp_path, odd):
+    ages = ["60", "61", "62", "63", odd, "65", "unknown", "[Not Available]"]
+    with pytest.raises(ConfigError, match="covariates: a cell is no number") as e:
+        check_numbers(people(8, age=ages, site=ages), ["age", "site"])
+    assert f"(patient p4, column 'age': '{odd}')" in e.value.message
+    with pytest.raises(ConfigError, match="patient p4"):
+        described(people(8, age=ages), StudySettings(cohort="x"))
+    described(people(8, age=ages), StudySettings(cohort="x", clinical=(), confounders=()))  # nobody looks at it
+
+
+def test_different_numbers_of_a_patients_slides_are_no_odd_cell():
+    check_numbers(people(6, width=["900", "950", "800+850", "700", "650", "600,5+600"]), ["width"])
+
+
+def test_codes_of_levels_are_no_numbers(tmp_path):
+    stages = ["1", "2", "3", "3A", "1", "2", "4", "1"]
+    check_numbers(
+        people(8, t_stage=stages, code=stages, name=["a", "b", "c", "1", "2", "3", "4", "5x"]), ["code", "name"]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,10 @@ def test_each_trap_is_named_with_its_place_and_what_to_do(write: Write, trap: st
 
 def test_a_latin1_file_is_refused_as_such(write: Write) -> None:
     assert "not UTF-8" in refused(write(GOOD.replace("S1", "Köln").encode("latin-1"))).message
+
+
+def test_a_packed_file_is_refused_as_such(write: Write) -> None:
+    assert "is gzipped" in refused(write(gzip.compress(GOOD.encode()))).message
 
 
 def test_a_file_of_two_bytes_a_letter_is_refused_as_such(write: Write) -> None:

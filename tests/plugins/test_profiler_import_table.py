@@ -144,6 +144,132 @@ def test_id_columns_that_disagree_are_asked_about(tmp_path: Path) -> None:
     assert load(file, "1", key="image_id") == {"X": 6}
 
 
+def numeric(file: Path, *cells: str, delimiter: str = ";", **options: object) -> Mapping[str, float]:
+    """The features of row 0 of a table of one column `f` with these cells, beside a column `g` of their row numbers."""
+    rows = [(f"s{i}", text, str(i)) for i, text in enumerate(cells)]
+    with file.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f, delimiter=delimiter).writerows([("slide_id", "f", "g"), *rows])
+    return load(file, "s0", **options)
+
+
+def test_the_case_of_whole_numbers_above_decimal_commas(shared_data: Path) -> None:
+    file = shared_data.parent / "cases" / "tables" / "comma_mixed.csv"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    with noted(lambda _: None) as notes:
+        found = load(file, "P001")
+    assert found == {
+        "f0": 1.304, "f1": 0.947, "f2": -0.704, "f3": -1.265, "f4": -0.623, "f5": 0.041, "n1": 1, "n2": 1
+    }  # fmt: skip
+    assert "comma_mixed.csv: 24 rows with 8 feature columns" in notes
+
+
+def test_a_damaged_case_is_named_as_damaged(shared_data: Path) -> None:
+    file = shared_data.parent / "cases" / "tables" / "damaged.csv.gz"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    with pytest.raises(ConfigError, match=r"damaged\.csv\.gz cannot be read: it ends too early or is damaged"):
+        load(file, "P001")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+@pytest.mark.parametrize(
+    ("cells", "value"),
+    [
+        (("1,5", "2", "3"), 1.5),
+        (("1,304", "2", "0,947"), 1.304),
+        (("1", "2", "3", "4,25"), 1),
+        (("1,5", "NA", "", "n/a", "NaN", "[Unknown]", "#N/A"), 1.5),
+        (("1.304", "2", "3"), 1.304),
+        (("-,5", "+2,5e3"), -0.5),
+    ],
+)
+def test_the_decimal_mark_is_told_by_all_rows(
+    tmp_path: Path, delimiter: str, cells: Sequence[str], value: float
+) -> None:
+    assert numeric(tmp_path / "t.csv", *cells, delimiter=delimiter) == {"f": value, "g": 0}
+
+
+def test_commas_that_may_be_of_thousands_are_decimal_between_semicolons_alone(tmp_path: Path) -> None:
+    assert numeric(tmp_path / "t.csv", "1,304", "2", "3")["f"] == 1.304
+    for delimiter in ",\t":
+        with pytest.raises(ConfigError, match=r"row 2, column 'f': '1,304'"):
+            numeric(tmp_path / "t.csv", "1,304", "2", "3", delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["#DIV/0!", "12%", "1,304.5", ".", "-", "1_000", "inf", "1e999", "１２", "²", "12 µm", "<0.1", "1 000", "0x1f",
+     "9" * 5000, "-Infinity", "−1.5", "true"],
+)  # fmt: skip
+def test_an_odd_cell_of_a_column_of_numbers_is_an_error_that_names_it(tmp_path: Path, odd: str) -> None:
+    with pytest.raises(ConfigError) as e:
+        numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5")
+    assert f"t.csv: a cell is no number (row 4, column 'f': '{odd[:40]}" in e.value.message
+    assert "profiler.import.features" in e.value.hint
+    found = numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5", features=["g"])
+    assert found == {"g": 0}  # a column that nobody wants may hold anything
+
+
+def test_points_among_decimal_commas_are_odd_and_the_other_way_round(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\(row 5, column 'f': '1\.304'\)"):
+        numeric(tmp_path / "t.csv", "1,5", "2,5", "3,5", "1.304")
+    with pytest.raises(ConfigError, match=r"\(row 5, column 'f': '1,5'\)"):
+        numeric(tmp_path / "t.csv", "1.5", "2.5", "3.5", "1,5")
+
+
+def test_a_column_of_nothing_but_what_cannot_be_read_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    for cells in (("12%", "13%", "14%"), ("1,304.5", "2,304.5", "3,304.5"), ("#REF!", "#REF!", "1")):
+        with pytest.raises(ConfigError, match=r"row 2, column 'f'"):
+            numeric(tmp_path / "t.csv", *cells)
+
+
+@pytest.mark.parametrize("cells", [("a", "b", "c", "1"), ("01.02.2020", "02.02.2020", "03.02.2020"), ("T1", "T2", "1")])
+def test_a_column_of_text_is_no_feature_and_said_so(tmp_path: Path, cells: Sequence[str]) -> None:
+    with noted(lambda _: None) as notes:
+        assert numeric(tmp_path / "t.csv", *cells) == {"g": 0}
+    assert any("f (text)" in note for note in notes)
+
+
+def test_ids_and_clinical_columns_may_hold_what_they_like(tmp_path: Path) -> None:
+    columns, rows = ("slide_id", "block_id", "age", "X"), [("1", "17", "60", "1.5"), ("2", "17", "61", "2.5")]
+    assert load(write(tmp_path / "t.csv", columns, [*rows, ("3A", "18b", ">61", "3.5")]), "3A") == {"X": 3.5}
+
+
+def test_texts_of_parquet_are_read_alike(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"slide_id": ["102", "103"], "X": ["1,5", "2,5"], "Y": [1.0, 2.0]}), tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet") == {"X": 1.5, "Y": 1.0}
+    pq.write_table(pa.table({"slide_id": ["102", "103"], "Y": [1.0, np.inf]}), tmp_path / "u.parquet")
+    with pytest.raises(ConfigError, match="row 3, column 'Y': 'inf'"):
+        load(tmp_path / "u.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("slide_id,X\n102,1\n".encode("utf-16"), "UTF-16"),
+        (gzip.compress(b"slide_id,X\n102,1\n" * 999)[:60], "damaged"),
+        (gzip.compress(b"slide_id,X\n102,1\n")[:-8] + bytes(8), "damaged"),
+        (b"slide_id,X\n102,1\n103\n", "cannot be read as a table"),
+        (b'slide_id,X\n102,"1\n103,2\n', "a quotation mark does not close"),
+        (b'slide_id,X,note\n102,1,"fine\n103,2,fine\n', "a quotation mark does not close"),
+        (b"slide_id,X\n102," + b"1" * 9_000_000 + b"\n", "row 2, column 'X'|cannot be read as a table"),
+        (b"slide_id," + b"x" * 10**6 + b"\n102,1\n", "header: field larger"),
+    ],
+)
+def test_what_is_no_table_is_told_with_the_file_and_the_cause(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"t\.csv.*({message})"):
+        load(tmp_path / "t.csv")
+
+
+def test_old_ends_of_lines_and_a_packed_file_of_any_name_are_read(tmp_path: Path) -> None:
+    text = b"slide_id;X\r101;1,5\r102;2,5\r"
+    for content in (text, gzip.compress(text)):
+        (tmp_path / "t.csv").write_bytes(content)
+        assert load(tmp_path / "t.csv") == {"X": 2.5}
+
+
 def test_a_slide_without_a_row_is_set_aside_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="no row for slide nobody or patient P") as e:
         load(write(tmp_path / "t.csv"), "nobody")

@@ -143,3 +143,11 @@ def test_folders_name_classes_and_what_is_missing_is_told(planted: Path, tmp_pat
     (planted / "tiles.csv").write_text("path,label\n")
     with pytest.raises(ConfigError, match="no column file"):
         read_tiles(planted)
+    for text, message in (
+        (b"file,label\n2.png\n", "line 2: 1 cells under a header of 2"),
+        (b"file,label\n2.png,\xb5\n", "not UTF-8 text"),
+        (b"\x1f\x8bfile", "damaged"),
+    ):
+        (planted / "tiles.csv").write_bytes(text)
+        with pytest.raises(ConfigError, match=rf"tiles\.csv.*{message}"):
+            read_tiles(planted)
