@@ -27,6 +27,7 @@ from kras_plugins.store import Store, file_sha256, make_key
 if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
+_SLAB = 4096
 _AGAIN = "make it again, or copy it whole"
 
 
@@ -38,9 +39,14 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
     if not ours:
         return _converted(file, slide, options)
     try:
-        return read_bag(file, slide.slide_id)
+        bag = read_bag(file, slide.slide_id)
     except StoreError as e:
         raise SlideError(e.message, _AGAIN) from e
+    if not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
+        raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
+    if not all(np.isfinite(bag.features[start : start + _SLAB]).all() for start in range(0, len(bag.features), _SLAB)):
+        raise SlideError(f"{file}: features hold NaN or infinity", _AGAIN)
+    return bag
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
     if features.ndim != 2 or coords.ndim != 2 or coords.shape[1] < 2 or len(features) != len(coords):
         raise SlideError(f"{file}: features {features.shape} do not match coords {coords.shape}", "make the file again")
-    if not len(features):
+    if not features.size:
         raise SlideError(f"{file}: holds no tiles", "make the file again; was tissue found on the slide?")
     for what, values in ((name, features), ("coords", coords)):
         if not np.isfinite(values).all():
@@ -93,6 +99,8 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     found = geometry(facts, stamp, coords[:, :2], file, slide, options)
     if not encoder:
         raise SlideError(f"{file}: does not say which encoder made it", "give -o extractor.h5.encoder=NAME")
+    if np.abs(found.xy).max() >= np.iinfo(np.int32).max:
+        raise SlideError(f"{file}: coords reach {np.abs(found.xy).max():.3g}, beyond any slide", "make the file again")
     identity = f"{encoder}/{features.shape[1]}/{found.spec.px}px@{found.spec.mpp:.4g}"
     return Bag(
         slide_id=slide.slide_id,

@@ -22,6 +22,9 @@ from kras_profiler_import.shapes import polygons
 OWN = "kras"
 """The member of our own exports that says what GeoJSON cannot: mpp, size, and what the profiler provides."""
 _STREAMED = ("features", "cells", "nuc")
+_MALFORMED = (
+    KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, shapely.errors.ShapelyError,
+)  # fmt: skip
 _CLASS_KEYS = ("classification", "class", "class_name", "cell_type", "type", "label")
 
 
@@ -130,8 +133,8 @@ def _chunks(
     for number, item in enumerate(items, 1):
         try:
             region = take(item, rows)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, shapely.errors.ShapelyError) as e:
-            out.damage(f"{what} {number} is malformed: {type(e).__name__}: {e}")
+        except _MALFORMED as e:
+            out.damage(f"{what} {number} is malformed: {type(e).__name__}: {e!s:.200}")
             continue
         rows.items += [f"{what} {number}"] * (len(rows.names) - len(rows.items))
         if region is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kras_profiler_import.chunk import Geometries
 
 _FAR = 1e8  # pixels; no slide is that large, and what is finite in float64 may not be in float32
+_NO_RING = (TypeError, ValueError, IndexError, KeyError, RecursionError, shapely.errors.ShapelyError)
 QUARTER = 4  # outlines are kept to a quarter of a pixel, as the host keeps its own
 
 
@@ -25,18 +26,22 @@ def polygons(rings: Sequence[Sequence[Any]]) -> tuple[Geometries, list[int]]:
     Also which rings are damaged: a vertex is no pair of finite numbers. These have no polygon.
     """
     result: Geometries = np.full(len(rings), None, dtype=object)
-    usable = [i for i, ring in enumerate(rings) if len(ring) > 2 and len(ring) >= 3 + (ring[0] == ring[-1])]
     try:
-        result[usable] = _polygons([rings[i] for i in usable])
-    except (TypeError, ValueError, IndexError, shapely.errors.ShapelyError):
+        _draw(result, rings, range(len(rings)))
+    except _NO_RING:
         bad = []
-        for i in usable:
+        for i in range(len(rings)):
             try:
-                result[[i]] = _polygons([rings[i]])
-            except (TypeError, ValueError, IndexError, shapely.errors.ShapelyError):
+                _draw(result, rings, [i])
+            except _NO_RING:
                 bad.append(i)
         return result, bad
     return result, []
+
+
+def _draw(result: Geometries, rings: Sequence[Sequence[Any]], rows: Sequence[int]) -> None:
+    usable = [i for i in rows if len(rings[i]) > 2 and len(rings[i]) >= 3 + (rings[i][0] == rings[i][-1])]
+    result[usable] = _polygons([rings[i] for i in usable])
 
 
 def _polygons(rings: Sequence[Sequence[Any]]) -> Geometries:

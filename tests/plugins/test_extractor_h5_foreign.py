@@ -145,12 +145,20 @@ def test_a_stated_number_that_is_none_is_named(tmp_path: Path, value: object) ->
         load(tmp_path)
 
 
+def test_places_beyond_any_slide_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "s.h5", GRID * 1e9, patch_size=224, patch_size_level0=1e9, mpp=0.5, encoder="e")
+    with pytest.raises(SlideError, match=r"s\.h5: coords reach 5e\+09"):
+        load(tmp_path, slide_mpp=None)
+
+
 def test_a_bag_of_ours_that_was_damaged_is_set_aside(tmp_path: Path) -> None:
     for damage, message in (
         (lambda f: f.__delitem__("features"), "features"),
         (lambda f: (f.__delitem__("features"), f.create_group("features")), "tables of numbers"),
         (lambda f: (f.__delitem__("coords"), f.create_dataset("coords", data=GRID[:3])), "do not match"),
         (lambda f: f.attrs.__delitem__("mpp"), "mpp"),
+        (lambda f: f.attrs.__setitem__("mpp", np.nan), "no size of tiles"),
+        (lambda f: f["features"].__setitem__((3, 2), np.nan), "NaN or infinity"),
     ):
         with h5py.File(ours(tmp_path / "s.h5", "s"), "r+") as f:
             damage(f)

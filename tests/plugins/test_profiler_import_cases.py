@@ -220,6 +220,9 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
     "a vertex of text": lambda f: f["geometry"]["coordinates"][0].__setitem__(3, ["x", 5]),
     "a vertex of one number": lambda f: f["geometry"]["coordinates"][0].__setitem__(3, [5]),
     "an infinite vertex": lambda f: f["geometry"]["coordinates"][0].__setitem__(3, [1e300, 5]),
+    "a vertex of many brackets": lambda f: f["geometry"]["coordinates"][0].__setitem__(
+        0, json.loads("[" * 900 + "]" * 900)
+    ),
     "no coordinates": lambda f: f["geometry"].pop("coordinates"),
     "no geometry": lambda f: f.pop("geometry"),
     "a line": lambda f: f["geometry"].update(type="LineString", coordinates=[[0, 0], [1, 1]]),
