@@ -40,19 +40,23 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
     try:
         with h5py.File(file, "r") as f:
             data, coords = f["features"], f["coords"]
-            shape, offset = data.shape, data.id.get_offset()
+            if not all(isinstance(one, h5py.Dataset) and one.ndim == 2 for one in (data, coords)):
+                raise ValueError("`features` and `coords` must be tables of numbers")
+            if len(data) != len(coords) or coords.shape[1] != 2:
+                raise ValueError(f"features {data.shape} do not match coords {coords.shape}")
+            shape, offset = data.shape, data.id.get_offset() if data.dtype == "<f4" else None
             return Bag(
                 slide_id=slide_id or str(f.attrs["slide_id"]),
                 features=(
                     np.memmap(file, "<f4", mode="r", offset=offset, shape=shape)
                     if offset is not None and data.size
-                    else data[:]
+                    else data[:].astype(np.float32)
                 ),
-                xy=coords[:],
+                xy=coords[:].astype(np.int32),
                 size=(float(f.attrs["tile_width_level0"]), float(f.attrs["tile_height_level0"])),
                 tile_spec=TileSpec(px=int(coords.attrs["patch_size"]), mpp=float(f.attrs["mpp"])),
                 encoder=str(f.attrs["encoder"]),
                 transform_hash=str(f.attrs["transform_hash"]),
             )
-    except (OSError, KeyError) as e:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise StoreError(f"{file}: not a whole bag: {e}", "remove it and run again") from e

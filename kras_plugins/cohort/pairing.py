@@ -12,6 +12,7 @@ from typing import Any
 from kras_plugins.cohort.barcodes import DIAGNOSTIC, PRIMARY, SAMPLE_TYPES, parse_slide_name
 from kras_plugins.cohort.delimited import header_of, read_table
 from kras_plugins.cohort.labels import Label
+from kras_plugins.cohort.naming import without_uuid
 from kras_plugins.errors import ConfigError
 
 _MEANINGS = {
@@ -170,7 +171,7 @@ def _by_prefix(name: str, known: Mapping[str, Label]) -> str:
 
 def _stem(path: Path) -> str:
     """A slide's id: the file's name without its ending and without a TCGA slide's UUID."""
-    return path.name.partition(".")[0] if parse_slide_name(path.name) else path.stem
+    return without_uuid(path.name) if parse_slide_name(path.name) else path.stem
 
 
 def _row(slide: SlideFile, label: Label, folder: Path) -> dict[str, Any]:

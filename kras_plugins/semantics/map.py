@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,18 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
     _write_rest(folder, semantic.tissue, semantic.analysed, semantic.pattern, raster, facts)
 
 
+def copy_map(made: Path, folder: Path, slide_id: str) -> None:
+    """Copy a map into an existing folder under this id: the store's states the slide for which it was made first."""
+    for name in (CELLS, TISSUE):
+        shutil.copyfile(made / name, folder / name)
+    facts = json.loads((made / FACTS).read_text(encoding="utf-8"))
+    _write_facts(folder, {**facts, "slide_id": slide_id})
+
+
+def _write_facts(folder: Path, facts: Mapping[str, object]) -> None:
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+
+
 def _write_rest(
     folder: Path, tissue: UInt8, analysed: Bool, pattern: UInt8 | None, raster: Raster, facts: Mapping[str, object]
 ) -> None:
@@ -116,7 +129,7 @@ def _write_rest(
         f.attrs["mpp"] = raster.mpp
         f.attrs["origin_um"] = raster.origin_um
         f.attrs["classes"] = list(TISSUE_CLASSES)
-    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+    _write_facts(folder, facts)
 
 
 def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:

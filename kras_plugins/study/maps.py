@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from kras_plugins.data import SemanticMap
@@ -12,7 +11,7 @@ from kras_plugins.report.heatmap import write_png
 from kras_plugins.report.overlay import FIELD_PX, OVERVIEW_PX, Field, densest, draw_overlay
 from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_png
 from kras_plugins.semantics.geojson import slide_mpp, write_cells_geojson, write_tissue_geojson
-from kras_plugins.semantics.map import CELLS, FACTS, TISSUE, read_map, write_map
+from kras_plugins.semantics.map import FACTS, copy_map, read_map, write_map
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.study.notify import Notify
 
@@ -42,8 +41,7 @@ def write_exports(
     if made is None:
         write_map(folder, semantic)
     else:
-        for name in (CELLS, TISSUE, FACTS):
-            shutil.copyfile(made / name, folder / name)
+        copy_map(made, folder, semantic.slide_id)
     mpp = mpp_of(semantic, result)
     if geojson:
         ending = ".geojson.gz" if gzip else ".geojson"

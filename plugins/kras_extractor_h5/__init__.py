@@ -15,7 +15,9 @@ class H5Options(Options):
 
     # Where files lie is no fact of the result: their content is what enters store keys and bundles.
     folder: Path | None = location(
-        None, description="folder holding SLIDE_ID.h5 files; without it the cohort's `path` column names them"
+        None,
+        description="folder of .h5 files, found by the slide_id that they state, else by name (SLIDE_ID.h5, with or "
+        "without TCGA's UUID); without it the cohort's `path` column names them",
     )
     encoder: str = Field(
         "",
@@ -23,6 +25,9 @@ class H5Options(Options):
     )
     mpp: float | None = Field(None, gt=0, description="µm per pixel of the tiles, where the files do not state it")
     px: int | None = Field(None, gt=0, description="tile side in pixels, where the files do not state it")
+    overlap: int | None = Field(
+        None, ge=0, description="pixels of a tile that the next one has too, where the files do not state it"
+    )
 
 
 def _load(slide: SlideRef, options: H5Options) -> Bag:

@@ -2,66 +2,76 @@
 
 CLAM: `features` and `coords`, nothing else. TRIDENT: the same, with `patch_size_level0`, `target_magnification` and
 others as attributes of `coords`, `encoder` and sometimes a leading axis of length one on `features`. STAMP: `feats`
-and `coords` in micrometres, `unit`, `tile_size_um`, `tile_size_px` and `extractor` as attributes of the file.
+and `coords` in micrometers, `unit`, `tile_size_um` (2.0: `tile_size`), `tile_size_px` and `extractor` as attributes of
+the file; before 2.0 coordinates in pixels of 256/224 µm.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
-from kras_plugins import Bag, SlideError, SlideRef, TileSpec
+from kras_extractor_h5.geometry import geometry
+from kras_extractor_h5.locate import locate
+from kras_plugins import Bag, SlideError, SlideRef, note
 from kras_plugins.bags import read_bag, write_bag
+from kras_plugins.errors import StoreError
 from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
+_SLAB = 4096
+_AGAIN = "make it again, or copy it whole"
+
 
 def load(slide: SlideRef, options: H5Options) -> Bag:
-    """The bag of a slide; SlideError when its file is missing, unreadable or lacks what cannot be guessed."""
-    file = _locate(slide, options)
-    try:
-        with h5py.File(file, "r") as f:
-            if "transform_hash" in f.attrs:
-                return read_bag(file, slide.slide_id)
+    """The bag of a slide; SlideError when its file is missing, damaged or lacks what cannot be guessed."""
+    file = locate(slide, options.folder)
+    with _damage(file), h5py.File(file, "r") as f:
+        ours = "transform_hash" in f.attrs
+    if not ours:
         return _converted(file, slide, options)
-    except OSError as e:
-        raise SlideError(f"{file}: not a readable HDF5 file: {e}", "make it again, or copy it whole") from e
+    try:
+        bag = read_bag(file, slide.slide_id)
+    except StoreError as e:
+        raise SlideError(e.message, _AGAIN) from e
+    if not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
+        raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
+    if not all(np.isfinite(bag.features[start : start + _SLAB]).all() for start in range(0, len(bag.features), _SLAB)):
+        raise SlideError(f"{file}: features hold NaN or infinity", _AGAIN)
+    return bag
+
+
+@contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    """What HDF5 raises over a damaged file, as an error that names it."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as e:
+        raise SlideError(f"{file}: not a readable HDF5 file, or damaged: {' '.join(str(e).split())}", _AGAIN) from e
 
 
 def _converted(file: Path, slide: SlideRef, options: H5Options) -> Bag:
     """The bag of a foreign file, converted once into the store, so that its features are mapped and not held."""
     facts = {"encoder": options.encoder, "mpp": options.mpp, "px": options.px, "slide_mpp": slide.mpp}
-    key = make_key("foreign-bag", file=file_sha256(file), **facts)
+    key = make_key("foreign-bag", file=file_sha256(file), overlap=options.overlap, version=2, **facts)
 
     def build(folder: Path) -> None:
-        with h5py.File(file, "r") as f:
+        with _damage(file), h5py.File(file, "r") as f:
             bag = _foreign(f, file, slide, options)
         write_bag(folder / "bag.h5", bag)
 
-    return read_bag(Store().make(key, build) / "bag.h5", slide.slide_id)
-
-
-def _locate(slide: SlideRef, options: H5Options) -> Path:
-    if options.folder is not None:
-        file = options.folder / f"{slide.slide_id}.h5"
-    elif slide.path is not None and slide.path.suffix == ".h5":
-        file = slide.path
-    else:
-        raise SlideError(
-            f"slide {slide.slide_id}: no feature file named",
-            "give -o extractor.h5.folder=DIR, or .h5 files in the cohort's `path` column",
-        )
-    if not file.is_file():
-        raise SlideError(f"{file}: no such feature file", "check slide_id against the file names")
-    return file
+    bag = read_bag(Store().make(key, build) / "bag.h5", slide.slide_id)
+    if slide.mpp is None:
+        note("tile places of bags are in the unit of their files: the cohort states no `mpp` of the slides")
+    return bag
 
 
 def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> Bag:
@@ -71,52 +81,52 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
             f"{file}: has {', '.join(f) or 'nothing'}, but no `features` (or `feats`) with `coords`",
             "make it with TRIDENT, CLAM, STAMP or `kras embed`",
         )
-    facts = {**f.attrs, **f[name].attrs, **f["coords"].attrs}
-    features = np.asarray(f[name], dtype=np.float32)
+    held, places = _numbers(f, name, file), _numbers(f, "coords", file)
+    facts = {**f.attrs, **held.attrs, **places.attrs}
+    features = np.asarray(held, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
-    coords = np.asarray(f["coords"], dtype=np.float64).reshape(-1, 2) if f["coords"].ndim < 3 else f["coords"][0]
-    if features.ndim != 2 or len(features) != len(coords):
+    coords = np.asarray(places, dtype=np.float64)
+    coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
+    if features.ndim != 2 or coords.ndim != 2 or coords.shape[1] < 2 or len(features) != len(coords):
         raise SlideError(f"{file}: features {features.shape} do not match coords {coords.shape}", "make the file again")
-    if not np.isfinite(features).all():
-        raise SlideError(f"{file}: features hold NaN or infinity", "make the file again in full precision")
-    spec, side = _geometry(facts, coords, file, slide, options)
+    if not features.size:
+        raise SlideError(f"{file}: holds no tiles", "make the file again; was tissue found on the slide?")
+    for what, values in ((name, features), ("coords", coords)):
+        if not np.isfinite(values).all():
+            raise SlideError(f"{file}: {what} hold NaN or infinity", "make the file again in full precision")
     encoder = options.encoder or str(facts.get("encoder", facts.get("extractor", "")))
+    stamp = name == "feats" or "stamp_version" in facts
+    found = geometry(facts, stamp, coords[:, :2], file, slide, options)
     if not encoder:
         raise SlideError(f"{file}: does not say which encoder made it", "give -o extractor.h5.encoder=NAME")
-    scale = side / spec.um if str(facts.get("unit", "")) == "um" else 1.0
-    identity = f"{encoder}/{features.shape[1]}/{spec.px}px@{spec.mpp:.4g}"
+    if np.abs(found.xy).max() >= np.iinfo(np.int32).max:
+        raise SlideError(f"{file}: coords reach {np.abs(found.xy).max():.3g}, beyond any slide", "make the file again")
+    identity = f"{encoder}/{features.shape[1]}/{found.spec.px}px@{found.spec.mpp:.4g}"
     return Bag(
         slide_id=slide.slide_id,
         features=features,
-        xy=np.rint(coords * scale).astype(np.int32),
-        size=(side, side),
-        tile_spec=spec,
+        xy=np.rint(found.xy).astype(np.int32),
+        size=(found.side, found.side),
+        tile_spec=found.spec,
         encoder=encoder,
         transform_hash=hashlib.sha256(identity.encode()).hexdigest()[:16],
     )
 
 
-def _geometry(
-    facts: Mapping[str, Any], coords: npt.NDArray[Any], file: Path, slide: SlideRef, options: H5Options
-) -> tuple[TileSpec, float]:
-    """Tile size and resolution, and the tile's side in level-0 pixels."""
-    px = options.px or facts.get("tile_size_px", facts.get("patch_size"))
-    mpp = options.mpp or facts.get("target_mpp", facts.get("mpp"))
-    if mpp is None and "tile_size_um" in facts and px:
-        mpp = float(facts["tile_size_um"]) / float(px)
-    if mpp is None and "target_magnification" in facts:
-        mpp = 10 / float(facts["target_magnification"])
-    if px is None or mpp is None:
+def _numbers(f: h5py.File, name: str, file: Path) -> Any:
+    """A data set of numbers that lies in the file itself; SlideError where it is a group, a link or something else."""
+    if not isinstance(f.get(name, getlink=True), h5py.HardLink):
+        raise SlideError(f"{file}: `{name}` is a link to another place", "write its numbers into the file itself")
+    found = f[name]
+    if isinstance(found, h5py.Group):
+        inner = ", ".join(found) or "nothing"
         raise SlideError(
-            f"{file}: does not state its {'tile size' if px is None else 'resolution'}",
-            "give -o extractor.h5.px=224 and -o extractor.h5.mpp=0.5",
+            f"{file}: `{name}` is a group (of {inner}), not a data set",
+            f"write one encoder's numbers as `{name}` into a file of its own",
         )
-    spec = TileSpec(px=int(px), mpp=float(mpp))
-    if "patch_size_level0" in facts:
-        return spec, float(facts["patch_size_level0"])
-    if slide.mpp is not None:
-        return spec, spec.um / slide.mpp
-    steps = np.diff(np.unique(coords[:, 0]))
-    # Without any statement the most frequent step between columns is the tile's side: bags are cut without gaps.
-    side = float(np.median(steps)) if len(steps) else float(spec.px)
-    return spec, side
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
+        kind = getattr(found, "dtype", type(found).__name__)
+        raise SlideError(f"{file}: `{name}` holds {kind}, not numbers", "make the file again")
+    if found.is_virtual or found.external:
+        raise SlideError(f"{file}: `{name}` lies in other files", "write its numbers into the file itself")
+    return found

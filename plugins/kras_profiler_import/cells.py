@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,9 @@ from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, r
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.store import Store, file_sha256, make_key
 from kras_profiler_import import IGNORE
-from kras_profiler_import.checks import check_place
+from kras_profiler_import.checks import check_left_out, check_place, check_resolution, check_scale, level0_per_pixel
 from kras_profiler_import.chunk import Chunk, Region, Source
-from kras_profiler_import.classes import can_give, cell_classes, pattern_classes, tissue_classes
+from kras_profiler_import.classes import UNCLASSIFIED, can_give, cell_classes, pattern_classes, tissue_classes
 from kras_profiler_import.documents import open_json
 from kras_profiler_import.locate import locate
 from kras_profiler_import.regions import EPITHELIUM, near_cells, paint, paint_patterns
@@ -37,10 +38,13 @@ if TYPE_CHECKING:
     from kras_plugins.semantics.raster import Raster
     from kras_profiler_import import ImportOptions
 
-RESULT = 1
+RESULT = 2
 """Rises when the same file and options give another map."""
 
 _RAW = "raw.parquet"
+_SAMPLE = 20_000
+_DAMAGE = (OSError, EOFError, zlib.error, pa.ArrowException, shapely.errors.ShapelyError)
+"""What a damaged file may raise while it is read."""
 NOTES = "notes.json"
 """Beside a map in the store: what a study that uses it must be told."""
 
@@ -102,18 +106,22 @@ def _open(file: Path, options: ImportOptions) -> Source:
         if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
             return open_csv(file, options)
         return open_json(file)
-    except (OSError, pa.ArrowException) as e:
-        raise SlideError(f"{file}: cannot be read: {e}", "copy or export it again") from e
+    except (*_DAMAGE, ValueError) as e:
+        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
 
 
 @dataclass
 class _Read:
-    """What the first pass found: counts of names, annotations, columns with values, outlines that were mended."""
+    """What the first pass found: counts of names, annotations, columns with values, outlines that were mended.
+
+    `ratios`: stated by measured areas of some nuclei.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     regions: list[Region] = field(default_factory=list)
     columns: set[str] = field(default_factory=set)
     mended: int = 0
+    ratios: list[float] = field(default_factory=list)
 
 
 def _build(
@@ -131,13 +139,13 @@ def _build(
             f"slide {slide.slide_id}: neither cohort nor {file} states how many micrometers a pixel has",
             "give the cohort a column `mpp`, or -o profiler.import.mpp=0.25",
         )
-    factor = _pixels(options.units or source.units or "px", mpp)
+    factor = _pixels(source, options, mpp, file)
     read = _first_pass(folder, source, file, mpp, factor)
+    told = check_left_out(str(file), source.left_out, read.counts.total() + len(read.regions))
     regions = [_in_um(region, factor * mpp) for region in read.regions]
     if annotated is not None:
-        apart = open_regions(annotated) if annotated.suffix == ".parquet" else _open(annotated, options)
-        um = _pixels(options.units or apart.units or "px", mpp) * mpp
-        regions += [_in_um(item, um) for item in apart.items if isinstance(item, Region)]
+        apart, more = _annotations(annotated, options, mpp)
+        regions, told = [*regions, *apart], [*told, *more]
     if not read.counts:
         raise SlideError(
             f"{file}: holds no cells, {len(regions)} annotations",
@@ -153,7 +161,9 @@ def _build(
     if not len(xy):
         raise SlideError(f"{file}: every cell is of a class that is ignored", "map at least one class to one of ours")
     trusted = options.units is not None or source.units is not None
-    check_place(str(file), xy, table["area_um2"].to_numpy().astype(np.float64), mpp, size, trusted)
+    told += check_resolution(str(file), source.mpp, mpp, options.units is not None)
+    told += check_scale(str(file), read.ratios, mpp, options.units is not None)
+    told += check_place(str(file), xy, table["area_um2"].to_numpy().astype(np.float64), mpp, size, trusted)
 
     patterns = pattern_classes({r.name for r in regions}, options)
     grown = [r for r in regions if r.name in patterns]
@@ -171,7 +181,7 @@ def _build(
     provides = cells | (frozenset(words.values()) - {IGNORE, "other"}) | read.columns
     if frozenset(words.values()) >= EPITHELIUM:
         provides |= EPITHELIUM
-    (folder / NOTES).write_text(json.dumps(_notes(slide, file, read, bool(regions))), encoding="utf-8")
+    (folder / NOTES).write_text(json.dumps(_notes(slide, file, read, told, bool(regions))), encoding="utf-8")
     pattern = paint_patterns(grown, patterns, raster)
     _finish(folder, slide, canvas, tissue, pattern, mpp, provides, file)
 
@@ -213,8 +223,29 @@ def _in_um(region: Region, factor: float) -> Region:
     return replace(region, geometry=shapely.transform(region.geometry, lambda xy: xy * factor))
 
 
-def _pixels(units: str | float, mpp: float) -> float:
-    """Level-0 pixels per unit of the file."""
+def _annotations(file: Path, options: ImportOptions, mpp: float) -> tuple[list[Region], list[str]]:
+    """The annotations of a file of their own, in µm, and what is to be told of it."""
+    source = open_regions(file) if file.suffix == ".parquet" else _open(file, options)
+    um = _pixels(source, options, mpp, file) * mpp
+    try:
+        found = [_in_um(item, um) for item in source.items if isinstance(item, Region) and _placed(item, source)]
+    except _DAMAGE as e:
+        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+    return found, [f"{file.name}: {text}" for text in check_left_out(str(file), source.left_out, len(found))]
+
+
+def _placed(region: Region, source: Source) -> bool:
+    """Whether an annotation lies somewhere; one that does not is counted."""
+    there = bool(np.isfinite(shapely.get_coordinates(region.geometry)).all()) and not region.geometry.is_empty
+    source.left_out.nowhere += not there
+    return there
+
+
+def _pixels(source: Source, options: ImportOptions, mpp: float, file: Path) -> float:
+    """Level-0 pixels per unit of the file, by what the user says, else the file."""
+    units = options.units or source.units or "px"
+    if options.units is None and source.magnification is not None:
+        return level0_per_pixel(str(file), source.magnification, mpp)
     return 1.0 if units == "px" else 1 / mpp if units == "um" else float(units) / mpp
 
 
@@ -225,26 +256,33 @@ def _first_pass(folder: Path, source: Source, file: Path, mpp: float, factor: fl
         with CellWriter(folder / _RAW) as writer:
             for item in source.items:
                 if isinstance(item, Region):
-                    read.regions.append(item)
+                    if _placed(item, source):
+                        read.regions.append(item)
                     continue
-                batch, mended = _batch(item, mpp, factor, file)
+                names, batch = _batch(item, mpp, factor, read)
+                source.left_out.nowhere += len(item.names) - len(names)
+                if not names:
+                    continue
                 writer.write(batch)
-                read.mended += mended
-                read.counts.update(item.names)
+                read.counts.update(names)
                 read.columns |= {name for name in CELL_COLUMNS if batch.column(name).null_count < batch.num_rows}
-    except (OSError, EOFError, pa.ArrowException) as e:
-        raise SlideError(f"{file}: cannot be read: {e}", "copy or export it again") from e
+    except _DAMAGE as e:
+        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
     return read
 
 
-def _batch(chunk: Chunk, mpp: float, factor: float, file: Path) -> tuple[pa.RecordBatch, int]:
-    """A chunk in level-0 pixels and µm, with the file's class names, and how many outlines were mended."""
+def _batch(chunk: Chunk, mpp: float, factor: float, read: _Read) -> tuple[list[str], pa.RecordBatch]:
+    """A chunk in level-0 pixels and µm, with the file's class names: these names and its rows; `read` is told of it.
+
+    Cells that have neither a position nor an outline with an area are left out.
+    """
     n = len(chunk.names)
     xy = chunk.xy * factor
     columns = {name: np.array(values, np.float64) for name, values in chunk.columns.items()}
-    wkb, mended = np.full(n, None, dtype=object), 0
+    wkb = np.full(n, None, dtype=object)
     if chunk.outlines is not None:
         shapes, mended = outer(scaled(chunk.outlines, factor))
+        read.mended += mended
         there = np.flatnonzero(~shapely.is_missing(shapes))
         if len(there):
             centers, shape = measure(shapes[there], mpp)
@@ -256,16 +294,15 @@ def _batch(chunk: Chunk, mpp: float, factor: float, file: Path) -> tuple[pa.Reco
                 there, shape = there[keep], {name: column[keep] for name, column in shape.items()}
             for name, column in shape.items():
                 given = columns.setdefault(name, np.full(n, np.nan))
+                if name == "area_um2" and len(read.ratios) < _SAMPLE:
+                    known = given[there] > 0
+                    read.ratios += (given[there][known] / column[known]).tolist()
                 given[there] = np.where(np.isnan(given[there]), column, given[there])
-    lost = np.flatnonzero(~np.isfinite(xy).all(1))
-    if len(lost):
-        raise SlideError(
-            f"{file}: {len(lost)} cells have neither a position nor an outline with an area; the first is of class "
-            f"{chunk.names[lost[0]]!r}",
-            "export centroids or polygons for every cell",
-        )
-    values = {**columns, "x_px": xy[:, 0], "y_px": xy[:, 1], "x_um": xy[:, 0] * mpp, "y_um": xy[:, 1] * mpp}
-    return cell_batch(chunk.names, values, wkb.tolist()), mended
+    kept = np.flatnonzero(np.isfinite(xy).all(1))
+    names, xy = [chunk.names[row] or UNCLASSIFIED for row in kept.tolist()], xy[kept]
+    values = {name: column[kept] for name, column in columns.items()}
+    values |= {"x_px": xy[:, 0], "y_px": xy[:, 1], "x_um": xy[:, 0] * mpp, "y_um": xy[:, 1] * mpp}
+    return names, cell_batch(names, values, wkb[kept].tolist())
 
 
 def _second_pass(folder: Path, mapped: Mapping[str, str]) -> None:
@@ -286,8 +323,8 @@ def _batches(file: Path) -> Iterable[pa.RecordBatch]:
         yield from raw.iter_batches(16_384)
 
 
-def _notes(slide: SlideRef, file: Path, read: _Read, annotated: bool) -> list[str]:
-    notes = []
+def _notes(slide: SlideRef, file: Path, read: _Read, told: Sequence[str], annotated: bool) -> list[str]:
+    notes = [f"slide {slide.slide_id}: {text.removeprefix(f'{file}: ')}" for text in told]
     if read.mended:
         some = f"{read.mended:,} of {read.counts.total():,} outlines in {file.name}"
         notes.append(f"slide {slide.slide_id}: {some} cross themselves; mended")

@@ -1,8 +1,9 @@
-"""Coordinates that cannot be what they are taken for: micrometers, a tile's own pixels, another slide's."""
+"""Coordinates that cannot be what they are taken for: micrometers, a tile's own pixels, another slide's or scale."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,18 @@ from kras_plugins import SlideError
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
+    from kras_profiler_import.chunk import LeftOut
 
 MIN_CELLS = 50
-SMALL_UM, SUSPECT_UM, LARGE_UM = 4.0, 5.0, 40.0
-"""Median diameter of nuclei: under 4 or over 40 µm is none; under 5 counts where the extent fits micrometers too."""
+SMALL_UM, SUSPECT_UM, LARGE_UM = 4.0, 5.0, 22.6
+"""Median diameter of nuclei: under 4 or over 22.6 µm (400 µm²) is none; under 5 counts where micrometers fit too."""
+USUAL_UM2 = (20.0, 130.0)
+"""Median area of nuclei beyond which it is told: lymphocytes have some 40 µm², tumor cells 50 to 120."""
+STATED = 1.2
+"""Resolutions that differ by more are no two ways to round one: 0.25 is often said of 0.22 to 0.28."""
+MAGNIFICATIONS = (80.0, 40.0, 20.0, 10.0, 5.0)
+DAMAGED = 0.02
+"""What so small a share of the objects cannot be read changes no density that scanners do not change as well."""
 DENSE_UM, SUSPECT_SPACING_UM = 2.5, 4.5
 """Median distance of a cell to its nearest neighbor; even lymphocytes packed side by side are 5 µm apart."""
 OUTSIDE = 0.01
@@ -24,10 +33,81 @@ TILE_PX = 8192
 _SAMPLE = 20_000
 
 
+def check_left_out(file: str, out: LeftOut, used: int) -> list[str]:
+    """What is to be told of objects that were left out beside `used` ones; SlideError where these are too many."""
+    total = used + out.nowhere + out.damaged
+    if out.damaged > DAMAGED * total:
+        raise SlideError(
+            f"{file}: damaged: {out.damaged:,} of {total:,} objects cannot be read; the first: {out.first}",
+            "copy or export it again",
+        )
+    if 2 * out.nowhere > total:
+        raise SlideError(
+            f"{file}: {out.nowhere:,} of {total:,} objects have neither a position nor an outline with an area",
+            "export centroids or polygons for every cell",
+        )
+    told = []
+    if out.nowhere:
+        told.append(f"{out.nowhere:,} of {total:,} objects have neither a position nor an area; left out")
+    if out.damaged:
+        told.append(f"{out.damaged:,} of {total:,} objects cannot be read; left out; the first: {out.first}")
+    return told
+
+
+def level0_per_pixel(file: str, magnification: float, mpp: float) -> float:
+    """Level-0 pixels per pixel at a magnification, of a slide with `mpp` µm per pixel: as analysers halve, by names.
+
+    Raises SlideError where the slide's own magnification cannot be told, or the stated one is none.
+    """
+    own = min(MAGNIFICATIONS, key=lambda name: abs(math.log(name * mpp / 10)))
+    units = "say what a pixel of its coordinates is, e.g. -o profiler.import.units=0.25 (µm), or units=px for level 0"
+    if not (math.isfinite(magnification) and 1 <= magnification <= 100):
+        raise SlideError(f"{file}: states mag={magnification:g}, which is no magnification", units)
+    if abs(math.log(own * mpp / 10)) > math.log(STATED):
+        raise SlideError(
+            f"{file}: its coordinates are pixels at {magnification:g}x, but a slide of {mpp:g} µm per pixel is "
+            f"{10 / mpp:.0f}x, which is none of {', '.join(f'{m:g}x' for m in MAGNIFICATIONS)}",
+            units,
+        )
+    return own / magnification
+
+
+def check_resolution(file: str, stated: float | None, mpp: float, trusted: bool) -> list[str]:
+    """What is to be told of a file that states another resolution than `mpp`; SlideError unless `trusted`."""
+    if stated is None or 1 / STATED < stated / mpp < STATED:
+        return []
+    text = f"{file}: states {stated:g} µm per level-0 pixel, but the slide has {mpp:g} by the cohort"
+    if not trusted:
+        raise SlideError(
+            text,
+            "one of them is wrong, or the file is another slide's: mend the cohort's mpp, or say what coordinates are, "
+            "-o profiler.import.units=px",
+        )
+    return [text]
+
+
+def check_scale(file: str, ratios: Sequence[float], mpp: float, trusted: bool) -> list[str]:
+    """What is to be told of nuclear areas that a file states in µm² beside outlines of other size; SlideError unless
+    `trusted`. `ratios`: stated by measured ones, at `mpp` µm per level-0 pixel.
+    """
+    ratio = float(np.median(ratios)) if len(ratios) else 1.0
+    if 1 / STATED**2 < ratio < STATED**2:
+        return []
+    text = f"{file}: states nuclear areas {ratio:.2g} times those of its outlines at {mpp:g} µm per pixel"
+    if not trusted:
+        meant = mpp * math.sqrt(ratio) if ratio > 0 else math.nan
+        raise SlideError(
+            text,
+            f"its pixels seem to have {meant:.3g} µm: mend the cohort's mpp, or say what coordinates are, "
+            f"-o profiler.import.units={meant:.3g} or units=px",
+        )
+    return [text]
+
+
 def check_place(
     file: str, xy: Float64, area_um2: Float64, mpp: float, size: tuple[float, float] | None, trusted: bool
-) -> None:
-    """Raise SlideError with the numbers where positions cannot be level-0 pixels of the slide.
+) -> list[str]:
+    """Raise SlideError with the numbers where positions cannot be level-0 pixels of the slide; else what is to be told.
 
     `xy`: float64[cell 2] as level-0 pixels; `area_um2`: nuclear areas as they would then be, NaN where unknown;
     `size`: the slide's (width, height) if known; `trusted`: the user said what the units are, so that only what lies
@@ -44,11 +124,19 @@ def check_place(
         outside = float(np.mean(np.any((xy < 0) | (xy > size), axis=1)))
         if outside > OUTSIDE:
             raise SlideError(f"{file}: {outside:.0%} of the cells lie off the slide: {reach}{known}", hint)
-    if trusted or len(xy) < MIN_CELLS:
-        return
-    spacing = _spacing(xy) * mpp
+    if len(xy) < MIN_CELLS:
+        return []
     areas = area_um2[~np.isnan(area_um2)]
-    diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi) if len(areas) else math.nan
+    area = float(np.median(areas)) if len(areas) else math.nan
+    diameter = 2 * math.sqrt(area / math.pi)
+    unusual = area < USUAL_UM2[0] or area > USUAL_UM2[1]
+    told = [
+        f"nuclei are {diameter:.1f} µm across ({area:,.0f} µm², median) at {mpp:g} µm per pixel: unusual, see whether "
+        "resolution and coordinates are the slide's"
+    ]
+    if trusted:
+        return told if unusual else []
+    spacing = _spacing(xy) * mpp
     fits_um = size is not None and bool(np.all(high <= np.array(size) * mpp * 1.02)) and mpp < 1
     shown = f"nuclei would be {diameter:.1f} µm across" if len(areas) else f"cells would be {spacing:.1f} µm apart"
     if diameter < (SUSPECT_UM if fits_um else SMALL_UM) or (
@@ -56,7 +144,9 @@ def check_place(
     ):
         raise SlideError(f"{file}: coordinates seem to be micrometers, not pixels: {shown}, {reach}{known}", hint)
     if diameter > LARGE_UM:
-        raise SlideError(f"{file}: wrongly scaled: {shown} at {mpp:g} µm per pixel, {reach}{known}", hint)
+        raise SlideError(
+            f"{file}: wrongly scaled: {shown} ({area:,.0f} µm²) at {mpp:g} µm per pixel, {reach}{known}", hint
+        )
     if size is not None and np.all(high * CORNER < size) and high.max() <= TILE_PX:
         raise SlideError(
             f"{file}: coordinates seem to be those of a tile: {reach}{known}",
@@ -69,6 +159,7 @@ def check_place(
             "coordinates of several tiles without the tiles' positions, micrometers taken for pixels, or every cell "
             "twice: export whole-slide coordinates; or say -o profiler.import.units=um or units=px",
         )
+    return told if unusual else []
 
 
 def _spacing(xy: Float64) -> float:

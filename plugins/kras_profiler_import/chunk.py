@@ -41,17 +41,37 @@ class Region:
     geometry: Any
 
 
+@dataclass
+class LeftOut:
+    """Objects of a file that are not used: `nowhere` have no place, `damaged` cannot be read; `first` is one of these.
+
+    Counted while the file is streamed.
+    """
+
+    nowhere: int = 0
+    damaged: int = 0
+    first: str = ""
+
+    def damage(self, what: str) -> None:
+        """Count one that cannot be read."""
+        self.damaged += 1
+        self.first = self.first or what
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One file, open: `items` stream its cells and regions; what it does not say is None.
 
-    `mpp`: µm per level-0 pixel; `size`: (width, height) of the slide in level-0 pixels; `units`: `px` or `um`;
-    `provides`: the classes of ours that its maker could give; `names`: all class names that its maker uses.
+    `mpp`: µm per level-0 pixel; `magnification`: at which its coordinates are pixels, where that need not be level 0;
+    `size`: (width, height) of the slide in level-0 pixels; `units`: `px` or `um`; `provides`: the classes of ours that
+    its maker could give; `names`: all class names that its maker uses; `left_out`: what was not used so far.
     """
 
     items: Iterator[Chunk | Region]
     mpp: float | None = None
+    magnification: float | None = None
     size: tuple[float, float] | None = None
     units: str | None = None
     provides: frozenset[str] | None = None
     names: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)

@@ -17,6 +17,8 @@ from kras_plugins.cohort.number_columns import read_numbers
 from kras_plugins.cohort.numbers import odd_cells, shown
 from kras_profiler_import.chunk import Chunk
 from kras_profiler_import.classes import UNCLASSIFIED
+from kras_profiler_import.objects import is_cell
+from kras_profiler_import.shapes import from_wkb
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -39,6 +41,7 @@ _MEASURED = {
     "nucleus eccentricity": "eccentricity", "nucleus solidity": "solidity",
 }  # fmt: skip
 _IMAGE = ("image", "image location", "image name", "image tag", "slide", "slide id", "file", "filename")
+_KIND = ("object type", "objecttype")
 _UNIT = re.compile(r"[\s_(\[]+(µm|um|microns?|px|pixels?)(\^?2)?[)\]]?$")
 _FIXED = {"x_um", "y_um", "x_px", "y_px", "class"}
 MEASURABLE = tuple(name for name in CELL_COLUMNS if name not in _FIXED)
@@ -48,7 +51,8 @@ MEASURABLE = tuple(name for name in CELL_COLUMNS if name not in _FIXED)
 class Layout:
     """Headers by what they say. `places`: x and y, or xmin, xmax, ymin, ymax, or nothing where there is a geometry.
 
-    `classes`: one column of names, or several of 0 and 1 named by class. `units`: `px` or `um` where headers say so.
+    `classes`: one column of names, or several of 0 and 1 named by class. `kind`: QuPath's type of each object. `units`:
+    `px` or `um` where headers say so.
     """
 
     places: Mapping[str, str]
@@ -57,6 +61,7 @@ class Layout:
     measured: Mapping[str, str]
     geometry: str | None
     image: str | None
+    kind: str | None
     units: str | None
 
     @property
@@ -67,7 +72,7 @@ class Layout:
     @property
     def texts(self) -> list[str]:
         """Headers of texts."""
-        return [*(() if self.flags else self.classes), *([self.image] if self.image else [])]
+        return [*(() if self.flags else self.classes), *(h for h in (self.image, self.kind) if h)]
 
 
 def our_column(header: str) -> str | None:
@@ -126,6 +131,7 @@ def resolve(
         measured=measured,
         geometry=geometry,
         image=next((h for h in headers if plain[h][0] in _IMAGE), None),
+        kind=next((h for h in headers if plain[h][0] in _KIND), None),
         units=units.pop() if len(units) == 1 else None,
     )
 
@@ -177,7 +183,11 @@ def with_numbers(batch: pa.RecordBatch, layout: Layout, file: str, row: int, mar
 
 
 def chunk_of(batch: pa.RecordBatch, layout: Layout) -> Chunk:
-    """Some rows as a chunk; a row without a place is an error of the caller's file."""
+    """The cells of some rows as a chunk, without annotations and tiles; NaN where a cell has no place."""
+    if layout.kind is not None:
+        kinds = pc.cast(batch.column(layout.kind), pa.string())
+        cells = [kind for kind in pc.unique(kinds).to_pylist() if kind is None or is_cell(kind)]
+        batch = batch.filter(pc.is_in(kinds, pa.array(cells, pa.string())))
 
     def numbers(header: str) -> Float64:
         column = batch.column(header)
@@ -187,10 +197,11 @@ def chunk_of(batch: pa.RecordBatch, layout: Layout) -> Chunk:
     n = batch.num_rows
     outlines: Any = None
     if layout.geometry is not None:
-        outlines = np.asarray(shapely.from_wkb(batch.column(layout.geometry).to_numpy(zero_copy_only=False)))
+        outlines = from_wkb(batch.column(layout.geometry).to_numpy(zero_copy_only=False))
         xy = np.full((n, 2), np.nan)
         points = shapely.get_type_id(outlines) == shapely.GeometryType.POINT
-        xy[points] = shapely.get_coordinates(outlines[points])
+        placed = points & ~shapely.is_empty(outlines)
+        xy[placed] = shapely.get_coordinates(outlines[placed])
         outlines[points] = None
     elif "x" in where:
         xy = np.stack([where["x"], where["y"]], 1)

@@ -2,95 +2,79 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import ijson
 import numpy as np
 import shapely
-from ijson.common import ObjectBuilder
 
 from kras_plugins import CELL_CLASSES, TISSUE_CLASSES, SlideError
-from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
+from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, LeftOut, Region, Source
 from kras_profiler_import.classes import UNCLASSIFIED
 from kras_profiler_import.columns import our_column
+from kras_profiler_import.jsonfile import head, member, stream
+from kras_profiler_import.objects import kind_of
 from kras_profiler_import.shapes import polygons
-from kras_profiler_import.tables import opened
 
 OWN = "kras"
 """The member of our own exports that says what GeoJSON cannot: mpp, size, and what the profiler provides."""
 _STREAMED = ("features", "cells", "nuc")
+_MALFORMED = (
+    KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, shapely.errors.ShapelyError,
+)  # fmt: skip
 _CLASS_KEYS = ("classification", "class", "class_name", "cell_type", "type", "label")
 
 
 def open_json(file: Path) -> Source:
     """Stream a JSON file of any of the known kinds; SlideError naming the file where it is none or broken."""
-    with opened(file) as f:
-        members, key = _head(f, file)
-    if key in (None, "features", ""):
-        prefix = "item" if key == "" else "features.item"
-        items = _stream(file, prefix) if key is not None else iter([members])
-        if key is None and members.get("type") != "Feature":
-            raise SlideError(
-                f"{file}: neither GeoJSON nor CellViT nor HoVer-Net JSON; it holds {', '.join(members) or 'nothing'}",
-                "export GeoJSON from QuPath, or a JSON with `features`, `cells` or `nuc`",
-            )
-        facts = members.get(OWN) or {}
-        provided = facts.get("provides")
-        return Source(
-            items=_chunks(items, partial(_feature, {}), "feature", file),
-            mpp=facts.get("mpp"),
-            size=tuple(facts["size"]) if facts.get("size") else None,
-            units="px" if facts else None,
-            provides=None if provided is None else frozenset(provided) & {*CELL_CLASSES, *TISSUE_CLASSES},
+    members, key = head(file, _STREAMED)
+    try:
+        if key in ("cells", "nuc"):
+            return _nuclei(file, members, key)
+        return _features(file, members, key)
+    except (TypeError, ValueError, AttributeError) as e:
+        raise SlideError(f"{file}: what it says of itself is malformed: {e}", "export it again") from e
+
+
+def _features(file: Path, members: Mapping[str, Any], key: str | None) -> Source:
+    prefix = "item" if key == "" else "features.item"
+    items = stream(file, prefix) if key is not None else iter([members])
+    if key is None and members.get("type") != "Feature":
+        raise SlideError(
+            f"{file}: neither GeoJSON nor CellViT nor HoVer-Net JSON; it holds {', '.join(members) or 'nothing'}",
+            "export GeoJSON from QuPath, or a JSON with `features`, `cells` or `nuc`",
         )
-    names = _type_map(members.get("type_map"))
-    pairs: Iterator[Any] = _stream(file, "nuc", pairs=True) if key == "nuc" else _stream(file, "cells.item")
-    facts = members.get("wsi_metadata") or {}
-    mpp = facts.get("base_mpp", facts.get("slide_mpp"))
+    facts = members.get(OWN) or {}
+    provided, out = facts.get("provides"), LeftOut()
     return Source(
-        items=_chunks((item[1] if key == "nuc" else item for item in pairs), partial(_nucleus, names), "nucleus", file),
-        mpp=float(mpp) if mpp else None,
-        names=tuple(names.values()),
+        items=_chunks(items, partial(_feature, {}, out), "feature", out),
+        mpp=facts.get("mpp"),
+        size=tuple(facts["size"]) if facts.get("size") else None,
+        units="px" if facts else None,
+        provides=None if provided is None else frozenset(provided) & {*CELL_CLASSES, *TISSUE_CLASSES},
+        left_out=out,
     )
 
 
-def _broken(file: Path, error: Exception) -> SlideError:
-    return SlideError(f"{file}: not whole JSON: {str(error).splitlines()[0]}", "copy or export it again")
-
-
-def _head(f: IO[bytes], file: Path) -> tuple[dict[str, Any], str | None]:
-    """The members before the one that holds the cells, and its key: empty for a bare list, None where there is none."""
-    members: dict[str, Any] = {}
-    try:
-        events = ijson.basic_parse(f, use_float=True)
-        event, _ = next(events)
-        if event == "start_array":
-            return members, ""
-        for event, key in events:
-            if event == "end_map" or key in _STREAMED:
-                return members, None if event == "end_map" else str(key)
-            builder, depth = ObjectBuilder(), 0
-            for inner, value in events:
-                builder.event(inner, value)
-                depth += inner.startswith("start") - inner.startswith("end")
-                if depth == 0:
-                    break
-            members[str(key)] = builder.value
-    except (ijson.JSONError, StopIteration, EOFError, gzip.BadGzipFile) as e:
-        raise _broken(file, e) from e
-    return members, None
-
-
-def _stream(file: Path, prefix: str, pairs: bool = False) -> Iterator[Any]:
-    with opened(file) as f:
-        try:
-            yield from (ijson.kvitems if pairs else ijson.items)(f, prefix, use_float=True)
-        except (ijson.JSONError, EOFError, gzip.BadGzipFile) as e:
-            raise _broken(file, e) from e
+def _nuclei(file: Path, members: Mapping[str, Any], key: str) -> Source:
+    """CellViT or HoVer-Net. What they say of themselves may stand behind the cells; HoVer-Net says `mag` before."""
+    wanted = ("type_map", "wsi_metadata") if key == "cells" else () if "mag" in members else ("type_map", "mag")
+    told = dict(members) | {name: member(file, name) for name in wanted if name not in members}
+    names = _type_map(told.get("type_map"), file)
+    facts = told.get("wsi_metadata") or {}
+    mpp = facts.get("base_mpp", facts.get("slide_mpp"))
+    mag, out = told.get("mag") if key == "nuc" else None, LeftOut()
+    items = (item for _, item in stream(file, "nuc", pairs=True)) if key == "nuc" else stream(file, "cells.item")
+    return Source(
+        items=_chunks(items, partial(_nucleus, names), "nucleus", out),
+        mpp=float(mpp) if mpp else None,
+        magnification=None if mag is None else float(mag),
+        names=tuple(names.values()),
+        left_out=out,
+    )
 
 
 class _Rows:
@@ -102,83 +86,93 @@ class _Rows:
         self.rings: list[Any] = []
         self.nuclear: list[bool] = []
         self.columns: dict[str, dict[int, float]] = {}
+        self.items: list[str] = []
 
     def add(self, name: str, xy: Any, ring: Any, nuclear: bool, columns: Mapping[str, Any]) -> None:
-        row = len(self.names)
+        place = (math.nan, math.nan) if xy is None else (float(xy[0]), float(xy[1]))
+        if xy is not None and not all(map(math.isfinite, place)):
+            raise ValueError(f"a position of {place[0]:g}, {place[1]:g}")
+        measured, row = {column: float(value) for column, value in columns.items()}, len(self.names)
+        if not isinstance(ring, list | tuple):
+            raise TypeError(f"an outline that is {type(ring).__name__}")
         self.names.append(name)
-        self.xy.append((float("nan"), float("nan")) if xy is None else (xy[0], xy[1]))
+        self.xy.append(place)
         self.rings.append(ring)
         self.nuclear.append(nuclear)
-        for column, value in columns.items():
-            self.columns.setdefault(column, {})[row] = float(value)
+        for column, value in measured.items():
+            self.columns.setdefault(column, {})[row] = value
 
-    def chunk(self, file: Path) -> Chunk:
+    def chunk(self, out: LeftOut) -> Chunk:
+        """The cells but for those whose outline is none, which are left out."""
         n = len(self.names)
-        try:
-            outlines = polygons(self.rings)
-        except (TypeError, ValueError) as e:
-            raise SlideError(f"{file}: an outline is no list of x and y: {e}", "export it again") from e
+        outlines, bad = polygons(self.rings)
+        for row in bad:
+            out.damage(f"the outline of {self.items[row]} is no list of x and y")
         columns = {}
         for name, found in self.columns.items():
             columns[name] = np.full(n, np.nan)
             columns[name][list(found)] = list(found.values())
+        kept = np.setdiff1d(np.arange(n), bad)
         return Chunk(
-            names=self.names,
-            xy=np.array(self.xy, np.float64).reshape(-1, 2),
-            outlines=outlines,
-            nuclear=np.array(self.nuclear, np.bool_),
-            columns=columns,
+            names=[self.names[row] for row in kept] if bad else self.names,
+            xy=np.array(self.xy, np.float64).reshape(-1, 2)[kept],
+            outlines=outlines[kept],
+            nuclear=np.array(self.nuclear, np.bool_)[kept],
+            columns={name: values[kept] for name, values in columns.items()},
         )
 
 
 def _chunks(
-    items: Iterable[Mapping[str, Any]], take: Callable[[Mapping[str, Any], _Rows], Region | None], what: str, file: Path
+    items: Iterable[Mapping[str, Any]],
+    take: Callable[[Mapping[str, Any], _Rows], Region | None],
+    what: str,
+    out: LeftOut,
 ) -> Iterator[Chunk | Region]:
     """Cells in chunks and regions as they come: `take` adds an item's cells to the rows, or gives its region."""
     rows = _Rows()
-    for number, item in enumerate(items):
+    for number, item in enumerate(items, 1):
         try:
             region = take(item, rows)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, shapely.errors.ShapelyError) as e:
-            raise SlideError(
-                f"{file}: {what} {number + 1} is malformed: {type(e).__name__}: {e}", "export it again"
-            ) from e
+        except _MALFORMED as e:
+            out.damage(f"{what} {number} is malformed: {type(e).__name__}: {e!s:.200}")
+            continue
+        rows.items += [f"{what} {number}"] * (len(rows.names) - len(rows.items))
         if region is not None:
             yield region
         if len(rows.names) >= CELLS_AT_ONCE:
-            yield rows.chunk(file)
+            yield rows.chunk(out)
             rows = _Rows()
     if rows.names:
-        yield rows.chunk(file)
+        yield rows.chunk(out)
 
 
-def _feature(aliases: dict[str, str | None], feature: Mapping[str, Any], rows: _Rows) -> Region | None:
+def _feature(aliases: dict[str, str | None], out: LeftOut, feature: Mapping[str, Any], rows: _Rows) -> Region | None:
     """One feature of GeoJSON; `aliases` remembers our columns by the file's names of measurements."""
     properties, geometry = feature.get("properties") or {}, feature["geometry"]
-    kind = _kind(feature, properties)
+    text = str(properties.get("objectType", properties.get("object_type", feature.get("id", ""))))
+    kind = kind_of(text)
+    nucleus: Any = feature.get("nucleusGeometry")
+    if _nowhere(geometry) and _nowhere(nucleus):
+        out.nowhere += kind != "other"
+        return None
+    geometry = nucleus if _nowhere(geometry) else geometry
     name, points = _class(properties), geometry["type"] in ("Point", "MultiPoint")
     if kind == "annotation" and not points:
         if geometry["type"] in ("Polygon", "MultiPolygon"):
-            return Region(name=name, geometry=shapely.geometry.shape(geometry))
+            return Region(name=name, geometry=shapely.force_2d(shapely.geometry.shape(geometry)))
     elif points:  # QuPath's points tool: one annotation, many cells
         one = geometry["type"] == "Point"
         for xy in [geometry["coordinates"]] if one else geometry["coordinates"]:
             rows.add(name, xy, (), False, _measured(properties, aliases) if one else {})
     elif kind != "other":
-        nucleus = feature.get("nucleusGeometry")
-        ring = _ring(nucleus or geometry)
-        rows.add(name, None, ring, nucleus is not None or kind != "cell", _measured(properties, aliases))
+        ring = _ring(geometry if _nowhere(nucleus) else nucleus)
+        rows.add(name, None, ring, not _nowhere(nucleus) or kind != "cell", _measured(properties, aliases))
     return None
 
 
-def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
-    """annotation, cell, detection or other; files that are not QuPath's say nothing: detections."""
-    text = str(properties.get("objectType", properties.get("object_type", feature.get("id", "")))).lower()
-    if "annotation" in text:
-        return "annotation"
-    if "cell" in text:
-        return "cell"
-    return "other" if text in ("tile", "root", "tmacore", "tma_core") else "detection"
+def _nowhere(geometry: Any) -> bool:
+    """Whether a geometry is null or empty, as GeoJSON allows for what lies nowhere."""
+    return geometry is None or geometry == {} or geometry.get("coordinates", geometry) in ([], None)
 
 
 def _class(properties: Mapping[str, Any]) -> str:
@@ -211,15 +205,25 @@ def _ring(geometry: Mapping[str, Any]) -> Any:
     raise ValueError(f"a cell of geometry {geometry['type']}")
 
 
-def _type_map(value: Any) -> dict[str, str]:
-    """Names by number from CellViT's `type_map`, `{"1": "Neoplastic"}` or `{"1": ["Neoplastic", …]}`."""
+def _type_map(value: Any, file: Path) -> dict[str, str]:
+    """Names by number: `{"1": "Neoplastic"}`, `{"1": ["Neoplastic", …]}`, or CellViT's own `{"Neoplastic": 1}`."""
     if not isinstance(value, Mapping):
         return {}
-    return {str(k): str(v[0] if isinstance(v, list) else v) for k, v in value.items()}
+    pairs = [(str(k), v[0] if isinstance(v, list) and v else v) for k, v in value.items()]
+    turned = [(_number(v), k) if isinstance(v, int | float) and not k.isdecimal() else (k, str(v)) for k, v in pairs]
+    names = dict(turned)
+    if len(names) < len(turned):
+        raise SlideError(f"{file}: type_map has two names for one number", "mend it, or export again")
+    return names
+
+
+def _number(value: Any) -> str:
+    """A class number as text: 1, 1.0 and "1" are one class."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _nucleus(names: Mapping[str, str], cell: Mapping[str, Any], rows: _Rows) -> None:
     """One nucleus of CellViT or HoVer-Net; `names`: class names by number."""
     kind, prob = cell.get("type"), cell.get("type_prob")
-    name = UNCLASSIFIED if kind is None else names.get(str(kind), str(kind))
+    name = UNCLASSIFIED if kind is None else names.get(_number(kind), _number(kind))
     rows.add(name, cell.get("centroid"), cell.get("contour") or (), True, {} if prob is None else {"prob": prob})

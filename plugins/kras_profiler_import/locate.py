@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import glob
+import json
+from functools import lru_cache
 from pathlib import Path
 
-from kras_plugins import ConfigError, SlideError, SlideRef
-from kras_plugins.semantics.map import FACTS
+from kras_plugins import ConfigError, SlideError, SlideRef, note
+from kras_plugins.cohort.naming import Named, file_of, same_slide, without_uuid
+from kras_plugins.semantics.map import CELLS, FACTS
+from kras_plugins.store import safe_name
 
 SUFFIXES = (
     ".parquet", ".geoparquet", ".geojson", ".geojson.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz",
     ".txt", ".txt.gz",
 )  # fmt: skip
+_UUID = ".????????-????-????-????-????????????"
 
 
 def locate(slide: SlideRef, where: str | None, option: str) -> Path:
     """The file (or the folder of `kras profile`) of a slide, by a pattern, a folder, or the slide's own path.
 
-    Raises SlideError when there is none, ConfigError when one file without the slide's name would serve every slide.
+    Raises SlideError when there is none or two are equally good, ConfigError when one file without the slide's name
+    would serve every slide.
     """
     if where is None:
         if slide.path is not None and slide.path.name.lower().endswith(SUFFIXES):
@@ -26,26 +33,20 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
             f"give -o profiler.import.{option}=FOLDER, or such files in the cohort's `path` column",
         )
     if "{" in where:
-        try:
-            return _there(Path(where.format(slide_id=slide.slide_id, patient_id=slide.patient_id)), slide)
-        except (KeyError, IndexError, ValueError) as e:
-            raise ConfigError(f"profiler.import.{option}={where}: bad pattern", "use {slide_id} or {patient_id}") from e
+        return _by_pattern(slide, where, option)
     path = Path(where)
     if path.is_dir():
-        if (path / FACTS).is_file() and path.name == slide.slide_id:
-            return path
-        found = [f for f in (path / f"{slide.slide_id}{suffix}" for suffix in ("", *SUFFIXES)) if f.exists()]
-        if not found:
+        one = (path / FACTS).is_file() and (path / CELLS).is_file()
+        there = (Named(path, path.name, _stated(path)),) if one else _made_of_slides(path, path.stat().st_mtime_ns)
+        found = file_of(slide.slide_id, there)
+        if found is None:
             raise SlideError(
                 f"{path}: no file of slide {slide.slide_id}",
                 f"name it {slide.slide_id} with one of {' '.join(SUFFIXES)}, or give a pattern with {{slide_id}}",
             )
-        if len(found) > 1:
-            raise SlideError(
-                f"{path}: {' and '.join(f.name for f in found)} are both of slide {slide.slide_id}",
-                "keep one, or give a pattern with {slide_id}",
-            )
-        return found[0]
+        if found.stated is not None and not same_slide(found.stated, slide.slide_id):
+            note(f"{found.path.name} states slide {found.stated}; by its name it is taken for slide {slide.slide_id}")
+        return _there(found.path, slide)
     if path.name.split(".")[0] != slide.slide_id.split(".")[0]:
         raise ConfigError(
             f"profiler.import.{option}={where}: one file, but not named after slide {slide.slide_id}",
@@ -54,7 +55,56 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
     return _there(path, slide)
 
 
+def _by_pattern(slide: SlideRef, where: str, option: str) -> Path:
+    """The file at a pattern filled with the slide's id, as `kras` writes ids into names, or without or with a UUID."""
+
+    def filled(slide_id: str, patient_id: str = slide.patient_id) -> str:
+        try:
+            return where.format(slide_id=slide_id, patient_id=patient_id)
+        except (KeyError, IndexError, ValueError, AttributeError) as e:
+            raise ConfigError(f"profiler.import.{option}={where}: bad pattern", "use {slide_id} or {patient_id}") from e
+
+    short = without_uuid(slide.slide_id)
+    for name in dict.fromkeys((slide.slide_id, safe_name(slide.slide_id), short)):
+        if (exact := Path(filled(name))).exists():
+            return _there(exact, slide)
+    if short.startswith("TCGA-") and "{slide_id}" in where:
+        pattern = glob.escape(where)
+        pattern = glob.escape(where).replace("[{]", "{")
+        found = sorted(glob.glob(pattern.format(slide_id=short + _UUID, patient_id=glob.escape(slide.patient_id))))
+        if len(found) > 1:
+            raise SlideError(f"{' and '.join(found)} are both of slide {slide.slide_id}", "keep one of them")
+        if found:
+            return _there(Path(found[0]), slide)
+    return _there(Path(filled(slide.slide_id)), slide)
+
+
+@lru_cache(maxsize=8)
+def _made_of_slides(folder: Path, _changed: int) -> tuple[Named, ...]:
+    """What a folder holds of any slide, read once for all: `_changed` is when a file last came or went."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        end = max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
+        if end and not path.is_dir():
+            found.append(Named(path, path.name[: -len(end)]))
+        elif path.is_dir():
+            found.append(Named(path, path.name, _stated(path)))
+    return tuple(found)
+
+
+def _stated(folder: Path) -> str | None:
+    """The slide_id that a folder of `kras profile` states; None where it states none, which reading it will tell."""
+    try:
+        stated = json.loads((folder / FACTS).read_text(encoding="utf-8"))["slide_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return stated if isinstance(stated, str) else None
+
+
 def _there(path: Path, slide: SlideRef) -> Path:
     if not path.exists():
         raise SlideError(f"{path}: no such file for slide {slide.slide_id}", "check slide_id against the file names")
+    if not (path.is_file() or (path / FACTS).is_file()):
+        raise SlideError(f"{path}: neither a file nor a folder that `kras profile` wrote", "name a file of cells")
     return path

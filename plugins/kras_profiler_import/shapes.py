@@ -15,24 +15,61 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
     from kras_profiler_import.chunk import Geometries
 
+_FAR = 1e8  # pixels; no slide is that large, and what is finite in float64 may not be in float32
+_NO_RING = (TypeError, ValueError, IndexError, KeyError, RecursionError, shapely.errors.ShapelyError)
 QUARTER = 4  # outlines are kept to a quarter of a pixel, as the host keeps its own
 
 
-def polygons(rings: Sequence[Sequence[Any]]) -> Geometries:
+def polygons(rings: Sequence[Sequence[Any]]) -> tuple[Geometries, list[int]]:
     """One polygon for each ring of (x, y) vertices, closed or not; None where there are fewer than three.
 
-    Raises ValueError or TypeError where a vertex is none.
+    Also which rings are damaged: a vertex is no pair of finite numbers. These have no polygon.
     """
     result: Geometries = np.full(len(rings), None, dtype=object)
-    closed = [ring if len(ring) < 3 or ring[0] == ring[-1] else [*ring, ring[0]] for ring in rings]
-    usable = [i for i, ring in enumerate(closed) if len(ring) >= 4]
-    if usable:
-        ends = np.cumsum([0, *(len(closed[i]) for i in usable)])
-        numbers = np.fromiter(chain.from_iterable(chain.from_iterable(closed[i] for i in usable)), np.float64)
-        vertices = numbers.reshape(int(ends[-1]), -1)[:, :2]  # a third number is a height
-        made = shapely.from_ragged_array(shapely.GeometryType.POLYGON, vertices, (ends, np.arange(len(usable) + 1)))
-        result[usable] = made
-    return result
+    try:
+        _draw(result, rings, range(len(rings)))
+    except _NO_RING:
+        bad = []
+        for i in range(len(rings)):
+            try:
+                _draw(result, rings, [i])
+            except _NO_RING:
+                bad.append(i)
+        return result, bad
+    return result, []
+
+
+def _draw(result: Geometries, rings: Sequence[Sequence[Any]], rows: Sequence[int]) -> None:
+    usable = [i for i in rows if len(rings[i]) > 2 and len(rings[i]) >= 3 + (rings[i][0] == rings[i][-1])]
+    result[usable] = _polygons([rings[i] for i in usable])
+
+
+def _polygons(rings: Sequence[Sequence[Any]]) -> Geometries:
+    """One polygon for each ring of three or more vertices; an error of Python or shapely where a vertex is none."""
+    if not rings:
+        return np.empty(0, dtype=object)
+    closed = [ring if ring[0] == ring[-1] else [*ring, ring[0]] for ring in rings]
+    flat = list(chain.from_iterable(closed))
+    sizes = set(map(len, flat))
+    if min(sizes) < 2:
+        raise ValueError("a vertex has less than two numbers")
+    pairs = flat if sizes == {2} else [vertex[:2] for vertex in flat]  # a third number is a height
+    vertices = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * len(flat)).reshape(-1, 2)
+    if not (np.abs(vertices) < _FAR).all():
+        raise ValueError("a vertex is no place on a slide")
+    ends = np.cumsum([0, *map(len, closed)])
+    return np.asarray(
+        shapely.from_ragged_array(shapely.GeometryType.POLYGON, vertices, (ends, np.arange(len(closed) + 1)))
+    )
+
+
+def from_wkb(blobs: npt.NDArray[np.object_]) -> Geometries:
+    """Geometries of well-known binary; None where there is none, where it is damaged and where it is not finite."""
+    with np.errstate(invalid="ignore"):
+        shapes: Geometries = np.array(shapely.from_wkb(blobs, on_invalid="ignore"), dtype=object)
+    vertices, of = shapely.get_coordinates(shapes, return_index=True)
+    shapes[of[~np.isfinite(vertices).all(1)]] = None
+    return shapes
 
 
 def outer(geometries: Geometries) -> tuple[Geometries, int]:

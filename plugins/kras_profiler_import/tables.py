@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-import shapely
 
 from kras_plugins import SlideError
 from kras_plugins.cohort.delimited import delimiter_of, is_packed, naming_damage
 from kras_plugins.cohort.number_columns import Marks, count_marks
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
 from kras_profiler_import.columns import FIRST_ROW, MEASURABLE, Layout, OneImage, chunk_of, resolve, with_numbers
+from kras_profiler_import.shapes import from_wkb
 
 if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
@@ -130,7 +130,7 @@ def open_regions(file: Path) -> Source:
     def regions() -> Iterator[Region]:
         for batch in parquet.iter_batches(CELLS_AT_ONCE, columns=[*layout.classes, "geometry"]):
             names = batch.column(layout.classes[0]).to_pylist()
-            shapes = shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False))
+            shapes = from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False))
             yield from (Region(name=str(n), geometry=g) for n, g in zip(names, shapes, strict=True) if g is not None)
 
     return Source(items=regions())
@@ -157,7 +157,7 @@ def _own(parquet: pq.ParquetFile) -> Iterator[Chunk]:
         }
         outlines = None
         if "geometry" in wanted:
-            outlines = np.asarray(shapely.from_wkb(rows["geometry"].to_numpy(zero_copy_only=False)))
+            outlines = from_wkb(rows["geometry"].to_numpy(zero_copy_only=False))
         yield Chunk(
             names=rows["class"].to_pylist(),
             xy=np.stack([numbers.pop("x_px"), numbers.pop("y_px")], 1),
