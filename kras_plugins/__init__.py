@@ -25,6 +25,7 @@ from kras_plugins.errors import BackendError, ConfigError, ContentError, KrasErr
 from kras_plugins.hookspecs import hookimpl
 from kras_plugins.host.moved import serve_old_names
 from kras_plugins.host.notes import note
+from kras_plugins.host.telemetry import switch_off
 from kras_plugins.learning.options import TableOptions
 from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import StoppingTableClassifier, TableClassifier
@@ -41,6 +42,7 @@ __all__ = [
     "location", "note", "onnx_file", "tuning",
 ]  # fmt: skip
 
+switch_off()
 serve_old_names()
 
 if TYPE_CHECKING:

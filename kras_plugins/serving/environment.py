@@ -17,7 +17,9 @@ from kras_plugins.errors import BackendError
 
 # Run by the environment's own interpreter: where its parts lie and what its engine can do on this processor.
 _PROBE = """
-import importlib.metadata, json, os, sysconfig, openvino, pytriton
+import importlib.metadata, json, os, sys, sysconfig, pytriton
+sys.modules["openvino_telemetry"] = None  # as in host/telemetry.py
+import openvino
 inside = os.path.join(os.path.dirname(pytriton.__file__), "tritonserver")
 capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 print(json.dumps({

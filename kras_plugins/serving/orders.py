@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kras_plugins.host.telemetry import OPT_OUTS
 from kras_plugins.models.repository import CONTAINER
 
 Kind = Literal["docker", "compose", "kubernetes"]
@@ -55,6 +57,7 @@ def _docker(order: Order) -> str:
         "--ipc host",
         "--publish 127.0.0.1:8001:8001 --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8002:8002",
         "--read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges",
+        *(f"--env {name}={value}" for name, value in OPT_OUTS.items()),
         f"--volume {order.repository.resolve()}:/models:ro",
         *([f"--volume {order.tls.resolve()}:/tls:ro"] if order.tls else []),
         order.image,
@@ -76,6 +79,7 @@ def _compose(order: Order) -> str:
         image: {order.image}
         command: {_listed(_arguments(order))}
         ipc: host
+        environment: {json.dumps(OPT_OUTS)}
         read_only: true
         tmpfs: ["/tmp:exec"]
         cap_drop: [ALL]
@@ -112,6 +116,7 @@ def _kubernetes(order: Order) -> str:
             - name: triton
               image: {order.image}
               args: {_listed(_arguments(order))}
+              env: {json.dumps([{"name": name, "value": value} for name, value in OPT_OUTS.items()])}
               ports:
                 - {{name: grpc, containerPort: 8001}}
                 - {{name: http, containerPort: 8000}}

@@ -34,6 +34,9 @@ CPU_BATCH = 2
 
 _STOP_S = 20.0
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this host itself, whatever proxies the environment names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -216,7 +219,7 @@ def _wait_until_ready(server: Server, seconds: float) -> None:
         # Over HTTP: gRPC may ask for certificates and tokens that are none of the starter's business.
         with (
             suppress(OSError),
-            urllib.request.urlopen(f"http://{server.host}:{server.http}/v2/health/ready", timeout=2),
+            _DIRECT.open(f"http://{server.host}:{server.http}/v2/health/ready", timeout=2),
             socket.create_connection((server.host, server.grpc), timeout=2),
             socket.create_connection((server.host, server.metrics), timeout=2),  # which Triton opens last
         ):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import triton_python_backend_utils as triton
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as in host/telemetry.py
+import openvino  # noqa: E402
 
 BATCH = int(os.environ.get("KRAS_BATCH", "2"))
 """Tiles per inference, fixed: the same tile then gives the same bits whatever else is asked."""

@@ -22,10 +22,13 @@ class TritonOptions(Options):
         description="gRPC address HOST:PORT of the server, or several with commas: work goes to the least busy",
     )
     timeout_s: float = tuning(60.0, gt=0, description="seconds after which a request is given up and sent again")
+    wait_s: float = tuning(
+        1.0, ge=0, description="seconds to wait at the start where nothing listens yet: more where servers are starting"
+    )
     patience_s: float = tuning(
         120.0,
         ge=0,
-        description="seconds to wait for servers that are absent, restarting or failing before the run stops",
+        description="seconds to wait for servers that vanish, restart or fail before the run stops",
     )
     batch: int = tuning(0, ge=0, le=512, description="tiles per request, 0 for what the server's configuration prefers")
     in_flight: int = tuning(

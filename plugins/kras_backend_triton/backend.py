@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tritonclient.utils import InferenceServerException
 
+from kras_backend_triton.address import read_address, refuse_others, why_unreachable
 from kras_backend_triton.endpoint import Endpoint
 from kras_backend_triton.infer import TritonInfer
 from kras_backend_triton.patience import Patience
-from kras_backend_triton.trouble import cause, is_refusal
+from kras_backend_triton.trouble import cause, is_refusal, is_unheard
 from kras_plugins import BackendError, ModelSpec
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ class Triton:
     """Backend on Triton servers. `engine` and `precision` are what every server and model there said of itself."""
 
     def __init__(self, options: TritonOptions) -> None:
-        urls = [u.strip().removeprefix("grpc://") for u in options.url.split(",") if u.strip()]
-        for url in urls:
-            if "://" in url or ":" not in url:
-                raise BackendError(f"{url}: not a gRPC address", "write HOST:PORT, for example localhost:8001")
+        urls = [read_address(u.strip()) for u in options.url.split(",") if u.strip()]
         if not urls:
             raise BackendError("no Triton server is named", "set -o backend.triton.url=HOST:PORT")
         self._options = options
@@ -41,7 +39,7 @@ class Triton:
         where = ", ".join(e.url for e in self._endpoints)
         while True:
             said: set[tuple[str, str]] = set()
-            why = ""
+            why, unreachable = "", 0
             for endpoint in self._endpoints:
                 try:
                     found = endpoint.terms_of_all()
@@ -50,6 +48,10 @@ class Triton:
                     endpoint.succeeded()
                 except InferenceServerException as e:
                     why = self._trouble(endpoint, e)
+                    if reason := why_unreachable(endpoint.url):
+                        why, unreachable = f"{endpoint.url}: {reason}", unreachable + 1
+                    elif is_unheard(e):
+                        refuse_others(endpoint.url, endpoint.encrypted)
             if len(said) > 1:
                 kinds = " and ".join(sorted(f"{engine} ({precision})" for engine, precision in said))
                 raise BackendError(
@@ -58,9 +60,13 @@ class Triton:
             if said:
                 self._patience.succeeded()
                 return said.pop()
+            # A server that listens is coming up; where nothing does, the address is wrong more often than early.
+            absent = unreachable == len(self._endpoints)
             self._wait(
                 f"no Triton server answers: {why}" if "holds no" not in why else why,
-                "start one (`kras model serve`), or name it with -o backend.triton.url=HOST:PORT",
+                "start one (`kras model serve`) and give the address that it prints: -o backend.triton.url=HOST:PORT"
+                + (" (-o backend.triton.wait_s=SECONDS waits for one that is starting)" if absent else ""),
+                self._options.wait_s if absent else self._options.patience_s,
             )
 
     def load(self, spec: ModelSpec) -> TritonInfer:
@@ -82,7 +88,9 @@ class Triton:
                     self._patience.succeeded()
                     self._loaded.append((spec.name, infer))
                     return infer
-            self._wait(f"model {spec.name!r} is not ready: {why}", "the server's log says why")
+            self._wait(
+                f"model {spec.name!r} is not ready: {why}", "the server's log says why", self._options.patience_s
+            )
 
     def _trouble(self, endpoint: Endpoint, error: InferenceServerException) -> str:
         """Note that a server failed; BackendError where asking again changes nothing."""
@@ -93,9 +101,9 @@ class Triton:
         endpoint.failed(cause(error))
         return f"{endpoint.url}: {cause(error)}"
 
-    def _wait(self, message: str, hint: str) -> None:
-        """A moment, or BackendError when patience ran out or the connection was closed."""
-        if self._patience.failed() > self._options.patience_s:
+    def _wait(self, message: str, hint: str, seconds: float) -> None:
+        """A moment, or BackendError after that many seconds of failures, or when the connection was closed."""
+        if self._patience.failed() > seconds:
             raise BackendError(message, hint)
         if self._closed.wait(_ASK_AGAIN_S):
             raise BackendError("the connection to Triton was closed", "run the same command again")

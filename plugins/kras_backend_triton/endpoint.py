@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import random
-import socket
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_backend_triton import TOKEN
+from kras_backend_triton.address import is_here
 from kras_backend_triton.agreement import Terms, check_model, read_terms
 from kras_plugins import BackendError, ModelSpec
 from kras_plugins.models.repository import DIGEST
@@ -40,7 +40,7 @@ class Endpoint:
         from tritonclient.grpc import InferenceServerClient
 
         self.url = url
-        self.is_here = _is_here(url)
+        self.is_here = is_here(url)
         self.outstanding = 0
         self.shared_memory = options.shared_memory == "auto" and self.is_here
         self.generation = 0
@@ -53,12 +53,12 @@ class Endpoint:
         # The first is what proxies read, the second what Triton itself does (--grpc-restricted-protocol).
         names = ("authorization", "triton-grpc-protocol-authorization")
         self.headers = dict.fromkeys(names, f"Bearer {token}") if token else None
-        secure = options.tls or bool(options.ca_file or options.cert_file)
-        if token and not secure and not self.is_here:
+        self.encrypted = options.tls or bool(options.ca_file or options.cert_file)
+        if token and not self.encrypted and not self.is_here:
             raise BackendError(f"{url}: a token would travel unencrypted", "set -o backend.triton.tls=true")
         self.client = InferenceServerClient(
             url,
-            ssl=secure,
+            ssl=self.encrypted,
             root_certificates=_file(options.ca_file),
             certificate_chain=_file(options.cert_file),
             private_key=_file(options.private_file),
@@ -70,6 +70,8 @@ class Endpoint:
                 ("grpc.max_reconnect_backoff_ms", 2_000),
                 # Addresses that are the same for two channels must not share one connection's fate.
                 ("grpc.use_local_subchannel_pool", 1),
+                # A proxy that the environment names leads out of this host, and not back to it.
+                ("grpc.enable_http_proxy", 0 if self.is_here else 1),
             ],
         )
 
@@ -164,11 +166,6 @@ class Endpoint:
     def close(self) -> None:
         """Close the channel."""
         self.client.close()
-
-
-def _is_here(url: str) -> bool:
-    host = url.rpartition(":")[0].strip("[]")
-    return url.startswith("unix:") or host in {"localhost", "127.0.0.1", "::1", socket.gethostname()}
 
 
 def _file(path: str) -> str | None:

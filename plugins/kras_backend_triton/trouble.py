@@ -27,7 +27,8 @@ def about_memory(error: InferenceServerException) -> bool:
 def is_refusal(error: InferenceServerException) -> bool:
     """Whether sending the same again changes nothing: not allowed, or not understood."""
     why = cause(error)
-    if "protocol is restricted" in why:  # Triton says UNAVAILABLE to a missing token
+    # Triton says UNAVAILABLE to a missing token, and gRPC to certificates that do not fit.
+    if "protocol is restricted" in why or "Tls handshake failed" in why:
         return True
     return status(error) in _REFUSALS and not about_memory(error) and "unknown model" not in why
 
@@ -35,3 +36,8 @@ def is_refusal(error: InferenceServerException) -> bool:
 def is_absence(error: InferenceServerException) -> bool:
     """Whether the server or the model is away: worth waiting for, here or elsewhere."""
     return status(error) in _ABSENCES or "unknown model" in cause(error)
+
+
+def is_unheard(error: InferenceServerException) -> bool:
+    """Whether no gRPC server said this: there was no connection in which one could have."""
+    return "failed to connect to all addresses" in cause(error)

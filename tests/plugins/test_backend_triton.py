@@ -274,7 +274,7 @@ def test_an_absent_server_is_waited_for_within_the_budget_and_named(connect: Any
     port = free_ports()["grpc"]
     began = time.monotonic()
     with pytest.raises(BackendError, match=f"no Triton server answers: 127.0.0.1:{port}"):
-        connect(f"127.0.0.1:{port}", patience_s=1.5)
+        connect(f"127.0.0.1:{port}", wait_s=1.5)
     assert 1 < time.monotonic() - began < 8
 
 

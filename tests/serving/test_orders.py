@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kras_plugins.host.telemetry import OPT_OUTS
 from kras_plugins.serving.orders import Order, order_text
 
 MODELS = Path("/srv/models")
@@ -55,6 +56,17 @@ def test_kubernetes_objects_have_probes_metrics_gpus_and_shared_memory(tls: Path
     assert ("tls" in mounts) == bool(tls)
     assert {p["name"] for p in service["spec"]["ports"]} == {"grpc", "metrics"}  # HTTP goes round TLS
     assert service["spec"]["selector"] == pod["metadata"]["labels"]
+
+
+def test_a_container_reports_nothing_to_the_makers_of_its_libraries() -> None:
+    order = Order(repository=MODELS)
+    words = shlex.split(order_text("docker", order), comments=True)
+    assert {words[i + 1] for i, w in enumerate(words) if w == "--env"} == {f"{k}={v}" for k, v in OPT_OUTS.items()}
+    (service,) = yaml.safe_load(order_text("compose", order))["services"].values()
+    assert service["environment"] == OPT_OUTS
+    deployment, _ = yaml.safe_load_all(order_text("kubernetes", order))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {v["name"]: v["value"] for v in container["env"]} == OPT_OUTS
 
 
 def test_each_says_that_it_was_not_run_here() -> None:

@@ -1,0 +1,116 @@
+"""The address of a server: how it is written, whether it is this host's, and what listens there."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import suppress
+from typing import Any
+
+from kras_plugins import BackendError
+
+UNIX = "unix:"
+
+_PROBE_S = 2.0
+"""Seconds that a connection may take to come about, and an answer to come."""
+
+_SETTINGS = b"\4"
+"""Type of the frame, in its fourth byte, with which every HTTP/2 server begins, hence every gRPC server."""
+
+_ALERT = b"\x15\3"
+"""How TLS begins to complain of what is not encrypted."""
+
+
+def read_address(text: str) -> str:
+    """HOST:PORT, or unix:PATH, as gRPC wants it; BackendError that says what is wrong and what to write."""
+    url = text.removeprefix("grpc://")
+    if url.startswith(UNIX):
+        return url
+    scheme, mark, rest = url.rpartition("://")
+    host, _, port = rest.partition("/")[0].rpartition(":")
+    wanted = f"{host or rest.partition('/')[0]}:{port if host and not mark else 8001}"
+    if mark:
+        tls = " and -o backend.triton.tls=true" if scheme == "https" else ""
+        raise BackendError(
+            f"{text}: {scheme}:// does not belong to a gRPC address",
+            f"write HOST:PORT with the gRPC port, 8001 unless it was changed: {wanted}{tls}",
+        )
+    if "/" in rest:
+        raise BackendError(f"{text}: a gRPC address has no path, not even a slash", f"write {wanted}")
+    if not host or (":" in host and not host.startswith("[")):
+        raise BackendError(
+            f"{text}: a gRPC address is HOST:PORT", "write for example localhost:8001, or [::1]:8001 with IPv6"
+        )
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
+        raise BackendError(
+            f"{text}: {port or 'nothing'} is no port", f"write a number of 1 to 65535, for example {host}:8001"
+        )
+    return url
+
+
+def is_here(url: str) -> bool:
+    """Whether an address is this host's: a loopback one, or one from which this host would speak to itself."""
+    if url.startswith(UNIX):
+        return True
+    try:
+        found = socket.getaddrinfo(*_parts(url), type=socket.SOCK_DGRAM)
+    except OSError:
+        return False  # a name that is unknown is not this host's
+    return all(_is_own(family, where) for family, _, _, _, where in found)
+
+
+def _is_own(family: int, where: tuple[Any, ...]) -> bool:
+    address = ipaddress.ip_address(where[0].partition("%")[0])
+    if address.is_loopback or address.is_unspecified:
+        return True
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.connect(where)  # sends nothing
+        return bool(s.getsockname()[0] == where[0])
+    return False
+
+
+def why_unreachable(url: str) -> str:
+    """Why no connection comes about, asked directly, whatever proxies are set; empty where something listens."""
+    if url.startswith(UNIX):
+        return ""
+    try:
+        socket.create_connection(_parts(url), timeout=_PROBE_S).close()
+    except ConnectionRefusedError:
+        return "nothing listens there"
+    except socket.gaierror:
+        return "no host of that name is known"
+    except OSError as e:
+        return f"it cannot be reached: {e.strerror or e}"
+    return ""
+
+
+def refuse_others(url: str, encrypted: bool) -> None:
+    """Raise BackendError where a service listens that is no gRPC server, or one that encrypts when we do not.
+
+    It is sent a line of HTTP; a gRPC server answers nothing, or in frames. For servers with which gRPC could not even
+    begin to speak: what stands before others may speak HTTP as well.
+    """
+    if url.startswith(UNIX):
+        return
+    said = b""
+    with suppress(OSError), socket.create_connection(_parts(url), timeout=_PROBE_S) as s:
+        s.sendall(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
+        said = s.recv(64)
+    if said.startswith(b"HTTP/"):
+        raise BackendError(
+            f"{url}: an HTTP server answers there, no gRPC server",
+            "give the server's gRPC port: Triton's are 8001 for gRPC, 8000 for HTTP and 8002 for metrics",
+        )
+    if said.startswith(_ALERT):
+        if not encrypted:
+            raise BackendError(f"{url}: the server there encrypts", "set -o backend.triton.tls=true")
+    elif said and said[3:4] != _SETTINGS:
+        raise BackendError(
+            f"{url}: something else than Triton listens there; it says {said.decode('ascii', 'replace').strip()!r}",
+            "give the address that `kras model serve` prints, or the server's gRPC port",
+        )
+
+
+def _parts(url: str) -> tuple[str, int]:
+    host, _, port = url.rpartition(":")
+    return host.strip("[]"), int(port)
