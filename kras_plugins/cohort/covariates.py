@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from kras_plugins.cohort.barcodes import parse_barcode
 from kras_plugins.cohort.table import Patient
 from kras_plugins.errors import ConfigError
+from kras_plugins.regular import TABLE, open_unpacked
+from kras_plugins.spreadsheet import unguarded
 
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
 """Columns that may name the patient, the first that matches anybody; capitals do not matter."""
@@ -60,10 +61,10 @@ def _key(text: str) -> str:
 
 def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
-        raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
+        with open_unpacked(file, TABLE) as f:
+            text = f.read().decode("utf-8-sig")
         table = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
-        lines = [row for row in table if any(row)]
+        lines = [[unguarded(cell) for cell in row] for row in table if any(row)]
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as e:
         raise ConfigError(f"{file} cannot be read: {e}", "name a CSV, TSV or .gz table of patients") from e
     if len(lines) < 2:

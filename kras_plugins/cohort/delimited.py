@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.regular import open_unpacked
+from kras_plugins.spreadsheet import unguarded
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,7 @@ class Columns:
 def open_text(path: Path) -> IO[str]:
     """Open a text file, unpacking gzip by its first bytes, whatever its name; ConfigError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
+        return io.TextIOWrapper(open_unpacked(path), encoding="utf-8-sig")
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror or e}", "check the name") from e
 
@@ -96,6 +96,11 @@ def header_of(path: Path) -> list[str]:
 
 
 def _cells(line: str, tab: bool, where: str) -> list[str]:
+    cells = _split(line, tab, where)
+    return [unguarded(cell) for cell in cells] if "'" in line else cells
+
+
+def _split(line: str, tab: bool, where: str) -> list[str]:
     if tab:  # R puts every text in quotes; a quote inside of a text is one
         cells = line.split("\t")
         return [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells] if '"' in line else cells

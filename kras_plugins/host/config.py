@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import pydantic
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.errors import ConfigError, as_kras_error
 from kras_plugins.hookspecs import KINDS
+from kras_plugins.regular import parse_toml, read_text
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ def overridden(config: Config, overrides: Iterable[str]) -> Config:
 def read_toml(file: Path) -> dict[str, Any]:
     """A settings file's tables; ConfigError where it cannot be read or is no TOML."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return parse_toml(read_text(file))
     except OSError as e:
         raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except ValueError as e:  # also of text that is no UTF-8
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
 
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"v = {text}")["v"]
+    except ValueError:
         return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.regular import TABLE, read_text, regular
+from kras_plugins.spreadsheet import unguarded
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
@@ -40,15 +43,22 @@ def read_tiles(place: Path) -> Tiles:
     Without a group each tile is its own. Raises ConfigError where files or columns are missing or there is one class.
     """
     listed = place / LIST if place.is_dir() else place
-    tiles = _listed(listed) if listed.is_file() else _foldered(place)
+    tiles = _foldered(place) if listed.is_dir() or not listed.exists() else _listed(listed)
     if len(set(tiles.labels)) < 2:
         raise ConfigError(f"{place}: {len(tiles)} tiles of fewer than two classes", "a probe needs classes to tell")
     return tiles
 
 
 def _listed(file: Path) -> Tiles:
-    with file.open(newline="", encoding="utf-8-sig") as f:
-        rows = list(csv.DictReader(f))
+    try:
+        text = read_text(file, TABLE, "utf-8-sig")
+        header, *lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise ConfigError(f"{file}: cannot be read: {e}", "name a CSV with file, label and group") from e
+    ragged = next((n for n, line in enumerate(lines, 2) if len(line) != len(header)), None)
+    if ragged is not None:
+        raise ConfigError(f"{file}, row {ragged}: not as many cells as the header", "mend the row, quote commas")
+    rows = [dict(zip(header, map(unguarded, line), strict=True)) for line in lines]
     missing = {"file", "label"} - set(rows[0] if rows else ())
     if missing:
         raise ConfigError(f"{file}: no column {' and '.join(sorted(missing))}", "columns are file, label and group")
@@ -76,7 +86,7 @@ def _foldered(folder: Path) -> Tiles:
 def read_pixels(file: Path) -> UInt8:
     """uint8[h w 3]; raises ConfigError where the image is damaged."""
     try:
-        with Image.open(file) as image:
+        with Image.open(regular(file)) as image:
             return np.asarray(image.convert("RGB"))
     except OSError as e:
         raise ConfigError(f"{file}: cannot be read: {e}", "replace or remove the tile") from e

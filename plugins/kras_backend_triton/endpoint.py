@@ -16,6 +16,7 @@ from kras_backend_triton.agreement import Terms, check_model, read_terms
 from kras_plugins import BackendError, ModelSpec
 from kras_plugins.models.repository import DIGEST
 from kras_plugins.models.weights import model_digest
+from kras_plugins.regular import SETTINGS, regular
 
 if TYPE_CHECKING:
     from kras_backend_triton import TritonOptions
@@ -172,6 +173,9 @@ def _is_here(url: str) -> bool:
 
 
 def _file(path: str) -> str | None:
-    if path and not Path(path).expanduser().is_file():
+    if not path:
+        return None
+    file = Path(path).expanduser()
+    if not file.exists():
         raise BackendError(f"{path}: no such certificate file", "check ca_file, cert_file and private_file")
-    return str(Path(path).expanduser()) if path else None
+    return str(regular(file, SETTINGS, BackendError))

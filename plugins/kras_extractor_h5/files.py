@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from kras_plugins import Bag, SlideError, SlideRef, TileSpec
 from kras_plugins.bags import read_bag, write_bag
+from kras_plugins.regular import regular
 from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def _locate(slide: SlideRef, options: H5Options) -> Path:
             f"slide {slide.slide_id}: no feature file named",
             "give -o extractor.h5.folder=DIR, or .h5 files in the cohort's `path` column",
         )
-    if not file.is_file():
+    if not file.exists():
         raise SlideError(f"{file}: no such feature file", "check slide_id against the file names")
-    return file
+    return regular(file, error=SlideError)
 
 
 def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> Bag:

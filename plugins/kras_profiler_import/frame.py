@@ -14,6 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kras_plugins import ConfigError, SlideError
+from kras_plugins.regular import TABLE, regular
+from kras_plugins.spreadsheet import plain
 from kras_profiler_import.tables import find_dialect, opened
 
 if TYPE_CHECKING:
@@ -89,10 +91,11 @@ class Frame:
 def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
     """Read a CSV (any delimiter, .gz) or Parquet table; ConfigError naming the file where it cannot be read."""
     try:
+        regular(file, None if file.suffix == ".parquet" else TABLE)
         if file.suffix == ".parquet":
             return Frame(file, pq.read_table(file), suffixes)
         dialect = find_dialect(file)
-        with opened(file) as f:
+        with opened(file, TABLE) as f:
             table = pyarrow.csv.read_csv(
                 f,
                 read_options=dialect.read_options(),
@@ -100,6 +103,7 @@ def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
                 # As text first: an id such as 0071 is no number.
                 convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(dialect.headers, pa.string())),
             )
+        table = plain(table)
         if dialect.comma:
             table = pa.table({h: pc.replace_substring(table[h], ",", ".") for h in table.column_names})
         return Frame(file, table, suffixes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kras_plugins import ConfigError, SlideError, SlideRef
+from kras_plugins.regular import regular
 from kras_plugins.semantics.map import FACTS
 
 SUFFIXES = (
@@ -45,7 +46,7 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
                 f"{path}: {' and '.join(f.name for f in found)} are both of slide {slide.slide_id}",
                 "keep one, or give a pattern with {slide_id}",
             )
-        return found[0]
+        return _there(found[0], slide)
     if path.name.split(".")[0] != slide.slide_id.split(".")[0]:
         raise ConfigError(
             f"profiler.import.{option}={where}: one file, but not named after slide {slide.slide_id}",
@@ -57,4 +58,4 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
 def _there(path: Path, slide: SlideRef) -> Path:
     if not path.exists():
         raise SlideError(f"{path}: no such file for slide {slide.slide_id}", "check slide_id against the file names")
-    return path
+    return path if path.is_dir() else regular(path, error=SlideError)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from kras_plugins import SlideError
+from kras_plugins.regular import STREAMED, open_unpacked
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
 from kras_profiler_import.columns import MEASURABLE, Layout, OneImage, chunk_of, resolve
 
@@ -59,9 +59,9 @@ def find_dialect(file: Path) -> Dialect:
     return Dialect(headers=headers, encoding=encoding, delimiter=delimiter, comma=comma)
 
 
-def opened(file: Path) -> IO[bytes]:
-    """A file for reading, unpacked where its name ends in .gz."""
-    return cast("IO[bytes]", gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
+def opened(file: Path, most: int = STREAMED) -> IO[bytes]:
+    """A file for reading, unpacked where it is gzip's; SlideError while it is read where that is more than `most`."""
+    return open_unpacked(file, most, SlideError)
 
 
 def open_csv(file: Path, options: ImportOptions) -> Source:
