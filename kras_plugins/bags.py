@@ -9,7 +9,7 @@ import numpy as np
 
 from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import StoreError
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 
 _SLAB = 4096
 

@@ -24,8 +24,8 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from kras_plugins.errors import StoreError
-from kras_plugins.leftovers import clear_dead, clear_old, work_folder
-from kras_plugins.regular import regular
+from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
+from kras_plugins.files.regular import regular
 
 _KEY_FILE = "key.json"
 _WORK = "tmp"

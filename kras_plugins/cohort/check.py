@@ -18,7 +18,7 @@ from kras_plugins.cohort.confounding import (
 from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.table import Row, problems, read_rows
 from kras_plugins.errors import ConfigError
-from kras_plugins.spreadsheet import guarded
+from kras_plugins.files.spreadsheet import guarded
 
 POSITIVES_PER_FOLD = 5
 """Fewer positives in a fold than this make its AUROC say little."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from kras_plugins.cohort.barcodes import parse_barcode
 from kras_plugins.cohort.table import Patient
 from kras_plugins.errors import ConfigError
-from kras_plugins.regular import TABLE, open_unpacked
-from kras_plugins.spreadsheet import unguarded
+from kras_plugins.files.regular import TABLE, open_unpacked
+from kras_plugins.files.spreadsheet import unguarded
 
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
 """Columns that may name the patient, the first that matches anybody; capitals do not matter."""

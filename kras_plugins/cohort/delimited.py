@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.regular import open_unpacked
-from kras_plugins.spreadsheet import unguarded
+from kras_plugins.files.regular import open_unpacked
+from kras_plugins.files.spreadsheet import unguarded
 
 
 @dataclass(frozen=True)

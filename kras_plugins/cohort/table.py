@@ -15,8 +15,8 @@ from pathlib import Path
 
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
-from kras_plugins.regular import TABLE, read_text
-from kras_plugins.spreadsheet import unguarded
+from kras_plugins.files.regular import TABLE, read_text
+from kras_plugins.files.spreadsheet import unguarded
 
 COLUMNS = (
     "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",

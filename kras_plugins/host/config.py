@@ -12,8 +12,8 @@ import pydantic
 
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.errors import ConfigError, as_kras_error
+from kras_plugins.files.regular import parse_toml, read_text
 from kras_plugins.hookspecs import KINDS
-from kras_plugins.regular import parse_toml, read_text
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import SETTINGS, regular
 from kras_plugins.host.compatibility import check_file
-from kras_plugins.regular import SETTINGS, regular
 
 _SOURCE = "__kras_source__"
 """Attribute of a loose plug-in's module: the digest of the source that it was made from."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.errors import BackendError
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 from kras_plugins.store import file_sha256
 
 _USUAL = ("model.safetensors", "pytorch_model.bin")

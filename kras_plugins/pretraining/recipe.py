@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from kras_plugins.contracts.base import Options
 from kras_plugins.errors import ConfigError
-from kras_plugins.regular import parse_toml, read_text
+from kras_plugins.files.regular import parse_toml, read_text
 
 Triple = tuple[float, float, float]
 Range = tuple[float, float]

@@ -17,8 +17,8 @@ from PIL import Image
 
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import ConfigError, KrasError, SlideError
+from kras_plugins.files.regular import regular
 from kras_plugins.host.parts import UsableReader
-from kras_plugins.regular import regular
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tiles import tile_grid
 from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.regular import TABLE, read_text, regular
-from kras_plugins.spreadsheet import unguarded
+from kras_plugins.files.regular import TABLE, read_text, regular
+from kras_plugins.files.spreadsheet import unguarded
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8

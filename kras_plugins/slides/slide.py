@@ -16,8 +16,8 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.reader import Level, SlideSource
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError, plugin_boundary
+from kras_plugins.files.regular import regular
 from kras_plugins.host.isolation import allowed, ask, ask_about
-from kras_plugins.regular import regular
 from kras_plugins.slides.resample import EPS, resample
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any, Self
 from filelock import FileLock
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests, redacted
-from kras_plugins.portable import portable
 from kras_plugins.store import safe_name
 from kras_plugins.study.identity import FEATURES, IDENTITY, clear, mapping, named_after, told_differences
 from kras_plugins.study.outputs import FAILURES, MANIFEST, PREDICTIONS, make_folder, read_json, write_json

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import redacted
-from kras_plugins.portable import portable
 from kras_plugins.store import file_sha256
 from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_json
 

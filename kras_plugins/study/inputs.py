@@ -10,7 +10,7 @@ from kras_plugins.cohort.pairing import find_slides
 from kras_plugins.cohort.table import CohortTable, bare_slides, read_cohort
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.errors import ConfigError, UsageError
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 
 if TYPE_CHECKING:
     from kras_plugins.host.manager import Registry

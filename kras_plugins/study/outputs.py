@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.errors import KINDS, ConfigError
-from kras_plugins.portable import portable
-from kras_plugins.regular import TABLE, read_text
-from kras_plugins.spreadsheet import csv_text, plain, unguarded
+from kras_plugins.files.portable import portable
+from kras_plugins.files.regular import TABLE, read_text
+from kras_plugins.files.spreadsheet import csv_text, plain, unguarded
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:

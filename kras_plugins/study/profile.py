@@ -88,7 +88,7 @@ def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.csv as pv
 
-    from kras_plugins.spreadsheet import plain
+    from kras_plugins.files.spreadsheet import plain
     from kras_plugins.study.identity import FEATURES
     from kras_plugins.study.outputs import damaged
 

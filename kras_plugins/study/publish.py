@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.evaluation.rows import patient_scores
 from kras_plugins.evaluation.summary import summarize
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
-from kras_plugins.portable import portable
 from kras_plugins.report.study import CHECKLIST, MODEL_CARD, REPORT, write_study_documents, write_study_report
 from kras_plugins.study.outputs import (
     FAILURES,

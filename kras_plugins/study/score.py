@@ -78,9 +78,9 @@ def score(
         >>> result.predictions.num_rows, result.predictions.column_names[-3:]
         (10, ['call', 'reason', 'qc'])
     """
+    from kras_plugins.files.portable import portable
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.portable import portable
     from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts, stated
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.spreadsheet import csv_text
+from kras_plugins.files.spreadsheet import csv_text
 from kras_plugins.testing.slides import draw_slide
 
 COLUMNS = (

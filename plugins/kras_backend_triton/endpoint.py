@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from kras_backend_triton import TOKEN
 from kras_backend_triton.agreement import Terms, check_model, read_terms
 from kras_plugins import BackendError, ModelSpec
+from kras_plugins.files.regular import SETTINGS, regular
 from kras_plugins.models.repository import DIGEST
 from kras_plugins.models.weights import model_digest
-from kras_plugins.regular import SETTINGS, regular
 
 if TYPE_CHECKING:
     from kras_backend_triton import TritonOptions

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kras_plugins import Bag, SlideError, SlideRef, TileSpec
 from kras_plugins.bags import read_bag, write_bag
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:

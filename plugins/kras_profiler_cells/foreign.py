@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins import CELL_CLASSES, ConfigError, ModelSpec, TensorSpec, TileSpec, Weights
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kras_plugins import ConfigError, SlideError
-from kras_plugins.regular import TABLE, regular
-from kras_plugins.spreadsheet import plain
+from kras_plugins.files.regular import TABLE, regular
+from kras_plugins.files.spreadsheet import plain
 from kras_profiler_import.tables import find_dialect, opened
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kras_plugins import ConfigError, SlideError, SlideRef
-from kras_plugins.regular import regular
+from kras_plugins.files.regular import regular
 from kras_plugins.semantics.map import FACTS
 
 SUFFIXES = (

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from kras_plugins import SlideError
-from kras_plugins.regular import STREAMED, open_unpacked
+from kras_plugins.files.regular import STREAMED, open_unpacked
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
 from kras_profiler_import.columns import MEASURABLE, Layout, OneImage, chunk_of, resolve
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from quick_study import quick
 
-from kras_plugins.portable import portable
+from kras_plugins.files.portable import portable
 from kras_plugins.study import train
 
 

@@ -20,6 +20,7 @@ from kras_plugins.cohort.covariates import join_covariates
 from kras_plugins.cohort.delimited import read_table
 from kras_plugins.cohort.table import read_cohort
 from kras_plugins.errors import ConfigError, KrasError, UsageError
+from kras_plugins.files.regular import SETTINGS, TABLE, open_unpacked, regular
 from kras_plugins.host.config import load_config, read_toml
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.host.manager import discover
@@ -27,7 +28,6 @@ from kras_plugins.models.weights import locate
 from kras_plugins.pretraining.recipe import read_recipe
 from kras_plugins.pretraining.tiles import _read_image
 from kras_plugins.probing.labelled import read_pixels, read_tiles
-from kras_plugins.regular import SETTINGS, TABLE, open_unpacked, regular
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import file_sha256
 from kras_plugins.study.inputs import slides_of

@@ -16,8 +16,8 @@ import pytest
 from quick_study import quick
 from safetensors.numpy import save_file
 
-from kras_plugins import leftovers
-from kras_plugins.leftovers import clear_dead, clear_old, work_folder
+from kras_plugins.files import leftovers
+from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
 from kras_plugins.store import Store, make_key, share, write_atomic
 from kras_plugins.study.session import opened
 
