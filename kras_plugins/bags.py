@@ -9,6 +9,7 @@ import numpy as np
 
 from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import StoreError
+from kras_plugins.files.regular import regular
 
 _SLAB = 4096
 
@@ -38,7 +39,7 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
     Raises StoreError when the file is damaged.
     """
     try:
-        with h5py.File(file, "r") as f:
+        with h5py.File(regular(file), "r") as f:
             data, coords = f["features"], f["coords"]
             if not all(isinstance(one, h5py.Dataset) and one.ndim == 2 for one in (data, coords)):
                 raise ValueError("`features` and `coords` must be tables of numbers")

@@ -61,6 +61,9 @@ class StoreError(KrasError):
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 """`errno` of an OSError that tells of a full, limited or read-only disk: the user's to mend, and no plug-in's fault."""
 
+NO_MEMORY = "the memory does not suffice"
+MORE_MEMORY = "take fewer --workers, raise the limit of the job or the shell (ulimit -v), or use a larger machine"
+
 KINDS = (ConfigError, PluginError, SlideError, BackendError, StoreError)
 
 
@@ -78,6 +81,8 @@ def as_kras_error(plugin: str, error: BaseException, doing: str = "") -> KrasErr
     """What a plug-in raised, if it is one of the kinds above, else a PluginError that names plug-in and cause."""
     if isinstance(error, KINDS):
         return error
+    if isinstance(error, MemoryError):
+        return PluginError(f"{plugin}{doing and ' '}{doing}: {NO_MEMORY}", MORE_MEMORY)
     return PluginError(
         f"{plugin} failed{doing and ' '}{doing}: {described(error)}",
         "this is a fault of the plug-in; with KRAS_DEBUG=1 its traceback is shown",

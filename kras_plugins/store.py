@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,9 +24,11 @@ from typing import Any
 from platformdirs import user_cache_path, user_config_path
 
 from kras_plugins.errors import StoreError
+from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
+from kras_plugins.files.regular import regular
 
 _KEY_FILE = "key.json"
-_STALE_SECONDS = 24 * 3600
+_WORK = "tmp"
 
 
 @dataclass(frozen=True)
@@ -111,20 +114,20 @@ class Store:
         if found is not None:
             return found
         final = self._folder(key)
-        work = self.root / "tmp" / f"{key.digest[:16]}-{uuid.uuid4().hex[:8]}"
         try:
-            work.mkdir(parents=True)
-            build(work)
-            write_atomic(work / _KEY_FILE, json.dumps({"kind": key.kind, "facts": json.loads(key.text)}, indent=1))
-            final.parent.mkdir(parents=True, exist_ok=True)
-            if final.is_dir() and not (final / _KEY_FILE).is_file():
-                shutil.rmtree(final)  # what a killed `prune` left
-            try:
-                work.rename(final)
-            except OSError:
-                # Another process finished the same artifact first; ours is identical by construction.
-                if not (final / _KEY_FILE).is_file():
-                    raise
+            with work_folder(self.root / _WORK, key.digest[:16]) as work:
+                build(work)
+                write_atomic(work / _KEY_FILE, json.dumps({"kind": key.kind, "facts": json.loads(key.text)}, indent=1))
+                share(work, _KEY_FILE)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                if final.is_dir() and not (final / _KEY_FILE).is_file():
+                    shutil.rmtree(final)  # what a killed `prune` left
+                try:
+                    work.rename(final)
+                except OSError:
+                    # Another process finished the same artifact first; ours is identical by construction.
+                    if not (final / _KEY_FILE).is_file():
+                        raise
         except (OSError, RuntimeError) as e:
             # HDF5 tells a full disk as a RuntimeError when a file is closed.
             if isinstance(e, RuntimeError) and "errno" not in str(e):
@@ -133,16 +136,18 @@ class Store:
                 f"cannot write to the store {self.root}: {getattr(e, 'strerror', None) or e}",
                 "free disk space or choose another folder with --cache DIR",
             ) from e
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return final
+
+    def clear_dead(self) -> None:
+        """Remove what killed processes of this machine left half-made; one that lives keeps what it works on."""
+        clear_dead(self.root / _WORK)
 
     def entries(self) -> Iterator[Entry]:
         """Every complete artifact, oldest use first."""
         found = []
         for key_file in self.root.glob(f"*/*/{_KEY_FILE}"):
             folder = key_file.parent
-            if folder.parent.name == "tmp":
+            if folder.parent.name == _WORK:
                 continue
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             kind = json.loads(key_file.read_text())["kind"]
@@ -165,9 +170,8 @@ class Store:
                 shutil.rmtree(entry.path)
                 total -= entry.bytes
                 removed.append(entry)
-        for leftover in (self.root / "tmp").glob("*"):
-            if leftover.stat().st_mtime < time.time() - _STALE_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
+        self.clear_dead()
+        clear_old(self.root / _WORK)
         return removed
 
     def _folder(self, key: Key) -> Path:
@@ -185,6 +189,18 @@ def write_atomic(path: Path, text: str) -> None:
         raise StoreError(f"cannot write {path}: {e.strerror or e}", "free disk space or choose another folder") from e
 
 
+def share(folder: Path, like: str) -> None:
+    """Give all files below a folder the permissions of its file `like`, which was made as the umask and the disk say.
+
+    Some libraries write by way of temporary files, which are their owner's alone: whoever may read a study may read
+    all of it.
+    """
+    mode = stat.S_IMODE((folder / like).stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
+
+
 def safe_name(identifier: str) -> str:
     """A file name for an id, valid everywhere and unique: an id that had to be changed gets a hash."""
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", identifier).strip(".")[:80]
@@ -194,6 +210,6 @@ def safe_name(identifier: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, read in pieces."""
-    with path.open("rb") as f:
+    """sha256 of a file's bytes, read in pieces; ConfigError where it is a pipe, a device or a folder."""
+    with regular(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

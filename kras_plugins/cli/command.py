@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from kras_plugins.cli.console import escape, show_trace, stderr
 from kras_plugins.cli.logs import told_logs
 from kras_plugins.cli.output import own_stdout
 from kras_plugins.cli.words import worded
-from kras_plugins.errors import NO_ROOM, KrasError, UsageError
+from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, NO_ROOM, KrasError, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_SET_ASIDE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -45,7 +46,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KrasError as e:
             _tell(e)
             raise typer.Exit(EXIT_USAGE if isinstance(e, UsageError) else EXIT_ERROR) from e
+        except MemoryError as e:
+            _tell(KrasError(NO_MEMORY, MORE_MEMORY))
+            raise typer.Exit(EXIT_ERROR) from e
         except OSError as e:
+            if e.errno == errno.ENOMEM:
+                _tell(KrasError(NO_MEMORY, MORE_MEMORY))
+                raise typer.Exit(EXIT_ERROR) from e
             if e.errno not in NO_ROOM:
                 raise
             stderr().print(f"[bold red]error:[/] cannot write {escape(str(e.filename or ''))}: {e.strerror}")

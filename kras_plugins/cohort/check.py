@@ -22,6 +22,7 @@ from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import number, short
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.spreadsheet import guarded
 
 POSITIVES_PER_FOLD = 5
 """Fewer positives in a fold than this make its AUROC say little."""
@@ -46,6 +47,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
     rows = read_rows(path, ["patient_id", "slide_id", target])
     found += _paths(rows)
     found += _ids(rows)
+    found += _run_by_spreadsheets(rows)
     found += _names(rows)
     people = labelled_patients(rows, target)
     unknown = len({row.get("patient_id") for row in rows}) - len(people.ids)
@@ -115,6 +117,18 @@ def _ids(rows: Sequence[Row]) -> Iterator[Finding]:
             what="one patient under several ids could lie on both sides of a split",
             who=several,
             do="write one patient one way, one of TCGA's by the patient's part of the barcode, TCGA-xx-xxxx",
+        )
+
+
+def _run_by_spreadsheets(rows: Sequence[Row]) -> Iterator[Finding]:
+    ids = dict.fromkeys(row.get(column) for row in rows for column in ("patient_id", "slide_id"))
+    guarded_ids = tuple(one for one in ids if guarded(one) != one)
+    if guarded_ids:
+        yield Finding(
+            severity="warning",
+            what="ids that a spreadsheet would run as a formula stand behind an apostrophe in every CSV of a study",
+            who=guarded_ids,
+            do="rename them: tables that are joined outside of kras hold them without it",
         )
 
 

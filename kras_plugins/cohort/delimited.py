@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import itertools
 import re
 import zlib
@@ -15,6 +16,8 @@ from typing import IO
 
 from kras_plugins.cohort.numbers import short
 from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.files.regular import open_unpacked
+from kras_plugins.files.spreadsheet import unguarded
 
 _OTHERS = {";": "semicolons", "|": "bars", " ": "spaces"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -60,16 +63,10 @@ def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[
         raise error(f"{path} cannot be read: {e.strerror or e}", "check the name") from e
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a file is gzipped, by its first bytes, whatever its name."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
 def open_text(path: Path) -> IO[str]:
     """Open a text file, unpacked where it is gzipped; ConfigError where it cannot be read."""
     with naming_damage(path):
-        return gzip.open(path, "rt", encoding="utf-8-sig") if is_packed(path) else path.open(encoding="utf-8-sig")
+        return io.TextIOWrapper(open_unpacked(path), encoding="utf-8-sig")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -167,11 +164,13 @@ def _plain(name: str) -> str:
 
 
 def _split(path: Path, lines: Iterable[tuple[int, str]], mark: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line, as they were before a table of ours guarded them."""
     if mark == "\t":  # R puts every text in quotes; a quote inside of a text is one
         for number, line in lines:
             cells = line.split("\t")
-            quoted = '"' in line
-            yield number, [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells] if quoted else cells
+            if '"' in line:
+                cells = [c[1:-1] if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells]
+            yield number, [unguarded(cell) for cell in cells] if "'" in line else cells
         return
     at = 0
 
@@ -183,7 +182,7 @@ def _split(path: Path, lines: Iterable[tuple[int, str]], mark: str) -> Iterator[
 
     try:
         for cells in csv.reader(texts(), delimiter=mark, strict=True):
-            yield at, cells
+            yield at, [unguarded(cell) for cell in cells]
     except csv.Error as e:
         what = f"{path}, line {at}: {e}: the table cannot be read further"
         raise ConfigError(what, "mend the quotes in that line or before it") from e

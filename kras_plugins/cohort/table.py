@@ -15,6 +15,8 @@ from pathlib import Path
 from kras_plugins.cohort.numbers import UNKNOWN, number, shown
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import TABLE, read_text
+from kras_plugins.files.spreadsheet import unguarded
 
 COLUMNS = (
     "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",
@@ -214,7 +216,7 @@ def problems(path: Path, target: str) -> list[ConfigError]:
 def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
     """The rows that are not blank, with stripped cells and the columns checked."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, TABLE, "utf-8-sig")
     except UnicodeDecodeError as e:
         if e.object[:2] == b"\x1f\x8b":
             raise ConfigError(f"{path} is gzipped, not UTF-8 text", "unpack it: a cohort table is read as it is") from e
@@ -227,7 +229,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
         raise ConfigError(f"{path} is empty", f"it needs a header with {', '.join(needed)} and one row a slide")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        lines = [(reader.line_num, [unguarded(cell.strip()).strip() for cell in cells]) for cells in reader]
     except csv.Error as e:
         raise ConfigError(f"{path}, line {reader.line_num}: {e}", "mend the quotes in that line") from e
     (_, header), *body = [(line, cells) for line, cells in lines if any(cells)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pydantic
 
 from kras_plugins.contracts.base import Options, PluginRecord
 from kras_plugins.errors import ConfigError, as_kras_error
+from kras_plugins.files.regular import SETTINGS, parse_toml, regular
 from kras_plugins.hookspecs import KINDS
 
 
@@ -81,18 +81,18 @@ def overridden(config: Config, overrides: Iterable[str]) -> Config:
 def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
     """A settings file's tables, and the bytes they were read from; ConfigError where that is no TOML."""
     try:
-        content = file.read_bytes()
-        return tomllib.loads(content.decode("utf-8")), content
+        content = regular(file, SETTINGS).read_bytes()
+        return parse_toml(content.decode("utf-8")), content
     except OSError as e:
         raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except ValueError as e:  # also of text that is no UTF-8
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
 
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"v = {text}")["v"]
+    except ValueError:
         return text
 
 

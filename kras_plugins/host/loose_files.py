@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import SETTINGS, regular
 from kras_plugins.host.compatibility import check_file
 
 _SOURCE = "__kras_source__"
@@ -28,8 +29,9 @@ def import_file(path: Path) -> ModuleType:
 
     A file that did not change is imported once a process: what another study of the process holds of it stays valid.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file")
+    regular(path, SETTINGS)
     check_file(path)
     name, source = module_name(path), hashlib.sha256(path.read_bytes()).hexdigest()
     with _importing[name]:

@@ -26,6 +26,7 @@ from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
 from kras_plugins.learning.seal import check_seal, seal
+from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -182,6 +183,7 @@ def write_bundle(
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
         (work / _CONTENT).write_text(text + "\n", encoding="utf-8")
         digest = seal(work)
+        share(work, _CONTENT)
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kras_plugins.contracts.model import ModelSpec, Weights
 from kras_plugins.errors import BackendError
+from kras_plugins.files.regular import regular
 from kras_plugins.store import file_sha256
 
 _USUAL = ("model.safetensors", "pytorch_model.bin")
@@ -35,11 +36,9 @@ def locate(weights: Weights) -> Path | None:
             "try the small encoder that is here: -o extractor.vit.model=vit-mini",
         )
     path = Path(weights.source).expanduser()
-    if path.is_dir():
-        return _in_folder(path)
-    if not path.is_file():
+    if not path.exists():
         raise BackendError(f"{path}: no such weights file", "check the path of the `weights` option")
-    return path
+    return regular(_in_folder(path) if path.is_dir() else path, error=BackendError)
 
 
 def _in_folder(folder: Path) -> Path:

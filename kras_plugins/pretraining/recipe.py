@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from kras_plugins.contracts.base import Options
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import parse_toml, read_text
 
 Triple = tuple[float, float, float]
 Range = tuple[float, float]
@@ -82,10 +83,8 @@ def read_recipe(file: Path | None, settings: Sequence[str], **given: Any) -> Rec
     """
     values: dict[str, Any] = {}
     if file is not None:
-        import tomllib
-
         try:
-            values |= tomllib.loads(file.read_text(encoding="utf-8"))
+            values |= parse_toml(read_text(file))
         except (OSError, ValueError) as e:  # neither TOML nor even text
             raise ConfigError(f"{file}: {e}", "a recipe is a TOML file of KEY = VALUE lines") from e
     for setting in settings:
@@ -94,7 +93,7 @@ def read_recipe(file: Path | None, settings: Sequence[str], **given: Any) -> Rec
             raise ConfigError(f"--set {setting}: no `=`", "write --set KEY=VALUE")
         try:
             values[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             values[key] = text
     values |= {k: v for k, v in given.items() if v is not None}
     try:

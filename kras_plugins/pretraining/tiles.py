@@ -17,6 +17,7 @@ from PIL import Image
 
 from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import ConfigError, KrasError, SlideError
+from kras_plugins.files.regular import regular
 from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tiles import tile_grid
@@ -212,7 +213,7 @@ def _survey_image(file: Path, side: float, mpp: float) -> Source:
 
 def _read_image(file: Path) -> UInt8:
     try:
-        with Image.open(file) as image:
+        with Image.open(regular(file, error=SlideError)) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise SlideError(f"{file}: cannot be read: {e}", "replace or remove the image") from e

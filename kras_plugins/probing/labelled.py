@@ -11,6 +11,7 @@ from PIL import Image
 
 from kras_plugins.cohort.delimited import read_table
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import regular
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
@@ -40,7 +41,7 @@ def read_tiles(place: Path) -> Tiles:
     Without a group each tile is its own. Raises ConfigError where files or columns are missing or there is one class.
     """
     listed = place / LIST if place.is_dir() else place
-    tiles = _listed(listed) if listed.is_file() else _foldered(place)
+    tiles = _foldered(place) if listed.is_dir() or not listed.exists() else _listed(listed)
     if len(set(tiles.labels)) < 2:
         raise ConfigError(f"{place}: {len(tiles)} tiles of fewer than two classes", "a probe needs classes to tell")
     return tiles
@@ -80,7 +81,7 @@ def _foldered(folder: Path) -> Tiles:
 def read_pixels(file: Path) -> UInt8:
     """uint8[h w 3]; raises ConfigError where the image is damaged."""
     try:
-        with Image.open(file) as image:
+        with Image.open(regular(file)) as image:
             return np.asarray(image.convert("RGB"))
     except OSError as e:
         raise ConfigError(f"{file}: cannot be read: {e}", "replace or remove the tile") from e

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, ConfigError, KrasError, PluginError, SlideError
 from kras_plugins.host.parts import Parts
 from kras_plugins.processing.pipeline import SlideResult, Work, process_slide
 from kras_plugins.processing.workers import Workers
@@ -121,6 +121,9 @@ def process_slides(
         except (SlideError, PluginError) as e:
             _forget_frames(e)
             return Failure(ref, e)
+        except MemoryError as e:  # one slide may be too large where the others are not
+            _forget_frames(e)
+            return Failure(ref, SlideError(f"slide {ref.slide_id}: {NO_MEMORY}", MORE_MEMORY))
 
     with ThreadPoolExecutor(_SLIDES_AT_ONCE, thread_name_prefix="kras-slide") as pool:
         try:

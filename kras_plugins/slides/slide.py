@@ -16,6 +16,7 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.reader import Level, SlideSource
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, ContentError, KrasError, PluginError, SlideError, plugin_boundary
+from kras_plugins.files.regular import regular
 from kras_plugins.host.isolation import allowed, ask, ask_about
 from kras_plugins.slides.resample import EPS, resample
 
@@ -292,7 +293,7 @@ def _checked_path(ref: SlideRef) -> Path:
     try:
         if ref.path.is_dir():
             raise SlideError(f"{ref.path}: is a folder, not a slide", "name the slide's file in it")
-        with ref.path.open("rb") as file:
+        with regular(ref.path, error=SlideError).open("rb") as file:
             if not file.read(1):
                 raise SlideError(f"{ref.path}: is empty", "copy it again from its source")
     except OSError as e:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests, redacted
 from kras_plugins.store import safe_name
 from kras_plugins.study.identity import FEATURES, IDENTITY, clear, mapping, named_after, told_differences
@@ -45,7 +46,7 @@ class Gathering:
         if overwrite:
             clear(folder)
         own = frozenset(map(safe_name, names))
-        found = cls(folder=folder, what=redacted(what), names=own, before=_stamps(folder, own))
+        found = cls(folder=folder, what=portable(redacted(what), folder), names=own, before=_stamps(folder, own))
         strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
         if found._manifest() is None and strange:
             raise ConfigError(
@@ -95,7 +96,7 @@ class Gathering:
             {
                 "schema_version": SCHEMA_VERSION,
                 **self.what,
-                "calls": [*self.calls(), {**entry, "outputs": written}],
+                "calls": [*self.calls(), {**portable(entry, self.folder), "outputs": written}],
                 "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, FEATURES)),
             },
         )

@@ -7,11 +7,12 @@ import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import redacted
 from kras_plugins.store import file_sha256
 from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_json
@@ -68,6 +69,7 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
     differs, or which output was changed; with `overwrite`, earlier outputs are removed instead.
     """
     make_folder(folder)
+    identity = replace(identity, settings=portable(identity.settings, folder), files=portable(identity.files, folder))
     if overwrite:
         clear(folder)
     if not (folder / IDENTITY).is_file():

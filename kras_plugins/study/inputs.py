@@ -10,6 +10,7 @@ from kras_plugins.cohort.pairing import find_slides
 from kras_plugins.cohort.table import CohortTable, bare_slides, read_cohort
 from kras_plugins.contracts.reader import ReaderPlugin
 from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.files.regular import regular
 
 if TYPE_CHECKING:
     from kras_plugins.host.manager import Registry
@@ -36,6 +37,9 @@ def slides_of(
     missing = [str(p) for p in given if not p.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file or folder", "check the spelling; nothing was done yet")
+    for path in given:
+        if not path.is_dir():
+            regular(path, error=UsageError)
     tables = [p for p in given if p.suffix.lower() == ".csv" and not (made_elsewhere and not _is_cohort(p))]
     if not tables:
         suffixes = slide_suffixes(registry)

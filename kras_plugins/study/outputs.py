@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.errors import KINDS, ConfigError
+from kras_plugins.files.portable import portable
+from kras_plugins.files.regular import TABLE, read_text
+from kras_plugins.files.spreadsheet import csv_text, plain, unguarded
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from kras_plugins.contracts.model import Weights
     from kras_plugins.host.parts import Parts
     from kras_plugins.processing.execution import Failure
     from kras_plugins.processing.pipeline import SlideResult
@@ -53,8 +56,9 @@ def set_aside(failures: Iterable[Failure]) -> tuple[SetAside, ...]:
 
 
 def write_failures(file: Path, failures: Iterable[SetAside]) -> None:
-    """Write failures.csv; only its header where there are none."""
-    write_table(file, [asdict(f) for f in failures], [f.name for f in fields(SetAside)])
+    """Write failures.csv, with paths as seen from there; only its header where there are none."""
+    rows = portable([asdict(f) for f in failures], file.parent)
+    write_table(file, rows, [f.name for f in fields(SetAside)])
 
 
 def failures_with(file: Path, tried: Container[str], aside: Iterable[SetAside]) -> list[SetAside]:
@@ -71,7 +75,7 @@ def read_failures(file: Path) -> tuple[SetAside, ...]:
             rows = csv.DictReader(f)
             if rows.fieldnames != [f.name for f in fields(SetAside)]:
                 raise damaged(file, "other columns than those of slides set aside")
-            return tuple(SetAside(**row) for row in rows)
+            return tuple(SetAside(**{name: unguarded(cell) for name, cell in row.items()}) for row in rows)
     except (TypeError, ValueError, csv.Error) as e:
         raise damaged(file, e) from e
 
@@ -86,14 +90,8 @@ def make_folder(out: Path) -> Path:
 
 
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows as CSV, floats in full precision, None as an empty cell; replaces the file at once."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {k: "" if v is None else repr(v) if isinstance(v, float) else v for k, v in r.items()} for r in rows
-    )
-    write_atomic(file, text.getvalue())
+    """Write rows as CSV that no spreadsheet runs (`spreadsheet.csv_text`); replaces the file at once."""
+    write_atomic(file, csv_text(rows, columns))
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -104,7 +102,7 @@ def write_json(file: Path, value: Any) -> None:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file; ConfigError where it is none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(read_text(file, TABLE))
     except (OSError, ValueError) as e:
         raise damaged(file, e) from e
     if not isinstance(found, dict):
@@ -141,7 +139,8 @@ def read_predictions(file: Path, columns: Sequence[str] | None = None) -> pa.Tab
         if columns is not None and schema.names != list(columns):
             raise damaged(file, f"its columns are not {', '.join(columns)}")
         types = {field.name: field.type for field in schema}
-        return pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types, strings_can_be_null=False))
+        options = pv.ConvertOptions(column_types=types, strings_can_be_null=False)
+        return plain(pv.read_csv(file, parse_options=pv.ParseOptions(newlines_in_values=True), convert_options=options))
     except (OSError, ValueError, StopIteration) as e:  # Arrow's errors are ValueErrors
         raise damaged(file, e) from e
 
@@ -163,7 +162,7 @@ def part_facts(parts: Parts) -> dict[str, Any]:
                 "weights": [
                     {
                         "model": s.name,
-                        "source": s.weights.source,
+                        "source": _source(s.weights),
                         "licence": s.weights.licence,
                         "tcga": s.weights.tcga,
                         "caution": s.weights.caution,
@@ -172,6 +171,11 @@ def part_facts(parts: Parts) -> dict[str, Any]:
                 ],
             }
     return facts
+
+
+def _source(weights: Weights) -> str:
+    """Where weights came from; of a file its name, which its digest stands beside: where it lies is nobody's matter."""
+    return Path(weights.source).name if Path(weights.source).expanduser().is_absolute() else weights.source
 
 
 def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:

@@ -88,13 +88,15 @@ def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.csv as pv
 
+    from kras_plugins.files.spreadsheet import plain
     from kras_plugins.study.identity import FEATURES
     from kras_plugins.study.outputs import damaged
 
     file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]
     types = {"slide_id": pa.string()} | {name: pa.float64() for p in profiles for name in p.names}
     try:
-        found = pv.read_csv(file, convert_options=pv.ConvertOptions(column_types=types)) if file.is_file() else None
+        options = pv.ConvertOptions(column_types=types)
+        found = plain(pv.read_csv(file, convert_options=options)) if file.is_file() else None
     except ValueError as e:  # Arrow's errors are ValueErrors
         raise damaged(file, e) from e
     if found is not None and profiles and found.column_names != ["slide_id", *profiles[0].names]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.evaluation.rows import patient_scores
 from kras_plugins.evaluation.summary import summarize
+from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
 from kras_plugins.report.study import CHECKLIST, MODEL_CARD, REPORT, write_study_documents, write_study_report
 from kras_plugins.study.outputs import (
@@ -49,6 +50,7 @@ def write_study(
 
     `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
     """
+    notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
         evaluated,
         target=target,
@@ -72,4 +74,4 @@ def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
     names = (PREDICTIONS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
-    write_json(out / MANIFEST, {**manifest, "outputs": output_digests(out, names)})
+    write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})

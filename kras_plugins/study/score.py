@@ -78,6 +78,7 @@ def score(
         >>> result.predictions.num_rows, result.predictions.column_names[-3:]
         (10, ['call', 'reason', 'qc'])
     """
+    from kras_plugins.files.portable import portable
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
     from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts, stated
@@ -120,7 +121,15 @@ def score(
             )
             gathering.refuse_changed_slides(entry["slides"])
             pages = write_pages(
-                gathering.folder, locked, parts, predictions, cases, entry, used_at, session.notify, overlay=overlay
+                gathering.folder,
+                locked,
+                parts,
+                predictions,
+                cases,
+                portable(entry, gathering.folder),
+                used_at,
+                session.notify,
+                overlay=overlay,
             )
             table_of_all = _added(gathering, [row_of(p, locked) for p in predictions], processed.aside, entry)
     return Scoring(

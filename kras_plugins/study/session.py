@@ -47,6 +47,7 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
     two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
     """
     store = Store(settings.cache and settings.cache.absolute())
+    store.clear_dead()
     with ExitStack() as stack:
         stack.enter_context(store_at(store.root))
         stack.enter_context(deadline(settings.deadline))

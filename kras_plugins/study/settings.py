@@ -28,6 +28,8 @@ Names = Annotated[tuple[str, ...], Field(strict=False)]
 File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False)]
 
+_LONGEST = 10_000_000
+"""Seconds of a deadline: what waits cannot be told of any number."""
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
 """What a file of folds decides."""
 _ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates"})
@@ -55,13 +57,13 @@ class StudySettings(Options):
     profiler: str = Field(default="cells", description="semantic profiler")
     classifiers: Names = Field(default=("he", "mlp", "rf"), description="classifiers of the ensemble, comma-separated")
     target: str = Field(default="g12c", description="column of 0 and 1 to predict")
-    folds: int = Field(default=5, ge=2, description="outer folds")
-    repeats: int = Field(default=1, ge=1, description="repeats of the cross-validation")
+    folds: int = Field(default=5, ge=2, le=1000, description="outer folds")
+    repeats: int = Field(default=1, ge=1, le=1000, description="repeats of the cross-validation")
     splits: Scheme = Field(default="random", description="random, or whole sites to one fold")
     folds_file: File | None = location(
         None, changes_results=True, description="outer folds as `kras cohort split` writes them"
     )
-    seed: int = Field(default=0, ge=0, description="seed of splits and fits")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of splits and fits")
     fusion: Fusion = Field(
         default="logit",
         description="how members become one score: mean logit, mean probability, stacked logistic regression, rank",
@@ -106,17 +108,20 @@ class StudySettings(Options):
     )
     out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
     cache: File | None = location(None, description="where intermediate results are kept and reused")
-    workers: int = tuning(0, ge=0, description="worker processes, 0 for one a core")
+    workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
     plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(
         (),
         description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
     )
     deadline: float = tuning(
-        DEADLINE, ge=0, description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end"
+        DEADLINE,
+        ge=0,
+        le=_LONGEST,
+        description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end",
     )
     import_deadline: float = tuning(
-        IMPORT_SECONDS, ge=0, description="seconds a plug-in may take to be imported; 0: no end"
+        IMPORT_SECONDS, ge=0, le=_LONGEST, description="seconds a plug-in may take to be imported; 0: no end"
     )
 
     _doubted: Mapping[Named, Path] = PrivateAttr(default_factory=dict)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import multiprocessing
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.spreadsheet import csv_text
 from kras_plugins.testing.slides import draw_slide
 
 COLUMNS = (
@@ -104,11 +103,8 @@ def draw_cohort(
     else:
         for drawing in missing:
             _draw(folder, drawing)
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(row for member in members for row in _rows(member))
-    _put(folder / "cohort.csv", rows.getvalue())
+    rows = [dict(zip(COLUMNS, row, strict=True)) for member in members for row in _rows(member)]
+    _put(folder / "cohort.csv", csv_text(rows, COLUMNS))
     return folder / "cohort.csv"
 
 

@@ -14,6 +14,7 @@ from kras_backend_triton import TOKEN
 from kras_backend_triton.address import is_here
 from kras_backend_triton.agreement import Terms, check_model, read_terms
 from kras_plugins import BackendError, ModelSpec
+from kras_plugins.files.regular import SETTINGS, regular
 from kras_plugins.models.repository import DIGEST
 from kras_plugins.models.weights import model_digest
 
@@ -169,6 +170,9 @@ class Endpoint:
 
 
 def _file(path: str) -> str | None:
-    if path and not Path(path).expanduser().is_file():
+    if not path:
+        return None
+    file = Path(path).expanduser()
+    if not file.exists():
         raise BackendError(f"{path}: no such certificate file", "check ca_file, cert_file and private_file")
-    return str(Path(path).expanduser()) if path else None
+    return str(regular(file, SETTINGS, BackendError))

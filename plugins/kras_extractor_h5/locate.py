@@ -9,6 +9,7 @@ import h5py
 
 from kras_plugins import SlideError, SlideRef, note
 from kras_plugins.cohort.naming import Named, file_of, same_slide
+from kras_plugins.files.regular import regular
 
 SUFFIX = ".h5"
 
@@ -64,9 +65,7 @@ def _stated(file: Path) -> str | None:
 def _regular(file: Path) -> Path:
     if not file.exists():
         raise SlideError(f"{file}: no such feature file", "check the cohort's `path` column")
-    if not file.is_file():
-        raise SlideError(f"{file}: not a regular file", "name an .h5 file")
-    return file
+    return regular(file, error=SlideError)
 
 
 def _some(files: tuple[Named, ...]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins import CELL_CLASSES, ConfigError, ModelSpec, TensorSpec, TileSpec, Weights
+from kras_plugins.files.regular import regular
 
 if TYPE_CHECKING:
     import torch
@@ -80,8 +81,9 @@ def _read(file: Path) -> tuple[Any, dict[str, str]]:
     import onnx
     from google.protobuf.message import DecodeError
 
-    if not file.is_file():
+    if not file.exists():
         raise ConfigError(f"{file}: no such model file", "check the path of -o profiler.cells.model")
+    regular(file)
     try:
         model = onnx.load(str(file), load_external_data=False)
     except (DecodeError, OSError) as e:

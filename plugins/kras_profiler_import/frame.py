@@ -17,6 +17,8 @@ from kras_plugins import ConfigError, SlideError
 from kras_plugins.cohort.delimited import naming_damage
 from kras_plugins.cohort.number_columns import Marks, NumberColumn, count_marks, read_numbers
 from kras_plugins.cohort.numbers import odd_cells
+from kras_plugins.files.regular import TABLE, regular
+from kras_plugins.files.spreadsheet import plain
 from kras_profiler_import.columns import FIRST_ROW
 from kras_profiler_import.tables import check_quotes, find_dialect, opened
 
@@ -104,11 +106,12 @@ class Frame:
 def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
     """Read a CSV (any delimiter, .gz) or Parquet table; ConfigError naming the file where it cannot be read."""
     try:
+        regular(file, None if file.suffix == ".parquet" else TABLE)
         if file.suffix == ".parquet":
             return Frame(file, pq.read_table(file), suffixes)
         dialect = find_dialect(file)
         check_quotes(file)
-        with naming_damage(file), opened(file) as f:
+        with naming_damage(file), opened(file, TABLE) as f:
             table = pyarrow.csv.read_csv(
                 f,
                 read_options=dialect.read_options(),
@@ -116,7 +119,7 @@ def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
                 # As text first: an id such as 0071 is no number.
                 convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(dialect.headers, pa.string())),
             )
-        return Frame(file, table, suffixes, dialect.delimiter)
+        return Frame(file, plain(table), suffixes, dialect.delimiter)
     except SlideError as e:
         raise ConfigError(e.message, e.hint) from e
     except (OSError, pa.ArrowException) as e:

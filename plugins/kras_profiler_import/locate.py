@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kras_plugins import ConfigError, SlideError, SlideRef, note
 from kras_plugins.cohort.naming import Named, file_of, same_slide, without_uuid
+from kras_plugins.files.regular import regular
 from kras_plugins.semantics.map import CELLS, FACTS
 from kras_plugins.store import safe_name
 
@@ -105,6 +106,6 @@ def _stated(folder: Path) -> str | None:
 def _there(path: Path, slide: SlideRef) -> Path:
     if not path.exists():
         raise SlideError(f"{path}: no such file for slide {slide.slide_id}", "check slide_id against the file names")
-    if not (path.is_file() or (path / FACTS).is_file()):
-        raise SlideError(f"{path}: neither a file nor a folder that `kras profile` wrote", "name a file of cells")
-    return path
+    if (path / FACTS).is_file():
+        return path
+    return regular(path, error=SlideError)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +16,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kras_plugins import SlideError
-from kras_plugins.cohort.delimited import delimiter_of, is_packed, naming_damage
+from kras_plugins.cohort.delimited import delimiter_of, naming_damage
 from kras_plugins.cohort.number_columns import Marks, count_marks
+from kras_plugins.files.regular import STREAMED, open_unpacked
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, Region, Source
 from kras_profiler_import.columns import FIRST_ROW, MEASURABLE, Layout, OneImage, chunk_of, resolve, with_numbers
 from kras_profiler_import.shapes import from_wkb
@@ -64,9 +64,9 @@ def find_dialect(file: Path) -> Dialect:
     return Dialect(headers=headers, encoding=encoding, delimiter=delimiter)
 
 
-def opened(file: Path) -> IO[bytes]:
-    """A file for reading, unpacked where it is gzipped."""
-    return cast("IO[bytes]", gzip.open(file, "rb")) if is_packed(file) else file.open("rb")
+def opened(file: Path, most: int = STREAMED) -> IO[bytes]:
+    """A file for reading, unpacked where it is gzip's; SlideError while it is read where that is more than `most`."""
+    return open_unpacked(file, most, SlideError)
 
 
 def check_quotes(file: Path) -> None:

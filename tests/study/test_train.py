@@ -216,3 +216,10 @@ def test_the_store_of_a_call_is_the_settings_one_and_not_the_environments(tables
     env = environment(tmp_path / "other") | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     subprocess.run([sys.executable, "-c", code, tables, tmp_path], check=True, env=env)
     assert (tmp_path / "mine").is_dir() and not (tmp_path / "other").exists()
+
+
+def test_all_files_of_a_study_have_one_mode(done: Training) -> None:
+    """Weights too: whoever may read the report may score with the bundle."""
+    files = [f for f in done.folder.rglob("*") if f.is_file()]
+    assert any(f.suffix == ".safetensors" for f in files)
+    assert len({f.stat().st_mode for f in files}) == 1

@@ -1,0 +1,105 @@
+"""Files from outside: looked at before they are opened, since a pipe or a device makes whoever opens it wait for ever.
+
+The bounds are generous (the largest public table of mutations unpacks to 3 GB); they keep a wrong file, or one that was
+made to harm, from filling the memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import tomllib
+from pathlib import Path
+from typing import IO, Any
+
+from kras_plugins.errors import ConfigError, KrasError
+
+SETTINGS, TABLE, STREAMED = 16 << 20, 1 << 30, 32 << 30
+"""Most bytes of settings and lists (TOML, JSON), of a table that is held in memory, and of one that is read by rows."""
+
+_DEEPEST = 32
+"""Tables and lists within each other that settings may have."""
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def regular(path: Path, most: int | None = None, error: type[KrasError] = ConfigError) -> Path:
+    """The path itself, where it is a regular file, or a link to one, of `most` bytes; it is not opened.
+
+    Raises `error` that names the file and what it is, or its size and the bound; OSError where there is no such file,
+    as opening it would.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        what = next((what for is_one, what in _KINDS if is_one(found.st_mode)), "no regular file")
+        raise error(f"{path}: is {what}, not a file", "name a file that lies on a disk")
+    if most is not None and found.st_size > most:
+        raise _too_large(path, f"{found.st_size:,} bytes", most, error)
+    return path
+
+
+def read_text(path: Path, most: int = SETTINGS, encoding: str = "utf-8", error: type[KrasError] = ConfigError) -> str:
+    """The text of a regular file of at most `most` bytes; raises what `regular` does, and UnicodeDecodeError."""
+    return regular(path, most, error).read_text(encoding=encoding)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text; ValueError where it is none, holds a number that is too long, or nests too deeply."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as e:
+        raise ValueError("tables and lists nest too deeply") from e
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):  # by levels: what asks itself for its parts would end where Python does
+        level = [
+            part
+            for value in level
+            if isinstance(value, dict | list)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"tables and lists nest more than {_DEEPEST} deep")
+    return found
+
+
+def open_unpacked(path: Path, most: int = STREAMED, error: type[KrasError] = ConfigError) -> IO[bytes]:
+    """A regular file for reading, unpacked where its first bytes are gzip's, whatever its name.
+
+    Raises what `regular` does; while it is read, `error` where more than `most` bytes were unpacked, and gzip's errors.
+    """
+    with regular(path, most, error).open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return io.BufferedReader(_Unpacked(path, most, error), 1 << 16) if packed else path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds, up to a bound."""
+
+    def __init__(self, path: Path, most: int, error: type[KrasError]) -> None:
+        self._path, self._most, self._error = path, most, error
+        self._file, self._read = gzip.open(path, "rb"), 0  # noqa: SIM115 - closed with this
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        n = self._file.readinto(buffer)
+        self._read += n
+        if self._read > self._most:
+            raise _too_large(self._path, "more unpacked", self._most, self._error)
+        return n
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _too_large(path: Path, size: str, most: int, error: type[KrasError]) -> KrasError:
+    return error(f"{path}: holds {size}; at most {most:,} bytes are read", "is it another kind of file?")
