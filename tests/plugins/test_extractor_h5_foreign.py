@@ -196,5 +196,5 @@ def test_a_bag_is_found_by_what_it_states_and_by_its_name(tmp_path: Path) -> Non
 
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.h5")
-    with pytest.raises(SlideError, match="is a pipe|is a folder|not a file"):
+    with pytest.raises(SlideError, match="is a pipe"):
         load(tmp_path)
