@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_config_path
 
 from kras_plugins.errors import StoreError
 
@@ -62,6 +62,11 @@ _chosen: ContextVar[Path | None] = ContextVar("kras_store", default=None)
 def default_root() -> Path:
     """Where artifacts lie unless told otherwise: as `store_at` says, else KRAS_CACHE, else the user's cache folder."""
     return _chosen.get() or Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+
+
+def user_config() -> Path:
+    """Where lies what a user decided, as licences accepted or keys trusted: KRAS_CONFIG, else the usual folder."""
+    return Path(os.environ.get("KRAS_CONFIG") or user_config_path("kras"))
 
 
 @contextmanager

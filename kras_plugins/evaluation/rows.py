@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BEFORE = ("patient_id", "slides", "fold", "repeat", "label", "site", "histology")
 _AFTER = ("members", "ensemble", "call", "reason", "qc")
 _WHOLE = frozenset({"fold", "repeat", "label"})
-_TEXT = frozenset({*_BEFORE, *_AFTER} - _WHOLE - {"ensemble"})
+_TEXT = frozenset({*_BEFORE, *_AFTER, "cautions"} - _WHOLE - {"ensemble"})
 
 
 @dataclass(frozen=True, kw_only=True)

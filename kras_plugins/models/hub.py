@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from platformdirs import user_config_path
-
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.models.weights import digest, hub_digest, hub_parts, locate
-from kras_plugins.store import file_sha256, write_atomic
+from kras_plugins.store import file_sha256, user_config, write_atomic
 
 
 def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
@@ -153,4 +150,4 @@ def _consents() -> dict[str, str]:
 
 
 def _consent_file() -> Path:
-    return Path(os.environ.get("KRAS_CONFIG", user_config_path("kras"))) / "accepted-licences.json"
+    return user_config() / "accepted-licences.json"

@@ -82,11 +82,11 @@ def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
         [c.patient.histology for c in cases],
         [mpp for mpp in stated if mpp is not None],
         [r.qc.stain_od for r in slides if r.qc is not None and r.qc.stain_od is not None],
-        [_content(c) for c in cases],
+        [content_of(c) for c in cases],
     )
 
 
-def _content(case: Case) -> list[str]:
+def content_of(case: Case) -> list[str]:
     """Digests by which a patient's slides, or what was made of them elsewhere, are known again under any name."""
     slides = [r.fingerprint for r in case.results if r.qc is not None]
     made = [key for r in case.results if r.qc is None for key in r.keys]

@@ -106,6 +106,7 @@ class StudySettings(Options):
         (),
         description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
     )
+    require_signature: bool = tuning(False, description="refuse a bundle that no trusted key signed")
     deadline: float = tuning(
         DEADLINE, ge=0, description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end"
     )
