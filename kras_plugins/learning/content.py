@@ -18,8 +18,9 @@ from kras_plugins.learning.strict_json import read_strict_json
 SCHEMA_VERSION = 1
 CONTENT = "bundle.json"
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
-Text = Annotated[str, Field(max_length=1000)]
+Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""What is shown to people: no character that a terminal would obey."""
 
 
 class _Part(BaseModel):
@@ -57,7 +58,7 @@ class InputsContent(_Part):
 
     encoder: Text | None
     transform_hash: Text | None
-    features: list[Text] | None = Field(max_length=100_000)
+    features: list[Annotated[str, Field(max_length=1000)]] | None = Field(max_length=100_000)
 
 
 class BundleContent(_Part):
@@ -97,6 +98,7 @@ def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
 
 def refused(path: Path, why: str) -> StoreError:
     """The error for a bundle that says what no bundle of ours says."""
+    why = why if why.isprintable() else ascii(why)
     return StoreError(f"bundle refused: {path}: {why}", "name the folder of a bundle that `kras run` wrote")
 
 
@@ -104,8 +106,7 @@ def told(error: pydantic.ValidationError) -> str:
     """The first thing that is wrong, and where, on one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(step)[:60] for step in first["loc"])
-    text = f"{where}: {first['msg']}" if where else first["msg"]
-    return text if text.isprintable() else ascii(text)
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def _check_agreement(path: Path, content: BundleContent) -> None:

@@ -40,7 +40,7 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
     if session.settings.require_signature:
         require_trusted(folder, signature)
     content = read_content(folder, whole.files)
-    check_facts(folder, content.facts, content.provenance, content.thresholds)
+    check_facts(folder, content)
     plugins = [m.plugin for m in content.members]
     for name in plugins:
         session.registry.record("classifier", name, ClassifierPlugin)
@@ -143,6 +143,7 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
     here = session.registry.names("reader")
     frozen += [("reader", name, options) for name, options in facts["readers"].items() if name in here]
     for kind, name, options in frozen:
+        _refuse_more_than_results(session, kind, name, options)
         own = config.options.get(kind, {}).get(name, {})
         # As the plug-in understands it: a list may be told as text with commas.
         told = config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")
@@ -154,6 +155,17 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
                 )
         config = config.having(kind, name, {**options, **own})
     return config
+
+
+def _refuse_more_than_results(session: Session, kind: str, name: str, options: Mapping[str, Any]) -> None:
+    """A bundle freezes what changes results; how this machine works is not for somebody else's bundle to say."""
+    record = session.registry.find(kind, name).record
+    surplus = sorted(set(options) - set(session.config.options_for(kind, record).result_affecting()))
+    if surplus:
+        raise StoreError(
+            f"bundle refused: it sets {kind}.{name}.{surplus[0]}, which changes no result of this version",
+            "use the version of kras and of the plug-in that wrote it",
+        )
 
 
 def _digests(models: Mapping[str, str]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from kras_plugins.evaluation.rows import COLUMNS
 from kras_plugins.learning.bundle import Bundle
-from kras_plugins.learning.content import CONTENT, Name, Text, refused, told
+from kras_plugins.learning.content import CONTENT, BundleContent, Name, Text, refused, told
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -53,7 +53,7 @@ class _InternalResults(_Facts):
 
 
 class _BundleFacts(_Facts):
-    target: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    target: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
     prevalence: Share
     baselines: dict[Text, dict[str, Any]]
     readers: dict[Name, dict[str, Any]]
@@ -76,18 +76,21 @@ class _Provenance(_Facts):
     demonstration: list[Text] = []
 
 
-def check_facts(folder: Path, facts: Mapping[str, Any], provenance: Mapping[str, Any], thresholds: object) -> None:
+def check_facts(folder: Path, content: BundleContent) -> None:
     """Raise StoreError naming the first fact of a bundle in `folder` that is not there or not what it must be."""
     try:
-        _BundleFacts.model_validate(dict(facts))
+        _BundleFacts.model_validate(content.facts)
     except pydantic.ValidationError as e:
         raise refused(folder / CONTENT, f"facts.{told(e)}") from e
     try:
-        _Provenance.model_validate(dict(provenance))
+        _Provenance.model_validate(content.provenance)
     except pydantic.ValidationError as e:
         raise refused(folder / CONTENT, f"provenance.{told(e)}") from e
-    if not isinstance(thresholds, Mapping) or "ensemble" not in thresholds:
+    if "ensemble" not in content.thresholds:
         raise refused(folder / CONTENT, "thresholds.ensemble is not there")
+    for member in content.members:
+        if member.name in COLUMNS:
+            raise refused(folder / CONTENT, f"a member is named like the column {member.name}")
 
 
 def try_facts(bundle: Bundle) -> None:

@@ -1,7 +1,7 @@
 """The process in which the models of a foreign bundle are tried: they may hang, crash or grow, and only it suffers.
 
-`python -m kras_plugins.study.probe REQUEST RESULT`: REQUEST is JSON (see `vetting.py`), RESULT gets a line of JSON for
-what is begun, and one at the end: `{"fit": true}`, or `{"error": [kind, message, hint]}`.
+`python -m kras_plugins.study.probe REQUEST RESULT`: REQUEST is JSON (see `Request`). RESULT gets a line of JSON for
+what is begun, and one at the end: `{"fit": true}` or `{"error": [kind, message, hint]}`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,23 @@ from kras_plugins.errors import KINDS, KrasError, described
 from kras_plugins.host.child import limit_self
 
 
-def try_bundle(request: dict[str, Any], doing: Callable[[str], None]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which bundle to try with which plug-ins, and bounds for it: bytes of address space, seconds of a processor.
+
+    `path`: where modules are looked for; `plugins`, `block`, `import_deadline` as in the settings of a study.
+    """
+
+    bundle: str
+    path: Sequence[str]
+    plugins: Sequence[str]
+    block: Sequence[str]
+    import_deadline: float
+    memory: int
+    seconds: int
+
+
+def try_bundle(request: Request, doing: Callable[[str], None]) -> None:
     """Load every model of a bundle, score and explain stand-ins with it; raises whatever stands against it."""
     from contextlib import suppress
 
@@ -29,13 +46,13 @@ def try_bundle(request: dict[str, Any], doing: Callable[[str], None]) -> None:
     from kras_plugins.study.bundle_facts import try_facts
 
     doing("finding plug-ins")
-    registry = discover(request["block"], [Path(file) for file in request["plugins"]], request["import_deadline"])
+    registry = discover(request.block, [Path(file) for file in request.plugins], request.import_deadline)
 
     def load(name: str, models: Path) -> Any:
-        doing(f"loading {models.relative_to(request['bundle']).as_posix()}")
+        doing(f"loading {models.relative_to(request.bundle).as_posix()}")
         return registry.record("classifier", name, ClassifierPlugin).load(models)
 
-    bundle = load_bundle(Path(request["bundle"]), load, lambda name: registry.find("classifier", name).origin)
+    bundle = load_bundle(Path(request.bundle), load, lambda name: registry.find("classifier", name).origin)
     doing("using the facts of its training")
     try_facts(bundle)
     samples = stand_ins(bundle.inputs, bundle.facts.get("training") or {})
@@ -49,9 +66,9 @@ def try_bundle(request: dict[str, Any], doing: Callable[[str], None]) -> None:
 
 def main() -> None:
     """Try what the request names."""
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    limit_self(request["memory"], request["seconds"])
-    sys.path[:0] = [p for p in request["path"] if p not in sys.path]
+    request = Request(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    limit_self(request.memory, request.seconds)
+    sys.path[:0] = [p for p in request.path if p not in sys.path]
     with Path(sys.argv[2]).open("a", encoding="utf-8") as result:
         try:
             try_bundle(request, lambda what: _write(result, {"doing": what}))

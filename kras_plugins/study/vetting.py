@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from kras_plugins import __version__
 from kras_plugins.errors import KINDS, StoreError
 from kras_plugins.host.child import run_alone
 from kras_plugins.store import Key, make_key
+from kras_plugins.study.probe import Request
 
 if TYPE_CHECKING:
     from kras_plugins.study.session import Session
@@ -61,16 +63,16 @@ def _try(session: Session, folder: Path) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     with tempfile.TemporaryDirectory(prefix="kras-probe-") as work:
         request, result, errors = (Path(work) / name for name in ("request.json", "result.jsonl", "stderr.txt"))
-        asked = {
-            "bundle": str(folder.absolute()),
-            "path": sys.path,
-            "plugins": [str(file.absolute()) for file in session.settings.plugins],
-            "block": list(session.settings.block),
-            "import_deadline": session.settings.import_deadline,
-            "memory": MEMORY + 4 * size,
-            "seconds": OF_WORK,
-        }
-        request.write_text(json.dumps(asked), encoding="utf-8")
+        asked = Request(
+            bundle=str(folder.absolute()),
+            path=sys.path,
+            plugins=[str(file.absolute()) for file in session.settings.plugins],
+            block=session.settings.block,
+            import_deadline=session.settings.import_deadline,
+            memory=MEMORY + 4 * size,
+            seconds=OF_WORK,
+        )
+        request.write_text(json.dumps(asdict(asked)), encoding="utf-8")
         result.touch()
         came = run_alone("kras_plugins.study.probe", [str(request), str(result)], SECONDS, errors)
         lines: list[dict[str, Any]] = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from kras_plugins.learning.bundle import Bundle
 from kras_plugins.learning.seal import seal
 from kras_plugins.learning.signature import key_folder
 from kras_plugins.study import StudySettings, vetting
-from kras_plugins.study.apply import open_bundle
+from kras_plugins.study.apply import open_bundle, open_bundle_parts
 from kras_plugins.study.results import Training
 from kras_plugins.study.session import opened
 
@@ -162,6 +163,12 @@ def test_facts_that_an_evaluation_could_not_use_are_refused(bundle: Path, tmp_pa
         loaded(bundle, settings_at(tmp_path))
 
 
+def _renamed(content: dict[str, Any], name: str) -> None:
+    content["members"][0]["name"] = name
+    for k, fold in enumerate(content["members"][0]["folds"]):
+        fold["model"] = f"models/fold-{k}/{name}"
+
+
 FACTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "facts.target": lambda c: c["facts"].pop("target"),
     "facts.prevalence": lambda c: c["facts"].update(prevalence=1.5),
@@ -173,12 +180,17 @@ FACTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "facts.operating_points": lambda c: c["facts"]["operating_points"].update(rule_in=3),
     "facts.internal": lambda c: c["facts"].update(internal={"models": {"ensemble": {}}}),
     "provenance.demonstration": lambda c: c["provenance"].update(demonstration="yes"),
+    "facts.precision": lambda c: c["facts"].update(precision="\x1b[2J"),
+    "named like the column patient_id": lambda c: _renamed(c, "patient_id"),
     "thresholds.ensemble": lambda c: c["thresholds"].pop("ensemble"),
 }
 
 
 @pytest.mark.parametrize(("said", "change"), FACTS.items(), ids=FACTS)
 def test_facts_of_another_shape_are_refused_by_place(bundle: Path, tmp_path: Path, said: str, change: Any) -> None:
+    if "column" in said:
+        for fold in (bundle / "models").iterdir():
+            (fold / "rf").rename(fold / "patient_id")
     with pytest.raises(StoreError, match=rf"bundle refused: .*{said}"):
         loaded(rewritten(bundle, change), settings_at(tmp_path))
 
@@ -239,3 +251,19 @@ def test_what_is_told_of_a_training_and_who_was_in_it_stands_in_every_output(
     evaluated = study.validate(theirs.bundle, tables / "cohort.csv", settings, out=here / "ext")
     assert any(MADE_UP in note for note in evaluated.metrics["notes"])
     assert MADE_UP in evaluated.report.read_text()
+
+
+@pytest.mark.parametrize(("kind", "key"), [("profiler", "table"), ("profiler", "surprise"), ("readers", "surprise")])
+def test_a_bundle_sets_no_option_that_changes_no_result(theirs: Training, tables: Path, kind: str, key: str) -> None:
+    def change(content: dict[str, Any]) -> None:
+        facts = content["facts"]
+        (facts["readers"]["tiff"] if kind == "readers" else facts[kind]["options"])[key] = "/etc/passwd"
+
+    settings = quick(tables, theirs.folder.parent / "store")
+    with opened(settings) as session:
+        made = open_bundle(session, theirs.bundle)
+        content = {"facts": json.loads(json.dumps(made.facts))}
+        change(content)
+        with pytest.raises(StoreError, match=rf"bundle refused: it sets \w+\.\w+\.{key}"):
+            with open_bundle_parts(session, replace(made, facts=content["facts"])):
+                pass
