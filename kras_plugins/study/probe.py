@@ -71,18 +71,18 @@ def main() -> None:
     sys.path[:0] = [p for p in request.path if p not in sys.path]
     with Path(sys.argv[2]).open("a", encoding="utf-8") as result:
         try:
-            try_bundle(request, lambda what: _write(result, {"doing": what}))
+            try_bundle(request, lambda what: _write(result, doing=what))
         except KrasError as e:
             kind = next(kind.__name__ for kind in KINDS if isinstance(e, kind))
-            _write(result, {"error": [kind, e.message, e.hint]})
+            _write(result, error=[kind, e.message, e.hint])
         except BaseException as e:  # noqa: BLE001 - whatever it is, it stands against the bundle
-            _write(result, {"error": ["StoreError", described(e), ""]})
+            _write(result, error=["StoreError", described(e), ""])
         else:
-            _write(result, {"fit": True})
+            _write(result, fit=True)
     os._exit(0)  # threads that a model left behind must not keep it waiting
 
 
-def _write(result: IO[str], line: dict[str, Any]) -> None:
+def _write(result: IO[str], **line: Any) -> None:
     result.write(json.dumps(line) + "\n")
     result.flush()
 
