@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench docs dist hooks experiment train-cells train-vit-mini clean
+.PHONY: demo test lint bench fuzz docs dist hooks experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -25,6 +25,10 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
+
+# Bundles of which a file was changed at random and sealed anew: one line of error, or scores; FUZZ is how many.
+fuzz: .venv/.installed-dev
+	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

@@ -216,7 +216,10 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The result for one patient: a calibrated probability from each member and from the ensemble, and the call."""
+    """The result for one patient: a calibrated probability from each member and from the ensemble, and the call.
+
+    `cautions`: why the result says less than it seems to, such as that the patient was in training.
+    """
 
     patient_id: str
     slides: tuple[str, ...]
@@ -225,3 +228,4 @@ class Prediction:
     call: Literal["rule_in", "indeterminate", "rule_out", "not_assessable"]
     reason: str = ""
     qc: str = "pass"
+    cautions: tuple[str, ...] = ()

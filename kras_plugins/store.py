@@ -67,8 +67,8 @@ def default_root() -> Path:
     return _chosen.get() or Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
 
 
-def user_folder() -> Path:
-    """Where what this user has decided is kept: KRAS_CONFIG, else the user's configuration folder."""
+def user_config() -> Path:
+    """Where lies what a user decided, as licences accepted or keys trusted: KRAS_CONFIG, else the usual folder."""
     return Path(os.environ.get("KRAS_CONFIG") or user_config_path("kras"))
 
 

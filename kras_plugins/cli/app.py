@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kras_plugins.cli import (
+    bundle,
     cache,
     cohort,
     demo,
@@ -39,6 +40,7 @@ app.add("profile", stages.profile)
 app.add("similar", similar.similar)
 app.add("pretrain", pretrain.pretrain)
 app.add_typer(cohort.app, name="cohort")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kras_plugins.cli.command import command
-from kras_plugins.cli.options import AsJson, Bundle, Covariates, Machine, Overwrite, Prevalences
+from kras_plugins.cli.options import AsJson, Bundle, Covariates, Machine, Overwrite, Prevalences, RequireSignature
 
 
 @command
@@ -20,6 +20,7 @@ def evaluate(
     overwrite: Overwrite = False,
     prevalence: Prevalences = None,
     covariates: Covariates = None,
+    require_signature: RequireSignature = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
@@ -31,7 +32,9 @@ def evaluate(
     from kras_plugins.cli.metrics_table import show_study
     from kras_plugins.cli.progress import progress
 
-    settings = machine.settings(prevalences=prevalence or None, covariates=covariates)
+    settings = machine.settings(
+        prevalences=prevalence or None, covariates=covariates, require_signature=require_signature or None
+    )
     with progress() as notify:
         words = ["kras", *sys.argv[1:]]
         result = study.validate(bundle, cohort, settings, out=out, overwrite=overwrite, notify=notify, command=words)

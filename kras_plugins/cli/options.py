@@ -50,6 +50,7 @@ Prevalences = Annotated[
 ]
 Covariates = Annotated[Path | None, setting("covariates")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
+RequireSignature = Annotated[bool, setting("require_signature", "--require-signature")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle folder of a run")]
 Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE", help="slide files, folders of them, or one cohort CSV")]
 ModelNames = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
-from kras_plugins.cli.options import AsJson, Bundle, Machine, Overwrite, Slides
+from kras_plugins.cli.options import AsJson, Bundle, Machine, Overwrite, RequireSignature, Slides
 
 
 @command
@@ -25,6 +25,7 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over each slide")] = False,
     overwrite: Overwrite = False,
+    require_signature: RequireSignature = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +42,7 @@ def predict(
         result = study.score(
             bundle,
             slides,
-            machine.settings(),
+            machine.settings(require_signature=require_signature or None),
             out=out,
             patient=patient,
             prevalence=prevalence,
@@ -59,4 +60,6 @@ def predict(
             score = "–" if row["ensemble"] is None else f"{row['ensemble']:.3f}"
             page = f"  {result.pages[patient_id]}" if patient_id in result.pages else ""
             stdout().print(f"{patient_id}: {row['call']} {score} {row['reason']}{page}", markup=False)
+            if row["cautions"]:
+                stdout().print(f"  caution: {row['cautions']}", markup=False)
     end_with(result.failures, result.folder)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _BEFORE = ("patient_id", "slides", "fold", "repeat", "label", "site", "histology")
 _AFTER = ("members", "ensemble", "call", "reason", "qc")
 _WHOLE = frozenset({"fold", "repeat", "label"})
-_TEXT = frozenset({*_BEFORE, *_AFTER} - _WHOLE - {"ensemble"})
+COLUMNS = frozenset({*_BEFORE, *_AFTER, "cautions"})
+"""Columns that no member may be named like."""
+_TEXT = frozenset(COLUMNS - _WHOLE - {"ensemble"})
 
 
 @dataclass(frozen=True, kw_only=True)

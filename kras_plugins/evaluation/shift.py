@@ -29,6 +29,9 @@ FEATURE_SHIFT, FEATURE_SHARE, BY_CHANCE = 0.5, 0.10, 3.0
 """More than a tenth of the features whose middle moved by more than half of training's spread and by more than three of
 its standard errors."""
 
+_HEAD = 16
+"""Digits of a digest that are kept of each slide: enough to know it again."""
+
 
 def training_summary(
     samples: Sequence[Sample],
@@ -52,7 +55,7 @@ def training_summary(
         "n_positive": int(y.sum()),
         "histology": {"adenocarcinoma": groups.count("adenocarcinoma"), "other": groups.count("other")},
         "mpp": _quantiles(np.array(mpp, np.float64)),
-        "content": sorted(sorted(digest[:16] for digest in own) for own in content),
+        "content": sorted(sorted(digest[:_HEAD] for digest in own) for own in content),
         "stain": [_quantiles(channel) for channel in np.array(stain, np.float64).reshape(-1, 3).T] if stain else None,
     }
     profiles = [s.profile for s in samples if s.profile is not None]
@@ -119,11 +122,19 @@ def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"models": kept(metrics["models"]), "luad_only": kept(metrics["luad_only"])}
 
 
+def seen_again(internal: Sequence[Sequence[str]], content: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether each patient was in training. `internal`: `content` of `training_summary`; `content`: each one's digests.
+
+    A patient is known again by any slide, under whatever name.
+    """
+    known = {digest for own in internal for digest in own}
+    return [not known.isdisjoint(digest[:_HEAD] for digest in own) for own in content]
+
+
 def _again(a: Sequence[Sequence[str]], b: Sequence[Sequence[str]]) -> dict[str, Any] | None:
     if not a or not b:
         return None
-    known = {digest for own in a for digest in own}
-    seen = sum(not known.isdisjoint(own) for own in b)
+    seen = sum(seen_again(a, b))
     warning = f"{seen} of {len(b)} patients were in training: what is found here is too good" if seen else ""
     return _row("patients seen in training", 0, seen, seen, warning)
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.store import user_folder
+from kras_plugins.store import user_config
 
 VARIABLE = "KRAS_TRUST"
 """With the value 1, settings files that are found are trusted: for containers and batch jobs."""
@@ -47,7 +47,7 @@ def _digest(content: bytes) -> str:
 
 
 def _records() -> Path:
-    return user_folder() / "trusted.json"
+    return user_config() / "trusted.json"
 
 
 def _recorded() -> dict[str, str]:

@@ -21,18 +21,16 @@ from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.learning.calibration import Platt
+from kras_plugins.learning.content import CONTENT, SCHEMA_VERSION, read_content
 from kras_plugins.learning.experiment import Experiment
 from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Inputs, conform, has_input
-from kras_plugins.learning.seal import check_seal, seal
+from kras_plugins.learning.seal import seal, sealed
 from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
-
-SCHEMA_VERSION = 1
-_CONTENT = "bundle.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +179,9 @@ def write_bundle(
                 refuse_pickle(m.name, source)
                 shutil.copytree(source, work / "models" / f"fold-{k}" / m.name)
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-        (work / _CONTENT).write_text(text + "\n", encoding="utf-8")
+        (work / CONTENT).write_text(text + "\n", encoding="utf-8")
         digest = seal(work)
-        share(work, _CONTENT)
+        share(work, CONTENT)
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)
@@ -201,35 +199,34 @@ def load_bundle(
 
     `origin(plugin_name)`: the distribution that errors name.
 
-    Raises StoreError naming a file that was changed, added or lost, PluginError when a model cannot be loaded.
+    Raises StoreError naming a file that was changed, added or lost, or that says what no bundle says, PluginError when
+    a model cannot be loaded.
     """
-    digest = check_seal(folder)
-    content = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
-    if content["schema_version"] != SCHEMA_VERSION:
-        raise StoreError(
-            f"{folder} has bundle schema {content['schema_version']}, this version reads {SCHEMA_VERSION}",
-            "use the version of kras that wrote it",
-        )
+    whole = sealed(folder)
+    content = read_content(folder, whole.files)
+    inputs = Inputs(
+        encoder=content.inputs.encoder,
+        transform_hash=content.inputs.transform_hash,
+        features=None if content.inputs.features is None else tuple(content.inputs.features),
+    )
     members = []
-    for m in content["members"]:
-        models, who = [], Called(name=m["name"], plugin=m["plugin"], origin=origin(m["plugin"]))
-        for k, fold in enumerate(m["folds"]):
+    for m in content.members:
+        models, who = [], Called(name=m.name, plugin=m.plugin, origin=origin(m.plugin))
+        for k, fold in enumerate(m.folds):
+            refuse_pickle(m.name, folder / fold.model)
             doing = f"loading its fold-{k} model from {folder}"
-            classifier = call(who, doing, partial(load_classifier, m["plugin"], folder / fold["model"]))
-            models.append(FoldModel(classifier=classifier, platt=Platt(fold["slope"], fold["intercept"])))
-        consumes = Bag if m["consumes"] == "bags" else SemanticProfile
-        members.append(
-            MemberModels(name=m["name"], who=who, plugin=m["plugin"], consumes=consumes, folds=tuple(models))
-        )
-    features, fusion = content["inputs"]["features"], content["fusion"]
+            classifier = call(who, doing, partial(load_classifier, m.plugin, folder / fold.model))
+            models.append(FoldModel(classifier=classifier, platt=Platt(fold.slope, fold.intercept)))
+        consumes = Bag if m.consumes == "bags" else SemanticProfile
+        members.append(MemberModels(name=m.name, who=who, plugin=m.plugin, consumes=consumes, folds=tuple(models)))
     return Bundle(
-        digest=digest,
+        digest=whole.digest,
         members=tuple(members),
-        fusions=tuple(load_fusion(fusion["kind"], values) for values in fusion["folds"]),
-        thresholds=content["thresholds"],
-        inputs=Inputs(**{**content["inputs"], "features": None if features is None else tuple(features)}),
-        facts=content["facts"],
-        provenance=content["provenance"],
+        fusions=tuple(load_fusion(content.fusion.kind, values) for values in content.fusion.folds),
+        thresholds=content.thresholds,
+        inputs=inputs,
+        facts=content.facts,
+        provenance=content.provenance,
     )
 
 

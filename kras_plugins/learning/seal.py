@@ -1,68 +1,133 @@
-"""A folder sealed by the sha256 of every file in it: changed, missing or added bytes are found and named."""
+"""A folder sealed by the sha256 of every file in it: changed, missing or added bytes are found and named.
+
+A seal is a checksum. It says that a folder is whole, not who made it: whoever changes a file can seal it anew. Who made
+it is said by a signature (`signature.py`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from kras_plugins.errors import StoreError
+from kras_plugins.learning.strict_json import read_strict_json
 from kras_plugins.store import file_sha256
 
 SEAL = "seal.json"
+SIGNATURE = "signature.json"
+"""Beside the seal, and not under it: signing changes no digest."""
 
 _EARLIER = "manifest.json"
 """The seal's name in bundles made before 0.1.0, which 0.1 still reads. 0.2 need not: drop this and `_seal_of` then."""
 
+_MOST_FILES, _MOST_BYTES, _DEEPEST = 20_000, 64 << 30, 12
+_ORIGINAL = "name the folder of a bundle as `kras run` wrote it"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """What a seal covers: `files`, their sha256 by relative name; `digest` names the whole content."""
+
+    digest: str
+    files: Mapping[str, str]
+
 
 def seal(folder: Path) -> str:
     """Write `seal.json`, the digests of all files in `folder`; returns its own, which names the whole content."""
+    _refuse_empty(folder)
     text, digest = _render({name: file_sha256(folder / name) for name in _files(folder, SEAL)})
     (folder / SEAL).write_text(text, encoding="utf-8")
     return digest
 
 
 def check_seal(folder: Path) -> str:
-    """The digest that `seal` returned; raises StoreError naming the first file that is not as it was sealed."""
+    """The digest that `seal` returned; raises what `sealed` does."""
+    return sealed(folder).digest
+
+
+def sealed(folder: Path) -> Sealed:
+    """What the seal of a folder covers, every byte of it checked.
+
+    Raises StoreError naming the first file that is not as it was sealed, and whatever is neither a regular file nor a
+    folder with something in it: links, pipes and devices are refused before anything is opened.
+    """
     path = _seal_of(folder)
-    try:
-        text = path.read_text(encoding="utf-8")
-        files = json.loads(text)["files"]
-        sealed, digest = _render(files)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise StoreError(
-            f"{path} is missing or damaged: {e}", "name the folder of a bundle that `kras run` wrote"
-        ) from e
-    if text != sealed:
-        raise _broken(path, "was changed")
     there = _files(folder, path.name)
-    for name in sorted(set(there) | set(files)):
+    value = read_strict_json(path)
+    files = value.get("files") if isinstance(value, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(d, str) and _DIGEST.fullmatch(d) for d in files.values()):
+        raise StoreError(f"{path} is missing or damaged: it lists no files", _ORIGINAL)
+    text, digest = _render(files)
+    if path.read_text(encoding="utf-8") != text:
+        raise _broken(path, "was changed")
+    for name in sorted({*there, *files}):
         if name not in there:
             raise _broken(folder / name, "is missing")
         if name not in files:
             raise _broken(folder / name, "was added")
         if file_sha256(folder / name) != files[name]:
             raise _broken(folder / name, "was changed")
-    return digest
+    _refuse_empty(folder)
+    return Sealed(digest=digest, files=files)
 
 
 def _seal_of(folder: Path) -> Path:
     earlier = folder / _EARLIER
-    return earlier if earlier.is_file() and not (folder / SEAL).exists() else folder / SEAL
+    return earlier if earlier.is_file() and not os.path.lexists(folder / SEAL) else folder / SEAL
 
 
 def _files(folder: Path, seal: str) -> list[str]:
-    """Every file and link below `folder` but its seal, as sorted relative names with forward slashes."""
-    found = (p for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    return sorted(n for n in (p.relative_to(folder).as_posix() for p in found) if n != seal)
+    """Every file below `folder` but its seal and signature, as sorted relative names with forward slashes."""
+    found, size = [], 0
+    for entry in _regular(folder, _DEEPEST):
+        found.append(Path(entry.path).relative_to(folder).as_posix())
+        size += entry.stat(follow_symlinks=False).st_size
+        if len(found) > _MOST_FILES or size > _MOST_BYTES:
+            raise StoreError(f"bundle refused: {folder} holds more than a bundle ever does", _ORIGINAL)
+    return sorted(name for name in found if name not in (seal, SIGNATURE))
 
 
-def _render(files: dict[str, str]) -> tuple[str, str]:
+def _regular(folder: Path, deepest: int) -> Iterator[os.DirEntry[str]]:
+    """The regular files below a folder; StoreError for anything else, and for a folder that lies too deep."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = sorted(entries, key=lambda e: e.name)
+    except OSError as e:
+        raise StoreError(f"{folder} is missing or damaged: {e.strerror}", _ORIGINAL) from e
+    for entry in inner:
+        if entry.is_dir(follow_symlinks=False) and deepest:
+            yield from _regular(Path(entry.path), deepest - 1)
+        elif entry.is_file(follow_symlinks=False):
+            yield entry
+        else:
+            kind = "a link" if entry.is_symlink() else "too deep a folder" if deepest == 0 else "no regular file"
+            raise StoreError(f"bundle refused: {_shown(Path(entry.path))} is {kind}", _ORIGINAL)
+
+
+def _refuse_empty(folder: Path) -> None:
+    """A folder without a file is under no seal."""
+    for place, folders, files in os.walk(folder):
+        if not folders and not files:
+            raise StoreError(f"bundle refused: {_shown(Path(place))} is an empty folder", _ORIGINAL)
+
+
+def _render(files: Mapping[str, str]) -> tuple[str, str]:
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     return json.dumps({"files": files, "sha256": digest}, indent=1, sort_keys=True) + "\n", digest
 
 
 def _broken(path: Path, what: str) -> StoreError:
     return StoreError(
-        f"bundle refused: {path} {what} since it was written", "copy the bundle again from where it was made"
+        f"bundle refused: {_shown(path)} {what} since it was written", "copy the bundle again from where it was made"
     )
+
+
+def _shown(path: Path) -> str:
+    """A name from a foreign folder, on one line and without what a terminal would obey."""
+    return str(path) if str(path).isprintable() else ascii(str(path))

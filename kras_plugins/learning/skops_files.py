@@ -32,14 +32,55 @@ def dump_skops(model: Any, file: Path) -> None:
 def load_skops(file: Path, trusted: Sequence[str] = ()) -> Any:
     """The model of a skops file; of types that skops does not trust by itself only those in `trusted` are made.
 
-    Raises StoreError for any other, and for a damaged file.
+    Raises StoreError for any other, for a damaged file, and for trees whose walk would not end.
     """
     import skops.io
 
     try:
-        return skops.io.load(file, trusted=list(trusted))
+        model = skops.io.load(file, trusted=list(trusted))
+        _check_trees(model)
+        return model
     except Exception as e:  # skops and zipfile have several of their own, and all say that the file is no good
         raise StoreError(f"{file}: not a skops file that can be used: {e}", "train the model again") from e
+
+
+def _check_trees(model: Any) -> None:
+    """Raise ValueError for a tree of scikit-learn, anywhere in a model, in which a child is not behind its parent."""
+    import numpy as np
+
+    seen: set[int] = set()
+    left = [model]
+    while left:
+        item = left.pop()
+        if id(item) in seen or isinstance(item, str | bytes | int | float | type(None)):
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            if item.dtype == object:
+                left += item.ravel().tolist()
+        elif isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list | tuple | set | frozenset):
+            left += item
+        else:
+            left += getattr(item, "__dict__", {}).values()
+            _check_order(item)
+
+
+def _check_order(item: Any) -> None:
+    import numpy as np
+
+    if hasattr(item, "children_left"):  # sklearn.tree: -1 stands for no child
+        children = np.stack([item.children_left, item.children_right]).astype(np.int64)
+        inner = (children >= 0).any(axis=0)
+    elif getattr(getattr(item, "nodes", None), "dtype", None) is not None and item.nodes.dtype.names:
+        children = np.stack([item.nodes["left"], item.nodes["right"]]).astype(np.int64)
+        inner = item.nodes["is_leaf"] == 0
+    else:
+        return
+    own = np.arange(children.shape[1])
+    if ((children <= own) | (children >= len(own)))[:, inner].any():
+        raise ValueError("a tree in which a child does not stand behind its parent")
 
 
 def _renumbered(text: str, number: dict[str, str]) -> str:

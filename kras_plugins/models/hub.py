@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.models.weights import digest, hub_digest, hub_parts, locate
-from kras_plugins.store import file_sha256, user_folder, write_atomic
+from kras_plugins.store import file_sha256, user_config, write_atomic
 
 
 def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
@@ -150,4 +150,4 @@ def _consents() -> dict[str, str]:
 
 
 def _consent_file() -> Path:
-    return user_folder() / "accepted-licences.json"
+    return user_config() / "accepted-licences.json"

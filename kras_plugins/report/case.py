@@ -87,6 +87,7 @@ def write_case_page(folder: Path, case: CasePage) -> Path:
     title, meaning = _CALLS[prediction.call]
     given = prediction.call != "not_assessable"
     thresholds = [(n, case.thresholds[n]) for n in ("rule_in", "rule_out") if case.thresholds.get(n)]
+    demonstration = demonstration_reasons(case.provenance)  # what the banner says need not be said again
     view = {
         "target": target_label(case.target),
         "prediction": prediction,
@@ -103,7 +104,8 @@ def write_case_page(folder: Path, case: CasePage) -> Path:
             for member, e in case.explanations.items()
             if e.kind == "contribution"
         ],
-        "demonstration": demonstration_reasons(case.provenance),
+        "demonstration": demonstration,
+        "cautions": [caution for caution in prediction.cautions if caution not in demonstration],
         "provenance": provenance_rows(case.provenance),
     }
     return write_page(folder / case_page_name(prediction.patient_id), "case.html.j2", view)

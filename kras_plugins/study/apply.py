@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.backend import BackendPlugin
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin
-from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.errors import ConfigError, StoreError, UsageError
 from kras_plugins.evaluation.shift import identity_rows, shift_rows
 from kras_plugins.host.config import Config
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.learning.bundle import Bundle, load_bundle
+from kras_plugins.learning.content import CONTENT, read_content
+from kras_plugins.learning.seal import sealed
+from kras_plugins.learning.signature import read_signature, require_trusted
 from kras_plugins.study.audit import cohort_summary
+from kras_plugins.study.bundle_facts import check_facts
 from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.vetting import vet
 
 if TYPE_CHECKING:
     from kras_plugins.learning.samples import Case
@@ -23,14 +28,31 @@ if TYPE_CHECKING:
 
 
 def open_bundle(session: Session, folder: Path) -> Bundle:
-    """Load a bundle, checking every byte against its seal; UsageError when the folder is none."""
-    if not (folder / "bundle.json").is_file():
+    """Load a bundle, checking every byte against its seal, and its models in a process of their own before.
+
+    UsageError when the folder is none; StoreError for one that is not whole, that cannot be used, or that no trusted
+    key signed where the settings require that.
+    """
+    if not (folder / CONTENT).is_file():
         raise UsageError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
+    whole = sealed(folder)
+    signature = read_signature(folder, whole.digest)
+    if session.settings.require_signature:
+        require_trusted(folder, signature)
+    content = read_content(folder, whole.files)
+    check_facts(folder, content)
+    plugins = [m.plugin for m in content.members]
+    for name in plugins:
+        session.registry.record("classifier", name, ClassifierPlugin)
+    vet(session, folder, whole.digest, plugins)
 
     def load(name: str, models: Path) -> Classifier:
         return session.registry.record("classifier", name, ClassifierPlugin).load(models)
 
-    return load_bundle(folder, load, lambda name: session.registry.find("classifier", name).origin)
+    bundle = load_bundle(folder, load, lambda name: session.registry.find("classifier", name).origin)
+    if bundle.digest != whole.digest:
+        raise StoreError(f"bundle refused: {folder} was changed while it was read", "copy it to a folder of your own")
+    return bundle
 
 
 def loads_results(session: Session, bundle: Bundle) -> bool:
@@ -75,13 +97,22 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
         yield parts
 
 
-def stated(processed: Processed, bundle: Bundle) -> dict[str, Any]:
-    """What a manifest states of slides that a bundle was applied to, as JSON values."""
+def cautions_of(bundle: Bundle) -> list[str]:
+    """Why the numbers of a bundle say nothing about patients: what was to be told of its training."""
+    return list(bundle.provenance.get("demonstration", ()))
+
+
+def stated(processed: Processed, bundle: Bundle, own: Sequence[str] = ()) -> dict[str, Any]:
+    """What a manifest states of slides that a bundle was applied to, as JSON values.
+
+    `own`: what is to be told of this cohort, beside what is of the training's.
+    """
     return {
         **processed.facts,
         "measured": processed.measured,
         "bundle_digest": bundle.digest,
-        "trained_on": bundle.provenance,
+        "trained_on": {k: v for k, v in bundle.provenance.items() if k != "demonstration"},
+        "demonstration": list(dict.fromkeys([*cautions_of(bundle), *own])),
         "slides": slide_facts(processed.results),
     }
 
@@ -112,6 +143,7 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
     here = session.registry.names("reader")
     frozen += [("reader", name, options) for name, options in facts["readers"].items() if name in here]
     for kind, name, options in frozen:
+        _refuse_more_than_results(session, kind, name, options)
         own = config.options.get(kind, {}).get(name, {})
         # As the plug-in understands it: a list may be told as text with commas.
         told = config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")
@@ -123,6 +155,17 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
                 )
         config = config.having(kind, name, {**options, **own})
     return config
+
+
+def _refuse_more_than_results(session: Session, kind: str, name: str, options: Mapping[str, Any]) -> None:
+    """A bundle freezes what changes results; how this machine works is not for somebody else's bundle to say."""
+    record = session.registry.find(kind, name).record
+    surplus = sorted(set(options) - set(session.config.options_for(kind, record).result_affecting()))
+    if surplus:
+        raise StoreError(
+            f"bundle refused: it sets {kind}.{name}.{surplus[0]}, which changes no result of this version",
+            "use the version of kras and of the plug-in that wrote it",
+        )
 
 
 def _digests(models: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from kras_plugins.evaluation.thresholds import choose_thresholds
 from kras_plugins.learning.bundle import write_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.learning.experiment import Experiment
@@ -25,10 +25,12 @@ def freeze(
     known: Known,
     facts: Mapping[str, Any],
     prepared: Prepared,
+    cautions: Sequence[str] = (),
 ) -> str:
     """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines.
 
-    `facts`: what prediction must repeat, as JSON values. Returns the bundle's digest.
+    `facts`: what prediction must repeat, as JSON values; `cautions`: why the training's numbers say nothing about
+    patients, if so, which every result of the bundle repeats. Returns the bundle's digest.
     """
     models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
     settings, labels = prepared.settings, experiment.labels
@@ -55,6 +57,7 @@ def freeze(
         },
         thresholds=thresholds,
         provenance={
+            "demonstration": list(cautions),
             "cohort": cohort,
             "n": len(labels),
             "n_positive": int(labels.sum()),

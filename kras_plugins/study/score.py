@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ def score(
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: backend, reader, workers, store; all else is the bundle's.
+        settings: backend, reader, workers, store, require_signature; all else is the bundle's.
         out: folder to add to.
         patient: all slides are of this patient; else each is its own.
         prevalence: share of positives where the result is used; that of the training where None.
@@ -69,23 +69,24 @@ def score(
     Raises:
         UsageError: a path that is not there.
         ConfigError: a folder of another bundle; a patient who is there with other slides.
-        StoreError: a bundle of which a byte was changed.
+        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed where one must.
 
     Example:
         >>> from kras_plugins import study
         >>> settings = study.StudySettings().with_options("profiler.import.table=features.csv")
         >>> result = study.score("results/bundle", "other.csv", settings, out="scores")
         >>> result.predictions.num_rows, result.predictions.column_names[-3:]
-        (10, ['call', 'reason', 'qc'])
+        (10, ['reason', 'qc', 'cautions'])
     """
     from kras_plugins.files.portable import portable
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
-    from kras_plugins.study.apply import loads_results, open_bundle, open_bundle_parts, stated
+    from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
     from kras_plugins.study.pages import write_pages
-    from kras_plugins.study.session import opened, process
+    from kras_plugins.study.seen_before import in_training
+    from kras_plugins.study.session import cautions, opened, process
 
     if prevalence is not None and not 0 < prevalence < 1:
         raise ConfigError(f"prevalence {prevalence:g}: must lie strictly between 0 and 1", "for example 0.13")
@@ -109,7 +110,13 @@ def score(
         with open_bundle_parts(session, locked) as parts:
             processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
             cases = assemble(table.patients, processed.results)
-            predictions = predicted(locked, table, cases, processed.aside, used_at)
+            seen = in_training(locked.facts.get("training"), cases)
+            if seen:
+                session.notify.note(f"{len(seen)} of {len(cases)} patients were in training, which their results say")
+            for caution in cautions_of(locked):
+                if caution not in cautions(parts):  # which were told when the slides were processed
+                    session.notify.note(f"demonstration: {caution}")
+            predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
             entry = build_manifest(
                 command=command,
                 registry=session.registry,
@@ -117,7 +124,10 @@ def score(
                 began=began,
                 timings={"slides": time.monotonic() - clock},
                 failures=[asdict(f) for f in processed.aside],
-                facts={**stated(processed, locked), "patients": {p: list(own) for p, own in asked.items()}},
+                facts={
+                    **stated(processed, locked, session.settings.demonstration),
+                    "patients": {p: list(own) for p, own in asked.items()},
+                },
             )
             gathering.refuse_changed_slides(entry["slides"])
             pages = write_pages(
@@ -167,11 +177,17 @@ def predicted(
     cases: Sequence[Case],
     aside: Sequence[SetAside],
     prevalence: float,
+    seen: Container[str] = (),
 ) -> list[Prediction]:
-    """One prediction a patient, in the cohort's order; those without a usable slide are not assessable."""
+    """One prediction a patient, in the cohort's order; those without a usable slide are not assessable.
+
+    `seen`: who was in training. Each prediction carries what is to be told of the bundle, and that.
+    """
     from kras_plugins.evaluation.calls import predictions
     from kras_plugins.learning.calibration import shift_prevalence
+    from kras_plugins.study.apply import cautions_of
     from kras_plugins.study.audit import scope_reasons
+    from kras_plugins.study.seen_before import IN_TRAINING
 
     shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
     scores = bundle.score([c.sample for c in cases])
@@ -189,7 +205,8 @@ def predicted(
         )
     }
     why = {f.patient_id: f.reason for f in aside}
-    return [
+    told = tuple(cautions_of(bundle))
+    found = [
         made.get(p.patient_id)
         or Prediction(
             patient_id=p.patient_id,
@@ -202,6 +219,7 @@ def predicted(
         )
         for p in table.patients
     ]
+    return [replace(p, cautions=(*told, *([IN_TRAINING] if p.patient_id in seen else []))) for p in found]
 
 
 def row_of(p: Prediction, bundle: Bundle) -> Row:
@@ -215,4 +233,5 @@ def row_of(p: Prediction, bundle: Bundle) -> Row:
         "call": p.call,
         "reason": p.reason,
         "qc": p.qc,
+        "cautions": "; ".join(p.cautions),
     }

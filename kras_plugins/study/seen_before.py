@@ -1,4 +1,4 @@
-"""Whether the encoder saw the cohort's slides while it was pre-trained: unlabelled, yet no longer unseen."""
+"""Who is not new: patients that a bundle was trained on, and slides that its encoder saw while it was pre-trained."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.barcodes import parse_slide_name
+from kras_plugins.evaluation.shift import seen_again
+from kras_plugins.study.audit import content_of
 
 if TYPE_CHECKING:
     from kras_plugins.learning.samples import Case
+
+
+IN_TRAINING = "this patient was in training: the score is better than it would be for a new one"
+
+
+def in_training(training: Mapping[str, Any] | None, cases: Sequence[Case]) -> set[str]:
+    """The patients of these cases whose slides, or values made of them elsewhere, were among those of `training`.
+
+    `training`: that fact of a bundle; None in bundles that do not say.
+    """
+    seen = seen_again((training or {}).get("content", ()), [content_of(c) for c in cases])
+    return {c.patient.patient_id for c, known in zip(cases, seen, strict=True) if known}
 
 
 def seen_notes(extractor: Mapping[str, Any] | None, cases: Sequence[Case]) -> list[str]:

@@ -114,6 +114,7 @@ class StudySettings(Options):
         (),
         description="plug-ins to leave out: entry points, distributions or `kind:name`; also `KRAS_BLOCK`, with commas",
     )
+    require_signature: bool = tuning(False, description="refuse a bundle that no trusted key signed")
     deadline: float = tuning(
         DEADLINE,
         ge=0,

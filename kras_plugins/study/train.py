@@ -114,10 +114,12 @@ def _learned(
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.manifest import build_manifest
+    from kras_plugins.report.provenance import demonstration_reasons
     from kras_plugins.study.audit import baseline_inputs, cohort_summary
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
+    from kras_plugins.study.vetting import vetted
 
     settings, table, clock = prepared.settings, prepared.table, time.monotonic()
     known = baseline_inputs(cases, settings)
@@ -164,6 +166,7 @@ def _learned(
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
     }
-    digest = freeze(folder, experiment, evaluated, known, frozen, prepared)
+    digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
+    vetted(session, digest, [m.plugin.name for m in experiment.members])
     write_manifest(folder, {**manifest, "bundle_digest": digest})
     return Training(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

@@ -42,8 +42,8 @@ def validate(
     Parameters:
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
-        settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store; the rest is the
-            bundle's.
+        settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store, require_signature;
+            the rest is the bundle's.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -55,7 +55,7 @@ def validate(
     Raises:
         UsageError: a folder that is no bundle.
         ConfigError: a cohort that cannot be read or, like options, does not fit the bundle; a folder of another study.
-        StoreError: a bundle of which a byte was changed.
+        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed where one must.
 
     Example:
         >>> from kras_plugins import study
@@ -97,7 +97,7 @@ def validate(
             began=began,
             timings={"all": time.monotonic() - clock},
             failures=[asdict(f) for f in processed.aside],
-            facts=stated(processed, locked),
+            facts=stated(processed, locked, session.settings.demonstration),
         )
         return _evaluated(session, locked, table, folder, processed, cases, told, manifest)
 
@@ -115,7 +115,7 @@ def _evaluated(
     """Score, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.scope import NOTE
-    from kras_plugins.study.apply import compared_with_training
+    from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_reasons
     from kras_plugins.study.publish import write_manifest, write_study
 
@@ -139,6 +139,7 @@ def _evaluated(
         flow={**table.flow, "patients without a usable slide": len(table.patients) - n},
         notes=[
             *table.warnings,
+            *(f"Demonstration: {caution}." for caution in cautions_of(locked)),
             "External cohort: models, calibration and thresholds are those of the bundle.",
             *processed.notes,
             *told,

@@ -9,6 +9,7 @@ import lightgbm
 import numpy as np
 
 from kras_classifier_lgbm import LgbmOptions
+from kras_classifier_lgbm.model_file import MOST_BYTES, check_model
 from kras_plugins import StoppingTableClassifier
 from kras_plugins.learning.training import positive_weight
 
@@ -79,8 +80,11 @@ class LgbmClassifier(StoppingTableClassifier):
         (folder / "model.txt").write_text(self._model, encoding="utf-8")
 
     def read(self, folder: Path) -> None:
-        """Load what `write` wrote."""
-        self._take((folder / "model.txt").read_text(encoding="utf-8"))
+        """Load what `write` wrote; StoreError for a text that LightGBM would not survive."""
+        with (folder / "model.txt").open("rb") as f:
+            model = f.read(MOST_BYTES).decode("utf-8", errors="replace")
+        check_model(model, len(self._fitted().columns))
+        self._take(model)
 
     def _take(self, model: str) -> None:
         """Hold the model as text and ready to run: a fitted and a loaded classifier are then the same."""

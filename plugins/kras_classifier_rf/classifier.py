@@ -60,4 +60,4 @@ class RfClassifier(TableClassifier):
 
     def read(self, folder: Path) -> None:
         """Load what `write` wrote."""
-        self._forest = Forest(**load_file(folder / "forest.safetensors"))
+        self._forest = Forest.from_arrays(load_file(folder / "forest.safetensors"), len(self._fitted().columns))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kras_plugins import StoreError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +32,36 @@ class Forest:
     feature: Int32
     threshold: Float64
     value: Float64
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], columns: int) -> Forest:
+        """The forest of a file, for a table of so many columns.
+
+        Raises StoreError for arrays that are none: every node stands before its children, so that each walk ends.
+        """
+        whole, real = np.dtype(np.int32), np.dtype(np.float64)
+        kinds: dict[str, np.dtype[Any]] = {
+            **dict.fromkeys(("roots", "left", "right", "feature"), whole),
+            **dict.fromkeys(("threshold", "value"), real),
+        }
+        if {name: a.dtype for name, a in arrays.items()} != kinds or any(a.ndim != 1 for a in arrays.values()):
+            raise _no_forest("its arrays are others")
+        left, right, roots = arrays["left"], arrays["right"], arrays["roots"]
+        n = len(left)
+        if not n or not len(roots) or any(len(arrays[name]) != n for name in kinds if name != "roots"):
+            raise _no_forest("its arrays differ in length, or are empty")
+        inner = left >= 0
+        own = np.arange(n)
+        children = np.stack([left, right])
+        if not np.array_equal(inner, right >= 0) or (children[:, inner] <= own[inner]).any() or (children >= n).any():
+            raise _no_forest("a child does not stand behind its parent")
+        if ((roots < 0) | (roots >= n)).any() or ((arrays["feature"] >= columns) | (arrays["feature"] < 0))[
+            inner
+        ].any():
+            raise _no_forest("it asks for a root or a column that is not there")
+        if not np.isfinite(arrays["value"]).all() or np.isnan(arrays["threshold"][inner]).any():
+            raise _no_forest("a value or threshold is no number")
+        return cls(**arrays)
 
     @classmethod
     def from_trees(cls, trees: Sequence[Any]) -> Forest:
@@ -74,3 +106,7 @@ class Forest:
     def base(self) -> float:
         """Mean value of the roots: the score before any split."""
         return float(self.value[self.roots].mean())
+
+
+def _no_forest(why: str) -> StoreError:
+    return StoreError(f"forest.safetensors is no forest: {why}", "train the model again")

@@ -105,22 +105,22 @@ def people(n: int = 90, signal: float = 1.2, seed: int = 0, prevalence: float = 
     return People(samples, labels, strata, [f"site{i % 12}" for i in range(n)])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_people() -> Callable[..., People]:
     return people
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_member() -> Callable[..., Member]:
     return member
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ridge() -> type[Ridge]:
     return Ridge
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def both(make_member: Callable[..., Member]) -> list[Member]:
     """A member on profiles and one on bags."""
     return [member(), member(BagRidge, "bag_ridge", Bag)]

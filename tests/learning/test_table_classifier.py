@@ -193,3 +193,29 @@ def test_a_type_that_is_not_trusted_and_a_damaged_file_are_refused(tmp_path: Pat
     (tmp_path / "model.skops").write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"model\.skops"):
         load_skops(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize("kind", ["predictor", "forest", "boosting"])
+def test_a_tree_whose_walk_would_not_end_is_refused(kind: str, tmp_path: Path) -> None:
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    kinds = {
+        "predictor": HistGradientBoostingClassifier(min_samples_leaf=5),
+        "forest": RandomForestClassifier(n_estimators=3),
+        "boosting": GradientBoostingClassifier(n_estimators=3),
+    }
+    model = kinds[kind].fit(x, x[:, 0] > 0)
+    dump_skops(model, tmp_path / "sound")
+    trusted = [*TREES, "numpy.dtype", "sklearn.tree._tree.Tree", "sklearn._loss.link.Interval"]
+    load_skops(tmp_path / "sound", trusted)
+    if kind == "predictor":
+        model._predictors[0][0].nodes["left"][0] = 0
+    else:
+        tree = np.ravel(model.estimators_)[1].tree_
+        state = tree.__getstate__()
+        state["nodes"]["left_child"][0] = 0
+        tree.__setstate__(state)
+    dump_skops(model, tmp_path / "cycle")
+    with pytest.raises(StoreError, match="a child does not stand behind its parent"):
+        load_skops(tmp_path / "cycle", trusted)

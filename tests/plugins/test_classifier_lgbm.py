@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import lightgbm
 import numpy as np
 import pytest
 
 from kras_classifier_lgbm import LgbmOptions
 from kras_classifier_lgbm.classifier import LgbmClassifier
-from kras_plugins import Cohort, Sample, SemanticProfile
+from kras_plugins import Cohort, Sample, SemanticProfile, StoreError
 
 NAMES = ("area [mm²]", 'ratio "T:L"', "{x}", "d,e", "f")
 """Names that LightGBM would refuse or change."""
@@ -90,3 +92,46 @@ def test_positives_weigh_the_root_of_their_rarity():
     labels = (np.arange(80) % 5 == 0).astype(np.int8)
     classifier = fit(samples, labels, lr=1e-9)
     np.testing.assert_allclose(classifier.predict(samples), np.log(2 / 4), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "said"),
+    [
+        (r"(?m)^left_child=\S+", "left_child=0", "not reached once"),
+        (r"(?m)^left_child=\S+", "left_child=900", "not reached once"),
+        (r"(?m)^split_feature=\S+", "split_feature=77", "column that is not there"),
+        (r"(?m)^split_feature=\S+", "split_feature=-7", "column that is not there"),
+        (r"(?m)^leaf_value=\S+", "leaf_value=nan", "numbers"),
+        (r"(?m)^leaf_value=\S+", "leaf_value=1e999", "no finite leaf"),
+        (r"(?m)^num_leaves=\d+", "num_leaves=1000000000", "numbers"),
+        (r"(?m)^num_cat=0", "num_cat=3", "categories"),
+        (r"(?m)^decision_type=\d+", "decision_type=1", "unknown way"),
+        (r"(?m)^max_feature_idx=\d+", "max_feature_idx=2000000000", "max_feature_idx"),
+        (r"(?m)^tree_sizes=\d+", "tree_sizes=9", "tree_sizes"),
+        (r"(?m)^Tree=1$", "Tree=7", "another number"),
+        (r"end of trees", "", "end is missing"),
+        (r"^tree", "wood", "no tree"),
+        (r"binary", "lambdarank", "no binary classifier"),
+        (r"(?m)^Tree=0$", "Tree=0\0", "no text"),
+    ],
+)
+def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, tmp_path, pattern, new, said):
+    classifier.save(tmp_path)
+    file = tmp_path / "model.txt"
+    text = re.sub(pattern, new, file.read_text(), count=1)
+    if said != "tree_sizes":  # an attacker mends the sizes, too
+        sizes = " ".join(
+            str(len(part.partition("end of trees\n")[0])) for part in re.split(r"(?m)^(?=Tree=)", text)[1:]
+        )
+        text = re.sub(r"(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", text)
+    file.write_text(text)
+    with pytest.raises(StoreError, match=said):
+        LgbmClassifier.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["crash-58.txt", "crash-41.txt"])
+def test_texts_that_end_the_process_are_refused_before_lightgbm_sees_them(classifier, tmp_path, shared_cases, name):
+    classifier.save(tmp_path)
+    (tmp_path / "model.txt").write_bytes((shared_cases / "bundles" / name).read_bytes())
+    with pytest.raises(StoreError, match=r"model\.txt is no model"):
+        LgbmClassifier.load(tmp_path)

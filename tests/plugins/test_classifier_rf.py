@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import RandomForestClassifier
 
 from kras_classifier_rf import RfOptions
 from kras_classifier_rf.classifier import RfClassifier
 from kras_classifier_rf.forest import Forest
-from kras_plugins import Cohort, Sample, SemanticProfile
+from kras_plugins import Cohort, Sample, SemanticProfile, StoreError
 
 NAMES = tuple("abcdef")
 
@@ -99,3 +100,35 @@ def test_what_is_saved_does_not_tell_how_many_cores_grew_it(tmp_path):
         classifier.save(tmp_path / str(jobs))
         saved.append({f.name: f.read_bytes() for f in (tmp_path / str(jobs)).iterdir()})
     assert saved[0] == saved[1]
+
+
+def tampered(name, at, value):
+    """A change of one number of one array of a forest's file."""
+
+    def change(arrays):
+        arrays[name][at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tampered("left", 0, 0), "behind its parent"),
+        (tampered("right", 0, 2**30), "behind its parent"),
+        (tampered("roots", 0, -5), "root or a column"),
+        (tampered("feature", 0, 99), "root or a column"),
+        (tampered("value", 0, np.nan), "no number"),
+        (tampered("threshold", 0, np.nan), "no number"),
+        (lambda arrays: arrays.pop("value"), "others"),
+        (lambda arrays: arrays.update(left=arrays["left"].astype(np.float64)), "others"),
+        (lambda arrays: arrays.update(value=arrays["value"][:-1]), "differ in length"),
+    ],
+)
+def test_a_forest_that_could_not_be_walked_to_its_end_is_refused(classifier, tmp_path, change, said):
+    classifier.save(tmp_path)
+    arrays = load_file(tmp_path / "forest.safetensors")
+    change(arrays)
+    save_file(arrays, tmp_path / "forest.safetensors")
+    with pytest.raises(StoreError, match=said):
+        RfClassifier.load(tmp_path)

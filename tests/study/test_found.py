@@ -13,7 +13,7 @@ from cohorts import command
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.trust import is_trusted, trust
-from kras_plugins.store import user_folder
+from kras_plugins.store import user_config
 from kras_plugins.study import StudySettings
 from kras_plugins.study.session import opened
 from kras_plugins.testing import draw_slide
@@ -96,7 +96,7 @@ def test_trust_is_of_one_place(folder: Path, tmp_path: Path) -> None:
     trust(folder / "kras.toml", content)
     assert is_trusted(Path("kras.toml"), content)
     assert not is_trusted(tmp_path / "kras.toml", content)
-    assert list(json.loads((user_folder() / "trusted.json").read_text())) == [str(folder / "kras.toml")]
+    assert list(json.loads((user_config() / "trusted.json").read_text())) == [str(folder / "kras.toml")]
 
 
 @pytest.mark.parametrize(

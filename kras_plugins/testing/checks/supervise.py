@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import PluginError
+from kras_plugins.host.child import ending, kill, last_words
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.run import Outcome
 
@@ -89,13 +88,13 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
                     if "end" in line or "error" in line:
                         return
                 if code is not None:
-                    came = f"{_ending(code)}{_last_words(errors)}"
+                    came = f"{ending(code)}{last_words(errors)}"
                 elif time.monotonic() - began > seconds:
                     expected, came = "an answer", f"none: it was ended after {seconds:g} s"
                 else:
                     time.sleep(_LOOK_SECONDS)
         finally:
-            _kill(process)
+            kill(process)
     subject, check, what, says = at
     facts = {"subject": subject, "check": check, "what": what, "status": "failed", "says": says}
     yield {"outcome": {**facts, "expected": expected, "came": came, "seconds": time.monotonic() - began}}
@@ -111,21 +110,3 @@ def _whole_lines(file: Any) -> Iterator[dict[str, Any]]:
             file.seek(at)
             return
         yield json.loads(text)
-
-
-def _ending(code: int) -> str:
-    return f"the end of the process with exit code {code}" if code >= 0 else f"its end by {signal.Signals(-code).name}"
-
-
-def _last_words(errors: Path) -> str:
-    words = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f": {words[-1][:200]}" if words else ""
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()

@@ -1,0 +1,83 @@
+"""A child process that may hang, crash or grow: it alone suffers, and how it ended is told in words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kras_plugins.host.isolation import slices
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+"""Address space is what can be limited, and each further thread takes some for nothing."""
+
+_MOST_WRITTEN = 256 << 20
+
+
+def limit_self(memory: int, seconds: int) -> None:
+    """Bound this process: bytes of address space, seconds of processor time, files it writes; no core dump.
+
+    As far as the system can: macOS takes no limit of memory, Windows none at all.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for what, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, _MOST_WRITTEN),
+        (resource.RLIMIT_AS, memory),
+    ):
+        hard = resource.getrlimit(what)[1]
+        with suppress(ValueError, OSError):  # a system that cannot
+            resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
+    """Run `python -m module words` with one thread, to its end or for so long; "" where it ended well, else how.
+
+    Its stderr goes to the file `errors`, of which the last line is told.
+    """
+    command = [sys.executable, "-P", "-m", module, *words]
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, **_ONE_THREAD},
+            start_new_session=True,
+        )
+        try:
+            for some in slices(seconds):
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(some)
+                    return "" if code == 0 else f"{ending(code)}{last_words(errors)}"
+        finally:
+            kill(process)
+    return f"no end: it was ended after {seconds:g} s"
+
+
+def ending(code: int) -> str:
+    """How a process with that return code ended."""
+    return f"the end of the process with exit code {code}" if code >= 0 else f"its end by {signal.Signals(-code).name}"
+
+
+def last_words(errors: Path) -> str:
+    """The last line that a process wrote to the file, after a colon; "" where it wrote none."""
+    words = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {words[-1][:200]}" if words else ""
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process of its own session, and whatever it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+    process.wait()

@@ -1,0 +1,142 @@
+"""What `bundle.json` may say, checked before anything is built from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from kras_plugins.errors import StoreError
+from kras_plugins.learning.fusion import Kind, load_fusion
+from kras_plugins.learning.strict_json import read_strict_json
+
+SCHEMA_VERSION = 1
+CONTENT = "bundle.json"
+
+Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""What is shown to people: no character that a terminal would obey."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class FoldContent(_Part):
+    """One saved model: its folder, relative to the bundle, and Platt's line."""
+
+    model: str
+    slope: float = Field(ge=0)
+    intercept: float
+
+
+class MemberContent(_Part):
+    """One member and its model of each outer fold."""
+
+    name: Name
+    plugin: Name
+    identity: Text
+    options: dict[str, Any]
+    consumes: Literal["bags", "profile"]
+    folds: list[FoldContent] = Field(min_length=1, max_length=1000)
+
+
+class FusionContent(_Part):
+    """How members are fused, and what was fitted for it in each fold."""
+
+    kind: Kind
+    folds: list[dict[str, Any]]
+
+
+class InputsContent(_Part):
+    """What the models were fitted on; see `inputs.Inputs`."""
+
+    encoder: Text | None
+    transform_hash: Text | None
+    features: list[Annotated[str, Field(max_length=1000)]] | None = Field(max_length=100_000)
+
+
+class BundleContent(_Part):
+    """The whole of `bundle.json`. `facts` and `provenance` are checked where they are used."""
+
+    schema_version: int
+    facts: dict[str, Any]
+    thresholds: dict[str, dict[str, float | None]]
+    provenance: dict[str, Any]
+    inputs: InputsContent
+    fusion: FusionContent
+    members: list[MemberContent] = Field(min_length=1, max_length=100)
+
+
+def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
+    """The content of a bundle whose seal was checked. `sealed`: the names of all its files.
+
+    Each model lies where bundles have it, `models/fold-K/MEMBER`, with all of its files under the seal; a sealed file
+    that belongs to no model is refused. Raises StoreError naming what is wrong.
+    """
+    path = folder / CONTENT
+    value = read_strict_json(path)
+    found = value.get("schema_version") if isinstance(value, dict) else None
+    if isinstance(found, int) and found != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder} has bundle schema {found}, this version reads {SCHEMA_VERSION}",
+            "use the version of kras that wrote it",
+        )
+    try:
+        content = BundleContent.model_validate(value)
+    except pydantic.ValidationError as e:
+        raise refused(path, told(e)) from e
+    _check_agreement(path, content)
+    _check_places(folder, content, sealed)
+    return content
+
+
+def refused(path: Path, why: str) -> StoreError:
+    """The error for a bundle that says what no bundle of ours says."""
+    why = why if why.isprintable() else ascii(why)
+    return StoreError(f"bundle refused: {path}: {why}", "name the folder of a bundle that `kras run` wrote")
+
+
+def told(error: pydantic.ValidationError) -> str:
+    """The first thing that is wrong, and where, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(step)[:60] for step in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _check_agreement(path: Path, content: BundleContent) -> None:
+    """Every member has every fold, and so has the fusion, for these members."""
+    names = [m.name for m in content.members]
+    if len(set(names)) != len(names):
+        raise refused(path, "two members have one name")
+    if len({len(m.folds) for m in content.members} | {len(content.fusion.folds)}) != 1:
+        raise refused(path, "members and fusion differ in their number of folds")
+    features = content.inputs.features or []
+    if len(set(features)) != len(features):
+        raise refused(path, "a feature comes twice in inputs.features")
+    for k, values in enumerate(content.fusion.folds):
+        try:
+            fused = load_fusion(content.fusion.kind, values).fuse({name: np.zeros(1) for name in names})
+            if fused.strict.shape != (1,) or not np.isfinite(fused.strict).all():
+                raise ValueError("no finite score")
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
+            raise refused(path, f"fusion.folds.{k} does not describe {content.fusion.kind} of its members") from e
+
+
+def _check_places(folder: Path, content: BundleContent, sealed: Collection[str]) -> None:
+    left = {*sealed} - {CONTENT}
+    for member in content.members:
+        for k, fold in enumerate(member.folds):
+            if fold.model != f"models/fold-{k}/{member.name}" or re.search(r"(^|/)\.\.?(/|$)", fold.model):
+                raise refused(folder / CONTENT, f"{fold.model!r} is not where the fold-{k} model of a member lies")
+            own = {name for name in left if name.startswith(f"{fold.model}/")}
+            if not own:
+                raise refused(folder / CONTENT, f"{fold.model} holds no file")
+            left -= own
+    if left:
+        raise refused(folder, f"{min(left)} belongs to no model")

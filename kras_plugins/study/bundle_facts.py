@@ -1,0 +1,116 @@
+"""The facts of a bundle that prediction repeats and pages show, checked before one of them is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from kras_plugins.evaluation.rows import COLUMNS
+from kras_plugins.learning.bundle import Bundle
+from kras_plugins.learning.content import CONTENT, BundleContent, Name, Text, refused, told
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Facts(BaseModel):
+    """More facts than these may be there: later versions state more."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _Part(_Facts):
+    name: Name
+    version: Text = ""
+    options: dict[str, Any]
+    models: dict[Text, Text]
+
+
+class _Estimate(_Facts):
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class _Point(_Facts):
+    sensitivity: _Estimate | None = None
+    specificity: _Estimate | None = None
+
+
+class _Internal(_Facts):
+    n: int = Field(ge=0)
+    n_positive: int = Field(ge=0)
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class _InternalResults(_Facts):
+    models: dict[Text, _Internal] = {}
+    luad_only: dict[Text, _Internal] = {}
+
+
+class _BundleFacts(_Facts):
+    target: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+    prevalence: Share
+    baselines: dict[Text, dict[str, Any]]
+    readers: dict[Name, dict[str, Any]]
+    operating_points: dict[Text, _Point]
+    precision: Text | None = None
+    extractor: _Part | None = None
+    profiler: _Part | None = None
+    internal: _InternalResults = _InternalResults()
+    training: dict[str, Any] | None = None
+
+    @pydantic.field_validator("extractor", "profiler")
+    @classmethod
+    def _there(cls, value: _Part | None) -> _Part | None:
+        if value is None:
+            raise ValueError("null is neither a part nor none: none is left out")
+        return value
+
+
+class _Provenance(_Facts):
+    demonstration: list[Text] = []
+
+
+def check_facts(folder: Path, content: BundleContent) -> None:
+    """Raise StoreError naming the first fact of a bundle in `folder` that is not there or not what it must be."""
+    try:
+        _BundleFacts.model_validate(content.facts)
+    except pydantic.ValidationError as e:
+        raise refused(folder / CONTENT, f"facts.{told(e)}") from e
+    try:
+        _Provenance.model_validate(content.provenance)
+    except pydantic.ValidationError as e:
+        raise refused(folder / CONTENT, f"provenance.{told(e)}") from e
+    if "ensemble" not in content.thresholds:
+        raise refused(folder / CONTENT, "thresholds.ensemble is not there")
+    for member in content.members:
+        if member.name in COLUMNS:
+            raise refused(folder / CONTENT, f"a member is named like the column {member.name}")
+
+
+def try_facts(bundle: Bundle) -> None:
+    """Use what a bundle states of its training as an evaluation would, on itself; raises whatever that raises."""
+    import numpy as np
+
+    from kras_plugins.evaluation.baselines import Known, apply_baselines, frozen_inputs
+    from kras_plugins.evaluation.shift import identity_rows, shift_rows
+
+    columns, feature = frozen_inputs(bundle.facts["baselines"])
+    one = Known(
+        histology=["LUAD", "LUSC", ""],
+        site=["", "00", "01"],
+        clinical={name: ["", "1", "x"] for name in columns},
+        til=np.array([np.nan, 0.0, 1.0]),
+        til_name=feature or "",
+    )
+    for scores in apply_baselines(bundle.facts["baselines"], one, bundle.thresholds).values():
+        np.asarray(scores.logit, np.float64)
+    identity_rows(bundle.facts, bundle.facts)
+    training = bundle.facts.get("training")
+    if training is not None:
+        shift_rows(training, training)
