@@ -42,7 +42,7 @@ def feature(polygon: list[list[float]], name: str | None, **properties: object) 
 def write_geojson(file: Path, features: list[dict[str, object]]) -> Path:
     text = json.dumps({"type": "FeatureCollection", "features": features})
     if file.suffix == ".gz":
-        file.write_bytes(gzip.compress(text.encode()))
+        file.write_bytes(gzip.compress(text.encode(), mtime=0))
     else:
         file.write_text(text)
     return file

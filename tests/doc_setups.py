@@ -70,7 +70,7 @@ def barcoded(folder: Path) -> None:
     header = "Hugo_Symbol\tTumor_Sample_Barcode\tVariant_Classification\tHGVSp_Short"
     for kind, rows in calls.items():
         text = "\n".join([header, *rows]) + "\n"
-        (folder / f"{kind}.maf.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / f"{kind}.maf.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
         (folder / kind / "case_lists").mkdir(parents=True)
         (folder / kind / "data_mutations.txt").write_text(text)
         (folder / kind / "case_lists" / "cases_sequenced.txt").write_text("\n".join(names[kind]) + "\n")
@@ -114,7 +114,7 @@ def exported_cells(folder: Path) -> None:
                 }
             )
         text = json.dumps({"type": "FeatureCollection", "features": cells})
-        (folder / "exports" / f"{name}.geojson.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / "exports" / f"{name}.geojson.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def tables(folder: Path) -> None:
@@ -128,7 +128,7 @@ def tables(folder: Path) -> None:
         write_rows(
             folder / f"{file}.csv", [{"slide_id": r["slide_id"]} | v for r, v in zip(wanted, values, strict=True)]
         )
-        (folder / f"{file}.csv.gz").write_bytes(gzip.compress((folder / f"{file}.csv").read_bytes()))
+        (folder / f"{file}.csv.gz").write_bytes(gzip.compress((folder / f"{file}.csv").read_bytes(), mtime=0))
 
 
 def quick_settings(folder: Path) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from kras_plugins.errors import ConfigError
-from kras_plugins.store import user_config
+from kras_plugins.store import user_config, write_atomic
 
 VARIABLE = "KRAS_TRUST"
 """With the value 1, settings files that are found are trusted: for containers and batch jobs."""
@@ -30,16 +33,17 @@ def was_trusted(file: Path) -> bool:
 
 def trust(file: Path, content: bytes) -> Path:
     """Record a file with its content as trusted; gives the file of records. ConfigError where it cannot be written."""
-    return _record({**_recorded(), _place(file): _digest(content)})
+    return _record(lambda known: {**known, _place(file): _digest(content)})
 
 
 def forget(file: Path) -> Path:
     """Trust a file no longer; gives the file of records."""
-    return _record({place: digest for place, digest in _recorded().items() if place != _place(file)})
+    return _record(lambda known: {place: digest for place, digest in known.items() if place != _place(file)})
 
 
 def _place(file: Path) -> str:
-    return str(file.absolute())
+    """Folders without links; a link to a file stays one, since it may lead elsewhere later."""
+    return str(Path(os.path.realpath(file.parent)) / file.name)
 
 
 def _digest(content: bytes) -> str:
@@ -61,14 +65,12 @@ def _recorded() -> dict[str, str]:
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
-def _record(trusted: dict[str, str]) -> Path:
+def _record(change: Callable[[dict[str, str]], dict[str, str]]) -> Path:
     file = _records()
-    text = json.dumps(trusted, indent=1, sort_keys=True) + "\n"
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        written = file.with_name(f"{file.name}.{os.getpid()}")
-        written.write_text(text, encoding="utf-8")
-        written.replace(file)
+        with FileLock(file.with_suffix(".lock")):
+            write_atomic(file, json.dumps(change(_recorded()), indent=1, sort_keys=True) + "\n")
     except OSError as e:
         raise ConfigError(f"{file} cannot be written: {e.strerror}", "check the rights of that folder") from e
     return file

@@ -15,7 +15,8 @@ from platformdirs import user_data_path
 
 from kras_plugins.errors import BackendError
 
-# Run by the environment's own interpreter: where its parts lie and what its engine can do on this processor.
+# Run by the environment's own interpreter: where its parts lie and what its engine can do on this processor. Isolated
+# (-I), as pip is, so that neither takes a module from the current folder.
 _PROBE = """
 import importlib.metadata, json, os, sys, sysconfig, pytriton
 sys.modules["openvino_telemetry"] = None  # as in host/telemetry.py
@@ -54,7 +55,7 @@ class Environment:
 def folder() -> Path:
     """Where it lies: KRAS_TRITON_ENV, else beside kras' own virtual environment, else in the user's data."""
     if chosen := os.environ.get("KRAS_TRITON_ENV"):
-        return Path(chosen)
+        return Path(chosen).absolute()
     return Path(f"{sys.prefix}-triton") if sys.prefix != sys.base_prefix else user_data_path("kras") / "triton"
 
 
@@ -77,7 +78,7 @@ def install() -> Environment:
     if not (where / "bin" / "python").exists():
         venv.create(where, with_pip=True)
     done = subprocess.run(
-        [where / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements()],
+        [where / "bin" / "python", "-I", "-m", "pip", "install", "--quiet", *requirements()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,7 +95,7 @@ def find() -> Environment:
     python = folder() / "bin" / "python"
     if not python.exists():
         raise BackendError(f"no Triton server at {folder()}", "make it once with `kras model serve --install`")
-    done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-I", "-c", _PROBE], capture_output=True, text=True, check=False)
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise BackendError(

@@ -108,6 +108,7 @@ def serving(
                     command,
                     stdout=out,
                     stderr=subprocess.STDOUT,
+                    cwd=work,  # the stub's interpreter looks for modules in the current folder first
                     env=_variables(environment, computes),
                     start_new_session=True,
                     preexec_fn=_end_with_parent,

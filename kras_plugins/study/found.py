@@ -64,9 +64,15 @@ def _check_text(value: Any, name: str, file: Path) -> None:
     for text in _texts(value):
         if "://" in text or ((scheme := _SCHEME.match(text)) and scheme[1] not in KINDS):
             raise _refused(file, name, f"holds an address, {text!r},")
-        place = os.path.realpath(os.path.join(folder, os.path.expanduser(text))) if "\0" not in text else ""
-        if os.path.commonpath([folder, place or os.sep]) != folder:
+        if any(_leads_out(folder, part.strip()) for part in (text, *text.split(","))):
             raise _refused(file, name, f"leads out of its folder, to {text!r},")
+
+
+def _leads_out(folder: str, text: str) -> bool:
+    """Whether a path that is relative to a folder ends outside of it, or may."""
+    if "\0" in text or text.startswith("~"):
+        return True
+    return not Path(os.path.realpath(os.path.join(folder, text))).is_relative_to(folder)
 
 
 def _texts(value: Any) -> Iterator[str]:

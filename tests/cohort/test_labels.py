@@ -286,7 +286,7 @@ def test_gzip_commas_capitals_and_line_ends_are_read_alike(tmp_path: Path) -> No
     text = f"hugo_symbol,tumor_sample_barcode,hgvsp\r\nKRAS,{A}-01,p.Gly12Cys\r\n"
     for file, data in (
         ("a.txt", text.encode()),
-        ("b", gzip.compress(text.encode())),
+        ("b", gzip.compress(text.encode(), mtime=0)),
         ("c", b"\xef\xbb\xbf" + text.encode()),
     ):
         (tmp_path / file).write_bytes(data)
@@ -357,7 +357,7 @@ def test_a_folder_of_one_maf_a_case_is_read_whole(tmp_path: Path) -> None:
         ("c/z.maf.gz", ""),
     ):
         (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(gzip.compress((header + text).encode()))
+        (tmp_path / name).write_bytes(gzip.compress((header + text).encode(), mtime=0))
     found = read_mutations([f"LUAD={tmp_path}"])
     assert [(one.patient_id, one.g12c, one.histology) for one in label_patients(found)] == [
         (A, 1, "LUAD"),
@@ -382,7 +382,9 @@ def test_a_sample_sheet_of_the_gdc_proves_sequencing_of_the_tumor_and_not_of_its
 def test_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_mutations([str(tmp_path / "none.maf")])
-    packed = gzip.compress(b"Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\n" + b"TP53\tTCGA-05-4244-01\tp.R175H\n" * 5000)
+    packed = gzip.compress(
+        b"Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\n" + b"TP53\tTCGA-05-4244-01\tp.R175H\n" * 5000, mtime=0
+    )
     (tmp_path / "cut.maf.gz").write_bytes(packed[: len(packed) // 2])
     with pytest.raises(ConfigError, match="ends too early or is damaged"):
         read_mutations([str(tmp_path / "cut.maf.gz")])

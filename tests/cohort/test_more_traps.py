@@ -91,7 +91,7 @@ def test_a_cell_longer_than_csv_reads_is_an_error_with_file_and_line(tmp_path: P
 
 def test_covariates_in_a_damaged_archive_or_with_tabs_in_a_csv(tmp_path: Path) -> None:
     patients = [Patient(patient_id="p0", slides=())]
-    packed = gzip.compress(b"patient_id,stage\np0,II\n" * 9)
+    packed = gzip.compress(b"patient_id,stage\np0,II\n" * 9, mtime=0)
     (tmp_path / "x.csv.gz").write_bytes(packed[:15] + bytes(4) + packed[19:])
     with pytest.raises(ConfigError, match=r"x\.csv\.gz cannot be read"):
         join_covariates(patients, tmp_path / "x.csv.gz")

@@ -116,7 +116,7 @@ def test_folds_covariates_features_and_tiles_of_ours_are_read_with_their_ids(tmp
 
     rows = [{"patient_id": name, "stage": "@II", "f": -float(i)} for i, name in enumerate(ids)]
     write_table(tmp_path / "more.csv", rows)
-    (tmp_path / "more.csv.gz").write_bytes(gzip.compress((tmp_path / "more.csv").read_bytes()))
+    (tmp_path / "more.csv.gz").write_bytes(gzip.compress((tmp_path / "more.csv").read_bytes(), mtime=0))
     for file in (tmp_path / "more.csv", tmp_path / "more.csv.gz"):
         joined, _ = join_covariates([Patient(patient_id="-c", slides=(), label=1)], file)
         assert joined[0].covariates["stage"] == "@II"

@@ -169,3 +169,16 @@ def test_the_core_needs_no_numpy_1(installed: Environment) -> None:
 def test_a_written_configuration_is_read_by_the_server_unchanged(installed: Environment, place: Path) -> None:
     text = (place / "models" / "tiny" / "config.pbtxt").read_text()
     assert config_text(parse_config(text)) == text
+
+
+def test_neither_server_nor_the_look_for_it_imports_anything_from_the_current_folder(
+    installed: Environment, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("json", "numpy", "openvino"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{module} ')\n1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert find() == installed
+    assert not (tmp_path / "ran").exists()
+    with serving(place / "models", ports=free_ports()):
+        pass
+    assert not (tmp_path / "ran").exists()
