@@ -67,7 +67,8 @@ class TileSpec:
 class SlideRef:
     """One row of a cohort: which slide of which patient, and where its pixels are.
 
-    `mpp` is what the cohort states, if anything; `extra` holds the row's other columns as text.
+    `mpp` is what the cohort states, if anything; `extra` holds the row's other columns as text. `source`: the row as
+    the table has it, where the ids here are pseudonyms.
     """
 
     patient_id: str
@@ -75,6 +76,12 @@ class SlideRef:
     path: Path | None = None
     mpp: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    source: SlideRef | None = field(default=None, repr=False)
+
+    @property
+    def row(self) -> SlideRef:
+        """The row as the table has it: what was made elsewhere is found by its ids."""
+        return self.source or self
 
 
 @dataclass(frozen=True, kw_only=True)

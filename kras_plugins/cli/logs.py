@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kras_plugins.cli.told import Told
+from kras_plugins.study.pseudonyms import hide_now
 
 
 class _Tell(logging.Handler):
@@ -15,7 +16,7 @@ class _Tell(logging.Handler):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text = hide_now(record.getMessage())
         if text not in self._told:
             self._told.add(text)
             Told().note(text)

@@ -85,7 +85,10 @@ class Machine(Plugins):
     backend: Backend = None
     reader: Reader = None
     workers: Workers = None
+    pseudonyms: Annotated[Path | None, setting("pseudonyms")] = None
 
     def settings(self, **given: Any) -> StudySettings:
         """The settings of a call: defaults < settings file < options."""
-        return super().settings(backend=self.backend, reader=self.reader, workers=self.workers, **given)
+        return super().settings(
+            backend=self.backend, reader=self.reader, workers=self.workers, pseudonyms=self.pseudonyms, **given
+        )

@@ -55,6 +55,8 @@ def similar(
     first = of or (bags[0].slide_id if given[0].suffix == ".h5" else _id_of(given[0], refs.values()))
     with progress() as notify:
         session = machine.session(notify, extractor=extractor)
+        if session.names.file is not None:
+            raise ConfigError("kras similar shows slides by their names", "leave --pseudonyms out")
         with open_parts(
             session.registry,
             session.config,

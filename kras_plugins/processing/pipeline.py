@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,15 +151,19 @@ def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
 def _load_bag(ref: SlideRef, part: Part) -> Bag:
     record = part.provided.record
     assert isinstance(record, ExtractorPlugin) and record.load is not None
-    return instance(part.provided.id, ask(part.provided.id, record.load, ref, part.options), Bag)
+    loaded = instance(part.provided.id, ask(part.provided.id, record.load, ref.row, part.options), Bag)
+    return loaded if ref.source is None else replace(loaded, slide_id=ref.slide_id)
 
 
 def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
     """What a profiler that opens no pixels says of a slide."""
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.load is not None
-    loaded = ask(part.provided.id, record.load, ref, part.options)
-    return loaded if isinstance(loaded, SemanticMap) else instance(part.provided.id, loaded, SemanticProfile)
+    loaded = ask(part.provided.id, record.load, ref.row, part.options)
+    if isinstance(loaded, SemanticMap):
+        return loaded if ref.source is None else replace(loaded, slide_id=ref.slide_id)
+    finished = instance(part.provided.id, loaded, SemanticProfile)
+    return finished if ref.source is None else replace(finished, id=ref.slide_id)
 
 
 def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:

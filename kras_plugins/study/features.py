@@ -40,13 +40,13 @@ def features(
     """
     from kras_plugins.processing.execution import shard as choose_shard
     from kras_plugins.study.identity import claim
-    from kras_plugins.study.prepare import find_cohort, folder_of, identity_of, parts_of, prepare
+    from kras_plugins.study.prepare import find_cohort, identity_of, parts_of, prepare
     from kras_plugins.study.session import opened, process
 
     with opened(settings or StudySettings(), notify) as session:
-        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)))
+        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)), out)
         slides = prepared.slides if shard is None else choose_shard(prepared.slides, shard)
-        folder = folder_of(prepared, out)
+        folder = prepared.folder
         claim(folder, identity_of(session, prepared), overwrite=overwrite)
         with parts_of(session, prepared) as parts:
             processed = process(session, slides, parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -116,12 +116,15 @@ def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def inputs_of(
-    named: Mapping[str, Path | None], options: Mapping[str, Any] | None = None, slides: Iterable[str] = ()
+    named: Mapping[str, Path | None],
+    options: Mapping[str, Any] | None = None,
+    slides: Iterable[str] = (),
+    told: Callable[[str], str] = str,
 ) -> dict[str, str]:
     """Digests of the files that settings name, and of those that options of plug-ins name, by setting.
 
     `options`: by any names, JSON values; of a folder that one of them names, or of a path with `{slide_id}` in it, the
-    files of these `slides` count by name and size.
+    files of these `slides` count by name and size. `told`: how a file is called, also in digests.
     """
     found = {name: file_sha256(path) for name, path in named.items() if path is not None and path.is_file()}
     ids = frozenset(slides)
@@ -129,9 +132,9 @@ def inputs_of(
         for text in value if isinstance(value, list | tuple) else (value,):
             path = Path(text.split("{")[0] if "{" in text else text) if isinstance(text, str) and text else None
             if path is not None and path.is_file():
-                found[f"{key} {path.name}"] = file_sha256(path)
+                found[f"{key} {told(path.name)}"] = file_sha256(path)
             elif path is not None and (folder := path if path.is_dir() else path.parent).is_dir() and folder != Path():
-                found[key] = _sizes(folder, ids)
+                found[key] = _sizes(folder, ids, told)
     return found
 
 
@@ -143,10 +146,10 @@ def bytes_of(path: Path | None) -> int | None:
         return None
 
 
-def _sizes(folder: Path, slides: frozenset[str]) -> str:
+def _sizes(folder: Path, slides: frozenset[str], told: Callable[[str], str]) -> str:
     """Names and sizes of the files of these slides in a folder, told as one text."""
     files = sorted(
-        (e.name, e.stat().st_size) for e in os.scandir(folder) if e.is_file() and named_after(e.name, slides)
+        (told(e.name), e.stat().st_size) for e in os.scandir(folder) if e.is_file() and named_after(e.name, slides)
     )
     digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     return f"{len(files)} files, {sum(size for _, size in files)} bytes ({digest})"

@@ -98,7 +98,7 @@ def plan(
     from kras_plugins.study.session import opened
 
     with opened(settings or StudySettings(), notify) as session:
-        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)))
+        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)), None)
         slides = prepared.slides if shard is None else choose_shard(prepared.slides, shard)
         with ExitStack() as stack:
             parts, notes = _parts(session, prepared, stack)
@@ -147,7 +147,7 @@ def _row(ref: SlideRef, session: Session, prepared: Prepared, parts: Parts | Non
                 if state == COMPUTE
             )
     except KrasError as e:
-        return SlidePlan(slide_id=ref.slide_id, error=str(e))
+        return SlidePlan(slide_id=ref.slide_id, error=session.names.hide(str(e)))
     return SlidePlan(
         slide_id=ref.slide_id,
         bag=states.get("extractor", ""),

@@ -30,12 +30,13 @@ _CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """`settings`: with the folds of a file, where one deals them, which are `given` by patient.
+    """`folder`: where it writes to; `settings`: with the folds of a file, where one deals them: `given`, by patient.
 
     `patients`: with their covariates; `notes`: on those; `chosen`: name of the extractor and of the profiler, where a
     member consumes what it makes.
     """
 
+    folder: Path
     settings: StudySettings
     table: CohortTable
     patients: tuple[Patient, ...]
@@ -62,16 +63,16 @@ def find_cohort(given: Path | None) -> Path:
     )
 
 
-def folder_of(prepared: Prepared, out: Path | str | None) -> Path:
-    """Where a training writes to: as told, else kras-out/<cohort>."""
-    return Path(out) if out is not None else prepared.settings.out or DEFAULT_OUT / prepared.table.path.stem
+def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
+    """Read the cohort and choose the members; ConfigError for what cannot be a study, before any slide is opened.
 
-
-def prepare(session: Session, cohort: Path) -> Prepared:
-    """Read the cohort and choose the members; ConfigError for what cannot be a study, before any slide is opened."""
+    `out`: where a training writes to, else as the settings say, else kras-out/<cohort>.
+    """
     from kras_plugins.evaluation.risk import require_mapie
 
     settings = session.settings
+    folder = Path(out) if out is not None else settings.out or DEFAULT_OUT / cohort.stem
+    session.names.begin(folder, [cohort])
     if settings.risk_control:
         require_mapie()
     members = choose_members(session, settings.classifiers)
@@ -84,12 +85,14 @@ def prepare(session: Session, cohort: Path) -> Prepared:
     if settings.folds_file is not None:
         settings, given = with_given_folds(settings, settings.folds_file, table.patients)
     check_folds(table, settings.folds)
-    patients, notes = described(table.patients, settings)
+    described_patients, notes = described(table.patients, settings)
+    table, patients, given = session.names.table(table, described_patients, given)
     return Prepared(
+        folder=folder,
         settings=settings,
         table=table,
         patients=patients,
-        notes=tuple(notes),
+        notes=tuple(map(session.names.hide, notes)),
         members=tuple(members),
         chosen=chosen,
         given=given,
@@ -130,12 +133,13 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
     options = options_of(session, named)
     return Identity(
         call="train",
-        settings={**own_settings(settings), "options": options},
+        settings={**own_settings(settings), "options": options, "pseudonyms": session.names.mark},
         plugins=[session.registry.find(kind, name).id for kind, name in named],
         files=inputs_of(
             {"cohort": prepared.table.path, "folds_file": settings.folds_file, **named_files(settings)},
             told_options(session, prepared.chosen),
-            [slide.slide_id for slide in prepared.slides],
+            [slide.row.slide_id for slide in prepared.slides],
+            session.names.hide,
         ),
         slides={slide.slide_id: bytes_of(slide.path) for slide in prepared.slides},
     )

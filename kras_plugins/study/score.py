@@ -94,16 +94,19 @@ def score(
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
-        table = slides_of(
-            given,
-            session.registry,
-            patient=patient,
-            target=str(locked.facts["target"]),
-            made_elsewhere=loads_results(session, locked),
+        session.names.begin(Path(out), map(Path, given))
+        table, *_ = session.names.table(
+            slides_of(
+                given,
+                session.registry,
+                patient=patient,
+                target=str(locked.facts["target"]),
+                made_elsewhere=loads_results(session, locked),
+            )
         )
         used_at = prevalence or float(locked.facts["prevalence"])
         asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
-        what = {"bundle_digest": locked.digest, "prevalence": used_at}
+        what = {"bundle_digest": locked.digest, "prevalence": used_at, "pseudonyms": session.names.mark}
         names = [*asked, *(slide for slides in asked.values() for slide in slides)]
         gathering = Gathering.opened(Path(out), what, names, overwrite=overwrite)
         gathering.refuse_other_slides(asked)
@@ -118,9 +121,11 @@ def score(
                     session.notify.note(f"demonstration: {caution}")
             predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
             entry = build_manifest(
-                command=command,
+                command=session.names.hidden(list(command)),
                 registry=session.registry,
-                config={"bundle": str(bundle), "prevalence": used_at, "options": session.settings.options},
+                config=session.names.hidden(
+                    {"bundle": str(bundle), "prevalence": used_at, "options": session.settings.options}
+                ),
                 began=began,
                 timings={"slides": time.monotonic() - clock},
                 failures=[asdict(f) for f in processed.aside],

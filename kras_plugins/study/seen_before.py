@@ -53,5 +53,7 @@ def seen_notes(extractor: Mapping[str, Any] | None, cases: Sequence[Case]) -> li
 
 
 def _is_tcga(case: Case) -> bool:
-    names = [case.patient.patient_id, *(r.ref.slide_id for r in case.results)]
+    refs = [getattr(r.ref, "source", None) or r.ref for r in case.results]  # a pseudonym does not tell
+    patients = {getattr(ref, "patient_id", case.patient.patient_id) for ref in refs}
+    names = [case.patient.patient_id, *patients, *(ref.slide_id for ref in refs)]
     return any(name.upper().startswith("TCGA-") or parse_slide_name(name) is not None for name in names)

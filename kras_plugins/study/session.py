@@ -16,6 +16,7 @@ from kras_plugins.store import Store, store_at
 from kras_plugins.study.found import check_places
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.outputs import SetAside, part_facts, set_aside
+from kras_plugins.study.pseudonyms import Names, Telling
 from kras_plugins.study.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Session:
     registry: Registry
     store: Store
     notify: Notify = SILENT
+    names: Names
 
     @property
     def config(self) -> Config:
@@ -46,20 +48,23 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
     Deadline and store hold for this call alone, in its own threads and processes (context variables): two studies in
     two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
     """
+    names = Names(settings.pseudonyms)
     store = Store(settings.cache and settings.cache.absolute())
     store.clear_dead()
     with ExitStack() as stack:
+        stack.enter_context(names.kept())
         stack.enter_context(store_at(store.root))
         stack.enter_context(deadline(settings.deadline))
         registry = discover(settings.block, settings.plugins, settings.import_deadline)
         for broken in registry.broken:
-            told = f"{broken.distribution} {broken.version}: {broken.cause}"
-            notify.warn(f"plug-in {broken.plugin} is left out: {told}", broken.trace)
+            cause = f"{broken.distribution} {broken.version}: {broken.cause}"
+            notify.warn(f"plug-in {broken.plugin} is left out: {cause}", broken.trace)
         check_places(registry, settings.doubted)
         for kind, named in settings.options.items():
             for name in named:  # options of a plug-in that is not there would be ignored without a word
                 settings.config.options_for(kind, registry.find(kind, name).record)
-        yield Session(settings=settings, registry=registry, store=store, notify=notify)
+        told = notify if names.file is None else Telling(names, notify)
+        yield Session(settings=settings, registry=registry, store=store, notify=told, names=names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +100,8 @@ def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Proce
             record(session.store, kind, part.provided, part.options, watch, results)
     return Processed(
         results=tuple(results),
-        aside=set_aside(failures),
-        notes=tuple(notes),
+        aside=tuple(session.names.aside(one) for one in set_aside(failures)),
+        notes=tuple(map(session.names.hide, notes)),
         facts=part_facts(parts),
         measured=parts.measured(),
     )

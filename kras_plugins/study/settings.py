@@ -32,7 +32,7 @@ _LONGEST = 10_000_000
 """Seconds of a deadline: what waits cannot be told of any number."""
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
 """What a file of folds decides."""
-_ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates"})
+_ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates", "pseudonyms"})
 _CALLED = {"target_sensitivity": "sensitivity", "target_specificity": "specificity", "prevalences": "prevalence"}
 """Settings whose option has another name."""
 
@@ -109,6 +109,9 @@ class StudySettings(Options):
     out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
     cache: File | None = location(None, description="where intermediate results are kept and reused")
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
+    pseudonyms: File | None = location(
+        None, description="file of a key and of who is who, made if absent: ids and names of slides become pseudonyms"
+    )
     plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(
         (),
@@ -221,7 +224,7 @@ class StudySettings(Options):
 
     def described(self) -> dict[str, Any]:
         """All settings as JSON values, for a manifest; what was left open is left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json", exclude_none=True, exclude={"pseudonyms"})
 
 
 def _as_in(config: Config, before: Config, one: Named) -> bool:

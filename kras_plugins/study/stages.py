@@ -48,7 +48,8 @@ def stage(
     name = settings.extractor if kind == "extractor" else settings.profiler
     with opened(settings, notify) as session:
         made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
-        cohort = slides_of(given, session.registry, made_elsewhere=made_elsewhere)
+        session.names.begin(out, map(Path, given))
+        cohort, *_ = session.names.table(slides_of(given, session.registry, made_elsewhere=made_elsewhere))
         ids = [slide.slide_id for p in cohort.patients for slide in p.slides]
         gathering = Gathering.opened(out, _what(session, kind, name), ids, overwrite=overwrite)
         with open_parts(
@@ -61,7 +62,7 @@ def stage(
         ) as parts:
             processed = process(session, [slide for p in cohort.patients for slide in p.slides], parts)
             if not processed.results:
-                raise none_usable(", ".join(map(str, given)), processed.aside)
+                raise none_usable(", ".join(session.names.hidden(list(map(str, given)))), processed.aside)
             gathering.refuse_changed_slides(slide_facts(processed.results))
             written = [write(result, parts, out) for result in processed.results]
         entry = {
@@ -89,4 +90,5 @@ def _what(session: Session, kind: Kind, name: str) -> dict[str, Any]:
         "call": "embed" if kind == "extractor" else "profile",
         "plugins": [made_by, f"features/{FEATURES_VERSION}"] if kind == "profiler" else [made_by],
         "options": options_of(session, [(kind, name)]),
+        "pseudonyms": session.names.mark,
     }

@@ -59,13 +59,13 @@ def train(
         ['patient_id', 'slides', 'fold', 'repeat', 'label']
     """
     from kras_plugins.study.identity import claim
-    from kras_plugins.study.prepare import find_cohort, folder_of, identity_of, prepare
+    from kras_plugins.study.prepare import find_cohort, identity_of, prepare
     from kras_plugins.study.session import opened
 
     began, clock = datetime.now(UTC), time.monotonic()
     with opened(settings or StudySettings(), notify) as session:
-        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)))
-        folder = folder_of(prepared, out)
+        prepared = prepare(session, find_cohort(session.settings.cohort if cohort is None else Path(cohort)), out)
+        folder = prepared.folder
         if claim(folder, identity_of(session, prepared), overwrite=overwrite) == "finished":
             return read_training(folder, done_before=True)
         processed, cases = _inputs(session, prepared, folder)
@@ -134,9 +134,9 @@ def _learned(
         confounders=settings.confounders,
     )
     manifest = build_manifest(
-        command=command,
+        command=session.names.hidden(list(command)),
         registry=session.registry,
-        config={**settings.described(), "cohort": str(table.path)},
+        config=session.names.hidden({**settings.described(), "cohort": str(table.path)}),
         began=began,
         timings=timings,
         failures=[asdict(f) for f in processed.aside],

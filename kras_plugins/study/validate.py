@@ -76,9 +76,12 @@ def validate(
     folder = Path(out)
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
+        session.names.begin(folder, [Path(cohort)])
         table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
-        patients, told = described(table.patients, session.settings.having(clinical=None))
+        found, told = described(table.patients, session.settings.having(clinical=None))
+        table, patients, _ = session.names.table(table, found)
+        told = list(map(session.names.hide, told))
         if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":
             return read_validation(folder, done_before=True)
         with open_bundle_parts(session, locked) as parts:
@@ -87,13 +90,15 @@ def validate(
         if not cases:
             raise none_usable(table.path, processed.aside)
         manifest = build_manifest(
-            command=command,
+            command=session.names.hidden(list(command)),
             registry=session.registry,
-            config={
-                "bundle": str(bundle),
-                "cohort": str(cohort),
-                **{k: v for k, v in session.settings.described().items() if k in (*_OWN, "options")},
-            },
+            config=session.names.hidden(
+                {
+                    "bundle": str(bundle),
+                    "cohort": str(cohort),
+                    **{k: v for k, v in session.settings.described().items() if k in (*_OWN, "options")},
+                }
+            ),
             began=began,
             timings={"all": time.monotonic() - clock},
             failures=[asdict(f) for f in processed.aside],
@@ -171,13 +176,15 @@ def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
         settings={
             **{k: stated[k] for k in _OWN if k != "covariates"},
             "options": options,
+            "pseudonyms": session.names.mark,
             "bundle": locked.digest,
         },
         plugins=[session.registry.find("classifier", m.plugin).id for m in locked.members],
         files=inputs_of(
             {"cohort": table.path, **named_files(session.settings)},
             told_options(session, parts),
-            [slide.slide_id for p in table.patients for slide in p.slides],
+            [slide.row.slide_id for p in table.patients for slide in p.slides],
+            session.names.hide,
         ),
         slides={slide.slide_id: bytes_of(slide.path) for p in table.patients for slide in p.slides},
     )

@@ -1,0 +1,279 @@
+"""Pseudonyms: a study whose patients and slides are called otherwise than their files and tables call them.
+
+The ids are replaced where a table has been read and joined with others; all that follows knows the pseudonyms alone.
+What is told besides (errors, notes, paths) is searched for the names that were replaced. Key and list of who is who lie
+in one file, outside of the study.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+from kras_plugins.cohort.table import CohortTable, Patient, read_rows
+from kras_plugins.data import SlideRef
+from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.study.notify import Notify
+from kras_plugins.study.outputs import SetAside
+
+V = TypeVar("V")
+
+SCHEMA_VERSION = 1
+_KEY_BYTES = 32
+_SHORT = 4
+"""Shorter names are words of any text, or its numbers: they are replaced where it says that they are names."""
+
+
+class Names:
+    """Who is called what in one call; without a file, everybody as they are. Used from several threads."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = None if file is None else Path(os.path.abspath(file))
+        self._key = b""
+        self._texts: dict[str, str] = {}
+        self._folders: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def begin(self, folder: Path, given: Iterable[Path]) -> None:
+        """Make or read the file, and learn the names in what a call is `given`: slides, folders, a cohort CSV.
+
+        Raises ConfigError where the file lies in the `folder` that is written to, or is none of ours.
+        """
+        if self.file is None:
+            return
+        if Path(os.path.realpath(self.file)).is_relative_to(os.path.realpath(folder)):
+            raise ConfigError(
+                f"{self.file} lies in {folder}, which it would betray", "keep --pseudonyms outside of the study"
+            )
+        with _locked(self.file):
+            self._key = bytes.fromhex(_read_or_make(self.file)["key"])
+        for path in given:
+            self._learn_given(path)
+
+    @property
+    def mark(self) -> str | None:
+        """What tells the key from others without telling it; None where everybody is called as they are."""
+        return None if self.file is None else self._name("\0key")
+
+    def table(
+        self, table: CohortTable, patients: Sequence[Patient] = (), by_patient: Mapping[str, V] | None = None
+    ) -> tuple[CohortTable, tuple[Patient, ...], dict[str, V] | None]:
+        """A cohort, its patients as they are described, and what is known by patient, under pseudonyms.
+
+        In order of these. Each slide keeps its row as `source`; who is who is added to the file.
+        """
+        if self.file is None:
+            return table, tuple(patients), None if by_patient is None else dict(by_patient)
+        slides = [slide for patient in table.patients for slide in patient.slides]
+        self._learn([p.patient_id for p in table.patients], [])
+        self._learn([s.slide_id for s in slides], [(s.slide_id, s.path) for s in slides if s.path is not None])
+        self._record([p.patient_id for p in table.patients], [s.slide_id for s in slides])
+        renamed = replace(
+            table,
+            patients=self._patients(table.patients),
+            warnings=tuple(map(self.hide, table.warnings)),
+        )
+        known = None if by_patient is None else {self._name(k): v for k, v in by_patient.items()}
+        return renamed, self._patients(patients), known
+
+    def hide(self, text: str) -> str:
+        """The text with pseudonyms for all names and paths of slides that this call knows."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda found: self._texts[found[0]], text)
+
+    def hidden(self, value: Any) -> Any:
+        """The same for all text within JSON values; a folder that was given is not told."""
+        if self.file is None:
+            return value
+        if isinstance(value, str):
+            return "FOLDER" if value in self._folders else self.hide(value)
+        if isinstance(value, Mapping):
+            return {k: self.hidden(v) for k, v in value.items()}
+        return [self.hidden(v) for v in value] if isinstance(value, list | tuple) else value
+
+    def error(self, error: KrasError) -> KrasError:
+        """The error with pseudonyms, without the causes that name names; the same where nothing is to be hidden."""
+        return error if self.file is None else type(error)(self.hide(error.message), self.hide(error.hint))
+
+    def aside(self, one: SetAside) -> SetAside:
+        """A slide set aside, as it may be told."""
+        return replace(one, **{f.name: self.hide(getattr(one, f.name)) for f in fields(one)})
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Errors that leave the block, and what is logged in it (`hide_now`), hold pseudonyms."""
+        before = _now.set(self)
+        try:
+            yield
+        except KrasError as e:
+            if self.file is None:
+                raise
+            raise self.error(e) from None
+        finally:
+            _now.reset(before)
+
+    def _learn_given(self, path: Path) -> None:
+        if path.is_dir():
+            self._folders |= {str(path), os.path.abspath(path)}
+            return
+        rows = []
+        if path.suffix.lower() == ".csv":
+            with suppress(KrasError):  # what is wrong with it is said by who reads it, line by line
+                rows = read_rows(path, ["patient_id", "slide_id"])
+        if rows:
+            self._learn([row.get(column) for row in rows for column in ("patient_id", "slide_id")], [])
+            files = [(row.get("slide_id"), path.parent / row.get("path")) for row in rows if row.get("path")]
+            self._learn([], files)
+        else:
+            self._learn([path.stem], [(path.stem, path)])
+
+    def _learn(self, ids: Iterable[str], files: Iterable[tuple[str, Path]]) -> None:
+        for name in filter(None, ids):
+            self._texts[name] = self._name(name)
+        for name, path in files:
+            told = self._name(name) + "".join(path.suffixes[-1:])
+            self._texts |= {str(path): told, os.path.abspath(path): told, path.name: told}
+            self._texts.setdefault(path.stem, self._name(name))
+        longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
+        self._pattern = re.compile("|".join(map(_as_a_name, longest_first))) if longest_first else None
+
+    def _name(self, name: str) -> str:
+        digest = hmac.new(self._key, name.encode(), hashlib.sha256).digest()
+        return f"id-{base64.b32encode(digest[:10]).decode().lower()}"
+
+    def _patients(self, patients: Iterable[Patient]) -> tuple[Patient, ...]:
+        return tuple(sorted(map(self._patient, patients), key=lambda p: p.patient_id))
+
+    def _patient(self, patient: Patient) -> Patient:
+        own = [patient.patient_id, *(slide.slide_id for slide in patient.slides)]
+        return replace(
+            patient,
+            patient_id=self._name(patient.patient_id),
+            slides=tuple(sorted((self._slide(s, own) for s in patient.slides), key=lambda s: s.slide_id)),
+            covariates=self._without(own, patient.covariates),
+        )
+
+    def _slide(self, slide: SlideRef, own: Sequence[str]) -> SlideRef:
+        return replace(
+            slide,
+            patient_id=self._name(slide.patient_id),
+            slide_id=self._name(slide.slide_id),
+            extra=self._without(own, slide.extra),
+            source=slide,
+        )
+
+    def _without(self, own: Sequence[str], cells: Mapping[str, str]) -> dict[str, str]:
+        """Free columns, in which a patient's own ids may stand once more."""
+        found = dict(cells)
+        for name in sorted((name for name in own if len(name) >= _SHORT), key=len, reverse=True):
+            found = {column: text.replace(name, self._name(name)) for column, text in found.items()}
+        return found
+
+    def _record(self, patients: Iterable[str], slides: Iterable[str]) -> None:
+        assert self.file is not None
+        with _locked(self.file):
+            kept = _read_or_make(self.file)
+            if bytes.fromhex(kept["key"]) != self._key:
+                raise ConfigError(f"{self.file}: its key was changed meanwhile", "run the same command again")
+            now = {
+                "patients": {**kept["patients"], **{self._name(name): name for name in patients}},
+                "slides": {**kept["slides"], **{self._name(name): name for name in slides}},
+            }
+            if any(now[part] != kept[part] for part in now):
+                _write(self.file, {**kept, **now})
+
+
+class Telling:
+    """A Notify that tells another one, under pseudonyms."""
+
+    def __init__(self, names: Names, notify: Notify) -> None:
+        self._names, self._notify = names, notify
+        self.begin, self.tiles = notify.begin, notify.tiles
+
+    def finished(self, slide_id: str, failure: KrasError | None) -> None:
+        """Pass it on."""
+        self._notify.finished(slide_id, None if failure is None else self._names.error(failure))
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        self._notify.step(self._names.hide(what), done, total)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._notify.note(self._names.hide(text))
+
+    def warn(self, text: str, trace: str = "") -> None:
+        """Pass it on."""
+        self._notify.warn(self._names.hide(text), self._names.hide(trace))
+
+
+_now: ContextVar[Names | None] = ContextVar("kras_names", default=None)
+
+
+def hide_now(text: str) -> str:
+    """The text as the study in hand may tell it: for what is logged below the logger `kras`."""
+    names = _now.get()
+    return text if names is None else names.hide(text)
+
+
+def _as_a_name(text: str) -> str:
+    """A pattern for a name within a text: not within a longer word."""
+    before = r"(?<![A-Za-z0-9])" if len(text) >= _SHORT else r"(?:(?<=slide )|(?<=patient )|(?<=['\"/]))"
+    return f"{before}{re.escape(text)}(?![A-Za-z0-9])"
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file.with_name(f"{file.name}.lock"), mode=0o600)
+        with lock:
+            yield
+    except OSError as e:
+        raise ConfigError(f"{file}: {e.strerror}", "name a file for --pseudonyms that you may write") from e
+
+
+def _read_or_make(file: Path) -> dict[str, Any]:
+    if not os.path.lexists(file):
+        made = {"schema_version": SCHEMA_VERSION, "key": secrets.token_hex(_KEY_BYTES), "patients": {}, "slides": {}}
+        _write(file, made)
+        return made
+    try:
+        found: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        whole = len(bytes.fromhex(found["key"])) >= _KEY_BYTES and all(
+            isinstance(found[part], dict) for part in ("patients", "slides")
+        )
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ConfigError(
+            f"{file}: no key of pseudonyms in it, or it is damaged",
+            "name the file that --pseudonyms made, or one that is not there yet",
+        )
+    return found
+
+
+def _write(file: Path, value: Mapping[str, Any]) -> None:
+    """Replace the file at once by one that its owner alone may read."""
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as f:
+            f.write(json.dumps(value, indent=1) + "\n")
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
