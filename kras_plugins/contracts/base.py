@@ -44,10 +44,10 @@ def tuning(default: Any, *, description: str, **constraints: Any) -> Any:
 
 
 def location(default: Any, *, description: str, changes_results: bool = False, **constraints: Any) -> Any:
-    """A field that says where something lies: a file, a folder, a server.
+    """A field that names what runs, where things are kept or who is called: a model file, a store, a server.
 
-    A settings file that is only found in the current folder cannot set it (`kras trust`). Where a file lies is no fact
-    of a result, so it stays out of the store key, unless it `changes_results`.
+    A settings file that is only found in the current folder cannot set it (`kras trust`). A place is no fact of a
+    result, so it stays out of the store key, unless it `changes_results`.
     """
     marks: dict[str, Any] = {"location": True, "tuning": not changes_results}
     return Field(default, description=description, json_schema_extra=marks, **constraints)

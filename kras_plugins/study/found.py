@@ -1,7 +1,7 @@
 """What a settings file may say that was found in the current folder, and that nobody named or trusted.
 
-Numbers, choices, names of installed plug-ins, the cohort, and a folder to write into below its own: no code, no server,
-no other place.
+Numbers, choices, names of installed plug-ins, and below its own folder the cohort, other data and where to write: no
+code, no store, no server, no weights, no other place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def check_run(run: Mapping[str, Any], file: Path, settings: type[Options]) -> No
     """Raise ConfigError for a setting of `[run]` that a found file may not make."""
     for name, value in run.items():
         if _is_place(settings, name):
-            raise _refused(file, f"run.{name}", "says where something lies")
+            raise _refused(file, f"run.{name}", "decides what runs, where it is kept or who is called,")
         _check_text(value, f"run.{name}", file)
 
 
@@ -43,7 +43,7 @@ def check_places(registry: Registry, found: Mapping[Named, Path]) -> None:
     """Raise ConfigError for options of plug-ins that say where something lies; `found`: those of a found file."""
     for (kind, name, key), file in found.items():
         if name in registry.names(kind) and _is_place(registry.find(kind, name).record.options, key):
-            raise _refused(file, f"{kind}.{name}.{key}", "says where something lies")
+            raise _refused(file, f"{kind}.{name}.{key}", "decides what runs, where it is kept or who is called,")
 
 
 def named(options: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Named]:

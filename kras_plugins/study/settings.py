@@ -60,9 +60,7 @@ class StudySettings(Options):
     folds: int = Field(default=5, ge=2, le=1000, description="outer folds")
     repeats: int = Field(default=1, ge=1, le=1000, description="repeats of the cross-validation")
     splits: Scheme = Field(default="random", description="random, or whole sites to one fold")
-    folds_file: File | None = location(
-        None, changes_results=True, description="outer folds as `kras cohort split` writes them"
-    )
+    folds_file: File | None = Field(default=None, description="outer folds as `kras cohort split` writes them")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of splits and fits")
     fusion: Fusion = Field(
         default="logit",
@@ -81,9 +79,8 @@ class StudySettings(Options):
     prevalences: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         default=(), description="also tell predictive values at these prevalences"
     )
-    covariates: File | None = location(
-        None,
-        changes_results=True,
+    covariates: File | None = Field(
+        default=None,
         description="CSV with more about patients, for evaluation only: co-mutations, stage, purity",
     )
     clinical: Names | None = Field(

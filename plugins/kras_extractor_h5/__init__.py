@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from kras_plugins import Bag, ExtractorPlugin, Options, SlideRef, hookimpl, location
+from kras_plugins import Bag, ExtractorPlugin, Options, SlideRef, hookimpl, tuning
 
 
 class H5Options(Options):
     """Options of extractor `h5`."""
 
     # Where files lie is no fact of the result: their content is what enters store keys and bundles.
-    folder: Path | None = location(
+    folder: Path | None = tuning(
         None,
         description="folder of .h5 files, found by the slide_id that they state, else by name (SLIDE_ID.h5, with or "
         "without TCGA's UUID); without it the cohort's `path` column names them",

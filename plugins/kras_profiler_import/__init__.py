@@ -21,7 +21,7 @@ from kras_plugins import (
     SemanticProfile,
     SlideRef,
     hookimpl,
-    location,
+    tuning,
 )
 from kras_plugins.data import GROWTH_PATTERNS
 
@@ -41,16 +41,16 @@ class ImportOptions(Options):
     """Options of profiler `import`."""
 
     # Where files lie is no fact of the result: what they hold is.
-    cells: str | None = location(
+    cells: str | None = tuning(
         None,
         description="cell files: a path with {slide_id} in it, or a folder of SLIDE_ID.geojson, .json, .csv (.gz) or "
         ".parquet; without it the cohort's `path` column names them",
     )
-    tissue: str | None = location(
+    tissue: str | None = tuning(
         None,
         description="tissue polygons (GeoJSON or Parquet), named like `cells`, where they are in files of their own",
     )
-    table: Files = location(
+    table: Files = tuning(
         (), description="finished features, one row a slide or patient: CSV or Parquet files, separated by commas"
     )
     mpp: float | None = Field(

@@ -103,8 +103,9 @@ def test_trust_is_of_one_place(folder: Path, tmp_path: Path) -> None:
     ("text", "name"),
     [
         ('[run]\ncache = "store"', "run.cache"),
-        ('[run]\ncovariates = "more.csv"', "run.covariates"),
-        ('[run]\nfolds_file = "folds.csv"', "run.folds_file"),
+        ('[run]\ncovariates = "../more.csv"', "run.covariates"),
+        ('[run]\nfolds_file = "/elsewhere/folds.csv"', "run.folds_file"),
+        ('[run]\npseudonyms = "who.json"', "run.pseudonyms"),
         ('[run]\nout = "../elsewhere"', "run.out"),
         ('[run]\nout = "/tmp/elsewhere"', "run.out"),
         ('[run]\nout = "~/elsewhere"', "run.out"),
@@ -116,9 +117,9 @@ def test_trust_is_of_one_place(folder: Path, tmp_path: Path) -> None:
         ('[backend.triton]\nurl = "server:8001"', "backend.triton.url"),
         ('[backend.triton]\nca_file = "ca.pem"', "backend.triton.ca_file"),
         ('[extractor.vit]\nweights = "weights.safetensors"', "extractor.vit.weights"),
-        ('[extractor.h5]\nfolder = "."', "extractor.h5.folder"),
+        ('[extractor.h5]\nfolder = "link"', "extractor.h5.folder"),
         ('[profiler.cells]\nmodel = "cells.onnx"', "profiler.cells.model"),
-        ('[profiler.import]\ntable = "features.csv"', "profiler.import.table"),
+        ('[profiler.import]\ntable = "features.csv,../more.csv"', "profiler.import.table"),
     ],
 )
 def test_a_found_file_says_neither_where_things_lie_nor_whom_to_ask(folder: Path, text: str, name: str) -> None:
@@ -143,7 +144,10 @@ def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_fo
         block = ["classifier:mlp"]
         [classifier.rf]
         trees = 7
+        [extractor.h5]
+        folder = "bags"
         [profiler.import]
+        table = "features.csv"
         features = ["DENSITY *"]
         """
     )
@@ -152,13 +156,13 @@ def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_fo
 
 
 def test_what_is_said_on_the_command_line_stands_above_the_found_file(folder: Path) -> None:
-    (folder / "kras.toml").write_text('[extractor.h5]\nfolder = "."\nencoder = "e"\n')
-    with opened(StudySettings.load(overrides=["extractor.h5.folder=bags"])) as session:
-        assert session.config.options["extractor"]["h5"] == {"folder": "bags", "encoder": "e"}
+    (folder / "kras.toml").write_text('[extractor.vit]\nweights = "theirs.pth"\nmpp = 0.5\n')
+    with opened(StudySettings.load(overrides=["extractor.vit.weights=mine.pth"])) as session:
+        assert session.config.options["extractor"]["vit"] == {"weights": "mine.pth", "mpp": 0.5}
     settings = StudySettings.load()
-    with pytest.raises(ConfigError, match=r"extractor\.h5\.folder"), opened(settings.having(folds=3)):
+    with pytest.raises(ConfigError, match=r"extractor\.vit\.weights"), opened(settings.having(folds=3)):
         pass
-    with opened(settings.with_options("extractor.h5.folder=bags")):
+    with opened(settings.with_options("extractor.vit.weights=mine.pth")):
         pass
 
 
