@@ -32,6 +32,9 @@ print(json.dumps({
 }))
 """
 
+_ALONE = "-I"
+"""No module of the current folder, of PYTHONPATH or of the user's own packages; `-P` is unknown before Python 3.11."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
@@ -77,7 +80,7 @@ def install() -> Environment:
     if not (where / "bin" / "python").exists():
         venv.create(where, with_pip=True)
     done = subprocess.run(
-        [where / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements()],
+        [where / "bin" / "python", _ALONE, "-m", "pip", "install", "--quiet", *requirements()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,7 +97,7 @@ def find() -> Environment:
     python = folder() / "bin" / "python"
     if not python.exists():
         raise BackendError(f"no Triton server at {folder()}", "make it once with `kras model serve --install`")
-    done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, _ALONE, "-c", _PROBE], capture_output=True, text=True, check=False)
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise BackendError(

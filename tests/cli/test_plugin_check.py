@@ -194,3 +194,16 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, arguments: list[str], mes
     assert ran.returncode == 1
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["sitecustomize.py", "usercustomize.py", "other.py"])
+def test_what_else_lies_in_a_folder_is_not_imported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    (tmp_path / name).write_text(trap)
+    (tmp_path / "other-1.dist-info").mkdir()
+    (tmp_path / "other-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (tmp_path / "other-1.dist-info" / "entry_points.txt").write_text("[kras]\nother = other\n")
+    monkeypatch.chdir(tmp_path)
+    found = check(tmp_path, PLAIN)
+    assert found["cheap_import"].status == "passed"
+    assert not (tmp_path / "ran").exists()
