@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from broken_plugins import BROKEN, CONFORMING
 from cohorts import kras
+from typer.testing import CliRunner
 
+from kras_plugins.cli.app import app
 from kras_plugins.errors import ConfigError
 from kras_plugins.testing import draw_slide
 from kras_plugins.testing.checks.run import Outcome
@@ -207,3 +211,11 @@ def test_what_else_lies_in_a_folder_is_not_imported(name: str, tmp_path: Path, m
     found = check(tmp_path, PLAIN)
     assert found["cheap_import"].status == "passed"
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_sample_that_is_no_file_is_refused_before_it_is_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "sample.svs")
+    called = CliRunner().invoke(app, ["plugin", "check", "reader:tiff", "--sample", str(tmp_path / "sample.svs")])
+    assert called.exit_code == 1
+    assert "sample.svs: is a" in called.output
