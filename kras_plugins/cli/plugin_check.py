@@ -14,6 +14,7 @@ from kras_plugins.cli.command import command
 from kras_plugins.cli.console import escape, print_json, stderr, stdout
 from kras_plugins.cli.options import AsJson, ConfigFile, Overrides
 from kras_plugins.errors import ConfigError, PluginError
+from kras_plugins.files.regular import regular
 from kras_plugins.host.config import load_config
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def check_plugin(
     absent = [str(s) for s in sample or () if not s.exists()]
     if absent:
         raise ConfigError(f"--sample {absent[0]}: no such file", "give the path of a file that the plug-in reads")
+    for s in sample or ():
+        if not s.is_dir():  # a reader may take a folder for a slide
+            regular(s)
     request = Request(
         target=target, options=options, asked=asked, samples=[str(s.resolve()) for s in sample or ()], triton=triton
     )

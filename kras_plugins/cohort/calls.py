@@ -101,10 +101,32 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
     )
 
 
+def is_untold(columns: Columns, cells: Sequence[str]) -> bool:
+    """Whether a row of a table with genes states none: a blank or a word for it (`Unknown`, `.`), Entrez id 0."""
+    entrez = columns.get(cells, "entrez")
+    stated = _symbol(columns, cells) or gene.is_entrez(entrez) or gene.is_other_entrez(entrez)
+    return ("gene" in columns or "entrez" in columns) and not stated
+
+
+def lies_in_kras(columns: Columns, cells: Sequence[str], line: int, genome: Genome) -> bool:
+    """Whether a row is of a substitution in the coding sequence of KRAS by chromosome and position.
+
+    Raises ConfigError as `call_of_row` does.
+    """
+    return _chromosome(columns, cells) == gene.CHROMOSOME and bool(_from_position(columns, cells, line, genome))
+
+
+def _symbol(columns: Columns, cells: Sequence[str]) -> str:
+    symbol = columns.get(cells, "gene")
+    return "" if symbol.lower() in _NOT_STATED else symbol
+
+
 def _of_another_gene(columns: Columns, cells: Sequence[str]) -> Iterator[str]:
     """What in the row of a KRAS call tells another gene."""
-    symbol, entrez = columns.get(cells, "gene"), columns.get(cells, "entrez")
-    if symbol and not gene.is_named(symbol):
+    symbol, entrez = _symbol(columns, cells), columns.get(cells, "entrez")
+    if is_untold(columns, cells):
+        yield "in KRAS by its position, but no gene is stated"
+    elif symbol and not gene.is_named(symbol):
         yield f"Entrez {gene.ENTREZ} but {symbol}"
     elif gene.is_other_entrez(entrez):
         yield f"{symbol or 'KRAS'} but Entrez {entrez}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kras_plugins.cohort import gene
 from kras_plugins.cohort.barcodes import NORMAL, PRIMARY, Barcode, parse_barcode
-from kras_plugins.cohort.calls import Call, Genome, call_of_change, call_of_row
+from kras_plugins.cohort.calls import Call, Genome, call_of_change, call_of_row, is_untold, lies_in_kras
 from kras_plugins.cohort.delimited import Columns, header_of, read_lines, read_table
 from kras_plugins.cohort.numbers import shown
 from kras_plugins.errors import ConfigError, UsageError
@@ -205,7 +205,8 @@ def _read_source(
             continue
         found.samples.setdefault(barcode.patient, set()).add(barcode.text)
         told = columns.get(cells, "gene") if "gene" in columns else untold
-        if not gene.is_named(told) and not gene.is_entrez(columns.get(cells, "entrez")):
+        of_kras = gene.is_named(told) or gene.is_entrez(columns.get(cells, "entrez"))
+        if not of_kras and not (is_untold(columns, cells) and lies_in_kras(columns, cells, line, genome)):
             continue
         origin = columns.get(cells, "origin").lower()
         if origin in _NOT_OF_THE_TUMOR:

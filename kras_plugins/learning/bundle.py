@@ -85,7 +85,11 @@ class Bundle:
     provenance: Mapping[str, Any]
 
     def score(self, samples: Sequence[Sample]) -> BundleScores:
-        """Score patients; raises ConfigError for features the models were not fitted on, PluginError from a member."""
+        """Score patients.
+
+        Raises ConfigError for features the models were not fitted on, PluginError from a member, StoreError where the
+        bundle's own calibration makes a score infinite.
+        """
         samples = conform(samples, self.inputs)
         by_fold = {}
         for member in self.members:
@@ -94,7 +98,7 @@ class Bundle:
             by_fold[member.name] = np.full((len(member.folds), len(samples)), np.nan)
             for k, model in enumerate(member.folds):
                 raw = predict(member.who, model.classifier, scored, f"scoring with its fold-{k} model")
-                by_fold[member.name][k, here] = model.platt.logit(raw)
+                by_fold[member.name][k, here] = _calibrated(member.name, k, model.platt, raw)
         fused = [
             fusion.fuse({name: logits[k] for name, logits in by_fold.items()}) for k, fusion in enumerate(self.fusions)
         ]
@@ -120,6 +124,17 @@ class Bundle:
             return _over_folds(parts, [model.platt for model in member.folds])
 
         return call(member.who, f"explaining patient {sample.patient_id}", explained)
+
+
+def _calibrated(member: str, fold: int, platt: Platt, raw: Float64) -> Float64:
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        logits = platt.logit(raw)
+    if not np.isfinite(logits).all():
+        raise StoreError(
+            f"bundle refused: the fold-{fold} calibration of {member} gives no finite score",
+            "ask who made it for a sound copy, or train your own",
+        )
+    return logits
 
 
 def _over_folds(parts: Sequence[Explanation], lines: Sequence[Platt]) -> Explanation:

@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 from kras_plugins.errors import BackendError
 
 # Run by the environment's own interpreter: where its parts lie and what its engine can do on this processor. Isolated
-# (-I), as pip is, so that neither takes a module from the current folder.
+# (-I; `-P` is unknown before Python 3.11), as pip is, so that neither takes a module from the current folder.
 _PROBE = """
 import importlib.metadata, json, os, sys, sysconfig, pytriton
 sys.modules["openvino_telemetry"] = None  # as in host/telemetry.py

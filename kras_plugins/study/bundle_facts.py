@@ -88,6 +88,10 @@ def check_facts(folder: Path, content: BundleContent) -> None:
         raise refused(folder / CONTENT, f"provenance.{told(e)}") from e
     if "ensemble" not in content.thresholds:
         raise refused(folder / CONTENT, "thresholds.ensemble is not there")
+    for name, cuts in content.thresholds.items():
+        low, high = cuts.get("rule_out"), cuts.get("rule_in")
+        if low is not None and high is not None and low > high:
+            raise refused(folder / CONTENT, f"thresholds.{name}: rule_out lies above rule_in")
     for member in content.members:
         if member.name in COLUMNS:
             raise refused(folder / CONTENT, f"a member is named like the column {member.name}")

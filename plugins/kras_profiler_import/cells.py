@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kras_plugins.semantics.raster import Raster
     from kras_profiler_import import ImportOptions
 
-RESULT = 2
+RESULT = 3
 """Rises when the same file and options give another map."""
 
 _RAW = "raw.parquet"

@@ -15,7 +15,7 @@ from kras_plugins import CELL_CLASSES, TISSUE_CLASSES, SlideError
 from kras_profiler_import.chunk import CELLS_AT_ONCE, Chunk, LeftOut, Region, Source
 from kras_profiler_import.classes import UNCLASSIFIED
 from kras_profiler_import.columns import our_column
-from kras_profiler_import.jsonfile import head, member, stream
+from kras_profiler_import.jsonfile import each, head, member, stream
 from kras_profiler_import.objects import kind_of
 from kras_profiler_import.shapes import polygons
 
@@ -41,7 +41,7 @@ def open_json(file: Path) -> Source:
 
 def _features(file: Path, members: Mapping[str, Any], key: str | None) -> Source:
     prefix = "item" if key == "" else "features.item"
-    items = stream(file, prefix) if key is not None else iter([members])
+    items = stream(file, prefix) if key is not None else each(file)
     if key is None and members.get("type") != "Feature":
         raise SlideError(
             f"{file}: neither GeoJSON nor CellViT nor HoVer-Net JSON; it holds {', '.join(members) or 'nothing'}",

@@ -96,6 +96,12 @@ def stream(file: Path, prefix: str, pairs: bool = False) -> Iterator[Any]:
         yield from (ijson.kvitems if pairs else ijson.items)(f, prefix, use_float=True)
 
 
+def each(file: Path) -> Iterator[Any]:
+    """The values of a file that holds one after the other, as GeoJSON text sequences have a feature on each line."""
+    with reading(file) as f:
+        yield from ijson.items(f, "", use_float=True, multiple_values=True)
+
+
 def member(file: Path, name: str) -> Any:
     """One member of the file's object, wherever it stands; None where it is not there. The file is read up to it."""
     return next(stream(file, name), None)

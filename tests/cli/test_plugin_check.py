@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from broken_plugins import BROKEN, CONFORMING
 from cohorts import kras
+from typer.testing import CliRunner
 
+from kras_plugins.cli.app import app
 from kras_plugins.errors import ConfigError
 from kras_plugins.testing import draw_slide
 from kras_plugins.testing.checks.run import Outcome
@@ -194,3 +198,24 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, arguments: list[str], mes
     assert ran.returncode == 1
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["sitecustomize.py", "usercustomize.py", "other.py"])
+def test_what_else_lies_in_a_folder_is_not_imported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    (tmp_path / name).write_text(trap)
+    (tmp_path / "other-1.dist-info").mkdir()
+    (tmp_path / "other-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (tmp_path / "other-1.dist-info" / "entry_points.txt").write_text("[kras]\nother = other\n")
+    monkeypatch.chdir(tmp_path)
+    found = check(tmp_path, PLAIN)
+    assert found["cheap_import"].status == "passed"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_sample_that_is_no_file_is_refused_before_it_is_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "sample.svs")
+    called = CliRunner().invoke(app, ["plugin", "check", "reader:tiff", "--sample", str(tmp_path / "sample.svs")])
+    assert called.exit_code == 1
+    assert "sample.svs: is a" in called.output

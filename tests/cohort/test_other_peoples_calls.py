@@ -113,6 +113,32 @@ def test_a_symbol_and_a_number_that_name_two_genes_leave_the_patient_unknown(
     assert answer == 1 or "annotations disagree" in label.flags[0]
 
 
+@pytest.mark.parametrize("untold", ["", "Unknown", ".", "NA"])
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [
+        ({"Chromosome": "12", "Start_Position": "25398285"}, None),
+        ({"Chromosome": "chr12", "Start_Position": "25245351"}, None),  # GRCh38
+        ({"Chromosome": "12", "Start_Position": "25398285", "Entrez_Gene_Id": "0"}, None),
+        ({"Chromosome": "17", "Start_Position": "25398285"}, 0),
+        ({"Chromosome": "12", "Start_Position": "66000000"}, 0),
+        ({"Chromosome": "12", "Start_Position": "25398285", "Entrez_Gene_Id": "7157"}, 0),
+    ],
+)
+def test_a_row_without_a_gene_that_lies_in_kras_leaves_the_patient_unknown(
+    tmp_path: Path, untold: str, place: dict[str, str], answer: int | None
+) -> None:
+    row = {"Hugo_Symbol": untold, "Reference_Allele": "C", "Tumor_Seq_Allele2": "A", **place}
+    label = labels(write(tmp_path / "x", row))[PATIENT]
+    assert label.g12c == answer
+    assert answer == 0 or "no gene is stated" in label.flags[0]
+
+
+@pytest.mark.parametrize("untold", [".", "Unknown", "-"])
+def test_a_word_for_no_gene_contradicts_no_number(tmp_path: Path, untold: str) -> None:
+    assert labels(write(tmp_path / "x", {"Hugo_Symbol": untold, "Entrez_Gene_Id": "3845"}))[PATIENT].g12c == 1
+
+
 @pytest.mark.parametrize("name", ["TUMOR", "tumor", "__UNKNOWN__", "NORMAL", "unknown", "."])
 def test_samples_that_name_nobody_are_refused_unless_the_patient_is_told(tmp_path: Path, name: str) -> None:
     files = [write(tmp_path / f"{i}.maf", {"Tumor_Sample_Barcode": name}) for i in range(3)]

@@ -229,3 +229,15 @@ def test_the_frozen_sensitivity_rule_realizes_its_target_on_new_patients(tmp_pat
         logit = load_bundle(folder, loader([make_member()])).score(new.samples).ensemble.strict
         realized.append((logit[new.labels == 1] >= rule).mean())
     assert 0.87 <= np.mean(realized) <= 0.93
+
+
+@pytest.mark.parametrize("line", [{"slope": 1e308}, {"slope": 1e308, "intercept": -1e308}, {"intercept": float("inf")}])
+def test_a_calibration_that_makes_scores_infinite_is_refused(written, line):
+    folder, _, people, load = written
+    bundle = load_bundle(folder, load)
+    first = bundle.members[0]
+    steep = replace(first.folds[0], platt=replace(first.folds[0].platt, **line))
+    hostile = replace(bundle, members=(replace(first, folds=(steep, *first.folds[1:])), *bundle.members[1:]))
+    far = [replace(s, profile=replace(s.profile, values=s.profile.values * 1e6)) for s in people.samples]
+    with pytest.raises(StoreError, match=f"calibration of {first.name} gives no finite score"):
+        hostile.score(far)

@@ -352,3 +352,20 @@ def test_a_name_that_differs_in_case_alone_is_no_match(tmp_path: Path) -> None:
 def test_a_pattern_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bad pattern"):
         load(f"{tmp_path}/{{slide}}.json")
+
+
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\n\n", ""])
+def test_a_feature_on_each_line_is_a_cell_each(shared_cases: Path, tmp_path: Path, between: str) -> None:
+    features = json.loads((shared_cases / "cells" / "z3d.geojson").read_text())["features"]
+    file = tmp_path / "s.geojson"
+    file.write_text(between.join(json.dumps(feature) for feature in features))
+    semantic, notes = told(file, **SIZE)
+    assert (semantic.cells.num_rows, notes) == (400, [])
+
+
+def test_lines_that_were_cut_off_are_damage(shared_cases: Path, tmp_path: Path) -> None:
+    features = json.loads((shared_cases / "cells" / "z3d.geojson").read_text())["features"]
+    file = tmp_path / "s.geojson"
+    file.write_text("\n".join(json.dumps(feature) for feature in features)[:-9])
+    with pytest.raises(SlideError, match="not whole JSON"):
+        load(file, **SIZE)

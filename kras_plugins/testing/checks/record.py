@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -54,14 +53,13 @@ def hooks(candidate: Candidate) -> None:
 def cheap_import(candidate: Candidate) -> None:
     """Importing it and calling its hooks is quick and imports no engine (torch, openvino, a GPU's library)."""
     code = (
-        f"import sys; {import_line(candidate.module)}\n"
+        f"import sys; sys.path[:] = {[p for p in sys.path if p]!r}; {import_line(candidate.module)}\n"
         f"for kind in {list(KINDS)!r}: list(getattr(plugin, 'kras_' + kind + 's', tuple)())\n"
         f"print('found', *sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, env=environment
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS
         )
     except subprocess.TimeoutExpired:
         raise Failed(f"an import of at most {IMPORT_SECONDS:g} s", "one that lasts longer") from None

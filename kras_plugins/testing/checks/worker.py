@@ -31,10 +31,12 @@ from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.run import Outcome, noisy, run_check
 
 
-def resolve(target: str) -> tuple[ModuleType, set[str]]:
+def resolve(target: str, folder: Path | None = None) -> tuple[ModuleType, set[str]]:
     """The module that a target means, and those of its records that are asked for (all where there are none).
 
     A target is the path of a Python file, `name` or `kind:name` of an installed plug-in, or an importable module.
+    `folder`: where else modules are looked for, once nothing but a module can be meant: what lies in a folder is not
+    imported for anything less.
     Raises ConfigError where it is none of them, and what the import raises.
     """
     if target.endswith(".py") or Path(target).is_file():
@@ -51,6 +53,8 @@ def resolve(target: str) -> tuple[ModuleType, set[str]]:
         return _module_of(found[0].plugin), {f"{p.kind}:{p.record.name}" for p in found}
     if not kind:
         entries = {e.name: e.module for e in metadata.entry_points(group=GROUP)}
+        if folder is not None:  # last: a plug-in that is called as a library hides that from nobody
+            sys.path.append(str(folder))
         module = _importable(entries.get(target, target))
         if module is not None:
             return module, set()
@@ -104,7 +108,7 @@ class Noise:
 def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
     """What is to be told, as it happens."""
     try:
-        module, wanted = resolve(request["target"])
+        module, wanted = resolve(request["target"], Path.cwd())
         given = _given(module, request)
         found = [s for s in candidates(module, given) if s.kind == MODULE or not wanted or s.id in wanted]
     except KrasError as e:
@@ -156,7 +160,6 @@ def main() -> None:
     """Run what the request asks for."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
-    sys.path.append(str(Path.cwd()))  # last: a plug-in that is called as a library hides that from nobody
     noise = Noise()
     with Path(sys.argv[2]).open("a", encoding="utf-8") as results:
         _write(results, {"ready": True})
