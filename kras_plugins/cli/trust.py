@@ -19,8 +19,8 @@ def trust(
     """Trust a settings file in its folder, as it is now.
 
     A file that is found in the current folder, and not named by --config, may otherwise set numbers, choices, names of
-    installed plug-ins and data of its own folder, but no code, no weights, no server and no other place. Your configuration
-    keeps its absolute path and sha256, so an edited file asks again. KRAS_TRUST=1 trusts every file that is found.
+    installed plug-ins and data of its own folder, but no code, no weights, no server and no other place. What is kept
+    are its absolute path and sha256, so an edited file asks again. KRAS_TRUST=1 trusts every file that is found.
     """
     from kras_plugins.host import trust as kept
     from kras_plugins.host.config import plugin_tables, read_toml

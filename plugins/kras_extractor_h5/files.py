@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
 _SLAB = 4096
+MOST_PACKED = 1100
+"""Bytes that a byte of a file may stand for: gzip and its like pack no denser. Much more is stated, and not there."""
 _AGAIN = "make it again, or copy it whole"
 
 
@@ -82,6 +84,10 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
             "make it with TRIDENT, CLAM, STAMP or `kras embed`",
         )
     held, places = _numbers(f, name, file), _numbers(f, "coords", file)
+    if max(held.nbytes, places.nbytes) > MOST_PACKED * file.stat().st_size:
+        raise SlideError(
+            f"{file}: states {name} {held.shape} and coords {places.shape}, more than so small a file holds", _AGAIN
+        )
     facts = {**f.attrs, **held.attrs, **places.attrs}
     features = np.asarray(held, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
@@ -94,6 +100,10 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     for what, values in ((name, features), ("coords", coords)):
         if not np.isfinite(values).all():
             raise SlideError(f"{file}: {what} hold NaN or infinity", "make the file again in full precision")
+    if len(coords) > 1 and np.ptp(coords, axis=0).max() == 0:
+        raise SlideError(f"{file}: all {len(coords)} tiles lie at one place", "make the file again")
+    if coords[:, :2].min() < 0:
+        raise SlideError(f"{file}: coords are negative, down to {coords[:, :2].min():g}", "make the file again")
     encoder = options.encoder or str(facts.get("encoder", facts.get("extractor", "")))
     stamp = name == "feats" or "stamp_version" in facts
     found = geometry(facts, stamp, coords[:, :2], file, slide, options)

@@ -25,7 +25,7 @@ def locate(slide: SlideRef, folder: Path | None) -> Path:
                 f"slide {slide.slide_id}: no feature file named",
                 "give -o extractor.h5.folder=DIR, or .h5 files in the cohort's `path` column",
             )
-        return _regular(slide.path)
+        return _told(Named(_regular(slide.path), slide.path.stem, _stated(slide.path)), slide)
     if not folder.is_dir():
         raise SlideError(
             f"{folder}: no such folder, so no such feature file of slide {slide.slide_id}", "check extractor.h5.folder"
@@ -38,6 +38,11 @@ def locate(slide: SlideRef, folder: Path | None) -> Path:
             f"{_some(there)}",
             "check slide_id against the file names",
         )
+    return _told(found, slide)
+
+
+def _told(found: Named, slide: SlideRef) -> Path:
+    """The file, after telling where it states another slide."""
     if found.stated is not None and not same_slide(found.stated, slide.slide_id):
         note(f"{found.path.name} states slide {found.stated}; by its name it is taken for slide {slide.slide_id}")
     return _regular(found.path)

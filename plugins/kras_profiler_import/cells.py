@@ -154,7 +154,8 @@ def _build(
     size = size or source.size
     stated = source.provides if source.provides is not None else frozenset(options.provides) or None
     counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
-    mapped = cell_classes(counts, options.classes, options.vocabulary)
+    mapped, more = cell_classes(counts, options.classes, options.vocabulary)
+    told += more
     _second_pass(folder, mapped)
     table = pq.read_table(folder / CELLS, columns=["x_px", "y_px", "area_um2"])
     xy = np.stack([table["x_px"].to_numpy(), table["y_px"].to_numpy()], 1).astype(np.float64)

@@ -20,6 +20,8 @@ SMALL_UM, SUSPECT_UM, LARGE_UM = 4.0, 5.0, 22.6
 """Median diameter of nuclei: under 4 or over 22.6 µm (400 µm²) is none; under 5 counts where micrometers fit too."""
 USUAL_UM2 = (20.0, 130.0)
 """Median area of nuclei beyond which it is told: lymphocytes have some 40 µm², tumor cells 50 to 120."""
+GIANT_UM2 = 2000.0
+"""A single nucleus beyond this, 50 µm across, is none, or several."""
 STATED = 1.2
 """Resolutions that differ by more are no two ways to round one: 0.25 is often said of 0.22 to 0.28."""
 MAGNIFICATIONS = (80.0, 40.0, 20.0, 10.0, 5.0)
@@ -124,8 +126,9 @@ def check_place(
         outside = float(np.mean(np.any((xy < 0) | (xy > size), axis=1)))
         if outside > OUTSIDE:
             raise SlideError(f"{file}: {outside:.0%} of the cells lie off the slide: {reach}{known}", hint)
+    odd = _odd_ones(xy, area_um2, size)
     if len(xy) < MIN_CELLS:
-        return []
+        return odd
     areas = area_um2[~np.isnan(area_um2)]
     area = float(np.median(areas)) if len(areas) else math.nan
     diameter = 2 * math.sqrt(area / math.pi)
@@ -134,8 +137,9 @@ def check_place(
         f"nuclei are {diameter:.1f} µm across ({area:,.0f} µm², median) at {mpp:g} µm per pixel: unusual, see whether "
         "resolution and coordinates are the slide's"
     ]
+    told = [*odd, *(told if unusual else ())]
     if trusted:
-        return told if unusual else []
+        return told
     spacing = _spacing(xy) * mpp
     fits_um = size is not None and bool(np.all(high <= np.array(size) * mpp * 1.02)) and mpp < 1
     shown = f"nuclei would be {diameter:.1f} µm across" if len(areas) else f"cells would be {spacing:.1f} µm apart"
@@ -159,7 +163,17 @@ def check_place(
             "coordinates of several tiles without the tiles' positions, micrometers taken for pixels, or every cell "
             "twice: export whole-slide coordinates; or say -o profiler.import.units=um or units=px",
         )
-    return told if unusual else []
+    return told
+
+
+def _odd_ones(xy: Float64, area_um2: Float64, size: tuple[float, float] | None) -> list[str]:
+    """What is to be told of single cells that lie off the slide, or are no nuclei by their size."""
+    off = 0 if size is None else int(np.any((xy < 0) | (xy > size), axis=1).sum())
+    large = int((area_um2 > GIANT_UM2).sum())
+    return [
+        *([f"{off:,} of {len(xy):,} cells lie off the slide; they count"] if off else ()),
+        *([f"{large:,} of {len(xy):,} cells are larger than {GIANT_UM2:,.0f} µm²; they count"] if large else ()),
+    ]
 
 
 def _spacing(xy: Float64) -> float:

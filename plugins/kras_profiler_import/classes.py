@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kras_plugins import CELL_CLASSES, TISSUE_CLASSES, ConfigError
 from kras_plugins.data import GROWTH_PATTERNS
 from kras_profiler_import import IGNORE
+from kras_profiler_import.checks import DAMAGED
 
 if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
@@ -80,12 +81,15 @@ _PATTERNS = {
 }
 
 
-def cell_classes(counts: Counter[str], options_classes: Mapping[str, str], vocabulary: str | None) -> dict[str, str]:
-    """Class of ours (or `ignore`) for every name of a file, `counts` saying how often each occurs.
+def cell_classes(
+    counts: Counter[str], options_classes: Mapping[str, str], vocabulary: str | None
+) -> tuple[dict[str, str], list[str]]:
+    """Class of ours (or `ignore`) for every name of a file, and what is to be told; `counts`: how often each occurs.
 
     In order: the user's own mapping; the stated vocabulary; the built-in lists, where all that hold the file's names
-    mean the same by them. Raises ConfigError that lists unknown or ambiguous names with their counts and shows the
-    line to write.
+    mean the same by them. A few cells without a class, or with a number that names none, are ignored and told: they do
+    not refuse a file of good ones. Raises ConfigError that lists unknown or ambiguous names with their counts and shows
+    the line to write.
     """
     own = {_plain(name): word for name, word in options_classes.items()}
     rest = [name for name in counts if _find(name, own) is None]
@@ -96,9 +100,15 @@ def cell_classes(counts: Counter[str], options_classes: Mapping[str, str], vocab
             )
         lists = [VOCABULARIES[vocabulary]]
     else:
-        lists = fitting(rest) or [_FREE]
+        lists = fitting([name for name in rest if not _names_nothing(name)]) or [_FREE]
     found = {name: {w for words in lists if (w := _find(name, words)) is not None} for name in rest}
     unknown = {name: counts[name] for name, words in found.items() if not words}
+    bare = {name: n for name, n in unknown.items() if _names_nothing(name)}
+    told = []
+    if bare and sum(bare.values()) <= DAMAGED * counts.total():
+        told = [f"cells left out that have no class, or a number that names none: {_counted(bare)}"]
+        found |= {name: {IGNORE} for name in bare}
+        unknown = {name: n for name, n in unknown.items() if name not in bare}
     if unknown:
         raise ConfigError(
             f"cell classes without a meaning here: {_counted(unknown)}",
@@ -112,7 +122,7 @@ def cell_classes(counts: Counter[str], options_classes: Mapping[str, str], vocab
             + _line("classes", double, "tumor|epithelial|…"),
         )
     mine = {name: word for name in counts if (word := _find(name, own)) is not None}
-    return {**mine, **{name: next(iter(words)) for name, words in found.items()}}
+    return {**mine, **{name: next(iter(words)) for name, words in found.items()}}, told
 
 
 def can_give(
@@ -123,7 +133,8 @@ def can_give(
     A closed list is only inferred from names that nobody else uses: two classes met say nothing of a third.
     """
     own = {_plain(name): word for name, word in options_classes.items()}
-    rest = [name for name in names if _find(name, own) is None]
+    left_out = {name for name in names if _names_nothing(name) and mapped[name] == IGNORE}
+    rest = [name for name in names if name not in left_out and _find(name, own) is None]
     lists = [VOCABULARIES[vocabulary]] if vocabulary else fitting(rest) if rest else []
     shared = set[str]() if _FREE in lists or not lists else set.intersection(*(set(v.values()) for v in lists))
     return frozenset({*mapped.values(), *options_classes.values(), *shared} - {IGNORE})
@@ -155,6 +166,11 @@ def pattern_classes(names: Iterable[str], options: ImportOptions) -> dict[str, s
     tissue = {_plain(name): word for name, word in options.tissue_classes.items()}
     found = {name: _find(name, own) or (None if _find(name, tissue) else _find(name, _PATTERNS)) for name in names}
     return {name: word for name, word in found.items() if word is not None}
+
+
+def _names_nothing(name: str) -> bool:
+    """Whether a name says no class by itself: none is given, or a number, which a vocabulary may explain."""
+    return name == UNCLASSIFIED or name.isdecimal()
 
 
 def _plain(name: str) -> str:

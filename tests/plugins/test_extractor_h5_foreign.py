@@ -198,3 +198,21 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.h5")
     with pytest.raises(SlideError, match="is a pipe"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("coords", "message"),
+    [(GRID * 0, "all .* tiles lie at one place"), (GRID * 224 - 1000, "negative, down to -1000")],
+)
+def test_places_that_no_tiles_have_are_refused(tmp_path: Path, coords: np.ndarray, message: str) -> None:
+    write(tmp_path / "s.h5", coords, encoder="e")
+    with pytest.raises(SlideError, match=message):
+        load(tmp_path, px=224, mpp=0.5)
+
+
+def test_more_numbers_than_a_file_can_hold_are_not_waited_for(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as f:
+        f.create_dataset("features", (10**7, 1024), "f4", chunks=(1, 1024))
+        f["coords"] = GRID * 224
+    with pytest.raises(SlideError, match="more than so small a file holds"):
+        load(tmp_path, encoder="e", px=224, mpp=0.5)

@@ -369,3 +369,27 @@ def test_lines_that_were_cut_off_are_damage(shared_cases: Path, tmp_path: Path) 
     file.write_text("\n".join(json.dumps(feature) for feature in features)[:-9])
     with pytest.raises(SlideError, match="not whole JSON"):
         load(file, **SIZE)
+
+
+@pytest.mark.parametrize("odd", [None, {"name": "77"}, {}])
+def test_a_cell_without_a_class_among_many_is_left_out_and_told(tmp_path: Path, odd: object) -> None:
+    features: list[Any] = features_of()
+    features[7]["properties"]["classification"] = odd
+    write_geojson(tmp_path / "s.geojson", features)
+    found, notes = told(tmp_path / "s.geojson")
+    assert found.cells.num_rows == len(XY) - 1
+    assert any("left out that have no class" in note and "(1)" in note for note in notes)
+    for feature in features[: len(XY) // 10]:
+        feature["properties"]["classification"] = odd
+    write_geojson(tmp_path / "s.geojson", features)
+    with pytest.raises(ConfigError, match="classes without a meaning"):
+        load(tmp_path)
+
+
+def test_a_cell_as_large_as_a_region_is_told(tmp_path: Path) -> None:
+    features: list[Any] = features_of()
+    features[7]["geometry"]["coordinates"] = [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]
+    write_geojson(tmp_path / "s.geojson", features)
+    found, notes = told(tmp_path / "s.geojson")
+    assert found.cells.num_rows == len(XY)
+    assert any(f"1 of {len(XY)} cells are larger than 2,000 µm²" in note for note in notes)
