@@ -18,8 +18,8 @@ from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.manager import Registry
 from kras_plugins.host.trust import was_trusted
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")
-"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in."""
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?=\S)")
+"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in, `tumor: positive` a class."""
 
 Named = tuple[str, str, str]
 """Kind, name and option of a plug-in."""
@@ -66,7 +66,7 @@ def _check_text(value: Any, name: str, file: Path) -> None:
             raise _refused(file, name, f"holds an address, {text!r},")
         place = os.path.realpath(os.path.join(folder, os.path.expanduser(text))) if "\0" not in text else ""
         if os.path.commonpath([folder, place or os.sep]) != folder:
-            raise _refused(file, name, f"leads out of its folder, to {text!r},")
+            raise _refused(file, name, f"leads out of its folder, to {place or text!r},")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -129,6 +129,16 @@ def test_a_found_file_says_neither_where_things_lie_nor_whom_to_ask(folder: Path
     assert "kras trust" in e.value.hint and "--config" in e.value.hint
 
 
+def test_of_a_link_it_is_told_where_it_leads(folder: Path) -> None:
+    (folder / "cohort.csv").symlink_to(folder.parent / "elsewhere.csv")
+    (folder / "kras.toml").write_text('[run]\ncohort = "cohort.csv"')
+    with (
+        pytest.raises(ConfigError, match=r"leads out of its folder, to '.*elsewhere\.csv'"),
+        opened(StudySettings.load()),
+    ):
+        pass
+
+
 def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_found_file(folder: Path) -> None:
     (folder / "kras.toml").write_text(
         """
@@ -145,6 +155,7 @@ def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_fo
         trees = 7
         [profiler.import]
         features = ["DENSITY *"]
+        classes = { "tumor: positive" = "tumor", "stroma/other: CD8" = "lymphocyte" }
         """
     )
     with opened(StudySettings.load()) as session:
