@@ -20,6 +20,33 @@ Histology = Literal[
 ]
 """`NSCLC, NOS`: no type is stated, or only which one it is not. `unknown`: nothing is stated that is understood."""
 
+_FOREIGN = tuple(
+    (re.compile(said), english)
+    for said, english in (
+        (r"\bnicht[- ]*kleinzellig\w*|\bnon a petites cellules|\bcbnpc\b", "non-small cell"),
+        (r"\bkleinzellig\w*|\ba petites cellules|\bcbpc\b", "small cell"),
+        (r"\bgrosszellig\w*|\ba grandes cellules", "large cell"),
+        (r"mu[ck]o-?epidermoid\w*", "mucoepidermoid"),
+        (r"\bnicht(?=plattenepithel)", "no "),
+        (r"\bplattenepithel\w*|\bepidermoid(?:es?)?\b|\bmalpighien(?:ne)?s?\b", "squamous"),
+        (r"karzin", "carcin"),
+        (r"carcinom(?:e|s|es|en)?\b", "carcinoma"),
+        (r"carcinoide?s?\b", "carcinoid"),
+        (r"sarkoma?", "sarcoma"),
+        (r"\bdifferenciation neuroendocrine", "neuroendocrine differentiation"),
+        (r"neuroendokrin\w*", "neuroendocrine"),
+        (r"\bdifferen(?:zierung|ciation)", "differentiation"),
+        (r"\b(?:mit|avec) ", "with "),
+        (
+            r"\b(?:nicht|kein\w*|ohne|sans|pas de|absence de)[- ]+"
+            r"(?:(?:nachweis|anhalt|hinweis|anteile?|composante|differentiation|von|fur|auf|eine\w*) )*",
+            "no ",
+        ),
+        (r"\bausgeschlossen|\bexclue?s?\b", "excluded"),
+    )
+)
+"""German and French words for what the patterns below know in English; umlauts and accents are off by then."""
+
 _NO = r"(?:non|not|no|without|excl(?:uding|uded)?|exclude|negative for|absence of|rule[sd]? out|r/o|other than)"
 _FILLER = r"(?:an?|any|of|definite|clear|evidence|features?|signs?|component|the)"
 _GONE = r"(?:(?:is|was|were|has been) )?(?:excluded|negative|absent|ruled out|not (?:seen|identified|present|found))"
@@ -35,12 +62,20 @@ _BESIDE = re.compile(
 )
 """A differentiation of another tumor, which changes no type (WHO Classification of Thoracic Tumours, 5th ed., 2021)."""
 
-_ELSEWHERE = re.compile(
-    r"\b(?:colo(?:rectal|n|nic)|rectal|breast|mammary|ductal|renal|clear cell|kidney|prostat\w+|pancrea\w+|gastric"
-    r"|stomach|o?esophageal|ovarian|endometri\w+|cervical|thyroid|urothelial|bladder|hepatocellular|hepatic|liver"
-    r"|cholangio\w*|thymic)[- ]+(?:cell[- ]+)?(?:adeno|cholangio)?(?:carcinoma|cancer)|\bcholangiocarcinoma"
+_ORGAN = (
+    r"(?:[ck]olo(?:re[ck]tal\w*|ns?|nic)|rectal|rectum|breast|mammary|ductal|renal|clear cell|kidney|prostat\w*"
+    r"|pan[ck]rea\w+|gastric|stomach|o?esophag\w+|ovar\w+|endometri\w+|cervi(?:cal|x)|thyroid|urothelial|bladder|hepatocellular"
+    r"|hepatic|liver|cholangio\w*|thymic)"
 )
-"""Another organ's tumor. A site to which a tumor went (`metastatic to liver`) names no tumor of it."""
+_ELSEWHERE = re.compile(
+    rf"\b{_ORGAN}[- ]+(?:cell[- ]+)?(?:adeno|cholangio)?(?:carcinoma|cancer)|\bcholangiocarcinoma"
+    rf"|(?:carcinoma|cancer)s? (?:of|des|der|du) (?:the )?(?!liver|hepatic|kidney|renal){_ORGAN}\b"
+)
+"""Another organ's tumor. A site to which a tumor went (`metastatic to liver`) names no tumor of it; what is found in
+the liver or a kidney (`adenocarcinoma of the liver`) may come from the lung."""
+_BEFORE = re.compile(rf"\b(?:prior|previous|(?:history|hx) of|h/o) (?:{_ELSEWHERE.pattern})")
+"""A tumor that the patient had, and not the one on the slide."""
+_UNDECIDED = re.compile(r"\b(?:vs|versus|or|oder|ou)\b")
 _NOT_NSCLC = re.compile(
     r"\bsmall[- ]*cells?\b|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|lymphoma|sarcoma(?!toid)|thymoma"
     r"|melanoma|hamartoma|adenoid[- ]*cystic|mucoepidermoid|\bnut (?:midline )?carcinoma|\bgerm cell|plasmacytoma"
@@ -53,12 +88,12 @@ _CLASSES: tuple[tuple[Histology, re.Pattern[str]], ...] = (
         "adenocarcinoma",
         re.compile(
             r"\b(?:tcga[- ]?)?luad\b|\b(?:ad|adc|ac|adca|adeno|ima|bac)\b|adeno-?[ck]a|adenoca|bronchi?olo-?\s*alveolar"
-            r"|lepidic|acinar|papillary"
+            r"|lepidic|acinar|papillary|mucinous|colloid"
         ),
     ),
     (
         "squamous",
-        re.compile(r"squam|epidermoid|plattenepithel|\b(?:tcga[- ]?)?lusc\b|\bl?scc\b|\bsq-?cc\b|\bsqc\b|\bsq\b"),
+        re.compile(r"squam|\b(?:tcga[- ]?)?lusc\b|\bl?scc\b|\bsq-?cc\b|\bsqc\b|\bsq\b"),
     ),
     ("large cell", re.compile(r"\blarge[- ]*cells?\b|\blcc\b|\blclc\b")),
     ("NSCLC, NOS", _NON_SMALL),
@@ -87,7 +122,7 @@ def parse_histology(stated: str | None) -> Histology:
 
     A code of ICD-O-3 decides where there is one; else words do. What is negated (`squamous excluded`, `non-small cell`)
     counts as not stated; where a tumor has gone (`metastatic to lymph node`) says nothing of its type. Both glandular
-    and squamous is adenosquamous.
+    and squamous is adenosquamous, unless it is said to be one or the other. German and French words are known.
     """
     text = _plain(stated or "")
     if text in UNKNOWN:
@@ -103,7 +138,7 @@ def is_understood(stated: str) -> bool:
 
 def _plain(text: str) -> str:
     """Lower case, no accents, single blanks, one kind of hyphen."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     bare = re.sub("[\u2010-\u2015_]", "-", bare).replace("tumour", "tumor")
     return re.sub(r"\s+", " ", re.sub(r"\s*-\s*", "-", bare)).strip(" .,;")
 
@@ -120,13 +155,15 @@ def _rest(negated: re.Match[str]) -> str:
 
 
 def _of_words(text: str) -> Histology:
-    small = _NON_SMALL.sub(" nsclc ", text)
+    for said, english in _FOREIGN:
+        text = said.sub(english, text)
+    small = _NON_SMALL.sub(" nsclc ", _BEFORE.sub(" ", text))
     left = _BESIDE.sub(" ", _NEGATED.sub(_rest, re.sub(r"\s+", " ", small)))
     if _NOT_NSCLC.search(left.replace("carcinosarcoma", "sarcomatoid")) or _ELSEWHERE.search(left):
         return "not NSCLC"
     found = [name for name, words in _CLASSES if words.search(left)]
     if {"adenocarcinoma", "squamous"} <= set(found):
-        return "adenosquamous"
+        return "NSCLC, NOS" if "adenosquamous" not in found and _UNDECIDED.search(left) else "adenosquamous"
     if not found and _NO_TUMOR.search(left):
         return "not NSCLC"
     return found[0] if found else "unknown"

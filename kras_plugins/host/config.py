@@ -84,7 +84,7 @@ def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
         content = regular(file, SETTINGS).read_bytes()
         return parse_toml(content.decode("utf-8")), content
     except OSError as e:
-        raise ConfigError(f"{file}: {e.strerror}", "check the path given to --config") from e
+        raise ConfigError(f"{file}: {e.strerror}", "check the path of the settings file") from e
     except ValueError as e:  # also of text that is no UTF-8
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
 

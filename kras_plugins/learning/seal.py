@@ -70,7 +70,7 @@ def sealed(folder: Path) -> Sealed:
         if name not in there:
             raise _broken(folder / name, "is missing")
         if name not in files:
-            raise _broken(folder / name, "was added")
+            raise _broken(folder / name, "was added", "remove it (file browsers leave some), or ")
         if file_sha256(folder / name) != files[name]:
             raise _broken(folder / name, "was changed")
     _refuse_empty(folder)
@@ -122,9 +122,10 @@ def _render(files: Mapping[str, str]) -> tuple[str, str]:
     return json.dumps({"files": files, "sha256": digest}, indent=1, sort_keys=True) + "\n", digest
 
 
-def _broken(path: Path, what: str) -> StoreError:
+def _broken(path: Path, what: str, first: str = "") -> StoreError:
     return StoreError(
-        f"bundle refused: {_shown(path)} {what} since it was written", "copy the bundle again from where it was made"
+        f"bundle refused: {_shown(path)} {what} since it was written",
+        f"{first}copy the bundle again from where it was made",
     )
 
 

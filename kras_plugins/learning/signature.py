@@ -118,9 +118,12 @@ def require_trusted(folder: Path, signature: Signature | None) -> Signature:
     """The signature, if a key signed that is trusted here; else StoreError."""
     if signature is not None and signature.trusted is not None:
         return signature
-    why = "it is not signed" if signature is None else f"the key {signature.key[:16]} that signed it is not trusted"
+    if signature is None:
+        raise StoreError(
+            f"bundle refused: {folder}: it is not signed", "ask who made it to sign it with `kras bundle sign`"
+        )
     raise StoreError(
-        f"bundle refused: {folder}: {why}",
+        f"bundle refused: {folder}: the key {signature.key[:16]} that signed it is not trusted",
         f"put the public key of who made it, checked with them, into {key_folder()} as NAME{_PUBLIC}",
     )
 

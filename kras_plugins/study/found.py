@@ -18,8 +18,8 @@ from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.manager import Registry
 from kras_plugins.host.trust import was_trusted
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")
-"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in."""
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?=\S)")
+"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in, `tumor: positive` a class."""
 
 Named = tuple[str, str, str]
 """Kind, name and option of a plug-in."""
@@ -64,15 +64,17 @@ def _check_text(value: Any, name: str, file: Path) -> None:
     for text in _texts(value):
         if "://" in text or ((scheme := _SCHEME.match(text)) and scheme[1] not in KINDS):
             raise _refused(file, name, f"holds an address, {text!r},")
-        if any(_leads_out(folder, part.strip()) for part in (text, *text.split(","))):
-            raise _refused(file, name, f"leads out of its folder, to {text!r},")
+        for part in (text, *text.split(",")):
+            if place := _outside(folder, part.strip()):
+                raise _refused(file, name, f"leads out of its folder, to {place!r},")
 
 
-def _leads_out(folder: str, text: str) -> bool:
-    """Whether a path that is relative to a folder ends outside of it, or may."""
+def _outside(folder: str, text: str) -> str:
+    """Where a path that is relative to a folder ends, links followed, if that is outside of it; else ""."""
     if "\0" in text or text.startswith("~"):
-        return True
-    return not Path(os.path.realpath(os.path.join(folder, text))).is_relative_to(folder)
+        return text
+    place = os.path.realpath(os.path.join(folder, text))
+    return "" if Path(place).is_relative_to(folder) else place
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -166,17 +166,17 @@ class StudySettings(Options):
         no code, no server and no place outside of its folder. `overrides`: `kind.name.key=value`, options of plug-ins.
         Raises ConfigError that names the file and the setting, or the option.
         """
-        found = file is None and FOUND.is_file()
+        said = {name: value for name, value in given.items() if value is not None}
+        found = file is None and FOUND.exists()
         file = FOUND if found else file
         table, content = read_toml(file) if file else ({}, b"")
         in_file = Config(plugin_tables(table, file) if file else {})
         doubted = file if file and found and not is_trusted(file, content) else None
         if doubted:
-            check_run(table.get("run", {}), doubted, cls)
+            check_run({k: v for k, v in table.get("run", {}).items() if k not in said}, doubted, cls)
             check_options(in_file.options, doubted)
         config = overridden(in_file, overrides)
         run = _in_file(table.get("run", {}), file) if file else {}
-        said = {name: value for name, value in given.items() if value is not None}
         if said.keys() & (_BY_FILE | {"folds_file"}):  # who says one of these now means it instead of the file's
             run = {k: v for k, v in run.items() if k not in (_BY_FILE if "folds_file" in said else {"folds_file"})}
         try:

@@ -136,6 +136,9 @@ def _evaluated(
     absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
     outside = scope_reasons(cases)
     external = compared_with_training(locked, processed.facts, cases)
+    shifts = [row["warning"] for row in external["shift"] if row["warning"]]
+    for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), *shifts]:
+        session.notify.note(said)  # who reads the numbers on the terminal alone is told as well
     metrics, predictions = write_study(
         folder,
         evaluated,
@@ -150,7 +153,7 @@ def _evaluated(
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
             *([f"{sum(map(bool, outside))} of {n} patients are out of scope. {NOTE}"] if any(outside) else []),
-            *(f"Shift: {row['warning']}." for row in external["shift"] if row["warning"]),
+            *(f"Shift: {shift}." for shift in shifts),
         ],
         failures=processed.aside,
         manifest=manifest,

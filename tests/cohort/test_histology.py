@@ -16,29 +16,49 @@ STATED = {
         non-small cell carcinoma, adenocarcinoma; adenocarcinoma, squamous excluded; adenocarcinoma (p40 negative);
         Invasive mucinous adenocarcinoma; 8140/3; 8140; M-8140/3; 8253/3; 8550/3; 8140/6;
         Minimally invasive adenocarcinoma; adenoca; Adenokarzinom; adénocarcinome;
-        adenocarcinoma, no small cell component; adenocarcinoma without evidence of lymphoma
+        adenocarcinoma, no small cell component; adenocarcinoma without evidence of lymphoma;
+        Adenokarzinom, kein Plattenepithelkarzinom; Kein Anhalt für Plattenepithelkarzinom, Adenokarzinom;
+        Adenokarzinom ohne plattenepitheliale Differenzierung; Adénocarcinome sans composante malpighienne;
+        Adenokarzinom mit neuroendokriner Differenzierung; Adénocarcinome avec différenciation neuroendocrine;
+        Adenokarzinom der Lunge; Adenocarcinoma (prior breast carcinoma); adenocarcinoma, history of colon cancer;
+        metastatic adenocarcinoma of the liver; Mucinous (Colloid) Carcinoma
     """,
     "squamous": """
         LUSC; TCGA-LUSC; squamous; Squamous cell carcinoma; SCC; SqCC; SQ; sq; epidermoid carcinoma; 8070/3; 8071/3;
         8083/3; Plattenepithelkarzinom;
         metastatic squamous cell carcinoma; squamous cell carcinoma, metastatic to liver;
-        NSCLC, squamous; non-small cell lung cancer - squamous; squamous, adenocarcinoma excluded
+        NSCLC, squamous; non-small cell lung cancer - squamous; squamous, adenocarcinoma excluded;
+        Plattenepithelkarzinom, Adenokarzinom ausgeschlossen; nicht verhornendes Plattenepithelkarzinom;
+        carcinome malpighien; Carcinome épidermoïde
     """,
-    "adenosquamous": "adenosquamous carcinoma; adeno squamous; adeno-squamous; 8560/3; squamous and adenocarcinoma",
+    "adenosquamous": """
+        adenosquamous carcinoma; adeno squamous; adeno-squamous; 8560/3; squamous and adenocarcinoma;
+        Adenosquamöses Karzinom
+    """,
     "NSCLC, NOS": """
         NSCLC; NSCLC NOS; non-small cell carcinoma; Non small cell; nonsmall cell; non - small cell; non – small cell;
         NSCLC, not squamous; p40 negative, squamous excluded; non-squamous NSCLC; nonsquamous; non squamous;
-        no squamous differentiation; 8046/3; NSCLC without neuroendocrine features; squamous component not identified
+        no squamous differentiation; 8046/3; NSCLC without neuroendocrine features; squamous component not identified;
+        Nicht-Plattenepithel; Nichtplattenepithelkarzinom; nicht-kleinzelliges Karzinom; non malpighien;
+        Nichtkleinzelliges Lungenkarzinom; Carcinome bronchique non à petites cellules; CBNPC;
+        adenocarcinoma vs squamous cell carcinoma; Plattenepithelkarzinom oder Adenokarzinom
     """,
-    "large cell": "large cell carcinoma; Large-cell; LCC; 8012/3",
-    "sarcomatoid": "sarcomatoid carcinoma; pleomorphic carcinoma; carcinosarcoma; spindle cell carcinoma; 8033/3",
+    "large cell": "large cell carcinoma; Large-cell; LCC; 8012/3; Großzelliges Karzinom; carcinome à grandes cellules",
+    "sarcomatoid": """
+        sarcomatoid carcinoma; pleomorphic carcinoma; carcinosarcoma; spindle cell carcinoma; 8033/3;
+        sarkomatoides Karzinom
+    """,
     "not NSCLC": """
         small cell carcinoma; SCLC; small-cell lung cancer; carcinoid; atypical carcinoid tumour; LCNEC;
         large cell neuroendocrine carcinoma; combined small cell carcinoma and adenocarcinoma; mesothelioma; melanoma;
         metastasis of colon cancer; metastatic colorectal adenocarcinoma; metastatic breast carcinoma;
         renal cell carcinoma; lymphoma; thymoma; Adenoid cystic carcinoma; mucoepidermoid carcinoma;
         normal lung; benign; no tumor; 8041/3;
-        8240/3; 8013/3; 9050/3; 8500/3; 8140/0; sarcoma
+        8240/3; 8013/3; 9050/3; 8500/3; 8140/0; sarcoma;
+        Kleinzelliges Karzinom; kleinzelliges Bronchialkarzinom; Carcinome à petites cellules; Typisches Karzinoid;
+        Großzelliges neuroendokrines Karzinom; tumeur carcinoïde; carcinome muco-épidermoïde;
+        Adenocarcinoma of colon, metastatic to lung; Metastase eines kolorektalen Adenokarzinoms;
+        Adenokarzinom des Kolons
     """,
     "unknown": """; unknown; NA; no evidence of lymphoma; carcinoma; lung cancer; carcinoma, NOS; 8010/3; other; xyz;
         poorly differentiated carcinoma

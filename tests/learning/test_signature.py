@@ -57,8 +57,9 @@ def test_no_signature_and_that_of_a_stranger_do_not_do(bundle: Path, tmp_path: P
     for name in ("me", "stranger"):
         make_key(tmp_path / name)
     trust(public_of(tmp_path / "me"), "me")
-    with pytest.raises(StoreError, match="it is not signed"):
+    with pytest.raises(StoreError, match="it is not signed") as unsigned:
         require_trusted(bundle, found(bundle))
+    assert "bundle sign" in (unsigned.value.hint or "") and "key" not in (unsigned.value.hint or "")
     sign(bundle, tmp_path / "stranger")
     with pytest.raises(StoreError, match="the key [0-9a-f]{16} that signed it is not trusted"):
         require_trusted(bundle, found(bundle))

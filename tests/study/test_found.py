@@ -130,6 +130,16 @@ def test_a_found_file_says_neither_where_things_lie_nor_whom_to_ask(folder: Path
     assert "kras trust" in e.value.hint and "--config" in e.value.hint
 
 
+def test_of_a_link_it_is_told_where_it_leads(folder: Path) -> None:
+    (folder / "cohort.csv").symlink_to(folder.parent / "elsewhere.csv")
+    (folder / "kras.toml").write_text('[run]\ncohort = "cohort.csv"')
+    with (
+        pytest.raises(ConfigError, match=r"leads out of its folder, to '.*elsewhere\.csv'"),
+        opened(StudySettings.load()),
+    ):
+        pass
+
+
 def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_found_file(folder: Path) -> None:
     (folder / "kras.toml").write_text(
         """
@@ -149,6 +159,7 @@ def test_numbers_choices_plug_ins_and_a_cohort_of_its_folder_may_be_said_by_a_fo
         [profiler.import]
         table = "features.csv"
         features = ["DENSITY *"]
+        classes = { "tumor: positive" = "tumor", "stroma/other: CD8" = "lymphocyte" }
         """
     )
     with opened(StudySettings.load()) as session:
@@ -159,6 +170,9 @@ def test_what_is_said_on_the_command_line_stands_above_the_found_file(folder: Pa
     (folder / "kras.toml").write_text('[extractor.vit]\nweights = "theirs.pth"\nmpp = 0.5\n')
     with opened(StudySettings.load(overrides=["extractor.vit.weights=mine.pth"])) as session:
         assert session.config.options["extractor"]["vit"] == {"weights": "mine.pth", "mpp": 0.5}
+    (folder / "kras.toml").write_text('[run]\ncache = "theirs"\n')
+    assert StudySettings.load(cache=Path("mine")).cache == Path("mine")
+    (folder / "kras.toml").write_text('[extractor.vit]\nweights = "theirs.pth"\n')
     settings = StudySettings.load()
     with pytest.raises(ConfigError, match=r"extractor\.vit\.weights"), opened(settings.having(folds=3)):
         pass
@@ -181,3 +195,9 @@ def test_worker_processes_take_no_module_from_the_folder(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not mark.exists()
+
+
+def test_a_pipe_under_the_name_of_a_settings_file_is_told_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "kras.toml")
+    with pytest.raises(ConfigError, match="is a pipe"):
+        StudySettings.load()
