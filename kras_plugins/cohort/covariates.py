@@ -12,6 +12,7 @@ from kras_plugins.cohort.delimited import read_rows_of
 from kras_plugins.cohort.numbers import shown
 from kras_plugins.cohort.table import Patient
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.regular import TABLE
 
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
 """Columns that may name the patient, the first that matches anybody; capitals do not matter."""
@@ -59,7 +60,7 @@ def _key(text: str) -> str:
 
 
 def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
-    rows = read_rows_of(file)
+    rows = read_rows_of(file, most=TABLE)
     header = [cell.strip() for cell in next(rows)[1]]
     twice = [name for name, n in Counter(header).items() if n > 1]
     if twice:

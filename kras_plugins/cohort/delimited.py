@@ -16,10 +16,11 @@ from typing import IO
 
 from kras_plugins.cohort.numbers import short
 from kras_plugins.errors import ConfigError, KrasError
-from kras_plugins.files.regular import open_unpacked
+from kras_plugins.files.regular import STREAMED, open_unpacked
 from kras_plugins.files.spreadsheet import unguarded
 
 _OTHERS = {";": "semicolons", "|": "bars", " ": "spaces"}
+_LONGEST_LINE = 64 << 20
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -63,17 +64,21 @@ def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[
         raise error(f"{path} cannot be read: {e.strerror or e}", "check the name") from e
 
 
-def open_text(path: Path) -> IO[str]:
+def open_text(path: Path, most: int = STREAMED) -> IO[str]:
     """Open a text file, unpacked where it is gzipped; ConfigError where it cannot be read."""
     with naming_damage(path):
-        return io.TextIOWrapper(open_unpacked(path), encoding="utf-8-sig")
+        return io.TextIOWrapper(open_unpacked(path, most), encoding="utf-8-sig")
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, most: int = STREAMED) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, each with its number, after those that begin with `#`; ConfigError on damage."""
     header = False
-    with naming_damage(path), open_text(path) as file:
-        for number, line in enumerate(file, 1):
+    with naming_damage(path), open_text(path, most) as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
+            if len(line) == _LONGEST_LINE:
+                raise ConfigError(
+                    f"{path}, line {number}: has no end, so it is no table", "is it another kind of file?"
+                )
             if "\0" in line:
                 raise ConfigError(f"{path}, line {number}: holds a NUL byte, so it is no text", "export it again")
             header = header or not line.startswith("#")
@@ -87,14 +92,14 @@ def delimiter_of(header: str) -> str:
     return max("\t;,", key=bare.count)
 
 
-def read_rows_of(path: Path, delimiters: str = "\t,;") -> Iterator[tuple[int, list[str]]]:
+def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows of a table, each with the number of its line, streamed, with as many cells as the header.
 
     Dropped are blank cells beyond the header and its own at its end, blank rows, the header where it comes again (files
     that were joined), and `#` lines that have not as many cells.
-    Raises ConfigError where the file is empty, separated by none of `delimiters`, or a row has more or fewer cells.
+    Raises ConfigError where the file has more than `most` bytes, is empty, separated by none of `delimiters`, or a row has more or fewer cells.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, most)
     first = next(lines, None)
     if first is None:
         raise ConfigError(f"{path} is empty, it has no rows", "it needs a header that names its columns, and rows")
