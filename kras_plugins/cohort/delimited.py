@@ -97,7 +97,8 @@ def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> 
 
     Dropped are blank cells beyond the header and its own at its end, blank rows, the header where it comes again (files
     that were joined), and `#` lines that have not as many cells.
-    Raises ConfigError where the file has more than `most` bytes, is empty, separated by none of `delimiters`, or a row has more or fewer cells.
+    Raises ConfigError where the file has more than `most` bytes, is empty, separated by none of `delimiters`, or a row
+    has more or fewer cells.
     """
     lines = read_lines(path, most)
     first = next(lines, None)
