@@ -28,7 +28,7 @@ def demonstration_reasons(manifest: Mapping[str, Any]) -> list[str]:
     if seeded:
         reasons.append(f"a network ran with seeded random weights ({', '.join(seeded)}), not with trained ones")
     cautions = [text for name, text in _leaves(manifest) if name.endswith(".caution") and text]
-    return [*reasons, *dict.fromkeys(cautions)]
+    return list(dict.fromkeys([*reasons, *cautions]))
 
 
 def provenance_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -135,6 +135,13 @@ def test_what_weights_ask_to_be_told_makes_it_a_demonstration(tmp_path: Path) ->
     assert "a toy encoder" in write_case_page(tmp_path, case).read_text()
 
 
+def test_a_caution_that_the_bundle_and_its_weights_both_ask_for_is_told_once(tmp_path: Path) -> None:
+    facts = {"demonstration": ["made up"], "extractor": {"weights": [{"caution": "made up"}, {"caution": "too"}]}}
+    page = write_case_page(tmp_path, dataclasses.replace(fake_case(), provenance=facts)).read_text(encoding="utf-8")
+    assert page.count("<li>made up</li>") == 1
+    assert page.count("<li>too</li>") == 1
+
+
 def test_the_same_case_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write_case_page(tmp_path, fake_case()).read_bytes()
     assert write_case_page(tmp_path, fake_case()).read_bytes() == first
