@@ -46,7 +46,8 @@ def key_folder() -> Path:
 def make_key(file: Path) -> str:
     """Write a new private key to `file` and its public one to `file.pub`; gives the sha256 of the public key.
 
-    Neither may be there; only the owner may read the private one. Raises ConfigError where they cannot be written.
+    Neither may be there; only the owner may read the private one. Raises ConfigError, and leaves neither, where they
+    cannot be written.
     """
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,11 +55,15 @@ def make_key(file: Path) -> str:
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
     public = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+    written: list[Path] = []
     try:
         for path, content, mode in ((file, private, 0o600), (public_of(file), public, 0o644)):
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as f:
+                written.append(path)
                 f.write(content)
     except OSError as e:
+        for path in written:
+            path.unlink(missing_ok=True)
         raise ConfigError(f"cannot write the key {e.filename}: {e.strerror}", "choose another file") from e
     return fingerprint(key.public_key())
 

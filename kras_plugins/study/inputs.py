@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,13 @@ def slides_of(
     patient: str | None = None,
     target: str = "",
     made_elsewhere: bool = False,
+    learn: Callable[[Sequence[Path]], None] = lambda slides: None,
 ) -> CohortTable:
     """A cohort without labels: of one CSV, or of slide files and folders of them, each slide its own patient.
 
     `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
     `made_elsewhere`: what is named may be results of slides, such as cells in a CSV without patient_id and slide_id.
+    `learn`: told which slide files were found, before anything is said of them.
     Raises UsageError for a path that is not there or holds no slide.
     """
     given = [Path(p) for p in paths]
@@ -43,7 +45,9 @@ def slides_of(
     tables = [p for p in given if p.suffix.lower() == ".csv" and not (made_elsewhere and not _is_cohort(p))]
     if not tables:
         suffixes = slide_suffixes(registry)
-        return bare_slides([slide for p in given for slide in _slides(p, suffixes)], patient)
+        slides = [slide for p in given for slide in _slides(p, suffixes)]
+        learn(slides)
+        return bare_slides(slides, patient)
     if len(given) > 1 or patient is not None:
         raise ConfigError(
             f"{tables[0]}: a cohort goes alone, without slides or --patient", "give one CSV, or slides only"

@@ -27,6 +27,7 @@ from filelock import FileLock
 from kras_plugins.cohort.table import CohortTable, Patient, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.study.notify import Notify
 from kras_plugins.study.outputs import SetAside
 
@@ -48,17 +49,19 @@ class Names:
         self._folders: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
-    def begin(self, folder: Path, given: Iterable[Path]) -> None:
+    def begin(self, folder: Path, given: Iterable[Path], bundle: Path | None = None) -> None:
         """Make or read the file, and learn the names in what a call is `given`: slides, folders, a cohort CSV.
 
-        Raises ConfigError where the file lies in the `folder` that is written to, or is none of ours.
+        Raises ConfigError where the file lies in the `folder` that is written to or in the `bundle`, which are passed
+        on, or is none of ours.
         """
         if self.file is None:
             return
-        if Path(os.path.realpath(self.file)).is_relative_to(os.path.realpath(folder)):
-            raise ConfigError(
-                f"{self.file} lies in {folder}, which it would betray", "keep --pseudonyms outside of the study"
-            )
+        for told in (folder, bundle):
+            if told is not None and Path(os.path.realpath(self.file)).is_relative_to(os.path.realpath(told)):
+                raise ConfigError(
+                    f"{self.file} lies in {told}, which it would betray", "keep --pseudonyms outside of the study"
+                )
         with _locked(self.file):
             self._key = bytes.fromhex(_read_or_make(self.file)["key"])
         for path in given:
@@ -89,6 +92,11 @@ class Names:
         )
         known = None if by_patient is None else {self._name(k): v for k, v in by_patient.items()}
         return renamed, self._patients(patients), known
+
+    def learn(self, slides: Sequence[Path]) -> None:
+        """Learn the names of slides that were found in folders, which an error may tell before there is a table."""
+        if self.file is not None:
+            self._learn([path.stem for path in slides], [(path.stem, path) for path in slides])
 
     def hide(self, text: str) -> str:
         """The text with pseudonyms for all names and paths of slides that this call knows."""
@@ -144,7 +152,7 @@ class Names:
 
     def _learn(self, ids: Iterable[str], files: Iterable[tuple[str, Path]]) -> None:
         for name in filter(None, ids):
-            self._texts[name] = self._name(name)
+            self._texts[name] = self._texts[repr(name)[1:-1]] = self._name(name)  # errors may quote it
         for name, path in files:
             told = self._name(name) + "".join(path.suffixes[-1:])
             self._texts |= {str(path): told, os.path.abspath(path): told, path.name: told}
@@ -254,11 +262,11 @@ def _read_or_make(file: Path) -> dict[str, Any]:
         _write(file, made)
         return made
     try:
-        found: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        found: dict[str, Any] = dict(json.loads(read_text(file, TABLE))) if file.is_file() else {}
         whole = len(bytes.fromhex(found["key"])) >= _KEY_BYTES and all(
             isinstance(found[part], dict) for part in ("patients", "slides")
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
         raise ConfigError(

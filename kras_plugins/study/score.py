@@ -94,7 +94,7 @@ def score(
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
-        session.names.begin(Path(out), map(Path, given))
+        session.names.begin(Path(out), map(Path, given), Path(bundle))
         table, *_ = session.names.table(
             slides_of(
                 given,
@@ -102,6 +102,7 @@ def score(
                 patient=patient,
                 target=str(locked.facts["target"]),
                 made_elsewhere=loads_results(session, locked),
+                learn=session.names.learn,
             )
         )
         used_at = prevalence or float(locked.facts["prevalence"])

@@ -49,7 +49,8 @@ def stage(
     with opened(settings, notify) as session:
         made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
         session.names.begin(out, map(Path, given))
-        cohort, *_ = session.names.table(slides_of(given, session.registry, made_elsewhere=made_elsewhere))
+        found = slides_of(given, session.registry, made_elsewhere=made_elsewhere, learn=session.names.learn)
+        cohort, *_ = session.names.table(found)
         ids = [slide.slide_id for p in cohort.patients for slide in p.slides]
         gathering = Gathering.opened(out, _what(session, kind, name), ids, overwrite=overwrite)
         with open_parts(

@@ -76,7 +76,7 @@ def validate(
     folder = Path(out)
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
-        session.names.begin(folder, [Path(cohort)])
+        session.names.begin(folder, [Path(cohort)], Path(bundle))
         table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
         found, told = described(table.patients, session.settings.having(clinical=None))

@@ -1,0 +1,58 @@
+"""Pseudonyms and keys as somebody would try them who did not write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kras_plugins import study
+from kras_plugins.errors import ConfigError
+from kras_plugins.learning.signature import make_key
+from kras_plugins.study.pseudonyms import Names
+
+
+@pytest.mark.parametrize("name", ['O\'Neil "Ann"', "Ann\x01Meier", "Ann\\Meier", "Anna Meier"])
+def test_a_name_that_an_error_quotes_is_hidden(tmp_path: Path, name: str) -> None:
+    cohort = tmp_path / "cohort.csv"
+    cell = name.replace('"', '""')
+    cohort.write_text(f'patient_id,slide_id\n"{cell}",S-0001\n')
+    names = Names(tmp_path / "who.json")
+    names.begin(tmp_path / "out", [cohort])
+    told = names.hide(f"line 2: {name!r} and {name}")
+    assert "Ann" not in told and told.count("id-") == 2
+
+
+@pytest.mark.parametrize("inside", ["who.json", "models/who.json"])
+def test_who_is_who_does_not_lie_in_the_bundle(tmp_path: Path, inside: str) -> None:
+    bundle = tmp_path / "bundle"
+    with pytest.raises(ConfigError, match="would betray"):
+        Names(bundle / inside).begin(tmp_path / "out", [], bundle)
+    assert not bundle.exists()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"key": 1}', "[]"], ids=["deep", "cut", "number", "list"])
+def test_a_damaged_file_of_pseudonyms_is_one_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "who.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="damaged"):
+        Names(file).begin(tmp_path / "out", [])
+    assert file.read_text() == content
+
+
+def test_no_private_key_is_left_where_the_public_one_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text("somebody's")
+    with pytest.raises(ConfigError, match="File exists"):
+        make_key(tmp_path / "key")
+    assert not (tmp_path / "key").exists() and (tmp_path / "key.pub").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("again", [".", "deep", "deep/S24-0815 Meier.tiff"])
+def test_a_slide_that_is_given_twice_by_its_folder_is_not_named(tmp_path: Path, again: str) -> None:
+    slide = tmp_path / "in/deep/S24-0815 Meier.tiff"
+    slide.parent.mkdir(parents=True)
+    slide.write_bytes(b"x")
+    settings = study.StudySettings(extractor="vit", pseudonyms=tmp_path / "who.json")
+    with pytest.raises(ConfigError, match="is given 2 times") as caught:
+        study.embed([tmp_path / "in", tmp_path / "in" / again], settings, out=tmp_path / "out")
+    assert "Meier" not in str(caught.value)
