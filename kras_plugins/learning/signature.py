@@ -150,7 +150,7 @@ def _trusted(key: str) -> str | None:
 def _trusted_keys() -> Iterator[tuple[str, str]]:
     folder = key_folder()
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.suffix == _PUBLIC:
+        if file.suffix == _PUBLIC and not file.name.startswith("."):  # such as macOS leaves beside copied files
             yield file.stem, fingerprint(_public(file))
 
 

@@ -46,6 +46,9 @@ def slides_of(
     if not tables:
         suffixes = slide_suffixes(registry)
         slides = [slide for p in given for slide in _slides(p, suffixes)]
+        for slide in slides:
+            if not _is_text(slide.name):  # which is not told: it may be a person's
+                raise UsageError(f"{slide.parent}: holds a slide whose name is no UTF-8", "rename the file")
         learn(slides)
         return bare_slides(slides, patient)
     if len(given) > 1 or patient is not None:
@@ -75,3 +78,12 @@ def _slides(path: Path, suffixes: Sequence[str]) -> list[Path]:
         raise UsageError(e.message, e.hint) from e
     of_dicom = {file.parent: file for file in reversed(found) if file.name.lower().endswith(_DICOM)}
     return [*(f for f in found if not f.name.lower().endswith(_DICOM)), *of_dicom.values()]
+
+
+def _is_text(name: str) -> bool:
+    """Whether the bytes of a file name are UTF-8, so that it can be an id and be written."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from kras_plugins import study
-from kras_plugins.errors import ConfigError
-from kras_plugins.learning.signature import make_key
+from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.learning.signature import key_folder, make_key, trusted_keys
 from kras_plugins.study.pseudonyms import Names
 
 
@@ -56,3 +57,21 @@ def test_a_slide_that_is_given_twice_by_its_folder_is_not_named(tmp_path: Path, 
     with pytest.raises(ConfigError, match="is given 2 times") as caught:
         study.embed([tmp_path / "in", tmp_path / "in" / again], settings, out=tmp_path / "out")
     assert "Meier" not in str(caught.value)
+
+
+def test_a_file_name_that_is_no_text_is_one_error_without_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/M\xfcller.tiff", "wb") as f:
+        f.write(b"II*")
+    with pytest.raises(UsageError, match="holds a slide whose name is no UTF-8") as e:
+        study.embed(tmp_path / "in", study.StudySettings(cache=tmp_path / "store"), out=tmp_path / "out")
+    assert "ller" not in str(e.value)
+
+
+def test_what_file_browsers_leave_beside_keys_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KRAS_CONFIG", str(tmp_path))
+    key_folder().mkdir(parents=True)
+    make_key(tmp_path / "lab")
+    (key_folder() / "lab.pub").write_bytes((tmp_path / "lab.pub").read_bytes())
+    (key_folder() / "._lab.pub").write_bytes(b"\0\5\x16\7")
+    assert list(trusted_keys()) == ["lab"]
