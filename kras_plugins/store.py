@@ -178,10 +178,14 @@ class Store:
         return self.root / key.digest[:2] / key.digest[2:32]
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old or the whole new one; raises StoreError on a full disk."""
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a text file so that it is either the old or the whole new one; raises StoreError on a full disk.
+
+    `mode`: its permissions, from which the umask takes some.
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as e:

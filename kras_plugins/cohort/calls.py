@@ -122,7 +122,7 @@ def _symbol(columns: Columns, cells: Sequence[str]) -> str:
 
 
 def _of_another_gene(columns: Columns, cells: Sequence[str]) -> Iterator[str]:
-    """What in the row of a KRAS call tells another gene."""
+    """What in the row of a KRAS call names another gene."""
     symbol, entrez = _symbol(columns, cells), columns.get(cells, "entrez")
     if is_untold(columns, cells):
         yield "in KRAS by its position, but no gene is stated"

@@ -141,13 +141,13 @@ def _person(patient: str) -> str:
 
 
 def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
-    """Whether the rows are in the order of the label: then whatever numbers them, an id say, tells it."""
+    """Whether the rows are in the order of the label: then whatever numbers them, an id say, reveals it."""
     labels = [label for row in rows if (label := number(row.get(target))) in (0.0, 1.0)]
     changes = sum(a != b for a, b in pairwise(labels))
     if changes == 1 and len(labels) >= SORTED_ROWS:
         yield Finding(
             severity="warning",
-            what=f"the rows are sorted by {target}: ids, file names or times of such a list may tell it",
+            what=f"the rows are sorted by {target}: ids, file names or times of such a list may reveal it",
             do="make sure that no column, path or feature was numbered along this list",
         )
 

@@ -64,7 +64,7 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     header = [cell.strip() for cell in next(rows)[1]]
     twice = [name for name, n in Counter(header).items() if n > 1]
     if twice:
-        raise ConfigError(f"{file}: column {twice[0]!r} is there twice", "keep one")
+        raise ConfigError(f"{file}: column {twice[0]!r} appears twice", "keep one")
     found = [dict(zip(header, (cell.strip() for cell in cells), strict=True)) for _, cells in rows]
     if not found:
         raise ConfigError(f"{file} has no rows", "it needs a header and one row a patient")

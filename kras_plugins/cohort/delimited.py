@@ -21,12 +21,13 @@ from kras_plugins.files.spreadsheet import unguarded
 
 _OTHERS = {";": "semicolons", "|": "bars", " ": "spaces"}
 _LONGEST_LINE = 64 << 20
+"""Characters: a file without line ends would be held in memory as a whole."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where to find what in a table's rows; `where` maps a meaning to the columns that may tell it, best first.
+    """Where to find what in a table's rows; `where` maps a meaning to the columns that may state it, best first.
 
     `header`: the names of the columns as written.
     """
@@ -132,8 +133,8 @@ def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> 
 def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Columns, Iterator[tuple[int, list[str]]]]:
     """A table's columns by meaning, and its rows with their line numbers, streamed.
 
-    `meanings`: names of columns that may tell each; capitals do not matter, and a space is as good as an underscore.
-    Raises ConfigError as `read_rows_of` does, and where columns of one name that tell something differ in a row.
+    `meanings`: names of columns that may state each; capitals do not matter, and a space is as good as an underscore.
+    Raises ConfigError as `read_rows_of` does, and where columns of one name that state something differ in a row.
     """
     rows = read_rows_of(path, "\t,")
     header = next(rows)[1]
@@ -155,7 +156,7 @@ def _agreeing(
         for some in alike:
             said = sorted({cells[i].strip() for i in some} - {""})
             if len(said) > 1:
-                what = f"column {header[some[0]]!r} is there twice, as {short(said[0])} and {short(said[1])}"
+                what = f"column {header[some[0]]!r} appears twice, as {short(said[0])} and {short(said[1])}"
                 raise ConfigError(f"{path}, line {number}: {what}", "keep one")
         yield number, cells
 

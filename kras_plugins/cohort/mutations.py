@@ -52,13 +52,13 @@ MEANINGS = {
     "wide": ("KRAS", "K-RAS", "KRAS2"),
     "profiled": ("mutations",),
 }
-"""Names of columns, in any case and with spaces for underscores, by what they tell."""
+"""Names of columns, in any case and with spaces for underscores, by what they state."""
 
 _NOBODY = {
     "tumor", "tumour", "normal", "sample", "patient", "__unknown__", "unknown", "tumor_sample", "primary", "none",
     "null", "na", "n/a", "nan", ".", "-", "?", "tumor_sample_barcode", "sample_id", "patient_id",
 }  # fmt: skip
-"""What tools write where they were not told a sample: the same in the file of every patient."""
+"""What tools write where they were given no sample: the same in the file of every patient."""
 _NAME_IT = "write each file's own sample into Tumor_Sample_Barcode (vcf2maf: --tumor-id), or add a column PATIENT_ID"
 _NOT_SEQUENCED = {"NS", "NP", "NA", "N/A", "NOT SEQUENCED", "NOT PROFILED", ""}
 _NOT_OF_THE_TUMOR = {"germline", "loh", "wildtype", "redacted"}

@@ -23,7 +23,7 @@ class Named:
 
 
 def file_of(slide_id: str, files: Sequence[Named]) -> Named | None:
-    """The file of a slide, None where there is none.
+    """The file of a slide; None if no file fits.
 
     In order: what states this id, or states none and is named so (as it is, or as `kras` writes ids into names); the
     same with TCGA's UUID left out on one side; what states another id, but is named so. Raises SlideError naming

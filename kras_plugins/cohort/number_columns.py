@@ -1,4 +1,4 @@
-"""Columns of texts as numbers: the decimal mark told by all rows, and every cell that is no number named."""
+"""Columns of text as numbers: the decimal mark is inferred from all rows, cells that are not numbers are named."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_numbers(column: pa.Array, mark: str = ".") -> NumberColumn:
 
 
 def floats(texts: Sequence[str]) -> NumberColumn:
-    """Texts of one column as numbers, their decimal mark told by all of them."""
+    """Texts of one column as numbers, their decimal mark inferred from all of them."""
     column = pa.array(texts, pa.string())
     return read_numbers(column, count_marks(column).decimal(","))
 

@@ -254,7 +254,7 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
             raise ConfigError(f"{path} is separated by {name}", "save it with commas")
     twice = [column for column, count in Counter(header).items() if count > 1]
     if twice:
-        raise ConfigError(f"{path}: column {twice[0]!r} is there twice", "keep one")
+        raise ConfigError(f"{path}: column {twice[0]!r} appears twice", "keep one")
     missing = [column for column in needed if column not in header]
     if not missing:
         return

@@ -1,8 +1,8 @@
-"""Paths in what is written: told from the folder that it is written to, and never by way of somebody's home.
+"""Paths in outputs: relative to the folder that is written to, and never by way of somebody's home.
 
 A study is handed on, and who reads it should learn neither the name of its author nor how a hospital's disks are
-called. What lies beside or below the study is told relative to it, and is found again where both are moved; of anything
-else the file's name stays. Digests say which file it was.
+called. What lies beside or below the study becomes relative to it, so it is found again when both are moved; of
+anything else the file's name stays. Digests say which file it was.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -48,6 +49,16 @@ def regular(path: Path, most: int | None = None, error: type[KrasError] = Config
 def read_text(path: Path, most: int = SETTINGS, encoding: str = "utf-8", error: type[KrasError] = ConfigError) -> str:
     """The text of a regular file of at most `most` bytes; raises what `regular` does, and UnicodeDecodeError."""
     return regular(path, most, error).read_text(encoding=encoding)
+
+
+def private(path: Path, error: type[KrasError] = ConfigError) -> Path:
+    """The path itself, where only its owner can read the file; else `error`. OSError where there is no such file.
+
+    Permissions are looked at where the system has them (POSIX).
+    """
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise error(f"{path}: others can read it, and it holds a secret", f"chmod 600 {path}")
+    return path
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A child process that may hang, crash or grow: it alone suffers, and how it ended is told in words."""
+"""A limited child process, which may hang, crash or grow without harm to its parent; its end is described in words."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def limit_self(memory: int, seconds: int) -> None:
 def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
     """Run `python -m module words` with one thread, to its end or for so long; "" where it ended well, else how.
 
-    Its stderr goes to the file `errors`, of which the last line is told.
+    Its stderr goes to the file `errors`; the result quotes the last line.
     """
     command = [sys.executable, "-P", "-m", module, *words]
     with errors.open("wb") as stderr:

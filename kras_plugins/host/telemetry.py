@@ -1,4 +1,4 @@
-"""Nothing is told to the makers of libraries: what they would send is switched off before any of them is imported."""
+"""Telemetry of the libraries below, switched off before any of them is imported."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ def _recorded() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
-        raise ConfigError(f"{file} cannot be read: {e}", "remove it, and trust your settings files anew") from e
+        raise ConfigError(
+            f"{file} cannot be read: {e}", "delete it, then run `kras trust` on your settings files again"
+        ) from e
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 

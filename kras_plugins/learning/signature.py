@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.errors import ConfigError, StoreError
+from kras_plugins.files.regular import private
 from kras_plugins.learning.seal import SIGNATURE, check_seal
 from kras_plugins.learning.strict_json import read_strict_json
 from kras_plugins.store import user_config, write_atomic
@@ -53,11 +54,11 @@ def make_key(file: Path) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    secret = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
     public = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
     written: list[Path] = []
     try:
-        for path, content, mode in ((file, private, 0o600), (public_of(file), public, 0o644)):
+        for path, content, mode in ((file, secret, 0o600), (public_of(file), public, 0o644)):
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as f:
                 written.append(path)
                 f.write(content)
@@ -90,7 +91,7 @@ def sign(folder: Path, key_file: Path) -> Signature:
 
 
 def read_signature(folder: Path, digest: str) -> Signature | None:
-    """The signature of a bundle of that digest, None where there is none.
+    """The signature of a bundle with that digest; None if it is not signed.
 
     Raises StoreError for one that is damaged or of another content, ConfigError for a damaged trusted key.
     """
@@ -162,6 +163,7 @@ def _private(file: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(_read(file), None)
         if isinstance(key, Ed25519PrivateKey):
+            private(file)
             return key
         why: object = "another kind of key"
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as e:

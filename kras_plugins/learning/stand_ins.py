@@ -23,7 +23,7 @@ def stand_ins(inputs: Inputs, training: Mapping[str, Any]) -> list[Sample]:
     """Patients around the middle of `training` (`evaluation.shift.training_summary`), always the same.
 
     They have what the models were fitted on: a profile of the frozen features, a bag of the frozen encoder where
-    `training` tells how many features a tile has.
+    `training` states how many features a tile has.
     """
     rng = np.random.default_rng(0)
     known: Mapping[str, Any] = training.get("features") or {}

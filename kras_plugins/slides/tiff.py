@@ -1,4 +1,4 @@
-"""Which of a TIFF's images is the slide, told from its tags alone.
+"""Which of a TIFF's images is the slide, by its tags alone.
 
 For every reader of TIFF alike: a file that holds several slides, focal planes or channels, or no 8-bit color, is
 refused, as half of it, or pixels that no scanner saw, would look like a slide.
@@ -128,7 +128,7 @@ def check_tiles(tif: Any, path: Path) -> None:
 
 
 def alpha_of(page: Any) -> EXTRASAMPLE | None:
-    """What the fourth sample of a page says of transparency; None where there is none, or of unknown meaning."""
+    """How the fourth sample of a page states transparency; None without one, or with one of unknown meaning."""
     alpha = page.extrasamples[0] if page.extrasamples and page.samplesperpixel == 4 else None
     return alpha if alpha in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA) else None
 

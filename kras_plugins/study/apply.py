@@ -98,14 +98,14 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
 
 
 def cautions_of(bundle: Bundle) -> list[str]:
-    """Why the numbers of a bundle say nothing about patients: what was to be told of its training."""
+    """Why the numbers of a bundle say nothing about patients: the cautions of its training."""
     return list(bundle.provenance.get("demonstration", ()))
 
 
 def stated(processed: Processed, bundle: Bundle, own: Sequence[str] = ()) -> dict[str, Any]:
     """What a manifest states of slides that a bundle was applied to, as JSON values.
 
-    `own`: what is to be told of this cohort, beside what is of the training's.
+    `own`: cautions about this cohort, beside those of the training.
     """
     return {
         **processed.facts,

@@ -32,7 +32,7 @@ def slides_of(
 
     `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
     `made_elsewhere`: what is named may be results of slides, such as cells in a CSV without patient_id and slide_id.
-    `learn`: told which slide files were found, before anything is said of them.
+    `learn`: called with the slide files that were found, before any error can name one.
     Raises UsageError for a path that is not there or holds no slide.
     """
     given = [Path(p) for p in paths]
@@ -47,7 +47,7 @@ def slides_of(
         suffixes = slide_suffixes(registry)
         slides = [slide for p in given for slide in _slides(p, suffixes)]
         for slide in slides:
-            if not _is_text(slide.name):  # which is not told: it may be a person's
+            if not _is_text(slide.name):  # the error leaves the name out: it may be a person's
                 raise UsageError(f"{slide.parent}: holds a slide whose name is no UTF-8", "rename the file")
         learn(slides)
         return bare_slides(slides, patient)

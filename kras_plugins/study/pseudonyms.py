@@ -1,8 +1,8 @@
 """Pseudonyms: a study whose patients and slides are called otherwise than their files and tables call them.
 
 The ids are replaced where a table has been read and joined with others; all that follows knows the pseudonyms alone.
-What is told besides (errors, notes, paths) is searched for the names that were replaced. Key and list of who is who lie
-in one file, outside of the study.
+Everything else that is written or logged (errors, notes, paths) is searched for the names that were replaced. The key
+and the list of names lie in one file, outside of the study.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import re
 import secrets
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -27,7 +26,8 @@ from filelock import FileLock
 from kras_plugins.cohort.table import CohortTable, Patient, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError
-from kras_plugins.files.regular import TABLE, read_text
+from kras_plugins.files.regular import TABLE, private, read_text
+from kras_plugins.store import write_atomic
 from kras_plugins.study.notify import Notify
 from kras_plugins.study.outputs import SetAside
 
@@ -40,7 +40,7 @@ _SHORT = 4
 
 
 class Names:
-    """Who is called what in one call; without a file, everybody as they are. Used from several threads."""
+    """The pseudonyms of one call; without a file, names stay as they are. Used from several threads."""
 
     def __init__(self, file: Path | None) -> None:
         self.file = None if file is None else Path(os.path.abspath(file))
@@ -69,7 +69,7 @@ class Names:
 
     @property
     def mark(self) -> str | None:
-        """What tells the key from others without telling it; None where everybody is called as they are."""
+        """What identifies the key without revealing it; None without pseudonyms."""
         return None if self.file is None else self._name("\0key")
 
     def table(
@@ -77,14 +77,14 @@ class Names:
     ) -> tuple[CohortTable, tuple[Patient, ...], dict[str, V] | None]:
         """A cohort, its patients as they are described, and what is known by patient, under pseudonyms.
 
-        In order of these. Each slide keeps its row as `source`; who is who is added to the file.
+        Patients and slides are in order of these; each slide keeps its row as `source`. New names join the file.
         """
         if self.file is None:
             return table, tuple(patients), None if by_patient is None else dict(by_patient)
         slides = [slide for patient in table.patients for slide in patient.slides]
         self._learn([p.patient_id for p in table.patients], [])
         self._learn([s.slide_id for s in slides], [(s.slide_id, s.path) for s in slides if s.path is not None])
-        self._record([p.patient_id for p in table.patients], [s.slide_id for s in slides])
+        self._record(self.file, [p.patient_id for p in table.patients], [s.slide_id for s in slides])
         renamed = replace(
             table,
             patients=self._patients(table.patients),
@@ -94,7 +94,7 @@ class Names:
         return renamed, self._patients(patients), known
 
     def learn(self, slides: Sequence[Path]) -> None:
-        """Learn the names of slides that were found in folders, which an error may tell before there is a table."""
+        """Learn the names of slides that were found in folders, which an error may quote before there is a table."""
         if self.file is not None:
             self._learn([path.stem for path in slides], [(path.stem, path) for path in slides])
 
@@ -105,7 +105,7 @@ class Names:
         return self._pattern.sub(lambda found: self._texts[found[0]], text)
 
     def hidden(self, value: Any) -> Any:
-        """The same for all text within JSON values; a folder that was given is not told."""
+        """The same for all text within JSON values; a folder that was given is left out."""
         if self.file is None:
             return value
         if isinstance(value, str):
@@ -119,7 +119,7 @@ class Names:
         return error if self.file is None else type(error)(self.hide(error.message), self.hide(error.hint))
 
     def aside(self, one: SetAside) -> SetAside:
-        """A slide set aside, as it may be told."""
+        """A slide set aside, under its pseudonym."""
         return replace(one, **{f.name: self.hide(getattr(one, f.name)) for f in fields(one)})
 
     @contextmanager
@@ -192,22 +192,21 @@ class Names:
             found = {column: text.replace(name, self._name(name)) for column, text in found.items()}
         return found
 
-    def _record(self, patients: Iterable[str], slides: Iterable[str]) -> None:
-        assert self.file is not None
-        with _locked(self.file):
-            kept = _read_or_make(self.file)
+    def _record(self, file: Path, patients: Iterable[str], slides: Iterable[str]) -> None:
+        with _locked(file):
+            kept = _read_or_make(file)
             if bytes.fromhex(kept["key"]) != self._key:
-                raise ConfigError(f"{self.file}: its key was changed meanwhile", "run the same command again")
+                raise ConfigError(f"{file}: its key was changed meanwhile", "run the same command again")
             now = {
                 "patients": {**kept["patients"], **{self._name(name): name for name in patients}},
                 "slides": {**kept["slides"], **{self._name(name): name for name in slides}},
             }
             if any(now[part] != kept[part] for part in now):
-                _write(self.file, {**kept, **now})
+                _write(file, {**kept, **now})
 
 
 class Telling:
-    """A Notify that tells another one, under pseudonyms."""
+    """A Notify that passes everything on to another one, under pseudonyms."""
 
     def __init__(self, names: Names, notify: Notify) -> None:
         self._names, self._notify = names, notify
@@ -234,7 +233,7 @@ _now: ContextVar[Names | None] = ContextVar("kras_names", default=None)
 
 
 def hide_now(text: str) -> str:
-    """The text as the study in hand may tell it: for what is logged below the logger `kras`."""
+    """The text under the pseudonyms of the study in hand, if any: for what is logged below the logger `kras`."""
     names = _now.get()
     return text if names is None else names.hide(text)
 
@@ -273,15 +272,9 @@ def _read_or_make(file: Path) -> dict[str, Any]:
             f"{file}: no key of pseudonyms in it, or it is damaged",
             "name the file that --pseudonyms made, or one that is not there yet",
         )
+    private(file)
     return found
 
 
 def _write(file: Path, value: Mapping[str, Any]) -> None:
-    """Replace the file at once by one that its owner alone may read."""
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as f:
-            f.write(json.dumps(value, indent=1) + "\n")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomic(file, json.dumps(value, indent=1) + "\n", mode=0o600)

@@ -118,7 +118,7 @@ def score(
             if seen:
                 session.notify.note(f"{len(seen)} of {len(cases)} patients were in training, which their results say")
             for caution in cautions_of(locked):
-                if caution not in cautions(parts):  # which were told when the slides were processed
+                if caution not in cautions(parts):  # which were shown when the slides were processed
                     session.notify.note(f"demonstration: {caution}")
             predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
             entry = build_manifest(
@@ -187,7 +187,7 @@ def predicted(
 ) -> list[Prediction]:
     """One prediction a patient, in the cohort's order; those without a usable slide are not assessable.
 
-    `seen`: who was in training. Each prediction carries what is to be told of the bundle, and that.
+    `seen`: who was in training. Each prediction carries the bundle's cautions, and that one.
     """
     from kras_plugins.evaluation.calls import predictions
     from kras_plugins.learning.calibration import shift_prevalence

@@ -29,7 +29,7 @@ File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False)]
 
 _LONGEST = 10_000_000
-"""Seconds of a deadline: what waits cannot be told of any number."""
+"""Seconds of a deadline: longer ones overflow what waits."""
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
 """What a file of folds decides."""
 _ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates", "pseudonyms"})
@@ -107,7 +107,7 @@ class StudySettings(Options):
     cache: File | None = location(None, description="where intermediate results are kept and reused")
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
     pseudonyms: File | None = location(
-        None, description="file of a key and of who is who, made if absent: ids and names of slides become pseudonyms"
+        None, description="file of the key and the names, created if absent: ids and names of slides become pseudonyms"
     )
     plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(

@@ -138,7 +138,7 @@ def _evaluated(
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
     for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), *shifts]:
-        session.notify.note(said)  # who reads the numbers on the terminal alone is told as well
+        session.notify.note(said)  # also for those who read the numbers on the terminal only
     metrics, predictions = write_study(
         folder,
         evaluated,

@@ -104,7 +104,7 @@ def _stated(
 def stride(coords: Float64) -> tuple[float | None, int]:
     """The commonest distance between neighbors of one row, in the unit of `coords`, None without; and how often.
 
-    Where no distance is that of most (tiles drawn at random), it tells little: how often is then 0.
+    Where no distance is that of most (tiles drawn at random), it says little: how often is then 0.
     """
     ordered = coords[np.lexsort((coords[:, 0], coords[:, 1]))]
     steps = np.diff(ordered[:, 0])[np.diff(ordered[:, 1]) == 0]
@@ -119,7 +119,7 @@ def stride(coords: Float64) -> tuple[float | None, int]:
 
 
 def _number(facts: Mapping[str, Any], name: str, file: Path) -> float | None:
-    """A stated number, None where there is none; SlideError where it is no positive number."""
+    """A stated number, None if not stated; SlideError unless it is positive."""
     value = facts.get(name)
     if value is None:
         return None

@@ -17,7 +17,7 @@ SUFFIX = ".h5"
 def locate(slide: SlideRef, folder: Path | None) -> Path:
     """The feature file of a slide: of those in `folder`, else its own path.
 
-    Raises SlideError where there is none, where two are equally good, or where it is no regular file.
+    Raises SlideError if no file fits, if two fit equally well, or if it is not a regular file.
     """
     if folder is None:
         if slide.path is None or slide.path.suffix != SUFFIX:
@@ -42,7 +42,7 @@ def locate(slide: SlideRef, folder: Path | None) -> Path:
 
 
 def _told(found: Named, slide: SlideRef) -> Path:
-    """The file, after telling where it states another slide."""
+    """The file, after a note if it states another slide."""
     if found.stated is not None and not same_slide(found.stated, slide.slide_id):
         note(f"{found.path.name} states slide {found.stated}; by its name it is taken for slide {slide.slide_id}")
     return _regular(found.path)
@@ -56,7 +56,7 @@ def _files(folder: Path, _changed: int) -> tuple[Named, ...]:
 
 
 def _stated(file: Path) -> str | None:
-    """The slide_id that a file states; None where it states none or cannot be read, which is told when it is used."""
+    """The slide_id that a file states; None if it states none or cannot be read, which is an error when it is used."""
     if not file.is_file():
         return None
     try:

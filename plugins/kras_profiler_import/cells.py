@@ -225,7 +225,7 @@ def _in_um(region: Region, factor: float) -> Region:
 
 
 def _annotations(file: Path, options: ImportOptions, mpp: float) -> tuple[list[Region], list[str]]:
-    """The annotations of a file of their own, in µm, and what is to be told of it."""
+    """The annotations of a file of their own, in µm, and notes on it."""
     source = open_regions(file) if file.suffix == ".parquet" else _open(file, options)
     um = _pixels(source, options, mpp, file) * mpp
     try:

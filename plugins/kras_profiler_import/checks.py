@@ -19,7 +19,7 @@ MIN_CELLS = 50
 SMALL_UM, SUSPECT_UM, LARGE_UM = 4.0, 5.0, 22.6
 """Median diameter of nuclei: under 4 or over 22.6 µm (400 µm²) is none; under 5 counts where micrometers fit too."""
 USUAL_UM2 = (20.0, 130.0)
-"""Median area of nuclei beyond which it is told: lymphocytes have some 40 µm², tumor cells 50 to 120."""
+"""Median area of nuclei beyond which it is noted: lymphocytes have some 40 µm², tumor cells 50 to 120."""
 GIANT_UM2 = 2000.0
 """A single nucleus beyond this, 50 µm across, is none, or several."""
 STATED = 1.2
@@ -36,7 +36,7 @@ _SAMPLE = 20_000
 
 
 def check_left_out(file: str, out: LeftOut, used: int) -> list[str]:
-    """What is to be told of objects that were left out beside `used` ones; SlideError where these are too many."""
+    """Notes on objects that were left out beside `used` ones; SlideError where these are too many."""
     total = used + out.nowhere + out.damaged
     if out.damaged > DAMAGED * total:
         raise SlideError(
@@ -59,7 +59,7 @@ def check_left_out(file: str, out: LeftOut, used: int) -> list[str]:
 def level0_per_pixel(file: str, magnification: float, mpp: float) -> float:
     """Level-0 pixels per pixel at a magnification, of a slide with `mpp` µm per pixel: as analysers halve, by names.
 
-    Raises SlideError where the slide's own magnification cannot be told, or the stated one is none.
+    Raises SlideError where the slide's own magnification cannot be inferred, or the stated one is none.
     """
     own = min(MAGNIFICATIONS, key=lambda name: abs(math.log(name * mpp / 10)))
     units = "say what a pixel of its coordinates is, e.g. -o profiler.import.units=0.25 (µm), or units=px for level 0"
@@ -75,7 +75,7 @@ def level0_per_pixel(file: str, magnification: float, mpp: float) -> float:
 
 
 def check_resolution(file: str, stated: float | None, mpp: float, trusted: bool) -> list[str]:
-    """What is to be told of a file that states another resolution than `mpp`; SlideError unless `trusted`."""
+    """Notes on a file that states another resolution than `mpp`; SlideError unless `trusted`."""
     if stated is None or 1 / STATED < stated / mpp < STATED:
         return []
     text = f"{file}: states {stated:g} µm per level-0 pixel, but the slide has {mpp:g} by the cohort"
@@ -89,7 +89,7 @@ def check_resolution(file: str, stated: float | None, mpp: float, trusted: bool)
 
 
 def check_scale(file: str, ratios: Sequence[float], mpp: float, trusted: bool) -> list[str]:
-    """What is to be told of nuclear areas that a file states in µm² beside outlines of other size; SlideError unless
+    """Notes on nuclear areas that a file states in µm² beside outlines of other size; SlideError unless
     `trusted`. `ratios`: stated by measured ones, at `mpp` µm per level-0 pixel.
     """
     ratio = float(np.median(ratios)) if len(ratios) else 1.0
@@ -167,7 +167,7 @@ def check_place(
 
 
 def _odd_ones(xy: Float64, area_um2: Float64, size: tuple[float, float] | None) -> list[str]:
-    """What is to be told of single cells that lie off the slide, or are no nuclei by their size."""
+    """Notes on single cells that lie off the slide, or are no nuclei by their size."""
     off = 0 if size is None else int(np.any((xy < 0) | (xy > size), axis=1).sum())
     large = int((area_um2 > GIANT_UM2).sum())
     return [

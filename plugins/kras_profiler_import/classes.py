@@ -84,10 +84,10 @@ _PATTERNS = {
 def cell_classes(
     counts: Counter[str], options_classes: Mapping[str, str], vocabulary: str | None
 ) -> tuple[dict[str, str], list[str]]:
-    """Class of ours (or `ignore`) for every name of a file, and what is to be told; `counts`: how often each occurs.
+    """Class of ours (or `ignore`) for every name of a file, and notes; `counts`: how often each occurs.
 
     In order: the user's own mapping; the stated vocabulary; the built-in lists, where all that hold the file's names
-    mean the same by them. A few cells without a class, or with a number that names none, are ignored and told: they do
+    mean the same by them. A few cells without a class, or with a number that names none, are ignored and noted: they do
     not refuse a file of good ones. Raises ConfigError that lists unknown or ambiguous names with their counts and shows
     the line to write.
     """

@@ -38,7 +38,7 @@ class Frame:
         self.plain = {h: _strip(h, suffixes) for h in self.headers}
         twice = sorted({h for h in self.headers if self.headers.count(h) > 1})
         if twice:
-            raise ConfigError(f"{file}: column {twice[0]!r} is there twice", "keep one")
+            raise ConfigError(f"{file}: column {twice[0]!r} appears twice", "keep one")
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -88,7 +88,7 @@ class Frame:
             raise ConfigError(what, f"{hint}; or name the columns that are features: -o 'profiler.import.features=…*'")
 
     def numbers(self, plain: str) -> Float64:
-        """float64[row] of a feature, NaN where missing; ConfigError where it is there twice in a row."""
+        """float64[row] of a feature, NaN where missing; ConfigError where a row states it twice."""
         result = np.full(len(self), np.nan)
         for header in (h for h in self.headers if self.plain[h] == plain):
             found = self._columns[header]

@@ -95,7 +95,7 @@ def _made_of_slides(folder: Path, _changed: int) -> tuple[Named, ...]:
 
 
 def _stated(folder: Path) -> str | None:
-    """The slide_id that a folder of `kras profile` states; None where it states none, which reading it will tell."""
+    """The slide_id that a folder of `kras profile` states; None if none, which is an error when it is read."""
     try:
         stated = json.loads((folder / FACTS).read_text(encoding="utf-8"))["slide_id"]
     except (OSError, ValueError, KeyError, TypeError):

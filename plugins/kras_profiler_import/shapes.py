@@ -64,7 +64,7 @@ def _polygons(rings: Sequence[Sequence[Any]]) -> Geometries:
 
 
 def from_wkb(blobs: npt.NDArray[np.object_]) -> Geometries:
-    """Geometries of well-known binary; None where there is none, where it is damaged and where it is not finite."""
+    """Geometries of well-known binary; None where missing, damaged or not finite."""
     with np.errstate(invalid="ignore"):
         shapes: Geometries = np.array(shapely.from_wkb(blobs, on_invalid="ignore"), dtype=object)
     vertices, of = shapely.get_coordinates(shapes, return_index=True)

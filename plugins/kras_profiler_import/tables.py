@@ -31,7 +31,7 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a CSV file is written: its headers, `encoding` and `delimiter`; the decimal mark takes all rows to tell."""
+    """How a CSV file is written: its headers, `encoding` and `delimiter`; the decimal mark takes all rows to infer."""
 
     headers: list[str]
     encoding: str

@@ -87,5 +87,5 @@ def test_a_column_may_be_there_twice_where_both_say_the_same(tmp_path: Path) -> 
     columns, rows = read_table(tmp_path / "x", {"sample": ("Sample_ID",)})
     assert [columns.get(row, "sample") for _, row in rows] == ["s", "t"]
     (tmp_path / "x").write_text("Sample ID\tSAMPLE_ID\ns\ts\nt\tu\n")
-    with pytest.raises(ConfigError, match="line 3: column 'Sample ID' is there twice, as 't' and 'u'"):
+    with pytest.raises(ConfigError, match="line 3: column 'Sample ID' appears twice, as 't' and 'u'"):
         list(read_table(tmp_path / "x", {"sample": ("Sample_ID",)})[1])

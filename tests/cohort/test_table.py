@@ -145,7 +145,7 @@ TRAPS = {
     "tabs": (GOOD.replace(",", "\t"), "tabs", "commas"),
     "a misspelled column": (GOOD.replace("slide_id", "SlideID"), "lacks slide_id", "'SlideID' for 'slide_id'"),
     "a missing label column": (GOOD.replace("g12c", "kras"), "lacks g12c", "add it"),
-    "a column twice": (GOOD.replace("age", "site"), "'site' is there twice", "keep one"),
+    "a column twice": (GOOD.replace("age", "site"), "'site' appears twice", "keep one"),
     "an unquoted comma": (GOOD.replace("S2,LUSC,biopsy", "S2,a,b,biopsy"), "line 3: 10 cells", "quotes"),
     "a row cut short": (GOOD.replace("biopsy,NS,55", "biopsy"), "line 5: 7 cells", "quotes"),
     "an open quote": (GOOD.replace("S1,LUAD,biopsy", '"S1,LUAD,biopsy'), "line 5", "quotes"),

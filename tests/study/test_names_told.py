@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from kras_plugins import study
 from kras_plugins.errors import ConfigError, UsageError
-from kras_plugins.learning.signature import key_folder, make_key, trusted_keys
+from kras_plugins.learning.seal import seal
+from kras_plugins.learning.signature import key_folder, make_key, sign, trusted_keys
 from kras_plugins.study.pseudonyms import Names
 
 
@@ -75,3 +77,18 @@ def test_what_file_browsers_leave_beside_keys_is_no_key(tmp_path: Path, monkeypa
     (key_folder() / "lab.pub").write_bytes((tmp_path / "lab.pub").read_bytes())
     (key_folder() / "._lab.pub").write_bytes(b"\0\5\x16\7")
     assert list(trusted_keys()) == ["lab"]
+
+
+def test_a_secret_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    who, key, bundle = tmp_path / "who.json", tmp_path / "lab", tmp_path / "bundle"
+    Names(who).begin(tmp_path / "out", [])
+    make_key(key)
+    bundle.mkdir()
+    (bundle / "bundle.json").write_text("{}")
+    seal(bundle)
+    for mode, readable in ((0o644, True), (0o640, True), (0o604, True), (0o600, False), (0o400, False)):
+        for secret, use in ((who, lambda: Names(who).begin(tmp_path / "out", [])), (key, lambda: sign(bundle, key))):
+            secret.chmod(mode)
+            with pytest.raises(ConfigError, match="others can read it") if readable else nullcontext() as e:
+                use()
+            assert not readable or e.value.hint == f"chmod 600 {secret}"
