@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packaging.version import Version
+from services import need
 from triton_server import ensure_installed, export_tiny
 from tritonclient.grpc import InferenceServerClient
 from watched import Machine, can_watch
@@ -18,8 +19,6 @@ RUN = (
     "run", "cohort.csv", "--extractor", "vit", "-o", "extractor.vit.model=vit-mini", "--workers", "1", "--folds", "2",
     "--classifiers", "he", "-o", "classifier.he.seeds=1", "-o", "classifier.he.epochs=2", "--out", "out",
 )  # fmt: skip
-
-needs_strace = pytest.mark.skipif(not can_watch(), reason="no strace that may watch: apt-get install strace")
 
 
 @pytest.fixture
@@ -55,8 +54,8 @@ def test_doctor_run_predict_and_serve_leave_nothing_but_store_output_and_caches(
 
 
 @pytest.mark.slow
-@needs_strace
 def test_doctor_run_predict_and_serve_ask_nobody(used: Machine) -> None:
+    need(can_watch(), "strace that may watch", "apt-get install strace")
     assert used.asked() == set()
 
 

@@ -92,5 +92,5 @@ class Machine:
 
     def asked(self) -> set[str]:
         """HOST:PORT of what was asked beyond this machine, servers of names included wherever they are."""
-        found = _ADDRESS.findall(self.log.read_text()) if self.log.exists() else []
+        found = _ADDRESS.findall(self.log.read_text())
         return {f"{host}:{port}" for port, host in found if port == _DNS or not re.match(r"127\.|::1$", host)}
