@@ -37,6 +37,7 @@ def folds(
     n_folds: int,
     seed: int,
     scheme: Scheme = "random",
+    in_scope: Bool | None = None,
 ) -> Folds:
     """Assign each patient to one of `n_folds` folds: int64[patient] of 0 to n_folds - 1.
 
@@ -44,7 +45,8 @@ def folds(
     patients of each label and stratum differ by at most one. `site`: whole sites stay together (Howard et al., Nat
     Commun 2021;12:4423) and the folds are as like as they can be in positives, patients and patients of each stratum
     (see `imbalance`), up to SITE_SLACK, within which `seed` chooses. With dozens of sites the search for the best
-    ends early, close to it and at the same point on every machine.
+    ends early, close to it and at the same point on every machine. `in_scope`: bool[patient], of whom the folds'
+    numbers and positives are to be as even in themselves; all where None.
 
     The names of strata and sites carry no meaning. Raises ConfigError where a fold would lack a positive or a
     negative.
@@ -60,10 +62,11 @@ def folds(
     rng = np.random.default_rng(seed)
     if scheme not in ("random", "site"):
         raise ValueError(f"no scheme {scheme!r}")
+    scope = np.ones(len(labels), bool) if in_scope is None else in_scope
     if scheme == "site":
-        return _whole_sites(labels, strata, sites, n_folds, rng)
+        return _whole_sites(labels, strata, sites, n_folds, rng, scope)
     fold = np.empty(len(labels), np.int64)
-    fold[_by_stratum(labels, strata, rng)] = np.arange(len(labels)) % n_folds
+    fold[_by_stratum(labels, strata, rng, scope)] = np.arange(len(labels)) % n_folds
     return rng.permutation(n_folds)[fold]
 
 
@@ -74,12 +77,14 @@ def holdout(
     fraction: float,
     seed: int,
     scheme: Scheme = "random",
+    in_scope: Bool | None = None,
 ) -> Bool:
     """Cut off about `fraction` of the patients for validation: bool[patient], true where held out.
 
     At least one patient of each label is held out and one kept wherever there are two; a label's only patient is
     kept. `random`: stratified by label and stratum. `site`: whole sites are held out, those that come closest to
     `fraction` of the positives, of the patients and of those of each stratum among DRAWS drawn orders of the sites.
+    `in_scope` as in `folds`.
 
     Raises ConfigError where no drawn set of whole sites leaves both labels on both sides.
     """
@@ -87,9 +92,10 @@ def holdout(
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
     labels = np.asarray(labels, np.int8)
     rng = np.random.default_rng(seed)
+    scope = np.ones(len(labels), bool) if in_scope is None else in_scope
     if scheme == "site":
-        return _hold_out_sites(labels, strata, sites, fraction, rng)
-    order = _by_stratum(labels, strata, rng)
+        return _hold_out_sites(labels, strata, sites, fraction, rng, scope)
+    order = _by_stratum(labels, strata, rng, scope)
     held = np.zeros(len(labels), bool)
     for value in (0, 1):
         members = order[labels[order] == value]
@@ -104,7 +110,8 @@ def imbalance(fold: Folds, labels: Labels, strata: Sequence[str], n_folds: int) 
 
     That is: the positives, the patients, and the patients of each stratum that has at least `n_folds` of them.
     """
-    counts = np.eye(n_folds)[fold].T @ _quantities(np.asarray(labels, np.int8), strata, n_folds)
+    everyone = np.ones(len(labels), bool)
+    counts = np.eye(n_folds)[fold].T @ _quantities(np.asarray(labels, np.int8), strata, n_folds, everyone)
     mean = counts.mean(axis=0)
     return float((np.abs(counts - mean) / mean).mean(axis=0).sum())
 
@@ -115,19 +122,20 @@ def _codes(names: Sequence[str]) -> Folds:
     return np.array([seen.setdefault(name, len(seen)) for name in names], np.int64)
 
 
-def _by_stratum(labels: Labels, strata: Sequence[str], rng: np.random.Generator) -> Folds:
-    """Patients' indices in random order within label and stratum, one such group after the other."""
+def _by_stratum(labels: Labels, strata: Sequence[str], rng: np.random.Generator, in_scope: Bool) -> Folds:
+    """Patients' indices in random order within label, scope and stratum, one such group after the other."""
     order = rng.permutation(len(labels))
-    group = _codes(strata) * 2 + labels
-    stratum_first = np.lexsort((group[order], labels[order]))
+    stratum_first = np.lexsort((_codes(strata)[order], ~in_scope[order], labels[order]))
     return order[stratum_first]
 
 
-def _quantities(labels: Labels, strata: Sequence[str], n_folds: int) -> Float64:
+def _quantities(labels: Labels, strata: Sequence[str], n_folds: int, in_scope: Bool) -> Float64:
     """What each patient adds to each count that folds must share evenly: float64[patient quantity]."""
     code = _codes(strata)
     common = [code == k for k in range(code.max(initial=-1) + 1) if (code == k).sum() >= n_folds]
     columns = [labels == 1, np.ones(len(labels), bool), *(common if len(common) > 1 else [])]
+    if not in_scope.all():
+        columns += [part for part in (in_scope & (labels == 1), in_scope) if part.sum() >= n_folds]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
@@ -141,13 +149,18 @@ def _need_sites(sites: Sequence[str]) -> None:
 
 
 def _hold_out_sites(
-    labels: Labels, strata: Sequence[str], sites: Sequence[str], fraction: float, rng: np.random.Generator
+    labels: Labels,
+    strata: Sequence[str],
+    sites: Sequence[str],
+    fraction: float,
+    rng: np.random.Generator,
+    in_scope: Bool,
 ) -> Bool:
     """The best set of whole sites among the beginnings of DRAWS orders of the sites: bool[patient]."""
     _need_sites(sites)
     site = _codes(sites)
     n_sites = int(site.max(initial=-1)) + 1
-    quantities = _quantities(labels, strata, round(1 / fraction))
+    quantities = _quantities(labels, strata, round(1 / fraction), in_scope)
     amounts = np.zeros((n_sites, quantities.shape[1]))
     np.add.at(amounts, site, quantities)
     order = rng.permuted(np.tile(np.arange(n_sites), (DRAWS, 1)), axis=1)
@@ -166,7 +179,12 @@ def _hold_out_sites(
 
 
 def _whole_sites(
-    labels: Labels, strata: Sequence[str], sites: Sequence[str], n_folds: int, rng: np.random.Generator
+    labels: Labels,
+    strata: Sequence[str],
+    sites: Sequence[str],
+    n_folds: int,
+    rng: np.random.Generator,
+    in_scope: Bool,
 ) -> Folds:
     _need_sites(sites)
     site = _codes(sites)
@@ -180,7 +198,7 @@ def _whole_sites(
                 "each hold one",
                 f"use at most {holding} folds or --splits random" if holding > 1 else "use --splits random",
             )
-    assignment = _solve(member.T @ _quantities(labels, strata, n_folds), n_folds, rng)
+    assignment = _solve(member.T @ _quantities(labels, strata, n_folds, in_scope), n_folds, rng)
     return rng.permutation(n_folds)[assignment[site]]
 
 

@@ -1,47 +1,69 @@
-"""The area under the ROC curve from placement values: DeLong's interval and paired test, also for cross-validation.
+"""The area under the ROC curve from placement values, within folds and strata; paired differences; Holm's correction.
 
 A patient's placement value is the share of the other class that lies on its right side, ties counting half. Scores of
 different fold models are not on one scale, so patients are only ever compared within one fold of one repeat; a cohort
-scored by one model is the case of one fold and one repeat, where everything below is DeLong's method.
+scored by one model is the case of one fold and one repeat, where everything by patient is DeLong's method.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kras_plugins.evaluation.design import Design, one_cohort
+from kras_plugins.evaluation.spread import (
+    LeftOut,
+    Spread,
+    critical,
+    exact_interval,
+    logit_interval,
+    spread,
+    two_sided_p,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.data import Bool, Float64
 
-Z95 = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
+    Index = npt.NDArray[np.intp]
+
+CONSTANT = "the same score for everyone: exactly 0.5"
+EXACT = "no variance in these patients: exact bound (Newcombe 2006, method 5)"
+_NO_SPREAD = Spread(error=math.nan, freedom=math.nan, inflation=1.0, by_patient=math.nan)
+_ZERO = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auroc:
-    """An area with its 95 % interval, all NaN where they cannot be computed and `note` says why.
+    """An area with its 95 % interval, all NaN where no pair of both classes exists and `note` says so.
 
-    `influence`: float64[patient], each patient's share in the estimate's deviation; they sum to 0. `standard_error` is
-    DeLong's, on the plain scale.
+    `influence`: float64[patient], each patient's share in the estimate's deviation; they sum to 0. `left_out`: the
+    areas without each site. `spread`: the standard error and where it comes from.
     """
 
     value: float
     low: float
     high: float
     influence: Float64
-    standard_error: float = math.nan
+    spread: Spread = _NO_SPREAD
+    left_out: LeftOut | None = None
     note: str = ""
+
+    @property
+    def standard_error(self) -> float:
+        """The widened standard error on the plain scale; 0 or NaN where the interval is exact."""
+        return self.spread.error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """AUROC of a minus that of b on the same patients: 95 % interval and two-sided p, NaN with a note if undefined."""
+    """AUROC of a minus that of b on the same patients: 95 % interval and two-sided p; NaN where undefined."""
 
     value: float
     low: float
@@ -51,58 +73,75 @@ class Difference:
     note: str = ""
 
 
-def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, fold: npt.ArrayLike | None = None) -> Auroc:
-    """AUROC of scores[patient], or of scores[repeat patient] within fold[repeat patient].
+def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = None) -> Auroc:
+    """AUROC of scores[patient], or of scores[repeat patient] within the folds of a design.
 
     The value is the plain mean of the fold areas over folds and repeats; folds without both classes have none. The
-    variance is the sum over patients of their squared influence, a patient's placement values weighted by 1/(number of
+    error by patient sums over patients their squared influence, a patient's placement values weighted by 1/(number of
     its class in the fold) and averaged over folds and repeats (DeLong 1988; LeDell, Petersen, van der Laan 2015; one
-    sort a fold, after Sun & Xu 2014), with DeLong's n/(n-1) for each class. It takes the fold models as given: what
-    another training set would have changed is not in it.
+    sort a fold, after Sun & Xu 2014), with DeLong's n/(n-1) for each class. The error by site is a jackknife over
+    sites, whose patients share scanner, stain and referral. The larger of the two is widened by `Design.inflation`, for
+    what another training set would have changed.
 
     The interval is symmetric on the logit scale, with Student's t on the Satterthwaite degrees of freedom of the two
-    classes' variances (as Brunner & Munzel 2000 have it for this statistic). With 22 positives and an area of 0.75,
-    value ± 1.96 SE covers 92.8 %, this covers 95.3 % (docs/decisions/0010-intervals-and-thresholds.md).
+    classes' variances (as Brunner & Munzel 2000 have it for this statistic), or on the number of sites less one
+    (docs/decisions/0010-intervals-and-thresholds.md). An area without variance gets an exact bound, see
+    `spread.exact_interval`.
     """
     y = np.asarray(labels) > 0
     s = np.atleast_2d(np.asarray(scores, np.float64))
-    f = np.zeros(s.shape, np.int32) if fold is None else np.atleast_2d(np.asarray(fold))
-    place, weight = np.zeros(s.shape), np.zeros(s.shape)
-    areas: list[float] = []
-    for r in range(len(s)):
-        for k in np.unique(f[r]):
-            here = np.flatnonzero(f[r] == k)
-            positive, negative = here[y[here]], here[~y[here]]
-            if len(positive) and len(negative):
-                place[r, positive], place[r, negative] = placements(s[r, positive], s[r, negative])
-                weight[r, positive], weight[r, negative] = 1 / len(positive), 1 / len(negative)
-                areas.append(float(place[r, positive].mean()))
-    value = float(np.mean(areas)) if areas else math.nan
-    return from_influence(y, value, (weight * (place - value)).sum(axis=0) / max(1, len(areas)))
+    design = one_cohort(s.shape[1]) if design is None else design
+    if len(design.fold) < len(s):  # one model a row
+        design = Design(np.repeat(design.fold, len(s), axis=0), design.site, design.fitted)
+    cells = _cells(y, s, design, np.zeros(len(y), np.intp))
+    weights = [1.0 / len(cells)] * len(cells)
+    return _area(y, cells, weights, design)
 
 
-def from_influence(y: Bool, value: float, influence: Float64) -> Auroc:
-    """An area with the interval that `auroc` describes, from each patient's influence; NaN where the value is."""
-    if math.isnan(value):
-        return Auroc(
-            value=math.nan, low=math.nan, high=math.nan, influence=np.zeros(len(y)), note="no pair of both classes"
-        )
-    se, freedom = _standard_error(y, influence)
-    note = _why_no_error(se)
-    low, high = _logit_interval(value, se, freedom) if not note else (math.nan, math.nan)
-    return Auroc(value=value, low=low, high=high, influence=influence, standard_error=se, note=note)
+def stratified_auroc(
+    labels: npt.ArrayLike, ranking: Float64, design: Design, strata: Sequence[str] | npt.NDArray[np.str_]
+) -> Auroc:
+    """AUROC over pairs of a positive and a negative of one stratum, fold and repeat; a patient of stratum "" has none.
+
+    The covariate-adjusted AUROC of Janes & Pepe 2009 (Biometrika 96:371) for a discrete covariate, every pair counting
+    alike: the share of all such pairs that are in order, which is the within-stratum areas weighted by their number of
+    pairs. Interval as in `auroc`.
+    """
+    y, stratum = np.asarray(labels) > 0, np.asarray(strata, np.str_)
+    code = np.unique(stratum, return_inverse=True)[1].astype(np.intp)
+    cells = _cells(y, np.atleast_2d(ranking), design, np.where(stratum == "", -1, code))
+    pairs = [len(cell.positive) * len(cell.negative) for cell in cells]
+    return _area(y, cells, [n / sum(pairs) for n in pairs], design, by_pairs=True)
 
 
 def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
-    """Paired comparison of two areas of the same patients and folds (DeLong 1988), from their influences."""
+    """Paired comparison of two areas of the same patients and folds (DeLong 1988), errors as in `auroc`.
+
+    Where neither area has variance the interval is made of their exact ones (Zou & Donner 2008, Stat Med 27:1693).
+    """
     y = np.asarray(labels) > 0
     value = a.value - b.value
-    se, _ = _standard_error(y, a.influence - b.influence)
-    note = a.note if math.isnan(value) else _why_no_error(se)
-    if note:
-        return Difference(value=value, low=math.nan, high=math.nan, p=math.nan, note=note)
-    p = math.erfc(abs(value / se) / math.sqrt(2))
-    return Difference(value=value, low=value - Z95 * se, high=value + Z95 * se, p=p, standard_error=se)
+    if math.isnan(value):
+        return Difference(value=value, low=math.nan, high=math.nan, p=math.nan, note=a.note or b.note)
+    left = None
+    if a.left_out is not None and b.left_out is not None:
+        left = replace(a.left_out, areas=a.left_out.areas - b.left_out.areas)
+    found = spread(y, a.influence - b.influence, left, max(a.spread.inflation, b.spread.inflation))
+    if not found.error > _ZERO:
+        low = value - math.hypot(a.value - a.low, b.high - b.value)
+        high = value + math.hypot(a.high - a.value, b.value - b.low)
+        same = bool(np.allclose(a.influence, b.influence, atol=_ZERO)) and a.standard_error > _ZERO
+        note = "both rank alike" if same else EXACT
+        bounds = (value, value) if same else (low, high)
+        return Difference(value=value, low=bounds[0], high=bounds[1], p=math.nan, note=note)
+    half = critical(found) * found.error
+    return Difference(
+        value=value,
+        low=value - half,
+        high=value + half,
+        p=two_sided_p(value / found.error, found),
+        standard_error=found.error,
+    )
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -127,30 +166,81 @@ def _share_below(x: Float64, ordered: Float64) -> Float64:
     return share
 
 
-def _standard_error(y: npt.NDArray[np.bool_], influence: Float64) -> tuple[float, float]:
-    """Root of the summed squared influences with n/(n-1) for each class, and its Satterthwaite degrees of freedom.
+@dataclass(frozen=True)
+class _Cell:
+    """Patients that are compared with each other: of both classes their indices, scores and placement values."""
 
-    NaN below two patients of a class.
-    """
-    variance = spread = 0.0
-    for one_class in (influence[y], influence[~y]):
-        n = len(one_class)
-        if n < 2:
-            return math.nan, math.nan
-        part = float(one_class @ one_class) * n / (n - 1)
-        variance, spread = variance + part, spread + part * part / (n - 1)
-    return math.sqrt(variance), variance * variance / spread if spread else math.nan
+    positive: Index
+    negative: Index
+    score_positive: Float64
+    score_negative: Float64
+    of_positive: Float64
+    of_negative: Float64
 
 
-def _logit_interval(value: float, se: float, freedom: float) -> tuple[float, float]:
-    """Bounds at equal distance from the value's logit, whose standard error is se / (value (1 - value))."""
-    from scipy.special import expit, logit, stdtrit
+def _cells(y: Bool, s: Float64, design: Design, stratum: Index) -> list[_Cell]:
+    """The comparable groups with both classes: those of one stratum (of at least 0), fold and repeat."""
+    cells = []
+    for score, fold in zip(s, design.fold, strict=True):
+        for k, of in itertools.product(np.unique(fold), np.unique(stratum[stratum >= 0])):
+            here = np.flatnonzero((fold == k) & (stratum == of))
+            positive, negative = here[y[here]], here[~y[here]]
+            if len(positive) and len(negative):
+                own = score[positive], score[negative]
+                cells.append(_Cell(positive, negative, *own, *placements(*own)))
+    return cells
 
-    half = float(stdtrit(freedom, 0.975)) * se / (value * (1 - value))
-    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
+
+def _area(y: Bool, cells: Sequence[_Cell], weights: Sequence[float], design: Design, by_pairs: bool = False) -> Auroc:
+    """The weighted mean of the areas of cells, weights summing to 1, with its interval."""
+    m, n = int(y.sum()), int((~y).sum())
+    influence = np.zeros(len(y))
+    if not cells:
+        nan = math.nan
+        return Auroc(value=nan, low=nan, high=nan, influence=influence, note="no pair of both classes")
+    areas = np.array([cell.of_positive.mean() for cell in cells])
+    value = float(areas @ np.array(weights))
+    for cell, weight in zip(cells, weights, strict=True):
+        influence[cell.positive] += weight * (cell.of_positive - value) / len(cell.positive)
+        influence[cell.negative] += weight * (cell.of_negative - value) / len(cell.negative)
+    left = _left_out(y, cells, design, by_pairs)
+    found = spread(y, influence, left, design.inflation)
+    note = ""
+    if not found.by_patient > _ZERO:
+        everyone = all(np.all(cell.of_positive == 0.5) for cell in cells)
+        low, high = (0.5, 0.5) if everyone else exact_interval(value, m, n, design.inflation)
+        note = CONSTANT if everyone else EXACT
+    else:
+        low, high = logit_interval(value, found)
+    return Auroc(value=value, low=low, high=high, influence=influence, spread=found, left_out=left, note=note)
 
 
-def _why_no_error(se: float) -> str:
-    if math.isnan(se):
-        return "fewer than two patients of a class"
-    return "zero variance" if se < 1e-9 else ""
+def _left_out(y: Bool, cells: Sequence[_Cell], design: Design, by_pairs: bool) -> LeftOut | None:
+    """The area without each site: pairs with a patient of that site are taken out of each cell."""
+    cluster = design.clusters
+    if cluster is None:
+        return None
+    n = int(cluster.max(initial=-1)) + 1
+    wins, pairs = np.empty((len(cells), n)), np.empty((len(cells), n))
+    for i, cell in enumerate(cells):
+        of_p, of_n = cluster[cell.positive], cluster[cell.negative]
+        n_p, n_n = np.bincount(of_p, minlength=n), np.bincount(of_n, minlength=n)
+        lost = np.bincount(of_p, cell.of_positive * len(cell.negative), n)
+        lost += np.bincount(of_n, cell.of_negative * len(cell.positive), n)
+        for g in np.flatnonzero(n_p * n_n):  # pairs within a site were taken out twice
+            lost[g] -= _own_wins(cell, of_p == g, of_n == g)
+        wins[i] = cell.of_positive.sum() * len(cell.negative) - lost
+        pairs[i] = (len(cell.positive) - n_p) * (len(cell.negative) - n_n)
+    if by_pairs:
+        wins, pairs = wins.sum(axis=0, keepdims=True), pairs.sum(axis=0, keepdims=True)
+    areas = np.divide(wins, pairs, out=np.zeros_like(wins), where=pairs > 0)
+    held = (pairs > 0).sum(axis=0)
+    known = {site for site, positive in zip(design.site, y, strict=True) if site and positive}
+    return LeftOut(
+        areas=np.divide(areas.sum(axis=0), held, out=np.full(n, np.nan), where=held > 0), with_positives=len(known)
+    )
+
+
+def _own_wins(cell: _Cell, positive: Bool, negative: Bool) -> float:
+    """Ordered pairs, ties half, among some of a cell's patients."""
+    return float(placements(cell.score_positive[positive], cell.score_negative[negative])[0].sum() * negative.sum())

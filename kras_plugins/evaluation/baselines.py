@@ -1,7 +1,10 @@
 """What no image model is needed for: prevalence, histology, clinical covariates, lymphocyte density, site.
 
-Each is fitted on training patients only. Prevalence and histology rank by constants and give the rates of training
-patients as probabilities; the others rank by what was learned in the fold.
+Each is fitted on training patients only, on those in scope but for histology alone, which means something among all.
+Prevalence and histology rank by constants and give the rates of training patients as probabilities; the others rank by
+what was learned in the fold. One that ranks the training patients no better than chance out of fold has learned
+nothing and gives the prevalence: rates of groups that are shared evenly between folds else run backwards, as a fold
+with more positives of a group leaves fewer in training.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.evaluation.auroc import auroc
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.histology import histology_groups
 from kras_plugins.evaluation.logistic import apply_logistic, fit_logistic
 from kras_plugins.evaluation.scores import Scores
-from kras_plugins.evaluation.thresholds import DEFAULT, Targets, constant_thresholds, fold_thresholds
+from kras_plugins.evaluation.thresholds import constant_thresholds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,7 +69,7 @@ def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dic
     A group's rate is (k + ½)/(n + 1), Jeffreys' posterior mean, as none of 464 is no probability of 0.
     """
     y = np.asarray(labels) > 0
-    rates = {"": float(y.mean())}
+    rates = {"": _rate(y)}
     for group in sorted(set(groups or ()) - {""}):
         member = np.array([g == group for g in groups or ()])
         rates[group] = float((y[member].sum() + 0.5) / (member.sum() + 1))
@@ -75,43 +80,67 @@ def fit_site_rates(labels: npt.ArrayLike, sites: Sequence[str]) -> dict[str, flo
     """Rates of training patients by site, each with one patient of the average rate added: a site of a single
     negative patient must not rank above one of a hundred, as half a positive added to each would make it."""
     y = np.asarray(labels) > 0
-    rates = {"": float(y.mean())}
+    rates = {"": _rate(y)}
     for site in sorted(set(sites) - {""}):
         member = np.array([s == site for s in sites])
         rates[site] = float((y[member].sum() + rates[""]) / (member.sum() + 1))
     return rates
 
 
-def baseline_scores(
-    labels: npt.ArrayLike, known: Known, fold: npt.NDArray[np.int_], targets: Targets = DEFAULT
-) -> dict[str, Scores]:
-    """The baselines in cross-validation; a patient's score and threshold come from the training part of its fold.
+def _rate(y: Bool) -> float:
+    """The share of positives, smoothed where it would be 0 or 1."""
+    return float(y.mean()) if 0 < y.sum() < len(y) else float((y.sum() + 0.5) / (len(y) + 1))
 
-    `fold`: int[repeat patient]. Each is there where it can be computed; `why_absent` tells the others. Scores on which
+
+def baseline_scores(
+    labels: npt.ArrayLike,
+    known: Known,
+    fold: npt.NDArray[np.int_],
+    in_scope: Bool | None = None,
+) -> dict[str, Scores]:
+    """The baselines in cross-validation; a patient's score comes from the training part of its fold.
+
+    `fold`: int[repeat patient]; `in_scope`: bool[patient], all where None. Each is there where it can be computed;
+    `why_absent` says which are not. Scores on which
     a fold's thresholds are set come, for what is more than a rate of histology, from models that saw neither the fold
     nor the patient's own: the other outer folds are the inner ones.
     """
     y = np.asarray(labels) > 0
+    scope = np.ones(len(y), bool) if in_scope is None else in_scope
     result = {}
-    for name in _computable(known, fold):
+    for name in _computable(known, fold, scope):
+        who = np.ones(len(y), bool) if name == HISTOLOGY_ONLY else scope
         inner = np.full((len(fold), int(fold.max()) + 1, len(y)), np.nan)
         logit = np.full(fold.shape, np.nan)
-        for r in range(len(fold)):
-            _cross_validate(_BASELINES[name], y, known, fold[r], inner[r], logit[r])
+        learned = tuple(
+            _cross_validate(_BASELINES[name], y, known, fold[r], who, inner[r], logit[r]) for r in range(len(fold))
+        )
         rank = _BASELINES[name].rank
         result[name] = Scores(
             logit=logit,
-            thresholds=fold_thresholds(y, inner, fold, targets),
             rank=None if rank is None else np.tile(rank(known), (len(fold), 1)),
+            fitted=rank is None,
+            learned=learned if rank is None else None,
             inner=inner,
         )
     return result
 
 
-def frozen_baselines(labels: npt.ArrayLike, known: Known, names: Sequence[str]) -> dict[str, Frozen]:
-    """The named baselines fitted on all training patients, for the bundle: plain JSON values."""
+def frozen_baselines(
+    labels: npt.ArrayLike, known: Known, scores: Mapping[str, Scores], in_scope: Bool
+) -> dict[str, Frozen]:
+    """The baselines fitted on all training patients, for the bundle: plain JSON values.
+
+    `scores`: those of the cross-validation. One that learned nothing in most folds is left out.
+    """
     y = np.asarray(labels) > 0
-    return {name: _BASELINES[name].fit(y, known) for name in names}
+    frozen: dict[str, Frozen] = {}
+    for name, found in scores.items():
+        if found.learned is not None and not np.mean(found.learned) > 0.5:
+            continue
+        who = np.ones(len(y), bool) if name == HISTOLOGY_ONLY else in_scope
+        frozen[name] = _BASELINES[name].fit(y[who], known.of(who))
+    return frozen
 
 
 def apply_baselines(
@@ -132,13 +161,14 @@ def apply_baselines(
             logit=logit[None],
             thresholds=constant_thresholds(thresholds.get(name, {}), n),
             rank=None if baseline.rank is None else baseline.rank(known)[None],
+            fitted=baseline.rank is None,
         )
     return result
 
 
-def why_absent(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
+def why_absent(known: Known, fold: npt.NDArray[np.int_], in_scope: Bool) -> list[str]:
     """A sentence for each baseline that cannot be computed, and which feature til_only ranks by."""
-    there = _computable(known, fold)
+    there, known = _computable(known, fold, in_scope), known.of(in_scope)
     notes = []
     if CLINICAL not in there:
         notes.append("No clinical baseline: the cohort has no clinical covariate (sex, age, stage, smoking, specimen).")
@@ -182,10 +212,11 @@ class _Baseline:
     in_sample: bool = False
 
 
-def _computable(known: Known, fold: npt.NDArray[np.int_]) -> list[str]:
+def _computable(known: Known, fold: npt.NDArray[np.int_], in_scope: Bool) -> list[str]:
     found = [PREVALENCE]
     if {"adenocarcinoma", "other"} <= set(histology_groups(known.histology)):
         found.append(HISTOLOGY_ONLY)
+    known, fold = known.of(in_scope), fold[:, in_scope]
     if known.clinical:
         found.append(CLINICAL)
     if known.til is not None and len(np.unique(known.til[np.isfinite(known.til)])) > 1:
@@ -202,15 +233,16 @@ def _site_is_shared(sites: Sequence[str], fold: npt.NDArray[np.int_]) -> bool:
 
 
 def _cross_validate(
-    baseline: _Baseline, y: Bool, known: Known, fold: npt.NDArray[np.int_], inner: Float64, logit: Float64
-) -> None:
-    """Fill one repeat's inner[fold patient] and logit[patient]."""
+    baseline: _Baseline, y: Bool, known: Known, fold: npt.NDArray[np.int_], who: Bool, inner: Float64, logit: Float64
+) -> tuple[bool, ...]:
+    """Fill one repeat's inner[fold patient] and logit[patient] from `who`; whether each fold learned anything."""
     made: dict[frozenset[int], Float64] = {}
+    learned = []
 
     def without(*left_out: int) -> Float64:
         key = frozenset(left_out)
         if key not in made:
-            train = ~np.isin(fold, left_out)
+            train = who & ~np.isin(fold, left_out)
             made[key] = baseline.logit(baseline.fit(y[train], known.of(train)), known)
         return made[key]
 
@@ -222,7 +254,19 @@ def _cross_validate(
             if j != k:
                 # With two folds nothing is left to fit on without both.
                 scores = every_logit if baseline.in_sample or len(every) < 3 else without(j, k)
-                inner[k, fold == j] = scores[fold == j]
+                own = who & (fold == j)
+                inner[k, own] = scores[own]
+        train = np.isfinite(inner[k])
+        found = baseline.in_sample or len(every) < 3 or _ranks(y, inner[k], fold, train)
+        if not found:
+            logit[test] = inner[k, train] = _logits({"": _rate(y[train])}, [""])[0]
+        learned.append(found)
+    return tuple(learned)
+
+
+def _ranks(y: Bool, scores: Float64, fold: npt.NDArray[np.int_], who: Bool) -> bool:
+    """Whether scores rank better than chance within folds."""
+    return auroc(y[who], scores[who], Design(fold[None, who])).value > 0.5
 
 
 def _logits(rates: Mapping[str, float], groups: Sequence[str]) -> Float64:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Z95
 from kras_plugins.evaluation.intervals import Interval, estimate, percentile_interval, replicates, wilson
+from kras_plugins.evaluation.spread import Z95
 
 if TYPE_CHECKING:
     import numpy.typing as npt

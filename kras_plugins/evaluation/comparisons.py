@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Auroc, compare, holm
+from kras_plugins.evaluation.auroc import CONSTANT, Auroc, compare, holm
 from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, PREVALENCE
 from kras_plugins.evaluation.intervals import estimate, percentiles, resamples
 from kras_plugins.evaluation.metrics import average_precision
@@ -19,37 +19,55 @@ if TYPE_CHECKING:
 
 ENSEMBLE = "ensemble"
 NOT_CORRECTED = "beside the tests that Holm's correction covers"
+PROVES_NOTHING = "the baseline learned nothing: to be better than it proves nothing"
+IN_SCOPE, ALL_PATIENTS = "in_scope", "all_patients"
 
 
 def comparisons(
-    labels: Bool, rankings: Mapping[str, Float64], areas: Mapping[str, Auroc], members: Collection[str], seed: int
+    labels: Bool,
+    rankings: Mapping[str, Float64],
+    areas: Mapping[str, Auroc],
+    seed: int,
+    population: str,
 ) -> list[dict[str, Any]]:
-    """Entries of `comparisons` in metrics.json, b each member and each baseline but the prevalence, which ranks nobody.
+    """Entries of `comparisons` in metrics.json, b each other model but the prevalence, which ranks nobody.
 
-    Paired DeLong test with Holm's correction over the members and histology alone, which are the claims made; other
-    baselines stand beside it with a plain p. `rankings`: float64[repeat patient] by model, for the difference in
-    average precision, whose interval is a bootstrap that keeps the number of each class. `minimum_detectable`: the
-    difference of AUROCs that this comparison finds with 80 % power.
+    Paired DeLong tests without correction, see `corrected`. `rankings`: float64[repeat patient] by model, for the
+    difference in average precision, whose interval is a bootstrap that keeps the number of each class.
+    `minimum_detectable`: the difference of AUROCs that this comparison finds with 80 % power. Against a baseline that
+    learned nothing there is no p.
     """
     others = [name for name in areas if name not in (ENSEMBLE, PREVALENCE)]
-    found = {name: compare(labels, areas[ENSEMBLE], areas[name]) for name in others}
-    claims = [name for name in others if name in members or name == HISTOLOGY_ONLY]
-    corrected = dict(zip(claims, holm([found[name].p for name in claims]), strict=True))
     precision = _precision_differences(labels, rankings, others, seed)
+    rows = []
+    for b in others:
+        d, nothing = compare(labels, areas[ENSEMBLE], areas[b]), areas[b].note == CONSTANT
+        rows.append(
+            {
+                "a": ENSEMBLE,
+                "b": b,
+                "population": population,
+                "delta": d.value,
+                "low": d.low,
+                "high": d.high,
+                "p": math.nan if nothing else d.p,
+                "p_holm": math.nan,
+                "note": PROVES_NOTHING if nothing else d.note,
+                "minimum_detectable": minimum_detectable(d),
+                "delta_auprc": precision[b],
+            }
+        )
+    return rows
+
+
+def corrected(rows: Sequence[dict[str, Any]], members: Collection[str]) -> list[dict[str, Any]]:
+    """Holm's correction over the members and histology alone, which are the claims made; other baselines stand beside
+    them with a plain p."""
+    claims = [i for i, row in enumerate(rows) if row["b"] in members or row["b"] == HISTOLOGY_ONLY]
+    adjusted = dict(zip(claims, holm([rows[i]["p"] for i in claims]), strict=True))
     return [
-        {
-            "a": ENSEMBLE,
-            "b": b,
-            "delta": d.value,
-            "low": d.low,
-            "high": d.high,
-            "p": d.p,
-            "p_holm": corrected.get(b, math.nan),
-            "note": d.note or ("" if b in corrected else NOT_CORRECTED),
-            "minimum_detectable": minimum_detectable(d),
-            "delta_auprc": precision[b],
-        }
-        for b, d in found.items()
+        row | {"p_holm": adjusted.get(i, math.nan), "note": row["note"] or ("" if i in adjusted else NOT_CORRECTED)}
+        for i, row in enumerate(rows)
     ]
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.evaluation.auroc import stratified_auroc
 from kras_plugins.evaluation.columns import FIXED, MOST_LEVELS, available, confounding, levels, numbers, texts, usual
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.metrics import auroc_entry
-from kras_plugins.evaluation.strata import conditional_p, group_auroc, stratified_auroc
+from kras_plugins.evaluation.strata import group_auroc
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,18 +29,16 @@ def confounders(
     patients: Sequence[Patient],
     labels: npt.NDArray[np.int8],
     ranking: Float64,
-    fold: npt.NDArray[np.int_],
+    design: Design,
     adenocarcinoma: Bool,
     columns: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Entries of `confounders` in metrics.json: the ensemble's AUROC within levels of each factor.
 
-    `ranking`, `fold`: [repeat patient]; `adenocarcinoma`: bool[patient], who is in the columns `luad_…`. `columns`: all
+    `ranking`: float64[repeat patient]; `adenocarcinoma`: bool[patient], who is in the columns `luad_…`. `columns`: all
     that are no label, outcome or id where None, those with up to MOST_LEVELS levels. A factor has a row for each level,
     one for patients of whom it is unknown, and one named WITHIN: the AUROC over pairs of patients of one level, which a
-    score that only tells the factor leaves at 0.5, and `p_conditional`, a permutation test of score and label given the
-    factor. `p_association`: of factor and label.
+    score that only tells the factor leaves at 0.5. `p_association`: of factor and label.
     """
     factors = possible_factors(patients) if columns is None else columns
     rows: list[dict[str, Any]] = []
@@ -50,13 +50,13 @@ def confounders(
         p = association_p(labels, values)
         for name in [*names, *[UNKNOWN_LEVEL] * bool((level == "").any())]:
             here = level == ("" if name == UNKNOWN_LEVEL else name)
-            entry, _ = group_auroc(labels, ranking, fold, here)
+            entry, _ = group_auroc(labels, ranking, design, here)
             rows.append({"factor": factor, "level": name, **entry, "p_association": p}
-                        | _luad(group_auroc(labels, ranking, fold, here & adenocarcinoma)[0]))  # fmt: skip
-        within = _within(labels, ranking, fold, level, seed)
+                        | _luad(group_auroc(labels, ranking, design, here & adenocarcinoma)[0]))  # fmt: skip
+        within = _within(labels, ranking, design, level)
         luad = np.where(adenocarcinoma, level, "")
         rows.append({"factor": factor, "level": WITHIN, **within, "p_association": p}
-                    | _luad(_within(labels, ranking, fold, luad, seed)))  # fmt: skip
+                    | _luad(_within(labels, ranking, design, luad)))  # fmt: skip
     return rows
 
 
@@ -89,20 +89,17 @@ def association_p(labels: npt.ArrayLike, values: Sequence[str]) -> float:
     return float(stats.chi2_contingency(table).pvalue)
 
 
-def _within(
-    labels: npt.ArrayLike, ranking: Float64, fold: npt.NDArray[np.int_], level: npt.NDArray[np.str_], seed: int
-) -> dict[str, Any]:
+def _within(labels: npt.ArrayLike, ranking: Float64, design: Design, level: npt.NDArray[np.str_]) -> dict[str, Any]:
     y = np.asarray(labels) > 0
     useful = [n for n in sorted(set(level.tolist()) - {""}) if 0 < y[level == n].sum() < (level == n).sum()]
     here = np.isin(level, useful)
-    entry: dict[str, Any] = {"n": int(here.sum()), "n_positive": int(y[here].sum()), "p_conditional": math.nan}
+    entry: dict[str, Any] = {"n": int(here.sum()), "n_positive": int(y[here].sum())}
     if not useful:
         return entry | {"auroc": None, "note": "no level has both classes"}
-    area = stratified_auroc(y, ranking, fold, np.where(here, level, ""))
-    entry["p_conditional"] = conditional_p(y, ranking, fold, np.where(here, level, ""), seed)
+    area = stratified_auroc(y, ranking, design, np.where(here, level, ""))
     method = "share of ordered pairs of one level and fold (Janes & Pepe 2009)"
-    return entry | {"auroc": auroc_entry(area, fold) | {"method": method}, "note": area.note}
+    return entry | {"auroc": auroc_entry(area, design) | {"method": method}, "note": area.note}
 
 
 def _luad(entry: dict[str, Any]) -> dict[str, Any]:
-    return {f"luad_{key}": entry[key] for key in ("n", "n_positive", "auroc", "p_conditional") if key in entry}
+    return {f"luad_{key}": entry[key] for key in ("n", "n_positive", "auroc") if key in entry}

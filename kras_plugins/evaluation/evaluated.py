@@ -9,26 +9,32 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from kras_plugins.evaluation.baselines import Known, apply_baselines, baseline_scores
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.scores import Scores
-from kras_plugins.evaluation.thresholds import DEFAULT, Targets, constant_thresholds, fold_thresholds
+from kras_plugins.evaluation.thresholds import DEFAULT, Targets, choose_thresholds, constant_thresholds, fold_thresholds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.cohort.table import Patient
-    from kras_plugins.data import Bool
+    from kras_plugins.data import Bool, Float64
     from kras_plugins.learning.bundle import Bundle, BundleScores
     from kras_plugins.learning.experiment import Experiment
+
+FEWEST_POSITIVES = 10
+"""Fewer positive patients in scope set no threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """What was scored, and how: one element a patient, in one order throughout.
 
-    `fold`: int[repeat patient], all 0 in one repeat for an external cohort. `members`: the classifiers; `ensemble`:
-    their strict mean, NaN where one is missing; `available`: the mean of those there, without thresholds, which do not
-    apply to it; `baselines` by name. `subgroups`, `confounders`: columns to look at, the usual ones where None;
-    `clinical`: what the clinical baseline knows.
+    `fold`: int[repeat patient], all 0 in one repeat for an external cohort; `fitted`: how many folds' models were
+    fitted, 1 for a bundle's. `members`: the classifiers; `ensemble`: their strict mean, NaN where one is missing;
+    `available`: the mean of those there, without thresholds, which do not apply to it; `baselines` by name.
+    `out_of_scope`: why no call is made for a patient, "" for those in scope. `frozen`: the thresholds of a bundle,
+    logits by model and rule, None where not set. `subgroups`, `confounders`: columns to look at, the usual ones where
+    None; `clinical`: what the clinical baseline knows.
     """
 
     patients: Sequence[Patient]
@@ -38,6 +44,9 @@ class Evaluated:
     ensemble: Scores
     available: Scores
     baselines: Mapping[str, Scores]
+    out_of_scope: Sequence[str]
+    frozen: Mapping[str, Mapping[str, float | None]]
+    fitted: int = 1
     subgroups: Sequence[str] | None = None
     confounders: Sequence[str] | None = None
     clinical: Sequence[str] = ()
@@ -48,6 +57,7 @@ class Evaluated:
         experiment: Experiment,
         patients: Sequence[Patient],
         known: Known,
+        out_of_scope: Sequence[str],
         targets: Targets = DEFAULT,
         *,
         subgroups: Sequence[str] | None = None,
@@ -55,35 +65,57 @@ class Evaluated:
     ) -> Self:
         """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them.
 
-        `patients`: in the order of the experiment's; `known`: what baselines may look at.
+        `patients`: in the order of the experiment's; `known`: what baselines may look at; `out_of_scope`: reasons, of
+        those whom the experiment has not in scope. Thresholds are set on patients in scope, and none are set with fewer
+        than FEWEST_POSITIVES positive ones.
         """
-        labels, fold = experiment.labels, experiment.fold.astype(np.int_)
-        told = targets.provenance("inner out-of-fold scores of the training part of each patient's fold")
+        labels, fold, scope = experiment.labels, experiment.fold.astype(np.int_), experiment.in_scope
+        told = targets.provenance("inner out-of-fold scores of in-scope patients in the training part of each fold")
+        settled = scope if enough_positives(labels, scope) else np.zeros(len(labels), bool)
+
+        def thresholds(inner: Float64) -> dict[str, Float64]:
+            return fold_thresholds(labels, np.where(settled, inner, np.nan), fold, targets)
+
         members = {
             m.name: Scores(
                 logit=experiment.logit[m.name],
-                thresholds=fold_thresholds(labels, experiment.inner[m.name], fold, targets),
+                thresholds=thresholds(experiment.inner[m.name]),
                 provenance=told,
                 raw=experiment.raw[m.name],
+                in_fold=_raw_where_constant(experiment, m.name),
                 slopes=tuple(tuple(line.slope for line in repeat) for repeat in experiment.platt[m.name]),
+                learned=tuple(tuple(line.slope > 0 for line in repeat) for repeat in experiment.platt[m.name]),
                 inner=experiment.inner[m.name],
             )
             for m in experiment.members
         }
-        baselines = baseline_scores(labels, known, fold, targets)
+        ensemble = Scores(
+            logit=experiment.ensemble.strict,
+            thresholds=thresholds(experiment.inner_ensemble),
+            provenance=told,
+            in_fold=_ensemble_in_fold(experiment),
+            inner=experiment.inner_ensemble,
+        )
+        baselines = baseline_scores(labels, known, fold, scope)
         return cls(
             patients=patients,
             labels=labels,
             fold=fold,
             members=members,
-            ensemble=Scores(
-                logit=experiment.ensemble.strict,
-                thresholds=fold_thresholds(labels, experiment.inner_ensemble, fold, targets),
-                provenance=told,
-                inner=experiment.inner_ensemble,
-            ),
+            ensemble=ensemble,
             available=Scores(logit=experiment.ensemble.available),
-            baselines={name: replace(scores, provenance=told) for name, scores in baselines.items()},
+            baselines={
+                name: replace(scores, thresholds=thresholds(scores.inner), provenance=told)
+                if scores.inner is not None
+                else scores
+                for name, scores in baselines.items()
+            },
+            out_of_scope=out_of_scope,
+            frozen={
+                name: _frozen(labels, scores.logit[0], settled, targets)
+                for name, scores in {**members, "ensemble": ensemble, **baselines}.items()
+            },
+            fitted=int(fold.max(initial=0)) + 1,
             subgroups=subgroups,
             confounders=confounders,
             clinical=tuple(known.clinical),
@@ -96,13 +128,15 @@ class Evaluated:
         scores: BundleScores,
         patients: Sequence[Patient],
         known: Known,
+        out_of_scope: Sequence[str],
         *,
         subgroups: Sequence[str] | None = None,
         confounders: Sequence[str] | None = None,
     ) -> Self:
         """What a bundle says of patients that it never saw, with the thresholds and baselines that are frozen in it.
 
-        `scores`: the bundle's, of these patients, who all have a label; `known`: what its baselines may look at here.
+        `scores`: the bundle's, of these patients, who all have a label; `known`: what its baselines may look at here;
+        `out_of_scope`: why no call is made for a patient, "" for those in scope.
         """
         n = len(patients)
         thresholds = {name: constant_thresholds(t, n) for name, t in bundle.thresholds.items()}
@@ -129,12 +163,60 @@ class Evaluated:
             ),
             available=Scores(logit=scores.ensemble.available[None]),
             baselines={b: replace(s, provenance=told.get(b, {})) for b, s in baselines.items()},
+            out_of_scope=out_of_scope,
+            frozen=bundle.thresholds,
             subgroups=subgroups,
             confounders=confounders,
             clinical=tuple(known.clinical),
         )
 
     @property
+    def in_scope(self) -> Bool:
+        """bool[patient]: those for whom a call can be made."""
+        return np.array([not reason for reason in self.out_of_scope], bool)
+
+    @property
     def complete(self) -> Bool:
-        """bool[patient]: those with a score from every member; the primary tables hold them."""
-        return self.ensemble.scored
+        """bool[patient]: those in scope with a score from every member; the primary tables hold them."""
+        return self.ensemble.scored & self.in_scope
+
+    @property
+    def design(self) -> Design:
+        """How all scores came about."""
+        return Design(self.fold, [p.site for p in self.patients], self.fitted)
+
+
+def enough_positives(labels: npt.NDArray[np.int8], in_scope: Bool) -> bool:
+    """Whether there are enough positive patients in scope for a threshold."""
+    return int(labels[in_scope].sum()) >= FEWEST_POSITIVES
+
+
+def _frozen(labels: npt.NDArray[np.int8], logit: Float64, settled: Bool, targets: Targets) -> dict[str, float | None]:
+    """Thresholds of a bundle from out-of-fold logits of patients in scope, None where not set."""
+    chosen = choose_thresholds(labels, np.where(settled, logit, np.nan), targets)
+    return {rule: None if np.isnan(t) else t for rule, t in chosen.items()}
+
+
+def _raw_where_constant(experiment: Experiment, name: str) -> Float64:
+    """float64[repeat patient]: a member's logits, and its raw scores in folds where the calibration is flat.
+
+    Only patients of one fold are compared by it, so the two scales never meet.
+    """
+    slope = np.array([[line.slope for line in repeat] for repeat in experiment.platt[name]])
+    flat = np.take_along_axis(slope, experiment.fold.astype(np.intp), axis=1) == 0
+    return np.where(flat, experiment.raw[name], experiment.logit[name])
+
+
+def _ensemble_in_fold(experiment: Experiment) -> Float64:
+    """float64[repeat patient]: the ensemble's logits, and where those of a fold are all alike the mean rank of its
+    members by `_raw_where_constant`."""
+    from scipy.stats import rankdata
+
+    found = experiment.ensemble.strict.copy()
+    members = [_raw_where_constant(experiment, m.name) for m in experiment.members]
+    for r, fold in enumerate(experiment.fold):
+        for k in np.unique(fold):
+            here = np.flatnonzero((fold == k) & np.isfinite(found[r]))
+            if len(here) and np.ptp(found[r, here]) == 0:
+                found[r, here] = np.mean([rankdata(member[r, here]) for member in members], axis=0)
+    return found

@@ -10,6 +10,7 @@ import numpy as np
 
 from kras_plugins.evaluation.auroc import auroc, compare
 from kras_plugins.evaluation.baselines import CLINICAL, HISTOLOGY_ONLY
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.intervals import estimate
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ _RIDGE = 1e-4
 
 def incremental(
     labels: Bool,
-    fold: npt.NDArray[np.int_],
+    design: Design,
     models: Mapping[str, Scores],
     baselines: Mapping[str, Scores],
     over: Sequence[str],
-    population: str = "all",
+    population: str,
 ) -> list[dict[str, Any]]:
     """Entries of `incremental` in metrics.json: logistic models of the label, on a baseline's logit and with the score.
 
@@ -52,9 +53,9 @@ def incremental(
     rows = []
     for model, scores in models.items():
         nested = scores.inner is not None and base.inner is not None
-        where = fold if nested else _deal(labels)
-        alone = base.ranking if nested else base.ranking[:1]
-        both = _cross_fitted(labels, where, base, scores, nested)
+        where = design if nested else Design(_deal(labels), design.site)
+        alone = base.within_folds if nested else base.within_folds[:1]
+        both = _cross_fitted(labels, where.fold, base, scores, nested)
         a, b = auroc(labels, alone, where), auroc(labels, both, where)
         d = compare(labels, b, a)
         ratio, slope = likelihood_ratio(labels, base.logit.mean(axis=0), scores.logit.mean(axis=0))

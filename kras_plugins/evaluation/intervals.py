@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Z95
+from kras_plugins.evaluation.spread import Z95
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,35 +10,39 @@ import numpy as np
 
 from kras_plugins.evaluation.auroc import Auroc, auroc
 from kras_plugins.evaluation.calibration import Line, calibration, calibration_line
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.intervals import percentiles, replicates
 from kras_plugins.evaluation.operating import operating_point
 from kras_plugins.evaluation.thresholds import RISK_CONTROL
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from kras_plugins.data import Bool, Float64
     from kras_plugins.evaluation.intervals import Counts
     from kras_plugins.evaluation.scores import Scores
 
-ONE_COHORT = "DeLong; interval on the logit scale with Satterthwaite's t"
+ONE_COHORT = "standard error by patient (DeLong) or, where larger, by site (jackknife); interval on the logit scale"
 WITHIN_FOLDS = (
-    "mean of within-fold areas; DeLong placement values; interval on the logit scale with Satterthwaite's t; "
-    "training-set variability excluded"
+    "mean of within-fold areas; standard error by patient (DeLong's placement values) or, where larger, by site "
+    "(jackknife), times √(1 + K/(K-1)) for K folds whose models share training patients (Nadeau & Bengio 2003); "
+    "interval on the logit scale"
 )
+COLLAPSED = "calibration found nothing in {} of {} folds: patients are ranked there by uncalibrated scores"
+LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
+LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
 NO_CONTROL = "no threshold controls the sensitivity at this number of positives: none is set"
 
 
 def model_metrics(
-    labels: Bool, scores: Scores, fold: npt.NDArray[np.int_], counts: Counts, prevalences: Sequence[float] = ()
+    labels: Bool, scores: Scores, design: Design, counts: Counts, prevalences: Sequence[float] = ()
 ) -> tuple[dict[str, Any], Auroc]:
     """One entry of `models` in metrics.json, and its AUROC for paired comparison.
 
-    `labels`: bool[patient], `fold`: int[repeat patient], `counts`: bootstrap samples uint8[sample patient],
-    `prevalences`: other populations for which predictive values are told. Every score must be finite. What cannot be
-    computed is NaN.
+    `labels`: bool[patient], `design`: of these patients, `counts`: bootstrap samples uint8[sample patient],
+    `prevalences`: other populations for which predictive values are reported. Every score must be finite. What cannot
+    be computed is NaN.
     """
-    area = auroc(labels, scores.ranking, fold)
+    design = design if scores.fitted else design.unfitted()
+    area = auroc(labels, scores.within_folds, design)
     # A baseline that gives each fold one constant has no slope, though its constants differ between folds.
     constant = not len(labels) or np.ptp(scores.ranking) == 0
     unknown = (math.nan,) * 3
@@ -47,7 +51,7 @@ def model_metrics(
     entry: dict[str, Any] = {
         "n": len(labels),
         "n_positive": int(labels.sum()),
-        "auroc": auroc_entry(area, fold) | {"fold_mean": _fold_mean(labels, scores, fold, area)},
+        "auroc": auroc_entry(area, design) | {"fold_mean": _fold_mean(labels, scores, design, area)},
         "auprc": auprc(labels, scores.ranking, counts),
         "brier": block["brier"]["value"],
         "calibration_slope": line.slope[0],
@@ -56,9 +60,13 @@ def model_metrics(
         "operating_points": {rule: _point(rule, labels, scores, counts, prevalences) for rule in scores.thresholds},
     }
     if scores.raw is not None:
-        entry["uncalibrated_auroc"] = auroc(labels, scores.raw, fold).value
+        entry["uncalibrated_auroc"] = auroc(labels, scores.raw, design).value
     if scores.slopes is not None:
         entry["platt_slopes"] = scores.slopes
+    empty = [not found for repeat in scores.learned or () for found in repeat]
+    if any(empty):
+        said = LEARNED_NOTHING if scores.in_fold is None else COLLAPSED
+        entry["auroc"]["note"] = "; ".join(filter(None, (said.format(sum(empty), len(empty)), area.note)))
     return entry, area
 
 
@@ -72,23 +80,39 @@ def _point(rule: str, labels: Bool, scores: Scores, counts: Counts, prevalences:
     return point
 
 
-def auroc_entry(area: Auroc, fold: npt.NDArray[np.int_]) -> dict[str, Any]:
-    """An AUROC as metrics.json has it; `note` says why an interval is missing, "" otherwise."""
-    cross_validated = len(fold) > 1 or len(np.unique(fold)) > 1
+def auroc_entry(area: Auroc, design: Design) -> dict[str, Any]:
+    """An AUROC as metrics.json has it; `note` says why an interval is missing or exact, "" otherwise."""
     return {
         "value": area.value,
         "low": area.low,
         "high": area.high,
-        "method": WITHIN_FOLDS if cross_validated else ONE_COHORT,
+        "method": WITHIN_FOLDS if design.cross_validated else ONE_COHORT,
         "note": area.note,
+        "se": area.standard_error,
+        "inflation": area.spread.inflation,
+        "by_site": _by_site(area),
     }
 
 
-def _fold_mean(labels: Bool, scores: Scores, fold: npt.NDArray[np.int_], area: Auroc) -> float:
+def _by_site(area: Auroc) -> dict[str, Any] | None:
+    """The error by site, not widened, and whether there were enough sites to use it; None where no site is known."""
+    found = area.spread
+    if area.left_out is None:
+        return None
+    return {
+        "sites": found.sites,
+        "sites_with_positives": found.sites_with_positives,
+        "se": found.by_site,
+        "se_by_patient": found.by_patient,
+        "enough": found.site_counts,
+    }
+
+
+def _fold_mean(labels: Bool, scores: Scores, design: Design, area: Auroc) -> float:
     """Mean AUROC of single fold models: the value itself in cross-validation, else over `by_fold` if there is one."""
     if scores.by_fold is not None:
-        return auroc(labels, scores.by_fold, np.zeros_like(scores.by_fold, np.int32)).value
-    return area.value if len(fold) > 1 or len(np.unique(fold)) > 1 else math.nan
+        return auroc(labels, scores.by_fold).value
+    return area.value if design.cross_validated else math.nan
 
 
 def auprc(labels: Bool, ranking: Float64, counts: Counts) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kras_plugins.evaluation.auroc import Z95, Difference
+from kras_plugins.evaluation.auroc import Difference
+from kras_plugins.evaluation.spread import Z95
 
 Z80 = 0.8416212335729143
 """Normal quantile of 80 % power."""
@@ -16,20 +17,20 @@ def minimum_detectable(difference: Difference) -> float:
     return (Z95 + Z80) * difference.standard_error
 
 
-def power(n: int, n_positive: int) -> dict[str, Any]:
+def power(n: int, n_positive: int, inflation: float = 1.0) -> dict[str, Any]:
     """The block `power` of metrics.json: the smallest AUROC that n patients can tell from 0.5.
 
-    The root of area - 0.5 = 1.96 SE(0.5) + 0.84 SE(area), with the standard errors of Hanley & McNeil 1982. NaN and a
-    note where even a perfect ranking would not be enough.
+    The root of area - 0.5 = 1.96 SE(0.5) + 0.84 SE(area), with the standard errors of Hanley & McNeil 1982 times the
+    `inflation` of the design. NaN and a note where even a perfect ranking would not be enough.
     """
     n_negative = n - n_positive
-    note = "one model on one cohort, Hanley & McNeil 1982; folds and repeats are not in it"
+    note = "Hanley & McNeil 1982, widened as the intervals are; sites are not in it"
     if min(n_positive, n_negative) < 1:
         return {"n": n, "n_positive": n_positive, "auroc_detectable": math.nan, "note": "one class is absent"}
-    null = Z95 * hanley_mcneil(0.5, n_positive, n_negative)
+    null = inflation * Z95 * hanley_mcneil(0.5, n_positive, n_negative)
 
     def excess(area: float) -> float:
-        return area - 0.5 - null - Z80 * hanley_mcneil(area, n_positive, n_negative)
+        return area - 0.5 - null - inflation * Z80 * hanley_mcneil(area, n_positive, n_negative)
 
     low, high = 0.5, 1.0
     if excess(high) < 0:

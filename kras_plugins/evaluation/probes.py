@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.auroc import Z95
+from kras_plugins.evaluation.auroc import stratified_auroc
 from kras_plugins.evaluation.columns import available, levels, numbers, texts
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.histology import histology_groups
-from kras_plugins.evaluation.strata import MIN_PER_CLASS, stratified_auroc
+from kras_plugins.evaluation.spread import Z95
+from kras_plugins.evaluation.strata import MIN_PER_CLASS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,7 +30,7 @@ def probes(
     patients: Sequence[Patient],
     labels: npt.NDArray[np.int8],
     ranking: Float64,
-    fold: npt.NDArray[np.int_],
+    design: Design,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Entries of `probes` in metrics.json, one or two for each of TECHNICAL that varies; always within label, so that
@@ -37,12 +39,14 @@ def probes(
 
     Two levels: the AUROC of the score for the second against the first. More: the share of the variance of the score's
     ranks that lies between levels, less what chance gives (epsilon squared is 0 on average then), with a permutation
-    test. Numbers: Spearman's correlation, with Fisher's interval. `ranking`, `fold`: [repeat patient].
+    test. Numbers: Spearman's correlation, with Fisher's interval. `ranking`: float64[repeat patient].
     """
     rows = []
     positive = np.where(np.asarray(labels) > 0, "1", "0")
     histology = np.array(histology_groups([p.histology for p in patients]), np.str_)
     strata = {"label": positive}
+    fold = design.fold
+    design = Design(fold, fitted=design.fitted)  # a site cannot be the unit where it is what is looked for
     if len(set(histology.tolist())) > 1:
         strata["label and histology"] = np.char.add(positive, histology)
     for column in available(patients):
@@ -62,7 +66,7 @@ def probes(
             if number is not None:
                 found = _correlation(stratum, ranking, fold, number)
             elif len(enough) == 2:
-                found = _two(stratum, ranking, fold, level, enough)
+                found = _two(stratum, ranking, design, level, enough)
             else:
                 found = _many(stratum, ranking, fold, level, seed)
             rows.append({**row, "note": "", **found})
@@ -86,12 +90,12 @@ def within_ranks(stratum: npt.NDArray[np.str_], ranking: Float64, fold: npt.NDAr
 def _two(
     stratum: npt.NDArray[np.str_],
     ranking: Float64,
-    fold: npt.NDArray[np.int_],
+    design: Design,
     level: npt.NDArray[np.str_],
     names: list[str],
 ) -> dict[str, Any]:
     here = level != ""
-    area = stratified_auroc(level[here] == names[1], ranking[:, here], fold[:, here], stratum[here])
+    area = stratified_auroc(level[here] == names[1], ranking[:, here], design.of(here), stratum[here])
     p = math.nan
     if area.standard_error > 0:
         p = math.erfc(abs(area.value - 0.5) / area.standard_error / math.sqrt(2))

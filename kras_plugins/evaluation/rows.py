@@ -31,7 +31,8 @@ class PatientScores:
 
     `scores`: members and baselines by name; `members`: those classifiers that could score the patient; `ensemble`:
     their mean. `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat`
-    count from 1 and are None for an external cohort; `qc` is the patient's verdict.
+    count from 1 and are None for an external cohort; `qc` is the patient's verdict; `in_scope`: whether a call can be
+    made for the patient at all.
     """
 
     patient_id: str
@@ -47,6 +48,7 @@ class PatientScores:
     call: str = ""
     reason: str = ""
     qc: str = ""
+    in_scope: bool = True
 
     def score(self, model: str) -> float | None:
         """The probability that a member, a baseline or `ensemble` gave; None where there is none."""
@@ -71,10 +73,8 @@ class PatientScores:
         }
 
 
-def patient_scores(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[str] = ()) -> list[PatientScores]:
-    """Every patient in every repeat. `qc`: each patient's verdict; `out_of_scope`: why the models were not made for a
-    patient, "" for those in scope, left out where all are.
-    """
+def patient_scores(scored: Evaluated, qc: Sequence[str]) -> list[PatientScores]:
+    """Every patient in every repeat; `qc`: each patient's verdict."""
     repeats = len(scored.fold)
     cross_validated = repeats > 1 or len(np.unique(scored.fold)) > 1
     thresholds = scored.ensemble.thresholds
@@ -86,7 +86,7 @@ def patient_scores(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[
             rule_in, rule_out = (
                 float(thresholds[rule][r, i]) if thresholds else None for rule in ("rule_in", "rule_out")
             )
-            outside = out_of_scope[i] if out_of_scope else ""
+            outside = scored.out_of_scope[i]
             call, reason = decide(logit, rule_in, rule_out, missing=missing, qc=qc[i], out_of_scope=outside)
             rows.append(
                 PatientScores(
@@ -103,6 +103,7 @@ def patient_scores(scored: Evaluated, qc: Sequence[str], out_of_scope: Sequence[
                     call=call,
                     reason=reason,
                     qc=qc[i],
+                    in_scope=not outside,
                 )
             )
     return rows

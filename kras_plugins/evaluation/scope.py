@@ -8,10 +8,6 @@ from kras_plugins.data import SemanticProfile
 MIN_CE_MM2 = 0.1
 """Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
 CE_FEATURE = "area_ce"
-NOTE = (
-    "Patients out of scope (too little cancer epithelium, squamous, not NSCLC) get no call; AUROCs and operating "
-    "points still count them, as the training cohort held such patients too."
-)
 
 
 def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
@@ -28,3 +24,8 @@ def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
         if area < MIN_CE_MM2:
             return f"out of scope: {area:.2g} mm² of cancer epithelium, less than {MIN_CE_MM2:g}"
     return ""
+
+
+def scope_kind(reason: str) -> str:
+    """What kind a reason of `out_of_scope` is of, without the patient's own figures: for counts."""
+    return reason.rsplit(" is ", 1)[1] if " is " in reason else "too little cancer epithelium"

@@ -19,7 +19,10 @@ class Scores:
     `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty where none apply.
     `provenance`: by rule, what its threshold means and what it was chosen on.
     `rank`: what to rank by instead of the logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`:
-    Platt's slope by repeat and fold. `by_fold`: float64[fold patient], logits of each fold model where all of them
+    Platt's slope by repeat and fold. `in_fold`: what to rank by within a fold where that is not `ranking`, because a
+    calibration found nothing there and made the logit constant. `learned`: by repeat and fold, whether training found
+    anything; None where nobody asked. `fitted`: whether labels went into the ranking.
+    `by_fold`: float64[fold patient], logits of each fold model where all of them
     scored every patient (an external cohort). `inner`: float64[repeat fold patient], logits of each fold's training
     part from models that saw neither that fold nor the patient, NaN for the fold's own patients.
     """
@@ -28,6 +31,9 @@ class Scores:
     thresholds: Mapping[str, Float64] = field(default_factory=dict)
     rank: Float64 | None = None
     raw: Float64 | None = None
+    in_fold: Float64 | None = None
+    learned: tuple[tuple[bool, ...], ...] | None = None
+    fitted: bool = True
     slopes: tuple[tuple[float, ...], ...] | None = None
     by_fold: Float64 | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +43,11 @@ class Scores:
     def ranking(self) -> Float64:
         """float64[repeat patient] to order patients by."""
         return self.logit if self.rank is None else self.rank
+
+    @property
+    def within_folds(self) -> Float64:
+        """float64[repeat patient] to order patients of one fold by."""
+        return self.ranking if self.in_fold is None else self.in_fold
 
     @property
     def scored(self) -> Bool:
@@ -55,6 +66,9 @@ class Scores:
             thresholds={rule: x[:, patients] for rule, x in self.thresholds.items()},
             rank=cut(self.rank),
             raw=cut(self.raw),
+            in_fold=cut(self.in_fold),
+            learned=self.learned,
+            fitted=self.fitted,
             slopes=self.slopes,
             by_fold=cut(self.by_fold),
             provenance=self.provenance,

@@ -10,6 +10,7 @@ import numpy as np
 
 from kras_plugins.evaluation.auroc import Auroc, holm
 from kras_plugins.evaluation.columns import FIXED, levels, texts
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.strata import group_auroc
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def subgroups(
     patients: Sequence[Patient],
     labels: npt.NDArray[np.int8],
     ranking: Float64,
-    fold: npt.NDArray[np.int_],
+    design: Design,
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Entries of `subgroups` in metrics.json: the AUROC in each level of each column that has more than one.
 
-    `ranking`, `fold`: [repeat patient]. `columns`: FIXED where None. Numbers are cut in thirds. `p_interaction`
+    `ranking`: float64[repeat patient]. `columns`: FIXED where None. Numbers are cut in thirds. `p_interaction`
     compares a level with all other known levels (`interaction_p`); Holm's correction goes over all tests of all
     columns, where the two levels of one column are one test.
     """
@@ -42,10 +43,10 @@ def subgroups(
             continue
         done: list[int] = []
         for name in names:
-            entry, area = group_auroc(labels, ranking, fold, level == name)
+            entry, area = group_auroc(labels, ranking, design, level == name)
             p = math.nan
             if area is not None:
-                rest = group_auroc(labels, ranking, fold, (level != name) & (level != ""))[1]
+                rest = group_auroc(labels, ranking, design, (level != name) & (level != ""))[1]
                 p = interaction_p(area, rest) if rest is not None else math.nan
                 entry["note"] = entry["note"] or (NO_TEST if rest is None else "")
             if not math.isnan(p):

@@ -4,7 +4,8 @@ Thresholds are set on what the inner folds give: `evaluation/evaluated.py`.
 
 For each repeat, outer fold and classifier, inner folds over the outer-training part give out-of-fold scores, on which
 Platt's line is fitted; a model fitted on the whole outer-training part then scores the test fold. Labels of the test
-fold never reach the code that fits.
+fold never reach the code that fits. Models learn from all patients; calibration and fusion from those in scope, whom
+alone a call is made for.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from kras_plugins.store import Store, make_key
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float64, Int32
+    from kras_plugins.data import Bool, Float64, Int32
 
     Progress = Callable[[int, int, str], None]
 
@@ -59,11 +60,11 @@ class Member:
 class Experiment:
     """All out-of-fold scores of a nested cross-validation, and where the models are.
 
-    `fold`: int32[repeat patient]. Per member, NaN where a patient lacks what it consumes: `raw` and `logit`
-    float64[repeat patient], out-of-fold scores of the outer models before and after calibration; `inner`
-    float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its test
-    patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`; `models[name][fold]`:
-    folders of the first repeat's outer models, in the store.
+    `fold`: int32[repeat patient]; `in_scope`: bool[patient]. Per member, NaN where a patient lacks what it consumes:
+    `raw` and `logit` float64[repeat patient], out-of-fold scores of the outer models before and after calibration;
+    `inner` float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its
+    test patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`;
+    `models[name][fold]`: folders of the first repeat's outer models, in the store.
 
     `ensemble`: out-of-fold logits of the members fused, float64[repeat patient]; `inner_ensemble`: like `inner`, of the
     strict ensemble, each patient fused without its inner fold; `fusions[repeat][fold]`, of the kind `fusion`.
@@ -72,6 +73,7 @@ class Experiment:
     members: tuple[Member, ...]
     patient_ids: tuple[str, ...]
     labels: npt.NDArray[np.int8]
+    in_scope: Bool
     fold: Int32
     raw: Mapping[str, Float64]
     logit: Mapping[str, Float64]
@@ -102,6 +104,7 @@ def cross_validate(
     seed: int = 0,
     fusion: Kind = "logit",
     given_folds: npt.ArrayLike | None = None,
+    in_scope: npt.ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Experiment:
     """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
@@ -109,7 +112,8 @@ def cross_validate(
     `sites`: "" where unknown. `sample_keys` name the content of each sample; with them, a finished (repeat, fold,
     classifier) is taken from the store, so a killed run goes on where it stopped. `given_folds`: int[repeat patient],
     outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
-    follow `scheme`. `progress(done, total, what)`.
+    follow `scheme`. `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over
+    folds; all where None. `progress(done, total, what)`.
     Raises ConfigError for a patient twice, mixed inputs or too few patients of a class, PluginError when a classifier
     fails, StoreError when the store cannot be written.
     """
@@ -120,7 +124,8 @@ def cross_validate(
             f"patient {twice} is there twice and could lie on both sides of a split", "give one sample a patient"
         )
     inputs = common_inputs(samples)
-    subjects = Subjects(labels=np.asarray(labels, np.int8), strata=strata, sites=sites)
+    scope = np.ones(len(ids), bool) if in_scope is None else np.asarray(in_scope, bool)
+    subjects = Subjects(labels=np.asarray(labels, np.int8), strata=strata, sites=sites, in_scope=scope)
     fold = (
         _outer_folds(subjects, folds, repeats, scheme, seed)
         if given_folds is None
@@ -143,6 +148,7 @@ def cross_validate(
         members=design.members,
         patient_ids=ids,
         labels=subjects.labels,
+        in_scope=scope,
         fold=fold,
         raw={name: _tested(fold, rows, lambda one: one.raw) for name, rows in found.items()},
         logit={name: _tested(fold, rows, lambda one: one.logit) for name, rows in found.items()},
@@ -223,13 +229,14 @@ def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Cal
         members[m.name] = _member_result(design, _Task(member=m, fits=fits, keep_model=r == 0, where=here))
         tell(f"{m.name}, {here}")
     learned = {name: found.inner[train] for name, found in members.items()}
-    fusion = fit_fusion(design.fusion, learned, subjects.labels[train])
+    fusion = fit_fusion(design.fusion, learned, subjects.labels[train], subjects.in_scope[train])
     fused = fusion.fuse({name: found.logit[test] for name, found in members.items()})
+    inner = out_of_fold(design.fusion, learned, subjects.labels[train], assignment, subjects.in_scope[train])
     return FoldResult(
         members=members,
         strict=_spread(len(fold), test, fused.strict),
         available=_spread(len(fold), test, fused.available),
-        inner=_spread(len(fold), train, out_of_fold(design.fusion, learned, subjects.labels[train], assignment)),
+        inner=_spread(len(fold), train, inner),
         fusion=fusion,
         notes=(*([f"{here}: {note}"] if note else ()), *(n for found in members.values() for n in found.notes)),
     )
@@ -240,11 +247,15 @@ def _member_result(design: _Design, task: _Task) -> MemberResult:
     folder = _make(design, task)
     *inner, outer = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(task.fits))]
     inner_raw, calibrated = np.concatenate(inner), np.concatenate([f.score for f in task.fits[:-1]])
-    line = fit_platt(inner_raw, design.subjects.labels[calibrated])
+    own = design.subjects.in_scope[calibrated]
+    own = own if own.any() else ~own  # a member whose input only others have still needs a line
+    line = fit_platt(inner_raw[own], design.subjects.labels[calibrated][own])
     name, n, test = task.member.name, len(design.samples), task.fits[-1].score
     notes = [f"{task.where}, {name}: {note}" for note in dict.fromkeys(fit.note for fit in task.fits) if note]
     if line.slope == 0:
-        notes.append(f"{task.where}: {name} ranked no better than chance inside; its logit is constant")
+        notes.append(
+            f"{task.where}: {name} found nothing: it ranked no better than chance inside, and its logit is constant"
+        )
     return MemberResult(
         raw=_spread(n, test, outer),
         logit=_spread(n, test, line.logit(outer)),
@@ -276,7 +287,8 @@ def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Scheme, s
     """The outer fold of each patient in each repeat, int32[repeat patient]."""
     s = subjects
     assigned = [
-        assign_folds(s.labels, s.strata, s.sites, folds, derive_seed(seed, "outer", r), scheme) for r in range(repeats)
+        assign_folds(s.labels, s.strata, s.sites, folds, derive_seed(seed, "outer", r), scheme, s.in_scope)
+        for r in range(repeats)
     ]
     return np.stack(assigned).astype(np.int32)
 

@@ -200,18 +200,22 @@ class MeanRank:
 _KINDS: Mapping[str, Any] = {"logit": MeanLogit, "probability": MeanProbability, "stacked": Stacked, "rank": MeanRank}
 
 
-def fit_fusion(kind: Kind, logits: Mapping[str, Float64], labels: npt.ArrayLike) -> Fusion:
-    """Fit on out-of-fold logits[patient] of each member and labels[patient]; patients without all members are left out.
+def fit_fusion(
+    kind: Kind, logits: Mapping[str, Float64], labels: npt.ArrayLike, in_scope: npt.ArrayLike | None = None
+) -> Fusion:
+    """Fit on out-of-fold logits[patient] of each member and labels[patient].
 
+    Patients without all members are left out, and those out of scope (`in_scope`: bool[patient], all where None).
     Raises ConfigError where a fusion that must be fitted has no complete patient of a class.
     """
     y = np.asarray(labels)
     complete = np.all(np.isfinite(np.stack(list(logits.values()))), axis=0)
+    complete &= True if in_scope is None else np.asarray(in_scope, bool)
     found = np.unique(y[complete] > 0)
     if kind in ("stacked", "rank") and len(found) < 2:
         lacking = "patient" if not len(found) else "negative patient" if found[0] else "positive patient"
         raise ConfigError(
-            f"fusion {kind} cannot be fitted: a training part has no {lacking} with the scores of all members",
+            f"fusion {kind} cannot be fitted: a training part has no {lacking} in scope with the scores of all members",
             "use --fusion logit, which is not fitted",
         )
     fitted: Fusion = _KINDS[kind].fit({name: values[complete] for name, values in logits.items()}, y[complete])
@@ -219,14 +223,19 @@ def fit_fusion(kind: Kind, logits: Mapping[str, Float64], labels: npt.ArrayLike)
 
 
 def out_of_fold(
-    kind: Kind, logits: Mapping[str, Float64], labels: npt.ArrayLike, inner: npt.NDArray[np.int_]
+    kind: Kind,
+    logits: Mapping[str, Float64],
+    labels: npt.ArrayLike,
+    inner: npt.NDArray[np.int_],
+    in_scope: npt.ArrayLike | None = None,
 ) -> Float64:
     """Fused logits float64[patient], each from a fusion that was fitted without the patient's `inner` fold."""
     y = np.asarray(labels)
+    scope = np.ones(len(y), bool) if in_scope is None else np.asarray(in_scope, bool)
     fused = np.full(len(y), np.nan)
     for k in np.unique(inner):
         here = inner == k
-        fusion = fit_fusion(kind, {name: values[~here] for name, values in logits.items()}, y[~here])
+        fusion = fit_fusion(kind, {name: values[~here] for name, values in logits.items()}, y[~here], scope[~here])
         fused[here] = fusion.fuse({name: values[here] for name, values in logits.items()}).strict
     return fused
 

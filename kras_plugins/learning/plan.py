@@ -24,11 +24,15 @@ VALID_FRACTION = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Subjects:
-    """What splitting needs to know of patients, one element each: labels of 0 and 1, strata, sites ("" unknown)."""
+    """What splitting needs to know of patients, one element each.
+
+    Labels of 0 and 1, strata, sites ("" unknown), and `in_scope`, bool[patient]: those who can get a call.
+    """
 
     labels: npt.NDArray[np.int8]
     strata: Sequence[str]
     sites: Sequence[str]
+    in_scope: Bool
 
     def of(self, index: Index) -> Subjects:
         """Some of them, in the order of `index`."""
@@ -36,6 +40,7 @@ class Subjects:
             labels=self.labels[index],
             strata=[self.strata[i] for i in index],
             sites=[self.sites[i] for i in index],
+            in_scope=self.in_scope[index],
         )
 
 
@@ -85,12 +90,12 @@ def inner_assignment(
         else f"{possible} inner folds instead of {n_folds}: only {smaller} patients in a class"
     )
     try:
-        return folds(labels, part.strata, part.sites, possible, seed, scheme), note
+        return folds(labels, part.strata, part.sites, possible, seed, scheme, part.in_scope), note
     except ConfigError as e:
         if scheme == "random":
             raise
         note = f"inner folds are random, not by {scheme}: {e.message}"
-        return folds(labels, part.strata, part.sites, possible, seed, "random"), note
+        return folds(labels, part.strata, part.sites, possible, seed, "random", part.in_scope), note
 
 
 def stopping_part(part: Subjects, scheme: Scheme, seed: int) -> tuple[Bool, str]:
@@ -100,11 +105,13 @@ def stopping_part(part: Subjects, scheme: Scheme, seed: int) -> tuple[Bool, str]
     """
     asked = (part.labels, part.strata, part.sites, VALID_FRACTION, seed)
     try:
-        return holdout(*asked, scheme), ""
+        return holdout(*asked, scheme, part.in_scope), ""
     except ConfigError as e:
         if scheme == "random":
             raise
-        return holdout(*asked, "random"), f"patients for early stopping are held out at random: {e.message}"
+        return holdout(
+            *asked, "random", part.in_scope
+        ), f"patients for early stopping are held out at random: {e.message}"
 
 
 def plan_fits(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.evaluation.baselines import Known, frozen_baselines
-from kras_plugins.evaluation.thresholds import choose_thresholds
 from kras_plugins.learning.bundle import write_bundle
 
 if TYPE_CHECKING:
@@ -29,20 +28,18 @@ def freeze(
 ) -> str:
     """Freeze models, calibration, thresholds of the first repeat's out-of-fold scores, and the fitted baselines.
 
+    Thresholds and the prevalence are those of patients in scope.
+
     `facts`: what prediction must repeat, as JSON values; `cautions`: why the training's numbers say nothing about
     patients, if so, which every result of the bundle repeats. Returns the bundle's digest.
     """
     models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
-    settings, labels = prepared.settings, experiment.labels
+    settings, labels, scope = prepared.settings, experiment.labels, experiment.in_scope
     targets = settings.targets
-    thresholds = {
-        name: {rule: None if t != t else t for rule, t in choose_thresholds(labels, s.logit[0], targets).items()}
-        for name, s in models.items()
-    }
-    cohort, source = prepared.table.path.name, "out-of-fold scores of the first repeat"
+    cohort, source = prepared.table.path.name, "out-of-fold scores of the first repeat, patients in scope,"
     told = {
         name: targets.provenance(
-            f"{source} of {cohort}, n={int(s.scored.sum())}, {int(labels[s.scored].sum())} positive"
+            f"{source} of {cohort}, n={int((s.scored & scope).sum())}, {int(labels[s.scored & scope].sum())} positive"
         )
         for name, s in models.items()
     }
@@ -52,15 +49,17 @@ def freeze(
         facts={
             **facts,
             "target": settings.target,
-            "baselines": frozen_baselines(labels, known, list(evaluated.baselines)),
-            "prevalence": float(labels.mean()),
+            "baselines": frozen_baselines(labels, known, evaluated.baselines, scope),
+            "prevalence": float(labels[scope].mean()),
         },
-        thresholds=thresholds,
+        thresholds=evaluated.frozen,
         provenance={
             "demonstration": list(cautions),
             "cohort": cohort,
             "n": len(labels),
             "n_positive": int(labels.sum()),
+            "n_in_scope": int(scope.sum()),
+            "n_positive_in_scope": int(labels[scope].sum()),
             "thresholds_from": source,
             "targets": asdict(targets),
             "thresholds": told,

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Session
 
 
-def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experiment:
-    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds."""
+def learn(session: Session, prepared: Prepared, cases: Sequence[Case], out_of_scope: Sequence[str]) -> Experiment:
+    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds, or none in scope.
+
+    `out_of_scope`: why no call is made for a patient, "" for those in scope.
+    """
     settings, given = prepared.settings, prepared.given
     labels = np.array([c.patient.label for c in cases], np.int8)
     positives = int(labels.sum())
@@ -26,6 +29,13 @@ def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experi
             f"{prepared.table.path}: {positives} of {len(labels)} patients with usable slides are positive, "
             f"too few for {settings.folds} folds",
             "use fewer --folds, or mend the slides that were set aside",
+        )
+    in_scope = np.array([not reason for reason in out_of_scope], bool)
+    if len(np.unique(labels[in_scope])) < 2:
+        which = "positive" if not labels[in_scope].any() else "negative"
+        raise ConfigError(
+            f"{prepared.table.path}: of {int(in_scope.sum())} patients in scope, {len(labels)} in all, none is {which}",
+            "a call is made for NSCLC that is not squamous, with enough cancer on the slide: add such patients",
         )
     return cross_validate(
         [c.sample for c in cases],
@@ -41,5 +51,6 @@ def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experi
         seed=settings.seed,
         fusion=settings.fusion,
         given_folds=None if given is None else np.stack([given[c.patient.patient_id] for c in cases], axis=1),
+        in_scope=in_scope,
         progress=lambda done, total, what: session.notify.step(f"learning {what}", done, total),
     )

@@ -11,6 +11,7 @@ from kras_plugins.evaluation.summary import summarize
 from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
 from kras_plugins.report.study import CHECKLIST, MODEL_CARD, REPORT, write_study_documents, write_study_report
+from kras_plugins.study.fold_scores import FOLDS, write_fold_scores
 from kras_plugins.study.outputs import (
     FAILURES,
     MANIFEST,
@@ -44,11 +45,12 @@ def write_study(
     prevalences: Sequence[float] = (),
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
-    out_of_scope: Sequence[str] = (),
+    gate: str = "",
 ) -> tuple[dict[str, Any], pa.Table]:
-    """Write predictions.csv, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
+    """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
-    `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
+    `manifest`: what the report states of how it was made; `gate`: how the scope was decided. `write_manifest` comes
+    last, and says that all is there.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -59,10 +61,12 @@ def write_study(
         prevalences=prevalences,
         calibrated_at=calibrated_at,
         external=external,
+        gate=gate,
     )
-    scored = patient_scores(evaluated, [c.qc for c in cases], out_of_scope)
+    scored = patient_scores(evaluated, [c.qc for c in cases])
     rows = [row.cells() for row in scored]
     write_table(out / PREDICTIONS, rows)
+    write_fold_scores(out / FOLDS, evaluated)
     write_json(out / METRICS, metrics)
     write_failures(out / FAILURES, failures)
     write_study_report(out, metrics, scored, manifest)
@@ -73,5 +77,5 @@ def write_study(
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
-    names = (PREDICTIONS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
+    names = (PREDICTIONS, FOLDS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
     write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})

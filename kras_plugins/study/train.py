@@ -115,7 +115,7 @@ def _learned(
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
-    from kras_plugins.study.audit import baseline_inputs, cohort_summary
+    from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_reasons
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
@@ -123,12 +123,14 @@ def _learned(
 
     settings, table, clock = prepared.settings, prepared.table, time.monotonic()
     known = baseline_inputs(cases, settings)
-    experiment = learn(session, prepared, cases)
+    outside = scope_reasons(cases)
+    experiment = learn(session, prepared, cases, outside)
     timings["learning"] = time.monotonic() - clock
     evaluated = Evaluated.from_cross_validation(
         experiment,
         [c.patient for c in cases],
         known,
+        outside,
         settings.targets,
         subgroups=settings.subgroups,
         confounders=settings.confounders,
@@ -148,13 +150,17 @@ def _learned(
             "slides": slide_facts(processed.results),
         },
     )
-    absent = why_absent(known, evaluated.fold)
+    absent = why_absent(known, evaluated.fold, evaluated.in_scope)
     metrics, predictions = write_study(
         folder,
         evaluated,
         cases,
         target=settings.target,
-        flow={**table.flow, "patients without a usable slide": len(table.patients) - len(cases)},
+        flow={
+            **table.flow,
+            "patients without a usable slide": len(table.patients) - len(cases),
+            "patients out of scope": sum(map(bool, outside)),
+        },
         notes=[*table.warnings, *processed.notes, *experiment.notes, *prepared.notes, *absent],
         failures=processed.aside,
         manifest=manifest,
@@ -162,7 +168,7 @@ def _learned(
     )
     frozen = {
         **processed.facts,
-        "operating_points": metrics["models"]["ensemble"]["operating_points"],
+        "operating_points": metrics["bundle_thresholds"],
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
     }

@@ -119,22 +119,21 @@ def _evaluated(
 ) -> Validation:
     """Score, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.evaluated import Evaluated
-    from kras_plugins.evaluation.scope import NOTE
     from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_reasons
     from kras_plugins.study.publish import write_manifest, write_study
 
-    settings, n = session.settings, len(cases)
+    settings, n, outside = session.settings, len(cases), scope_reasons(cases)
     evaluated = Evaluated.from_bundle(
         locked,
         locked.score([c.sample for c in cases]),
         [c.patient for c in cases],
         frozen_baseline_inputs(cases, locked.facts["baselines"]),
+        outside,
         subgroups=settings.subgroups,
         confounders=settings.confounders,
     )
     absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
-    outside = scope_reasons(cases)
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
     for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), *shifts]:
@@ -144,7 +143,11 @@ def _evaluated(
         evaluated,
         cases,
         target=str(locked.facts["target"]),
-        flow={**table.flow, "patients without a usable slide": len(table.patients) - n},
+        flow={
+            **table.flow,
+            "patients without a usable slide": len(table.patients) - n,
+            "patients out of scope": sum(map(bool, outside)),
+        },
         notes=[
             *table.warnings,
             *(f"Demonstration: {caution}." for caution in cautions_of(locked)),
@@ -152,7 +155,6 @@ def _evaluated(
             *processed.notes,
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
-            *([f"{sum(map(bool, outside))} of {n} patients are out of scope. {NOTE}"] if any(outside) else []),
             *(f"Shift: {shift}." for shift in shifts),
         ],
         failures=processed.aside,
@@ -160,7 +162,6 @@ def _evaluated(
         prevalences=settings.prevalences,
         calibrated_at=float(locked.facts["prevalence"]),
         external=external,
-        out_of_scope=outside,
     )
     write_manifest(folder, manifest)
     return Validation(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

@@ -9,7 +9,7 @@ from kras_plugins.learning.plan import Subjects, plan_fits
 
 def subjects(sites: list[str]) -> Subjects:
     labels = (np.arange(len(sites)) % 3 == 0).astype(np.int8)
-    return Subjects(labels=labels, strata=["LUAD"] * len(sites), sites=sites)
+    return Subjects(labels=labels, strata=["LUAD"] * len(sites), sites=sites, in_scope=np.ones(len(sites), bool))
 
 
 def plan(people: Subjects, scheme: str) -> tuple:
