@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kras_plugins import SlideRef
 from kras_plugins.cohort.table import Patient
 
@@ -18,7 +16,3 @@ def people(n, **columns):
         )
         for i in range(n)
     ]  # fmt: skip
-
-
-def one_cohort(n):
-    return np.zeros((1, n), int)

@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.evaluation.design import Design, one_cohort
-from kras_plugins.evaluation.spread import (
-    LeftOut,
-    Spread,
-    critical,
-    exact_interval,
-    logit_interval,
-    spread,
-    two_sided_p,
-)
+from kras_plugins.evaluation.spread import NO_VARIANCE, LeftOut, Spread, critical, score_interval, spread, two_sided_p
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,9 +26,8 @@ if TYPE_CHECKING:
     Index = npt.NDArray[np.intp]
 
 CONSTANT = "the same score for everyone: exactly 0.5"
-EXACT = "no variance in these patients: exact bound (Newcombe 2006, method 5)"
+EXACT = "no variance in these patients: bounds by Newcombe 2006, method 5"
 _NO_SPREAD = Spread(error=math.nan, freedom=math.nan, inflation=1.0, by_patient=math.nan)
-_ZERO = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +74,9 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = 
     sites, whose patients share scanner, stain and referral. The larger of the two is widened by `Design.inflation`, for
     what another training set would have changed.
 
-    The interval is symmetric on the logit scale, with Student's t on the Satterthwaite degrees of freedom of the two
+    The interval is `spread.score_interval`, with Student's t on the Satterthwaite degrees of freedom of the two
     classes' variances (as Brunner & Munzel 2000 have it for this statistic), or on the number of sites less one
-    (docs/decisions/0010-intervals-and-thresholds.md). An area without variance gets an exact bound, see
-    `spread.exact_interval`.
+    (docs/decisions/0010-intervals-and-thresholds.md).
     """
     y = np.asarray(labels) > 0
     s = np.atleast_2d(np.asarray(scores, np.float64))
@@ -94,8 +84,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = 
     if len(design.fold) < len(s):  # one model a row
         design = Design(np.repeat(design.fold, len(s), axis=0), design.site, design.fitted)
     cells = _cells(y, s, design, np.zeros(len(y), np.intp))
-    weights = [1.0 / len(cells)] * len(cells)
-    return _area(y, cells, weights, design)
+    return _area(y, cells, np.ones(len(cells)), design)
 
 
 def stratified_auroc(
@@ -110,8 +99,8 @@ def stratified_auroc(
     y, stratum = np.asarray(labels) > 0, np.asarray(strata, np.str_)
     code = np.unique(stratum, return_inverse=True)[1].astype(np.intp)
     cells = _cells(y, np.atleast_2d(ranking), design, np.where(stratum == "", -1, code))
-    pairs = [len(cell.positive) * len(cell.negative) for cell in cells]
-    return _area(y, cells, [n / sum(pairs) for n in pairs], design, by_pairs=True)
+    pairs = np.array([len(cell.positive) * len(cell.negative) for cell in cells], np.float64)
+    return _area(y, cells, pairs, design, by_pairs=True)
 
 
 def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
@@ -127,10 +116,10 @@ def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
     if a.left_out is not None and b.left_out is not None:
         left = replace(a.left_out, areas=a.left_out.areas - b.left_out.areas)
     found = spread(y, a.influence - b.influence, left, max(a.spread.inflation, b.spread.inflation))
-    if not found.error > _ZERO:
+    if not found.error > NO_VARIANCE:
         low = value - math.hypot(a.value - a.low, b.high - b.value)
         high = value + math.hypot(a.high - a.value, b.value - b.low)
-        same = bool(np.allclose(a.influence, b.influence, atol=_ZERO)) and a.standard_error > _ZERO
+        same = bool(np.allclose(a.influence, b.influence, atol=NO_VARIANCE)) and a.standard_error > NO_VARIANCE
         note = "both rank alike" if same else EXACT
         bounds = (value, value) if same else (low, high)
         return Difference(value=value, low=bounds[0], high=bounds[1], p=math.nan, note=note)
@@ -191,27 +180,25 @@ def _cells(y: Bool, s: Float64, design: Design, stratum: Index) -> list[_Cell]:
     return cells
 
 
-def _area(y: Bool, cells: Sequence[_Cell], weights: Sequence[float], design: Design, by_pairs: bool = False) -> Auroc:
-    """The weighted mean of the areas of cells, weights summing to 1, with its interval."""
+def _area(y: Bool, cells: Sequence[_Cell], weights: Float64, design: Design, by_pairs: bool = False) -> Auroc:
+    """The weighted mean of the areas of cells with its interval."""
     m, n = int(y.sum()), int((~y).sum())
     influence = np.zeros(len(y))
     if not cells:
         nan = math.nan
         return Auroc(value=nan, low=nan, high=nan, influence=influence, note="no pair of both classes")
     areas = np.array([cell.of_positive.mean() for cell in cells])
-    value = float(areas @ np.array(weights))
-    for cell, weight in zip(cells, weights, strict=True):
+    value = float(areas @ weights / weights.sum())
+    for cell, weight in zip(cells, weights / weights.sum(), strict=True):
         influence[cell.positive] += weight * (cell.of_positive - value) / len(cell.positive)
         influence[cell.negative] += weight * (cell.of_negative - value) / len(cell.negative)
     left = _left_out(y, cells, design, by_pairs)
     found = spread(y, influence, left, design.inflation)
-    note = ""
-    if not found.by_patient > _ZERO:
-        everyone = all(np.all(cell.of_positive == 0.5) for cell in cells)
-        low, high = (0.5, 0.5) if everyone else exact_interval(value, m, n, design.inflation)
-        note = CONSTANT if everyone else EXACT
-    else:
-        low, high = logit_interval(value, found)
+    (low, high), note = score_interval(value, found, m, n), ""
+    if all(np.all(np.r_[cell.score_positive, cell.score_negative] == cell.score_positive[0]) for cell in cells):
+        low, high, note = 0.5, 0.5, CONSTANT
+    elif not found.by_patient > NO_VARIANCE:
+        note = EXACT
     return Auroc(value=value, low=low, high=high, influence=influence, spread=found, left_out=left, note=note)
 
 

@@ -127,18 +127,17 @@ def baseline_scores(
 
 
 def frozen_baselines(
-    labels: npt.ArrayLike, known: Known, scores: Mapping[str, Scores], in_scope: Bool
+    labels: npt.ArrayLike, known: Known, names: Sequence[str], in_scope: Bool | None = None
 ) -> dict[str, Frozen]:
-    """The baselines fitted on all training patients, for the bundle: plain JSON values.
+    """The named baselines fitted on all training patients, for the bundle: plain JSON values.
 
-    `scores`: those of the cross-validation. One that learned nothing in most folds is left out.
+    `in_scope`: bool[patient], all where None.
     """
     y = np.asarray(labels) > 0
+    everyone = np.ones(len(y), bool)
     frozen: dict[str, Frozen] = {}
-    for name, found in scores.items():
-        if found.learned is not None and not np.mean(found.learned) > 0.5:
-            continue
-        who = np.ones(len(y), bool) if name == HISTOLOGY_ONLY else in_scope
+    for name in names:
+        who = everyone if in_scope is None or name == HISTOLOGY_ONLY else in_scope
         frozen[name] = _BASELINES[name].fit(y[who], known.of(who))
     return frozen
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.intervals import Counts
     from kras_plugins.evaluation.scores import Scores
 
-ONE_COHORT = "standard error by patient (DeLong) or, where larger, by site (jackknife); interval on the logit scale"
+ONE_COHORT = "standard error by patient (DeLong) or, where larger, by site (jackknife); score interval (Newcombe 2006)"
 WITHIN_FOLDS = (
     "mean of within-fold areas; standard error by patient (DeLong's placement values) or, where larger, by site "
     "(jackknife), times √(1 + K/(K-1)) for K folds whose models share training patients (Nadeau & Bengio 2003); "
-    "interval on the logit scale"
+    "score interval (Newcombe 2006)"
 )
 COLLAPSED = "calibration found nothing in {} of {} folds: patients are ranked there by uncalibrated scores"
 LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"

@@ -50,6 +50,11 @@ class Scores:
         return self.ranking if self.in_fold is None else self.in_fold
 
     @property
+    def found_something(self) -> bool:
+        """Whether training found anything in most folds, as far as known."""
+        return self.learned is None or bool(np.mean(self.learned) > 0.5)
+
+    @property
     def scored(self) -> Bool:
         """bool[patient], those with a logit in every repeat."""
         result: Bool = np.all(np.isfinite(self.logit), axis=0)

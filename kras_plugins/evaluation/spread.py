@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
+NO_VARIANCE = 1e-9
+"""Errors below are rounding."""
 FEWEST_SITES = 6
 """With fewer sites that have a positive patient, the error by site is reported but not used."""
 
@@ -67,12 +69,33 @@ def spread(y: Bool, influence: Float64, left_out: LeftOut | None, inflation: flo
     return replace(sited, error=by_site * inflation, freedom=n - 1.0)
 
 
-def logit_interval(value: float, found: Spread) -> tuple[float, float]:
-    """95 % bounds at equal distance from the value's logit, whose standard error is error / (value (1 - value))."""
-    from scipy.special import expit, logit
+def score_interval(value: float, found: Spread, positives: int, negatives: int) -> tuple[float, float]:
+    """95 % bounds of an area: those areas θ from which the value is t standard errors away, the error being that at θ.
 
-    half = critical(found) * found.error / (value * (1 - value))
-    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
+    Newcombe 2006, method 5 (Stat Med 25:559): over θ the variance follows Hanley & McNeil's with both class sizes m, n
+    replaced by their mean, θ(1-θ) (1 + N*((1-θ)/(2-θ) + θ/(1+θ))), N* = (m+n)/2 - 1. It is scaled to the estimated
+    error at the value; where the patients show no variance, as at 1.000, to that of independent patients, 1/(mn), times
+    the squared inflation, with 1.96 for t. Unlike value ± t SE on any scale, this stays narrow near 0 and 1.
+    """
+    from scipy.optimize import brentq
+
+    middle = (positives + negatives) / 2 - 1
+
+    def shape(area: float) -> float:
+        return area * (1 - area) * (1 + middle * ((1 - area) / (2 - area) + area / (1 + area)))
+
+    if found.by_patient > NO_VARIANCE and 0 < value < 1:
+        scale = (critical(found) * found.error) ** 2 / shape(value)
+    else:
+        scale = (Z95 * found.inflation) ** 2 / (positives * negatives)
+
+    def excess(area: float) -> float:
+        return (value - area) ** 2 - scale * shape(area)
+
+    # Just beside the value the error outweighs the distance; at the far end it is 0.
+    low = float(brentq(excess, 0.0, value - 1e-9, xtol=1e-12)) if value > 1e-6 else 0.0
+    high = float(brentq(excess, value + 1e-9, 1.0, xtol=1e-12)) if value < 1 - 1e-6 else 1.0
+    return low, high
 
 
 def critical(found: Spread) -> float:
@@ -87,27 +110,6 @@ def two_sided_p(statistic: float, found: Spread) -> float:
     from scipy.special import stdtr
 
     return float(2 * stdtr(found.freedom, -abs(statistic)))
-
-
-def exact_interval(value: float, positives: int, negatives: int, inflation: float = 1.0) -> tuple[float, float]:
-    """95 % bounds of an area that shows no variance, such as 1.000: Newcombe 2006, method 5 (Stat Med 25:559).
-
-    They are the areas θ from which the value is 1.96 standard errors away, with the error of Hanley & McNeil at θ
-    itself and both class sizes replaced by their mean: θ(1-θ)/(mn) · (1 + N*((1-θ)/(2-θ) + θ/(1+θ))), N* = (m+n)/2 - 1.
-    """
-    from scipy.optimize import brentq
-
-    middle = (positives + negatives) / 2 - 1
-
-    def excess(area: float) -> float:
-        spread = 1 + middle * ((1 - area) / (2 - area) + area / (1 + area))
-        variance = area * (1 - area) * spread / (positives * negatives)
-        return abs(value - area) - inflation * Z95 * math.sqrt(max(0.0, variance))
-
-    # Just beside the value the error outweighs the distance; at the far end it is 0.
-    low = float(brentq(excess, 0.0, value - 1e-12)) if value > 1e-9 else 0.0
-    high = float(brentq(excess, value + 1e-12, 1.0)) if value < 1 - 1e-9 else 1.0
-    return low, high
 
 
 def _by_patient(y: Bool, influence: Float64) -> tuple[float, float]:

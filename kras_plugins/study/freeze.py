@@ -49,7 +49,10 @@ def freeze(
         facts={
             **facts,
             "target": settings.target,
-            "baselines": frozen_baselines(labels, known, evaluated.baselines, scope),
+            # One that learned nothing has nothing to say elsewhere.
+            "baselines": frozen_baselines(
+                labels, known, [b for b, s in evaluated.baselines.items() if s.found_something], scope
+            ),
             "prevalence": float(labels[scope].mean()),
         },
         thresholds=evaluated.frozen,

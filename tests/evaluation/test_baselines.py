@@ -14,6 +14,7 @@ from kras_plugins.evaluation.baselines import (
     fit_rates,
     frozen_baselines,
 )
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.histology import is_adenocarcinoma
 
 
@@ -52,8 +53,8 @@ def test_the_rates_of_a_test_fold_are_those_of_its_training_part():
 def test_baselines_rank_by_constants():
     y, histology, fold = mixed()
     found = baseline_scores(y, Known(histology=histology), fold)
-    assert auroc(y, found["prevalence"].ranking, fold).value == 0.5
-    within = auroc(y, found["histology_only"].ranking, fold).value
+    assert auroc(y, found["prevalence"].ranking, Design(fold)).value == 0.5
+    within = auroc(y, found["histology_only"].ranking, Design(fold)).value
     negatives = y == 0
     squamous = np.mean(np.array(histology)[negatives] == "LUSC")
     # Every positive is an adenocarcinoma: half of the rest, all of the squamous negatives.
@@ -64,7 +65,7 @@ def test_within_one_histology_the_baseline_knows_nothing():
     y, histology, fold = mixed()
     luad = np.array(histology) == "LUAD"
     scores = baseline_scores(y, Known(histology=histology), fold)["histology_only"].of(luad)
-    assert auroc(y[luad], scores.ranking, fold[:, luad]).value == 0.5
+    assert auroc(y[luad], scores.ranking, Design(fold[:, luad])).value == 0.5
 
 
 @pytest.mark.parametrize("histology", ["LUAD", ""])
@@ -100,4 +101,4 @@ def test_histology_alone_reaches_its_published_area_on_the_labels_of_tcga(shared
     fold = np.random.default_rng(0).permutation(len(y))[None] % 5
     found = baseline_scores(y, Known(histology=histology), fold)["histology_only"]
     assert round(auroc(y, found.ranking[0]).value, 3) == 0.757
-    assert auroc(y, found.ranking, fold).value == pytest.approx(0.757, abs=0.01)
+    assert auroc(y, found.ranking, Design(fold)).value == pytest.approx(0.757, abs=0.01)

@@ -24,6 +24,7 @@ from kras_plugins.evaluation.baselines import (
     why_absent,
 )
 from kras_plugins.evaluation.columns import clinical_columns, levels, numbers, texts
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.logistic import apply_logistic, fit_logistic
 from kras_plugins.evaluation.lymphocytes import til_feature
 from kras_plugins.evaluation.thresholds import choose_thresholds
@@ -54,7 +55,7 @@ def cohort(n=400, seed=0, effect=1.5):
 @pytest.mark.parametrize("name", [CLINICAL, TIL_ONLY, SITE_ONLY])
 def test_each_finds_what_was_planted_whatever_its_direction(name):
     y, known, fold = cohort()
-    assert auroc(y, baseline_scores(y, known, fold)[name].ranking, fold).value > 0.65
+    assert auroc(y, baseline_scores(y, known, fold)[name].ranking, Design(fold)).value > 0.65
 
 
 @pytest.mark.parametrize("name", ["prevalence", "histology_only", CLINICAL, TIL_ONLY, SITE_ONLY])
@@ -109,7 +110,7 @@ def test_without_a_signal_they_know_nothing(name):
         rng = np.random.default_rng(seed)
         _, known, fold = cohort(seed=seed)
         y = rng.permutation(np.arange(400) % 4 == 0).astype(np.int8)
-        areas.append(auroc(y, baseline_scores(y, known, fold)[name].ranking, fold).value)
+        areas.append(auroc(y, baseline_scores(y, known, fold)[name].ranking, Design(fold)).value)
     assert np.mean(areas) == pytest.approx(0.5, abs=0.04)
 
 
@@ -117,10 +118,12 @@ def test_site_only_is_absent_where_no_site_is_on_both_sides_and_says_so():
     y, known, _ = cohort()
     whole = np.array([int(s[1:]) % 5 for s in known.site])[None]
     assert SITE_ONLY not in baseline_scores(y, known, whole)
-    assert any("No site_only" in note and "training part" in note for note in why_absent(known, whole))
+    assert any(
+        "No site_only" in note and "training part" in note for note in why_absent(known, whole, np.ones(len(y), bool))
+    )
     nowhere = Known(histology=known.histology)
     assert set(baseline_scores(y, nowhere, whole)) == {"prevalence", "histology_only"}
-    assert any("fewer than two sites" in note for note in why_absent(nowhere, whole))
+    assert any("fewer than two sites" in note for note in why_absent(nowhere, whole, np.ones(len(y), bool)))
 
 
 def test_a_site_of_one_negative_does_not_rank_above_one_of_many():

@@ -8,6 +8,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from kras_plugins.evaluation.design import Design, one_cohort
 from kras_plugins.evaluation.intervals import resamples, wilson
 from kras_plugins.evaluation.metrics import auprc, model_metrics
 from kras_plugins.evaluation.operating import operating_point
@@ -24,7 +25,7 @@ def cohort(n=300, repeats=1, seed=0, ties=False):
 
 def flat(y, logit, **thresholds):
     scores = Scores(logit=logit, thresholds=constant_thresholds(thresholds, len(y)))
-    return model_metrics(y, scores, np.zeros(logit.shape, int), resamples(len(y), 0))[0]
+    return model_metrics(y, scores, Design(np.zeros(logit.shape, int)), resamples(len(y), 0))[0]
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -34,7 +35,7 @@ def test_the_numbers_of_one_cohort_are_those_of_scikit_learn(ties):
     assert entry["n"] == 300
     assert entry["n_positive"] == y.sum()
     assert entry["auroc"]["value"] == pytest.approx(roc_auc_score(y, logit[0]))
-    assert entry["auroc"]["method"].startswith("DeLong")
+    assert entry["auroc"]["method"].startswith("standard error by patient (DeLong)")
     assert entry["auprc"]["value"] == pytest.approx(average_precision_score(y, logit[0]))
     assert entry["auprc"]["lift"] == pytest.approx(entry["auprc"]["value"] / y.mean())
     assert entry["brier"] == pytest.approx(brier_score_loss(y, expit(logit[0])))
@@ -124,14 +125,15 @@ def test_a_rule_that_could_not_be_set_and_one_that_flags_nobody_are_missing_not_
 def test_tiny_and_one_sided_cohorts_give_missing_numbers_and_no_exception(y):
     labels = np.array(y, bool)
     entry = flat(labels, np.arange(len(y), dtype=float)[None], youden=1.0)
-    assert np.isnan(entry["auroc"]["low"])
+    # Of a single pair Newcombe's bound still says something: that nothing is excluded but a perfect reversal.
+    assert np.isnan(entry["auroc"]["low"]) == (len(set(y)) < 2)
     assert entry["auroc"]["note"]
 
 
 def test_the_mean_over_fold_models_stands_beside_the_fold_ensemble_on_an_external_cohort():
     y, by_fold = cohort(repeats=5)
     scores = Scores(logit=by_fold.mean(axis=0)[None], by_fold=by_fold)
-    entry, _ = model_metrics(y, scores, np.zeros((1, 300), int), resamples(300, 0, count=50))
+    entry, _ = model_metrics(y, scores, one_cohort(300), resamples(300, 0, count=50))
     assert entry["auroc"]["fold_mean"] == pytest.approx(np.mean([roc_auc_score(y, one) for one in by_fold]))
     assert entry["auroc"]["value"] > entry["auroc"]["fold_mean"]
 
@@ -141,5 +143,5 @@ def test_two_thousand_bootstraps_of_every_metric_take_a_few_seconds():
     fold = np.stack([np.random.default_rng(r).permutation(900) % 5 for r in range(5)])
     thresholds = {rule: np.zeros(logit.shape) for rule in "abcde"}
     start = time.process_time()
-    model_metrics(y, Scores(logit=logit, thresholds=thresholds), fold, resamples(900, 0))
+    model_metrics(y, Scores(logit=logit, thresholds=thresholds), Design(fold), resamples(900, 0))
     assert time.process_time() - start < 4

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from described import one_cohort, people
+from described import people
 
+from kras_plugins.evaluation.design import Design, one_cohort
 from kras_plugins.evaluation.incremental import incremental, likelihood_ratio
 from kras_plugins.evaluation.probes import probes
 from kras_plugins.evaluation.scores import Scores
@@ -89,7 +90,7 @@ def nested(seed, effect, n=300, repeats=2):
 
 def test_a_score_that_adds_is_found_to_add():
     y, fold, score, base = nested(0, 1.5)
-    (row,) = incremental(y, fold, {"he": score}, {"clinical": base}, ["histology", "sex"])
+    (row,) = incremental(y, Design(fold), {"he": score}, {"clinical": base}, ["histology", "sex"], "all")
     assert row["delta_auroc"]["low"] > 0
     assert row["p"] < 1e-6
     assert row["over"] == ["histology", "sex"]
@@ -98,7 +99,7 @@ def test_a_score_that_adds_is_found_to_add():
 
 def test_noise_adds_nothing_and_takes_nothing():
     rows = [
-        incremental(y, fold, {"he": score}, {"clinical": base}, ["histology"])[0]
+        incremental(y, Design(fold), {"he": score}, {"clinical": base}, ["histology"], "all")[0]
         for y, fold, score, base in (nested(seed, 0.0, n=200, repeats=1) for seed in range(150))
     ]
     assert 0.015 <= np.mean([r["p"] < 0.05 for r in rows]) <= 0.10
@@ -110,7 +111,7 @@ def test_a_score_that_runs_against_the_label_has_a_small_p_that_is_told_to_be_no
     y, fold, score, base = nested(0, 1.5)
     turned = replace(score, logit=-score.logit, inner=-score.inner)
     for one, says in ((score, False), (turned, True)):
-        (row,) = incremental(y, fold, {"he": one}, {"clinical": base}, ["histology"])
+        (row,) = incremental(y, Design(fold), {"he": one}, {"clinical": base}, ["histology"], "all")
         assert row["p"] < 1e-6
         assert ("no sign of a gain" in row["note"]) is says is (row["coefficient"] < 0)
     assert row["delta_auroc"]["value"] == 0
@@ -145,7 +146,7 @@ def test_the_likelihood_ratio_is_statsmodels():
 def test_an_external_cohort_fits_the_weight_in_its_own_folds():
     y, _, score, base = nested(4, 1.5)
     frozen = [Scores(logit=s.logit[:1]) for s in (score, base)]
-    (row,) = incremental(y, one_cohort(len(y)), {"he": frozen[0]}, {"histology_only": frozen[1]}, ["histology", "sex"])
+    (row,) = incremental(y, one_cohort(len(y)), {"he": frozen[0]}, {"histology_only": frozen[1]}, ["histology"], "all")
     assert row["over"] == ["histology"]
     assert "of this cohort" in row["note"]
     assert row["delta_auroc"]["low"] > 0

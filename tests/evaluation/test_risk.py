@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.design import one_cohort
 from kras_plugins.evaluation.intervals import resamples
 from kras_plugins.evaluation.metrics import model_metrics
 from kras_plugins.evaluation.risk import controlled_threshold, require_mapie
@@ -50,7 +51,7 @@ def test_where_none_is_found_the_operating_point_says_so():
     thresholds = constant_thresholds(frozen, len(y))
     told = Targets(risk_control=True).provenance("these, n=115")
     entry, _ = model_metrics(
-        y, Scores(logit=s[None], thresholds=thresholds, provenance=told), np.zeros((1, 115), int), resamples(115, 0, 50)
+        y, Scores(logit=s[None], thresholds=thresholds, provenance=told), one_cohort(115), resamples(115, 0, 50)
     )
     point = entry["operating_points"][RISK_CONTROL]
     assert np.isnan(point["threshold"])

@@ -14,6 +14,7 @@ from kras_plugins.cohort.table import Patient
 from kras_plugins.evaluation.baselines import Known, apply_baselines, baseline_scores, frozen_baselines
 from kras_plugins.evaluation.evaluated import Evaluated
 from kras_plugins.evaluation.rows import patient_scores
+from kras_plugins.evaluation.scope import out_of_scope
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.evaluation.thresholds import RULES, choose_thresholds, constant_thresholds, fold_thresholds
@@ -47,22 +48,37 @@ def evaluated(n=240, repeats=2, missing=()):
     logit["rf"][:, list(missing)] = np.nan
     inner["rf"][:, :, list(missing)] = np.nan
     mean = (logit["he"] + logit["rf"]) / 2
+    outside = outside_of(people)
+    scope = np.array([not reason for reason in outside])
+    for one in inner.values():
+        one[:, :, ~scope] = np.nan
+    ensemble = Scores(logit=mean, thresholds=fold_thresholds(y, (inner["he"] + inner["rf"]) / 2, fold))
     return Evaluated(
         patients=people,
         labels=y,
         fold=fold,
         members={m: Scores(logit=logit[m], thresholds=fold_thresholds(y, inner[m], fold)) for m in logit},
-        ensemble=Scores(logit=mean, thresholds=fold_thresholds(y, (inner["he"] + inner["rf"]) / 2, fold)),
+        ensemble=ensemble,
         available=Scores(logit=np.where(np.isnan(mean), logit["he"], mean)),
-        baselines=baseline_scores(y, Known(histology=[p.histology for p in people]), fold),
+        baselines={
+            name: replace(s, thresholds=fold_thresholds(y, s.inner, fold))
+            for name, s in baseline_scores(y, Known(histology=[p.histology for p in people]), fold, scope).items()
+        },
+        out_of_scope=outside,
+        frozen={"ensemble": choose_thresholds(y[scope], mean[0, scope])},
+        fitted=5,
     )
+
+
+def outside_of(people):
+    return [out_of_scope(p.histology, None) for p in people]
 
 
 def summary(scored, **options):
     return summarize(scored, target="g12c", cohort_flow={"patients": len(scored.labels)}, **options)
 
 
-MODELS = ["he", "rf", "ensemble", "prevalence", "histology_only"]
+MODELS = ["he", "rf", "ensemble", "prevalence"]
 ENTRY = {
     "n", "n_positive", "auroc", "auprc", "brier", "calibration_slope", "calibration_intercept", "calibration",
     "operating_points",
@@ -75,15 +91,23 @@ ESTIMATE = {"value", "low", "high"}
 
 
 def test_metrics_have_the_whole_schema_of_the_design():
-    metrics = summary(evaluated(), notes=["from the experiment"])
+    metrics = summary(evaluated(), notes=["from the experiment"], gate="histology only")
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert (metrics["schema_version"], metrics["target"], metrics["unit"]) == (1, "g12c", "patient")
+    assert (metrics["schema_version"], metrics["target"], metrics["unit"]) == (2, "g12c", "patient")
     assert metrics["cohort_flow"] == {"patients": 240}
-    for table in ("models", "luad_only"):
+    assert metrics["scope"] == {
+        "n": 160, "n_positive": metrics["n_positive"], "out_of_scope": {"squamous": 80}, "unknown_histology": 0,
+        "gate": "histology only",
+    }  # fmt: skip
+    assert list(metrics["all_patients_pooled"]) == [*MODELS, "histology_only"]
+    for entry in metrics["all_patients_pooled"].values():
+        assert set(entry) == {"n", "n_positive", "auroc", "auprc"}
+        assert entry["n"] == 240
+    for table in ("models", "luad_only", "non_squamous"):
         assert list(metrics[table]) == MODELS
         for entry in metrics[table].values():
             assert set(entry) >= ENTRY
-            assert set(entry["auroc"]) >= {*ESTIMATE, "method", "fold_mean"}
+            assert set(entry["auroc"]) >= {*ESTIMATE, "method", "fold_mean", "se", "inflation", "by_site"}
             assert set(entry["auprc"]) == {*ESTIMATE, "lift"}
             assert set(entry["calibration"]) == CALIBRATION
             assert entry["brier"] == entry["calibration"]["brier"]["value"]
@@ -108,11 +132,11 @@ def test_metrics_have_the_whole_schema_of_the_design():
     assert any("Research use only" in note for note in metrics["notes"])
 
 
-def test_numbers_stand_within_folds_and_within_adenocarcinoma():
+def test_numbers_stand_within_folds_and_first_in_scope():
     scored = evaluated()
     metrics = summary(scored)
     luad = np.array([p.histology == "LUAD" for p in scored.patients])
-    for table, here in (("models", luad | True), ("luad_only", luad)):
+    for table, here in (("models", luad), ("luad_only", luad), ("all_patients_pooled", luad | True)):
         folds = [
             roc_auc_score(scored.labels[(f == k) & here], s[(f == k) & here])
             for f, s in zip(scored.fold, scored.ensemble.logit, strict=True)
@@ -121,19 +145,23 @@ def test_numbers_stand_within_folds_and_within_adenocarcinoma():
         entry = metrics[table]["ensemble"]
         assert entry["auroc"]["value"] == pytest.approx(np.mean(folds))
         assert entry["auroc"]["fold_mean"] == entry["auroc"]["value"]
-        assert "training-set variability excluded" in entry["auroc"]["method"]
+        assert "Nadeau & Bengio" in entry["auroc"]["method"]
+        assert entry["auroc"]["inflation"] == pytest.approx(1.5)
         assert entry["n"] == here.sum()
-    # Without squamous negatives histology alone knows nothing.
-    assert metrics["models"]["histology_only"]["auroc"]["value"] > 0.6
-    assert metrics["luad_only"]["histology_only"]["auroc"]["value"] == 0.5
+    # Among all patients histology alone tells much; in scope it has nothing to say and is not there.
+    assert metrics["all_patients_pooled"]["histology_only"]["auroc"]["value"] > 0.6
+    assert metrics["all_patients_pooled"]["histology_only"]["auroc"]["inflation"] == 1
+    assert "histology_only" not in metrics["models"]
 
 
 def test_the_ensemble_is_compared_with_each_member_and_histology_with_holms_correction():
     metrics = summary(evaluated())
     rows = metrics["comparisons"]
     assert [(r["a"], r["b"]) for r in rows] == [("ensemble", b) for b in ("he", "rf", "histology_only")]
+    assert [r["population"] for r in rows] == ["in_scope", "in_scope", "all_patients"]
     for r in rows:
-        a, b = (metrics["models"][r[k]]["auroc"]["value"] for k in "ab")
+        table = metrics["models" if r["population"] == "in_scope" else "all_patients_pooled"]
+        a, b = (table[r[k]]["auroc"]["value"] for k in "ab")
         assert r["delta"] == pytest.approx(a - b)
         assert r["low"] < r["delta"] < r["high"]
         assert (r["p"] < 0.05) == (r["low"] > 0 or r["high"] < 0)
@@ -145,7 +173,7 @@ def test_other_baselines_are_compared_beside_holms_correction():
     til = Scores(logit=scored.members["rf"].logit - scored.members["he"].logit)
     metrics = summary(replace(scored, baselines={**scored.baselines, "til_only": til}))
     rows = {r["b"]: r for r in metrics["comparisons"]}
-    assert list(rows) == ["he", "rf", "histology_only", "til_only"]
+    assert list(rows) == ["he", "rf", "til_only", "histology_only"]
     assert rows["til_only"]["p"] is not None
     assert rows["til_only"]["p_holm"] is None
     assert "Holm" in rows["til_only"]["note"]
@@ -157,13 +185,14 @@ def test_comparisons_say_what_they_could_have_found_and_the_difference_in_precis
     scored = evaluated()
     metrics = summary(scored)
     for r in metrics["comparisons"]:
-        # 95 % half-width is 1.96 standard errors; 80 % power needs 2.80.
-        assert r["minimum_detectable"] == pytest.approx((r["high"] - r["low"]) / 2 * 2.8016 / 1.96, rel=1e-3)
-        a, b = (metrics["models"][r[k]]["auprc"]["value"] for k in "ab")
+        # 95 % half-width is about 1.98 standard errors; 80 % power needs 2.80.
+        assert r["minimum_detectable"] == pytest.approx((r["high"] - r["low"]) / 2 * 2.8016 / 1.98, rel=0.02)
+        table = metrics["models" if r["population"] == "in_scope" else "all_patients_pooled"]
+        a, b = (table[r[k]]["auprc"]["value"] for k in "ab")
         assert r["delta_auprc"]["value"] == pytest.approx(a - b)
         assert r["delta_auprc"]["low"] < r["delta_auprc"]["value"] < r["delta_auprc"]["high"]
     assert metrics["power"]["n_positive"] == metrics["n_positive"]
-    assert 0.5 < metrics["power"]["auroc_detectable"] < 0.7
+    assert 0.5 < metrics["power"]["auroc_detectable"] < 0.75
 
 
 def test_other_prevalences_reach_every_table_and_the_decision_curves():
@@ -188,28 +217,28 @@ def test_where_a_threshold_comes_from_is_told_with_it():
 
 def test_small_subgroups_are_listed_without_an_area():
     scored = evaluated()
-    scored.patients[:6] = [replace(p, specimen="cytology") for p in scored.patients[:6]]
+    scored.patients[:9] = [replace(p, specimen="cytology") for p in scored.patients[:9]]
     rows = {(r["column"], r["level"]): r for r in summary(scored)["subgroups"]}
-    assert rows["histology", "LUSC"]["auroc"] is None  # no positives
+    assert ("histology", "LUSC") not in rows  # out of scope
     assert rows["specimen", "cytology"]["n"] == 6
     assert rows["specimen", "cytology"]["auroc"] is None
     assert "fewer than 5" in rows["specimen", "cytology"]["note"]
     biopsy = rows["specimen", "biopsy"]
     assert biopsy["auroc"]["low"] < biopsy["auroc"]["value"] < biopsy["auroc"]["high"]
     assert not any(column == "kras_test" for column, _ in rows)  # one level is no subgroup
-    assert sum(r["n"] for (column, _), r in rows.items() if column == "site") == 240
+    assert sum(r["n"] for (column, _), r in rows.items() if column == "site") == 160
 
 
 def test_patients_without_a_member_leave_the_main_table_and_enter_the_second():
     metrics = summary(evaluated(missing=(1, 2, 5)))
-    assert metrics["n"] == 237
-    assert {m["n"] for m in metrics["models"].values()} == {237}
-    assert metrics["luad_only"]["he"]["n"] == 160 - 3
-    everyone = metrics["all_patients"]
-    assert {name: m["n"] for name, m in everyone.items()} == {"he": 240, "rf": 237, "ensemble": 240}
+    assert metrics["n"] == 160 - 3
+    assert {m["n"] for m in metrics["models"].values()} == {157}
+    assert {m["n"] for m in metrics["all_patients_pooled"].values()} == {237}
+    everyone = metrics["any_member"]
+    assert {name: m["n"] for name, m in everyone.items()} == {"he": 160, "rf": 157, "ensemble": 160}
     assert everyone["ensemble"]["operating_points"] == {}  # no frozen threshold applies
-    assert any("3 patients lack" in note for note in metrics["notes"])
-    assert summary(evaluated())["all_patients"] == {}
+    assert any("3 patients in scope lack" in note for note in metrics["notes"])
+    assert summary(evaluated())["any_member"] == {}
 
 
 def external(n=200, histology=True, labels=None):
@@ -227,32 +256,37 @@ def external(n=200, histology=True, labels=None):
     return Evaluated(
         patients=people, labels=y, fold=np.zeros((1, n), int), members={"he": scores}, ensemble=scores,
         available=scores, baselines=apply_baselines(rates, Known(histology=names), {}),
+        out_of_scope=outside_of(people), frozen={},
     ), frozen  # fmt: skip
 
 
-def test_an_external_cohort_gets_plain_delong_and_frozen_thresholds():
+def test_an_external_cohort_gets_an_interval_that_is_not_widened_and_frozen_thresholds():
     scored, frozen = external()
-    entry = summary(scored)["models"]["he"]
-    assert entry["auroc"]["method"].startswith("DeLong")
-    assert entry["auroc"]["value"] == pytest.approx(roc_auc_score(scored.labels, scored.members["he"].logit[0]))
+    here, entry = scored.in_scope, summary(scored)["models"]["he"]
+    assert entry["auroc"]["inflation"] == 1
+    assert entry["auroc"]["value"] == pytest.approx(
+        roc_auc_score(scored.labels[here], scored.members["he"].logit[0, here])
+    )
     assert entry["auroc"]["fold_mean"] < entry["auroc"]["value"]
     point = entry["operating_points"]["youden"]
     assert point["threshold"] == pytest.approx(expit(frozen["youden"]))
-    flagged = scored.members["he"].logit[0] >= frozen["youden"]
+    flagged = scored.members["he"].logit[0, here] >= frozen["youden"]
     assert point["flagged"] == pytest.approx(flagged.mean())
 
 
 def test_a_member_alone_cannot_be_told_from_the_ensemble_and_says_why():
     row = summary(external()[0])["comparisons"][0]
-    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "zero variance")
+    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "both rank alike")
 
 
-@pytest.mark.parametrize("labels", [np.zeros(200), np.ones(200), np.arange(200) == 0])
+@pytest.mark.parametrize("labels", [np.zeros(200), np.ones(200), np.arange(200) == 1])
 def test_one_class_or_one_positive_gives_nulls_and_no_exception(labels):
     metrics = summary(external(labels=labels.astype(np.int8))[0])
     json.dumps(metrics, allow_nan=False)
-    assert metrics["models"]["he"]["auroc"]["low"] is None
-    assert metrics["models"]["he"]["auroc"]["note"]
+    area = metrics["models"]["he"]["auroc"]
+    assert area["note"]
+    # Of one positive an exact bound can be given, of none nothing.
+    assert (area["low"] is None) == (metrics["n_positive"] in (0, metrics["n"]))
 
 
 def test_without_histologies_there_is_no_luad_table_and_a_note():
@@ -268,7 +302,7 @@ def test_a_cohort_in_which_nobody_has_every_member_is_still_summarized():
     metrics = summary(replace(scored, ensemble=nobody))
     assert metrics["n"] == 0
     assert metrics["models"]["he"]["auroc"]["value"] is None
-    assert metrics["all_patients"]["he"]["n"] == 200
+    assert metrics["any_member"]["he"]["n"] == scored.in_scope.sum()
 
 
 def test_the_same_scores_give_the_same_numbers():
@@ -277,7 +311,7 @@ def test_the_same_scores_give_the_same_numbers():
 
 def test_predictions_have_one_row_a_patient_and_repeat_in_the_designs_columns():
     scored = evaluated(missing=(5,))
-    rows = [row.cells() for row in patient_scores(scored, ["pass"] * 239 + ["fail: pen"])]
+    rows = [row.cells() for row in patient_scores(scored, ["pass"] * 238 + ["fail: pen", "pass"])]
     assert len(rows) == 480
     assert list(rows[0]) == [
         "patient_id", "slides", "fold", "repeat", "label", "site", "histology", "he", "rf", "prevalence",
@@ -289,14 +323,15 @@ def test_predictions_have_one_row_a_patient_and_repeat_in_the_designs_columns():
     assert first["ensemble"] == pytest.approx(expit(scored.ensemble.logit[0, 0]))
     assert (rows[5]["rf"], rows[5]["members"], rows[5]["call"]) == (None, "he", "not_assessable")
     assert rows[5]["reason"] == "no score from rf"
-    assert rows[239]["reason"] == "quality control: fail: pen"
+    assert rows[238]["reason"] == "quality control: fail: pen"
+    assert (rows[0]["call"], rows[0]["reason"]) == ("not_assessable", "out of scope: LUSC is squamous")
 
 
 def test_calls_in_the_rows_agree_with_the_operating_points_in_the_metrics():
     scored = evaluated()
     rows, metrics = patient_scores(scored, ["pass"] * 240), summary(scored)
     points = metrics["models"]["ensemble"]["operating_points"]
-    share = {call: np.mean([r.call == call for r in rows]) for call in ("rule_in", "rule_out")}
+    share = {call: np.mean([r.call == call for r in rows if r.in_scope]) for call in ("rule_in", "rule_out")}
     assert share["rule_in"] == pytest.approx(points["rule_in"]["flagged"])
     assert share["rule_out"] == pytest.approx(1 - points["rule_out"]["flagged"])
 
