@@ -26,10 +26,10 @@ class Rules:
         0.0
     )
     ambiguous: Annotated[
-        Literal["exclude", "positive", "negative"], typer.Option(help="G12C with a second codon-12 call")
+        Literal["exclude", "positive", "negative"], typer.Option(help="G12C/D/V with a second codon-12 call")
     ] = "exclude"
     vus: Annotated[
-        Literal["negative", "exclude"], typer.Option(help="kras_driver of those with unknown significance alone")
+        Literal["negative", "exclude"], typer.Option(help="drivers of those with unknown significance alone")
     ] = "negative"
 
 
