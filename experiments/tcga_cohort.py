@@ -7,8 +7,8 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
-from kras_plugins.cohort.labels import LABEL_COLUMNS, label_patients
-from kras_plugins.cohort.mutations import read_mutations
+from kras_plugins.cohort.labelling import label_tables
+from kras_plugins.cohort.labels import LABEL_COLUMNS, Policy
 from kras_plugins.study.outputs import write_table
 
 FEATURES = ("hif_luad.csv.gz", "hif_lusc.csv.gz")
@@ -21,9 +21,14 @@ TARGETS = ("g12c", "kras_any_nonsilent")
 
 
 def write_labels(data: Path, file: Path) -> None:
-    """Write the labels of all patients of the public mutation table, as `kras cohort labels` does."""
-    mutations = read_mutations([str(data / "ras_mutations.tsv.gz")], (), DISEASES, "auto")
-    write_table(file, [one.row() for one in label_patients(mutations)], LABEL_COLUMNS)
+    """Write the labels of all patients of the public mutation table, as `kras cohort labels --sites` does.
+
+    Sites are institutions: each of TCGA's codes stands for an institution and a study, and so for one histology.
+    """
+    found = label_tables(
+        [str(data / "ras_mutations.tsv.gz")], Policy(), diseases=DISEASES, sites=data / "tss_sites.csv"
+    )
+    write_table(file, [one.row() for one in found.labels], LABEL_COLUMNS)
 
 
 def write_cohort(data: Path, labels: Path, file: Path, *, target: str, luad_only: bool) -> None:

@@ -51,7 +51,7 @@ def study(drawn: Path, folder: Path, store: Path) -> None:
 
 
 def barcoded(folder: Path) -> None:
-    """The same patients under TCGA barcodes: mutation tables, lists of sequenced cases, slides named by barcode."""
+    """The same patients under TCGA barcodes: mutation tables, lists of sequenced cases, a map of sites, slides."""
     patients: dict[str, dict[str, str]] = {}
     for row in read_rows(folder / "cohort.csv"):
         patients.setdefault(row["patient_id"], row)
@@ -74,6 +74,9 @@ def barcoded(folder: Path) -> None:
         (folder / kind / "case_lists").mkdir(parents=True)
         (folder / kind / "data_mutations.txt").write_text(text)
         (folder / kind / "case_lists" / "cases_sequenced.txt").write_text("\n".join(names[kind]) + "\n")
+    codes = sorted({name[5:7] for name in (*names["luad"], *names["lusc"])})
+    sites = "".join(f"{code},Hospital {i // 2}\n" for i, code in enumerate(codes))
+    (folder / "sites.csv").write_text(f"code,institution\n{sites}")
     (folder / "cases.txt").write_text("\n".join([*names["luad"], *names["lusc"]]) + "\n")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tcga_cohort import read_table, write_cohort
+from experiments.tcga_cohort import read_table, write_cohort, write_labels
 from experiments.tcga_document import _interval, _number, areas
 from experiments.tcga_hif import CONFIGURATIONS, DOCUMENT
 
@@ -68,3 +68,13 @@ def test_the_cohort_has_the_patients_and_positives_that_were_counted(tmp_path):
         assert [sum(row["g12c"] == value for row in made) for value in ("1", "")] == [55, 3]
         assert {row["sex"] for row in made} == {"male", "female"}
         assert not any(name.startswith(("kras", "os", "pfi")) for name in made[0])
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data")
+def test_sites_of_the_experiment_are_institutions(tmp_path):
+    write_labels(DATA, tmp_path / "labels.csv")
+    rows = list(read_table(tmp_path / "labels.csv"))
+    assert (len(rows), sum(row["g12c"] == "1" for row in rows)) == (966, 62)
+    codes = {(row["patient_id"].split("-")[1], row["site"]) for row in rows}
+    assert (len(codes), len({site for _, site in codes})) == (68, 39)
+    assert {"05", "66"} <= {code for code, site in codes if site == "Indivumed"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,10 @@ def check(
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
     folds: Annotated[int, typer.Option(min=2, help="folds the study will have")] = 5,
     whole: Annotated[bool, typer.Option("--hash", help="compare whole files, where sizes agree: slow")] = False,
+    profile_table: Annotated[
+        list[Path] | None,
+        typer.Option("--profile-table", help="finished features to look for leaks in, as of kras run"),
+    ] = None,
     open_slides: Annotated[bool, typer.Option("--slides/--no-slides", help="open every slide")] = True,
     reader: Reader = None,
     plugins: Plugins = Plugins(),
@@ -40,8 +45,15 @@ def check(
     from kras_plugins.cohort.opening import open_and_read
     from kras_plugins.evaluation.histology import histology_auroc
     from kras_plugins.host.parts import usable_readers
+    from kras_plugins.study.leaks import feature_findings
 
     found = check_tables(cohorts, target, folds, histology_auroc)
+    if profile_table:
+        with progress() as notify:
+            session = plugins.session(notify, reader=reader)
+            with_tables = replace(session, settings=session.settings.with_tables(profile_table))
+            for one in cohorts:
+                found += feature_findings(with_tables, one, target)
     if open_slides:
         with progress() as notify:
             session = plugins.session(notify, reader=reader)

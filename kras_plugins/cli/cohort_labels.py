@@ -10,7 +10,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json
-from kras_plugins.cli.options import AsJson
+from kras_plugins.cli.options import AsJson, Sites
 from kras_plugins.cohort.calls import Genome
 from kras_plugins.errors import ConfigError
 
@@ -26,10 +26,10 @@ class Rules:
         0.0
     )
     ambiguous: Annotated[
-        Literal["exclude", "positive", "negative"], typer.Option(help="G12C with a second codon-12 call")
+        Literal["exclude", "positive", "negative"], typer.Option(help="G12C/D/V with a second codon-12 call")
     ] = "exclude"
     vus: Annotated[
-        Literal["negative", "exclude"], typer.Option(help="kras_driver of those with unknown significance alone")
+        Literal["negative", "exclude"], typer.Option(help="drivers of those with unknown significance alone")
     ] = "negative"
 
 
@@ -51,6 +51,7 @@ def labels(
         list[str] | None,
         typer.Option(metavar="FILE", help="who was sequenced: cases_sequenced.txt or a list of cases; LUAD=FILE too"),
     ] = None,
+    sites: Sites = None,
     rules: Rules = Rules(),
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +77,7 @@ def labels(
         diseases=_words(rules.disease),
         genome=rules.genome,
         symbol=rules.gene,
+        sites=sites,
     )
     result: dict[str, Any] = {**found.facts, "labels": str(out)}
     rows: Rows = ()

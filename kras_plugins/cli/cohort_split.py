@@ -9,7 +9,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json
-from kras_plugins.cli.options import AsJson
+from kras_plugins.cli.options import AsJson, Sites
 from kras_plugins.cohort.splits import Scheme
 
 
@@ -20,6 +20,7 @@ def split(
     folds: Annotated[int, typer.Option(min=2, help="folds")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="repeats, each with folds of its own")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="seed")] = 0,
+    sites: Sites = None,
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
     out: Annotated[Path, typer.Option(metavar="FILE", help="folds, one row a patient and repeat")] = Path("folds.csv"),
     as_json: AsJson = False,
@@ -31,15 +32,19 @@ def split(
     from kras_plugins.cli.cohort_tables import print_folds
     from kras_plugins.cohort.dealing import deal
     from kras_plugins.cohort.folds_file import FOLD_COLUMNS
+    from kras_plugins.cohort.sites import read_sites, with_institutions
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.plan import derive_seed
     from kras_plugins.study.outputs import make_folder, write_table
 
     table = read_cohort(cohort, target, needs_paths=False)
+    notes: list[str] = []
+    if sites is not None:
+        table, notes = with_institutions(table, read_sites(sites))
     dealt = deal(table, scheme, folds, [derive_seed(seed, "outer", r) for r in range(repeats)])
     make_folder(out.parent)
     write_table(out, dealt.rows, FOLD_COLUMNS)
-    result = {"scheme": scheme, "seed": seed, "target": target, **dealt.facts, "out": str(out)}
+    result = {"scheme": scheme, "seed": seed, "target": target, **dealt.facts, "notes": notes, "out": str(out)}
     if as_json:
         print_json(result)
     else:

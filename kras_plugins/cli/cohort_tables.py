@@ -39,6 +39,8 @@ def print_labels(result: Mapping[str, Any]) -> None:
     stderr().print(sums)
     for where, said in result["published"].items():
         stderr().print(f"others: {where}: " + ", ".join(f"{name} {n}" for name, n in said.items()), style="dim")
+    for text in result["notes"]:
+        stderr().print(escape(text))
     for text in result["warnings"]:
         stderr().print(f"[yellow]warning:[/] {escape(text)}")
     stderr().print(f"{len(result['flagged'])} patients are flagged; see kras_flags")
@@ -86,6 +88,8 @@ def print_folds(result: Mapping[str, Any]) -> None:
             str(one["sites_shared"]),
         )
     stdout().print(table)
+    for text in result["notes"]:
+        stdout().print(escape(text), soft_wrap=True)
     for r, value in enumerate(result["imbalance"]):
         stdout().print(f"imbalance of repeat {r + 1}: {value:.3f} (0 is perfect; mean relative deviation, summed)")
     stdout().print(f"folds: {escape(result['out'])}")

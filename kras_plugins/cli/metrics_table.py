@@ -49,8 +49,10 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     """
     from rich.table import Table
 
+    from kras_plugins.cohort.targets import target_label
+
     every, luad = metrics["models"], metrics["luad_only"]
-    table = Table(title=f"{metrics['target']}: AUROC with 95 % interval", title_justify="left", box=None)
+    table = Table(title=f"{target_label(metrics['target'])}: AUROC with 95 % interval", title_justify="left", box=None)
     table.add_column("", no_wrap=True)
     external = metrics.get("external")
     tables = [("all", every), ("adenocarcinoma", luad)]

@@ -52,6 +52,10 @@ Covariates = Annotated[Path | None, setting("covariates")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
 RequireSignature = Annotated[bool, setting("require_signature", "--require-signature")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle folder of a run")]
+Sites = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="institutions by site: columns code (or site) and institution"),
+]
 Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE", help="slide files, folders of them, or one cohort CSV")]
 ModelNames = Annotated[
     list[str] | None, typer.Argument(metavar="NAME", help="names of models; all where none is given")

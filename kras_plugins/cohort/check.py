@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from kras_plugins.cohort.barcodes import PRIMARY, parse_barcode, parse_slide_name
@@ -26,8 +26,10 @@ from kras_plugins.files.spreadsheet import guarded
 
 POSITIVES_PER_FOLD = 5
 """Fewer positives in a fold than this make its AUROC say little."""
-SORTED_ROWS = 20
-"""Fewer rows than this are sorted by accident too often."""
+FOLLOWS = 0.99
+"""Rows follow the label where this share of pairs of a positive and a negative of one histology is in one order."""
+BY_ACCIDENT = 1e-3
+"""Rows that chance puts into the order of the label more often than this are no finding."""
 
 
 def check_tables(paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
@@ -47,6 +49,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
     rows = read_rows(path, ["patient_id", "slide_id", target])
     found += _paths(rows)
     found += _ids(rows)
+    found += _several_ids(rows)
     found += _run_by_spreadsheets(rows)
     found += _names(rows)
     people = labelled_patients(rows, target)
@@ -63,6 +66,12 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
         found += site_findings(people, target, folds)
         found += covariate_findings(people, list(rows[0].values), target)
     return found
+
+
+def table_leaks(path: Path, target: str) -> list[Finding]:
+    """Those findings of `check_table` that would let a study learn the label: one patient twice, rows in its order."""
+    rows = read_rows(path, ["patient_id", target])
+    return [*_several_ids(rows), *_order(rows, target)]
 
 
 def check_across(paths: Sequence[Path]) -> list[Finding]:
@@ -93,7 +102,7 @@ def _paths(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _ids(rows: Sequence[Row]) -> Iterator[Finding]:
-    """One patient on two sides: in several splits or cohorts, or under several ids."""
+    """One patient on two sides: in several splits or cohorts."""
     for column in ("split", "cohort"):
         of: dict[str, set[str]] = {}
         for row in rows:
@@ -107,6 +116,10 @@ def _ids(rows: Sequence[Row]) -> Iterator[Finding]:
                 who=both,
                 do=f"give each patient one {column}",
             )
+
+
+def _several_ids(rows: Sequence[Row]) -> Iterator[Finding]:
+    """One patient under several ids, which may come to lie on two sides."""
     ids: dict[str, set[str]] = {}
     for row in rows:
         ids.setdefault(_person(row.get("patient_id")), set()).add(row.get("patient_id"))
@@ -141,13 +154,32 @@ def _person(patient: str) -> str:
 
 
 def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
-    """Whether the rows are in the order of the label: then whatever numbers them, an id say, reveals it."""
-    labels = [label for row in rows if (label := number(row.get(target))) in (0.0, 1.0)]
-    changes = sum(a != b for a, b in pairwise(labels))
-    if changes == 1 and len(labels) >= SORTED_ROWS:
+    """Whether the patients are in the order of the label: then whatever numbers them, an id say, reveals it.
+
+    Within histologies, since tables of two histologies, one after the other, are no accident and no leak.
+    """
+    patients: dict[str, Row] = {}
+    for row in rows:
+        patients.setdefault(row.get("patient_id"), row)
+    labels: dict[str, list[int]] = {}
+    for row in patients.values():
+        label = number(row.get(target))
+        if label in (0.0, 1.0):
+            labels.setdefault(row.get("histology"), []).append(int(label))
+    after, pairs, log_orders = 0, 0, 0.0
+    for some in labels.values():
+        n, positive = len(some), sum(some)
+        after += sum(label * some[:i].count(0) for i, label in enumerate(some))
+        pairs += positive * (n - positive)
+        log_orders += math.log(math.comb(n, positive))
+    if not pairs or 2 * math.exp(-log_orders) > BY_ACCIDENT:
+        return
+    share = max(after, pairs - after) / pairs
+    if share >= FOLLOWS:
         yield Finding(
             severity="warning",
-            what=f"the rows are sorted by {target}: ids, file names or times of such a list may reveal it",
+            what=f"the rows are sorted by {target}{'' if share == 1 else ', but for a few'}: ids, file names or times "
+            "of such a list may reveal it",
             do="make sure that no column, path or feature was numbered along this list",
         )
 

@@ -28,6 +28,9 @@ TELLS_LABEL = 0.99
 PURE_SITE = 3
 """Sites of fewer patients are not reported for having positives only."""
 
+FEWEST_SITES = 6
+"""Fewer sites than this with two patients may each hold one histology by chance."""
+
 Auroc = Callable[[Sequence[int], Sequence[str]], tuple[float, float, float] | None]
 """AUROC of histology alone with its 95 % interval from labels and histologies, None where there is none."""
 
@@ -134,6 +137,7 @@ def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding
         do="a model may learn the site (stain, scanner): use --splits site" if told else "",
     )
     sizes = {name: int((of == name).sum()) for name in holding if y[of == name].all()}
+    yield from _sites_of_one_histology(people)
     pure = tuple(f"{name} ({n} patients)" for name, n in sizes.items() if n >= PURE_SITE)
     if pure:
         yield Finding(
@@ -147,6 +151,19 @@ def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding
             severity="warning",
             what=f"only {len(holding)} sites have a positive: no {folds} folds of whole sites",
             do=f"use at most {len(holding)} folds with --splits site" if len(holding) > 1 else "use --splits random",
+        )
+
+
+def _sites_of_one_histology(people: Patients) -> Iterator[Finding]:
+    """Whether sites tell the histology, as codes of TCGA do, which stand for an institution and a study."""
+    known = [(s, parse_histology(h)) for s, h in zip(people.sites, people.histologies, strict=True) if s and h]
+    sizes, of = Counter(site for site, _ in known), {site: {h for s, h in known if s == site} for site, _ in known}
+    several = [site for site, n in sizes.items() if n > 1]
+    if len(several) >= FEWEST_SITES and len({h for _, h in known}) > 1 and all(len(of[site]) == 1 for site in several):
+        yield Finding(
+            severity="warning",
+            what=f"each of {len(of)} sites holds one histology, as TCGA's codes do: whole sites are no whole hospitals",
+            do="map codes to institutions: kras cohort labels --sites FILE, or the same of kras cohort split",
         )
 
 

@@ -19,13 +19,13 @@ KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitt
 _FIELDS = ("site", "histology", "specimen", "kras_test")
 
 
-def join_covariates(patients: Sequence[Patient], file: Path) -> tuple[tuple[Patient, ...], list[str]]:
+def join_covariates(patients: Sequence[Patient], file: Path, target: str = "") -> tuple[tuple[Patient, ...], list[str]]:
     """Patients with the columns of a table beside their own, and what the user should know.
 
     The table is separated by tabs, commas or semicolons, gzipped or not. Rows are found by patient_id or another of
-    KEYS; of TCGA barcodes the patient's part counts. Columns that a patient has already are left as they are; several
-    rows of one patient are joined by `+` where they differ. Raises ConfigError where the file cannot be read, or
-    matches nobody.
+    KEYS; of TCGA barcodes the patient's part counts. Columns that a patient has already are left as they are, and one
+    named like the `target` is left out; several rows of one patient are joined by `+` where they differ. Raises
+    ConfigError where the file cannot be read, or matches nobody.
     """
     header, rows = _read(file)
     wanted = {_key(p.patient_id) for p in patients}
@@ -37,7 +37,7 @@ def join_covariates(patients: Sequence[Patient], file: Path) -> tuple[tuple[Pati
         raise ConfigError(
             f"{file}: no row is of a patient of the cohort; {tried}", "give it a column patient_id as in the cohort"
         )
-    known = {name.lower() for p in patients for name in p.covariates} | set(_FIELDS) | set(KEYS)
+    known = {name.lower() for p in patients for name in p.covariates} | {*_FIELDS, *KEYS, target.lower()}
     taken = [name for name in header if name.lower() not in known]
     by_patient: dict[str, list[dict[str, str]]] = {}
     for row in rows:

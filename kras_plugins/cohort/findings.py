@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kras_plugins.cohort.numbers import shown
+
 Severity = Literal["error", "warning", "note"]
+_SHOWN = 5  # of whom a sentence names
 ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -18,6 +21,12 @@ class Finding:
     what: str
     who: tuple[str, ...] = ()
     do: str = ""
+
+    @property
+    def told(self) -> str:
+        """The finding as sentences."""
+        who = f": {shown(self.who, _SHOWN)}" if self.who else ""
+        return f"{self.what}{who}. {self.do[:1].upper()}{self.do[1:]}."
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

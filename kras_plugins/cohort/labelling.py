@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from kras_plugins.cohort.calls import Genome
 from kras_plugins.cohort.labels import PUBLISHED, Label, Policy, label_flow, label_patients, totals
 from kras_plugins.cohort.mutations import read_mutations
 from kras_plugins.cohort.pairing import find_slides, pair, without_slides
+from kras_plugins.cohort.sites import map_sites, read_sites
 from kras_plugins.errors import ConfigError
 
 Rows = Sequence[Mapping[str, Any]]
@@ -32,9 +33,11 @@ def label_tables(
     diseases: Sequence[str] = (),
     genome: Genome = "auto",
     symbol: str = "",
+    sites: Path | None = None,
 ) -> Labelled:
     """Labels of everybody in mutation tables and lists of sequenced cases, as `read_mutations` takes them.
 
+    `sites`: a table of institutions by site, as `read_sites` takes it; then the site of a label is its institution.
     Raises ConfigError where a file cannot be meant, or nobody has one of the diseases.
     """
     mutations = read_mutations(sources, sequenced, diseases, genome, symbol)
@@ -45,15 +48,21 @@ def label_tables(
             f"no patient of {','.join(diseases)} in {', '.join(sources)}" + (f"; there are {others}" if others else ""),
             "name the disease with --disease",
         )
-    facts = {
+    notes: list[str] = []
+    if sites is not None:
+        institutions, notes = map_sites({one.patient_id: one.site for one in found}, read_sites(sites))
+        found = [replace(one, site=institutions[one.patient_id]) for one in found]
+    facts: dict[str, Any] = {
         "sources": list(sources),
         "policy": {**asdict(policy), "genome": genome, **({"gene": symbol} if symbol else {})},
+        **({"sites": str(sites)} if sites is not None else {}),
         "flow": label_flow(mutations, found),
         "totals": totals(found),
         "published": PUBLISHED,
         "samples_left_out": {kind: len(names) for kind, names in sorted(mutations.other_samples.items())},
         "rows_left_out": dict(mutations.rows_left_out),
         "flagged": {one.patient_id: list(one.flags) for one in found if one.flags},
+        "notes": notes,
         "warnings": mutations.warnings,
     }
     return Labelled(labels=found, facts=facts)

@@ -1,4 +1,4 @@
-"""Patients' labels from KRAS calls: G12C, driver, other, wild type or unknown. Read `label_patients` first.
+"""Patients' labels from KRAS calls: classes of drivers, wild type or unknown. Read `label_patients` first.
 
 A question about a patient is answered with three values: 1, 0, or None where it is not known, which is never 0.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from kras_plugins.cohort.calls import Call
 from kras_plugins.cohort.mutations import Mutations
-from kras_plugins.cohort.variants import is_driver, protein_of_dna, residues, substitution
+from kras_plugins.cohort.targets import BEYOND_G12C, CLASSES
+from kras_plugins.cohort.variants import driver_class, is_driver, protein_of_dna, residues, substitution
 
 Answer = int | None
 
@@ -25,7 +27,7 @@ PUBLISHED = {
 
 LABEL_COLUMNS = (
     "patient_id", "site", "histology", "g12c", "kras_driver", "kras_any_nonsilent", "kras_protein_changing",
-    "kras_category", "kras_hgvsp", "kras_vaf", "kras_samples", "kras_flags",
+    *BEYOND_G12C, "kras_category", "kras_hgvsp", "kras_vaf", "kras_samples", "kras_flags",
 )  # fmt: skip
 
 
@@ -33,9 +35,10 @@ LABEL_COLUMNS = (
 class Policy:
     """What to do where calls leave a choice.
 
-    `ambiguous`: G12C beside another call at codon 12 (two halves of one p.G12F?) counts as unknown, positive or
-    negative. `vus`: a patient with variants of unknown significance alone is `negative` for `kras_driver`, or unknown
-    (`exclude`). `min_vaf`: a call with a smaller share of reads proves nothing either way.
+    `ambiguous`: G12C, G12D or G12V beside another call at codon 12 (two halves of one p.G12F?) counts as unknown, as
+    two mutations (`positive`), or as one that is none of the three (`negative`: another driver). `vus`: a patient with
+    variants of unknown significance alone is `negative` for `kras_driver` and `other_kras`, or unknown (`exclude`).
+    `min_vaf`: a call with a smaller share of reads proves nothing either way.
     """
 
     ambiguous: Literal["exclude", "positive", "negative"] = "exclude"
@@ -51,6 +54,11 @@ class Label:
     site: str = ""
     histology: str = ""
     g12c: Answer = None
+    g12d: Answer = None
+    g12v: Answer = None
+    g13: Answer = None
+    q61: Answer = None
+    other_kras: Answer = None
     driver: Answer = None
     nonsilent: Answer = None
     changing: Answer = None
@@ -60,6 +68,16 @@ class Label:
     n_samples: int = 0
     flags: tuple[str, ...] = ()
     unknown: str = ""
+
+    @property
+    def classes(self) -> dict[str, Answer]:
+        """The answers by label column, for each class of drivers."""
+        return {name: getattr(self, name) for name in CLASSES}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the patient can be used for any target: a class of drivers, or `kras_driver`."""
+        return any(answer is not None for answer in (*self.classes.values(), self.driver))
 
     def row(self) -> dict[str, Any]:
         """One row of labels.csv, by LABEL_COLUMNS; what is not known is empty."""
@@ -71,6 +89,7 @@ class Label:
             "kras_driver": self.driver,
             "kras_any_nonsilent": self.nonsilent,
             "kras_protein_changing": self.changing,
+            **{name: getattr(self, name) for name in BEYOND_G12C},
             "kras_category": self.category,
             "kras_hgvsp": "+".join(self.changes),
             "kras_vaf": "+".join("?" if v is None else f"{v:.3g}" for v in self.vafs) if any(self.vafs) else "",
@@ -82,9 +101,11 @@ class Label:
 def label_patients(mutations: Mutations, policy: Policy | None = None) -> list[Label]:
     """One label for each patient that a source names, in order of their ids.
 
-    The rules, after which a patient's samples or aliquots must agree: `g12c` is p.G12C; `kras_driver` a driver of
-    `variants.is_driver`; `kras_any_nonsilent` any call but a silent one, as MAF classes have it, so that one in an
-    untranslated region counts; `kras_protein_changing` leaves those out. Who is sequenced and has no call is 0.
+    The rules, after which a patient's samples or aliquots must agree: `g12c`, `g12d`, `g12v`, `g13`, `q61` and
+    `other_kras` are a driver of that class of `variants.driver_class`, of which a patient may have several;
+    `kras_driver` a driver of `variants.is_driver`; `kras_any_nonsilent` any call but a silent one, as MAF classes have
+    it, so that one in an untranslated region counts; `kras_protein_changing` leaves those out. Who is sequenced and has
+    no call is 0.
     """
     policy = policy or Policy()
     known = set(mutations.samples) | mutations.unsequenced | mutations.only_other_samples
@@ -99,6 +120,7 @@ def totals(labels: Sequence[Label]) -> dict[str, Any]:
             "patients": len(some),
             "g12c": sum(one.g12c == 1 and not _ambiguous(one) for one in some),
             "g12c_ambiguous": sum(map(_ambiguous, some)),
+            **{name: sum(one.classes[name] == 1 for one in some) for name in BEYOND_G12C},
             "kras_driver": sum(one.driver == 1 for one in some),
             "kras_any_nonsilent": sum(one.nonsilent == 1 for one in some),
             "kras_protein_changing": sum(one.changing == 1 for one in some),
@@ -150,7 +172,9 @@ def _patient(patient: str, mutations: Mutations, policy: Policy) -> Label:
     answers = {question: {answers[question] for answers, _ in per_sample} for question in per_sample[0][0]}
     if any(len(values) > 1 for values in answers.values()):
         flags.append(f"{len(apart)} samples or aliquots disagree")
-    agreed = {question: values.pop() if len(values) == 1 else None for question, values in answers.items()}
+    agreed: dict[str, Any] = {
+        question: values.pop() if len(values) == 1 else None for question, values in answers.items()
+    }
     best: dict[str, float | None] = {}
     for call in calls:
         if (
@@ -161,10 +185,7 @@ def _patient(patient: str, mutations: Mutations, policy: Policy) -> Label:
             best[call.change] = call.vaf
     label = replace(
         base,
-        g12c=agreed["g12c"],
-        driver=agreed["driver"],
-        nonsilent=agreed["nonsilent"],
-        changing=agreed["changing"],
+        **agreed,
         changes=tuple(f"p.{change}" for change in sorted(best, key=lambda c: (residues(c).start, c))),
         vafs=tuple(best[change] for change in sorted(best, key=lambda c: (residues(c).start, c))),
         n_samples=len(apart),
@@ -190,9 +211,12 @@ def _answers(calls: Sequence[Call], policy: Policy) -> tuple[dict[str, Answer], 
             return 1
         return None if any(not c.decided or is_it(c) for c in calls if c not in sure) else 0
 
+    def is_of(name: str, call: Call) -> bool:
+        return call in protein and driver_class(call.change) == name
+
     protein = [c for c in calls if c.effect == "protein"]
     answers = {
-        "g12c": ask(lambda c: c in protein and c.change == "G12C"),
+        **{name: ask(partial(is_of, name)) for name in CLASSES},
         "driver": ask(lambda c: c in protein and is_driver(c.change)),
         "nonsilent": 1
         if any(c.effect != "silent" and c not in weak for c in calls)
@@ -206,13 +230,17 @@ def _answers(calls: Sequence[Call], policy: Policy) -> tuple[dict[str, Answer], 
     if answers["changing"] == 1 and answers["driver"] == 0:
         flags.append("VUS only")
         if policy.vus == "exclude":
-            answers["driver"] = None
+            answers["driver"] = answers["other_kras"] = None
     if answers["changing"] == 0 and answers["nonsilent"] == 1:
         flags.append("untranslated or intronic call only")
     twelve = {c.change: c for c in protein if c.decided and c not in weak and 12 in residues(c.change)}
-    if len(twelve) > 1 and answers["g12c"] == 1:
+    called = [name for name in ("g12c", "g12d", "g12v") if answers[name] == 1]
+    if len(twelve) > 1 and called:
         flags.append(_second_call(twelve))
-        answers["g12c"] = {"exclude": None, "positive": 1, "negative": 0}[policy.ambiguous]
+        if policy.ambiguous != "positive":
+            together = None if policy.ambiguous == "exclude" else 1  # what the two are as one change is another driver
+            answers |= dict.fromkeys(called, None if together is None else 0)
+            answers["other_kras"] = answers["other_kras"] or together
     return answers, flags
 
 
@@ -229,11 +257,12 @@ def _second_call(twelve: Mapping[str, Call]) -> str:
 
 
 AMBIGUOUS = "second codon-12 call"
-"""How the flag of an ambiguous G12C begins."""
+"""How the flag of calls at codon 12 begins that may be one change."""
 
 
 def _ambiguous(label: Label) -> bool:
-    return any(flag.startswith(AMBIGUOUS) for flag in label.flags)
+    """Whether a G12C may be half of another change."""
+    return any(flag.startswith(AMBIGUOUS) and "p.G12C" in flag for flag in label.flags)
 
 
 def _category(label: Label, calls: Sequence[Call]) -> str:

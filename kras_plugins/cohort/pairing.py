@@ -88,7 +88,7 @@ def pair(
     """Join slides to labels; `folder` is where the table will lie, to which paths are relative.
 
     Of TCGA slides only primary tumors (01) of the `kinds` named are kept; other slides need a patient in their table,
-    or a name that begins with a patient's id. A patient of whom neither G12C nor driver is known is dropped. Raises
+    or a name that begins with a patient's id. A patient of whom no label is known is dropped. Raises
     ConfigError where no slide is left.
     """
     known = {label.patient_id: label for label in labels}
@@ -100,7 +100,7 @@ def pair(
         label = known.get(patient)
         if not reason and label is None:
             reason = "patient in no source: no proof of sequencing"
-        if not reason and label is not None and label.g12c is None and label.driver is None:
+        if not reason and label is not None and not label.is_known:
             reason = f"label unknown: {label.unknown}"
         if not reason and slide.slide_id in kept:
             reason = "a slide of that name is there already"
@@ -125,7 +125,7 @@ def pair(
     flow.append(
         {"step": "labelled patients without a slide", "patients": sum(x.patient_id not in used for x in labelled)}
     )
-    for name, value in (("G12C", 1), ("not G12C", 0), ("G12C unknown, driver known", None)):
+    for name, value in (("G12C", 1), ("not G12C", 0), ("G12C unknown, another label known", None)):
         of = [label.patient_id for label in used.values() if label.g12c == value]
         n_slides = sum(label.g12c == value for _, label in kept.values())
         flow.append({"step": name, "slides": n_slides, "patients": len(of)})
@@ -134,7 +134,7 @@ def pair(
 
 def without_slides(labels: Sequence[Label]) -> list[dict[str, Any]]:
     """A cohort table for finished features: one row a patient of whom something is known, named by the patient's id."""
-    known = [label for label in labels if label.g12c is not None or label.driver is not None]
+    known = [label for label in labels if label.is_known]
     return [_facts(label, label.patient_id, {}) for label in sorted(known, key=lambda one: one.patient_id)]
 
 
@@ -194,7 +194,7 @@ def _facts(
         "specimen": known.get("specimen", ""),
         "kras_test": known.get("kras_test", ""),
         "kras_hgvsp": "+".join(label.changes),
-        "g12c": label.g12c,
+        **label.classes,
         "kras_driver": label.driver,
         "kras_any_nonsilent": label.nonsilent,
         "kras_category": label.category,

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from kras_plugins.cohort.numbers import UNKNOWN, number, shown
+from kras_plugins.cohort.targets import CLASSES
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.regular import TABLE, read_text
@@ -20,7 +21,7 @@ from kras_plugins.files.spreadsheet import unguarded
 
 COLUMNS = (
     "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",
-    "g12c", "kras_driver", "split",
+    *CLASSES, "kras_driver", "split",
 )  # fmt: skip
 """Columns with a fixed meaning; any other is a free covariate."""
 
@@ -258,7 +259,7 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in header]
     if not missing:
         return
-    lower = {column.lower(): column for column in header}
+    lower = {column.lower(): column for column in header if column not in COLUMNS}  # g12c is no g12d written wrongly
     guesses = []
     for column in missing:
         close = difflib.get_close_matches(column, lower, n=1, cutoff=0.7)

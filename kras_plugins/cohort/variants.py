@@ -156,3 +156,16 @@ def is_driver(change: str) -> bool:
     if _DRIVER_CODONS & set(residues(change)):
         return not re.search(r"\*|fs|splice|\?", change)
     return change in _DRIVERS
+
+
+def driver_class(change: str) -> str:
+    """The label column of `targets.CLASSES` that a protein change belongs to, "" where it is no driver.
+
+    `g12c`, `g12d`, `g12v`: that substitution; `g13`, `q61`: any driver that changes that codon alone; `other_kras`: all
+    other drivers of `is_driver`, such as G12A, G12_G13insG or A146T.
+    """
+    if not is_driver(change):
+        return ""
+    if change in ("G12C", "G12D", "G12V"):
+        return change.lower()
+    return {range(13, 14): "g13", range(61, 62): "q61"}.get(residues(change), "other_kras")

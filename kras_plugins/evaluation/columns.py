@@ -29,7 +29,7 @@ CLINICAL = re.compile(
     r"|age_at_\w+|\w*_stage|stage_\w+|\w*pathologic\w*_stage|smoking_\w+|\w*_smoking\w*|\w*tumor_stage"
 )
 """Names taken for clinical covariates that are known before any test for mutations."""
-_LABELS = re.compile(r"kras|g12|hgvs|^ras$|driver")
+_LABELS = re.compile(r"kras|g1[23]|q61|hgvs|^ras$|driver")
 _IDS = re.compile(
     r"(^|_)(ids?|barcode|uuid|path|split|redaction|slide_map|study|submitter)($|_)|^(patient|case|sample)$"
 )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.data import Explanation, Prediction, SlideQC
 from kras_plugins.report.html import data_uri, write_page
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
-from kras_plugins.report.reported import target_label
 from kras_plugins.report.score_plots import call_plot, contribution_plot
 from kras_plugins.report.style import model_label
 from kras_plugins.store import safe_name

@@ -21,6 +21,9 @@ SMC = PublishedCohort(
     "Samsung Medical Center, external", 363, 22, {"ensemble": 0.745, "he": 0.599, "mlp": 0.644, "rf": 0.678}
 )
 
+ABSTRACT = {"g12c": (TCGA, SMC)}
+"""The cohorts of the abstract by what they predicted; of no other target has it an AUROC."""
+
 SOURCE = "AACR Annual Meeting 2023, abstract 5399"
 
 SENSITIVITY_NOTE = (
@@ -37,15 +40,22 @@ HISTOLOGY_NOTE = (
 )
 
 
+_ANY_KRAS = ("g12c", "kras_driver", "kras_any_nonsilent", "kras_protein_changing")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A range in which published or expected AUROCs lie; `ours` names the table of this run that belongs beside it."""
+    """A range in which published or expected AUROCs lie; `ours` names the table of this run that belongs beside it.
+
+    `targets`: the label columns beside whose AUROCs it may stand.
+    """
 
     setting: str
     low: float
     high: float
     remark: str
     ours: str = ""
+    targets: tuple[str, ...] = _ANY_KRAS
 
 
 BANDS = (
@@ -62,6 +72,7 @@ BANDS = (
         high=0.68,
         remark="expected by the kras developers; no peer-reviewed external figure was found",
         ours="luad_only",
+        targets=("g12c",),
     ),
     Band(setting="KRAS in TCGA adenocarcinoma, cross-validated", low=0.60, high=0.72, remark="several groups"),
     Band(setting="KRAS in adenocarcinoma, external cohorts", low=0.45, high=0.65, remark="the two studies below"),

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.report.html import estimate
 from kras_plugins.report.style import model_label, model_order
 
 Facts = Mapping[str, Any]
 
-_TARGETS = {"g12c": "KRAS G12C", "kras_driver": "KRAS driver mutation"}
 _FUSIONS = {
     "logit": "the mean of their calibrated logits",
     "probability": "the mean of their calibrated probabilities",
@@ -75,11 +75,6 @@ def read_reported(metrics: Facts, manifest: Facts) -> Reported:
 def model_entries(value: Facts | None) -> dict[str, Facts]:
     """The models of a table of metrics.json; a note beside them is left out."""
     return {name: model or {} for name, model in (value or {}).items() if model is None or isinstance(model, Mapping)}
-
-
-def target_label(target: str) -> str:
-    """What readers call a target column of the cohort."""
-    return _TARGETS.get(target, target or "target not stated")
 
 
 def rule_label(name: str) -> str:

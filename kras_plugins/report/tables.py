@@ -102,11 +102,12 @@ def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
 
 
 def abstract_rows(of: Reported) -> list[tuple[str, list[str], str]]:
-    """(model, the abstract's figure in each of its cohorts, our own) for each model of the abstract."""
+    """(model, the abstract's figure in each of its cohorts, our own) by model, where it has this target."""
+    cohorts = published.ABSTRACT.get(str(of.metrics.get("target")), ())
     rows = []
-    for name in published.TCGA.auroc:
+    for name in cohorts[0].auroc if cohorts else ():
         theirs = []
-        for cohort in (published.TCGA, published.SMC):
+        for cohort in cohorts:
             low, high = published.hanley_mcneil(cohort.auroc[name], cohort.n_positive, cohort.n - cohort.n_positive)
             theirs.append(f"{number(cohort.auroc[name])} ({low:.2f}–{high:.2f})")
         rows.append((name, theirs, auroc_in_words(of.models.get(name))))
@@ -114,7 +115,7 @@ def abstract_rows(of: Reported) -> list[tuple[str, list[str], str]]:
 
 
 def band_rows(of: Reported) -> list[tuple[str, str, str, str]]:
-    """(setting, band, remark, our own where it belongs there) of the reference bands."""
+    """(setting, band, remark, our own where it belongs there) of the reference bands of this target."""
     ours = {
         "models": of.models.get(of.main) if "histology_only" in of.models else None,
         "luad_only": of.luad_only.get(of.main),
@@ -122,6 +123,7 @@ def band_rows(of: Reported) -> list[tuple[str, str, str, str]]:
     return [
         (b.setting, f"{b.low:.2f}–{b.high:.2f}", b.remark, auroc_in_words(ours[b.ours]) if ours.get(b.ours) else "–")
         for b in published.BANDS
+        if of.metrics.get("target") in b.targets
     ]
 
 

@@ -31,7 +31,7 @@ def described(patients: Sequence[Patient], settings: StudySettings) -> tuple[tup
     notes: list[str] = []
     found = tuple(patients)
     if settings.covariates is not None:
-        found, notes = join_covariates(found, settings.covariates)
+        found, notes = join_covariates(found, settings.covariates, settings.target)
     check_columns(found, settings.subgroups or (), "subgroups")
     check_columns(found, settings.confounders or (), "confounders")
     factors = possible_factors(found) if settings.confounders is None else settings.confounders

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.cohort.findings import Finding
 from kras_plugins.errors import ConfigError
 from kras_plugins.study.audit import content_of
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool, Float64
+    from pathlib import Path
+
+    from kras_plugins.data import Bag, Bool, Float64
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.session import Session
 
 FEWEST_VALUES = 8
 """Rows of features with fewer different values may be equal by chance: indicators of sites, a handful of counts."""
@@ -22,13 +27,15 @@ BY_CHANCE = 1e-6
 NEARLY = 0.99
 """An AUROC from which on a feature nearly is the label."""
 _SHOWN = 5
+_ROWS = 64  # of a bag that are compared
 
 
 def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
     """Notes on patients who share content, and on features that nearly are the label; ConfigError where one is.
 
     Shared is a slide, a bag of features or a row of features, by its content: where folds part such patients, one is
-    trained on and the other tested. A feature is the label where it takes two values that say it.
+    trained on and the other tested. A feature is the label where it takes two values that say it, or is missing in all
+    patients of one class and in nobody else.
     """
     shared = _copies(cases)
     profiles = [c.sample.profile for c in cases]
@@ -39,6 +46,13 @@ def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
     values = np.stack([blank if p is None else p.values for p in profiles])
     positive = np.array([c.patient.label == 1 for c in cases], np.bool_)
     told = [(name, *_separation(column, positive)) for name, column in zip(first.names, values.T, strict=True)]
+    have = np.array([p is not None for p in profiles], np.bool_)
+    missing = np.isnan(values[have]).astype(np.float64)
+    told += [
+        (f"{name} (whether it is missing)", *_separation(missing[:, i], positive[have]))
+        for i, name in enumerate(first.names)
+        if 0 < missing[:, i].sum() < len(missing)
+    ]
     clear = [(name, area, two) for name, area, two, chance in told if chance * len(told) < BY_CHANCE]
     same = [name for name, area, two in clear if two and area == 1]
     if same:
@@ -54,10 +68,43 @@ def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
     ]
 
 
+def feature_findings(session: Session, cohort: Path, target: str) -> list[Finding]:
+    """What `train` would say of features made elsewhere, of the settings' profiler, before anything is trained.
+
+    Nothing where the cohort cannot be read, of which `cohort.check` says why.
+    """
+    from kras_plugins.cohort.table import read_cohort
+    from kras_plugins.host.parts import open_parts
+    from kras_plugins.learning.samples import assemble
+    from kras_plugins.study.missingness import check_features
+    from kras_plugins.study.session import process
+
+    settings = session.settings
+    try:
+        table = read_cohort(cohort, target, needs_paths=False)
+    except ConfigError:
+        return []
+    with open_parts(
+        session.registry, session.config, extractor=None, profiler=settings.profiler, backend=settings.backend
+    ) as parts:
+        processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
+    cases = assemble(table.patients, processed.results)
+    found = [
+        Finding(severity="warning", what=f"no features: {one.reason}", who=(one.slide_id,), do=one.hint)
+        for one in processed.aside
+    ]
+    try:
+        check_features(cases, target)
+        told = check_leaks(cases, target)
+    except ConfigError as e:
+        return [*found, Finding(severity="error", what=e.message, do=e.hint)]
+    return found + [Finding(severity="error" if text.startswith("Leak") else "warning", what=text) for text in told]
+
+
 def _copies(cases: Sequence[Case]) -> list[str]:
     of: dict[str, list[str]] = {}
     for case in cases:
-        for digest in set(content_of(case, FEWEST_VALUES)):
+        for digest in {*content_of(case, FEWEST_VALUES), *map(_bag_digest, case.sample.bags)}:
             of.setdefault(digest, []).append(case.patient.patient_id)
     groups = sorted({" and ".join(sorted(who)) for who in of.values() if len(who) > 1})
     if not groups:
@@ -67,6 +114,11 @@ def _copies(cases: Sequence[Case]) -> list[str]:
         f"Leak: different patients have the same slide or the same features: {'; '.join(groups[:_SHOWN])}{more}. "
         "One may be trained on and the other tested. Find out whose it is, and leave the other rows out."
     ]
+
+
+def _bag_digest(bag: Bag) -> str:
+    """By which a bag is known again whatever file holds it: its first rows of features, and how many there are."""
+    return hashlib.sha256(repr(bag.features.shape).encode() + bag.features[:_ROWS].tobytes()).hexdigest()
 
 
 def _separation(values: Float64, positive: Bool) -> tuple[float, bool, float]:

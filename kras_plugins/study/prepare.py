@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kras_plugins.cohort.check import table_leaks
 from kras_plugins.cohort.table import CohortTable, check_folds, read_cohort
 from kras_plugins.contracts.classifier import ClassifierPlugin
 from kras_plugins.data import Bag, SemanticProfile, SlideRef
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.settings import StudySettings
 
 DEFAULT_COHORT, DEFAULT_OUT = Path("cohort.csv"), Path("kras-out")
+_LEAKS = {"error": "Leak", "warning": "Possible leak"}
 _CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
 
 
@@ -32,8 +34,8 @@ _CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
 class Prepared:
     """`folder`: where it writes to; `settings`: with the folds of a file, where one deals them: `given`, by patient.
 
-    `patients`: with their covariates; `notes`: on those; `chosen`: name of the extractor and of the profiler, where a
-    member consumes what it makes.
+    `patients`: with their covariates; `notes`: on those; `leaks`: what the table itself gives away; `chosen`: name of
+    the extractor and of the profiler, where a member consumes what it makes.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Prepared:
     table: CohortTable
     patients: tuple[Patient, ...]
     notes: tuple[str, ...]
+    leaks: tuple[str, ...]
     members: tuple[Member, ...]
     chosen: Mapping[str, str]
     given: Mapping[str, FoldCube] | None
@@ -85,6 +88,7 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
     if settings.folds_file is not None:
         settings, given = with_given_folds(settings, settings.folds_file, table.patients)
     check_folds(table, settings.folds)
+    leaks = [f"{_LEAKS[f.severity]}: {f.told}" for f in table_leaks(cohort, settings.target)]
     described_patients, notes = described(table.patients, settings)
     table, patients, given = session.names.table(table, described_patients, given)
     return Prepared(
@@ -93,6 +97,7 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
         table=table,
         patients=patients,
         notes=tuple(map(session.names.hide, notes)),
+        leaks=tuple(map(session.names.hide, leaks)),
         members=tuple(members),
         chosen=chosen,
         given=given,

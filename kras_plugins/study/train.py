@@ -91,7 +91,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
         raise none_usable(prepared.table.path, processed.aside)
     if made_elsewhere:
         check_features(cases, prepared.settings.target)
-    leaks = check_leaks(cases, prepared.settings.target)
+    leaks = [*prepared.leaks, *check_leaks(cases, prepared.settings.target)]
     for leak in leaks:
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))

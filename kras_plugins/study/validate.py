@@ -79,7 +79,7 @@ def validate(
         session.names.begin(folder, [Path(cohort)], Path(bundle))
         table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
-        found, told = described(table.patients, session.settings.having(clinical=None))
+        found, told = described(table.patients, session.settings.having(clinical=None, target=table.target))
         table, patients, _ = session.names.table(table, found)
         told = list(map(session.names.hide, told))
         if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":

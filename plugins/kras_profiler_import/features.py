@@ -32,8 +32,8 @@ _CLINICAL = {
     "os", "dss", "dfi", "pfi", "pfs", "dfs", "rfs", "efs", "age", "stage", "grade", "gender", "sex", "race",
     "ethnicity", "smoking", "smoker", "pack", "year", "years", "days", "date", "time", "status", "vital", "death",
     "outcome", "response", "treatment", "therapy", "event", "margin", "tmb", "msi", "kras", "egfr", "tp53", "stk11",
-    "keap1", "alk", "g12c", "label", "target", "fold", "split", "site", "cohort", "center", "hospital", "scanner",
-    "batch", "menopause", "residual", "redaction", "histology", "histological",
+    "keap1", "alk", "g12c", "g12d", "g12v", "g13", "q61", "label", "target", "fold", "split", "site", "cohort",
+    "center", "hospital", "scanner", "batch", "menopause", "residual", "redaction", "histology", "histological",
 }  # fmt: skip
 _CLINICAL_STEMS = ("surviv", "mutat", "recur", "relaps", "metasta", "progress", "diagnos", "patholog")
 _TCGA = re.compile(r"TCGA-\w\w-\w{4}")

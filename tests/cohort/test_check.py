@@ -317,3 +317,18 @@ def test_rows_in_the_order_of_the_label_are_warned_of(check) -> None:
     found(check(rows[::-1]), "warning", "the rows are sorted by g12c")
     rows[0], rows[-1] = rows[-1], rows[0]
     assert not [f for f in check(rows) if "sorted" in f.what]
+
+
+def test_the_order_of_the_label_is_seen_within_histologies_but_for_a_few_rows_and_not_where_chance_makes_it(
+    check,
+) -> None:
+    rows = sorted(people(), key=lambda row: (row["histology"], row["g12c"]))  # two lists, one after the other
+    found(check(rows), "warning", "the rows are sorted by g12c: ")
+    many = sorted(people(200), key=lambda row: (row["histology"], row["g12c"] == "0"))
+    last = [i for i, row in enumerate(many) if row["g12c"] == "1"][-1]
+    many[last], many[last + 1] = many[last + 1], many[last]
+    found(check(many), "warning", "the rows are sorted by g12c, but for a few: ")
+    one = [{**row, "g12c": str(int(i == 0))} for i, row in enumerate(people())]
+    assert not [f for f in check(one) if "sorted" in f.what]  # 1 of n orders
+    half = [{**row, "histology": ("LUAD", "LUSC")[i >= 20], "g12c": str(int(i < 20))} for i, row in enumerate(people())]
+    assert not [f for f in check(half) if "sorted" in f.what]  # the histology tells it, which is told elsewhere

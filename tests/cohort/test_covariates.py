@@ -40,6 +40,15 @@ def test_nothing_of_it_reaches_what_readers_and_models_see(tmp_path):
     assert "stage" not in after[0].slides[0].extra
 
 
+@pytest.mark.parametrize("target", ["q61", "egfr_mutated"])
+def test_the_target_is_no_covariate_of_itself(tmp_path, target):
+    file = tmp_path / "labels.csv"
+    file.write_text(f"patient_id,{target},smoking\np0,1,never\np1,0,ever\n", encoding="utf-8")
+    (first, *_), notes = described(cohort(), StudySettings(target=target, covariates=file))
+    assert set(first.covariates) == {"age", "smoking"}
+    assert notes == ["covariates from labels.csv: smoking, for 2 of 3 patients"]
+
+
 def test_samples_of_a_tcga_patient_are_found_by_barcode(tmp_path):
     from dataclasses import replace
 

@@ -186,6 +186,20 @@ def test_reference_bands_carry_our_number_where_it_belongs(page: Page) -> None:
     assert [row[3] for row in rows[3:]] == ["–", "–"]
 
 
+@pytest.mark.parametrize(
+    ("target", "title"),
+    [("g12c", "KRAS G12C"), ("g12d", "KRAS G12D"), ("other_kras", "KRAS other driver mutation"), ("egfr", "egfr")],
+)
+def test_titles_follow_the_target_and_published_values_stand_beside_their_own_alone(
+    tmp_path: Path, predictions: Any, undrawn: None, target: str, title: str
+) -> None:
+    metrics = {**with_evidence(fake_metrics(predictions)), "target": target}
+    page = Page(write_study_report(tmp_path, metrics, predictions, {}))
+    assert f"{title} from H&E slides: what this study found" in page.text
+    published = ("AACR Annual Meeting", "0.787", "The abstract and later work", "G12C")
+    assert [word in page.text for word in published] == [target == "g12c"] * len(published)
+
+
 def test_the_flow_adds_up_from_the_cohort_to_the_analysis() -> None:
     flow = {
         "rows": 970, "slides": 970, "patients": 966, "label_unknown": 3, "labelled": 963, "positive": 62,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from cohorts import draw_tables, read_rows, write_rows
 from quick_study import quick
+from typer.testing import CliRunner
 
-from kras_plugins.data import Sample
+from kras_plugins.cli.app import app
+from kras_plugins.data import Bag, Sample, TileSpec
 from kras_plugins.errors import ConfigError
 from kras_plugins.study import train
 from kras_plugins.study.leaks import check_leaks
@@ -101,3 +105,58 @@ def test_sound_tables_and_rows_of_a_few_indicators_that_are_equal_by_chance_pass
             row |= {f"flag_a{end}": str(i % 2), f"flag_b{end}": str(i % 3)}
         write_rows(drawn / name, rows)
     assert not [note for note in run(drawn).metrics["notes"] if "leak" in note]
+
+
+def test_what_the_table_gives_away_is_told_before_training_and_in_the_results(drawn: Path) -> None:
+    rows = sorted(read_rows(drawn / "cohort.csv"), key=lambda row: row["g12c"])
+    rows[1]["patient_id"] = rows[0]["patient_id"].lower()
+    write_rows(drawn / "cohort.csv", rows)
+    notes = [note for note in run(drawn).metrics["notes"] if "eak: " in note]
+    name = rows[0]["patient_id"]
+    assert notes[0].startswith(f"Leak: one patient under several ids could lie on both sides of a split: {name} and ")
+    assert notes[1].startswith("Possible leak: the rows are sorted by g12c: ids, file names or times of such a list")
+
+
+def test_the_same_bag_in_files_that_differ_is_told() -> None:
+    rng = np.random.default_rng(0)
+    bags = [
+        Bag(
+            slide_id=name, features=features, xy=np.zeros((9, 2), np.int32), size=(1.0, 1.0),
+            tile_spec=TileSpec(px=224, mpp=0.5), encoder="e", transform_hash="t",
+        )
+        for name, features in zip("abc", rng.random((2, 9, 4), np.float32)[[0, 0, 1]], strict=True)
+    ]  # fmt: skip
+    cases = [patient(bag.slide_id.upper(), {"keys": (f"file {bag.slide_id}",)}) for bag in bags]
+    for case, bag in zip(cases, bags, strict=True):
+        case.sample = Sample(patient_id=case.patient.patient_id, bags=(bag,))
+    assert [("the same features: A and B. " in note) for note in check_leaks(cases, "g12c")] == [True]
+
+
+def test_a_feature_that_is_missing_in_one_class_alone_is_the_label(drawn: Path) -> None:
+    counter = iter(range(1000))
+    with_score(drawn, lambda label: "" if label == "0" else f"{next(counter) % 13}")
+    with pytest.raises(ConfigError, match=r"features that are the label g12c itself: score \(whether it is missing\)"):
+        run(drawn)
+
+
+def test_cohort_check_finds_in_tables_of_features_what_a_run_would(drawn: Path) -> None:
+    tables = [f"--profile-table={drawn / name}" for name in ENDS]
+
+    def check() -> tuple[int, list[tuple[str, str]]]:
+        words = ["cohort", "check", str(drawn / "cohort.csv"), "--no-slides", "--folds=3", "--json", *tables]
+        ran = CliRunner().invoke(app, words)
+        found = json.loads(ran.stdout)["findings"]
+        return ran.exit_code, [
+            (one["severity"], one["what"]) for one in found if "eak: " in one["what"] or "itself" in one["what"]
+        ]
+
+    assert check() == (0, [])
+    rows = read_rows(drawn / "LUAD.csv")
+    copied = {**rows[0], "case": rows[3]["case"], "CASE_ID": rows[3]["CASE_ID"]}
+    write_rows(drawn / "LUAD.csv", [copied if i == 3 else row for i, row in enumerate(rows)])
+    code, ((severity, what),) = check()
+    assert (code, severity) == (1, "error")
+    assert f"the same features: {rows[0]['case']} and {rows[3]['case']}. " in what
+    with_score(drawn, lambda label: label)
+    code, ((severity, what),) = check()
+    assert (code, severity, what) == (1, "error", "features that are the label g12c itself: score")
