@@ -41,7 +41,8 @@ def check(
     from kras_plugins.evaluation.histology import histology_auroc
     from kras_plugins.host.parts import usable_readers
 
-    found = check_tables(cohorts, target, folds, histology_auroc)
+    histologies = plugins.settings(reader=reader).histologies
+    found = check_tables(cohorts, target, folds, histology_auroc, histologies)
     if open_slides:
         with progress() as notify:
             session = plugins.session(notify, reader=reader)

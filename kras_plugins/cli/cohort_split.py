@@ -9,7 +9,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json
-from kras_plugins.cli.options import AsJson
+from kras_plugins.cli.options import AsJson, ConfigFile
 from kras_plugins.cohort.splits import Scheme
 
 
@@ -22,6 +22,7 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="seed")] = 0,
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
     out: Annotated[Path, typer.Option(metavar="FILE", help="folds, one row a patient and repeat")] = Path("folds.csv"),
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Deal patients to folds, and say how alike they are.
@@ -34,8 +35,9 @@ def split(
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.plan import derive_seed
     from kras_plugins.study.outputs import make_folder, write_table
+    from kras_plugins.study.settings import StudySettings
 
-    table = read_cohort(cohort, target, needs_paths=False)
+    table = read_cohort(cohort, target, needs_paths=False, histologies=StudySettings.load(config).histologies)
     dealt = deal(table, scheme, folds, [derive_seed(seed, "outer", r) for r in range(repeats)])
     make_folder(out.parent)
     write_table(out, dealt.rows, FOLD_COLUMNS)

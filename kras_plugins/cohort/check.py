@@ -18,6 +18,7 @@ from kras_plugins.cohort.confounding import (
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
+from kras_plugins.cohort.histology import WordMap
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import number, short
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
@@ -30,21 +31,28 @@ SORTED_ROWS = 20
 """Fewer rows than this are sorted by accident too often."""
 
 
-def check_tables(paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
-    """All findings in some cohort tables, each named where there are several, and those of all together."""
+def check_tables(
+    paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
+) -> list[Finding]:
+    """All findings in some cohort tables, each named where there are several, and those of all together.
+
+    `histologies`: what the user says that words for a histology mean.
+    """
     found: list[Finding] = []
     for path in paths:
         name = str(path)  # which the table's own errors begin with already
-        for f in check_table(path, target, folds, histology_auroc):
+        for f in check_table(path, target, folds, histology_auroc, histologies):
             named = len(paths) == 1 or f.what.startswith(name)
             found.append(f if named else replace(f, what=f"{name}: {f.what}"))
     return found + check_across(paths)
 
 
-def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
+def check_table(
+    path: Path, target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
+) -> list[Finding]:
     """All findings in a cohort table; raises ConfigError where the file is none."""
-    found = [Finding(severity="error", what=e.message, do=e.hint) for e in problems(path, target)]
-    rows = read_rows(path, ["patient_id", "slide_id", target])
+    found = [Finding(severity="error", what=e.message, do=e.hint) for e in problems(path, target, histologies)]
+    rows = read_rows(path, ["patient_id", "slide_id", target], histologies)
     found += _paths(rows)
     found += _ids(rows)
     found += _run_by_spreadsheets(rows)
@@ -58,7 +66,7 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
     found += _numbers(people, target, folds)
     if 0 < people.labels.sum() < len(people.labels):
         found += _order(rows, target)
-        found += meaning_findings(people)
+        found += meaning_findings(people, histologies or {})
         found += histology_findings(people, target, histology_auroc)
         found += site_findings(people, target, folds)
         found += covariate_findings(people, list(rows[0].values), target)

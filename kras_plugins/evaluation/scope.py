@@ -22,7 +22,7 @@ def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
     """
     meant = parse_histology(histology)
     if meant in ("not NSCLC", "squamous"):
-        return f"out of scope: {histology} is {meant}"
+        return f"out of scope: {meant}" if histology == meant else f"out of scope: {histology} is {meant}"
     if profile is not None and CE_FEATURE in profile.names:
         area = float(profile.values[profile.names.index(CE_FEATURE)])
         if area < MIN_CE_MM2:

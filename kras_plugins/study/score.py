@@ -54,7 +54,7 @@ def score(
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: backend, reader, workers, store, require_signature; all else is the bundle's.
+        settings: histologies, backend, reader, workers, store, require_signature; all else is the bundle's.
         out: folder to add to.
         patient: all slides are of this patient; else each is its own.
         prevalence: share of positives where the result is used; that of the training where None.
@@ -103,6 +103,7 @@ def score(
                 target=str(locked.facts["target"]),
                 made_elsewhere=loads_results(session, locked),
                 learn=session.names.learn,
+                histologies=session.settings.histologies,
             )
         )
         used_at = prevalence or float(locked.facts["prevalence"])
@@ -125,7 +126,12 @@ def score(
                 command=session.names.hidden(list(command)),
                 registry=session.registry,
                 config=session.names.hidden(
-                    {"bundle": str(bundle), "prevalence": used_at, "options": session.settings.options}
+                    {
+                        "bundle": str(bundle),
+                        "prevalence": used_at,
+                        "histologies": session.settings.histologies,
+                        "options": session.settings.options,
+                    }
                 ),
                 began=began,
                 timings={"slides": time.monotonic() - clock},

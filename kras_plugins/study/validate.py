@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.identity import Identity
     from kras_plugins.study.session import Processed, Session
 
-_OWN = ("prevalences", "covariates", "subgroups", "confounders", "backend", "reader")
+_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader")
 """Settings that a validation heeds; all others are frozen in the bundle."""
 
 
@@ -42,8 +42,8 @@ def validate(
     Parameters:
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
-        settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store, require_signature;
-            the rest is the bundle's.
+        settings: prevalences, histologies, covariates, subgroups, confounders, backend, reader, workers, store,
+            require_signature; the rest is the bundle's.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -77,7 +77,12 @@ def validate(
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
         session.names.begin(folder, [Path(cohort)], Path(bundle))
-        table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
+        table = read_cohort(
+            Path(cohort),
+            str(locked.facts["target"]),
+            needs_paths=False,
+            histologies=session.settings.histologies,
+        )
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
         found, told = described(table.patients, session.settings.having(clinical=None))
         table, patients, _ = session.names.table(table, found)
