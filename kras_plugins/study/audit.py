@@ -14,7 +14,7 @@ from kras_plugins.evaluation.baselines import Known, frozen_inputs
 from kras_plugins.evaluation.columns import check_columns, check_numbers, clinical_columns, texts
 from kras_plugins.evaluation.confounders import possible_factors
 from kras_plugins.evaluation.lymphocytes import til_feature
-from kras_plugins.evaluation.scope import out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope
 from kras_plugins.evaluation.shift import training_summary
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ def content_of(case: Case, fewest_values: int = 0) -> list[str]:
 def scope_reasons(cases: Sequence[Case]) -> list[str]:
     """Why no call is made for a patient, "" for those in scope."""
     return [out_of_scope(c.patient.histology, c.sample.profile) for c in cases]
+
+
+def scope_note(cases: Sequence[Case]) -> str:
+    """What decided who is in scope among these patients, in a sentence."""
+    return f"Scope is decided by {gate_note([c.sample.profile for c in cases])}."
 
 
 def _with_mpp(patient: Patient, case: Case) -> Patient:

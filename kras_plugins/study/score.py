@@ -82,6 +82,7 @@ def score(
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
     from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
+    from kras_plugins.study.audit import scope_note
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
     from kras_plugins.study.pages import write_pages
@@ -121,6 +122,8 @@ def score(
             for caution in cautions_of(locked):
                 if caution not in cautions(parts):  # which were shown when the slides were processed
                     session.notify.note(f"demonstration: {caution}")
+            gate = scope_note(cases)
+            session.notify.note(gate)
             predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
             entry = build_manifest(
                 command=session.names.hidden(list(command)),
@@ -139,6 +142,7 @@ def score(
                 facts={
                     **stated(processed, locked, session.settings.demonstration),
                     "patients": {p: list(own) for p, own in asked.items()},
+                    "scope": gate,
                 },
             )
             gathering.refuse_changed_slides(entry["slides"])

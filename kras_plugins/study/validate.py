@@ -126,7 +126,7 @@ def _evaluated(
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.scope import NOTE
     from kras_plugins.study.apply import cautions_of, compared_with_training
-    from kras_plugins.study.audit import frozen_baseline_inputs, scope_reasons
+    from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
     from kras_plugins.study.publish import write_manifest, write_study
 
     settings, n = session.settings, len(cases)
@@ -142,7 +142,8 @@ def _evaluated(
     outside = scope_reasons(cases)
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
-    for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), *shifts]:
+    gate = scope_note(cases)
+    for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), gate, *shifts]:
         session.notify.note(said)  # also for those who read the numbers on the terminal only
     metrics, predictions = write_study(
         folder,
@@ -157,6 +158,7 @@ def _evaluated(
             *processed.notes,
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
+            gate,
             *([f"{sum(map(bool, outside))} of {n} patients are out of scope. {NOTE}"] if any(outside) else []),
             *(f"Shift: {shift}." for shift in shifts),
         ],

@@ -56,7 +56,8 @@ def test_a_bundle_heeds_the_words_of_the_cohort_it_is_applied_to(strange: Path, 
     for folder in ("ext", "scores"):
         rows = read_rows(strange / folder / "predictions.csv")
         assert {row["patient_id"] for row in rows if row["reason"] == "out of scope: squamous"} == squamous
-    assert json.loads((strange / "scores/manifest.json").read_text())["calls"][0]["config"]["histologies"]
+    (call,) = json.loads((strange / "scores/manifest.json").read_text())["calls"]
+    assert call["config"]["histologies"] and "histology only: no profiler gave" in call["scope"]
     with pytest.raises(ConfigError, match=r"another study: histologies\.typ a"):
         study.validate(done.bundle, strange / "cohort.csv", settings(tables, done), out=strange / "ext")
 
