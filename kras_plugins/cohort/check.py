@@ -21,6 +21,7 @@ from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.histology import WordMap
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import number, short
+from kras_plugins.cohort.specimens import specimen_findings
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.spreadsheet import guarded
@@ -64,6 +65,7 @@ def check_table(
         found.append(Finding(severity="note", what=what))
     found += _odd_numbers(rows, target)
     found += _numbers(people, target, folds)
+    found += specimen_findings(people.ids, _cells(people, [name for name in rows[0].values if name != target]))
     if 0 < people.labels.sum() < len(people.labels):
         found += _order(rows, target)
         found += meaning_findings(people, histologies or {})
@@ -172,6 +174,11 @@ def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
                 who=tuple(f"line {rows[i].line}: {short(rows[i].get(column))}" for i in found.odd),
                 do="correct or empty them: `kras run` compares no column that is half numbers, and may refuse it",
             )
+
+
+def _cells(people: Patients, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Each patient's cell by column, those of several slides joined by `+` where they differ."""
+    return {c: ["+".join(sorted({row.get(c) for row in own} - {""})) for own in people.rows] for c in columns}
 
 
 def _names(rows: Sequence[Row]) -> Iterator[Finding]:

@@ -129,7 +129,7 @@ def parse_histology(stated: str | None) -> Histology:
     counts as not stated; where a tumor has gone (`metastatic to lymph node`) says nothing of its type. Both glandular
     and squamous is adenosquamous, unless it is said to be one or the other. German and French words are known.
     """
-    text = _plain(stated or "")
+    text = plain(stated or "")
     if text in UNKNOWN:
         return "unknown"
     if text in _NAMES:
@@ -159,14 +159,14 @@ def word_map(given: Mapping[object, object]) -> dict[str, Histology]:
 
 def is_understood(stated: str) -> bool:
     """Whether a histology that is stated means something: false for words of which none is known."""
-    return _plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(_plain(stated)))
+    return plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(plain(stated)))
 
 
 def _quoted(names: tuple[str, ...]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Lower case, no accents, single blanks, one kind of hyphen."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     bare = re.sub("[\u2010-\u2015_]", "-", bare).replace("tumour", "tumor")
@@ -199,5 +199,5 @@ def _of_words(text: str) -> Histology:
     return found[0] if found else "unknown"
 
 
-_NAMES = {_plain(name): name for name in HISTOLOGIES}
+_NAMES = {plain(name): name for name in HISTOLOGIES}
 """The classes under their own names, which words of a user's map have."""

@@ -85,7 +85,7 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
     if settings.folds_file is not None:
         settings, given = with_given_folds(settings, settings.folds_file, table.patients)
     check_folds(table, settings.folds)
-    described_patients, notes = described(table.patients, settings)
+    described_patients, notes = described(table.patients, settings, session.notify)
     table, patients, given = session.names.table(table, described_patients, given)
     return Prepared(
         folder=folder,

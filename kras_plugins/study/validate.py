@@ -84,7 +84,7 @@ def validate(
             histologies=session.settings.histologies,
         )
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
-        found, told = described(table.patients, session.settings.having(clinical=None))
+        found, told = described(table.patients, session.settings.having(clinical=None), session.notify)
         table, patients, _ = session.names.table(table, found)
         told = list(map(session.names.hide, told))
         if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":

@@ -321,6 +321,20 @@ def test_words_that_the_user_explains_are_shown_as_theirs_and_unknown_ones_are_c
     assert found(findings, "note", "that no patient has").who == ("typ c",)
 
 
+def test_specimens_that_models_are_not_made_for_are_warned_of_with_who(check) -> None:
+    rows = people()
+    for i, row in enumerate(rows):
+        row["preservation"], row["neoadjuvant"] = ("frozen" if i in (3, 5) else "FFPE"), "no"
+    rows.append({**rows[7], "slide_id": "again", "path": "again.svs", "preservation": "OCT"})
+    findings = check(rows)
+    assert found(findings, "warning", "3 of 120 patients: frozen section (column preservation)").who == (
+        "p3",
+        "p5",
+        "p7",
+    )
+    assert not [f for f in findings if "pretreated" in f.what]
+
+
 def test_ids_that_are_equal_but_for_case_are_one_patient(check) -> None:
     rows = people()
     rows[0]["patient_id"], rows[1]["patient_id"] = "Case-A1", "case-a1"

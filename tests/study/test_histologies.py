@@ -12,6 +12,7 @@ from quick_study import quick
 from kras_plugins import study
 from kras_plugins.errors import ConfigError
 from kras_plugins.study import StudySettings
+from kras_plugins.study.notify import Silent
 from kras_plugins.study.results import Training
 
 MINE = {"Typ A": "adenocarcinoma", "TYP B": "squamous"}
@@ -32,6 +33,36 @@ def settings(tables: Path, done: Training, **given: object) -> StudySettings:
     return quick(tables, done.folder.parent / "store", **given)
 
 
+FROZEN = "2 of 42 patients: frozen section (column preservation)"
+
+
+class Heard(Silent):
+    """Keeps the warnings of a study."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, text: str, trace: str = "") -> None:
+        self.warned.append(text)
+
+
+def more(folder: Path) -> Path:
+    """A table of covariates with two frozen specimens."""
+    rows = read_rows(folder / "cohort.csv")
+    patients = [row["patient_id"] for row in rows]
+    told = [{"patient_id": p, "preservation": "FFPE" if i > 1 else "frozen"} for i, p in enumerate(patients)]
+    write_rows(folder / "more.csv", told)
+    return folder / "more.csv"
+
+
+def test_a_training_warns_of_specimens_that_a_table_of_covariates_states(
+    strange: Path, tables: Path, done: Training
+) -> None:
+    heard = Heard()
+    study.plan(strange / "cohort.csv", settings(tables, done, covariates=more(strange)), notify=heard)
+    assert [text for text in heard.warned if FROZEN in text]
+
+
 def test_a_training_is_that_of_a_cohort_with_words_that_everybody_knows(
     strange: Path, tables: Path, done: Training
 ) -> None:
@@ -50,8 +81,10 @@ def test_a_training_is_that_of_a_cohort_with_words_that_everybody_knows(
 
 def test_a_bundle_heeds_the_words_of_the_cohort_it_is_applied_to(strange: Path, tables: Path, done: Training) -> None:
     squamous = {row["patient_id"] for row in read_rows(tables / "cohort.csv") if row["histology"] == "LUSC"}
-    mine = settings(tables, done, histologies=MINE)
-    study.validate(done.bundle, strange / "cohort.csv", mine, out=strange / "ext")
+    mine, heard = settings(tables, done, histologies=MINE, covariates=more(strange)), Heard()
+    found = study.validate(done.bundle, strange / "cohort.csv", mine, out=strange / "ext", notify=heard)
+    assert [text for text in heard.warned if FROZEN in text]
+    assert [note for note in found.metrics["notes"] if FROZEN in note and "They stay in." in note]
     study.score(done.bundle, strange / "cohort.csv", mine, out=strange / "scores")
     for folder in ("ext", "scores"):
         rows = read_rows(strange / folder / "predictions.csv")
