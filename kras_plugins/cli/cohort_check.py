@@ -47,7 +47,8 @@ def check(
     from kras_plugins.host.parts import usable_readers
     from kras_plugins.study.leaks import feature_findings
 
-    found = check_tables(cohorts, target, folds, histology_auroc)
+    histologies = plugins.settings(reader=reader).histologies
+    found = check_tables(cohorts, target, folds, histology_auroc, histologies)
     if profile_table:
         with progress() as notify:
             session = plugins.session(notify, reader=reader)

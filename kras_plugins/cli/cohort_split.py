@@ -9,7 +9,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json
-from kras_plugins.cli.options import AsJson, Sites
+from kras_plugins.cli.options import AsJson, ConfigFile, Sites
 from kras_plugins.cohort.splits import Scheme
 
 
@@ -23,6 +23,7 @@ def split(
     sites: Sites = None,
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
     out: Annotated[Path, typer.Option(metavar="FILE", help="folds, one row a patient and repeat")] = Path("folds.csv"),
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Deal patients to folds, and say how alike they are.
@@ -36,8 +37,9 @@ def split(
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.plan import derive_seed
     from kras_plugins.study.outputs import make_folder, write_table
+    from kras_plugins.study.settings import StudySettings
 
-    table = read_cohort(cohort, target, needs_paths=False)
+    table = read_cohort(cohort, target, needs_paths=False, histologies=StudySettings.load(config).histologies)
     notes: list[str] = []
     if sites is not None:
         table, notes = with_institutions(table, read_sites(sites))

@@ -18,8 +18,10 @@ from kras_plugins.cohort.confounding import (
     site_findings,
 )
 from kras_plugins.cohort.findings import Finding
+from kras_plugins.cohort.histology import WordMap
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import number, short
+from kras_plugins.cohort.specimens import specimen_findings
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row, problems, read_rows
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.spreadsheet import guarded
@@ -32,21 +34,28 @@ BY_ACCIDENT = 1e-3
 """Rows that chance puts into the order of the label more often than this are no finding."""
 
 
-def check_tables(paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
-    """All findings in some cohort tables, each named where there are several, and those of all together."""
+def check_tables(
+    paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
+) -> list[Finding]:
+    """All findings in some cohort tables, each named where there are several, and those of all together.
+
+    `histologies`: what the user says that words for a histology mean.
+    """
     found: list[Finding] = []
     for path in paths:
         name = str(path)  # which the table's own errors begin with already
-        for f in check_table(path, target, folds, histology_auroc):
+        for f in check_table(path, target, folds, histology_auroc, histologies):
             named = len(paths) == 1 or f.what.startswith(name)
             found.append(f if named else replace(f, what=f"{name}: {f.what}"))
     return found + check_across(paths)
 
 
-def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> list[Finding]:
+def check_table(
+    path: Path, target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
+) -> list[Finding]:
     """All findings in a cohort table; raises ConfigError where the file is none."""
-    found = [Finding(severity="error", what=e.message, do=e.hint) for e in problems(path, target)]
-    rows = read_rows(path, ["patient_id", "slide_id", target])
+    found = [Finding(severity="error", what=e.message, do=e.hint) for e in problems(path, target, histologies)]
+    rows = read_rows(path, ["patient_id", "slide_id", target], histologies)
     found += _paths(rows)
     found += _ids(rows)
     found += _several_ids(rows)
@@ -59,9 +68,10 @@ def check_table(path: Path, target: str, folds: int, histology_auroc: Auroc) -> 
         found.append(Finding(severity="note", what=what))
     found += _odd_numbers(rows, target)
     found += _numbers(people, target, folds)
+    found += specimen_findings(people.ids, _cells(people, [name for name in rows[0].values if name != target]))
     if 0 < people.labels.sum() < len(people.labels):
         found += _order(rows, target)
-        found += meaning_findings(people)
+        found += meaning_findings(people, histologies or {})
         found += histology_findings(people, target, histology_auroc)
         found += site_findings(people, target, folds)
         found += covariate_findings(people, list(rows[0].values), target)
@@ -196,6 +206,11 @@ def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
                 who=tuple(f"line {rows[i].line}: {short(rows[i].get(column))}" for i in found.odd),
                 do="correct or empty them: `kras run` compares no column that is half numbers, and may refuse it",
             )
+
+
+def _cells(people: Patients, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Each patient's cell by column, those of several slides joined by `+` where they differ."""
+    return {c: ["+".join(sorted({row.get(c) for row in own} - {""})) for own in people.rows] for c in columns}
 
 
 def _names(rows: Sequence[Row]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.cohort.findings import Finding
-from kras_plugins.cohort.histology import is_understood, parse_histology
+from kras_plugins.cohort.histology import HISTOLOGIES, Histology, WordMap, as_word, is_understood, parse_histology
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import UNKNOWN, number
 from kras_plugins.cohort.table import COLUMNS, OUTCOME, Row
@@ -65,22 +65,49 @@ def labelled_patients(rows: Sequence[Row], target: str) -> Patients:
     )
 
 
-def meaning_findings(people: Patients) -> Iterator[Finding]:
-    """How stated histologies are understood, for confirmation: scope, strata and baselines follow from it."""
-    stated = Counter(h for h in people.histologies if h)
-    if not stated:
+def meaning_findings(people: Patients, histologies: WordMap) -> Iterator[Finding]:
+    """How stated histologies are understood, for confirmation: scope, strata and baselines follow from it.
+
+    `histologies`: what the user says that words mean; those of them that nobody has are noted, as misspelled ones are.
+    """
+    stated = [_stated(own) for own in people.rows]
+    words = Counter(one for one in stated if one[0])
+    if not words:
         return
-    told = ", ".join(f"{word!r} ({n}) is {parse_histology(word)}" for word, n in sorted(stated.items()))
-    strange = tuple(word for word in sorted(stated) if not is_understood(word))
+    told = ", ".join(
+        f"{word!r} ({n}) is {meant}{' (yours)' * yours}" for (word, meant, yours), n in sorted(words.items())
+    )
     yield Finding(severity="note", what=f"histologies are understood so: {told}")
+    meant = Counter(meaning for _, meaning, _ in stated)
+    unknown, unstated = meant.pop("unknown", 0), sum(not word for word, _, _ in stated)
+    known = ", ".join(f"{meant[name]} {name}" for name in HISTOLOGIES if meant[name])
+    yield Finding(
+        severity="note",
+        what=f"patients by histology: {known or 'none known'}; apart from them {unknown} unknown"
+        + (f", {unstated} of whom state none" if unstated else ""),
+    )
+    strange = {word: n for (word, _, yours), n in sorted(words.items()) if not yours and not is_understood(word)}
     if strange:
         yield Finding(
             severity="warning",
-            what=f"{sum(stated[word] for word in strange)} patients have a histology that is not understood: it counts "
+            what=f"{sum(strange.values())} patients have a histology that is not understood: it counts "
             "as unknown, which is in scope",
-            who=strange,
-            do="write adenocarcinoma, squamous, adenosquamous, NSCLC, large cell, sarcomatoid, or an ICD-O-3 code",
+            who=tuple(strange),
+            do="write adenocarcinoma, squamous, adenosquamous, NSCLC, large cell, sarcomatoid, or an ICD-O-3 code, or "
+            "say in kras.toml what the word means: [run.histologies]",
         )
+    unused = tuple(sorted(histologies.keys() - {as_word(word) for word, _, yours in words if yours}))
+    if unused:
+        yield Finding(severity="note", what="words of your [run.histologies] that no patient has", who=unused)
+
+
+def _stated(own: Sequence[Row]) -> tuple[str, Histology, bool]:
+    """A patient's histology as it was written ("" where it was not), what it means, and whether the user says so."""
+    yours = next((row for row in own if row.said), None)
+    if yours is not None:
+        return yours.said, parse_histology(yours.get("histology")), True
+    word = next((row.get("histology") for row in own if row.get("histology")), "")
+    return word, parse_histology(word), False
 
 
 def histology_findings(people: Patients, target: str, histology_auroc: Auroc) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 from kras_plugins.cohort.numbers import UNKNOWN
 
@@ -19,6 +20,10 @@ Histology = Literal[
     "unknown",
 ]
 """`NSCLC, NOS`: no type is stated, or only which one it is not. `unknown`: nothing is stated that is understood."""
+HISTOLOGIES: tuple[Histology, ...] = get_args(Histology)
+
+WordMap = Mapping[str, Histology]
+"""What a user says that words mean, by the word in lower case and without blanks around it (`as_word`)."""
 
 _FOREIGN = tuple(
     (re.compile(said), english)
@@ -124,19 +129,44 @@ def parse_histology(stated: str | None) -> Histology:
     counts as not stated; where a tumor has gone (`metastatic to lymph node`) says nothing of its type. Both glandular
     and squamous is adenosquamous, unless it is said to be one or the other. German and French words are known.
     """
-    text = _plain(stated or "")
+    text = plain(stated or "")
     if text in UNKNOWN:
         return "unknown"
+    if text in _NAMES:
+        return _NAMES[text]
     code = _ICD_O.search(text)
     return _of_code(int(code[1] or code[3]), code[2]) if code else _of_words(text)
 
 
+def as_word(stated: str) -> str:
+    """A stated histology as a user's map has it: case and blanks around it do not matter."""
+    return stated.strip().casefold()
+
+
+def word_map(given: Mapping[object, object]) -> dict[str, Histology]:
+    """A user's map of words, checked; raises ValueError, `cause; hint`, for the first that cannot be meant."""
+    found: dict[str, Histology] = {}
+    for word, meaning in given.items():
+        key = as_word(str(word))
+        if not key:
+            raise ValueError("a word is empty; an empty histology is unknown, leave it out")
+        if meaning not in HISTOLOGIES:
+            raise ValueError(f"{word!r} is {meaning!r}, which is no histology; write one of: {_quoted(HISTOLOGIES)}")
+        if found.setdefault(key, meaning) != meaning:
+            raise ValueError(f"{key!r} is both {found[key]!r} and {meaning!r}; upper and lower case are one, keep one")
+    return found
+
+
 def is_understood(stated: str) -> bool:
     """Whether a histology that is stated means something: false for words of which none is known."""
-    return _plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(_plain(stated)))
+    return plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(plain(stated)))
 
 
-def _plain(text: str) -> str:
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def plain(text: str) -> str:
     """Lower case, no accents, single blanks, one kind of hyphen."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     bare = re.sub("[\u2010-\u2015_]", "-", bare).replace("tumour", "tumor")
@@ -167,3 +197,7 @@ def _of_words(text: str) -> Histology:
     if not found and _NO_TUMOR.search(left):
         return "not NSCLC"
     return found[0] if found else "unknown"
+
+
+_NAMES = {plain(name): name for name in HISTOLOGIES}
+"""The classes under their own names, which words of a user's map have."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from kras_plugins.cohort.histology import WordMap, as_word
 from kras_plugins.cohort.numbers import UNKNOWN, number, shown
 from kras_plugins.cohort.targets import CLASSES
 from kras_plugins.data import SlideRef
@@ -73,27 +74,39 @@ class CohortTable:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a cohort table: cells by column."""
+    """One line of a cohort table: cells by column.
+
+    `said`: the histology as it was written, where a user's map has put its meaning there; else "".
+    """
 
     line: int
     values: Mapping[str, str]
+    said: str = ""
 
     def get(self, column: str) -> str:
         """The cell of a column, "" where the table has no such column."""
         return self.values.get(column, "")
 
 
-def read_cohort(path: Path, target: str = "g12c", *, labelled: bool = True, needs_paths: bool = True) -> CohortTable:
+def read_cohort(
+    path: Path,
+    target: str = "g12c",
+    *,
+    labelled: bool = True,
+    needs_paths: bool = True,
+    histologies: WordMap | None = None,
+) -> CohortTable:
     """Read a cohort CSV (UTF-8, commas, one row a slide; `path` is relative to the CSV).
 
     `target`: the column of labels, 0 or 1; a patient whose label is unknown is not negative but set aside and
     counted in `flow`. With `labelled` false the target is not looked at. `needs_paths`: every row must say where its
     slide is; whether the file exists is found out when it is opened. A slide's `extra` holds its row's free columns:
-    nothing that states the outcome reaches a reader or an extractor.
+    nothing that states the outcome reaches a reader or an extractor. `histologies`: what a user says that words for a
+    histology mean; patients have the meaning then.
 
     Raises ConfigError that names the file, the rows and the cause.
     """
-    rows = read_rows(path, ["patient_id", "slide_id", *["path"] * needs_paths, *[target] * labelled])
+    rows = read_rows(path, ["patient_id", "slide_id", *["path"] * needs_paths, *[target] * labelled], histologies)
     columns = list(rows[0].values)
     _check_ids(path, rows)
     slides = _slides(path, rows, target, needs_paths)
@@ -134,6 +147,7 @@ def read_cohort(path: Path, target: str = "g12c", *, labelled: bool = True, need
             )
         if flow["label_unknown"]:
             warnings.append(f"{flow['label_unknown']} patients without a known {target} are set aside, not negative")
+    warnings += _said(by_patient[patient.patient_id] for patient in used)
     without = sum(not patient.histology for patient in used)
     if without:
         warnings.append(
@@ -190,12 +204,12 @@ def check_folds(table: CohortTable, folds: int) -> None:
             )
 
 
-def problems(path: Path, target: str) -> list[ConfigError]:
+def problems(path: Path, target: str, histologies: WordMap | None = None) -> list[ConfigError]:
     """Everything `read_cohort` would refuse about ids, paths, labels, sites and histologies, not the first alone.
 
     Raises ConfigError where the file is no cohort table at all.
     """
-    rows = read_rows(path, ["patient_id", "slide_id", target])
+    rows = read_rows(path, ["patient_id", "slide_id", target], histologies)
     by_patient: dict[str, list[Row]] = {}
     for row in rows:
         by_patient.setdefault(row.get("patient_id"), []).append(row)
@@ -214,8 +228,8 @@ def problems(path: Path, target: str) -> list[ConfigError]:
     return found
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
-    """The rows that are not blank, with stripped cells and the columns checked."""
+def read_rows(path: Path, needed: Sequence[str], histologies: WordMap | None = None) -> list[Row]:
+    """The rows that are not blank, with stripped cells and the columns checked; `histologies` as for `read_cohort`."""
     try:
         text = read_text(path, TABLE, "utf-8-sig")
     except UnicodeDecodeError as e:
@@ -243,10 +257,16 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[Row]:
         f"rows without the header's {len(header)} cells",
         "put a cell with a comma in quotes",
     )
-    return [
-        Row(line, {c: "" if text.lower() in _BLANK.get(c, ()) else text for c, text in zip(header, cells, strict=True)})
-        for line, cells in body
-    ]
+    return [_row(line, dict(zip(header, cells, strict=True)), histologies or {}) for line, cells in body]
+
+
+def _row(line: int, cells: Mapping[str, str], histologies: WordMap) -> Row:
+    """A row with words for unknown taken out; what the user says of a word stands above what we take it for."""
+    said = cells.get("histology", "")
+    meant = histologies.get(as_word(said), "")
+    cells = {**cells, "histology": meant} if meant else cells
+    known = {c: "" if text.lower() in _BLANK.get(c, ()) else text for c, text in cells.items()}
+    return Row(line, known, said if meant else "")
 
 
 def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
@@ -347,6 +367,13 @@ def _check_agreement(path: Path, by_patient: Mapping[str, Sequence[Row]], column
         if len(values) > 1:
             bad.append((own[-1].line, f"patient {name} has {' and '.join(sorted(values))}"))
     _refuse(path, sorted(bad), f"patients with two values of {column}", f"a patient has one {column}: correct the rows")
+
+
+def _said(patients: Iterable[Sequence[Row]]) -> list[str]:
+    """How many patients have each histology whose meaning the user gave; `patients`: the rows of each."""
+    pairs = ({(row.said, row.get("histology") or "unknown") for row in own if row.said} for own in patients)
+    found = sorted(Counter(pair for own in pairs for pair in own).items())
+    return [f"{n} patients: histology {said!r} is {meant}, by your settings" for (said, meant), n in found]
 
 
 def _joined(values: Iterable[str]) -> str:

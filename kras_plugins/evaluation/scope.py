@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from kras_plugins.cohort.histology import parse_histology
 from kras_plugins.data import SemanticProfile
 
 MIN_CE_MM2 = 0.1
 """Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
-CE_FEATURE = "area_ce"
+MIN_CE_SHARE = 0.1
+"""A smaller share of the tissue may be false calls alone (docs/reference/definitions.md, scope)."""
+OUTSIDE = ("not NSCLC", "squamous")
+"""Histologies that get no call."""
+CE_FEATURE, TISSUE_FEATURE = "area_ce", "area_tissue"
 
 
 def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
     """Why no call is made for a patient, "" for those in scope.
 
     `histology` as stated (`kras_plugins.cohort.histology`); one that is not known is in scope. A profile without the
-    feature area_ce, or with it NaN, says nothing; failed slides never come here, quality control sets them aside.
+    feature area_ce, or with it NaN, says nothing, and nothing of the share of the tissue without area_tissue; failed
+    slides never come here, quality control sets them aside.
     """
     meant = parse_histology(histology)
-    if meant in ("not NSCLC", "squamous"):
-        return f"out of scope: {histology} is {meant}"
-    if profile is not None and CE_FEATURE in profile.names:
-        area = float(profile.values[profile.names.index(CE_FEATURE)])
-        if area < MIN_CE_MM2:
-            return f"out of scope: {area:.2g} mm² of cancer epithelium, less than {MIN_CE_MM2:g}"
+    if meant in OUTSIDE:
+        return f"out of scope: {meant}" if histology == meant else f"out of scope: {histology} is {meant}"
+    epithelium, share = _epithelium(profile)
+    if epithelium < MIN_CE_MM2:
+        return f"out of scope: {epithelium:.2g} mm² of cancer epithelium, less than {MIN_CE_MM2:g}"
+    if share < MIN_CE_SHARE:
+        return f"out of scope: {share:.2%} of the tissue is cancer epithelium, less than {MIN_CE_SHARE:.0%}"
     return ""
 
 
 def scope_kind(reason: str) -> str:
     """What kind a reason of `out_of_scope` is of, without the patient's own figures: for counts."""
-    return reason.rsplit(" is ", 1)[1] if " is " in reason else "too little cancer epithelium"
+    return next((kind for kind in OUTSIDE if reason.endswith(kind)), "too little cancer epithelium")
+
+
+def gate_note(profiles: Sequence[SemanticProfile | None]) -> str:
+    """What decided who is in scope, for patients with these profiles: histology alone, or areas on the slides too."""
+    known = [_epithelium(profile) for profile in profiles]
+    areas, shares = (sum(not math.isnan(one[i]) for one in known) for i in (0, 1))
+    if not areas:
+        return "histology only: no profiler gave the area of cancer epithelium"
+
+    def of(n: int) -> str:
+        return "" if n == len(known) else f" (known of {n} of {len(known)} patients)"
+
+    share = f" and its share of the tissue{of(shares)}" if shares else ", its share of the tissue unknown"
+    return f"histology, area of cancer epithelium{of(areas)}{share}"
+
+
+def _epithelium(profile: SemanticProfile | None) -> tuple[float, float]:
+    """Area of cancer epithelium in mm² and its share of the tissue, NaN where unknown."""
+    if profile is None:
+        return math.nan, math.nan
+    epithelium, tissue = (
+        float(profile.values[profile.names.index(name)]) if name in profile.names else math.nan
+        for name in (CE_FEATURE, TISSUE_FEATURE)
+    )
+    return epithelium, epithelium / tissue if tissue > 0 else math.nan

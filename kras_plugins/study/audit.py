@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.cohort.covariates import join_covariates
+from kras_plugins.cohort.specimens import odd_specimens
 from kras_plugins.evaluation.baselines import Known, frozen_inputs
-from kras_plugins.evaluation.columns import check_columns, check_numbers, clinical_columns, texts
+from kras_plugins.evaluation.columns import available, check_columns, check_numbers, clinical_columns, texts
 from kras_plugins.evaluation.confounders import possible_factors
 from kras_plugins.evaluation.lymphocytes import til_feature
-from kras_plugins.evaluation.scope import out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope
 from kras_plugins.evaluation.shift import training_summary
+from kras_plugins.study.notify import SILENT, Notify
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import Patient
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
     from kras_plugins.study.settings import StudySettings
 
 
-def described(patients: Sequence[Patient], settings: StudySettings) -> tuple[tuple[Patient, ...], list[str]]:
+def described(
+    patients: Sequence[Patient], settings: StudySettings, notify: Notify = SILENT
+) -> tuple[tuple[Patient, ...], list[str]]:
     """Patients with the covariates of the settings' table, and notes.
 
+    Specimens unlike those that models are made for are warned of, and in the notes; they stay in.
     Raises ConfigError for a column nobody has, and for one of numbers where a cell is none.
     """
     notes: list[str] = []
@@ -36,6 +41,9 @@ def described(patients: Sequence[Patient], settings: StudySettings) -> tuple[tup
     check_columns(found, settings.confounders or (), "confounders")
     factors = possible_factors(found) if settings.confounders is None else settings.confounders
     check_numbers(found, [*clinical_columns(found, settings.clinical), *(settings.subgroups or ()), *factors])
+    for said, _ in odd_specimens({name: texts(found, name) for name in available(found)}):
+        notify.warn(said)
+        notes.append(f"{said}. They stay in.")
     return found, notes
 
 
@@ -106,6 +114,11 @@ def content_of(case: Case, fewest_values: int = 0) -> list[str]:
 def scope_reasons(cases: Sequence[Case]) -> list[str]:
     """Why no call is made for a patient, "" for those in scope."""
     return [out_of_scope(c.patient.histology, c.sample.profile) for c in cases]
+
+
+def scope_note(cases: Sequence[Case]) -> str:
+    """What decided who is in scope among these patients, in a sentence."""
+    return f"Scope is decided by {gate_note([c.sample.profile for c in cases])}."
 
 
 def _with_mpp(patient: Patient, case: Case) -> Patient:

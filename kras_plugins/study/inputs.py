@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kras_plugins.cohort.histology import WordMap
 from kras_plugins.cohort.pairing import find_slides
 from kras_plugins.cohort.table import CohortTable, bare_slides, read_cohort
 from kras_plugins.contracts.reader import ReaderPlugin
@@ -27,12 +28,14 @@ def slides_of(
     target: str = "",
     made_elsewhere: bool = False,
     learn: Callable[[Sequence[Path]], None] = lambda slides: None,
+    histologies: WordMap | None = None,
 ) -> CohortTable:
     """A cohort without labels: of one CSV, or of slide files and folders of them, each slide its own patient.
 
     `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
     `made_elsewhere`: what is named may be results of slides, such as cells in a CSV without patient_id and slide_id.
-    `learn`: called with the slide files that were found, before any error can name one.
+    `learn`: called with the slide files that were found, before any error can name one. `histologies`: what a user says
+    that words for a histology mean.
     Raises UsageError for a path that is not there or holds no slide.
     """
     given = [Path(p) for p in paths]
@@ -55,7 +58,7 @@ def slides_of(
         raise ConfigError(
             f"{tables[0]}: a cohort goes alone, without slides or --patient", "give one CSV, or slides only"
         )
-    return read_cohort(tables[0], target, labelled=False, needs_paths=False)
+    return read_cohort(tables[0], target, labelled=False, needs_paths=False, histologies=histologies)
 
 
 def slide_suffixes(registry: Registry) -> tuple[str, ...]:

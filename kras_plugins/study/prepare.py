@@ -83,13 +83,13 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
     chosen = {kind: getattr(settings, kind) for kind, made in _CONSUMED.items() if made in consumed}
     records = [session.registry.find(kind, name).record for kind, name in chosen.items()]
     opens_pixels = any(getattr(record, "load", None) is None for record in records)
-    table = read_cohort(cohort, settings.target, needs_paths=opens_pixels)
+    table = read_cohort(cohort, settings.target, needs_paths=opens_pixels, histologies=settings.histologies)
     given = None
     if settings.folds_file is not None:
         settings, given = with_given_folds(settings, settings.folds_file, table.patients)
     check_folds(table, settings.folds)
     leaks = [f"{_LEAKS[f.severity]}: {f.told}" for f in table_leaks(cohort, settings.target)]
-    described_patients, notes = described(table.patients, settings)
+    described_patients, notes = described(table.patients, settings, session.notify)
     table, patients, given = session.names.table(table, described_patients, given)
     return Prepared(
         folder=folder,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.evaluation.rows import patient_scores
+from kras_plugins.evaluation.scope import gate_note
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
@@ -45,12 +46,10 @@ def write_study(
     prevalences: Sequence[float] = (),
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
-    gate: str = "",
 ) -> tuple[dict[str, Any], pa.Table]:
     """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
-    `manifest`: what the report states of how it was made; `gate`: how the scope was decided. `write_manifest` comes
-    last, and says that all is there.
+    `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -61,7 +60,7 @@ def write_study(
         prevalences=prevalences,
         calibrated_at=calibrated_at,
         external=external,
-        gate=gate,
+        gate=gate_note([c.sample.profile for c in cases]),
     )
     scored = patient_scores(evaluated, [c.qc for c in cases])
     rows = [row.cells() for row in scored]

@@ -54,7 +54,7 @@ def score(
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: backend, reader, workers, store, require_signature; all else is the bundle's.
+        settings: histologies, backend, reader, workers, store, require_signature; all else is the bundle's.
         out: folder to add to.
         patient: all slides are of this patient; else each is its own.
         prevalence: share of positives where the result is used; that of the training where None.
@@ -82,6 +82,7 @@ def score(
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
     from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
+    from kras_plugins.study.audit import scope_note
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
     from kras_plugins.study.pages import write_pages
@@ -103,6 +104,7 @@ def score(
                 target=str(locked.facts["target"]),
                 made_elsewhere=loads_results(session, locked),
                 learn=session.names.learn,
+                histologies=session.settings.histologies,
             )
         )
         used_at = prevalence or float(locked.facts["prevalence"])
@@ -120,12 +122,19 @@ def score(
             for caution in cautions_of(locked):
                 if caution not in cautions(parts):  # which were shown when the slides were processed
                     session.notify.note(f"demonstration: {caution}")
+            gate = scope_note(cases)
+            session.notify.note(gate)
             predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
             entry = build_manifest(
                 command=session.names.hidden(list(command)),
                 registry=session.registry,
                 config=session.names.hidden(
-                    {"bundle": str(bundle), "prevalence": used_at, "options": session.settings.options}
+                    {
+                        "bundle": str(bundle),
+                        "prevalence": used_at,
+                        "histologies": session.settings.histologies,
+                        "options": session.settings.options,
+                    }
                 ),
                 began=began,
                 timings={"slides": time.monotonic() - clock},
@@ -133,6 +142,7 @@ def score(
                 facts={
                     **stated(processed, locked, session.settings.demonstration),
                     "patients": {p: list(own) for p, own in asked.items()},
+                    "scope": gate,
                 },
             )
             gathering.refuse_changed_slides(entry["slides"])

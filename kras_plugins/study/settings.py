@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 import pydantic
 from pydantic import Field, PrivateAttr
 
+from kras_plugins.cohort.histology import Histology, word_map
 from kras_plugins.cohort.splits import Scheme
 from kras_plugins.contracts.base import Options, location, tuning
 from kras_plugins.errors import ConfigError
@@ -83,6 +84,10 @@ class StudySettings(Options):
         default=None,
         description="CSV with more about patients, for evaluation only: co-mutations, stage, purity",
     )
+    histologies: dict[str, Histology] = Field(
+        default_factory=dict,
+        description="table of what words for a histology mean, which stands above how they are understood",
+    )
     clinical: Names | None = Field(
         default=None,
         description="columns of the clinical baseline; else recognized names: sex, age, stage, smoking, specimen …",
@@ -139,6 +144,11 @@ class StudySettings(Options):
         if not names or len(set(names)) < len(names):
             raise ValueError("names none, or one twice; for example he,mlp,rf")
         return names
+
+    @pydantic.field_validator("histologies", mode="before")
+    @classmethod
+    def _meanings(cls, value: Any) -> Any:
+        return word_map(value) if isinstance(value, Mapping) else value
 
     @pydantic.field_validator("prevalences")
     @classmethod

@@ -115,7 +115,7 @@ def _learned(
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
-    from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_reasons
+    from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
@@ -123,7 +123,8 @@ def _learned(
 
     settings, table, clock = prepared.settings, prepared.table, time.monotonic()
     known = baseline_inputs(cases, settings)
-    outside = scope_reasons(cases)
+    outside, gate = scope_reasons(cases), scope_note(cases)
+    session.notify.note(gate)
     experiment = learn(session, prepared, cases, outside)
     timings["learning"] = time.monotonic() - clock
     evaluated = Evaluated.from_cross_validation(
@@ -161,7 +162,7 @@ def _learned(
             "patients without a usable slide": len(table.patients) - len(cases),
             "patients out of scope": sum(map(bool, outside)),
         },
-        notes=[*table.warnings, *processed.notes, *experiment.notes, *prepared.notes, *absent],
+        notes=[*table.warnings, gate, *processed.notes, *experiment.notes, *prepared.notes, *absent],
         failures=processed.aside,
         manifest=manifest,
         prevalences=settings.prevalences,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.identity import Identity
     from kras_plugins.study.session import Processed, Session
 
-_OWN = ("prevalences", "covariates", "subgroups", "confounders", "backend", "reader")
+_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader")
 """Settings that a validation heeds; all others are frozen in the bundle."""
 
 
@@ -42,8 +42,8 @@ def validate(
     Parameters:
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
-        settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store, require_signature;
-            the rest is the bundle's.
+        settings: prevalences, histologies, covariates, subgroups, confounders, backend, reader, workers, store,
+            require_signature; the rest is the bundle's.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -77,9 +77,16 @@ def validate(
     with opened(settings or StudySettings(), notify) as session:
         locked = open_bundle(session, Path(bundle))
         session.names.begin(folder, [Path(cohort)], Path(bundle))
-        table = read_cohort(Path(cohort), str(locked.facts["target"]), needs_paths=False)
+        table = read_cohort(
+            Path(cohort),
+            str(locked.facts["target"]),
+            needs_paths=False,
+            histologies=session.settings.histologies,
+        )
         # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
-        found, told = described(table.patients, session.settings.having(clinical=None, target=table.target))
+        found, told = described(
+            table.patients, session.settings.having(clinical=None, target=table.target), session.notify
+        )
         table, patients, _ = session.names.table(table, found)
         told = list(map(session.names.hide, told))
         if claim(folder, _identity(session, locked, table), overwrite=overwrite) == "finished":
@@ -120,7 +127,7 @@ def _evaluated(
     """Score, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.study.apply import cautions_of, compared_with_training
-    from kras_plugins.study.audit import frozen_baseline_inputs, scope_reasons
+    from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
     from kras_plugins.study.publish import write_manifest, write_study
 
     settings, n, outside = session.settings, len(cases), scope_reasons(cases)
@@ -136,7 +143,8 @@ def _evaluated(
     absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
-    for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), *shifts]:
+    gate = scope_note(cases)
+    for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), gate, *shifts]:
         session.notify.note(said)  # also for those who read the numbers on the terminal only
     metrics, predictions = write_study(
         folder,
@@ -155,6 +163,7 @@ def _evaluated(
             *processed.notes,
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
+            gate,
             *(f"Shift: {shift}." for shift in shifts),
         ],
         failures=processed.aside,

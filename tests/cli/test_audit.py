@@ -113,6 +113,8 @@ def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
     assert rows["other4"]["call"] != "not_assessable"
     assert metrics(home, "external")["n"] == 60
     assert any("31 of 60 patients are out of scope" in note for note in metrics(home, "external")["notes"])
+    gate = "Scope is decided by histology, area of cancer epithelium, its share of the tissue unknown."
+    assert gate in metrics(home, "external")["notes"]
     # In cross-validation squamous patients are what the models were trained on.
     assert all(row["call"] != "not_assessable" for row in read_rows(home / "run" / "predictions.csv"))
 

@@ -13,6 +13,7 @@ from kras_plugins.cohort.check import check_across, check_table
 from kras_plugins.cohort.check_slides import Opened, check_slides
 from kras_plugins.cohort.confounding import permutation_p
 from kras_plugins.cohort.findings import Finding, in_order
+from kras_plugins.cohort.histology import word_map
 from kras_plugins.evaluation.histology import histology_auroc
 
 
@@ -303,6 +304,35 @@ def test_how_histologies_are_understood_is_told_for_confirmation(check) -> None:
     assert "'metastatic lung adenocarcinoma' (1) is adenocarcinoma" in told
     assert "is squamous" in told
     assert found(findings, "warning", "not understood").who == ("tumor A",)
+
+
+def test_words_that_the_user_explains_are_shown_as_theirs_and_unknown_ones_are_counted_apart(tmp_path: Path) -> None:
+    rows = people()
+    for i, word in enumerate(("Typ A", "typ a ", "NS", "tumor B", "")):
+        rows[i]["histology"] = word
+    mine = word_map({"typ a": "adenocarcinoma", "ns": "squamous", "typ c": "large cell"})
+    findings = check_table(write(tmp_path, rows), "g12c", 5, histology_auroc, mine)
+    told = found(findings, "note", "histologies are understood so").what
+    assert "'Typ A' (1) is adenocarcinoma (yours)" in told and "'NS' (1) is squamous (yours)" in told
+    assert "'LUAD' (59) is adenocarcinoma," in told and "'tumor B' (1) is unknown" in told
+    counts = found(findings, "note", "patients by histology").what
+    assert counts.endswith("61 adenocarcinoma, 57 squamous; apart from them 2 unknown, 1 of whom state none")
+    assert found(findings, "warning", "not understood").who == ("tumor B",)
+    assert found(findings, "note", "that no patient has").who == ("typ c",)
+
+
+def test_specimens_that_models_are_not_made_for_are_warned_of_with_who(check) -> None:
+    rows = people()
+    for i, row in enumerate(rows):
+        row["preservation"], row["neoadjuvant"] = ("frozen" if i in (3, 5) else "FFPE"), "no"
+    rows.append({**rows[7], "slide_id": "again", "path": "again.svs", "preservation": "OCT"})
+    findings = check(rows)
+    assert found(findings, "warning", "3 of 120 patients: frozen section (column preservation)").who == (
+        "p3",
+        "p5",
+        "p7",
+    )
+    assert not [f for f in findings if "pretreated" in f.what]
 
 
 def test_ids_that_are_equal_but_for_case_are_one_patient(check) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kras_plugins.cohort.histology import is_understood, parse_histology
+from kras_plugins.cohort.histology import HISTOLOGIES, is_understood, parse_histology, word_map
 
 STATED = {
     "adenocarcinoma": """
@@ -85,3 +85,27 @@ def test_a_stated_histology_has_one_meaning(word, meaning):
 def test_words_that_mean_nothing_to_us_are_told_from_what_is_not_stated():
     assert is_understood("") and is_understood("unknown") and is_understood("8010/3") and is_understood("LUAD")
     assert not is_understood("xyz") and not is_understood("lung cancer")
+
+
+@pytest.mark.parametrize("name", HISTOLOGIES)
+def test_every_class_is_understood_by_its_own_name(name):
+    assert parse_histology(name) == name
+
+
+def test_a_map_of_words_heeds_neither_case_nor_blanks_around_them():
+    assert word_map({" Typ A ": "adenocarcinoma", "NS": "not NSCLC"}) == {"typ a": "adenocarcinoma", "ns": "not NSCLC"}
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"typ a": "adeno"}, "'typ a' is 'adeno', which is no histology; write one of: \"adenocarcinoma\", "),
+        ({"typ a": {"b": "squamous"}}, "which is no histology"),
+        ({"typ a": "squamous", "Typ A": "adenocarcinoma"}, "'typ a' is both 'squamous' and 'adenocarcinoma'"),
+        ({" ": "squamous"}, "a word is empty"),
+    ],
+)
+def test_a_map_of_words_that_cannot_be_meant_is_refused(given, cause):
+    with pytest.raises(ValueError, match=cause) as e:
+        word_map(given)
+    assert "; " in str(e.value)

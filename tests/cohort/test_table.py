@@ -277,3 +277,16 @@ def test_no_slide_and_a_slide_twice_are_refused() -> None:
         bare_slides([])
     with pytest.raises(ConfigError, match="given 2 times"):
         bare_slides([Path("a.svs"), Path(os.path.abspath("a.svs"))])
+
+
+def test_patients_have_the_histology_that_the_user_gives_their_word(write: Write) -> None:
+    """Also words that we take for unknown; one meaning under two words is no contradiction."""
+    text = GOOD.replace("LUSC", "Typ B", 1).replace("LUSC", "NS").replace("LUAD", "Adeno X")
+    mine = {"typ b": "squamous", "ns": "squamous", "adeno x": "unknown"}
+    table = read_cohort(write(text), histologies=mine)
+    found = {patient.patient_id: patient.histology for patient in table.patients}
+    assert found == {
+        p.patient_id: "squamous" if p.histology == "LUSC" else "" for p in read_cohort(write(GOOD)).patients
+    }
+    said = [warning for warning in table.warnings if "by your settings" in warning]
+    assert said[0] == "1 patients: histology 'Adeno X' is unknown, by your settings" and len(said) == 3

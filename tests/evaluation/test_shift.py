@@ -9,7 +9,7 @@ import pytest
 
 from kras_plugins import Sample, SemanticProfile
 from kras_plugins.data import Bag, TileSpec
-from kras_plugins.evaluation.scope import out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope
 from kras_plugins.evaluation.shift import external_block, identity_rows, internal_results, shift_rows, training_summary
 
 NAMES = tuple(f"f{i}" for i in range(20))
@@ -121,3 +121,33 @@ def test_too_little_cancer_epithelium_is_out_of_scope(area, inside):
     assert (found == "") == inside
     assert inside or "0.09 mm² of cancer epithelium, less than 0.1" in found
     assert out_of_scope("LUAD", SemanticProfile(id="p", names=("x",), values=np.zeros(1), valid={}, source="t")) == ""
+
+
+def areas(epithelium=None, tissue=None):
+    """A profile that knows these areas in mm²."""
+    known = {k: v for k, v in {"x": 9.0, "area_tissue": tissue, "area_ce": epithelium}.items() if v is not None}
+    return SemanticProfile(id="p", names=tuple(known), values=np.array([*known.values()]), valid={}, source="t")
+
+
+@pytest.mark.parametrize(
+    ("epithelium", "tissue", "reason"),
+    [
+        (21.0, 300.0, "7.00% of the tissue is cancer epithelium, less than 10%"),  # as much as is called on skin
+        (0.2, 2.0, ""), (0.5, 1.0, ""), (0.05, 0.1, "0.05 mm²"), (0.05, 10.0, "0.05 mm²"),
+        (21.0, np.nan, ""), (21.0, 0.0, ""), (np.nan, 300.0, ""), (None, 300.0, ""), (21.0, None, ""),
+    ],
+)  # fmt: skip
+def test_too_small_a_share_of_cancer_epithelium_is_out_of_scope_however_large_the_slide(epithelium, tissue, reason):
+    found = out_of_scope("LUAD", areas(epithelium, tissue))
+    assert bool(found) == bool(reason) and reason in found
+    assert "is squamous" in out_of_scope("LUSC", areas(epithelium, tissue))
+
+
+def test_what_decided_the_scope_is_said_with_how_many_have_it():
+    assert gate_note([None, areas(), areas(np.nan, 3.0)]).startswith("histology only: no profiler gave the area")
+    assert gate_note([areas(1.0, 3.0)] * 2) == "histology, area of cancer epithelium and its share of the tissue"
+    assert gate_note([areas(1.0)]) == "histology, area of cancer epithelium, its share of the tissue unknown"
+    assert gate_note([areas(1.0, 3.0), areas(1.0), None]) == (
+        "histology, area of cancer epithelium (known of 2 of 3 patients) and its share of the tissue (known of 1 of 3 "
+        "patients)"
+    )

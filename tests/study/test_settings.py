@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 import pytest
 
+from kras_plugins.cohort.histology import HISTOLOGIES
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.thresholds import Targets
 from kras_plugins.study.settings import StudySettings
@@ -71,6 +72,8 @@ def test_what_cannot_be_meant_is_refused_by_the_name_of_its_option(given: dict[s
         ("[run]\nfolds = 1", "run.folds"),
         ("[run]\ntarget_specificity = 95.0", "run.target_specificity"),
         ("[run]\nprevalences = [1.0]", "run.prevalences: 1 must lie strictly between"),
+        ("[run.histologies]\n'typ a' = 'adeno'", "run.histologies: 'typ a' is 'adeno', which is no histology"),
+        ("[run]\nhistologies = 'squamous'", "run.histologies: Input should be a valid dictionary"),
         ("cohort = 1", "unknown table"),
     ],
 )
@@ -79,6 +82,15 @@ def test_a_bad_file_is_named_with_its_setting(file: Path, text: str, message: st
     with pytest.raises(ConfigError, match=message) as e:
         StudySettings.load()
     assert "kras.toml" in e.value.message
+
+
+def test_a_histology_that_is_none_is_answered_with_those_that_there_are(file: Path) -> None:
+    file.write_text("[run.histologies]\n'Typ A ' = 'adenocarcinoma'\n")
+    assert StudySettings.load().histologies == {"typ a": "adenocarcinoma"}
+    file.write_text("[run.histologies]\n'Typ A ' = 'Adenocarcinoma'\n")
+    with pytest.raises(ConfigError) as e:
+        StudySettings.load()
+    assert all(f'"{name}"' in e.value.hint for name in HISTOLOGIES)
 
 
 def test_a_file_of_folds_that_is_named_now_stands_above_the_folds_of_the_file(file: Path) -> None:
