@@ -98,3 +98,21 @@ def percentiles(values: Float64) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
+
+
+def share(part: Float64, whole: Float64, counts: Counts) -> Interval:
+    """Sum of part over sum of whole, float64[patient] with 0 ≤ part ≤ whole, with a patient-level bootstrap interval.
+
+    Where it is 0 or 1 every bootstrap sample agrees: the interval is Wilson's. NaN where whole sums to 0.
+    """
+    pair = np.stack([part, whole], axis=1)
+
+    def of_samples(weights: Float64) -> Float64:
+        parts, wholes = (weights @ pair).T
+        result: Float64 = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
+        return result
+
+    parts, wholes = pair.sum(axis=0)
+    if not wholes or parts in (0, wholes):
+        return wilson(float(parts), float(wholes))
+    return float(parts / wholes), *percentile_interval(counts, of_samples)
