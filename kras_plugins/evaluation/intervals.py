@@ -61,6 +61,15 @@ def ratio(top: Interval, bottom: Interval) -> Interval:
     return value, low, up / width if width else math.inf
 
 
+def difference(a: Interval, b: Interval) -> Interval:
+    """A minus b of two independent estimates, its interval from theirs: MOVER (Zou & Donner 2008, Stat Med 27:1693).
+
+    The squared distances of their bounds add up, like variances, so that bounds need not lie at equal distances.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = a, b
+    return x - y, x - y - math.hypot(x - x_low, y_high - y), x - y + math.hypot(x_high - x, y - y_low)
+
+
 def resamples(n: int, seed: int, count: int = RESAMPLES, strata: Bool | None = None) -> Counts:
     """How often each of n patients is drawn in each bootstrap sample: uint8[sample patient], rows summing to n.
 

@@ -92,7 +92,7 @@ class StudySettings(Options):
         description="the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
     )
     subgroups: Names | None = Field(
-        default=None, description="columns of the subgroup table; else histology, specimen, kras_test, site"
+        default=None, description="columns of the subgroup table; else histology, specimen, assay, site"
     )
     confounders: Names | None = Field(
         default=None, description="columns of the confounder table; else all that are no label, outcome or id"
