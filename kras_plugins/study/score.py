@@ -54,7 +54,8 @@ def score(
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: backend, reader, workers, store, require_signature; all else is the bundle's.
+        settings: backend, reader, workers, store, require_signature; all else is the bundle's; `with_tables` for one of
+            finished features.
         out: folder to add to.
         patient: all slides are of this patient; else each is its own.
         prevalence: share of positives where the result is used; that of the training where None.

@@ -43,7 +43,7 @@ def validate(
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
         settings: prevalences, covariates, subgroups, confounders, backend, reader, workers, store, require_signature;
-            the rest is the bundle's.
+            the rest is the bundle's; `with_tables` for one of finished features.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -59,7 +59,7 @@ def validate(
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(prevalences=(0.13,)).with_options("profiler.import.table=features.csv")
+        >>> settings = study.StudySettings(prevalences=(0.13,)).with_tables(["features.csv"])
         >>> result = study.validate("results/bundle", "other.csv", settings, out="external")
         >>> result.auroc().n
         10
