@@ -81,6 +81,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     from kras_plugins.study.missingness import check_features
     from kras_plugins.study.prepare import parts_of
     from kras_plugins.study.session import none_usable, process
+    from kras_plugins.study.tiles_seen import most_in_training, with_tiles_seen
 
     with parts_of(session, prepared) as parts:
         processed = process(session, prepared.slides, parts)
@@ -95,6 +96,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     for leak in leaks:
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))
+    processed = with_tiles_seen(session, processed, cases, most_in_training(prepared.members))
     return processed, with_patients(cases, prepared.patients)  # evaluation looks at covariates, nothing before it does
 
 

@@ -71,6 +71,7 @@ def validate(
     from kras_plugins.study.audit import described, with_patients
     from kras_plugins.study.identity import claim
     from kras_plugins.study.session import none_usable, opened, process
+    from kras_plugins.study.tiles_seen import most_in_bundle, with_tiles_seen
 
     began, clock = datetime.now(UTC), time.monotonic()
     folder = Path(out)
@@ -89,6 +90,7 @@ def validate(
         cases = with_patients(assemble(table.patients, processed.results), patients)
         if not cases:
             raise none_usable(table.path, processed.aside)
+        processed = with_tiles_seen(session, processed, cases, most_in_bundle(locked))
         manifest = build_manifest(
             command=session.names.hidden(list(command)),
             registry=session.registry,
