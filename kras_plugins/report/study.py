@@ -1,4 +1,4 @@
-"""report.html: what one study found, with its baselines in front; the model card and the checklist beside it."""
+"""report.html: what one study found, with its baselines in front; the model card and the checklists beside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from kras_plugins.report.patients import patient_table
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
 from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported
 from kras_plugins.report.score_plots import score_plot
+from kras_plugins.report.stard import stard
 from kras_plugins.report.style import is_baseline, model_order
-from kras_plugins.report.tripod import checklist
+from kras_plugins.report.tripod import tripod
 from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
 
-REPORT, MODEL_CARD, CHECKLIST = "report.html", "model-card.md", "tripod-ai.md"
+REPORT, MODEL_CARD = "report.html", "model-card.md"
+DOCUMENTS = (MODEL_CARD, "tripod-ai.md", "stard-ai.md")
+"""What `write_study_documents` writes."""
 _CALLS = ("rule_in", "indeterminate", "rule_out", "not_assessable")
 _SCRIPT = Path(__file__).parent / "templates" / "study.js"
 _MOST_PREVALENCES = 3
@@ -79,21 +82,21 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "published": published,
         "patients": patient_table(predictions, order),
         "card": model_card(of, said, demonstration),
-        "checklist": checklist(of),
+        "checklists": [tripod(of), stard(of)],
         "notes": [note for note in metrics.get("notes") or () if note],
         "provenance": provenance_rows(manifest),
     }
     return write_page(folder / REPORT, "study.html.j2", view)
 
 
-def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tuple[Path, Path]:
-    """Write model-card.md and tripod-ai.md into `folder`, with the text that report.html shows; returns both paths."""
+def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tuple[Path, ...]:
+    """Write the model card and the checklists into `folder`, with the text that report.html shows."""
     of = read_reported(metrics, manifest)
     sections = model_card(of, verdict(of), demonstration_reasons(manifest))
     title = f"{of.target} from H&E"
     return (
         write_model_card(folder / MODEL_CARD, title, sections),
-        write_checklist(folder / CHECKLIST, title, checklist(of)),
+        *(write_checklist(folder / checklist.file, title, checklist) for checklist in (tripod(of), stard(of))),
     )
 
 
