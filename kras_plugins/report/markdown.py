@@ -1,4 +1,4 @@
-"""The model card and the checklists as Markdown files, for those who keep them beside a bundle."""
+"""The model card, the checklists and the change plan as Markdown files, for those who keep them beside a bundle."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(c if c == '---' else plain(c) for c in line)} |\n" for line in lines)
 
 
-def write_model_card(file: Path, title: str, sections: Sequence[Section]) -> Path:
-    """Write the card; raises StoreError when it cannot be written."""
-    text = f"# Model card: {plain(title)}\n"
+def write_sections(file: Path, title: str, sections: Sequence[Section], before: str = "") -> Path:
+    """Write a document of sections, `before` in front of them; raises StoreError when it cannot be written."""
+    text = f"# {plain(title)}\n" + (f"\n{plain(before)}\n" if before else "")
     for section in sections:
         text += f"\n## {plain(section.title)}\n\n" + "".join(f"- {plain(point)}\n" for point in section.points)
         if section.headers:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.report import published, tables
+from kras_plugins.report.change_plan import change_plan
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
 from kras_plugins.report.curves import ScoreColumns, complete_rows, score_columns
 from kras_plugins.report.flow import call_boxes, flow_boxes
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.html import write_page
-from kras_plugins.report.markdown import write_checklist, write_model_card
+from kras_plugins.report.markdown import write_checklist, write_sections
 from kras_plugins.report.model_card import model_card
 from kras_plugins.report.patients import patient_table
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
-from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported
+from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported, target_label
 from kras_plugins.report.score_plots import score_plot
 from kras_plugins.report.stard import stard
 from kras_plugins.report.style import is_baseline, model_order
@@ -28,7 +29,7 @@ from kras_plugins.report.verdict import answer, headline, power_sentence, shift_
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
 
-REPORT, MODEL_CARD = "report.html", "model-card.md"
+REPORT, MODEL_CARD, CHANGE_PLAN = "report.html", "model-card.md", "change-plan.md"
 DOCUMENTS = (MODEL_CARD, "tripod-ai.md", "stard-ai.md")
 """What `write_study_documents` writes."""
 _CALLS = ("rule_in", "indeterminate", "rule_out", "not_assessable")
@@ -95,8 +96,21 @@ def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tupl
     sections = model_card(of, verdict(of), demonstration_reasons(manifest))
     title = f"{of.target} from H&E"
     return (
-        write_model_card(folder / MODEL_CARD, title, sections),
+        write_sections(folder / MODEL_CARD, f"Model card: {title}", sections),
         *(write_checklist(folder / checklist.file, title, checklist) for checklist in (tripod(of), stard(of))),
+    )
+
+
+def write_change_plan(folder: Path, bundle: Facts, manifest: Facts) -> Path:
+    """Write change-plan.md for the bundle of a run, of which `bundle` is the content and `manifest` has the digest."""
+    digest, version = manifest.get("bundle_digest"), (manifest.get("versions") or {}).get("kras")
+    target = target_label(str((bundle.get("facts") or {}).get("target") or ""))
+    return write_sections(
+        folder / CHANGE_PLAN,
+        f"Predetermined change control plan: {target} from H&E",
+        change_plan(bundle, str(digest or ""), str(version or "")),
+        "A skeleton after FDA's guidance of December 2024, filled with what the bundle states. It is no plan before "
+        "every [to be written] is written, and no submission then. Research use only.",
     )
 
 

@@ -31,6 +31,7 @@ _OURS = (
     "model-card.md",
     "tripod-ai.md",
     "stard-ai.md",
+    "change-plan.md",
     "bundle",
 )
 _MOST = 4

@@ -10,7 +10,7 @@ from kras_plugins.evaluation.rows import patient_scores
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
-from kras_plugins.report.study import DOCUMENTS, REPORT, write_study_documents, write_study_report
+from kras_plugins.report.study import CHANGE_PLAN, DOCUMENTS, REPORT, write_study_documents, write_study_report
 from kras_plugins.study.outputs import (
     FAILURES,
     MANIFEST,
@@ -73,5 +73,5 @@ def write_study(
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
-    names = (PREDICTIONS, METRICS, FAILURES, REPORT, *DOCUMENTS, *bundle)
+    names = (PREDICTIONS, METRICS, FAILURES, REPORT, *DOCUMENTS, CHANGE_PLAN, *bundle)
     write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})

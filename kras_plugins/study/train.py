@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.study.notify import SILENT, Notify
-from kras_plugins.study.outputs import FAILURES, slide_facts, write_failures
+from kras_plugins.study.outputs import FAILURES, read_json, slide_facts, write_failures
 from kras_plugins.study.results import Training, read_training
 from kras_plugins.study.settings import StudySettings
 
@@ -115,8 +115,10 @@ def _learned(
     from kras_plugins.evaluation.baselines import why_absent
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.shift import internal_results
+    from kras_plugins.learning.content import CONTENT
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
+    from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
@@ -170,5 +172,7 @@ def _learned(
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
     vetted(session, digest, [m.plugin.name for m in experiment.members])
-    write_manifest(folder, {**manifest, "bundle_digest": digest})
+    manifest = {**manifest, "bundle_digest": digest}
+    write_change_plan(folder, read_json(folder / "bundle" / CONTENT), manifest)
+    write_manifest(folder, manifest)
     return Training(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

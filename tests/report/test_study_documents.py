@@ -13,7 +13,7 @@ from kras_plugins.report.checklist import AUTHORS
 from kras_plugins.report.markdown import plain
 from kras_plugins.report.reported import read_reported
 from kras_plugins.report.stard import stard
-from kras_plugins.report.study import write_study_documents
+from kras_plugins.report.study import write_change_plan, write_study_documents
 from kras_plugins.report.tripod import ITEMS, tripod
 
 
@@ -128,6 +128,57 @@ def test_documents_are_the_same_bytes_and_carry_no_markup_of_others(metrics: Any
     assert "<img" not in text.replace("\\<img", "")
     assert "\n# head" not in text
     assert plain(evil) == "x \\| y \\# head \\<img src=a\\> \\[l\\](b) \\`c\\` \\*d\\*"
+
+
+def bundle() -> dict[str, Any]:
+    area = {"value": 0.745, "low": 0.617, "high": 0.84, "n": 363, "n_positive": 22}
+    rate = {"value": 0.727, "low": 0.518, "high": 0.868}
+    rates = {"sensitivity": rate, "specificity": rate, "ppv": rate, "npv": rate}
+    return {
+        "facts": {
+            "target": "g12c", "prevalence": 0.061, "operating_points": {"rule_out": rates},
+            "internal": {"models": {"ensemble": area}, "luad_only": {"ensemble": area}},
+            "extractor": {"name": "vit", "version": "0.1.0", "models": {"vit": "7f9314f4b9120763"}},
+        },
+        "thresholds": {"ensemble": {"rule_out": -2.0, "rule_in": None}},
+        "provenance": {
+            "cohort": "cohort.csv", "n": 363, "n_positive": 22, "folds": 5, "splits": "site", "fusion": "logit",
+            "seed": 0, "targets": {"sensitivity": 0.9, "specificity": 0.95},
+            "thresholds": {"ensemble": {"rule_out": "highest with sensitivity ≥ 0.9"}},
+        },
+        "fusion": {"kind": "logit"},
+        "members": [{"name": "he"}, {"name": "rf"}],
+    }  # fmt: skip
+
+
+def test_the_change_plan_has_the_parts_of_the_guidance_filled_with_what_the_bundle_states(tmp_path: Path) -> None:
+    manifest = {"bundle_digest": "ab12cd", "versions": {"kras": "0.1.0"}}
+    text = write_change_plan(tmp_path, bundle(), manifest).read_text()
+    heads = [line for line in text.splitlines() if line.startswith("## ")]
+    parts = ("1. Description of modifications", "2. Modification protocol", "3. Impact assessment")
+    assert all(any(head.startswith(f"## {part}") for head in heads) for part in parts)
+    assert all(
+        any(part in head for head in heads) for part in ("data", "training", "performance", "update", "acceptance")
+    )
+    for known in (
+        "Bundle ab12cd, made by kras 0.1.0", "Models: he, rf", "fused by logit", "cohort.csv, 363 patients, 22",
+        "vit 0.1.0, models vit 7f9314f4b912", "6.1 %", "a sensitivity of 0.90 and a specificity of 0.95",
+    ):  # fmt: skip
+        assert known in text
+    assert "| rule out | −2.000 | 0.119 | highest with sensitivity ≥ 0.9 |" in text  # 1 / (1 + e²)
+    assert "| rule in | – | – | not stated |" in text
+    assert "| AUROC, adenocarcinoma | 0.745 (0.617–0.840), 363 patients, 22 positive | \\[to be written\\] |" in text
+    assert "| NPV, rule out | 72.7 % (51.8–86.8) |" in text
+    assert write_change_plan(tmp_path, bundle(), manifest).read_text() == text
+
+
+def test_a_change_plan_claims_nothing_that_the_bundle_does_not_state(tmp_path: Path) -> None:
+    text = write_change_plan(tmp_path, {}, {}).read_text()
+    assert "None" not in text and "nan" not in text
+    assert text.count("to be written") > 30
+    for key in bundle():
+        partial = {k: v for k, v in bundle().items() if k != key}
+        assert "None" not in write_change_plan(tmp_path, partial, {}).read_text()
 
 
 @pytest.mark.parametrize(
