@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kras_plugins.cli.options import Covariates, Extractor, Machine, Prevalences, Profiler, setting
+from kras_plugins.cli.options import Covariates, Extractor, Machine, Prevalences, Profiler, ProfileTables, setting
 from kras_plugins.cohort.splits import Scheme
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.fusion import Kind
@@ -21,10 +21,7 @@ class Design:
 
     extractor: Extractor = None
     profiler: Profiler = None
-    profile_table: Annotated[
-        list[Path] | None,
-        typer.Option("--profile-table", help="finished features, CSV or Parquet: short for --profiler import with it"),
-    ] = None
+    profile_table: ProfileTables = None
     classifiers: Annotated[str | None, setting("classifiers", metavar="NAME,…")] = None
     target: Annotated[str | None, setting("target")] = None
     folds: Annotated[int | None, setting("folds")] = None
@@ -69,5 +66,4 @@ class Design:
 
     def settings(self, machine: Machine, **given: Any) -> StudySettings:
         """The settings of a training, finished features included."""
-        settings = machine.settings(**self.stated(), **given)
-        return settings.with_tables(self.profile_table) if self.profile_table else settings
+        return machine.settings(**self.stated(), **given).with_tables(self.profile_table or ())

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from kras_plugins.cli.command import command
-from kras_plugins.cli.options import AsJson, Bundle, Covariates, Machine, Overwrite, Prevalences, RequireSignature
+from kras_plugins.cli.options import (
+    AsJson,
+    Bundle,
+    Covariates,
+    Machine,
+    Overwrite,
+    Prevalences,
+    ProfileTables,
+    RequireSignature,
+)
 
 
 @command
@@ -20,6 +29,7 @@ def evaluate(
     overwrite: Overwrite = False,
     prevalence: Prevalences = None,
     covariates: Covariates = None,
+    profile_table: ProfileTables = None,
     require_signature: RequireSignature = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,
@@ -34,7 +44,7 @@ def evaluate(
 
     settings = machine.settings(
         prevalences=prevalence or None, covariates=covariates, require_signature=require_signature or None
-    )
+    ).with_tables(profile_table or ())
     with progress() as notify:
         words = ["kras", *sys.argv[1:]]
         result = study.validate(bundle, cohort, settings, out=out, overwrite=overwrite, notify=notify, command=words)

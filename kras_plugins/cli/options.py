@@ -49,6 +49,10 @@ Prevalences = Annotated[
     list[float] | None, setting("prevalences", "--prevalence", also="; may be repeated", metavar="P")
 ]
 Covariates = Annotated[Path | None, setting("covariates")]
+ProfileTables = Annotated[
+    list[Path] | None,
+    typer.Option("--profile-table", help="finished features, CSV or Parquet, instead of a profiler of slides"),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
 RequireSignature = Annotated[bool, setting("require_signature", "--require-signature")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle folder of a run")]

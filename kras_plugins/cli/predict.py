@@ -10,7 +10,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
-from kras_plugins.cli.options import AsJson, Bundle, Machine, Overwrite, RequireSignature, Slides
+from kras_plugins.cli.options import AsJson, Bundle, Machine, Overwrite, ProfileTables, RequireSignature, Slides
 
 
 @command
@@ -23,6 +23,7 @@ def predict(
         float | None,
         typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where the result is used"),
     ] = None,
+    profile_table: ProfileTables = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over each slide")] = False,
     overwrite: Overwrite = False,
     require_signature: RequireSignature = False,
@@ -42,7 +43,7 @@ def predict(
         result = study.score(
             bundle,
             slides,
-            machine.settings(require_signature=require_signature or None),
+            machine.settings(require_signature=require_signature or None).with_tables(profile_table or ()),
             out=out,
             patient=patient,
             prevalence=prevalence,

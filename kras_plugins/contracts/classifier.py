@@ -33,7 +33,11 @@ class Cohort:
 
 
 class Classifier(Protocol):
-    """A model of one kind. The host never shows it a patient of the outer test fold before it is fitted."""
+    """A model of one kind. The host never shows it a patient of the outer test fold before it is fitted.
+
+    One that looks at some of a patient's tiles only may say at how many, in an attribute `most_tiles: int`; studies
+    note whom that concerns.
+    """
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Fit on `train`; `valid` may serve early stopping and choices, or be learned from where nothing needs it.

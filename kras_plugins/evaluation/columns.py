@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.cohort.histology import parse_histology
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import UNKNOWN, odd_cells
 from kras_plugins.errors import ConfigError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FIXED = ("histology", "specimen", "kras_test", "site")
 """Columns that every Patient has as a field."""
+NON_SQUAMOUS = "non_squamous"
+"""A column that every cohort has by its histology: `non-squamous` or `squamous`, "" where that is not stated."""
 MOST_LEVELS = 12
 """A text with more levels groups nobody."""
 
@@ -40,7 +43,37 @@ _OUTCOMES = re.compile(
 _MUTATIONS = re.compile(
     r"^(egfr|stk11|tp53|keap1|braf|alk|ros1|ret|met|erbb2|nf1|smarca4|tmb|cdkn2a|nras|hras|pik3ca)($|_)|mutation|mutated"
 )
+_SPECIMEN = re.compile(
+    r"specimen|(specimen|sample)_(type|kind|procedure)|(biopsy|resection)(_or_(biopsy|resection))?|procedure(_type)?"
+    r"|method_of_(sample|specimen)_procurement|(collection|sampling|procurement)_method"
+)
+_ASSAY = re.compile(
+    r"(kras|ngs|dna|gene|molecular|sequencing|mutation)_(test|assay|panel|method|platform)|assay|panel|ngs|sequencer"
+)
+_SPECIMENS = (
+    ("cytology", re.compile(r"cytolog|aspirat|\b(fna|tbna)\b|cell ?block|effusion|brush|washing|lavage")),
+    ("biopsy", re.compile(r"biops|\bcore\b|needle|\b(cnb|tbb|tblb|bx)\b")),
+    ("resection", re.compile(r"rese[ck]t|surg|(lob|segment|pneumon|metastas)ectom|wedge|excision")),
+)
+"""Kinds of specimen by what is said of them; the first that fits, for a needle makes aspirates, too."""
+_TSO500 = re.compile(r"\btso[- ]?500|trusight[- ]?oncology[- ]?500", re.IGNORECASE)
 _STAGE = re.compile(r"^(?:stage\s*)?(IV|III|II|I|0)(?:[ABC]\d?)?$", re.IGNORECASE)
+
+
+def subgroup_columns(patients: Sequence[Patient]) -> list[str]:
+    """Columns of the subgroup table unasked: FIXED, NON_SQUAMOUS, and covariates named for a specimen or an assay."""
+    others = [n for n in available(patients) if n not in FIXED and (names_specimen(n) or names_assay(n))]
+    return [*FIXED, NON_SQUAMOUS, *others]
+
+
+def names_specimen(name: str) -> bool:
+    """Whether a column is named for how tissue was taken: resection, biopsy."""
+    return bool(_SPECIMEN.fullmatch(name.lower()))
+
+
+def names_assay(name: str) -> bool:
+    """Whether a column is named for the sequencing assay."""
+    return bool(_ASSAY.fullmatch(name.lower()))
 
 
 def available(patients: Sequence[Patient]) -> list[str]:
@@ -82,7 +115,7 @@ def clinical_columns(patients: Sequence[Patient], given: Sequence[str] | None) -
 
 def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: str) -> None:
     """Raise ConfigError for a column that no patient has."""
-    there = available(patients)
+    there = [*available(patients), NON_SQUAMOUS] if setting == "subgroups" else available(patients)
     for name in names:
         if name not in there:
             raise ConfigError(f"run.{setting}: the cohort has no column {name}", f"it has {', '.join(there)}")
@@ -90,7 +123,10 @@ def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: st
 
 def texts(patients: Sequence[Patient], column: str) -> list[str]:
     """A column's value of each patient, "" where unknown. A column with `WT` in it tells mutated from wild type; one
-    named for a stage loses its letters (IIA is II)."""
+    named for a stage loses its letters (IIA is II); one named for a specimen says `biopsy`, `resection` or `cytology`
+    where its words do, one for an assay `TSO500`, however that is written. NON_SQUAMOUS is made from the histology."""
+    if column == NON_SQUAMOUS and not any(column in p.covariates for p in patients):
+        return [_squamous(p.histology) for p in patients]
     found = [str(getattr(p, column) if column in FIXED else p.covariates.get(column, "")).strip() for p in patients]
     if column == "site":  # na and ns are sites of TCGA
         return found
@@ -99,7 +135,25 @@ def texts(patients: Sequence[Patient], column: str) -> list[str]:
         return [v if v in ("", "WT") else "mutated" for v in found]
     if "stage" in column.lower():
         return [m[1].upper() if (m := _STAGE.match(v)) else v for v in found]
-    return found
+    said = _specimen if names_specimen(column) else _assay if names_assay(column) else None
+    return found if said is None else ["+".join(dict.fromkeys(map(said, v.split("+")))) for v in found]
+
+
+def _squamous(histology: str) -> str:
+    """What NON_SQUAMOUS says; a carcinoma of no stated type, or none of the lung, is neither."""
+    meant = parse_histology(histology)
+    if meant == "squamous":
+        return "squamous"
+    return "non-squamous" if meant in ("adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid") else ""
+
+
+def _specimen(stated: str) -> str:
+    """One kind of specimen, or what is stated where its words name none."""
+    return next((kind for kind, words in _SPECIMENS if words.search(stated.lower())), stated.strip())
+
+
+def _assay(stated: str) -> str:
+    return "TSO500" if _TSO500.search(stated) else stated.strip()
 
 
 def numbers(values: Sequence[str]) -> Float64 | None:

@@ -61,6 +61,15 @@ def ratio(top: Interval, bottom: Interval) -> Interval:
     return value, low, up / width if width else math.inf
 
 
+def difference(a: Interval, b: Interval) -> Interval:
+    """A minus b of two independent estimates, its interval from theirs: MOVER (Zou & Donner 2008, Stat Med 27:1693).
+
+    The squared distances of their bounds add up, like variances, so that bounds need not lie at equal distances.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = a, b
+    return x - y, x - y - math.hypot(x - x_low, y_high - y), x - y + math.hypot(x_high - x, y - y_low)
+
+
 def resamples(n: int, seed: int, count: int = RESAMPLES, strata: Bool | None = None) -> Counts:
     """How often each of n patients is drawn in each bootstrap sample: uint8[sample patient], rows summing to n.
 
@@ -98,3 +107,21 @@ def percentiles(values: Float64) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
+
+
+def share(part: Float64, whole: Float64, counts: Counts) -> Interval:
+    """Sum of part over sum of whole, float64[patient] with 0 ≤ part ≤ whole, with a patient-level bootstrap interval.
+
+    Where it is 0 or 1 every bootstrap sample agrees: the interval is Wilson's. NaN where whole sums to 0.
+    """
+    pair = np.stack([part, whole], axis=1)
+
+    def of_samples(weights: Float64) -> Float64:
+        parts, wholes = (weights @ pair).T
+        result: Float64 = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
+        return result
+
+    parts, wholes = pair.sum(axis=0)
+    if not wholes or parts in (0, wholes):
+        return wilson(float(parts), float(wholes))
+    return float(parts / wholes), *percentile_interval(counts, of_samples)

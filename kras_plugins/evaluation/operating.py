@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.evaluation.intervals import Interval, estimate, percentile_interval, ratio, wilson
+from kras_plugins.evaluation.intervals import Interval, estimate, ratio, share, wilson
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
@@ -36,8 +36,8 @@ def operating_point(
     false_positive = float(flag[~labels].sum()) if settled else math.nan
     sensitivity = wilson(true_positive, positive) if settled else _NOTHING
     specificity = wilson(negative - false_positive, negative) if settled else _NOTHING
-    ppv = _predictive(labels, flag, counts) if settled else _NOTHING
-    npv = _predictive(~labels, 1 - flag, counts) if settled else _NOTHING
+    ppv = share(flag * labels, flag, counts) if settled else _NOTHING
+    npv = share((1 - flag) * ~labels, 1 - flag, counts) if settled else _NOTHING
     return {
         "threshold": float(expit(threshold.mean())) if threshold.size else math.nan,
         "sensitivity": estimate(sensitivity),
@@ -81,26 +81,6 @@ def _share(odds: float, likelihood_ratio: float) -> float:
 def _complement(interval: Interval) -> Interval:
     value, low, high = interval
     return 1 - value, 1 - high, 1 - low
-
-
-def _predictive(right: Bool, called: Float64, counts: Counts) -> Interval:
-    """Share of the called patients that are right, with a bootstrap interval.
-
-    Where all of them are, or none, every bootstrap sample agrees: the interval is Wilson's of those called.
-    """
-    pair = np.stack([called * right, called], axis=1)
-
-    def share(weights: Float64) -> Float64:
-        hits, all_called = (weights @ pair).T
-        result: Float64 = np.divide(hits, all_called, out=np.full(len(hits), np.nan), where=all_called > 0)
-        return result
-
-    hits, all_called = pair.sum(axis=0)
-    if not all_called:
-        return _NOTHING
-    if hits in (0, all_called):
-        return wilson(float(hits), float(all_called))
-    return float(hits / all_called), *percentile_interval(counts, share)
 
 
 def _quotient(a: float, b: float) -> float:

@@ -1,25 +1,26 @@
-"""Is the ensemble as good in one group of patients as in the others: counts, areas, interaction, multiplicity."""
+"""Is the ensemble as good in one group of patients as in the others: counts, areas, difference, multiplicity."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kras_plugins.evaluation.auroc import Auroc, holm
-from kras_plugins.evaluation.columns import FIXED, levels, texts
+from kras_plugins.evaluation.columns import FIXED, MOST_LEVELS, levels, subgroup_columns, texts
 from kras_plugins.evaluation.design import Design
+from kras_plugins.evaluation.intervals import Interval, difference, estimate
 from kras_plugins.evaluation.strata import group_auroc
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.cohort.table import Patient
-    from kras_plugins.data import Float64
+    from kras_plugins.data import Bool, Float64
 
-NO_TEST = "no interaction test: too few patients of a class outside this level"
+NO_TEST = "no comparison: too few patients of a class outside this level"
 
 
 def subgroups(
@@ -29,29 +30,25 @@ def subgroups(
     design: Design,
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Entries of `subgroups` in metrics.json: the AUROC in each level of each column that has more than one.
+    """Entries of `subgroups` in metrics.json: each level of each column against the rest, where there are two or more.
 
-    `ranking`: float64[repeat patient]. `columns`: FIXED where None. Numbers are cut in thirds. `p_interaction`
-    compares a level with all other known levels (`interaction_p`); Holm's correction goes over all tests of all
-    columns, where the two levels of one column are one test.
+    `ranking`: float64[repeat patient]. `columns`: those of `subgroup_columns` where None, without those of more than
+    MOST_LEVELS levels that no patient has as a field, and those that group the patients as an earlier one does. Numbers
+    are cut in thirds.
+
+    A row has `auroc` of its level, `auroc_rest` of all other known levels together and their difference `delta`, whose
+    interval is made of both (`intervals.difference`): the patients differ. `p_interaction` tests it (`interaction_p`);
+    Holm's correction goes over all tests of all columns, where the two levels of one column are one test.
     """
     rows: list[dict[str, Any]] = []
     tests: list[tuple[list[int], float]] = []
-    for column in FIXED if columns is None else columns:
-        names, level = levels(texts(patients, column))
-        if len(names) < 2:
-            continue
+    for column, names, level in _grouped(patients, columns):
         done: list[int] = []
         for name in names:
-            entry, area = group_auroc(labels, ranking, design, level == name)
-            p = math.nan
-            if area is not None:
-                rest = group_auroc(labels, ranking, design, (level != name) & (level != ""))[1]
-                p = interaction_p(area, rest) if rest is not None else math.nan
-                entry["note"] = entry["note"] or (NO_TEST if rest is None else "")
-            if not math.isnan(p):
+            row = _against_rest(labels, ranking, design, level == name, (level != name) & (level != ""))
+            if not math.isnan(row["p_interaction"]):
                 done.append(len(rows))
-            rows.append({"column": column, "level": name, **entry, "p_interaction": p, "p_holm": math.nan})
+            rows.append({"column": column, "level": name, **row})
         if len(names) == 2 and done:
             tests.append((done, rows[done[0]]["p_interaction"]))
         else:
@@ -60,6 +57,43 @@ def subgroups(
         for i in members:
             rows[i]["p_holm"] = adjusted
     return rows
+
+
+def _grouped(
+    patients: Sequence[Patient], columns: Sequence[str] | None
+) -> Iterator[tuple[str, list[str], npt.NDArray[np.str_]]]:
+    """Each column that has two levels or more, with the names of its levels and that of each patient."""
+    seen: list[set[bytes]] = []
+    for column in subgroup_columns(patients) if columns is None else columns:
+        names, level = levels(texts(patients, column))
+        groups = {(level == name).tobytes() for name in names}
+        if len(names) < 2 or (
+            columns is None and (groups in seen or (column not in FIXED and len(names) > MOST_LEVELS))
+        ):
+            continue
+        seen.append(groups)
+        yield column, names, level
+
+
+def _against_rest(
+    labels: npt.NDArray[np.int8], ranking: Float64, design: Design, here: Bool, others: Bool
+) -> dict[str, Any]:
+    """A level, bool[patient], beside all other levels of its column."""
+    entry, area = group_auroc(labels, ranking, design, here)
+    rest = group_auroc(labels, ranking, design, others)[1]
+    row = entry | {"auroc_rest": None, "delta": None, "p_interaction": math.nan, "p_holm": math.nan}
+    if rest is not None:
+        row["auroc_rest"] = estimate(_interval(rest))
+    if area is not None and rest is not None:
+        row |= {"delta": estimate(difference(_interval(area), _interval(rest)))}
+        row |= {"p_interaction": interaction_p(area, rest)}
+    elif area is not None:
+        row["note"] = row["note"] or NO_TEST
+    return row
+
+
+def _interval(area: Auroc) -> Interval:
+    return area.value, area.low, area.high
 
 
 def interaction_p(a: Auroc, b: Auroc) -> float:

@@ -21,6 +21,7 @@ from kras_plugins.evaluation.metrics import model_metrics
 from kras_plugins.evaluation.operating import operating_point
 from kras_plugins.evaluation.power import power
 from kras_plugins.evaluation.probes import probes
+from kras_plugins.evaluation.rapid_tests import rapid_tests_avoided
 from kras_plugins.evaluation.scope import scope_kind
 from kras_plugins.evaluation.shift import external_block
 from kras_plugins.evaluation.spread import FEWEST_SITES
@@ -173,7 +174,9 @@ def _triage(scored: Evaluated, complete: Bool, table: Mapping[str, Any], seed: i
     points = table[ENSEMBLE]["operating_points"]
     nothing = np.full((1, len(labels)), np.nan)
     npv = points[RULE]["npv"] if RULE in points else estimate((math.nan,) * 3)
-    return triage(labels, own.logit, own.thresholds.get(RULE, nothing), npv, resamples(len(labels), seed))
+    counts = resamples(len(labels), seed)
+    avoided = rapid_tests_avoided(labels, own.logit, own.inner, scored.fold[:, complete], counts)
+    return triage(labels, own.logit, own.thresholds.get(RULE, nothing), npv, counts) | {"rapid_tests_avoided": avoided}
 
 
 def _audit(

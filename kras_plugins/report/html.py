@@ -37,6 +37,7 @@ _HEADERS = {
     "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
     "p": "p", "p_conditional": "p given the factor", "luad_n": "LUAD patients", "luad_n_positive": "LUAD positive",
     "luad_auroc": "AUROC in LUAD", "luad_p_conditional": "p given the factor, LUAD", "p_delta": "p (gain)",
+    "auroc_rest": "AUROC of the rest",
     "delta_auprc": "Difference in AUPRC", "population": "Patients are", "coefficient": "Weight of the score",
     "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
     "delta": "Difference in AUROC", "slide_id": "Slide", "patient_id": "Patient", "qc": "QC",

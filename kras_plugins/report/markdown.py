@@ -1,4 +1,4 @@
-"""The model card and the TRIPOD+AI checklist as Markdown files, for those who keep them beside a bundle."""
+"""The model card, the checklists and the change plan as Markdown files, for those who keep them beside a bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kras_plugins.report.checklist import Checklist
 from kras_plugins.report.model_card import Section
 from kras_plugins.store import write_atomic
 
@@ -24,9 +25,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(c if c == '---' else plain(c) for c in line)} |\n" for line in lines)
 
 
-def write_model_card(file: Path, title: str, sections: Sequence[Section]) -> Path:
-    """Write the card; raises StoreError when it cannot be written."""
-    text = f"# Model card: {plain(title)}\n"
+def write_sections(file: Path, title: str, sections: Sequence[Section], before: str = "") -> Path:
+    """Write a document of sections, `before` in front of them; raises StoreError when it cannot be written."""
+    text = f"# {plain(title)}\n" + (f"\n{plain(before)}\n" if before else "")
     for section in sections:
         text += f"\n## {plain(section.title)}\n\n" + "".join(f"- {plain(point)}\n" for point in section.points)
         if section.headers:
@@ -35,12 +36,12 @@ def write_model_card(file: Path, title: str, sections: Sequence[Section]) -> Pat
     return file
 
 
-def write_checklist(file: Path, title: str, items: Iterable[tuple[str, str, str, str, bool]]) -> Path:
+def write_checklist(file: Path, title: str, checklist: Checklist) -> Path:
     """Write the checklist; raises StoreError when it cannot be written."""
-    rows = [(number, topic, asked, answer) for number, topic, asked, answer, _ in items]
+    rows = [(number, topic, asked, answer) for number, topic, asked, answer, _ in checklist.rows]
     text = (
-        f"# TRIPOD+AI checklist: {plain(title)}\n\n"
-        "Collins et al., BMJ 2024;385:e078378. Items in our own words; the published checklist is what counts.\n\n"
+        f"# {checklist.name} checklist: {plain(title)}\n\n"
+        f"{checklist.source}. Items in our own words; the published checklist is what counts.\n\n"
     )
     write_atomic(file, text + table(("Item", "Topic", "Asks for", "This run"), rows))
     return file

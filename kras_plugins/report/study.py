@@ -1,4 +1,4 @@
-"""report.html: what one study found, with its baselines in front; the model card and the checklist beside it."""
+"""report.html: what one study found, with its baselines in front; the model card and the checklists beside it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.report import published, tables
+from kras_plugins.report.change_plan import change_plan
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
 from kras_plugins.report.curves import ScoreColumns, complete_rows, score_columns
 from kras_plugins.report.flow import call_boxes, flow_boxes
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.html import write_page
-from kras_plugins.report.markdown import write_checklist, write_model_card
+from kras_plugins.report.markdown import write_checklist, write_sections
 from kras_plugins.report.model_card import model_card
 from kras_plugins.report.patients import patient_table
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
 from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported
 from kras_plugins.report.score_plots import score_plot
+from kras_plugins.report.stard import stard
 from kras_plugins.report.style import is_baseline, model_order
-from kras_plugins.report.tripod import checklist
+from kras_plugins.report.tripod import tripod
 from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
 
-REPORT, MODEL_CARD, CHECKLIST = "report.html", "model-card.md", "tripod-ai.md"
+REPORT, MODEL_CARD, CHANGE_PLAN = "report.html", "model-card.md", "change-plan.md"
+DOCUMENTS = (MODEL_CARD, "tripod-ai.md", "stard-ai.md")
+"""What `write_study_documents` writes."""
 _CALLS = ("rule_in", "indeterminate", "rule_out", "not_assessable")
 _SCRIPT = Path(__file__).parent / "templates" / "study.js"
 _MOST_PREVALENCES = 3
@@ -79,21 +84,34 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "published": published,
         "patients": patient_table(predictions, order),
         "card": model_card(of, said, demonstration),
-        "checklist": checklist(of),
+        "checklists": [tripod(of), stard(of)],
         "notes": [note for note in metrics.get("notes") or () if note],
         "provenance": provenance_rows(manifest),
     }
     return write_page(folder / REPORT, "study.html.j2", view)
 
 
-def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tuple[Path, Path]:
-    """Write model-card.md and tripod-ai.md into `folder`, with the text that report.html shows; returns both paths."""
+def write_study_documents(folder: Path, metrics: Facts, manifest: Facts) -> tuple[Path, ...]:
+    """Write the model card and the checklists into `folder`, with the text that report.html shows."""
     of = read_reported(metrics, manifest)
     sections = model_card(of, verdict(of), demonstration_reasons(manifest))
     title = f"{of.target} from H&E"
     return (
-        write_model_card(folder / MODEL_CARD, title, sections),
-        write_checklist(folder / CHECKLIST, title, checklist(of)),
+        write_sections(folder / MODEL_CARD, f"Model card: {title}", sections),
+        *(write_checklist(folder / checklist.file, title, checklist) for checklist in (tripod(of), stard(of))),
+    )
+
+
+def write_change_plan(folder: Path, bundle: Facts, manifest: Facts) -> Path:
+    """Write change-plan.md for the bundle of a run, of which `bundle` is the content and `manifest` has the digest."""
+    digest, version = manifest.get("bundle_digest"), (manifest.get("versions") or {}).get("kras")
+    target = target_label(str((bundle.get("facts") or {}).get("target") or ""))
+    return write_sections(
+        folder / CHANGE_PLAN,
+        f"Predetermined change control plan: {target} from H&E",
+        change_plan(bundle, str(digest or ""), str(version or "")),
+        "A skeleton after FDA's guidance of December 2024, filled with what the bundle states. It is no plan before "
+        "every [to be written] is written, and no submission then. Research use only.",
     )
 
 

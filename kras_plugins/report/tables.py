@@ -26,7 +26,8 @@ def comparison_table(of: Reported) -> Table:
 def group_tables(rows: Sequence[Facts], column: str) -> tuple[Table, Table]:
     """Groups with an AUROC, and those without; `column` holds what a row is a level of."""
     luad = ("luad_n", "luad_n_positive", "luad_auroc", "luad_p_conditional")
-    first = (column, "level", "n", "n_positive", "auroc", "p_conditional", *luad, "p_interaction", "p_association")
+    rest = ("auroc_rest", "delta", "p_interaction", "p_holm")
+    first = (column, "level", "n", "n_positive", "auroc", "p_conditional", *luad, *rest, "p_association")
     known = [row for row in rows if row.get("auroc") is not None]
     return table(known, first), table([row for row in rows if row.get("auroc") is None], first)
 

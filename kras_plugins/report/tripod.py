@@ -5,12 +5,26 @@ The items are worded by us and shortened; the published checklist and its explan
 
 from __future__ import annotations
 
-from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
+from kras_plugins.report.checklist import (
+    AUTHORS,
+    IMPUTED,
+    LIMITS,
+    MEASURES,
+    PREPARED,
+    Checklist,
+    Item,
+    answered,
+    columns,
+    kind,
+    members,
+    predictors,
+    sample_size,
+    scheme,
+)
+from kras_plugins.report.reported import Reported, auroc_in_words
 from kras_plugins.report.style import model_label
 
-AUTHORS = "to be stated by the authors"
-
-ITEMS: tuple[tuple[str, str, str], ...] = (
+ITEMS: tuple[Item, ...] = (
     ("1", "Title", "Say that a prediction model is developed or evaluated, for whom and for what outcome"),
     ("2", "Abstract", "A structured summary after TRIPOD+AI for abstracts"),
     ("3a", "Background", "The clinical setting, why a model is wanted, which models exist"),
@@ -66,33 +80,35 @@ ITEMS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
-def checklist(of: Reported) -> list[tuple[str, str, str, str, bool]]:
-    """(number, topic, what is asked, answer, whether the run could answer) of each item."""
-    known = {number: text for number, text in (_methods(of) | _results(of)).items() if text}
-    return [(*item, known.get(item[0], AUTHORS), item[0] in known) for item in ITEMS]
+def tripod(of: Reported) -> Checklist:
+    """The checklist with what this run can say."""
+    return Checklist(
+        key="tripod",
+        name="TRIPOD+AI",
+        file="tripod-ai.md",
+        source="Collins et al., TRIPOD+AI statement, BMJ 2024;385:e078378",
+        rows=answered(ITEMS, _methods(of) | _results(of)),
+    )
 
 
 def _methods(of: Reported) -> dict[str, str]:
-    config = of.manifest.get("config") or {}
-    target, columns, sites = of.metrics.get("target"), _columns(of), _splits(of)
-    members = ", ".join(map(str, config.get("classifiers") or ()))
+    target, named = of.metrics.get("target"), columns(of)
     return {
-        "4": "external evaluation of a frozen model" if of.external else "development with internal validation",
-        "7": "one pipeline for every slide; quality control and failures of each slide are in manifest.json",
+        "4": kind(of),
+        "7": PREPARED,
         "8a": f"column {target} of the cohort table; an unknown value is not negative" if target else "",
-        "9b": _predictors(of.manifest),
-        "10": _sample_size(of.metrics.get("power") or {}),
-        "11": "features are imputed with medians of the training part; patients without a member's input are left out "
-        "of the primary tables and counted",
-        "12a": "all patients are for evaluation; nothing was fitted to them" if of.external else _scheme(config),
+        "9b": predictors(of),
+        "10": sample_size(of),
+        "11": IMPUTED,
+        "12a": scheme(of),
         "12b": "inside each training part only; options of every plug-in are in manifest.json",
-        "12c": f"members: {members}; the ensemble: {of.fusion or AUTHORS}; nested validation" if members else "",
-        "12d": sites,
-        "12e": "AUROC, AUPRC, calibration, operating points and net benefit, each beside its baselines; paired tests",
+        "12c": members(of),
+        "12d": _centers(of),
+        "12e": MEASURES,
         "12f": "the model was not updated" if of.external else "",
         "12g": "by the frozen bundle, whose digest is in manifest.json" if of.external else "out of fold",
         "13": "options of each classifier are in manifest.json; scores are recalibrated (Platt) on training patients",
-        "14": f"performance by {', '.join(columns)}; what else was done: {AUTHORS}" if columns else "",
+        "14": f"performance by {', '.join(named)}; what else was done: {AUTHORS}" if named else "",
         "15": "a calibrated probability and a call; thresholds were set on training patients and frozen",
         "16": "see external validation" if of.metrics.get("external") else "",
         "18f": "kras is open source; version and options are in manifest.json",
@@ -110,40 +126,18 @@ def _results(of: Reported) -> dict[str, str]:
         "23a": f"{model_label(of.main)}: AUROC {pooled}; adenocarcinoma only: {luad}; more in the report"
         if of.main_model
         else "",
-        "23b": "see subgroups by site in the report" if "site" in _columns(of) else "",
+        "23b": _BY_SITE if "site" in columns(of) else "",
         "24": "no update" if of.external else "",
-        "26": f"the notes of the report name the limits of the numbers; those of the data: {AUTHORS}",
+        "26": LIMITS,
         "27a": "a slide that fails quality control, or a missing input, gives `not_assessable` with a reason",
         "27b": "slides in, one call per patient out; reading it needs the limits in the model card",
     }
 
 
-def _columns(of: Reported) -> list[str]:
-    named = [row.get("column") or row.get("factor") for key in ("subgroups", "confounders") for row in of.rows(key)]
-    return list(dict.fromkeys(str(name) for name in named if name))
+_BY_SITE = "see subgroups by site in the report"
 
 
-def _splits(of: Reported) -> str:
+def _centers(of: Reported) -> str:
     if (of.manifest.get("config") or {}).get("splits") == "site":
         return "folds keep each site whole"
-    return "see subgroups by site in the report" if "site" in _columns(of) else ""
-
-
-def _scheme(config: Facts) -> str:
-    folds, repeats, splits = (config.get(key) for key in ("folds", "repeats", "splits"))
-    return f"{folds}-fold cross-validation, {repeats} times, {splits} folds, grouped by patient" if folds else ""
-
-
-def _sample_size(power: Facts) -> str:
-    smallest = power.get("auroc_detectable")
-    if smallest is None:
-        return ""
-    return (
-        f"{count(power, 'n')} patients, {count(power, 'n_positive')} positive: an AUROC of {smallest:.3f} or more can "
-        f"be told from 0.5 with 80 % power; why this size: {AUTHORS}"
-    )
-
-
-def _predictors(manifest: Facts) -> str:
-    parts = [f"{kind} {(manifest[kind] or {}).get('name')}" for kind in ("extractor", "profiler") if manifest.get(kind)]
-    return f"made from the slide by {' and '.join(parts)}; options are in manifest.json" if parts else ""
+    return _BY_SITE if "site" in columns(of) else ""

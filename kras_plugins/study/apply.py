@@ -66,9 +66,11 @@ def loads_results(session: Session, bundle: Bundle) -> bool:
 def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
     """The parts that made the bundle's inputs, with its options; only where weights lie may be said anew.
 
-    Warns when the arithmetic differs from the one the bundle was made with.
+    Warns when the arithmetic differs from the one the bundle was made with. ConfigError for finished features where the
+    bundle makes them from slides.
     """
     facts, backend = bundle.facts, session.settings.backend
+    _refuse_other_features(session, facts)
     config = _frozen_options(session, facts)
     record = session.registry.record("backend", backend, BackendPlugin)
     chosen = config.options.get("backend", {}).get(backend, {})
@@ -155,6 +157,17 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
                 )
         config = config.having(kind, name, {**options, **own})
     return config
+
+
+def _refuse_other_features(session: Session, facts: Mapping[str, Any]) -> None:
+    """A table of finished features says nothing to a bundle whose profiler looks at slides, or that has none."""
+    made_by = facts["profiler"]["name"] if "profiler" in facts else "none"
+    given = session.config.options.get("profiler", {}).get("import", {}).get("table")
+    if session.settings.profiler == "import" and given and made_by != "import":
+        raise ConfigError(
+            f"--profile-table {given}: the bundle was not made with finished features, its profiler is {made_by}",
+            "leave the table out, and give the slides",
+        )
 
 
 def _refuse_more_than_results(session: Session, kind: str, name: str, options: Mapping[str, Any]) -> None:

@@ -23,7 +23,17 @@ IDENTITY = "study.json"
 FEATURES = "features.csv"
 
 SCHEMA_VERSION = 1
-_OURS = ("predictions.csv", "metrics.json", "failures.csv", "report.html", "model-card.md", "tripod-ai.md", "bundle")
+_OURS = (
+    "predictions.csv",
+    "metrics.json",
+    "failures.csv",
+    "report.html",
+    "model-card.md",
+    "tripod-ai.md",
+    "stard-ai.md",
+    "change-plan.md",
+    "bundle",
+)
 _MOST = 4
 """So many differences are told."""
 

@@ -54,7 +54,8 @@ def score(
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: histologies, backend, reader, workers, store, require_signature; all else is the bundle's.
+        settings: histologies, backend, reader, workers, store, require_signature; all else is the bundle's;
+            `with_tables` for one of finished features.
         out: folder to add to.
         patient: all slides are of this patient; else each is its own.
         prevalence: share of positives where the result is used; that of the training where None.
@@ -88,6 +89,7 @@ def score(
     from kras_plugins.study.pages import write_pages
     from kras_plugins.study.seen_before import in_training
     from kras_plugins.study.session import cautions, opened, process
+    from kras_plugins.study.tiles_seen import most_in_bundle, with_tiles_seen
 
     if prevalence is not None and not 0 < prevalence < 1:
         raise ConfigError(f"prevalence {prevalence:g}: must lie strictly between 0 and 1", "for example 0.13")
@@ -116,6 +118,7 @@ def score(
         with open_bundle_parts(session, locked) as parts:
             processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
             cases = assemble(table.patients, processed.results)
+            processed = with_tiles_seen(session, processed, cases, most_in_bundle(locked))
             seen = in_training(locked.facts.get("training"), cases)
             if seen:
                 session.notify.note(f"{len(seen)} of {len(cases)} patients were in training, which their results say")
@@ -141,6 +144,7 @@ def score(
                 failures=[asdict(f) for f in processed.aside],
                 facts={
                     **stated(processed, locked, session.settings.demonstration),
+                    "notes": list(processed.notes),
                     "patients": {p: list(own) for p, own in asked.items()},
                     "scope": gate,
                 },

@@ -97,7 +97,7 @@ class StudySettings(Options):
         description="the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
     )
     subgroups: Names | None = Field(
-        default=None, description="columns of the subgroup table; else histology, specimen, kras_test, site"
+        default=None, description="columns of the subgroup table; else histology, specimen, assay, site"
     )
     confounders: Names | None = Field(
         default=None, description="columns of the confounder table; else all that are no label, outcome or id"
@@ -221,7 +221,12 @@ class StudySettings(Options):
         return self.having(options=overridden(self.config, overrides).options)
 
     def with_tables(self, files: Sequence[Path | str]) -> Self:
-        """The same for finished features (CSV or Parquet) instead of a profiler that looks at slides."""
+        """The same for finished features (CSV or Parquet) instead of a profiler that looks at slides.
+
+        In this way a bundle of such features is given those of other patients, too. No file: no change.
+        """
+        if not files:
+            return self
         named = json.dumps([part for file in files for part in str(file).split(",") if part])
         return self.having(profiler="import").with_options(f"profiler.import.table={named}")
 

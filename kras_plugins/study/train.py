@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.study.notify import SILENT, Notify
-from kras_plugins.study.outputs import FAILURES, slide_facts, write_failures
+from kras_plugins.study.outputs import FAILURES, read_json, slide_facts, write_failures
 from kras_plugins.study.results import Training, read_training
 from kras_plugins.study.settings import StudySettings
 
@@ -81,6 +81,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     from kras_plugins.study.missingness import check_features
     from kras_plugins.study.prepare import parts_of
     from kras_plugins.study.session import none_usable, process
+    from kras_plugins.study.tiles_seen import most_in_training, with_tiles_seen
 
     with parts_of(session, prepared) as parts:
         processed = process(session, prepared.slides, parts)
@@ -95,6 +96,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     for leak in leaks:
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))
+    processed = with_tiles_seen(session, processed, cases, most_in_training(prepared.members))
     return processed, with_patients(cases, prepared.patients)  # evaluation looks at covariates, nothing before it does
 
 
@@ -113,8 +115,10 @@ def _learned(
     from kras_plugins.evaluation.baselines import why_absent
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.shift import internal_results
+    from kras_plugins.learning.content import CONTENT
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
+    from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
@@ -175,5 +179,7 @@ def _learned(
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
     vetted(session, digest, [m.plugin.name for m in experiment.members])
-    write_manifest(folder, {**manifest, "bundle_digest": digest})
+    manifest = {**manifest, "bundle_digest": digest}
+    write_change_plan(folder, read_json(folder / "bundle" / CONTENT), manifest)
+    write_manifest(folder, manifest)
     return Training(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

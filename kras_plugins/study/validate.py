@@ -43,7 +43,7 @@ def validate(
         bundle: the bundle folder of a training.
         cohort: CSV with a row a slide, and labels.
         settings: prevalences, histologies, covariates, subgroups, confounders, backend, reader, workers, store,
-            require_signature; the rest is the bundle's.
+            require_signature; the rest is the bundle's; `with_tables` for one of finished features.
         out: folder to write into.
         overwrite: replace another study in that folder.
         notify: told of progress, notes and warnings.
@@ -59,7 +59,7 @@ def validate(
 
     Example:
         >>> from kras_plugins import study
-        >>> settings = study.StudySettings(prevalences=(0.13,)).with_options("profiler.import.table=features.csv")
+        >>> settings = study.StudySettings(prevalences=(0.13,)).with_tables(["features.csv"])
         >>> result = study.validate("results/bundle", "other.csv", settings, out="external")
         >>> result.auroc().n
         10
@@ -71,6 +71,7 @@ def validate(
     from kras_plugins.study.audit import described, with_patients
     from kras_plugins.study.identity import claim
     from kras_plugins.study.session import none_usable, opened, process
+    from kras_plugins.study.tiles_seen import most_in_bundle, with_tiles_seen
 
     began, clock = datetime.now(UTC), time.monotonic()
     folder = Path(out)
@@ -96,6 +97,7 @@ def validate(
         cases = with_patients(assemble(table.patients, processed.results), patients)
         if not cases:
             raise none_usable(table.path, processed.aside)
+        processed = with_tiles_seen(session, processed, cases, most_in_bundle(locked))
         manifest = build_manifest(
             command=session.names.hidden(list(command)),
             registry=session.registry,

@@ -44,6 +44,11 @@ class HeClassifier:
         self._network: GatedAttention | None = None
         self._source: Source | None = None
 
+    @property
+    def most_tiles(self) -> int:
+        """How many of a patient's tiles prediction looks at."""
+        return self._options.max_tiles
+
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Train on `train`, stop each network on the loss of `valid` (docs/reference/definitions.md, mil).
 

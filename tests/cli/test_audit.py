@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stderr
     ran = kras(
         "evaluate", "run/bundle", "other.csv", "--covariates", "other_genes.csv", "--out", "external",
-        "-o", "profiler.import.table=other_features.csv", cwd=folder, store=folder / "store",
+        "--profile-table", "other_features.csv", cwd=folder, store=folder / "store",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return folder

@@ -65,6 +65,13 @@ def test_the_bundle_scores_another_table(home: Path, done: Path, tmp_path: Path)
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert all(0 < float(r["ensemble"]) < 1 for r in read_rows(tmp_path / "out" / "predictions.csv"))
+    short = kras(
+        "predict", done / "bundle", "cohort.csv", "--out", "short", "--profile-table", "LUAD.csv",
+        "-o", "profiler.import.suffixes=_HE,_FFPE",
+        cwd=tmp_path, store=home / "store",
+    )  # fmt: skip
+    assert short.returncode == 0, short.stderr
+    assert (tmp_path / "short" / "predictions.csv").read_bytes() == (tmp_path / "out" / "predictions.csv").read_bytes()
 
 
 def refused(folder: Path, store: Path, *words: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from kras_plugins.evaluation.intervals import percentile_interval, resamples, wilson
+from kras_plugins.evaluation.intervals import difference, percentile_interval, resamples, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (1, 5), (16, 22), (242, 341), (5, 5), (900, 901)])
@@ -56,3 +56,14 @@ def test_chunks_do_not_change_the_interval(monkeypatch):
     whole = percentile_interval(counts, lambda w: w @ x)
     monkeypatch.setattr("kras_plugins.evaluation.intervals._CELLS", 100)
     assert percentile_interval(counts, lambda w: w @ x) == whole
+
+
+def test_the_difference_of_symmetric_intervals_adds_variances():
+    assert difference((0.7, 0.7 - 0.03, 0.7 + 0.03), (0.6, 0.6 - 0.04, 0.6 + 0.04)) == pytest.approx((0.1, 0.05, 0.15))
+
+
+def test_the_difference_of_two_proportions_is_newcombes():
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    expected = confint_proportions_2indep(9, 10, 3, 25, method="newcomb")
+    np.testing.assert_allclose(difference(wilson(9, 10), wilson(3, 25))[1:], expected)

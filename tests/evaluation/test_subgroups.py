@@ -7,6 +7,7 @@ import pytest
 from described import people
 
 from kras_plugins.evaluation.auroc import auroc, stratified_auroc
+from kras_plugins.evaluation.columns import texts
 from kras_plugins.evaluation.confounders import WITHIN, association_p, confounders
 from kras_plugins.evaluation.design import Design, one_cohort
 from kras_plugins.evaluation.subgroups import interaction_p, subgroups
@@ -45,6 +46,72 @@ def test_the_interaction_test_has_its_size(area, positives):
             two.append(auroc(y, rng.normal(size=len(y)) + shift * y))
         rejected.append(interaction_p(*two) < 0.05)
     assert 0.03 <= np.mean(rejected) <= 0.075
+
+
+def test_every_level_of_an_assay_stands_against_the_rest_with_areas_of_both_and_their_difference():
+    rng = np.random.default_rng(10)
+    n = 600
+    words = {"TSO 500": "TSO500", "TruSight Oncology 500": "TSO500", "PCR": "PCR", "Oncomine": "Oncomine", "": ""}
+    assay, y = rng.choice(list(words), n), rng.random(n) < 0.3
+    score = (rng.normal(size=n) + y)[None]
+    rows = subgroups(people(n, sequencing_assay=assay), y.astype(np.int8), score, one_cohort(n))
+    assert [(r["column"], r["level"]) for r in rows] == [("sequencing_assay", a) for a in ("Oncomine", "PCR", "TSO500")]
+    meant = np.array([words[a] for a in assay])
+    for row in rows:
+        here, rest = meant == row["level"], (meant != row["level"]) & (meant != "")
+        one, other = (auroc(y[group], score[0, group]) for group in (here, rest))
+        assert (row["n"], row["n_positive"]) == (here.sum(), y[here].sum())
+        assert row["auroc"]["value"] == one.value and row["auroc_rest"]["value"] == other.value
+        assert row["delta"]["value"] == one.value - other.value
+        assert row["delta"]["low"] < row["delta"]["value"] < row["delta"]["high"]
+        assert row["p_interaction"] == interaction_p(one, other)
+
+
+def test_the_interval_of_the_difference_covers():
+    from scipy.stats import norm
+
+    rng, covered = np.random.default_rng(11), []
+    areas = (0.85, 0.65)
+    for _ in range(600):
+        level = np.repeat(["biopsy", "resection"], [110, 160])
+        y = np.concatenate([np.arange(110) < 14, np.arange(160) < 20])
+        shift = np.where(level == "biopsy", *(np.sqrt(2) * norm.ppf(a) for a in areas))
+        score = rng.normal(size=270) + shift * y
+        rows = subgroups(people(270, specimen=level), y.astype(np.int8), score[None], one_cohort(270), ["specimen"])
+        covered.append(rows[0]["delta"]["low"] <= areas[0] - areas[1] <= rows[0]["delta"]["high"])
+    assert 0.93 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "meant"),
+    [
+        ("specimen", "Lobectomy", "resection"), ("specimen", "wedge resection", "resection"),
+        ("specimen", "surgical biopsy", "biopsy"), ("specimen", "CT-guided core needle", "biopsy"),
+        ("specimen", "fine needle aspirate", "cytology"), ("specimen", "EBUS-TBNA", "cytology"),
+        ("specimen", "pleural effusion, cell block", "cytology"), ("specimen", "frozen", "frozen"),
+        ("specimen", "resection+core biopsy", "resection+biopsy"), ("specimen", "biopsy+core biopsy", "biopsy"),
+        ("specimen_type", "Resektat", "resection"), ("method_of_sample_procurement", "Bronchoscopic biopsy", "biopsy"),
+        ("kras_test", "TSO-500", "TSO500"), ("kras_test", "Illumina TruSight Oncology 500", "TSO500"),
+        ("ngs_panel", "tso500", "TSO500"), ("kras_test", "PCR", "PCR"), ("scanner", "core", "core"),
+    ],
+)  # fmt: skip
+def test_specimens_and_assays_are_read_however_they_are_written(column, said, meant):
+    assert texts(people(1, **{column: [said]}), column) == [meant]
+
+
+def test_non_squamous_comes_from_the_histology_and_is_not_shown_twice():
+    rng = np.random.default_rng(12)
+    n = 400
+    said = rng.choice(["LUAD", "large cell carcinoma", "LUSC", "NSCLC", "unknown"], n)
+    y, score = (rng.random(n) < 0.4).astype(np.int8), rng.normal(size=(1, n))
+    rows = {(r["column"], r["level"]): r for r in subgroups(people(n, histology=said), y, score, one_cohort(n))}
+    assert rows["non_squamous", "non-squamous"]["n"] == np.isin(said, ["LUAD", "large cell carcinoma"]).sum()
+    assert rows["non_squamous", "squamous"]["n"] == (said == "LUSC").sum()
+    two = np.where(rng.random(n) < 0.5, "LUAD", "LUSC")
+    rows = subgroups(people(n, histology=two), y, score, one_cohort(n))
+    assert {r["column"] for r in rows} == {"histology"}
+    rows = subgroups(people(n, histology=two), y, score, one_cohort(n), ["non_squamous"])
+    assert {r["level"] for r in rows} == {"squamous", "non-squamous"}
 
 
 def test_numbers_are_cut_in_thirds_and_unknown_is_no_level():

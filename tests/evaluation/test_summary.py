@@ -123,7 +123,8 @@ def test_metrics_have_the_whole_schema_of_the_design():
     for row in metrics["confounders"]:
         assert set(row) >= {"factor", "level", "n", "n_positive", "auroc", "note", "p_association"}
     for row in metrics["subgroups"]:
-        assert set(row) == {"column", "level", "n", "n_positive", "auroc", "note", "p_interaction", "p_holm"}
+        compared = {"auroc_rest", "delta", "p_interaction", "p_holm"}
+        assert set(row) == {"column", "level", "n", "n_positive", "auroc", "note", *compared}
     for row in metrics["probes"]:
         assert set(row) == {"what", "n", "statistic", "value", "low", "high", "p", "note"}
     for row in metrics["incremental"]:

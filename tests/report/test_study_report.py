@@ -19,7 +19,7 @@ from kras_plugins.report.curves import score_columns
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.published import SMC, TCGA, hanley_mcneil
 from kras_plugins.report.reported import model_entries
-from kras_plugins.report.study import write_study_documents, write_study_report
+from kras_plugins.report.study import DOCUMENTS, write_study_documents, write_study_report
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_any_null_in_the_metrics_still_gives_a_page(tmp_path: Path, metrics: Any
         assert "None" not in re.sub(r"<(style|script).*?</\1>", "", text, flags=re.S)
         assert not re.search(r"\bnan\b", text)
         write_study_documents(tmp_path, changed, {})
-        assert "None" not in (tmp_path / "model-card.md").read_text() + (tmp_path / "tripod-ai.md").read_text()
+        assert "None" not in "".join((tmp_path / name).read_text() for name in DOCUMENTS)
 
 
 def test_any_null_still_gives_a_figure(metrics: Any, predictions: Any) -> None:

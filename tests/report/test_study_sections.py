@@ -122,7 +122,7 @@ def test_every_table_has_a_caption_and_headers_with_a_scope(page: Page) -> None:
 def test_links_lead_to_headings_of_the_page(page: Page) -> None:
     ids = {a["id"] for _, a in page.attributes if a.get("id")}
     links = [a["href"] or "" for tag, a in page.attributes if tag == "a"]
-    assert len(links) == 13
+    assert len(links) == 14
     assert {link.removeprefix("#") for link in links} <= ids
 
 

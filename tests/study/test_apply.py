@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +13,35 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.host.parts import open_parts
 from kras_plugins.study.apply import open_bundle_parts
 from kras_plugins.study.outputs import part_facts
+from kras_plugins.study.results import Training
 from kras_plugins.study.session import Session, opened
 from kras_plugins.study.settings import StudySettings
+from kras_plugins.study.validate import validate
 
 TINY = ["extractor.vit.model=vit_tiny_patch16_224", "extractor.vit.weights=random:0"]
+
+
+def test_a_table_of_features_given_by_name_or_as_an_option_gives_the_same_bytes(
+    tables: Path, done: Training, tmp_path: Path
+) -> None:
+    files = [tables / "LUAD.csv", tables / "LUSC.csv"]
+    plain = StudySettings(cache=tmp_path / "store", workers=1)
+    ways = {
+        "named": plain.with_tables(files),
+        "option": plain.with_options(f"profiler.import.table={json.dumps([str(f) for f in files])}"),
+    }
+    for name, settings in ways.items():
+        validate(done.bundle, tables / "cohort.csv", settings, out=tmp_path / name)
+    for file in ("predictions.csv", "metrics.json"):
+        assert (tmp_path / "named" / file).read_bytes() == (tmp_path / "option" / file).read_bytes()
+
+
+def test_a_table_of_features_is_refused_where_the_bundle_makes_them_from_slides() -> None:
+    given = StudySettings().with_options(*TINY).with_tables(["features.csv"])
+    with opened(given) as made, pytest.raises(ConfigError, match="features.csv.*its profiler is none") as refused:
+        with open_bundle_parts(made, bundle_of(session())):
+            pass
+    assert "leave the table out" in refused.value.hint
 
 
 def session(*options: str) -> Session:

@@ -91,6 +91,9 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     assert (types["patient_id"], types["fold"], types["label"], types["rf"]) == ("string", "int32", "int32", "double")
     assert done.predictions.to_pandas()["rf"].between(0, 1).all()
     assert done.report.is_file() and (done.bundle / "bundle.json").is_file() and done.failures == ()
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    assert {"model-card.md", "tripod-ai.md", "stard-ai.md", "change-plan.md"} <= set(manifest["outputs"])
+    assert manifest["bundle_digest"] in (done.folder / "change-plan.md").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="there is no he in this study"):
         done.auroc("he")
 
