@@ -22,7 +22,7 @@ from kras_plugins.report.reported import Facts, Reported, model_entries, read_re
 from kras_plugins.report.score_plots import score_plot
 from kras_plugins.report.style import is_baseline, model_order
 from kras_plugins.report.tripod import checklist
-from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
+from kras_plugins.report.verdict import answer, headline, permutation_sentence, power_sentence, shift_warnings, verdict
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
@@ -53,6 +53,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "verdict": said,
         "headline": headline(of),
         "answer": answer(of),
+        "permutation": permutation_sentence(metrics),
         "power": power_sentence(of),
         "pooled": _table(of.models),
         "luad_only": _table(of.luad_only),

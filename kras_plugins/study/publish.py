@@ -45,10 +45,12 @@ def write_study(
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
     out_of_scope: Sequence[str] = (),
+    verdict: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], pa.Table]:
     """Write predictions.csv, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
     `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
+    `verdict`: of a permutation test, if there was one.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -60,6 +62,8 @@ def write_study(
         calibrated_at=calibrated_at,
         external=external,
     )
+    if verdict is not None:
+        metrics["verdict"] = dict(verdict)
     scored = patient_scores(evaluated, [c.qc for c in cases], out_of_scope)
     rows = [row.cells() for row in scored]
     write_table(out / PREDICTIONS, rows)
