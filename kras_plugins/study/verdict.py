@@ -53,7 +53,7 @@ def permutation_verdict(
         refit,
         store=session.store,
         made_from=_made_from(prepared, cases, observed),
-        ahead=lambda refits, seconds: session.notify.note(f"{refits} more refits take about {duration(seconds)}"),
+        ahead=lambda refits, seconds: session.notify.note(time_ahead(refits, seconds)),
     )
     note = _note(observed, possible, test.failed, permutations, " and ".join(within))
     if math.isnan(test.p):
@@ -75,6 +75,14 @@ def exchangeable(patients: Sequence[Patient], *, by_site: bool) -> list[tuple[st
     A patient of an unknown site is a site alone.
     """
     return [(parse_histology(p.histology), *([p.site or f"of {p.patient_id}"] if by_site else [])) for p in patients]
+
+
+def time_ahead(refits: int, seconds: float) -> str:
+    """`98 more refits take about 12 min`."""
+    lasting = duration(seconds)
+    return (
+        f"{refits} more refit{'s take' if refits > 1 else ' takes'} {'about ' if lasting[0].isdigit() else ''}{lasting}"
+    )
 
 
 def ensemble_auroc(experiment: Experiment) -> float:

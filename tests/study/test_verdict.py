@@ -77,7 +77,7 @@ def test_a_study_by_site_is_permuted_within_sites_and_ends_the_same_after_a_kill
         assert [labels[sites == s].sum() for s in np.unique(sites)] == [
             true[sites == s].sum() for s in np.unique(sites)
         ]
-    assert any(note.startswith("15 more refits take about ") for note in told.notes)
+    assert any(note.startswith("15 more refits take ") for note in told.notes)
     steps = [step for step in told.steps if step[0].startswith("permutation")]
     assert steps[0] == ("permutation 4: rf, repeat 1, fold 1", 7, 38)
     assert steps[-1] == ("permutation 19: rf, repeat 1, fold 2", 38, 38)
@@ -86,6 +86,12 @@ def test_a_study_by_site_is_permuted_within_sites_and_ends_the_same_after_a_kill
     # the report says it, in the words of the console
     assert "19 refits reach the observed AUROC" in (tmp_path / "out" / "report.html").read_text()
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["verdict"] == found
+
+
+def test_the_time_that_is_left_is_said_in_minutes_or_hours() -> None:
+    assert verdict.time_ahead(98, 98 * 7.3) == "98 more refits take about 12 min"
+    assert verdict.time_ahead(50, 4 * 3600) == "50 more refits take about 4.0 h"
+    assert verdict.time_ahead(1, 2) == "1 more refit takes less than a minute"
 
 
 def test_a_study_without_it_has_no_such_entry(done: study.results.Training) -> None:
