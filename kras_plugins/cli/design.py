@@ -10,9 +10,9 @@ import typer
 
 from kras_plugins.cli.options import Covariates, Extractor, Machine, Prevalences, Profiler, ProfileTables, setting
 from kras_plugins.cohort.splits import Scheme
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, UsageError
 from kras_plugins.learning.fusion import Kind
-from kras_plugins.study.settings import StudySettings
+from kras_plugins.study.settings import StudySettings, Verdict
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Design:
     folds_file: Annotated[Path | None, setting("folds_file", "--folds-file")] = None
     seed: Annotated[int | None, setting("seed")] = None
     fusion: Annotated[Kind | None, setting("fusion", metavar="NAME")] = None
+    verdict: Annotated[Verdict | None, setting("verdict")] = None
+    permutations: Annotated[int | None, setting("permutations")] = None
     sensitivity: Annotated[float | None, setting("target_sensitivity", "--sensitivity")] = None
     specificity: Annotated[float | None, setting("target_specificity", "--specificity")] = None
     risk_control: Annotated[bool, setting("risk_control", "--risk-control")] = False
@@ -57,6 +59,8 @@ class Design:
             "folds_file": self.folds_file,
             "seed": self.seed,
             "fusion": self.fusion,
+            "verdict": self.verdict,
+            "permutations": self.permutations,
             "target_sensitivity": self.sensitivity,
             "target_specificity": self.specificity,
             "risk_control": self.risk_control or None,
@@ -66,4 +70,7 @@ class Design:
 
     def settings(self, machine: Machine, **given: Any) -> StudySettings:
         """The settings of a training, finished features included."""
-        return machine.settings(**self.stated(), **given).with_tables(self.profile_table or ())
+        settings = machine.settings(**self.stated(), **given)
+        if self.permutations is not None and settings.verdict != "permutation":
+            raise UsageError("--permutations without --verdict permutation", "add that, or leave --permutations out")
+        return settings.with_tables(self.profile_table or ())

@@ -72,6 +72,10 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     stdout().print(table)
     if "histology_only" not in every and metrics["n"] != next((m["n"] for m in luad.values()), 0):
         stdout().print("no baseline of histology alone: an AUROC may reflect the histology and nothing else")
+    if "verdict" in metrics:
+        from kras_plugins.report.verdict import permutation_sentence
+
+        stdout().print(escape(permutation_sentence(metrics)))
 
 
 def _shown(entry: Mapping[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from kras_plugins.cli.console import escape, stderr
 from kras_plugins.cli.told import Told
 from kras_plugins.errors import KrasError
-from kras_plugins.study.notify import Notify
+from kras_plugins.study.notify import Notify, duration
 
 _EVERY_SECONDS = 30.0
 """A line of a log at most so often; how many slides are to come, and the last step of a stage, always have one."""
@@ -86,16 +86,9 @@ class Lines(Told):
         text, passed = f"{what}: {done} of {total}{unit and ' '}{unit}", now - since
         if passed > 0 and done > first:
             rate = (done - first) / passed
-            text += f", {_rate(rate)}" + ("" if last else f", {_duration((total - done) / rate)} left")
+            text += f", {_rate(rate)}" + ("" if last else f", {duration((total - done) / rate)} left")
         stderr().print(escape(text))
 
 
 def _rate(per_second: float) -> str:
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second * 60:.1f}/min"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "less than a minute"
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

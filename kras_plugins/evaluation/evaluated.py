@@ -93,7 +93,7 @@ class Evaluated:
             logit=experiment.ensemble.strict,
             thresholds=thresholds(experiment.inner_ensemble),
             provenance=told,
-            in_fold=_ensemble_in_fold(experiment),
+            in_fold=ensemble_in_fold(experiment),
             inner=experiment.inner_ensemble,
         )
         baselines = baseline_scores(labels, known, fold, scope)
@@ -207,7 +207,7 @@ def _raw_where_constant(experiment: Experiment, name: str) -> Float64:
     return np.where(flat, experiment.raw[name], experiment.logit[name])
 
 
-def _ensemble_in_fold(experiment: Experiment) -> Float64:
+def ensemble_in_fold(experiment: Experiment) -> Float64:
     """float64[repeat patient]: the ensemble's logits, and where those of a fold are all alike the mean rank of its
     members by `_raw_where_constant`."""
     from scipy.stats import rankdata

@@ -64,7 +64,8 @@ class Experiment:
     `raw` and `logit` float64[repeat patient], out-of-fold scores of the outer models before and after calibration;
     `inner` float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its
     test patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`;
-    `models[name][fold]`: folders of the first repeat's outer models, in the store.
+    `models[name][fold]`: folders of the first repeat's outer models, in the store; empty where none
+    were kept.
 
     `ensemble`: out-of-fold logits of the members fused, float64[repeat patient]; `inner_ensemble`: like `inner`, of the
     strict ensemble, each patient fused without its inner fold; `fusions[repeat][fold]`, of the kind `fusion`.
@@ -105,6 +106,7 @@ def cross_validate(
     fusion: Kind = "logit",
     given_folds: npt.ArrayLike | None = None,
     in_scope: npt.ArrayLike | None = None,
+    keep_models: bool = True,
     progress: Progress | None = None,
 ) -> Experiment:
     """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
@@ -113,7 +115,8 @@ def cross_validate(
     classifier) is taken from the store, so a killed run goes on where it stopped. `given_folds`: int[repeat patient],
     outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
     follow `scheme`. `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over
-    folds; all where None. `progress(done, total, what)`.
+    folds; all where None. `keep_models`: whether the store gets the first repeat's outer models, which
+    only a study that is deployed needs. `progress(done, total, what)`.
     Raises ConfigError for a patient twice, mixed inputs or too few patients of a class, PluginError when a classifier
     fails, StoreError when the store cannot be written.
     """
@@ -134,7 +137,7 @@ def cross_validate(
     repeats, folds = len(fold), int(fold.max()) + 1
     design = _Design(
         samples=samples, subjects=subjects, sample_keys=sample_keys, members=tuple(members), store=store,
-        inner_folds=inner_folds, scheme=scheme, seed=seed, fusion=fusion,
+        inner_folds=inner_folds, scheme=scheme, seed=seed, fusion=fusion, keep_models=keep_models,
     )  # fmt: skip
     done = count(1)
 
@@ -154,7 +157,9 @@ def cross_validate(
         logit={name: _tested(fold, rows, lambda one: one.logit) for name, rows in found.items()},
         inner={name: _cube(rows, lambda one: one.inner) for name, rows in found.items()},
         platt={name: tuple(tuple(one.platt for one in row) for row in rows) for name, rows in found.items()},
-        models={name: tuple(one.folder / "model" for one in rows[0]) for name, rows in found.items()},
+        models={
+            name: tuple(one.folder / "model" for one in rows[0]) if keep_models else () for name, rows in found.items()
+        },
         ensemble=Fused(
             strict=_tested(fold, results, lambda one: one.strict),
             available=_tested(fold, results, lambda one: one.available),
@@ -180,6 +185,7 @@ class _Design:
     scheme: Scheme
     seed: int
     fusion: Kind
+    keep_models: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +232,8 @@ def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Cal
         present = np.array([has_input(m.plugin.consumes, s) for s in design.samples], bool)
         seed = derive_seed(design.seed, "fold", r, k)
         fits = plan_fits(subjects, present, train, test, assignment, seed, m.name, design.scheme)
-        members[m.name] = _member_result(design, _Task(member=m, fits=fits, keep_model=r == 0, where=here))
+        task = _Task(member=m, fits=fits, keep_model=design.keep_models and r == 0, where=here)
+        members[m.name] = _member_result(design, task)
         tell(f"{m.name}, {here}")
     learned = {name: found.inner[train] for name, found in members.items()}
     fusion = fit_fusion(design.fusion, learned, subjects.labels[train], subjects.in_scope[train])

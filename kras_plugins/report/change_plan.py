@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.report.html import estimate, number, percent
 from kras_plugins.report.model_card import Section
-from kras_plugins.report.reported import Facts, count, rule_label, target_label
+from kras_plugins.report.reported import Facts, count, rule_label
 
 BLANK = "[to be written]"
 """What the bundle cannot know."""

@@ -25,7 +25,7 @@ from kras_plugins.report.score_plots import score_plot
 from kras_plugins.report.stard import stard
 from kras_plugins.report.style import is_baseline, model_order
 from kras_plugins.report.tripod import tripod
-from kras_plugins.report.verdict import answer, headline, power_sentence, shift_warnings, verdict
+from kras_plugins.report.verdict import answer, headline, permutation_sentence, power_sentence, shift_warnings, verdict
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
@@ -58,6 +58,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "verdict": said,
         "headline": headline(of),
         "answer": answer(of),
+        "permutation": permutation_sentence(metrics),
         "power": power_sentence(of),
         "pooled": _table(of.models),
         "luad_only": _table(of.luad_only),

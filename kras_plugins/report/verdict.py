@@ -77,6 +77,24 @@ def power_sentence(of: Reported) -> str:
     )
 
 
+def permutation_sentence(metrics: Facts) -> str:
+    """What refits with permuted labels show; empty where there were none (`kras run --verdict permutation`)."""
+    test = metrics.get("verdict") or {}
+    p, permutations, within = test.get("p"), test.get("permutations"), " and ".join(test.get("within") or ())
+    if test.get("kind") != "permutation":
+        return ""
+    if p is None or not permutations:
+        return f"No permutation test: {test.get('note') or 'no reason stated'}."
+    reached = round(p * (permutations + 1)) - 1
+    shown = "ranks" if p <= 0.05 else "is not shown to rank"
+    note = f" Note: {test['note']}." if test.get("note") else ""
+    return (
+        f"Permutation test: with labels permuted within {within}, {reached} of {permutations} refits reach the "
+        f"observed AUROC of {number(test.get('observed'))} (their mean is {number(test.get('null_mean'))}), p = "
+        f"{p_value(p)}: the ensemble {shown} patients better than {within} alone would allow.{note}"
+    )
+
+
 def shift_warnings(of: Reported) -> list[str]:
     """What an external cohort differs in so much that the numbers may not carry over."""
     return [_begin(warning) for _, warning in _warned(of)]

@@ -21,6 +21,7 @@ from kras_plugins.study.notify import SILENT, Notify
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import Patient
+    from kras_plugins.data import Bool
     from kras_plugins.learning.samples import Case
     from kras_plugins.study.settings import StudySettings
 
@@ -114,6 +115,11 @@ def content_of(case: Case, fewest_values: int = 0) -> list[str]:
 def scope_reasons(cases: Sequence[Case]) -> list[str]:
     """Why no call is made for a patient, "" for those in scope."""
     return [out_of_scope(c.patient.histology, c.sample.profile) for c in cases]
+
+
+def in_scope_of(cases: Sequence[Case]) -> Bool:
+    """bool[patient]: those for whom a call can be made."""
+    return np.array([not reason for reason in scope_reasons(cases)], bool)
 
 
 def scope_note(cases: Sequence[Case]) -> str:

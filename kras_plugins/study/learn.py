@@ -9,19 +9,20 @@ import numpy as np
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.experiment import Experiment, cross_validate
+from kras_plugins.study.audit import in_scope_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kras_plugins.learning.samples import Case
+    from kras_plugins.store import Store
     from kras_plugins.study.prepare import Prepared
     from kras_plugins.study.session import Session
 
 
-def learn(session: Session, prepared: Prepared, cases: Sequence[Case], out_of_scope: Sequence[str]) -> Experiment:
-    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds, or none in scope.
-
-    `out_of_scope`: why no call is made for a patient, "" for those in scope.
-    """
-    settings, given = prepared.settings, prepared.given
+def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experiment:
+    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds, or none in scope."""
+    settings = prepared.settings
     labels = np.array([c.patient.label for c in cases], np.int8)
     positives = int(labels.sum())
     if min(positives, len(labels) - positives) < settings.folds:
@@ -30,20 +31,40 @@ def learn(session: Session, prepared: Prepared, cases: Sequence[Case], out_of_sc
             f"too few for {settings.folds} folds",
             "use fewer --folds, or mend the slides that were set aside",
         )
-    in_scope = np.array([not reason for reason in out_of_scope], bool)
+    in_scope = in_scope_of(cases)
     if len(np.unique(labels[in_scope])) < 2:
         which = "positive" if not labels[in_scope].any() else "negative"
         raise ConfigError(
             f"{prepared.table.path}: of {int(in_scope.sum())} patients in scope, {len(labels)} in all, none is {which}",
             "a call is made for NSCLC that is not squamous, with enough cancer on the slide: add such patients",
         )
+    return cross_validated(session, prepared, cases, labels, session.store, "learning")
+
+
+def cross_validated(
+    session: Session,
+    prepared: Prepared,
+    cases: Sequence[Case],
+    labels: npt.NDArray[np.int8],
+    store: Store,
+    stage: str,
+    *,
+    round_of: tuple[int, int] = (0, 1),
+    keep_models: bool = True,
+) -> Experiment:
+    """Cross-validate as the settings say, with these labels, int8[patient]; fits are kept in `store`.
+
+    `stage`: how progress calls it; `round_of`: which of how many such rounds it is, from 0, for one progress over all.
+    """
+    settings, given = prepared.settings, prepared.given
+    this, rounds = round_of
     return cross_validate(
         [c.sample for c in cases],
         labels,
         [c.patient.histology for c in cases],
         [c.patient.site for c in cases],
         prepared.members,
-        store=session.store,
+        store=store,
         sample_keys=[c.key for c in cases],
         folds=settings.folds,
         repeats=settings.repeats,
@@ -51,6 +72,7 @@ def learn(session: Session, prepared: Prepared, cases: Sequence[Case], out_of_sc
         seed=settings.seed,
         fusion=settings.fusion,
         given_folds=None if given is None else np.stack([given[c.patient.patient_id] for c in cases], axis=1),
-        in_scope=in_scope,
-        progress=lambda done, total, what: session.notify.step(f"learning {what}", done, total),
+        in_scope=in_scope_of(cases),
+        keep_models=keep_models,
+        progress=lambda done, total, what: session.notify.step(f"{stage} {what}", this * total + done, rounds * total),
     )

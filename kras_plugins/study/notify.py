@@ -52,3 +52,11 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: `less than a minute`, `12 min`, `2.5 h`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -51,8 +51,8 @@ class SlidePlan:
 class Plan:
     """What lies ahead: seconds, bytes of memory and of disk for the slides, None where no rate is known.
 
-    `rates`: where those come from, by plug-in. `fits`: outer fits of models, each with its inner ones; `notes`: what
-    stands in the way, such as missing weights.
+    `rates`: where those come from, by plug-in. `fits`: outer fits of models, each with its inner ones, also those with
+    permuted labels; `notes`: what stands in the way, such as missing weights.
     """
 
     settings: StudySettings
@@ -104,7 +104,9 @@ def plan(
             parts, notes = _parts(session, prepared, stack)
             rows = [_row(ref, session, prepared, parts) for ref in slides]
         rates = _rates(session, prepared)
-        fits = 0 if shard else prepared.settings.folds * prepared.settings.repeats * len(prepared.members)
+        own = prepared.settings
+        rounds = 1 + (own.permutations if own.verdict == "permutation" else 0)
+        fits = 0 if shard else own.folds * own.repeats * len(prepared.members) * rounds
         return _summed(prepared, rows, fits, rates, notes)
 
 

@@ -46,10 +46,12 @@ def write_study(
     prevalences: Sequence[float] = (),
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], pa.Table]:
     """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
     `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
+    `verdict`: of a permutation test, if there was one.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -62,6 +64,8 @@ def write_study(
         external=external,
         gate=gate_note([c.sample.profile for c in cases]),
     )
+    if verdict is not None:
+        metrics["verdict"] = dict(verdict)
     scored = patient_scores(evaluated, [c.qc for c in cases])
     rows = [row.cells() for row in scored]
     write_table(out / PREDICTIONS, rows)

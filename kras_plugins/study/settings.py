@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field, PrivateAttr
@@ -26,6 +26,8 @@ FOUND = Path("kras.toml")
 """The settings file that is read where none is named."""
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+Verdict = Literal["interval", "permutation"]
+"""What says whether the ensemble ranks better than chance: its interval, or refits with permuted labels as well."""
 File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False)]
 
@@ -67,6 +69,11 @@ class StudySettings(Options):
         default="logit",
         description="how members become one score: mean logit, mean probability, stacked logistic regression, rank",
     )
+    verdict: Verdict = Field(
+        default="interval",
+        description="permutation: also refit everything with labels permuted within histology (and site)",
+    )
+    permutations: int = Field(default=99, ge=19, le=9999, description="refits of verdict permutation")
     target_sensitivity: float = Field(
         default=DEFAULT.sensitivity, gt=0, le=1, description="of the rule-out threshold on training patients"
     )

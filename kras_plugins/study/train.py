@@ -123,14 +123,16 @@ def _learned(
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
+    from kras_plugins.study.verdict import permutation_verdict
     from kras_plugins.study.vetting import vetted
 
     settings, table, clock = prepared.settings, prepared.table, time.monotonic()
     known = baseline_inputs(cases, settings)
     outside, gate = scope_reasons(cases), scope_note(cases)
     session.notify.note(gate)
-    experiment = learn(session, prepared, cases, outside)
+    experiment = learn(session, prepared, cases)
     timings["learning"] = time.monotonic() - clock
+    permuted = permutation_verdict(session, prepared, cases, experiment) if settings.verdict == "permutation" else None
     evaluated = Evaluated.from_cross_validation(
         experiment,
         [c.patient for c in cases],
@@ -170,6 +172,7 @@ def _learned(
         failures=processed.aside,
         manifest=manifest,
         prevalences=settings.prevalences,
+        verdict=permuted,
     )
     frozen = {
         **processed.facts,

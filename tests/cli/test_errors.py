@@ -52,6 +52,12 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert kras("run", "--no-such-flag", cwd=tmp_path, store=tmp_path / "store").returncode == 2
 
 
+def test_permutations_without_their_verdict_are_refused_rather_than_ignored(tmp_path: Path) -> None:
+    ran = kras("run", "--permutations", "199", cwd=tmp_path, store=tmp_path / "store")
+    assert ran.returncode == 2
+    assert "--permutations without --verdict permutation" in " ".join(ran.stderr.split())
+
+
 def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     settle(tmp_path)
     (tmp_path / "cohort.csv").write_text(GOOD)

@@ -103,6 +103,25 @@ def test_the_answer_follows_from_the_paired_test(
     assert sentence in Page(write_study_report(tmp_path, changed, predictions, {})).text
 
 
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        ({"p": 0.05, "permutations": 19}, "0 of 19 refits reach the observed AUROC of 0.700 (their mean is 0.520), p = "
+         "0.050: the ensemble ranks patients better than histology alone would allow."),
+        ({"p": 0.06, "permutations": 99}, "5 of 99 refits"),
+        ({"p": 0.06, "permutations": 99}, "the ensemble is not shown to rank patients better than histology alone"),
+        ({"p": 0.01, "permutations": 99, "note": "1 failed"}, "would allow. Note: 1 failed."),
+        ({"p": None, "permutations": 0, "note": "all are equal"}, "No permutation test: all are equal."),
+    ],
+)  # fmt: skip
+def test_the_answer_says_what_permuted_labels_show(
+    tmp_path: Path, metrics: Any, predictions: Any, verdict: dict[str, Any], sentence: str, undrawn: None
+) -> None:
+    test = {"kind": "permutation", "observed": 0.7, "null_mean": 0.52, "within": ["histology"], **verdict}
+    text = Page(write_study_report(tmp_path, metrics | {"verdict": test}, predictions, {})).text
+    assert sentence in " ".join(text.split())
+
+
 def test_without_a_histology_baseline_the_report_says_what_that_means(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:

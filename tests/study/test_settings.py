@@ -49,6 +49,7 @@ def test_a_study_in_python_reads_no_file(file: Path) -> None:
         ({"target_sensitivity": 90}, "--sensitivity 90"),
         ({"target_specificity": 0.0}, "--specificity 0.0"),
         ({"target_sensitivity": 1.0, "risk_control": True}, "cannot guarantee"),
+        ({"permutations": 9}, "--permutations 9"),
         ({"prevalences": [13.0]}, "--prevalence 13.0: 13 must lie strictly between 0 and 1"),
         ({"classifiers": "rf,rf"}, "--classifiers rf,rf: names none, or one twice"),
         ({"classifiers": " , "}, "names none"),
