@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from described import one_cohort
 
 from kras_plugins.evaluation.intervals import resamples
 from kras_plugins.evaluation.rapid_tests import APPARENT, TRIVIAL, npv_threshold, rapid_tests_avoided
@@ -23,7 +22,7 @@ def test_a_score_that_tells_all_spares_the_negatives_and_as_many_positives_as_th
     # 90 negatives below 10 positives; 90 of 94 are 95.7 % negative, 90 of 95 only 94.7 %.
     y = np.arange(100) >= 90
     found = rapid_tests_avoided(
-        y, np.arange(100.0)[None], None, one_cohort(100), resamples(100, seed=0), levels=(0.95, 1.0)
+        y, np.arange(100.0)[None], None, np.zeros((1, 100), int), resamples(100, seed=0), levels=(0.95, 1.0)
     )
     assert [row["avoided"]["value"] for row in found] == [0.94, 0.90, 0.94]  # the last: 1 - 0.1 / 2 = 0.95, too
     assert found[0]["npv_reached"]["value"] == pytest.approx(90 / 94)
@@ -100,4 +99,7 @@ def test_a_level_that_everybody_reaches_is_said_to_mean_nothing_and_all_rows_are
     assert [row["note"] for row in found] == [TRIVIAL, "", ""]
     assert np.isnan(found[0]["avoided"]["value"]) and found[2]["npv"] == pytest.approx(0.985)
     assert json.loads(json.dumps(found))[1]["npv"] == 0.98
-    assert rapid_tests_avoided(np.zeros(9, bool), np.zeros((1, 9)), None, one_cohort(9), resamples(9, seed=0)) == []
+    assert (
+        rapid_tests_avoided(np.zeros(9, bool), np.zeros((1, 9)), None, np.zeros((1, 9), int), resamples(9, seed=0))
+        == []
+    )

@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 
 from kras_plugins import ConfigError
 from kras_plugins.evaluation.auroc import auroc
+from kras_plugins.evaluation.design import Design
 from kras_plugins.learning.experiment import cross_validate
 from kras_plugins.learning.permutation import PermutationTest, arrangements, draw, permutation_test
 from kras_plugins.store import Store, make_key
@@ -158,7 +159,7 @@ def refitted(people, members, root, groups):
     def statistic(labels, store):
         design = {"folds": 2, "inner_folds": 2, "keep_models": False, "store": store, "sample_keys": people.keys}
         result = cross_validate(people.samples, labels, people.strata, people.sites, members, **design)
-        return auroc(result.labels, result.ensemble.strict, result.fold).value
+        return auroc(result.labels, result.ensemble.strict, Design(result.fold)).value
 
     store = Store(root)
     return permutation_test(

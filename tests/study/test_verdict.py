@@ -124,13 +124,11 @@ def test_histologies_that_mean_the_same_are_one_group_and_an_unknown_site_is_a_p
                                       ("4", "LUAD", ""), ("5", "LUAD", ""))
     ]  # fmt: skip
     histologies = verdict.exchangeable(people, np.ones(len(people), bool), by_site=False)
-    assert histologies == [
-        ("adenocarcinoma",),
-        ("adenocarcinoma",),
-        ("squamous",),
-        ("adenocarcinoma",),
-        ("adenocarcinoma",),
-    ]
+    meant = ["adenocarcinoma", "adenocarcinoma", "squamous", "adenocarcinoma", "adenocarcinoma"]
+    assert histologies == [(histology, "True") for histology in meant]
+    # Who is out of scope by the slides is exchanged with such patients alone.
+    scope = np.array([True, False, True, True, True])
+    assert len(set(verdict.exchangeable(people, scope, by_site=False))) == 3
     sites = verdict.exchangeable(people, np.ones(len(people), bool), by_site=True)
     assert sites[0] == sites[1]
     assert len(set(sites)) == 4
