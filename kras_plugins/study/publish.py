@@ -10,6 +10,7 @@ from kras_plugins.evaluation.rows import patient_scores
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
+from kras_plugins.report.abstract import ABSTRACT, abstract_table
 from kras_plugins.report.study import CHECKLIST, MODEL_CARD, REPORT, write_study_documents, write_study_report
 from kras_plugins.study.fold_scores import FOLDS, write_fold_scores
 from kras_plugins.study.outputs import (
@@ -68,6 +69,7 @@ def write_study(
     write_table(out / PREDICTIONS, rows)
     write_fold_scores(out / FOLDS, evaluated)
     write_json(out / METRICS, metrics)
+    write_table(out / ABSTRACT, abstract_table(metrics))
     write_failures(out / FAILURES, failures)
     write_study_report(out, metrics, scored, manifest)
     write_study_documents(out, metrics, manifest)
@@ -77,5 +79,5 @@ def write_study(
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
-    names = (PREDICTIONS, FOLDS, METRICS, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
+    names = (PREDICTIONS, FOLDS, METRICS, ABSTRACT, FAILURES, REPORT, MODEL_CARD, CHECKLIST, *bundle)
     write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})
