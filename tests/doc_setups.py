@@ -80,6 +80,12 @@ def barcoded(folder: Path) -> None:
     (folder / "cases.txt").write_text("\n".join([*names["luad"], *names["lusc"]]) + "\n")
 
 
+def hospital(folder: Path) -> None:
+    """The cohort as it was before it got barcodes, for another hospital, with its slides where `barcoded` puts them."""
+    rows = read_rows(folder / "other_hospital.csv")
+    write_rows(folder / "hospital.csv", [row | {"path": row["path"].replace("slides/", "drawn/")} for row in rows])
+
+
 def labelled_tiles(folder: Path) -> None:
     """Tiles of two classes, and an encoder as `kras pretrain` writes it, which no setting contradicts."""
     from kras_plugins.pretraining.network import build
@@ -142,6 +148,7 @@ def quick_settings(folder: Path) -> None:
 SETUPS: dict[str, Callable[[Path], None]] = {
     "quick settings": quick_settings,
     "barcoded": barcoded,
+    "hospital": hospital,
     "labelled tiles": labelled_tiles,
     "exported cells": exported_cells,
     "tables": tables,

@@ -33,6 +33,12 @@ def demo(
     patients: Annotated[int, typer.Option(min=20, help="patients to draw")] = 40,
     signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal, 0 for none")] = 0.45,
     seed: Annotated[int, typer.Option(min=0, help="seed of the drawing")] = 0,
+    abstract: Annotated[
+        bool,
+        typer.Option(
+            "--abstract", help="train on one cohort of synthetic features, evaluate on another: both abstract.csv"
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     cache: CacheFolder = None,
 ) -> None:
@@ -42,9 +48,15 @@ def demo(
     from kras_plugins.cli.progress import progress
     from kras_plugins.testing.cohort import draw_cohort
 
+    what = "features" if abstract else "slides"
     stderr().print(
-        "[bold]demonstration:[/] synthetic slides with a planted signal; the numbers say nothing about patients"
+        f"[bold]demonstration:[/] synthetic {what} with a planted signal; the numbers say nothing about patients"
     )
+    if abstract:
+        from kras_plugins.cli.demo_abstract import demo_abstract
+
+        demo_abstract(out, patients=patients, signal=signal, seed=seed, overwrite=overwrite, cache=cache)
+        return
     folder = out / "cohort"
     with stderr().status("drawing slides"):
         draw_cohort(folder, patients=patients, signal=signal, seed=seed)

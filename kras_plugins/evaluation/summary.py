@@ -14,6 +14,7 @@ from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, PREVALENCE
 from kras_plugins.evaluation.comparisons import ALL_PATIENTS, ENSEMBLE, IN_SCOPE, comparisons, corrected
 from kras_plugins.evaluation.confounders import confounders
 from kras_plugins.evaluation.decision import decision_curves
+from kras_plugins.evaluation.drivers import drivers
 from kras_plugins.evaluation.evaluated import FEWEST_POSITIVES, Evaluated, enough_positives
 from kras_plugins.evaluation.incremental import incremental
 from kras_plugins.evaluation.intervals import estimate, resamples
@@ -99,6 +100,7 @@ def summarize(
         "n": int(complete.sum()),
         "n_positive": int(scored.labels[complete].sum()),
         "cohort_flow": cohort_flow,
+        "drivers": drivers([p for p, here in zip(scored.patients, pooled, strict=True) if here], target),
         "models": table,
         **strata,
         "all_patients_pooled": {name: {key: entry[key] for key in _POOLED} for name, entry in pooled_table.items()},

@@ -118,6 +118,39 @@ STUDIES = (
 )
 
 
+TCGA_DRIVERS = 150
+"""Patients of TCGA with a driver mutation of KRAS, as the abstract counts them; of its external cohort it does not."""
+SMC_SENSITIVITY, SMC_SPECIFICITY = 0.710, 0.727
+"""Of the ensemble on the external cohort, as printed: see SENSITIVITY_NOTE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedGroup:
+    """A subgroup of the abstract's external cohort: patients, how many of them are positive is not printed, and AUROC.
+
+    `column` of the cohort has levels that hold one of `words`, compared in lower case without spaces and signs; with
+    `others` the group is of all other levels.
+    """
+
+    name: str
+    n: int
+    auroc: float
+    column: str
+    words: tuple[str, ...]
+    others: bool = False
+
+
+_TSO500 = ("tso500", "trusightoncology500")
+SMC_GROUPS = (
+    PublishedGroup(name="KRAS by TSO500", n=249, auroc=0.787, column="kras_test", words=_TSO500),
+    PublishedGroup(name="KRAS by another test", n=114, auroc=0.720, column="kras_test", words=_TSO500, others=True),
+    PublishedGroup(name="resections", n=138, auroc=0.724, column="specimen", words=("resect", "surgical")),
+    PublishedGroup(name="biopsies", n=225, auroc=0.763, column="specimen", words=("biops",)),
+)
+SMC_NON_SQUAMOUS = (286, 0.697)
+"""Patients who are not squamous in the external cohort, and the ensemble's AUROC among them."""
+
+
 def hanley_mcneil(auroc: float, n_positive: int, n_negative: int) -> tuple[float, float]:
     """Approximate 95 % interval of an AUROC known only by its value and counts (Hanley & McNeil, Radiology 1982)."""
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.targets import target_label
 from kras_plugins.report import published, tables
+from kras_plugins.report.abstract import abstract_lines
 from kras_plugins.report.change_plan import change_plan
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
 from kras_plugins.report.curves import ScoreColumns, complete_rows, score_columns
@@ -81,6 +82,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "warnings": shift_warnings(of),
         "failures": tables.failure_table(manifest.get("failures")),
         "abstract": tables.abstract_rows(of),
+        "abstract_lines": abstract_lines(metrics),
         "bands": tables.band_rows(of),
         "published": published,
         "patients": patient_table(predictions, order),

@@ -11,6 +11,7 @@ from kras_plugins.evaluation.scope import gate_note
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests
+from kras_plugins.report.abstract import ABSTRACT, abstract_table
 from kras_plugins.report.study import CHANGE_PLAN, DOCUMENTS, REPORT, write_study_documents, write_study_report
 from kras_plugins.study.fold_scores import FOLDS, write_fold_scores
 from kras_plugins.study.outputs import (
@@ -71,6 +72,7 @@ def write_study(
     write_table(out / PREDICTIONS, rows)
     write_fold_scores(out / FOLDS, evaluated)
     write_json(out / METRICS, metrics)
+    write_table(out / ABSTRACT, abstract_table(metrics))
     write_failures(out / FAILURES, failures)
     write_study_report(out, metrics, scored, manifest)
     write_study_documents(out, metrics, manifest)
@@ -80,5 +82,5 @@ def write_study(
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json with the digests of all outputs: the last thing that a study does."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
-    names = (PREDICTIONS, FOLDS, METRICS, FAILURES, REPORT, *DOCUMENTS, CHANGE_PLAN, *bundle)
+    names = (PREDICTIONS, FOLDS, METRICS, ABSTRACT, FAILURES, REPORT, *DOCUMENTS, CHANGE_PLAN, *bundle)
     write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +29,14 @@ _TWO_SLIDES = 12  # every so many patients one has two slides
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Patient:
+class Invented:
+    """One made-up patient: what is planted in the slides and stated in the cohort table; `site`: its place in SITES."""
+
     id: str
     g12c: bool
     histology: str
     site: int
+    site_name: str
     specimen: str
     kras_test: str
     hgvsp: str
@@ -63,6 +67,7 @@ def draw_cohort(
     positives: int | None = None,
     signal: float = 1.0,
     seed: int = 0,
+    name: str = "",
     size_um: tuple[float, float] = (1024.0, 1024.0),
     processes: int = 2,
 ) -> Path:
@@ -72,21 +77,14 @@ def draw_cohort(
     LUAD. Positive patients differ by `signal` in texture (tumor chromatin, nuclear size, stroma) and in the density
     of lymphocytes: at 1 they are well apart from the negatives with LUAD, at 0 not at all. Six sites stain a little
     differently, each with its share of positives; every twelfth patient has two slides; one slide has a pen mark.
-    `size_um`: width and height of a slide.
+    `name` goes before ids and sites, so that two cohorts share none. `size_um`: width and height of a slide.
 
     The same arguments give the same bytes. `drawn.json` says what was planted in which slide; a slide drawn with the
     same values is kept, so an interrupted call goes on where it stopped. With `processes` above 1 a calling script
     needs `if __name__ == "__main__":`. Raises ConfigError where `positives` leaves no negative LUAD.
     """
-    positives = round(0.4 * patients) if positives is None else positives
-    luad = patients - round(_LUSC_SHARE * patients)
-    if not 0 < positives < luad:
-        raise ConfigError(
-            f"cannot draw {positives} positives among {patients} patients of whom {luad} have LUAD",
-            f"ask for 1 to {luad - 1} positives" if luad > 1 else "ask for more patients",
-        )
+    members = invent(patients, positives, signal, seed, name)
     folder.mkdir(parents=True, exist_ok=True)
-    members = _invent(patients, positives, luad, signal, seed)
     drawings = [drawing for member in members for drawing in _drawings(member, (float(size_um[0]), float(size_um[1])))]
     planted = json.dumps([asdict(drawing) for drawing in drawings], indent=1) + "\n"
     record = folder / "drawn.json"
@@ -103,13 +101,28 @@ def draw_cohort(
     else:
         for drawing in missing:
             _draw(folder, drawing)
-    rows = [dict(zip(COLUMNS, row, strict=True)) for member in members for row in _rows(member)]
+    return write_cohort(folder, members, "slides/{}.tiff")
+
+
+def write_cohort(folder: Path, members: Sequence[Invented], path: str) -> Path:
+    """Write folder/cohort.csv, a row a slide, and return it; `path`: where a slide's file lies, {} for its id."""
+    rows = [dict(zip(COLUMNS, row, strict=True)) for member in members for row in _rows(member, path)]
     _put(folder / "cohort.csv", csv_text(rows, COLUMNS))
     return folder / "cohort.csv"
 
 
-def _invent(patients: int, positives: int, luad: int, signal: float, seed: int) -> list[_Patient]:
-    """Make up the patients; chance falls alike for every `signal`, which only scales the effect of the label."""
+def invent(patients: int, positives: int | None, signal: float, seed: int, name: str = "") -> list[Invented]:
+    """Make up the patients; chance falls alike for every `signal`, which only scales the effect of the label.
+
+    Arguments and ConfigError as in `draw_cohort`.
+    """
+    positives = round(0.4 * patients) if positives is None else positives
+    luad = patients - round(_LUSC_SHARE * patients)
+    if not 0 < positives < luad:
+        raise ConfigError(
+            f"cannot draw {positives} positives among {patients} patients of whom {luad} have LUAD",
+            f"ask for 1 to {luad - 1} positives" if luad > 1 else "ask for more patients",
+        )
     rng = np.random.default_rng(seed)
     g12c = np.arange(patients) < positives
     histology = np.where(np.arange(patients) < luad, "LUAD", "LUSC")
@@ -124,13 +137,14 @@ def _invent(patients: int, positives: int, luad: int, signal: float, seed: int) 
     for k, i in enumerate(rng.permutation(patients).tolist()):  # the order of the ids says nothing
         driver = "p.G12C" if g12c[i] else "p.G12V" if other_driver[i] and i < luad else ""
         members.append(
-            _Patient(
-                id=f"P{k + 1:0{max(3, int(math.log10(patients)) + 1)}d}",
+            Invented(
+                id=f"{name}P{k + 1:0{max(3, int(math.log10(patients)) + 1)}d}",
                 g12c=bool(g12c[i]),
                 histology=str(histology[i]),
                 site=int(site[i]),
+                site_name=name + SITES[site[i]],
                 specimen="biopsy" if biopsy[i] else "resection",
-                kras_test="NGS" if sequenced[i] else "PCR",
+                kras_test="TSO500" if sequenced[i] else "PCR",
                 hgvsp=driver,
                 texture=round(float(texture[i]), 4),
                 lymphocytes=round(float(lymphocytes[i]), 4),
@@ -141,11 +155,12 @@ def _invent(patients: int, positives: int, luad: int, signal: float, seed: int) 
     return members
 
 
-def _slide_ids(member: _Patient) -> list[str]:
+def slide_ids(member: Invented) -> list[str]:
+    """The ids of a patient's slides, in the order of its `slide_seeds`."""
     return [f"{member.id}-{n + 1}" for n in range(len(member.slide_seeds))]
 
 
-def _drawings(member: _Patient, size_um: tuple[float, float]) -> list[_Drawing]:
+def _drawings(member: Invented, size_um: tuple[float, float]) -> list[_Drawing]:
     """The slides of one patient; the pen mark is on the first. Sites differ in the strength of their stains."""
     stain = (0.92 + 0.03 * member.site, 1.08 - 0.03 * member.site)
     return [
@@ -159,17 +174,17 @@ def _drawings(member: _Patient, size_um: tuple[float, float]) -> list[_Drawing]:
             pen=member.pen if n == 0 else None,
             stain=stain,
         )
-        for n, (slide_id, seed) in enumerate(zip(_slide_ids(member), member.slide_seeds, strict=True))
+        for n, (slide_id, seed) in enumerate(zip(slide_ids(member), member.slide_seeds, strict=True))
     ]
 
 
-def _rows(member: _Patient) -> list[tuple[str | int | float, ...]]:
+def _rows(member: Invented, path: str) -> list[tuple[str | int | float, ...]]:
     """The lines of cohort.csv for one patient, in the order of COLUMNS."""
-    about = (SITES[member.site], member.histology, member.specimen, member.kras_test, member.hgvsp)
+    about = (member.site_name, member.histology, member.specimen, member.kras_test, member.hgvsp)
     label = (int(member.g12c), int(member.hgvsp != ""))
     return [
-        (member.id, slide_id, f"slides/{slide_id}.tiff", _MPP, "synthetic", *about, *label)
-        for slide_id in _slide_ids(member)
+        (member.id, slide_id, path.format(slide_id), _MPP, "synthetic", *about, *label)
+        for slide_id in slide_ids(member)
     ]
 
 

@@ -1,0 +1,24 @@
+"""How many patients have a driver mutation of KRAS, where the cohort tells: the target is one of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kras_plugins.cohort.numbers import number
+
+if TYPE_CHECKING:
+    from kras_plugins.cohort.table import Patient
+
+COLUMN = "kras_driver"
+"""The cohort's column of 0 and 1, as `kras cohort labels` writes it."""
+
+
+def drivers(patients: Sequence[Patient], target: str) -> dict[str, int] | None:
+    """`n`: patients of whom it is known, `n_positive`: those who have one; None where the cohort has no such column."""
+    if target == COLUMN:
+        known = [patient.label for patient in patients if patient.label is not None]
+    else:
+        found = [number(patient.covariates.get(COLUMN, "")) for patient in patients]
+        known = [int(value) for value in found if value in (0, 1)]
+    return {"n": len(known), "n_positive": sum(known)} if known else None
