@@ -14,6 +14,7 @@ import numpy as np
 from simulated import FEATURES, calibrated, correlated_scores, patients, separation, study
 
 from kras_plugins.evaluation.auroc import auroc, compare
+from kras_plugins.evaluation.design import Design, one_cohort
 from kras_plugins.evaluation.intervals import RESAMPLES, resamples
 from kras_plugins.evaluation.metrics import model_metrics
 from kras_plugins.evaluation.scores import Scores
@@ -85,8 +86,7 @@ def _measured(
     y: np.ndarray, logit: np.ndarray, cut: float, samples: int, prevalence: float
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     scores = Scores(logit=logit[None], thresholds={"rule": np.full((1, len(y)), cut)})
-    fold = np.zeros((1, len(y)), int)
-    entry, _ = model_metrics(y, scores, fold, resamples(len(y), 0, samples), (prevalence,))
+    entry, _ = model_metrics(y, scores, one_cohort(len(y)), resamples(len(y), 0, samples), (prevalence,))
     point, block = entry["operating_points"]["rule"], entry["calibration"]
     elsewhere = point["at_prevalence"][0]
     estimates = {
@@ -139,7 +139,7 @@ def timings(promises: Promises) -> None:
     fold = np.stack([rng.permutation(930) % 5 for _ in range(5)])
     scores = Scores(logit=logit, thresholds={rule: np.full(logit.shape, -2.0) for rule in RULES})
     start = time.process_time()
-    model_metrics(y, scores, fold, resamples(930, 0), (0.05, 0.13))
+    model_metrics(y, scores, Design(fold, (), 5), resamples(930, 0), (0.05, 0.13))
     _limit(promises, f"{RESAMPLES} bootstrap samples of every metric, 930 patients", time.process_time() - start, 30)
 
 

@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from kras_plugins import ClassifierPlugin, Cohort, Explanation, Options, Sample, SemanticProfile
 from kras_plugins.evaluation.auroc import auroc
+from kras_plugins.evaluation.design import Design
 from kras_plugins.evaluation.thresholds import choose_thresholds
 from kras_plugins.learning.bundle import Bundle, load_bundle, write_bundle
 from kras_plugins.learning.experiment import Experiment, Member, cross_validate
@@ -95,13 +96,15 @@ def members() -> list[Member]:
     ]
 
 
-def patients(n_positive: int, n_negative: int, area: float, seed: int) -> tuple[list[Sample], np.ndarray]:
+def patients(
+    n_positive: int, n_negative: int, area: float, seed: int, features: int = FEATURES
+) -> tuple[list[Sample], np.ndarray]:
     """Patients with normal features whose best linear score has the AUROC `area`; positives first."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n_positive + n_negative) < n_positive).astype(np.int8)
-    shift = np.full(FEATURES, separation(area) / np.sqrt(FEATURES))
-    values = rng.normal(size=(len(labels), FEATURES)) + labels[:, None] * shift
-    names = tuple(f"f{i}" for i in range(FEATURES))
+    shift = np.full(features, separation(area) / np.sqrt(features))
+    values = rng.normal(size=(len(labels), features)) + labels[:, None] * shift
+    names = tuple(f"f{i}" for i in range(features))
     samples = [
         Sample(
             patient_id=f"p{i}",
@@ -136,10 +139,10 @@ def study(
             store=Store(Path(folder) / "store"), sample_keys=[s.patient_id for s in samples], seed=seed,
         )  # fmt: skip
         bundle = _frozen(experiment, Path(folder) / "bundle")
-    found = auroc(labels, experiment.ensemble.strict, experiment.fold)
+    found = auroc(labels, experiment.ensemble.strict, Design(experiment.fold.astype(np.int_), (), 5))
     scores = bundle.score(fresh)
     folds = scores.ensemble_by_fold
-    truth = auroc(fresh_labels, folds, np.zeros(folds.shape, int)).value
+    truth = auroc(fresh_labels, folds).value
     logit, positive, thresholds = scores.ensemble.strict, fresh_labels > 0, bundle.thresholds["ensemble"]
     return Outcome(
         covered=found.low <= truth <= found.high,

@@ -82,7 +82,7 @@ class Evaluated:
                 thresholds=thresholds(experiment.inner[m.name]),
                 provenance=told,
                 raw=experiment.raw[m.name],
-                in_fold=_raw_where_constant(experiment, m.name),
+                in_fold=raw_where_constant(experiment, m.name),
                 slopes=tuple(tuple(line.slope for line in repeat) for repeat in experiment.platt[m.name]),
                 learned=tuple(tuple(line.slope > 0 for line in repeat) for repeat in experiment.platt[m.name]),
                 inner=experiment.inner[m.name],
@@ -197,7 +197,7 @@ def _frozen(labels: npt.NDArray[np.int8], logit: Float64, settled: Bool, targets
     return {rule: None if np.isnan(t) else t for rule, t in chosen.items()}
 
 
-def _raw_where_constant(experiment: Experiment, name: str) -> Float64:
+def raw_where_constant(experiment: Experiment, name: str) -> Float64:
     """float64[repeat patient]: a member's logits, and its raw scores in folds where the calibration is flat.
 
     Only patients of one fold are compared by it, so the two scales never meet.
@@ -209,11 +209,11 @@ def _raw_where_constant(experiment: Experiment, name: str) -> Float64:
 
 def ensemble_in_fold(experiment: Experiment) -> Float64:
     """float64[repeat patient]: the ensemble's logits, and where those of a fold are all alike the mean rank of its
-    members by `_raw_where_constant`."""
+    members by `raw_where_constant`."""
     from scipy.stats import rankdata
 
     found = experiment.ensemble.strict.copy()
-    members = [_raw_where_constant(experiment, m.name) for m in experiment.members]
+    members = [raw_where_constant(experiment, m.name) for m in experiment.members]
     for r, fold in enumerate(experiment.fold):
         for k in np.unique(fold):
             here = np.flatnonzero((fold == k) & np.isfinite(found[r]))

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.report import published
 from kras_plugins.report.html import p_value
-from kras_plugins.report.reported import Facts, rule_label, target_label
+from kras_plugins.report.reported import Facts, rule_label
 from kras_plugins.report.style import is_baseline
 
 ABSTRACT = "abstract.csv"
