@@ -21,7 +21,9 @@ COLUMNS = (
     "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",
     "g12c", "kras_driver",
 )  # fmt: skip
-SITES = ("Aster", "Birch", "Cedar", "Dahlia", "Elm", "Fern")
+SITES = (
+    "Aster", "Birch", "Cedar", "Dahlia", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Larch", "Maple",
+)  # fmt: skip
 
 _MPP = 0.5
 _LUSC_SHARE = 0.25
@@ -75,7 +77,7 @@ def draw_cohort(
 
     A quarter of the patients have LUSC and none of these is G12C positive; `positives` (by default 0.4 of all) have
     LUAD. Positive patients differ by `signal` in texture (tumor chromatin, nuclear size, stroma) and in the density
-    of lymphocytes: at 1 they are well apart from the negatives with LUAD, at 0 not at all. Six sites stain a little
+    of lymphocytes: at 1 they are well apart from the negatives with LUAD, at 0 not at all. Twelve sites stain a little
     differently, each with its share of positives; every twelfth patient has two slides; one slide has a pen mark.
     `name` goes before ids and sites, so that two cohorts share none. `size_um`: width and height of a slide.
 
@@ -162,7 +164,8 @@ def slide_ids(member: Invented) -> list[str]:
 
 def _drawings(member: Invented, size_um: tuple[float, float]) -> list[_Drawing]:
     """The slides of one patient; the pen mark is on the first. Sites differ in the strength of their stains."""
-    stain = (0.92 + 0.03 * member.site, 1.08 - 0.03 * member.site)
+    off = 0.15 * member.site / (len(SITES) - 1)
+    stain = (0.92 + off, 1.08 - off)
     return [
         _Drawing(
             file=f"slides/{slide_id}.tiff",
