@@ -77,7 +77,7 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
         "any_member": entries.any_member(study, prevalences),
         "comparisons": entries.comparisons(study),
         "bundle_thresholds": cuts.bundle_thresholds(study),
-        "triage": cuts.triage(study, models[ENSEMBLE]["operating_points"].get("rule_out")),
+        "triage": cuts.triage(study, models[ENSEMBLE]["operating_points"]["rule_out"]),
         "decision_curves": cuts.decision_curves(study),
         "power": entries.power(study),
         "subgroups": groups.subgroups(group, written["subgroups"]),

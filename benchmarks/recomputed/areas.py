@@ -108,6 +108,8 @@ def area(y: np.ndarray, scores: np.ndarray, design: Design, strata: np.ndarray |
         found.without = _without_each_site(groups, table, design.site, strata is not None)
         found.sites_with_positives = len({s for s, positive in zip(design.site, y, strict=True) if s and positive})
     found.se, freedom, found.by_patient, found.by_site = _error(y, influence, found, design.inflation)
+    if found.by_patient <= FLAT:  # rounding is no error
+        found.se = 0.0
     if found.by_patient > FLAT:
         half = t.ppf(0.975, freedom) * found.se / (value * (1 - value))
         found.low, found.high = (float(expit(logit(value) + side * half)) for side in (-1, 1))

@@ -12,10 +12,9 @@ from sklearn.metrics import roc_curve
 
 from recomputed.areas import NAN
 from recomputed.drawn import middle, samples
-from recomputed.files import Study
+from recomputed.files import RULES, Study
 from recomputed.proportions import complement, estimate, nothing, odds_to_share, over, quotient, wilson
 
-RULES = ("target_sensitivity", "target_specificity", "youden", "rule_in", "rule_out")
 TRIAGE_RISKS = [t / 100 for t in range(1, 11)]
 CURVE_RISKS = [t / 100 for t in range(1, 31)]
 
@@ -124,12 +123,12 @@ def bundle_thresholds(study: Study) -> dict[str, Any]:
     }
 
 
-def triage(study: Study, point: Mapping[str, Any] | None) -> dict[str, Any]:
+def triage(study: Study, point: Mapping[str, Any]) -> dict[str, Any]:
     """Ruling out against sequencing everybody: TN/n · t/(1-t) - FN/n at risk t (Vickers & Elkin 2006), bootstrap."""
     y, own = study.y[study.complete], study.ensemble.of(study.complete)
-    threshold = own.thresholds.get("rule_out")
-    block: dict[str, Any] = {"one_minus_prevalence": 1 - float(y.mean()), "npv": point["npv"] if point else nothing()}
-    if threshold is None or not np.isfinite(threshold).all():
+    threshold = own.thresholds["rule_out"]
+    block: dict[str, Any] = {"one_minus_prevalence": 1 - float(y.mean()), "npv": point["npv"]}
+    if not np.isfinite(threshold).all():
         return {**block, "ruled_out": nothing(), "net_benefit": [], "worth_more": False, "worth_from": NAN}
     out = (own.logit < threshold).mean(axis=0)
     drawn, curve = samples(len(y)), []

@@ -17,6 +17,7 @@ BASELINES = ("prevalence", "histology_only", "clinical", "til_only", "site_only"
 BY_RANK = ("prevalence", "histology_only")
 """Baselines that rank by constants, which no label went into."""
 ENSEMBLE = "ensemble"
+RULES = ("target_sensitivity", "target_specificity", "youden", "rule_in", "rule_out")
 FEWEST_POSITIVES = 10
 """Fewer positive patients in scope set no threshold."""
 
@@ -201,7 +202,7 @@ def _models(file: Path, names: list[str], ids: list[str], fold: np.ndarray, kind
         return found
 
     def thresholds(model: str) -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
+        found = {rule: np.full(fold.shape, np.nan) for rule in RULES}  # what could not be set is not written
         for r, k, rule, value in rows.get((model, "threshold"), []):
             own = found.setdefault(rule, np.full(fold.shape, np.nan))
             own[r, fold[r] == k] = value

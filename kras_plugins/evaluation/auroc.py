@@ -57,8 +57,8 @@ class Auroc:
 
     @property
     def standard_error(self) -> float:
-        """The widened standard error on the plain scale; 0 or NaN where the interval is exact."""
-        return self.spread.error
+        """The widened standard error on the plain scale; 0 or NaN where the interval is exact, never 1e-17 of rounding."""
+        return 0.0 if self.spread.by_patient <= _ZERO else self.spread.error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = 
     if len(design.fold) < len(s):  # one model a row
         design = Design(np.repeat(design.fold, len(s), axis=0), design.site, design.fitted)
     cells = _cells(y, s, design, np.zeros(len(y), np.intp))
-    weights = [1.0 / len(cells)] * len(cells)
+    weights = [1.0 / len(cells) for _ in cells]
     return _area(y, cells, weights, design)
 
 
@@ -207,7 +207,7 @@ def _area(y: Bool, cells: Sequence[_Cell], weights: Sequence[float], design: Des
     found = spread(y, influence, left, design.inflation)
     note = ""
     if not found.by_patient > _ZERO:
-        everyone = all(np.all(cell.of_positive == 0.5) for cell in cells)
+        everyone = all(np.ptp(np.concatenate([cell.score_positive, cell.score_negative])) == 0 for cell in cells)
         low, high = (0.5, 0.5) if everyone else exact_interval(value, m, n, design.inflation)
         note = CONSTANT if everyone else EXACT
     else:
