@@ -57,7 +57,7 @@ class Auroc:
 
     @property
     def standard_error(self) -> float:
-        """The widened standard error on the plain scale; NaN or 0, not 1e-17 of rounding, where the interval is exact."""
+        """The widened standard error on the plain scale; NaN or 0, not 1e-17, where the interval is exact."""
         return 0.0 if self.spread.by_patient <= _ZERO else self.spread.error
 
 
