@@ -68,14 +68,14 @@ def in_the_large(y: np.ndarray, logit: np.ndarray) -> dict[str, float]:
 
 def _clustered(y: np.ndarray, x: np.ndarray, repeats: int, offset: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients and their covariance, a sandwich clustered by patient with G/(G-1)."""
-    patient = np.tile(np.arange(len(y)), repeats)
-    model = sm.GLM(np.tile(y, repeats).astype(float), x, family=sm.families.Binomial(), offset=offset)
+    labels = np.tile(y, repeats).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that most of the classes are told apart well is no concern here
-        found = model.fit(
-            tol=1e-13, maxiter=200, cov_type="cluster", cov_kwds={"groups": patient, "use_correction": False}
-        )
-    return found.params, found.cov_params() * len(y) / (len(y) - 1)
+        found = sm.GLM(labels, x, family=sm.families.Binomial(), offset=offset).fit(tol=1e-13, maxiter=1000)
+    # statsmodels' own sandwich divides by p (1 - p), which may round to 0.
+    scores = (x * (labels - found.mu)[:, None]).reshape(repeats, len(y), -1).sum(axis=0)
+    bread = found.cov_params()
+    return found.params, bread @ scores.T @ scores @ bread * len(y) / (len(y) - 1)
 
 
 def bins(p: np.ndarray, count: int) -> np.ndarray:
