@@ -87,6 +87,8 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
         "folds.parquet": cuts.fold_thresholds(study)[0],
         "predictions.csv": predictions(study),
     }
+    if "rapid_tests_avoided" in written["triage"]:
+        content["triage"]["rapid_tests_avoided"] = cuts.rapid_tests_avoided(study)
     if "external" in written:
         content["external"] = entries.external(study, models)
     return dict(leaves(content))
@@ -107,12 +109,12 @@ def leaves_of(study: Study) -> dict[str, Any]:
 
 def scope(study: Study) -> dict[str, Any]:
     """Who is in scope, and how many are not for which reason."""
-    reasons = [row["reason"] for row, here in zip(study.patients, study.in_scope, strict=True) if not here]
-    kinds = Counter(r.rsplit(" is ", 1)[1] if " is " in r else "too little cancer epithelium" for r in reasons)
+    kinds = study.kind[~study.in_scope]
+    excluded = np.where(np.isin(kinds, ["squamous", "not NSCLC"]), kinds, "too little cancer epithelium")
     return {
         "n": int(study.in_scope.sum()),
         "n_positive": int(study.y[study.in_scope].sum()),
-        "out_of_scope": dict(kinds),
+        "out_of_scope": dict(Counter(excluded.tolist())),
         "unknown_histology": int((study.kind[study.in_scope] == "unknown").sum()),
     }
 

@@ -34,6 +34,10 @@ def read_columns(study: Study, cohort: Path | None, covariates: Path | None) -> 
         for name in rows[0]:
             if name.lower() not in {known.lower() for known in found}:
                 found[name] = ["+".join(sorted({row[name] for row in own[p] if row[name]})) for p in study.ids]
+    if "non_squamous" not in found:  # a column that every cohort has by its histology
+        types = ["adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid"]
+        kinds = [study.kind == "squamous", np.isin(study.kind, types)]
+        found["non_squamous"] = np.select(kinds, ["squamous", "non-squamous"], "").tolist()
     slides = study.manifest.get("slides", {})
     measured = [
         {f"{slides[s]['mpp']:.4g}" for s in row["slides"].split() if slides.get(s, {}).get("qc") is not None}

@@ -15,6 +15,7 @@ from recomputed.drawn import middle, samples
 from recomputed.files import RULES, Study
 from recomputed.proportions import complement, estimate, nothing, odds_to_share, over, quotient, wilson
 
+NPV_LEVELS = (0.95, 0.98)
 TRIAGE_RISKS = [t / 100 for t in range(1, 11)]
 CURVE_RISKS = [t / 100 for t in range(1, 31)]
 
@@ -144,6 +145,35 @@ def triage(study: Study, point: Mapping[str, Any]) -> dict[str, Any]:
         "worth_more": worth,
         "worth_from": gained[0] if worth else NAN,
     }
+
+
+def rapid_tests_avoided(study: Study) -> list[dict[str, Any]]:
+    """The share of patients in scope below the highest cut that kept an NPV, chosen on each fold's training part, on
+    the cohort itself where nothing was cross-validated; none below a level that sparing everybody reaches."""
+    here = study.complete
+    y, own, fold = study.y[here], study.ensemble.of(here), study.fold[:, here]
+    if y.all() or not y.any():
+        return []
+    inner, drawn, rate, rows = own.inner, samples(len(y)), float(y.mean()), []
+    if inner is None:
+        inner, fold = own.logit[:, None], np.zeros_like(fold)
+
+    def cut(scores: np.ndarray, level: float | None) -> float:
+        known = np.isfinite(scores)
+        aim = 1 - y[known].mean() / 2 if level is None else level
+        places = [*np.unique(scores[known]), math.inf]
+        right = [c for c in places[1:] if (~y[scores < c]).sum() >= aim * (scores < c).sum() - 1e-9]
+        return max(right, default=-math.inf)
+
+    for level in (*NPV_LEVELS, None):
+        aim = 1 - rate / 2 if level is None else level
+        cuts = np.array([[cut(scores, level) for scores in repeat] for repeat in inner])
+        spared = (own.logit < np.take_along_axis(cuts, fold, axis=1)).mean(axis=0)
+        spared = np.full(len(y), NAN) if aim <= 1 - rate else spared
+        avoided, reached = predictive(spared, np.ones(len(y)), drawn), predictive(~y, spared, drawn)
+        facts = {"npv": aim, "one_minus_prevalence": 1 - rate, "apparent": own.inner is None}
+        rows.append({**facts, "avoided": avoided, "npv_reached": reached})
+    return rows
 
 
 def decision_curves(study: Study) -> dict[str, Any]:

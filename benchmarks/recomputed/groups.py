@@ -15,6 +15,7 @@ from recomputed.covariates import Columns, levels, numbers, texts
 from recomputed.drawn import SEED
 from recomputed.entries import design_of
 from recomputed.files import Study
+from recomputed.proportions import estimate
 
 FEWEST = 5
 PERMUTATIONS = 1999
@@ -65,12 +66,26 @@ def subgroups(group: Group, written: Sequence[dict[str, Any]]) -> list[dict[str,
             p = NAN if found is None or rest is None else interaction(found, rest)
             if not math.isnan(p):
                 own.append(len(rows))
-            rows.append({"column": column, "level": name, **entry, "p_interaction": p, "p_holm": NAN})
+            row = {"column": column, "level": name, **entry, "p_interaction": p, "p_holm": NAN}
+            rows.append(row | (against(found, rest) if "auroc_rest" in written[0] else {}))
         tests += [own] if len(names) == 2 and own else [[i] for i in own]
     for one, adjusted in zip(tests, holm([rows[t[0]]["p_interaction"] for t in tests]), strict=True):
         for i in one:
             rows[i]["p_holm"] = adjusted
     return rows
+
+
+def against(here: Area | None, rest: Area | None) -> dict[str, Any]:
+    """The area of all other levels, and the difference from it with the squared distances of bounds added up (MOVER,
+    Zou & Donner 2008)."""
+    found: dict[str, Any] = {"auroc_rest": None, "delta": None}
+    if rest is not None:
+        found["auroc_rest"] = estimate(rest.value, rest.low, rest.high)
+    if here is not None and rest is not None:
+        value = here.value - rest.value
+        low = value - math.hypot(here.value - here.low, rest.high - rest.value)
+        found["delta"] = estimate(value, low, value + math.hypot(here.high - here.value, rest.value - rest.low))
+    return found
 
 
 def interaction(a: Area, b: Area) -> float:
