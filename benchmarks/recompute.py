@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--covariates", type=Path, help="the table of covariates that the study was given, if any")
     told = parser.parse_args(arguments)
+    for file in (told.folder / "metrics.json", told.cohort, told.covariates):
+        if file is not None and not file.is_file():
+            parser.error(f"there is no {file}")
     study = read_study(told.folder)
     found, written = recompute(study, told.cohort, told.covariates), leaves_of(study)
     differences = [
