@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cohorts import command, environment, kras, read_rows, settle, write_rows
 from PIL import Image
+from recomputing import recompute
 
 from kras_plugins.testing import draw_cohort
 
@@ -52,6 +53,12 @@ def test_the_planted_signal_is_found_and_stands_beside_its_baselines(done: Path)
     assert any(
         "No til_only baseline: til_ta is unknown" in n for n in metrics["notes"]
     )  # untrained cells have no class
+
+
+def test_other_libraries_find_every_number_of_the_demonstration_again(home: Path, done: Path) -> None:
+    code, numbers, said = recompute(done, home / "cohort.csv")
+    assert code == 0 and "\n0 numbers not recomputed" in said, said
+    assert numbers > 3000
 
 
 def test_every_patient_has_one_row_scored_by_a_fold_that_never_saw_it(home: Path, done: Path) -> None:

@@ -48,8 +48,8 @@ class Auroc:
 
     @property
     def standard_error(self) -> float:
-        """The widened standard error on the plain scale; 0 or NaN where the interval is exact."""
-        return self.spread.error
+        """The widened standard error on the plain scale; NaN or 0, not 1e-17, where the interval is exact."""
+        return 0.0 if self.spread.by_patient <= NO_VARIANCE else self.spread.error
 
 
 @dataclass(frozen=True, kw_only=True)

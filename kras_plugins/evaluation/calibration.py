@@ -185,7 +185,7 @@ def _bins(probability: Float64, count: int) -> npt.NDArray[np.intp]:
 
 def _newton(x: Float64, y: Bool, line: Float64) -> Float64 | None:
     """The maximum likelihood of a logistic regression, from a start; None where it is not reached."""
-    for _ in range(100):
+    for _ in range(1000):  # classes that all but separate have their optimum hundreds of strides away
         p = _sigmoid(x @ line)
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (y - p))
         # Far from the optimum a full Newton step may overshoot; one unit of a standardized logit is a safe stride.

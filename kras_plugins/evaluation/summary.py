@@ -125,7 +125,7 @@ _POOLED = ("n", "n_positive", "auroc", "auprc")
 
 
 def _scope(scored: Evaluated, meant: Sequence[str], gate: str) -> dict[str, Any]:
-    """Who is in scope, and why the others are not."""
+    """Who is in scope, why the others are not, and how each stated histology was understood."""
     here = scored.in_scope
     kinds = [scope_kind(reason) for reason in scored.out_of_scope if reason]
     return {
@@ -133,6 +133,7 @@ def _scope(scored: Evaluated, meant: Sequence[str], gate: str) -> dict[str, Any]
         "n_positive": int(scored.labels[here].sum()),
         "out_of_scope": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "unknown_histology": sum(m == "unknown" for m, one in zip(meant, here, strict=True) if one),
+        "histologies": dict(sorted(zip((p.histology for p in scored.patients), meant, strict=True))),
         "gate": gate,
     }
 

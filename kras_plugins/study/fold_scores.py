@@ -24,9 +24,11 @@ def write_fold_scores(file: Path, scored: Evaluated) -> None:
     """Write a long table: repeat, fold, model, kind, name, value.
 
     `repeat` and `fold` count from 1. Kinds: `inner_logit`, the calibrated score of a training patient (`name`) from
-    models that saw neither the fold nor the patient; `raw` and `in_fold`, the uncalibrated score of a test patient and
-    what it is ranked by within its fold; `threshold`, the logit of a rule (`name`) for the fold's test patients;
-    `platt_slope` of the fold. NaN is left out. Raises StoreError when the file cannot be written.
+    models that saw neither the fold nor the patient; `logit`, the calibrated score of a test patient, of which
+    predictions.csv has the probability; `raw` and `in_fold`, its uncalibrated score and what it is ranked by within its
+    fold; `fold_logit`, on an external cohort, the score that the bundle's model of this fold gave; `threshold`, the
+    logit of a rule (`name`) for the fold's test patients; `platt_slope` of the fold. NaN is left out. Raises StoreError
+    when the file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -59,9 +61,11 @@ def _rows(name: str, scores: Scores, scored: Evaluated) -> Iterator[Row]:
                     yield *place, "threshold", rule, value
             if scores.inner is not None:
                 yield from _known(place, "inner_logit", ids, scores.inner[r, k])
-            for kind, values in (("raw", scores.raw), ("in_fold", scores.in_fold)):
+            for kind, values in (("logit", scores.logit), ("raw", scores.raw), ("in_fold", scores.in_fold)):
                 if values is not None:
                     yield from _known(place, kind, [ids[i] for i in test], values[r, test])
+    for k, logit in enumerate(() if scores.by_fold is None else scores.by_fold):
+        yield from _known((1, k + 1, name), "fold_logit", ids, logit)
 
 
 def _known(place: tuple[int, int, str], kind: str, names: list[str], values: Float64) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from kras_plugins.evaluation.auroc import auroc, compare, holm, stratified_auroc
 from kras_plugins.evaluation.design import Design, one_cohort
+from kras_plugins.evaluation.subgroups import interaction_p
 
 
 def cohort(n_positive=25, n_negative=140, ties=False, seed=0):
@@ -293,6 +294,30 @@ def test_holm_steps_down_and_leaves_out_undefined_tests():
     assert holm([0.03, 0.01, float("nan"), 0.04, 0.02]) == pytest.approx([0.06, 0.04, np.nan, 0.06, 0.06], nan_ok=True)
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_no_pair_of_both_classes_is_no_area_and_no_error():
+    nothing = auroc([0, 0, 0], [1, 2, 3])
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+    assert nothing.note == "no pair of both classes"
+
+
+def test_one_positive_amid_the_negatives_is_not_taken_for_the_same_score_of_everyone():
+    found = auroc([1, 0, 0], [0.5, 0.1, 0.9])
+    assert found.value == 0.5
+    assert found.low < 0.1 and found.high > 0.9
+    assert "same score" not in found.note
+    assert (auroc([1, 0, 0], [0.5] * 3).low, auroc([1, 0, 0], [0.5] * 3).high) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("folds", range(2, 20))
+def test_what_rounding_leaves_of_no_variance_is_no_error_and_makes_no_p(folds):
+    """The mean of three areas of 1 may be 0.9999999999999999, which once gave an interaction a p of 1e-43."""
+    fold, y = np.arange(4 * folds) % folds, np.arange(4 * folds) < 2 * folds
+    perfect = auroc(y, y.astype(float)[None], Design(fold[None], fitted=folds))
+    half = auroc(y, np.random.default_rng(0).normal(size=(1, 4 * folds)), Design(fold[None], fitted=folds))
+    assert perfect.standard_error == 0
+    assert np.isnan(interaction_p(perfect, half))
 
 
 def test_a_hundred_thousand_scores_take_less_than_a_second():

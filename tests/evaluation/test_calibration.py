@@ -41,6 +41,16 @@ def test_slope_and_intercept_with_their_intervals_are_those_of_statsmodels_clust
         assert (high + low) / 2 == pytest.approx(value)
 
 
+def test_a_line_is_found_where_one_patient_alone_keeps_the_classes_from_being_separated():
+    positive = [1.64128741, 2.34162724, 4.68344868, 5.41990937, 6.65958684, 6.68345199]
+    negative = [*np.linspace(-4, 0, 24), 0.28353746, 1.61294095, 1.64637836]
+    logit, y = np.array([*positive, *negative]), np.arange(33) < 6
+    fitted = sm.GLM(y.astype(float), sm.add_constant(logit), family=sm.families.Binomial()).fit(tol=1e-13, maxiter=500)
+    line = calibration_line(y, logit[None])
+    assert (line.intercept[0], line.slope[0]) == pytest.approx(tuple(fitted.params), rel=1e-6)
+    assert line.slope[0] > 60
+
+
 def test_calibration_in_the_large_is_statsmodels_intercept_with_the_logit_as_offset():
     y, logit = cohort(stretch=0.6)
     fit = sm.GLM(y.astype(float), np.ones(len(y)), family=sm.families.Binomial(), offset=logit[0]).fit(tol=1e-12)
