@@ -157,8 +157,10 @@ def _error(y: np.ndarray, influence: np.ndarray, sites: Area, inflation: float) 
 
 
 def bounds(value: float, se: float, quantile: float, positives: int, negatives: int) -> tuple[float, float]:
-    """The areas from which the value lies `quantile` errors away, the error being that at the area (Newcombe 2006, Stat
-    Med 25:559, method 5): Hanley & McNeil's with both class sizes replaced by their mean, scaled to `se` at the value."""
+    """The areas from which the value lies `quantile` errors away (Newcombe 2006, Stat Med 25:559, method 5).
+
+    The error is that at the area: Hanley & McNeil's with both class sizes replaced by their mean, `se` at the value.
+    """
     star = (positives + negatives) / 2 - 1
 
     def shape(a: float) -> float:
