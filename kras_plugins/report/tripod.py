@@ -5,7 +5,7 @@ The items are worded by us and shortened; the published checklist and its explan
 
 from __future__ import annotations
 
-from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count, out_of_scope_in_words
 from kras_plugins.report.style import model_label
 
 AUTHORS = "to be stated by the authors"
@@ -78,6 +78,7 @@ def _methods(of: Reported) -> dict[str, str]:
     members = ", ".join(map(str, config.get("classifiers") or ()))
     return {
         "4": "external evaluation of a frozen model" if of.external else "development with internal validation",
+        "6b": _eligible(of),
         "7": "one pipeline for every slide; quality control and failures of each slide are in manifest.json",
         "8a": f"column {target} of the cohort table; an unknown value is not negative" if target else "",
         "9b": _predictors(of.manifest),
@@ -101,13 +102,15 @@ def _methods(of: Reported) -> dict[str, str]:
 
 def _results(of: Reported) -> dict[str, str]:
     n, positive = of.metrics.get("n"), of.metrics.get("n_positive")
-    pooled, luad = auroc_in_words(of.main_model), auroc_in_words(of.luad_only.get(of.main))
+    areas = [("in scope", of.models), *of.strata, ("all patients", of.pooled)]
     return {
         "20a": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
         "20c": "see the warnings of shift in the report" if (of.metrics.get("external") or {}).get("shift") else "",
-        "21": f"{n} patients, {positive} positive" if n is not None and positive is not None else "",
+        "21": f"{n} patients in scope, {positive} positive" if n is not None and positive is not None else "",
         "22": "the bundle holds all models, features and thresholds; `kras predict` applies it",
-        "23a": f"{model_label(of.main)}: AUROC {pooled}; adenocarcinoma only: {luad}; more in the report"
+        "23a": f"{model_label(of.main)}, AUROC: "
+        + "; ".join(f"{title} {auroc_in_words(table.get(of.main))}" for title, table in areas)
+        + "; more in the report"
         if of.main_model
         else "",
         "23b": "see subgroups by site in the report" if "site" in _columns(of) else "",
@@ -116,6 +119,13 @@ def _results(of: Reported) -> dict[str, str]:
         "27a": "a slide that fails quality control, or a missing input, gives `not_assessable` with a reason",
         "27b": "slides in, one call per patient out; reading it needs the limits in the model card",
     }
+
+
+def _eligible(of: Reported) -> str:
+    scope = of.metrics.get("scope") or {}
+    if scope.get("n") is None:
+        return ""
+    return f"in scope: {scope['n']} patients; out of scope: {out_of_scope_in_words(of)}; for the study: {AUTHORS}"
 
 
 def _columns(of: Reported) -> list[str]:
