@@ -33,7 +33,7 @@ def forest_plot(of: Reported) -> str:
             _beside(ax, y, model)
         if pooled:
             ax.axhline(len(rows) - len(pooled) - 0.5, color=GREY, lw=0.5)
-        _finish(ax, [title for title, *_ in rows], min(ends))
+        _finish(ax, [title for title, *_ in rows], min(ends, default=0.5))
 
     return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
 

@@ -30,7 +30,7 @@ MINUS = "−"
 Table = tuple[list[str], list[list[str]]]
 """Headers and rows of cells."""
 
-_INTERVAL = re.compile(r"(\([^()]{0,40}(?:–| to )[^()]{0,40}\))")
+_INTERVAL = re.compile(r"(\([−\d][^()]{0,14}(?:–| to )[^()]{0,20}\))")
 
 _HEADERS = {
     "n": "Patients", "what": "What", "factor": "Factor", "level": "Level", "over": "Added to", "value": "Value",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kras_plugins.evaluation.baselines import PREVALENCE
 from kras_plugins.report import published
 from kras_plugins.report.html import Table, number, table
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, model_entries, rule_label
@@ -71,11 +72,14 @@ def _used(site: Facts) -> str:
 
 
 def model_notes(models: Mapping[str, Facts]) -> list[str]:
-    """What must be known of the AUROCs of a table, such as that calibration found nothing; alike ones in one line."""
+    """What must be known of the AUROCs of a table, such as that calibration found nothing; alike ones in one line.
+
+    The prevalence gives everyone the same score by what it is.
+    """
     by_note: dict[str, list[str]] = {}
     for name in model_order(models):
         note = (models[name].get("auroc") or {}).get("note")
-        if note:
+        if note and name != PREVALENCE:
             by_note.setdefault(str(note), []).append(model_label(name))
     return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 

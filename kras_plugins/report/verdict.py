@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, PREVALENCE
 from kras_plugins.evaluation.comparisons import ALL_PATIENTS, IN_SCOPE, PROVES_NOTHING
 from kras_plugins.report.html import MINUS, estimate, number, p_value, percent
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
@@ -13,7 +14,7 @@ from kras_plugins.report.terms import against_chance, against_other, begin, chan
 from kras_plugins.report.worth import worth_verdict
 
 _BASELINE_CARDS = 2
-_HISTOLOGY = "histology_only"
+_NO_POWER = {"minimum_detectable": None}
 
 
 def headline(of: Reported) -> list[tuple[str, Facts | None]]:
@@ -39,7 +40,7 @@ def verdict(of: Reported) -> str:
 
 def pooled_line(of: Reported) -> str:
     """All patients pooled: the main model beside histology alone, which means something there only; "" without any."""
-    ours, histology = of.pooled.get(of.main), of.pooled.get(_HISTOLOGY)
+    ours, histology = of.pooled.get(of.main), of.pooled.get(HISTOLOGY_ONLY)
     if not ours:
         return ""
     said = f"All patients pooled: {of.main_phrase} {estimate(ours.get('auroc') or {})}"
@@ -47,10 +48,10 @@ def pooled_line(of: Reported) -> str:
     if not histology:
         alike = of.same_patients(of.luad_only)
         return f"{said}, {who}" + ("." if alike else "; there is no baseline of histology alone.")
-    row = _compared(of, _HISTOLOGY, ALL_PATIENTS)
+    row = _compared(of, HISTOLOGY_ONLY, ALL_PATIENTS)
     return (
         f"{said}, histology alone {estimate(histology.get('auroc') or {})}; {who}. {begin(of.main_phrase)} is "
-        f"{other_phrase(against_other(row))} histology alone{_difference(row)}."
+        f"{other_phrase(against_other(row))} histology alone{_difference(None if row is None else row | _NO_POWER)}."
     )
 
 
@@ -100,8 +101,8 @@ def _by_strength(of: Reported) -> list[str]:
 
 
 def _rival(of: Reported) -> str:
-    """The strongest baseline in scope that learned something, "" where none did."""
-    return next((n for n in _by_strength(of) if against_chance(of.models[n]) != "nothing"), "")
+    """The strongest baseline in scope, "" where none has an AUROC above 0.5, which is what knowing nothing gives."""
+    return next((n for n in _by_strength(of) if _area(of.models[n]) > 0.5 and n != PREVALENCE), "")
 
 
 def _plain(name: str) -> str:
