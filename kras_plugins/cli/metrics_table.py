@@ -50,7 +50,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     from kras_plugins.report.html import estimate
-    from kras_plugins.report.reported import model_entries, read_reported
+    from kras_plugins.report.reported import read_reported
     from kras_plugins.report.style import model_label, model_order
     from kras_plugins.report.tables import model_notes
     from kras_plugins.report.verdict import pooled_line, verdict
@@ -70,8 +70,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         cells = [estimate(m.get("auroc") or {}) if (m := models.get(name)) else "–" for _, models in columns]
         table.add_row(model_label(name), *cells, style="bold" if name == "ensemble" else "")
     stdout().print(table)
-    said = [*model_notes(model_entries(metrics.get("models"))), verdict(of), pooled_line(of), worth_verdict(of)]
-    for sentence in filter(None, said):
+    for sentence in filter(None, [verdict(of), pooled_line(of), worth_verdict(of), *model_notes(of.models)]):
         stdout().print(escape(sentence))
 
 

@@ -153,10 +153,13 @@ def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
         ax.axhline(0, color=INK, lw=0.8)
         bars = np.maximum([value - low, high - value], 0)
         ax.errorbar(x, value, bars, fmt="o", color=BLUE, ms=5, lw=1.2, capsize=2)
-        reach = 1.15 * max(np.abs(low).max(), np.abs(high).max(), 1e-4)
+        reach = 1.4 * max(np.abs(low).max(), np.abs(high).max(), 1e-4)
         ax.set(ylim=(-reach, reach), xlabel="Risk from which one would sequence, %", ylabel="Gain in net benefit")
-        for at, side, word in ((0.97, "top", "ruling out is worth more"), (0.03, "bottom", "sequencing all is")):
-            ax.text(0.02, at, word, va=side, transform=ax.transAxes, color=GREY, fontsize=8)
+        for at, side, word in (
+            (0.97, "top", "ruling out is worth more"),
+            (0.03, "bottom", "sequencing all is worth more"),
+        ):
+            ax.text(0.98, at, word, ha="right", va=side, transform=ax.transAxes, color=GREY, fontsize=8)
 
     return draw_svg("benefit", (6.4, 3.2), paint)
 

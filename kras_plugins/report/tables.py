@@ -85,8 +85,13 @@ def model_notes(models: Mapping[str, Facts]) -> list[str]:
 
 
 def incremental_table(of: Reported) -> Table:
-    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`)."""
-    rows = [{key: value for key, value in row.items() if key != "note"} for row in of.rows("incremental")]
+    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`).
+
+    Rows on adenocarcinoma are left out where all in scope have it.
+    """
+    again = "adenocarcinoma" if of.same_patients(of.luad_only) else None
+    found = [row for row in of.rows("incremental") if again is None or row.get("population") != again]
+    rows = [{key: value for key, value in row.items() if key != "note"} for row in found]
     areas = ("auroc_base", "auroc_with", "delta_auroc", "p_delta", "p", "coefficient")
     return table(rows, ("model", "over", "population", "n", "n_positive", *areas))
 

@@ -10,6 +10,7 @@ from kras_plugins.report.html import number, percent
 from kras_plugins.report.reported import Facts, Reported, rule_label
 from kras_plugins.report.terms import begin
 
+_PERCENT = "\N{NO-BREAK SPACE}%"
 Rows = tuple[tuple[str, ...], ...]
 
 
@@ -48,7 +49,7 @@ def worth(of: Reported) -> Worth | None:
             (percent(row.get("npv"), 0), percent(row.get("avoided")), percent(row.get("npv_reached")))
             for row in _rows(block, "rapid_tests_avoided")
         ),
-        range=f"{percent(curve[0][0], 0)} to {percent(curve[-1][0], 0)}" if curve else "",
+        range=f"{percent(curve[0][0], 0)} to {percent(curve[-1][0], 0)}".replace(" %", _PERCENT) if curve else "",
     )
 
 

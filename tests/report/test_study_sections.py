@@ -286,7 +286,7 @@ def test_the_thresholds_of_the_bundle_stand_before_those_of_the_folds(
     own = {key: value for key, value in metrics.items() if key != "external"}
     page = Page(write_study_report(tmp_path, own, [], {}))
     bundle, folds = [row for row in page.rows if row[:1] == ["Rule"] and "LR+" in row]
-    assert (bundle[1], folds[1]) == ("Threshold", "Threshold, mean of folds")
+    assert (bundle[1], folds[1]) == ("Threshold", "Mean threshold")
     below = page.rows[page.rows.index(bundle) : page.rows.index(folds)]
     assert any(row[:3] == ["rule out", "0.040", "93.8 % (83.6–99.5)"] for row in below)
     assert any(row[:3] == ["rule out", "0.030", "87.5 % (77.3–93.2)"] for row in page.rows[page.rows.index(folds) :])
