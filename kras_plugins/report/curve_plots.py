@@ -155,10 +155,8 @@ def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
         ax.errorbar(x, value, bars, fmt="o", color=BLUE, ms=5, lw=1.2, capsize=2)
         reach = 1.4 * max(np.abs(low).max(), np.abs(high).max(), 1e-4)
         ax.set(ylim=(-reach, reach), xlabel="Risk from which one would sequence, %", ylabel="Gain in net benefit")
-        for at, side, word in (
-            (0.97, "top", "ruling out is worth more"),
-            (0.03, "bottom", "sequencing all is worth more"),
-        ):
+        for at, side, which in ((0.97, "top", "ruling out"), (0.03, "bottom", "sequencing all")):
+            word = f"{which} is worth more"
             ax.text(0.98, at, word, ha="right", va=side, transform=ax.transAxes, color=GREY, fontsize=8)
 
     return draw_svg("benefit", (6.4, 3.2), paint)

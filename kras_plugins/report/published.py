@@ -32,8 +32,8 @@ SENSITIVITY_NOTE = (
 )
 
 HISTOLOGY_NOTE = (
-    "On the TCGA labels histology alone reaches an AUROC of 0.757 (by patient 0.741–0.773) for KRAS G12C: 963 patients, 62 "
-    "positive, none of them squamous. The abstract does not print it beside its own figures."
+    "On the TCGA labels histology alone reaches an AUROC of 0.757 (by patient 0.741–0.773) for KRAS G12C: 963 "
+    "patients, 62 positive, none of them squamous. The abstract does not print it beside its own figures."
 )
 
 

@@ -89,7 +89,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "abstract": tables.abstract_rows(of, published.cohorts),
         "abstract_source": SOURCE,
         "published": published,
-        "patients": patient_table(predictions, order),
+        "patients": patient_table(predictions, model_order({**of.models, **of.pooled})),
         "card": model_card(of, said, demonstration),
         "checklist": checklist(of),
         "notes": [note for note in metrics.get("notes") or () if note],
