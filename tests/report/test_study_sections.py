@@ -217,6 +217,14 @@ def test_confounders_of_adenocarcinoma_are_drawn_where_a_run_has_them(metrics: A
     assert not any("Adenocarcinoma: patients" in row for row in page.rows), "all in scope have it: no second column"
 
 
+def test_what_a_score_adds_is_said_once_for_the_same_patients(metrics: Any, tmp_path: Path, undrawn: None) -> None:
+    (row,) = metrics["incremental"]
+    both = metrics | {"incremental": [row, row | {"population": "adenocarcinoma"}]}
+    for key, populations in (("luad_only", ["in scope", "adenocarcinoma"]), ("models", ["in scope"])):
+        page = Page(write_study_report(tmp_path, both | {"luad_only": metrics[key]}, [], {}))
+        assert [row[2] for row in page.rows if row[:2] == ["Ensemble", "histology; sex"]] == populations
+
+
 def test_external_results_stand_beside_internal_ones(page: Page) -> None:
     row = next(row for row in table_below(page, "Model|In training (cross-validated)") if row[0] == "Ensemble")
     assert row[1] == "0.741 (0.690–0.790), 809 patients, 55 positive"
