@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 def forest_plot(of: Reported) -> str:
-    """AUROC with interval of every model in scope (filled), in strata of those in scope (open), of all patients pooled
-    (grey)."""
+    """AUROC with interval of every model in scope (filled), of members and ensemble in strata of those in scope (open),
+    and of all patients pooled (grey)."""
     rows: list[tuple[str, Mapping[str, Any], str, bool]] = []
     for name in model_order(of.models):
         color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
         rows.append((model_label(name), of.models[name], color, True))
-        rows += [(title, table[name], color, False) for title, table in of.strata if name in table]
+        if not is_baseline(name):
+            rows += [(title, table[name], color, False) for title, table in of.strata if name in table]
     pooled = [name for name in dict.fromkeys((of.main, "histology_only")) if name in of.pooled]
     rows += [(f"{model_label(name)}, all patients", of.pooled[name], GREY, True) for name in pooled]
 
