@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 _CALLS = {
     "rule_in": (
         "Rule-in",
-        "The score reaches the rule-in threshold. A mutation is more likely than among patients in general, yet only "
-        "sequencing can show it.",
+        "The score reaches the rule-in threshold. Only sequencing can show whether there is a mutation.",
     ),
     "indeterminate": ("Indeterminate", "The score lies between the two thresholds and decides nothing."),
     "rule_out": (
         "Rule-out",
-        "The score lies below the rule-out threshold. A mutation is less likely than among patients in general; it is "
-        "not excluded, and a negative result must not replace sequencing.",
+        "The score lies below the rule-out threshold. A mutation is not excluded, and a negative result must not "
+        "replace sequencing.",
     ),
     "not_assessable": ("Not assessable", "No result is given for this patient."),
 }

@@ -35,20 +35,23 @@ _TABLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured."""
+    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured.
+
+    `note`: why there is no interval, that it is exact, or that scores found nothing; "" otherwise.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
     n_positive: int
+    note: str = ""
 
     def __str__(self) -> str:
-        who = f"n={self.n}, {self.n_positive} positive"
-        if self.value is None:
-            return f"not estimated, {who}"
-        interval = "no interval" if self.low is None or self.high is None else f"{self.low:.3f}–{self.high:.3f}"
-        return f"{self.value:.3f} ({interval}), {who}"
+        from kras_plugins.report.html import estimate
+
+        shown = {"value": self.value, "low": self.low, "high": self.high, "note": self.note}
+        return f"{estimate(shown)}, n={self.n}, {self.n_positive} positive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,10 @@ class StudyResult:
             raise ConfigError(f"there is no {model} among {among} in this study", hint)
         entry, area = models[model], models[model]["auroc"]
         return Area(
-            value=area["value"], low=area["low"], high=area["high"], n=entry["n"], n_positive=entry["n_positive"]
+            **{key: area[key] for key in ("value", "low", "high")},
+            n=entry["n"],
+            n_positive=entry["n_positive"],
+            note=area["note"] or "",
         )
 
 
