@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from kras_plugins.evaluation.auroc import CONSTANT
 from kras_plugins.evaluation.rows import PatientScores
 from kras_plugins.report.curves import score_columns
 from kras_plugins.report.published import hanley_mcneil
 
+_OF_ALL = ("n", "n_positive", "auroc", "auprc")
 MEMBERS = ("he", "mlp", "rf", "lgbm")
-MODELS = (*MEMBERS, "ensemble", "histology_only", "prevalence")
+MODELS = (*MEMBERS, "ensemble", "clinical", "prevalence")
+POOLED = (*MEMBERS, "ensemble", "histology_only", "prevalence")
 
 
 def fake_predictions(n: int = 930, repeats: int = 1) -> list[PatientScores]:
-    """Scores of a TCGA-like cohort: no positive among squamous tumors, a weak signal in LUAD."""
+    """Scores of a TCGA-like cohort: no positive among squamous tumors, who are out of scope, a weak signal in LUAD.
+
+    Of every 25 patients in scope one has no known histology, and one is large cell.
+    """
     rng = np.random.default_rng(7)
     luad = np.arange(n) < n * 0.52
     label = luad & (rng.random(n) < 0.13)
@@ -29,10 +35,13 @@ def fake_predictions(n: int = 930, repeats: int = 1) -> list[PatientScores]:
         }
         scores["ensemble"] = np.mean(list(scores.values()), axis=0)
         scores["histology_only"] = np.where(luad, 0.128, 0.004)
+        scores["clinical"] = np.where(luad, 0.128, 0.004) + 0.01 * (np.sin(np.arange(n)) + label)
         scores["prevalence"] = np.full(n, 0.067)
         for i in range(n):
             call = (
-                "rule_in"
+                "not_assessable"
+                if not luad[i]
+                else "rule_in"
                 if scores["ensemble"][i] > 0.12
                 else "rule_out"
                 if scores["ensemble"][i] < 0.03
@@ -42,12 +51,17 @@ def fake_predictions(n: int = 930, repeats: int = 1) -> list[PatientScores]:
                 PatientScores(
                     patient_id=f"P{i:04d}", slides=(f"S{i:04d}",), fold=i % 5 + 1, repeat=repeat + 1,
                     label=int(label[i]),
-                    site=f"{i % 30:02d}", histology="LUAD" if luad[i] else "LUSC",
+                    site=f"{i % 30:02d}", histology=_histology(i) if luad[i] else "LUSC",
+                    in_scope=bool(luad[i]), reason="" if luad[i] else "out of scope: LUSC is squamous",
                     scores={m: float(v[i]) for m, v in scores.items() if m != "ensemble"},
                     ensemble=float(scores["ensemble"][i]), members=MEMBERS, call=call, qc="pass",
                 )
             )  # fmt: skip
     return rows
+
+
+def _histology(i: int) -> str:
+    return {0: "", 12: "large cell"}.get(i % 25, "LUAD")
 
 
 def _probability(rng: np.random.Generator, label: Any, luad: Any, signal: float) -> Any:
@@ -56,36 +70,46 @@ def _probability(rng: np.random.Generator, label: Any, luad: Any, signal: float)
 
 def fake_metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     """metrics.json for these predictions, with plausible intervals."""
-    scores = score_columns(predictions, MODELS)
+    scores = score_columns(predictions, sorted({*MODELS, *POOLED}))
+    everyone = np.ones(len(scores.label), dtype=bool)
+    here = np.array([row.in_scope for row in predictions])
     luad = np.array([h == "LUAD" for h in scores.histology])
-    everyone = np.ones(len(luad), dtype=bool)
-    comparisons = [
-        {
-            "a": "ensemble",
-            "b": b,
-            "delta": 0.012,
-            "low": -0.021,
-            "high": 0.045,
-            "p": 0.47,
-            "p_holm": 1.0,
-            "note": None,
-        }
-        for b in (*MEMBERS, "histology_only")
-    ]
+    models = {m: _model(scores, m, here) for m in MODELS}
+    row = {"a": "ensemble", "delta": 0.012, "low": -0.021, "high": 0.045, "p": 0.47, "p_holm": 1.0, "note": ""}
+    alone = {"p_holm": None, "note": "beside the tests that Holm's correction covers"}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "target": "g12c",
         "unit": "patient",
-        "n": len(predictions),
-        "n_positive": int(scores.label.sum()),
-        "cohort_flow": [
-            {"step": "rows in the cohort table", "n": 966, "n_positive": 65},
-            {"step": "not sequenced", "n": -33, "n_positive": None},
-            {"step": "analyzed", "n": 930, "n_positive": 62},
-        ],
-        "models": {m: _model(scores, m, everyone) for m in MODELS},
+        "scope": {"n": int(here.sum()), "n_positive": int(scores.label[here].sum()),
+                  "out_of_scope": {"squamous": int((~here).sum())},
+                  "unknown_histology": scores.histology.count(""), "gate": "histology only: no profiler"},
+        "n": int(here.sum()),
+        "n_positive": int(scores.label[here].sum()),
+        "cohort_flow": {"rows": len(predictions) + 3, "patients": len(predictions) + 3, "label_unknown": 3,
+                        "labelled": len(predictions), "positive": int(scores.label.sum()),
+                        "negative": int(len(predictions) - scores.label.sum()),
+                        "patients out of scope": int((~here).sum())},
+        "models": models,
         "luad_only": {m: _model(scores, m, luad) for m in MODELS},
-        "comparisons": comparisons,
+        "non_squamous": {m: _model(scores, m, here & np.array([h != "" for h in scores.histology])) for m in MODELS},
+        "all_patients_pooled": {m: {k: v for k, v in _model(scores, m, everyone).items() if k in _OF_ALL}
+                                for m in POOLED},
+        "any_member": {},
+        "comparisons": [
+            *(row | {"b": b, "population": "in_scope"} for b in MEMBERS),
+            row | {"b": "clinical", "population": "in_scope"} | alone,
+            row | {"b": "histology_only", "population": "all_patients"},
+        ],
+        "bundle_thresholds": models["ensemble"]["operating_points"]
+        | {"rule_in": _point(0.11, 0.36), "rule_out": _point(0.04, 0.938)},
+        "triage": {
+            "threshold": "rule_out", "ruled_out": estimate(0.138, 0.11, 0.172), "npv": estimate(0.879, 0.79, 0.95),
+            "one_minus_prevalence": 0.864, "worth_more": False, "worth_from": None,
+            "net_benefit": [{"t": t / 100, "difference": estimate(t / 1000 - 0.02, -0.03, 0.01)} for t in range(1, 11)],
+            "verdict": "not shown to be worth more than sequencing everybody: the NPV is not shown to exceed the share "
+            "of patients without the mutation",
+        },
         "subgroups": [
             {"column": "specimen", "level": "biopsy", "n": 225, "n_positive": 14,
              "auroc": {"value": 0.763, "low": 0.61, "high": 0.91}, "p_interaction": 0.61},
@@ -98,22 +122,30 @@ def fake_metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _point(threshold: float, sensitivity: float = 0.887) -> dict[str, Any]:
+    return {
+        "threshold": threshold, "sensitivity": estimate(sensitivity, sensitivity - 0.102, sensitivity + 0.057),
+        "specificity": estimate(0.42, 0.39, 0.45), "ppv": 0.1, "npv": 0.98, "lr_pos": 1.53, "lr_neg": 0.27,
+        "flagged": 0.6,
+    }  # fmt: skip
+
+
 def _model(scores: Any, name: str, rows: Any) -> dict[str, Any]:
     label, score = scores.label[rows], scores.by_model[name][rows]
     auroc = float(roc_auc_score(label, score))
     low, high = hanley_mcneil(auroc, int(label.sum()), int(len(label) - label.sum()))
-    point = {
-        "threshold": 0.0412, "sensitivity": {"value": 0.887, "low": 0.785, "high": 0.944},
-        "specificity": {"value": 0.42, "low": 0.39, "high": 0.45}, "ppv": 0.1, "npv": 0.98, "lr_pos": 1.53,
-        "lr_neg": 0.27, "flagged": 0.6,
-    }  # fmt: skip
+    same = np.ptp(score) == 0
+    bounds = estimate(0.5, 0.5, 0.5) | {"note": CONSTANT} if same else estimate(auroc, low, high) | {"note": ""}
+    site = {"sites": 30, "sites_with_positives": 21, "se": 0.041, "se_by_patient": 0.031, "enough": True}
+    point = _point(0.0412)
     return {
         "n": len(label), "n_positive": int(label.sum()),
-        "auroc": {"value": auroc, "low": low, "high": high, "method": "delong", "fold_mean": auroc},
+        "auroc": bounds | {"method": "delong", "fold_mean": auroc, "se": None if same else 0.0615, "inflation": 1.5,
+                           "by_site": site},
         "auprc": {"value": 0.14, "low": 0.1, "high": 0.2, "lift": 2.1}, "brier": 0.061,
         "calibration_slope": 0.93, "calibration_intercept": -0.05,
         "operating_points": {"target_sensitivity": point, "target_specificity": point, "youden": point,
-                             "rule_in": point | {"threshold": 0.12}, "rule_out": point | {"threshold": 0.03}},
+                             "rule_in": _point(0.12, 0.31), "rule_out": _point(0.03, 0.875)},
     }  # fmt: skip
 
 
@@ -176,7 +208,7 @@ def with_evidence(metrics: dict[str, Any]) -> dict[str, Any]:
         "models": {name: _with_calibration(model) for name, model in metrics["models"].items()},
         "decision_curves": {
             "prevalence": share, "thresholds": thresholds, "test_all": everyone,
-            "models": {name: [max(b, 0.01) for b in everyone] for name in ("ensemble", "rf", "histology_only")},
+            "models": {name: [max(b, 0.01) for b in everyone] for name in ("ensemble", "rf", "clinical")},
             "at_prevalence": [{"prevalence": 0.13, "thresholds": thresholds, "test_all": everyone,
                                "models": {"ensemble": everyone}}],
         },
@@ -187,7 +219,8 @@ def with_evidence(metrics: dict[str, Any]) -> dict[str, Any]:
             {"factor": "EGFR", "level": "mutated", "n": 60, "n_positive": 0, "auroc": None,
              "note": "fewer than 5 patients of a class", "p_association": 0.001},
         ],
-        "incremental": [{"model": "ensemble", "over": ["histology", "sex"], "n": 760, "n_positive": 53,
+        "incremental": [{"model": "ensemble", "over": ["histology", "sex"], "population": "in_scope", "n": 760,
+                         "n_positive": 53,
                          "auroc_base": estimate(0.751, 0.72, 0.78), "auroc_with": estimate(0.758, 0.72, 0.8),
                          "delta_auroc": estimate(0.007, -0.02, 0.03), "p": 0.61, "note": ""}],
         "probes": [{"what": "site from score", "n": 809, "statistic": "eta squared", "value": 0.09, "low": 0.05,

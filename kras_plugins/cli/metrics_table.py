@@ -42,45 +42,41 @@ def end_with(failures: Sequence[SetAside], folder: Path) -> None:
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
-    """Every AUROC with n, positives and interval, beside its baselines.
+    """Every AUROC in scope with n, positives and interval, and in strata; below it what the report says first.
 
-    Where there is no interval or, among mixed or unknown histologies, no baseline of histology, it says so.
-    Of an external cohort also the mean over single fold models, and what the same models were worth in training.
+    The words are the report's. Of an external cohort also the mean over single fold models, and what the same models
+    were worth in training.
     """
     from rich.table import Table
 
-    from kras_plugins.cohort.targets import target_label
+    from kras_plugins.report.html import estimate
+    from kras_plugins.report.reported import read_reported
+    from kras_plugins.report.style import model_label, model_order
+    from kras_plugins.report.tables import model_notes
+    from kras_plugins.report.verdict import permutation_sentence, pooled_line, verdict
+    from kras_plugins.report.worth import worth_verdict
 
-    every, luad = metrics["models"], metrics["luad_only"]
-    table = Table(title=f"{target_label(metrics['target'])}: AUROC with 95 % interval", title_justify="left", box=None)
+    of, external = read_reported(metrics, {}), metrics.get("external")
+    columns = [_column("in scope", of.models), *(_column(title, table) for title, table in of.strata)]
+    if external is not None:
+        internal, mean = external["internal"], external["fold_mean"]
+        columns.append(("mean of fold models", {name: {"auroc": area} for name, area in mean.items()}))
+        columns.append(_column("in training", {name: {**area, "auroc": area} for name, area in internal.items()}))
+    table = Table(title=f"{of.target}: AUROC with 95 % interval", title_justify="left", box=None)
     table.add_column("", no_wrap=True)
-    external = metrics.get("external")
-    tables = [("all", every), ("adenocarcinoma", luad)]
-    if external is not None:
-        tables.append(("in training", external["internal"]))
-    for label, models in tables:
-        one = next(iter(models.values()), None)
-        head = f"{label}, n={one['n']} ({one['n_positive']} pos.)" if one else ""
-        table.add_column(head, no_wrap=external is None)  # four columns need lines of two on a narrow screen
-    if external is not None:
-        table.add_column("mean of fold models")
-    for name, model in every.items():
-        cells = [_shown(model["auroc"]), _shown((luad.get(name) or {}).get("auroc"))]
-        if external is not None:
-            cells += [_shown(external["internal"].get(name)), _shown(external["fold_mean"].get(name))]
-        table.add_row(name, *cells, style="bold" if name == "ensemble" else "")
+    for head, _ in columns:
+        table.add_column(head, no_wrap=len(columns) < 3)  # more need lines of two on a narrow screen
+    for name in model_order(of.models):
+        cells = [estimate(m.get("auroc") or {}) if (m := models.get(name)) else "–" for _, models in columns]
+        table.add_row(model_label(name), *cells, style="bold" if name == "ensemble" else "")
     stdout().print(table)
-    if "histology_only" not in every and metrics["n"] != next((m["n"] for m in luad.values()), 0):
-        stdout().print("no baseline of histology alone: an AUROC may reflect the histology and nothing else")
+    for sentence in filter(None, [verdict(of), pooled_line(of), worth_verdict(of), *model_notes(of.models)]):
+        stdout().print(escape(sentence))
     if "verdict" in metrics:
-        from kras_plugins.report.verdict import permutation_sentence
-
         stdout().print(escape(permutation_sentence(metrics)))
 
 
-def _shown(entry: Mapping[str, Any] | None) -> str:
-    if not entry or entry.get("value") is None:
-        return "–"
-    if entry.get("low") is None:
-        return f"{entry['value']:.3f} (no interval)"
-    return f"{entry['value']:.3f} ({entry['low']:.3f}–{entry['high']:.3f})"
+def _column(title: str, models: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The head of a column with its counts, and its models."""
+    one = next(iter(models.values()), None)
+    return (f"{title}\nn={one.get('n')}, {one.get('n_positive')} positive" if one else title), models

@@ -11,10 +11,12 @@ import numpy as np
 
 from kras_plugins.cohort.targets import target_label
 from kras_plugins.data import Explanation, Prediction, SlideQC
+from kras_plugins.evaluation.evaluated import FEWEST_POSITIVES
 from kras_plugins.report.html import data_uri, write_page
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
 from kras_plugins.report.score_plots import call_plot, contribution_plot
 from kras_plugins.report.style import model_label
+from kras_plugins.report.terms import too_few_positives
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:
@@ -25,14 +27,13 @@ if TYPE_CHECKING:
 _CALLS = {
     "rule_in": (
         "Rule-in",
-        "The score reaches the rule-in threshold. A mutation is more likely than among patients in general, yet only "
-        "sequencing can show it.",
+        "The score reaches the rule-in threshold. Only sequencing can show whether there is a mutation.",
     ),
     "indeterminate": ("Indeterminate", "The score lies between the two thresholds and decides nothing."),
     "rule_out": (
         "Rule-out",
-        "The score lies below the rule-out threshold. A mutation is less likely than among patients in general; it is "
-        "not excluded, and a negative result must not replace sequencing.",
+        "The score lies below the rule-out threshold. A mutation is not excluded, and a negative result must not "
+        "replace sequencing.",
     ),
     "not_assessable": ("Not assessable", "No result is given for this patient."),
 }
@@ -62,10 +63,10 @@ class CasePage:
     """Everything the page of one patient shows.
 
     `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …), each with
-    `threshold` and, as estimated in training, `sensitivity` and `specificity`; `trained_on`: on how many patients, and
-    how many of them positive. `prevalence`: share of positives that the probabilities presuppose. `explanations`: by
-    member; those of kind `contribution` become bars. `provenance`: as in a manifest, with `demonstration` where the
-    result is none.
+    `threshold` and, on the out-of-fold scores it was chosen on, `sensitivity` and `specificity`; empty where the bundle
+    has none. `trained_on`: how many patients in scope these scores are of, and how many of them positive. `prevalence`:
+    share of positives that the probabilities presuppose. `explanations`: by member; those of kind `contribution` become
+    bars. `provenance`: as in a manifest, with `demonstration` where the result is none.
     """
 
     target: str
@@ -96,6 +97,7 @@ def write_case_page(folder: Path, case: CasePage) -> Path:
         "prevalence": case.prevalence,
         "thresholds": thresholds,
         "trained_on": case.trained_on,
+        "no_thresholds": "" if thresholds else _no_thresholds(case.trained_on),
         "rates_known": any(point.get("sensitivity") is not None for _, point in thresholds),
         "call_figure": call_plot(prediction.ensemble, prediction.members, case.thresholds) if given else "",
         "slides": [_slide_view(slide) for slide in case.slides],
@@ -109,6 +111,13 @@ def write_case_page(folder: Path, case: CasePage) -> Path:
         "provenance": provenance_rows(case.provenance),
     }
     return write_page(folder / case_page_name(prediction.patient_id), "case.html.j2", view)
+
+
+def _no_thresholds(trained_on: tuple[int, int] | None) -> str:
+    """Why the bundle has no thresholds, as far as it says."""
+    if trained_on is None or trained_on[1] >= FEWEST_POSITIVES:
+        return "The bundle has no thresholds: no patient gets a call."
+    return f"{too_few_positives(trained_on[1], 'were in scope in training')}."
 
 
 def case_page_name(patient_id: str) -> str:

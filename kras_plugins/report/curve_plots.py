@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.report.curves import Bin, ScoreColumns, by_group, mean_precision, mean_roc, reliability
+from kras_plugins.report.curves import Bin, ScoreColumns, mean_precision, mean_roc, reliability
 from kras_plugins.report.style import (
     BLUE,
     GREY,
@@ -50,20 +50,16 @@ def roc_plot(scores: ScoreColumns) -> str:
 
 
 def precision_plot(scores: ScoreColumns) -> str:
-    """Precision over recall of every model and of histology alone, the mean over repeats, beside the prevalence."""
+    """Precision over recall of every model, the mean over repeats, beside the prevalence."""
 
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         repeats = [repeat for repeat, _ in scores.fold]
         top = 0.0
         for position, name in enumerate(model_order(scores.by_model)):
-            score = scores.by_model[name]
-            if name == "histology_only":
-                # Its rates differ a little from fold to fold; it ranks by the histology alone.
-                score = by_group(score, scores.histology)
-            elif is_baseline(name):
+            if is_baseline(name):
                 continue
-            curve = mean_precision(scores.label, score, repeats)
+            curve = mean_precision(scores.label, scores.by_model[name], repeats)
             if curve is not None:
                 _curve(ax, name, position, curve)
                 # The first few patients of a ranking may all be positive; they must not squeeze the rest.
@@ -140,6 +136,34 @@ def decision_plot(curves: Mapping[str, Any], name: str) -> str:
         ax.legend(loc="upper right", fontsize=8)
 
     return draw_svg(name, (6.4, 4.0), paint)
+
+
+def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
+    """Net benefit of sequencing all but those ruled out, less that of sequencing all, with intervals; "" without any.
+
+    `rows`: (risk, estimate of the difference).
+    """
+    known = [(100 * t, *(float(d[k]) for k in ("value", "low", "high"))) for t, d in rows if _whole(d)]
+    if not known:
+        return ""
+
+    def paint(figure: Figure) -> None:
+        ax = figure.subplots()
+        x, value, low, high = np.array(known).T
+        ax.axhline(0, color=INK, lw=0.8)
+        bars = np.maximum([value - low, high - value], 0)
+        ax.errorbar(x, value, bars, fmt="o", color=BLUE, ms=5, lw=1.2, capsize=2)
+        reach = 1.4 * max(np.abs(low).max(), np.abs(high).max(), 1e-4)
+        ax.set(ylim=(-reach, reach), xlabel="Risk from which one would sequence, %", ylabel="Gain in net benefit")
+        for at, side, which in ((0.97, "top", "ruling out"), (0.03, "bottom", "sequencing all")):
+            word = f"{which} is worth more"
+            ax.text(0.98, at, word, ha="right", va=side, transform=ax.transAxes, color=GREY, fontsize=8)
+
+    return draw_svg("benefit", (6.4, 3.2), paint)
+
+
+def _whole(found: Mapping[str, Any]) -> bool:
+    return all(found.get(key) is not None for key in ("value", "low", "high"))
 
 
 def _models(value: object) -> dict[str, Sequence[Any]]:

@@ -48,9 +48,9 @@ def score_columns(rows: Sequence[PatientScores], models: Sequence[str]) -> Score
 
 
 def complete_rows(rows: Sequence[PatientScores]) -> list[PatientScores]:
-    """The rows of patients with every member, which are those of the primary tables."""
+    """The rows of patients in scope with every member, which are those of the primary tables."""
     every = frozenset(name for row in rows for name in row.members)
-    return [row for row in rows if frozenset(row.members) == every]
+    return [row for row in rows if row.in_scope and frozenset(row.members) == every]
 
 
 def mean_roc(label: Float64, score: Float64, groups: Sequence[Hashable]) -> tuple[Float64, Float64] | None:
@@ -119,16 +119,6 @@ def _precision_steps(label: Float64, score: Float64) -> Float64:
     found = np.cumsum(label[order])[ends]
     which = np.searchsorted(found, np.arange(1, int(label.sum()) + 1), "left")
     result: Float64 = (found / (ends + 1))[which]
-    return result
-
-
-def by_group(score: Float64, groups: Sequence[Hashable]) -> Float64:
-    """Each row's score replaced by the mean of its group."""
-    result = np.full(len(score), np.nan)
-    for group in set(groups):
-        rows = np.array([g == group for g in groups], dtype=bool)
-        if np.isfinite(score[rows]).any():
-            result[rows] = np.nanmean(score[rows])
     return result
 
 

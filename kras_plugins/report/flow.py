@@ -26,7 +26,8 @@ _TITLES = {
     "label_unknown": "Target unknown, therefore not counted as negative",
 }
 _DETAILS = ("positive", "negative")
-_LEAVING = re.compile(r"\b(unknown|without|exclu\w*|dropped|set aside|not|no|missing|lack\w*|duplicates?)\b")
+_OUT_OF_SCOPE = "patients out of scope"
+_LEAVING = re.compile(r"\b(out of|unknown|without|exclu\w*|dropped|set aside|not|no|missing|lack\w*|duplicates?)\b")
 
 
 def call_boxes(calls: Sequence[tuple[str, int, int]]) -> list[Box]:
@@ -38,13 +39,16 @@ def call_boxes(calls: Sequence[tuple[str, int, int]]) -> list[Box]:
 
 
 def flow_boxes(flow: object, metrics: Mapping[str, Any]) -> list[Box]:
-    """The flow of metrics.json, then the patients of the primary analysis.
+    """The flow of metrics.json, then the patients in scope and those of the primary analysis.
 
     `flow`: `{step: count}`, or objects with `step`, `n` and perhaps `n_positive` and `reason`; a negative count, or a
-    step whose name says so, is drawn as an exclusion. Patients who are lost
-    between the last known count and the analysis get a box of their own, so that the numbers add up.
+    step whose name says so, is drawn as an exclusion. Those out of scope have a box for each reason, and those in scope
+    say of how many the histology is unknown. Patients who are lost between the last known count and the analysis get a
+    box of their own, so that the numbers add up.
     """
-    boxes = _of_mapping(flow) if isinstance(flow, Mapping) else _of_list(flow)
+    scope = metrics.get("scope") or {}
+    boxes = _of_mapping(flow, scope) if isinstance(flow, Mapping) else _of_list(flow)
+    boxes += _in_scope(scope)
     analyzed = metrics.get("n")
     remaining = _remaining(flow) if isinstance(flow, Mapping) else None
     if analyzed is not None and remaining is not None and remaining > analyzed:
@@ -52,11 +56,31 @@ def flow_boxes(flow: object, metrics: Mapping[str, Any]) -> list[Box]:
     if analyzed is not None:
         positive = metrics.get("n_positive")
         detail = "" if positive is None else f"{positive} positive, {analyzed - positive} negative"
-        boxes.append(Box(title="Analyzed: every member gave a score", count=str(analyzed), detail=detail))
+        boxes.append(Box(title="Analyzed: in scope, every member gave a score", count=str(analyzed), detail=detail))
     return boxes
 
 
-def _of_mapping(flow: Mapping[str, Any]) -> list[Box]:
+def _in_scope(scope: Mapping[str, Any]) -> list[Box]:
+    n, positive, unknown = (scope.get(key) for key in ("n", "n_positive", "unknown_histology"))
+    if n is None:
+        return []
+    details = [] if positive is None else [f"{positive} positive, {n - positive} negative"]
+    if unknown:
+        details.append(f"histology unknown in {unknown}, who are in scope")
+    return [Box(title="In scope", count=str(n), detail="; ".join(details))]
+
+
+def _out_of_scope(n: int, scope: Mapping[str, Any]) -> list[Box]:
+    """A box for each reason, or one for all where the reasons do not add up to n."""
+    reasons = {str(kind): k for kind, k in (scope.get("out_of_scope") or {}).items() if k}
+    if sum(reasons.values()) != n:
+        reasons = {"": n}
+    return [
+        Box(title=": ".join(filter(None, ("Out of scope", r))), count=str(k), left=True) for r, k in reasons.items()
+    ]
+
+
+def _of_mapping(flow: Mapping[str, Any], scope: Mapping[str, Any]) -> list[Box]:
     facts = {key: value for key, value in flow.items() if value is not None}
     split = ", ".join(f"{facts[key]} {key}" for key in _DETAILS if key in facts)
     boxes = []
@@ -65,6 +89,8 @@ def _of_mapping(flow: Mapping[str, Any]) -> list[Box]:
             continue
         if not isinstance(value, int | float):
             boxes.append(Box(title=_title(key), count=_text(value)))
+        elif key == _OUT_OF_SCOPE and value:
+            boxes += _out_of_scope(int(value), scope)
         elif not (_leaves(key, value) and value == 0):
             detail = split if key == "labelled" else ""
             boxes.append(Box(title=_title(key), count=f"{abs(value):g}", detail=detail, left=_leaves(key, value)))

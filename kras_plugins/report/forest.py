@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.report.html import estimate
+from kras_plugins.report.reported import Reported
 from kras_plugins.report.style import BLUE, GREY, INK, draw_svg, is_baseline, model_label, model_order, short
 
 if TYPE_CHECKING:
@@ -13,22 +14,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def forest_plot(models: Mapping[str, Any], luad_only: Mapping[str, Any]) -> str:
-    """AUROC with interval of every model, in all patients (filled) and in adenocarcinoma alone (open)."""
-    rows: list[tuple[str, str, Mapping[str, Any]]] = []
-    for name in model_order(models):
-        rows.append((name, "all", models[name]))
-        if name in luad_only:
-            rows.append((name, "LUAD", luad_only[name]))
+def forest_plot(of: Reported) -> str:
+    """AUROC with interval of every model in scope (filled), of members and ensemble in strata of those in scope (open),
+    and of all patients pooled (grey)."""
+    rows: list[tuple[str, Mapping[str, Any], str, bool]] = []
+    for name in model_order(of.models):
+        color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
+        rows.append((model_label(name), of.models[name], color, True))
+        if not is_baseline(name):
+            rows += [(title, table[name], color, False) for title, table in of.strata if name in table]
+    pooled = [name for name in dict.fromkeys((of.main, "histology_only")) if name in of.pooled]
+    rows += [(f"{model_label(name)}, all patients", of.pooled[name], GREY, True) for name in pooled]
 
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         ends = []
-        for y, (name, group, model) in enumerate(rows):
-            color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
-            ends.append(_line(ax, y, model.get("auroc") or {}, color, filled=group == "all"))
+        for y, (_, model, color, filled) in enumerate(rows):
+            ends.append(_line(ax, y, model.get("auroc") or {}, color, filled=filled))
             _beside(ax, y, model)
-        _finish(ax, [model_label(name) if group == "all" else "in LUAD only" for name, group, _ in rows], min(ends))
+        if pooled:
+            ax.axhline(len(rows) - len(pooled) - 0.5, color=GREY, lw=0.5)
+        _finish(ax, [title for title, *_ in rows], min(ends, default=0.5))
 
     return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
 
@@ -38,11 +44,10 @@ def group_plot(
     rows: Sequence[Mapping[str, Any]],
     column: str,
     overall: Mapping[str, Any],
-    baseline: Mapping[str, Any],
     *,
-    everyone: str = "All patients",
+    everyone: str = "In scope",
 ) -> str:
-    """AUROC of one model in groups of patients, on top all patients and the baseline; empty where no group has one.
+    """AUROC of one model in groups of patients, on top that of `everyone`; empty where no group has one.
 
     `rows`: objects with `level`, `n`, `n_positive`, `auroc` and what they are levels of under `column`; those
     without an AUROC are left to the table. `name` keeps the ids of figures on one page apart.
@@ -55,9 +60,6 @@ def group_plot(
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         names, lines = [everyone], [(overall, BLUE)]
-        if baseline:
-            names.append("Histology alone, all patients")
-            lines.append((baseline, GREY))
         names += [short(f"{row.get(column) or 'group'}: {row.get('level') or 'not stated'}") for row in found]
         lines += [(row, INK) for row in found]
         ends = []
@@ -68,7 +70,7 @@ def group_plot(
             ax.axvline(float(reference), color=BLUE, lw=0.8, ls=":")
         _finish(ax, names, min(ends))
 
-    return draw_svg(name, (9.6, 0.7 + 0.27 * (2 + len(found))), paint)
+    return draw_svg(name, (9.6, 0.7 + 0.27 * (1 + len(found))), paint)
 
 
 def _line(ax: Axes, y: int, auroc: Mapping[str, Any], color: str, *, filled: bool) -> float:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup, escape
 
+from kras_plugins.evaluation.auroc import CONSTANT, EXACT
 from kras_plugins.report.style import model_label
+from kras_plugins.report.terms import population_label
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
@@ -28,15 +30,17 @@ MINUS = "−"
 Table = tuple[list[str], list[list[str]]]
 """Headers and rows of cells."""
 
-_INTERVAL = re.compile(r"(\([^()]{0,40}(?:–| to )[^()]{0,40}\))")
+_INTERVAL = re.compile(r"(\([−\d][^()]{0,14}(?:–| to )[^()]{0,20}\))")
 
 _HEADERS = {
     "n": "Patients", "what": "What", "factor": "Factor", "level": "Level", "over": "Added to", "value": "Value",
     "minimum_detectable": "Found with 80 % power if", "p_association": "p (association with target)",
     "auroc_base": "AUROC without", "auroc_with": "AUROC with", "delta_auroc": "Gain in AUROC",
     "n_positive": "Positive", "auroc": "AUROC (95 % interval)", "auprc": "AUPRC (95 % interval)",
-    "p": "p", "p_conditional": "p given the factor", "luad_n": "LUAD patients", "luad_n_positive": "LUAD positive",
-    "luad_auroc": "AUROC in LUAD", "luad_p_conditional": "p given the factor, LUAD", "p_delta": "p (gain)",
+    "p": "p", "luad_n": "Adenocarcinoma: patients", "luad_n_positive": "Adenocarcinoma: positive",
+    "luad_auroc": "Adenocarcinoma: AUROC (95 % interval)", "p_delta": "p (gain)", "se": "Standard error, widened",
+    "by_patient": "By patient", "by_site": "By site", "sites": "Sites", "with_positives": "Sites with positives",
+    "inflation": "Widened by", "used": "Used",
     "auroc_rest": "AUROC of the rest",
     "delta_auprc": "Difference in AUPRC", "population": "Patients are", "coefficient": "Weight of the score",
     "p_holm": "p (Holm)", "p_interaction": "p (interaction)", "a": "Model", "b": "Compared with",
@@ -69,17 +73,22 @@ def p_value(value: object) -> str:
 
 
 def estimate(value: object, digits: int = 3) -> str:
-    """`{"value", "low", "high"}` as `0.745 (0.617–0.873)`, saying so where there is no interval or no value."""
+    """`{"value", "low", "high"}` as `0.745 (0.617–0.873)`, saying so where there is no interval or no value.
+
+    Of scores that are the same for everyone it says that they found nothing; of an exact bound, that it is one.
+    """
     if not isinstance(value, Mapping):
         return number(value, digits)
     mid, low, high = (number(value.get(key), digits) for key in ("value", "low", "high"))
-    note = value.get("note")
+    note = str(value.get("note") or "")
     if mid == NONE:
-        return str(note) if note else "not estimable"
-    interval = str(note) if note else "no interval"
+        return note or "not estimable"
+    if CONSTANT in note:
+        return f"{mid} (found nothing)"
     if NONE in (low, high):
-        return f"{mid} ({interval})"
-    return f"{mid} ({low}{' to ' if MINUS in low + high else '–'}{high})"
+        return f"{mid} ({note or 'no interval'})"
+    exact = ", exact" if EXACT in note else ""
+    return f"{mid} ({low}{' to ' if MINUS in low + high else '–'}{high}{exact})"
 
 
 def table(rows: Iterable[object], first: Sequence[str] = ()) -> Table:
@@ -110,7 +119,9 @@ def _cell(key: str, value: object) -> str:
         return "not stated" if key in ("n", "n_positive") else NONE
     if key in ("a", "b", "model", "name"):
         return model_label(str(value))
-    if key == "p" or key.startswith(("p_", "luad_p_")):
+    if key == "population":
+        return population_label(str(value))
+    if key == "p" or key.startswith("p_"):
         return p_value(value)
     if key in ("auroc", "auprc") and not isinstance(value, Mapping):
         return estimate({"value": value})

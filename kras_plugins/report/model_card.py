@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kras_plugins.report.html import estimate, number, percent
-from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count, rule_label
+from kras_plugins.report.html import NONE, estimate, number, percent
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count, out_of_scope_in_words, rule_label
 from kras_plugins.report.style import is_baseline, model_label, model_order
+from kras_plugins.report.terms import population_label
 
+_INTERVALS = (
+    "Intervals are of the mean true AUROC of the fold models, widened for what another training set would change; the "
+    "bundle is an average of these models."
+)
 _RATES = ("sensitivity", "specificity", "ppv", "npv")
 
 
@@ -28,6 +33,8 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
     `verdict`: the sentence on top of the report; `demonstration`: why the numbers say nothing about patients, if so.
     """
     members = [m for m in model_order(of.models) if not is_baseline(m) and m != "ensemble"]
+    groups = [*of.strata, *([(population_label("all_patients"), of.pooled)] if of.pooled else [])]
+    tables = (of.models, *(table for _, table in groups))
     version = (of.manifest.get("versions") or {}).get("kras") or "(version not stated)"
     return [
         Section(
@@ -46,14 +53,16 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
             points=(
                 "Research use only. Not a medical device; no clinical decision may rest on it.",
                 "Not a substitute for sequencing, and no reason to leave it out.",
-                "Not for tumors other than non-small cell lung cancer, other stains, or cytology.",
+                "Not for tumors other than non-small cell lung cancer, other stains, or cytology. Patients out of "
+                "scope (squamous, not NSCLC, hardly any cancer epithelium) get no call.",
                 *(f"Demonstration: {reason}." for reason in demonstration),
             ),
         ),
         Section(
             title="Data",
             points=(
-                f"{count(of.metrics, 'n')} patients, {count(of.metrics, 'n_positive')} positive, one row each.",
+                f"{count(of.metrics, 'n')} patients in scope, {count(of.metrics, 'n_positive')} positive; out of "
+                f"scope: {out_of_scope_in_words(of)}.",
                 f"Validation: {_validation(of)}.",
                 "Origin, time and representativeness of the patients: to be stated by the authors.",
             ),
@@ -61,20 +70,20 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
         Section(
             title="Performance beside its baselines",
             points=(verdict,),
-            headers=("Model", "AUROC, all patients", "AUROC, adenocarcinoma only"),
+            headers=("Model", "AUROC, in scope", *(f"AUROC, {title}" for title, _ in groups)),
             rows=tuple(
-                (model_label(name), auroc_in_words(of.models[name]), auroc_in_words(of.luad_only.get(name)))
-                for name in model_order(of.models)
+                (model_label(name), *(auroc_in_words(t[name]) if name in t else NONE for t in tables))
+                for name in model_order({**of.models, **of.pooled})
             ),
         ),
-        _thresholds(of.main_model),
+        _thresholds(of),
         _calibration(of.main_model),
         Section(
             title="Limits",
             points=(
-                "Where histologies are mixed, an AUROC may reflect the histology alone: read the column on "
-                "adenocarcinoma.",
-                "Intervals take the fitted models as given; another training set would give other models.",
+                "Where histologies are mixed, an AUROC of all patients may reflect the histology alone: read the "
+                "columns in scope.",
+                *([_INTERVALS] if not of.external else []),
                 "Predictive values hold for the share of positives in this cohort and must be recomputed for another.",
                 "Scanner, stain, center and population shift performance; without external validation nothing is known "
                 "about that.",
@@ -110,15 +119,17 @@ def _validation(of: Reported) -> str:
     )
 
 
-def _thresholds(model: Facts) -> Section:
-    points = {name: point for name, point in (model.get("operating_points") or {}).items() if point}
+def _thresholds(of: Reported) -> Section:
+    points = {name: point for name, point in of.bundle_thresholds.items() if point}
+    shown = bool(points) and not of.no_thresholds
+    said = "Measured on the out-of-fold scores they were chosen on; those of single folds are in report.html."
     return Section(
-        title="Thresholds, frozen before evaluation",
-        points=() if points else ("No threshold in this run.",),
-        headers=("Rule", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV") if points else (),
+        title="Thresholds of the bundle",
+        points=((said,) if not of.external else ()) if shown else (of.no_thresholds or "No threshold in this run.",),
+        headers=("Rule", "Threshold", "Sensitivity", "Specificity", "PPV", "NPV") if shown else (),
         rows=tuple(
             (rule_label(name), number(p.get("threshold")), *(percent(p.get(k)) for k in _RATES))
-            for name, p in points.items()
+            for name, p in (points.items() if shown else ())
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What others published: AACR 2023 abstract 5399, which `kras` re-implements, and the range of later work."""
+"""What others published on a target: AACR 2023 abstract 5399, which `kras` re-implements, and later work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ SMC = PublishedCohort(
     "Samsung Medical Center, external", 363, 22, {"ensemble": 0.745, "he": 0.599, "mlp": 0.644, "rf": 0.678}
 )
 
-ABSTRACT = {"g12c": (TCGA, SMC)}
-"""The cohorts of the abstract by what they predicted; of no other target has it an AUROC."""
-
 SOURCE = "AACR Annual Meeting 2023, abstract 5399"
 
 SENSITIVITY_NOTE = (
@@ -35,54 +32,15 @@ SENSITIVITY_NOTE = (
 )
 
 HISTOLOGY_NOTE = (
-    "On the TCGA labels histology alone reaches an AUROC of 0.757 (0.741–0.773) for KRAS G12C: 963 patients, 62 "
-    "positive, none of them squamous. The abstract does not print it beside its own figures."
+    "On the TCGA labels histology alone reaches an AUROC of 0.757 (by patient 0.741–0.773) for KRAS G12C: 963 "
+    "patients, 62 positive, none of them squamous. The abstract does not print it beside its own figures."
 )
-
-
-_ANY_KRAS = ("g12c", "kras_driver", "kras_any_nonsilent", "kras_protein_changing")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """A range in which published or expected AUROCs lie; `ours` names the table of this run that belongs beside it.
-
-    `targets`: the label columns beside whose AUROCs it may stand.
-    """
-
-    setting: str
-    low: float
-    high: float
-    remark: str
-    ours: str = ""
-    targets: tuple[str, ...] = _ANY_KRAS
-
-
-BANDS = (
-    Band(
-        setting="KRAS in TCGA lung, adenocarcinoma and squamous pooled, cross-validated",
-        low=0.75,
-        high=0.79,
-        remark="about what histology alone gives",
-        ours="models",
-    ),
-    Band(
-        setting="KRAS G12C within adenocarcinoma",
-        low=0.55,
-        high=0.68,
-        remark="expected by the kras developers; no peer-reviewed external figure was found",
-        ours="luad_only",
-        targets=("g12c",),
-    ),
-    Band(setting="KRAS in TCGA adenocarcinoma, cross-validated", low=0.60, high=0.72, remark="several groups"),
-    Band(setting="KRAS in adenocarcinoma, external cohorts", low=0.45, high=0.65, remark="the two studies below"),
-)
-"""Reference bands; they are orientation, not a test."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One published study: its task, its AUROCs as printed, how many patients they rest on, and where they stand."""
+    """One published study: its task, its AUROCs as printed, how many patients they rest on ("" where we have no source
+    for that), and where they stand."""
 
     task: str
     auroc: str
@@ -94,7 +52,7 @@ STUDIES = (
     Study(
         task="KRAS, adenocarcinoma: trained on TCGA, tested on CPTAC-3 (four models)",
         auroc="0.598 (0.519–0.677), 0.601, 0.457, 0.629 (0.552–0.706)",
-        patients="not in our notes",
+        patients="",
         source="PMC9334329, table 3",
     ),
     Study(
@@ -149,6 +107,23 @@ SMC_GROUPS = (
 )
 SMC_NON_SQUAMOUS = (286, 0.697)
 """Patients who are not squamous in the external cohort, and the ensemble's AUROC among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """All that stands beside a run on one target: cohorts of the abstract, notes on them, and other studies."""
+
+    cohorts: tuple[PublishedCohort, ...] = ()
+    notes: tuple[str, ...] = ()
+    studies: tuple[Study, ...] = ()
+
+
+PUBLISHED = {
+    "g12c": Published(cohorts=(TCGA, SMC), notes=(SENSITIVITY_NOTE, HISTOLOGY_NOTE), studies=STUDIES),
+    "kras_driver": Published(studies=STUDIES),
+    "kras_any_nonsilent": Published(studies=STUDIES),
+}
+"""By target; a target without published values has no entry."""
 
 
 def hanley_mcneil(auroc: float, n_positive: int, n_negative: int) -> tuple[float, float]:

@@ -19,7 +19,10 @@ _MOST_HISTOLOGIES = 5
 
 
 def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
-    """Scores of one model by histology and label, in the first repeat: boxes, a point a patient, thresholds."""
+    """Scores of one model by histology and label, in the first repeat: boxes, a point a patient, lines of `thresholds`.
+
+    The lines must have been chosen on these scores, or before them: those of single folds are for their own patients.
+    """
     score = np.where(scores.first_repeat, scores.by_model[model], np.nan)
     by_count = sorted(set(scores.histology), key=lambda h: (-scores.histology.count(h), h))
     kept = by_count[:_MOST_HISTOLOGIES]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.targets import target_label
-from kras_plugins.report import published, tables
+from kras_plugins.evaluation.spread import FEWEST_SITES
+from kras_plugins.report import tables
 from kras_plugins.report.abstract import abstract_lines
 from kras_plugins.report.change_plan import change_plan
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
@@ -21,12 +22,22 @@ from kras_plugins.report.markdown import write_checklist, write_sections
 from kras_plugins.report.model_card import model_card
 from kras_plugins.report.patients import patient_table
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
-from kras_plugins.report.reported import Facts, Reported, model_entries, read_reported
+from kras_plugins.report.published import PUBLISHED, SOURCE, Published
+from kras_plugins.report.reported import Facts, Reported, out_of_scope_in_words, read_reported
 from kras_plugins.report.score_plots import score_plot
 from kras_plugins.report.stard import stard
 from kras_plugins.report.style import is_baseline, model_order
 from kras_plugins.report.tripod import tripod
-from kras_plugins.report.verdict import answer, headline, permutation_sentence, power_sentence, shift_warnings, verdict
+from kras_plugins.report.verdict import (
+    answer,
+    headline,
+    permutation_sentence,
+    pooled_line,
+    power_sentence,
+    shift_warnings,
+    verdict,
+)  # fmt: skip
+from kras_plugins.report.worth import worth
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
@@ -50,6 +61,7 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
     order = model_order(of.models)
     scores = score_columns(complete_rows(predictions), order)
     demonstration, said = demonstration_reasons(manifest), verdict(of)
+    published = PUBLISHED.get(str(metrics.get("target")), Published())
     script = _SCRIPT.read_text(encoding="utf-8")
     view = {
         "of": of,
@@ -57,19 +69,26 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         "demonstration": demonstration,
         "verdict": said,
+        "out_of_scope": out_of_scope_in_words(of),
         "headline": headline(of),
+        "pooled_line": pooled_line(of),
         "answer": answer(of),
         "permutation": permutation_sentence(metrics),
         "power": power_sentence(of),
-        "pooled": _table(of.models),
-        "luad_only": _table(of.luad_only),
-        "luad_note": (metrics.get("luad_only") or {}).get("note") or "",
-        "all_patients": _table(model_entries(metrics.get("all_patients"))),
+        "in_scope": _table(of.models),
+        "strata": [(title, _table(table)) for title, table in of.strata],
+        "luad_alike": of.same_patients(of.luad_only),
+        "any_member": _table(of.any_member),
+        "pooled": _table(of.pooled),
+        "model_notes": tables.model_notes(of.models),
+        "fewest_sites": FEWEST_SITES,
+        "intervals": tables.interval_table(of.models),
+        "worth": worth(of),
         "figures": _figures(of, scores),
         "comparisons": tables.comparison_table(of),
-        "subgroups": tables.group_tables(of.rows("subgroups"), "column"),
-        "confounders": tables.group_tables(of.rows("confounders"), _factor(of)),
-        "confounders_luad": any(row.get("luad_auroc") for row in of.rows("confounders")),
+        "subgroups": tables.group_tables(of, "subgroups", "column"),
+        "confounders": tables.group_tables(of, "confounders", _factor(of)),
+        "confounders_luad": _luad_rows(of) != [],
         "incremental": tables.incremental_table(of),
         "incremental_notes": tables.notes_of(of.rows("incremental")),
         "probes": tables.probe_table(of),
@@ -78,14 +97,15 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "flow": flow_boxes(metrics.get("cohort_flow"), metrics),
         "endings": call_boxes(_call_counts(scores)),
         "calls": _call_counts(score_columns(predictions, ())),
+        "bundle_rules": [] if of.external else tables.merged_rules(of.bundle_thresholds),
         "rules": tables.merged_rules(of.main_model.get("operating_points") or {}),
         "warnings": shift_warnings(of),
         "failures": tables.failure_table(manifest.get("failures")),
-        "abstract": tables.abstract_rows(of),
         "abstract_lines": abstract_lines(metrics),
-        "bands": tables.band_rows(of),
+        "abstract": tables.abstract_rows(of, published.cohorts),
+        "abstract_source": SOURCE,
         "published": published,
-        "patients": patient_table(predictions, order),
+        "patients": patient_table(predictions, model_order({**of.models, **of.pooled})),
         "card": model_card(of, said, demonstration),
         "checklists": [tripod(of), stard(of)],
         "notes": [note for note in metrics.get("notes") or () if note],
@@ -128,14 +148,15 @@ def _factor(of: Reported) -> str:
 
 def _figures(of: Reported, scores: ScoreColumns) -> dict[str, Any]:
     """Every figure by name, "" for one that this run cannot draw."""
-    overall, baseline = of.main_model, of.models.get("histology_only") or {}
+    overall = of.main_model
     curves = of.metrics.get("decision_curves") or {}
     drawn = bool(of.models) and len(scores.label) > 0
     return {
-        "forest": forest_plot(of.models, of.luad_only) if of.models else "",
+        "forest": forest_plot(of) if of.models else "",
         "roc": roc_plot(scores) if drawn else "",
         "precision": precision_plot(scores) if drawn else "",
-        "scores": score_plot(scores, of.main, overall.get("operating_points") or {}) if drawn else "",
+        "scores": score_plot(scores, of.main, of.bundle_thresholds) if drawn else "",
+        "lines": any((of.bundle_thresholds.get(r) or {}).get("threshold") is not None for r in ("rule_in", "rule_out")),
         "calibration": calibration_plot(scores, of.main, overall.get("calibration")) if drawn else "",
         "decision": decision_plot(curves, "decision"),
         "decisions": [
@@ -143,23 +164,28 @@ def _figures(of: Reported, scores: ScoreColumns) -> dict[str, Any]:
             for i, other in enumerate(filter(None, curves.get("at_prevalence") or ()))
             if i < _MOST_PREVALENCES
         ],
-        "subgroups": group_plot("subgroups", of.rows("subgroups"), "column", overall, baseline),
+        "subgroups": group_plot("subgroups", of.rows("subgroups"), "column", overall),
         "confounders": _confounder_plot(of),
     }
 
 
-def _confounder_plot(of: Reported) -> str:
-    """Within adenocarcinoma where the run says so, since elsewhere the strata only mix the histologies anew."""
-    rows, factor = of.rows("confounders"), _factor(of)
-    luad = [
+def _luad_rows(of: Reported) -> list[Facts]:
+    """The confounders' rows on adenocarcinoma; none where all in scope have it."""
+    if of.same_patients(of.luad_only):
+        return []
+    return [
         {"n": row.get("luad_n"), "n_positive": row.get("luad_n_positive"), "auroc": row.get("luad_auroc"),
-         factor: row.get(factor), "level": row.get("level")}
-        for row in rows if row.get("luad_auroc")
+         _factor(of): row.get(_factor(of)), "level": row.get("level")}
+        for row in of.rows("confounders") if row.get("luad_auroc")
     ]  # fmt: skip
+
+
+def _confounder_plot(of: Reported) -> str:
+    """On adenocarcinoma where the run says so, since elsewhere the strata may mix the histologies anew."""
+    luad, factor = _luad_rows(of), _factor(of)
     if luad:
-        overall = of.luad_only.get(of.main) or {}
-        return group_plot("confounders", luad, factor, overall, {}, everyone="All adenocarcinomas")
-    return group_plot("confounders", rows, factor, of.main_model, of.models.get("histology_only") or {})
+        return group_plot("confounders", luad, factor, of.luad_only.get(of.main) or {}, everyone="Adenocarcinoma")
+    return group_plot("confounders", of.rows("confounders"), factor, of.main_model)
 
 
 def _call_counts(scores: ScoreColumns) -> list[tuple[str, int, int]]:

@@ -5,36 +5,105 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kras_plugins.evaluation.baselines import PREVALENCE
 from kras_plugins.report import published
 from kras_plugins.report.html import Table, number, table
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, model_entries, rule_label
-from kras_plugins.report.style import model_order
+from kras_plugins.report.style import model_label, model_order
 
 _FAILURES = ("slide_id", "patient_id", "stage", "reason")
 
 
 def comparison_table(of: Reported) -> Table:
-    """The paired comparisons with each difference and its interval in one cell."""
+    """The paired comparisons, in scope first, with each difference and its interval in one cell."""
     rows = []
     for row in of.rows("comparisons"):
         rest = {key: value for key, value in row.items() if key not in ("a", "b", "delta", "low", "high")}
         interval = {"value": row.get("delta"), "low": row.get("low"), "high": row.get("high")}
         rows.append({"a": row.get("a"), "b": row.get("b"), "delta": interval, **rest})
-    return table(rows, ("a", "b", "delta", "p", "p_holm", "minimum_detectable"))
+    return table(rows, ("a", "b", "population", "delta", "p", "p_holm", "minimum_detectable"))
 
 
-def group_tables(rows: Sequence[Facts], column: str) -> tuple[Table, Table]:
-    """Groups with an AUROC, and those without; `column` holds what a row is a level of."""
-    luad = ("luad_n", "luad_n_positive", "luad_auroc", "luad_p_conditional")
-    rest = ("auroc_rest", "delta", "p_interaction", "p_holm")
-    first = (column, "level", "n", "n_positive", "auroc", "p_conditional", *luad, *rest, "p_association")
+def group_tables(of: Reported, key: str, column: str) -> tuple[Table, Table]:
+    """Groups with an AUROC, and those without; `column` holds what a row is a level of.
+
+    Columns on adenocarcinoma are left out where all in scope have it.
+    """
+    alike = of.same_patients(of.luad_only)
+    rows = [{k: v for k, v in row.items() if not (alike and k.startswith("luad_"))} for row in of.rows(key)]
+    luad = ("luad_n", "luad_n_positive", "luad_auroc")
+    first = (
+        column,
+        "level",
+        "n",
+        "n_positive",
+        "auroc",
+        *luad,
+        "auroc_rest",
+        "delta",
+        "p_interaction",
+        "p_holm",
+        "p_association",
+    )
     known = [row for row in rows if row.get("auroc") is not None]
     return table(known, first), table([row for row in rows if row.get("auroc") is None], first)
 
 
+def interval_table(models: Mapping[str, Facts]) -> Table:
+    """What each AUROC's interval is made of: errors by patient and by site, which is used, how much it is widened."""
+    rows = []
+    for name in model_order(models):
+        auroc = models[name].get("auroc") or {}
+        site = auroc.get("by_site") or {}
+        widened, by = auroc.get("inflation"), site.get("se")
+        if auroc.get("se") is None or not widened:
+            continue
+        own = site.get("se_by_patient")
+        rows.append(
+            {
+                "model": name,
+                "by_patient": own if site else auroc["se"] / widened,
+                "by_site": by,
+                "sites": site.get("sites"),
+                "with_positives": site.get("sites_with_positives"),
+                "used": _used(site),
+                "inflation": widened,
+                "se": auroc["se"],
+            }
+        )
+    return table(rows, ("model",))
+
+
+def _used(site: Facts) -> str:
+    by_site, by_patient = site.get("se"), site.get("se_by_patient")
+    if not site:
+        return "error by patient: no site is known"
+    if not site.get("enough") or by_site is None:
+        return "error by patient: too few sites"
+    return "error by site" if by_patient is None or by_site > by_patient else "error by patient: the larger"
+
+
+def model_notes(models: Mapping[str, Facts]) -> list[str]:
+    """What must be known of the AUROCs of a table, such as that calibration found nothing; alike ones in one line.
+
+    The prevalence gives everyone the same score by what it is.
+    """
+    by_note: dict[str, list[str]] = {}
+    for name in model_order(models):
+        note = (models[name].get("auroc") or {}).get("note")
+        if note and name != PREVALENCE:
+            by_note.setdefault(str(note), []).append(model_label(name))
+    return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+
+
 def incremental_table(of: Reported) -> Table:
-    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`)."""
-    rows = [{key: value for key, value in row.items() if key != "note"} for row in of.rows("incremental")]
+    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`).
+
+    Rows on adenocarcinoma are left out where all in scope have it.
+    """
+    again = "adenocarcinoma" if of.same_patients(of.luad_only) else None
+    found = [row for row in of.rows("incremental") if again is None or row.get("population") != again]
+    rows = [{key: value for key, value in row.items() if key != "note"} for row in found]
     areas = ("auroc_base", "auroc_with", "delta_auroc", "p_delta", "p", "coefficient")
     return table(rows, ("model", "over", "population", "n", "n_positive", *areas))
 
@@ -59,7 +128,7 @@ def failure_table(failures: object) -> Table:
 
 
 def external_table(of: Reported) -> Table:
-    """Each model in training and on this cohort: its fold models together, the mean of them alone, and within LUAD."""
+    """Each model in training and on this cohort: its fold models together, the mean of them, and adenocarcinoma."""
     facts = of.metrics.get("external") or {}
     kinds = ("internal", "fold_mean", "fold_ensembled", "internal_luad_only")
     internal, mean, together, luad = (model_entries(_wrapped(facts.get(kind))) for kind in kinds)
@@ -74,8 +143,8 @@ def external_table(of: Reported) -> Table:
                 "in training (cross-validated)": _counted(internal.get(name)),
                 "here, fold models together": _counted(here),
                 "here, mean of single fold models": _counted({**counts, **mean[name]}) if name in mean else None,
-                "LUAD in training": _counted(luad.get(name)),
-                "LUAD here": auroc_in_words(of.luad_only[name]) if name in of.luad_only else None,
+                "adenocarcinoma, in training": _counted(luad.get(name)),
+                "adenocarcinoma, here": auroc_in_words(of.luad_only[name]) if name in of.luad_only else None,
             }
         )
     return table(rows, ("model",))
@@ -102,30 +171,16 @@ def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
     return [(name, point) for name, point, _ in merged]
 
 
-def abstract_rows(of: Reported) -> list[tuple[str, list[str], str]]:
-    """(model, the abstract's figure in each of its cohorts, our own) by model, where it has this target."""
-    cohorts = published.ABSTRACT.get(str(of.metrics.get("target")), ())
+def abstract_rows(of: Reported, cohorts: Sequence[published.PublishedCohort]) -> list[tuple[str, list[str], str, str]]:
+    """(model, the abstract's figure in each of its cohorts, our own of all patients, ours in scope) for each model."""
     rows = []
     for name in cohorts[0].auroc if cohorts else ():
         theirs = []
         for cohort in cohorts:
             low, high = published.hanley_mcneil(cohort.auroc[name], cohort.n_positive, cohort.n - cohort.n_positive)
             theirs.append(f"{number(cohort.auroc[name])} ({low:.2f}–{high:.2f})")
-        rows.append((name, theirs, auroc_in_words(of.models.get(name))))
+        rows.append((name, theirs, auroc_in_words(of.pooled.get(name)), auroc_in_words(of.models.get(name))))
     return rows
-
-
-def band_rows(of: Reported) -> list[tuple[str, str, str, str]]:
-    """(setting, band, remark, our own where it belongs there) of the reference bands of this target."""
-    ours = {
-        "models": of.models.get(of.main) if "histology_only" in of.models else None,
-        "luad_only": of.luad_only.get(of.main),
-    }
-    return [
-        (b.setting, f"{b.low:.2f}–{b.high:.2f}", b.remark, auroc_in_words(ours[b.ours]) if ours.get(b.ours) else "–")
-        for b in published.BANDS
-        if of.metrics.get("target") in b.targets
-    ]
 
 
 def notes_of(rows: Sequence[Facts]) -> list[str]:

@@ -21,7 +21,7 @@ from kras_plugins.report.checklist import (
     sample_size,
     scheme,
 )
-from kras_plugins.report.reported import Reported, auroc_in_words
+from kras_plugins.report.reported import Reported, auroc_in_words, out_of_scope_in_words
 from kras_plugins.report.style import model_label
 
 ITEMS: tuple[Item, ...] = (
@@ -95,6 +95,7 @@ def _methods(of: Reported) -> dict[str, str]:
     target, named = of.metrics.get("target"), columns(of)
     return {
         "4": kind(of),
+        "6b": _eligible(of),
         "7": PREPARED,
         "8a": f"column {target} of the cohort table; an unknown value is not negative" if target else "",
         "9b": predictors(of),
@@ -117,13 +118,15 @@ def _methods(of: Reported) -> dict[str, str]:
 
 def _results(of: Reported) -> dict[str, str]:
     n, positive = of.metrics.get("n"), of.metrics.get("n_positive")
-    pooled, luad = auroc_in_words(of.main_model), auroc_in_words(of.luad_only.get(of.main))
+    areas = [("in scope", of.models), *of.strata, ("all patients", of.pooled)]
     return {
         "20a": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
         "20c": "see the warnings of shift in the report" if (of.metrics.get("external") or {}).get("shift") else "",
-        "21": f"{n} patients, {positive} positive" if n is not None and positive is not None else "",
+        "21": f"{n} patients in scope, {positive} positive" if n is not None and positive is not None else "",
         "22": "the bundle holds all models, features and thresholds; `kras predict` applies it",
-        "23a": f"{model_label(of.main)}: AUROC {pooled}; adenocarcinoma only: {luad}; more in the report"
+        "23a": f"{model_label(of.main)}, AUROC: "
+        + "; ".join(f"{title} {auroc_in_words(table.get(of.main))}" for title, table in areas)
+        + "; more in the report"
         if of.main_model
         else "",
         "23b": _BY_SITE if "site" in columns(of) else "",
@@ -135,6 +138,13 @@ def _results(of: Reported) -> dict[str, str]:
 
 
 _BY_SITE = "see subgroups by site in the report"
+
+
+def _eligible(of: Reported) -> str:
+    scope = of.metrics.get("scope") or {}
+    if scope.get("n") is None:
+        return ""
+    return f"in scope: {scope['n']} patients; out of scope: {out_of_scope_in_words(of)}; for the study: {AUTHORS}"
 
 
 def _centers(of: Reported) -> str:

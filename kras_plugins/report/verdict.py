@@ -1,68 +1,70 @@
-"""The answer on top of the report: one sentence, three numbers, and what they do and do not show."""
+"""The answer on top of the report: one sentence on patients in scope, the numbers beside it, and what they show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from kras_plugins.report.html import MINUS, number, p_value, percent
+from kras_plugins.evaluation.baselines import HISTOLOGY_ONLY, PREVALENCE
+from kras_plugins.evaluation.comparisons import ALL_PATIENTS, IN_SCOPE, PROVES_NOTHING
+from kras_plugins.report.html import MINUS, estimate, number, p_value, percent
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
 from kras_plugins.report.style import is_baseline, model_label
+from kras_plugins.report.terms import against_chance, against_other, begin, chance_phrase, other_phrase
+from kras_plugins.report.worth import worth_verdict
 
-_PAIRED = {
-    "better": "ranks patients better than their histology alone does",
-    "worse": "ranks patients worse than their histology alone does",
-    "unshown": "is not shown to rank patients better than their histology alone does",
-    "untested": "was not tested against histology alone",
-    "absent": "has no histology baseline to stand against",
-}
-_WITHIN = {
-    "above": "ranks better than chance",
-    "chance": "is not shown to do better than chance",
-    "below": "ranks worse than chance",
-    "unknown": "could not be estimated with an interval",
-}
+_BASELINE_CARDS = 2
+_NO_POWER = {"minimum_detectable": None}
 
 
 def headline(of: Reported) -> list[tuple[str, Facts | None]]:
-    """The three numbers that belong together: the ensemble, what histology alone gives, the ensemble within LUAD."""
-    return [
-        (f"{model_label(of.main)}, all patients", of.models.get(of.main)),
-        ("Histology alone, all patients", of.models.get("histology_only")),
-        (f"{model_label(of.main)}, adenocarcinoma only", of.luad_only.get(of.main)),
-    ]
+    """The numbers that belong together, all in scope: the main model and the strongest baselines."""
+    names = [of.main, *_by_strength(of)[:_BASELINE_CARDS]]
+    return [(f"{model_label(name)}, in scope", of.models.get(name)) for name in names]
 
 
 def verdict(of: Reported) -> str:
-    """One sentence: against histology alone, and within adenocarcinoma; that there is none on patients seen before."""
+    """One sentence: in scope, against chance and the strongest baseline; none on patients seen in training."""
     seen = [w for row, w in _warned(of) if row.get("what") == "patients seen in training"]
     if seen:
         return f"No external validation: {seen[0][:1].lower() + seen[0][1:]}."
-    name, within = _begin(of.main_phrase), _within(of.luad_only.get(of.main))
-    if _all_adenocarcinoma(of):
-        return f"Among patients who all have adenocarcinoma, {of.main_phrase} {_WITHIN[within]}."
-    paired = _paired(of)
-    joined = "but" if (paired, within) in {("better", "chance"), ("unshown", "above"), ("worse", "above")} else "and"
-    return f"{name} {_PAIRED[paired]}, {joined} within adenocarcinoma it {_WITHIN[within]}."
+    said = f"In scope, {of.main_phrase} {chance_phrase(of.main_model)}"
+    rival = _rival(of)
+    if against_chance(of.main_model) == "better" and rival:
+        found = against_other(_compared(of, rival, IN_SCOPE))
+        if found in ("better", "unshown", "worse"):
+            joined = "and" if found == "better" else "but"
+            return f"{said}, {joined} {other_phrase(found)} {_plain(rival)}, the strongest baseline."
+    return f"{said}."
+
+
+def pooled_line(of: Reported) -> str:
+    """All patients pooled: the main model beside histology alone, which means something there only; "" without any."""
+    ours, histology = of.pooled.get(of.main), of.pooled.get(HISTOLOGY_ONLY)
+    if not ours:
+        return ""
+    said = f"All patients pooled: {of.main_phrase} {estimate(ours.get('auroc') or {})}"
+    who = f"{count(ours, 'n')} patients, {count(ours, 'n_positive')} positive"
+    if not histology:
+        alike = of.same_patients(of.luad_only)
+        return f"{said}, {who}" + ("." if alike else "; there is no baseline of histology alone.")
+    row = _compared(of, HISTOLOGY_ONLY, ALL_PATIENTS)
+    return (
+        f"{said}, histology alone {estimate(histology.get('auroc') or {})}; {who}. {begin(of.main_phrase)} is "
+        f"{other_phrase(against_other(row))} histology alone{_difference(None if row is None else row | _NO_POWER)}."
+    )
 
 
 def answer(of: Reported) -> list[str]:
-    """What the numbers show, a sentence each: the paired test, adenocarcinoma alone, use at the frozen threshold."""
-    if _all_adenocarcinoma(of):
-        first = "All patients have adenocarcinoma, so histology cannot explain the AUROC."
-    elif _paired(of) == "absent":
-        first = "There is no histology baseline, so the AUROC may reflect the histological type alone."
-    else:
-        first = _against_histology(of)
-    second = {
-        "unknown": "Within adenocarcinoma alone no interval could be estimated, so nothing is known there.",
-        "above": "Within adenocarcinoma alone, where histology cannot help, the interval lies above chance (0.5).",
-        "below": "Within adenocarcinoma alone the interval lies below chance (0.5): positives tend to score lower.",
-        "chance": (
-            "Within adenocarcinoma alone, where histology cannot help, the interval includes chance (0.5): this run "
-            "does not show that the score tells carriers from others there."
-        ),
-    }[_within(of.luad_only.get(of.main))]
-    return [first, second, *_rivals(of), *_in_practice(of.main_model)]
+    """What the numbers show, a sentence each: baselines, strata, what ruling out is worth, use at a threshold."""
+    note = str((of.main_model.get("auroc") or {}).get("note") or "")
+    return [
+        *([f"{begin(of.main_phrase)}: {note}."] if note else []),
+        *_baselines(of),
+        *_strata(of),
+        *filter(None, [worth_verdict(of)]),
+        *_in_practice(of.main_model),
+    ]
 
 
 def power_sentence(of: Reported) -> str:
@@ -97,7 +99,7 @@ def permutation_sentence(metrics: Facts) -> str:
 
 def shift_warnings(of: Reported) -> list[str]:
     """What an external cohort differs in so much that the numbers may not carry over."""
-    return [_begin(warning) for _, warning in _warned(of)]
+    return [begin(warning) for _, warning in _warned(of)]
 
 
 def _warned(of: Reported) -> list[tuple[Facts, str]]:
@@ -105,82 +107,87 @@ def _warned(of: Reported) -> list[tuple[Facts, str]]:
     return [(row, str(row["warning"])) for row in rows if isinstance(row, Mapping) and row.get("warning")]
 
 
-def _begin(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _area(model: Facts | None) -> float:
+    value = ((model or {}).get("auroc") or {}).get("value")
+    return -1.0 if value is None else float(value)
 
 
-def _all_adenocarcinoma(of: Reported) -> bool:
-    return 0 < int(of.main_model.get("n") or 0) == int((of.luad_only.get(of.main) or {}).get("n") or 0)
+def _by_strength(of: Reported) -> list[str]:
+    """Baselines in scope, the highest AUROC first."""
+    found = [name for name, model in of.models.items() if is_baseline(name) and _area(model) >= 0]
+    return sorted(found, key=lambda name: -_area(of.models[name]))
 
 
-def _within(model: Facts | None) -> str:
-    auroc = (model or {}).get("auroc") or {}
-    low, high = auroc.get("low"), auroc.get("high")
-    if low is None or high is None:
-        return "unknown"
-    return "above" if low > 0.5 else "below" if high < 0.5 else "chance"
+def _rival(of: Reported) -> str:
+    """The strongest baseline in scope, "" where none has an AUROC above 0.5, which is what knowing nothing gives."""
+    return next((n for n in _by_strength(of) if _area(of.models[n]) > 0.5 and n != PREVALENCE), "")
 
 
-def _paired(of: Reported) -> str:
-    if (of.models.get("histology_only") or {}).get("auroc") is None:
-        return "absent"
-    found = _difference(of)
-    if found is None or found[0] is None:
-        return "untested"
-    return _shown(found[0], found[1])
+def _plain(name: str) -> str:
+    """A baseline inside a sentence."""
+    return model_label(name).lower() if is_baseline(name) else model_label(name)
 
 
-def _shown(interval: tuple[float, float, float], p: float | None) -> str:
-    delta, low, high = interval
-    if low <= 0 <= high or (p is not None and p >= 0.05):
-        return "unshown"
-    return "better" if delta > 0 else "worse"
-
-
-def _difference(of: Reported) -> tuple[tuple[float, float, float] | None, float | None, Facts] | None:
-    """(gain of the main model over histology alone with its interval, p, the row); None without such a row."""
+def _compared(of: Reported, other: str, population: str) -> dict[str, Any] | None:
+    """The row of the main model against another, turned so that the main model comes first; None without one."""
     for row in of.rows("comparisons"):
-        if {row.get("a"), row.get("b")} != {of.main, "histology_only"}:
+        if {row.get("a"), row.get("b")} != {of.main, other} or (row.get("population") or population) != population:
             continue
-        sign = 1 if row.get("a") == of.main else -1
-        ends = [row.get(key) for key in ("delta", "low", "high")]
-        tested = row.get("p_holm") if row.get("p_holm") is not None else row.get("p")
-        p = None if tested is None else float(tested)
-        if any(end is None for end in ends):
-            return None, p, row
-        delta, low, high = (sign * float(end) for end in ends if end is not None)
-        return (delta, min(low, high), max(low, high)), p, row
+        if row.get("a") == of.main:
+            return dict(row)
+        delta, low, high = (None if row.get(k) is None else -float(row[k]) for k in ("delta", "low", "high"))
+        return {**row, "delta": delta, "low": high, "high": low}
     return None
 
 
-def _against_histology(of: Reported) -> str:
-    found = _difference(of)
-    if found is None:
-        return f"Whether {of.main_phrase} is better than histology alone was not tested in this run."
-    interval, p, row = found
-    if interval is None:
-        reason = row.get("note") or "no reason stated"
-        return f"The difference between {of.main_phrase} and histology alone could not be tested ({reason})."
-    delta, low, high = interval
+def _difference(row: Facts | None) -> str:
+    """The numbers behind a comparison in brackets, or why there are none."""
+    if row is None:
+        return ""
+    delta, low, high = (row.get(key) for key in ("delta", "low", "high"))
+    if delta is None or low is None or high is None:
+        return f" ({row.get('note') or 'no reason stated'})"
     numbers = f"difference {delta:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}".replace("-", MINUS)
+    corrected = row.get("p_holm") is not None
+    p = row.get("p_holm") if corrected else row.get("p")
     if p is not None:
-        corrected = " after Holm correction" if row.get("p_holm") is not None else ""
-        numbers += f", p {'' if p < 0.001 else '= '}{p_value(p)}{corrected}"
+        numbers += f", p {'' if p < 0.001 else '= '}{p_value(p)}{' after Holm correction' if corrected else ''}"
     if row.get("minimum_detectable") is not None:
         numbers += f"; a true difference of {number(row['minimum_detectable'])} would have been found with 80 % power"
-    return f"{_begin(of.main_phrase)} {_PAIRED[_shown(interval, p)]} ({numbers})."
+    return f" ({numbers})"
 
 
-def _rivals(of: Reported) -> list[str]:
-    """Baselines other than histology that rank at least as well as the main model."""
-    ours = (of.main_model.get("auroc") or {}).get("value")
-    rivals = [
-        f"{model_label(name).lower()} with {auroc_in_words(model)}"
-        for name, model in of.models.items()
-        if is_baseline(name) and name not in ("histology_only", "prevalence") and ours is not None
-        if ((model.get("auroc") or {}).get("value") or 0) >= ours
+def _baselines(of: Reported) -> list[str]:
+    """The strongest baseline in scope with the difference, and those that learned nothing."""
+    rival, sentences = _rival(of), []
+    if rival:
+        found = _compared(of, rival, IN_SCOPE)
+        said = (
+            f"The strongest baseline in scope is {_plain(rival)} with {estimate(of.models[rival].get('auroc') or {})}"
+        )
+        if _area(of.models[rival]) >= _area(of.main_model) >= 0:
+            said += f", which ranks patients as well as {of.main_phrase} or better"
+        if found is not None and against_other(found) != "nothing":
+            said += f"; {of.main_phrase} is {other_phrase(against_other(found))} it{_difference(found)}"
+        sentences.append(f"{said}.")
+    nothing = [
+        _plain(str(row.get("b")))
+        for row in of.rows("comparisons")
+        if row.get("note") == PROVES_NOTHING and row.get("a") == of.main
     ]
-    return [f"Something simpler ranks all patients as well or better: {'; '.join(rivals)}."] if rivals else []
+    if nothing:
+        sentences.append(f"{begin(', '.join(nothing))}: {PROVES_NOTHING}.")
+    return sentences
+
+
+def _strata(of: Reported) -> list[str]:
+    """The main model in adenocarcinoma and non-squamous, where those are not all who are in scope."""
+    return [
+        f"{begin(title)}: {of.main_phrase} {chance_phrase(table.get(of.main))}, with "
+        f"{auroc_in_words(table.get(of.main))}."
+        for title, table in of.strata
+        if table.get(of.main)
+    ]
 
 
 def _in_practice(model: Facts) -> list[str]:
@@ -194,6 +201,6 @@ def _in_practice(model: Facts) -> list[str]:
     left = {"value": value, "low": low, "high": high}
     missed = f" Of those not flagged {percent(left)} are positive." if value is not None else ""
     return [
-        f"At the threshold set beforehand for high sensitivity, {100 * flagged:.0f} of 100 patients would be flagged, "
-        f"and {percent(found)} of the positive ones are among them.{missed}"
+        f"At the threshold set beforehand for high sensitivity, {100 * flagged:.0f} of 100 patients in scope would be "
+        f"flagged, and {percent(found)} of the positive ones are among them.{missed}"
     ]

@@ -4,7 +4,7 @@
 
     settings = study.StudySettings(folds=5).with_options("extractor.vit.model=vit-mini")
     result = study.train("cohort.csv", settings, out="results", notify=study.bars())
-    print(result.auroc(), result.auroc("histology_only"))
+    print(result.auroc(), result.auroc("histology_only", among="all_patients"))
     result.predictions.to_pandas()
 
 What is heavy is imported when a verb is called.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.study.outputs import (
@@ -23,22 +23,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Among = Literal["in_scope", "adenocarcinoma", "non_squamous", "all_patients"]
+
+_TABLES = {
+    "in_scope": "models",
+    "adenocarcinoma": "luad_only",
+    "non_squamous": "non_squamous",
+    "all_patients": "all_patients_pooled",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured."""
+    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured.
+
+    `note`: why there is no interval, that it is exact, or that scores found nothing; "" otherwise.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
     n_positive: int
+    note: str = ""
 
     def __str__(self) -> str:
-        who = f"n={self.n}, {self.n_positive} positive"
-        if self.value is None:
-            return f"not estimated, {who}"
-        interval = "no interval" if self.low is None or self.high is None else f"{self.low:.3f}–{self.high:.3f}"
-        return f"{self.value:.3f} ({interval}), {who}"
+        from kras_plugins.report.html import estimate
+
+        shown = {"value": self.value, "low": self.low, "high": self.high, "note": self.note}
+        return f"{estimate(shown)}, n={self.n}, {self.n_positive} positive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +78,27 @@ class StudyResult:
         """All that is needed to know what was done."""
         return self.folder / MANIFEST
 
-    def auroc(self, model: str = "ensemble", *, luad_only: bool = False) -> Area:
+    def auroc(self, model: str = "ensemble", *, among: Among = "in_scope") -> Area:
         """The AUROC of a classifier, of `ensemble` or of a baseline; ConfigError for one that is not there.
 
-        `luad_only`: among adenocarcinomas, where knowing the histology helps nobody.
+        `among`: patients in scope, for whom a call can be made; of them those with `adenocarcinoma` or the
+        `non_squamous`; or `all_patients` pooled, where `histology_only` stands.
         """
-        models = self.metrics["luad_only" if luad_only else "models"]
+        if among not in _TABLES:
+            raise ConfigError(f"there are no patients {among!r}", f"among is one of {', '.join(_TABLES)}")
+        models = self.metrics[_TABLES[among]]
         if model not in models:
-            raise ConfigError(f"there is no {model} in this study", f"there are {', '.join(models) or 'none'}")
+            elsewhere = [name for name, table in _TABLES.items() if model in self.metrics[table]]
+            hint = f"there are {', '.join(models) or 'none'}"
+            if elsewhere:
+                hint = f"it is there among {', '.join(elsewhere)}"
+            raise ConfigError(f"there is no {model} among {among} in this study", hint)
         entry, area = models[model], models[model]["auroc"]
         return Area(
-            value=area["value"], low=area["low"], high=area["high"], n=entry["n"], n_positive=entry["n_positive"]
+            **{key: area[key] for key in ("value", "low", "high")},
+            n=entry["n"],
+            n_positive=entry["n_positive"],
+            note=area["note"] or "",
         )
 
 

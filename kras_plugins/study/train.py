@@ -53,7 +53,7 @@ def train(
         >>> from kras_plugins import study
         >>> settings = study.StudySettings(classifiers=("rf",), folds=2).with_tables(["features.csv"])
         >>> result = study.train("cohort.csv", settings, out="results")
-        >>> result.auroc("ensemble").n, result.auroc("histology_only").n_positive
+        >>> result.auroc("ensemble").n, result.auroc("histology_only", among="all_patients").n_positive
         (40, 16)
         >>> result.predictions.column_names[:5]
         ['patient_id', 'slides', 'fold', 'repeat', 'label']

@@ -63,15 +63,21 @@ def metrics(home: Path, what: str) -> dict:  # type: ignore[type-arg]
     return found
 
 
-EVERY = {"rf", "ensemble", "prevalence", "histology_only", "clinical", "til_only", "site_only"}
+EVERY = {"rf", "ensemble", "prevalence", "clinical", "til_only", "site_only"}
 
 
-def test_every_baseline_stands_in_both_tables_and_the_ensemble_is_compared_with_it(home: Path) -> None:
-    for what in ("run", "external"):
+def test_every_baseline_stands_in_scope_and_histology_beside_all_patients(home: Path) -> None:
+    # Sex, age and site are drawn at random: a baseline that learned nothing in most folds is not frozen.
+    for what, here in (("run", EVERY), ("external", EVERY - {"clinical", "site_only"})):
         found = metrics(home, what)
-        assert set(found["models"]) == set(found["luad_only"]) == EVERY
-        assert {row["b"] for row in found["comparisons"]} == EVERY - {"ensemble", "prevalence"}
+        assert set(found["models"]) == set(found["luad_only"]) == here
+        assert set(found["all_patients_pooled"]) == {"rf", "ensemble", "prevalence", "histology_only"}
+        compared = {(row["b"], row["population"]) for row in found["comparisons"]}
+        in_scope = {(name, "in_scope") for name in here - {"ensemble", "prevalence"}}
+        assert compared == in_scope | {("histology_only", "all_patients")}
         assert found["models"]["til_only"]["auroc"]["value"] > 0.7
+    for name in ("clinical", "site_only"):
+        assert "learned nothing in" in metrics(home, "run")["models"][name]["auroc"]["note"]
     notes = metrics(home, "run")["notes"]
     assert "til_only ranks by the feature lymphocyte density in tumor." in notes
     assert "The clinical baseline knows histology, sex, age." in notes
@@ -106,17 +112,19 @@ def test_an_evaluation_tells_how_its_table_was_read_as_a_run_does(home: Path) ->
         assert any(note.startswith(f"{table}: ") and "feature columns" in note for note in metrics(home, what)["notes"])
 
 
-def test_patients_out_of_scope_get_no_call_but_count(home: Path) -> None:
-    rows = {row["patient_id"]: row for row in read_rows(home / "external" / "predictions.csv")}
-    assert (rows["other1"]["call"], rows["other1"]["reason"]) == ("not_assessable", "out of scope: LUSC is squamous")
-    assert "cancer epithelium" in rows["other2"]["reason"]
-    assert rows["other4"]["call"] != "not_assessable"
-    assert metrics(home, "external")["n"] == 60
-    assert any("31 of 60 patients are out of scope" in note for note in metrics(home, "external")["notes"])
-    gate = "Scope is decided by histology, area of cancer epithelium, its share of the tissue unknown."
-    assert gate in metrics(home, "external")["notes"]
-    # In cross-validation squamous patients are what the models were trained on.
-    assert all(row["call"] != "not_assessable" for row in read_rows(home / "run" / "predictions.csv"))
+def test_patients_out_of_scope_get_no_call_and_are_in_the_pooled_table_alone(home: Path) -> None:
+    for what, name, n in (("run", "own", 90), ("external", "other", 60)):
+        rows = {row["patient_id"]: row for row in read_rows(home / what / "predictions.csv")}
+        assert rows[f"{name}1"]["call"] == "not_assessable"
+        assert rows[f"{name}1"]["reason"] == "out of scope: LUSC is squamous" and rows[f"{name}1"]["ensemble"]
+        assert "cancer epithelium" in rows[f"{name}2"]["reason"]
+        assert rows[f"{name}4"]["call"] != "not_assessable"
+        found = metrics(home, what)
+        assert found["scope"]["out_of_scope"] == {"squamous": n // 2, "too little cancer epithelium": 1}
+        assert found["n"] == found["models"]["ensemble"]["n"] == found["scope"]["n"] == n // 2 - 1
+        assert found["all_patients_pooled"]["ensemble"]["n"] == n
+        page = (home / what / "report.html").read_text()
+        assert "Out of scope: squamous" in page and "Out of scope: too little cancer epithelium" in page
 
 
 def test_patients_of_training_are_noticed_under_other_names(home: Path) -> None:
@@ -140,8 +148,9 @@ def test_what_a_bundles_baselines_know_is_not_asked_of_another_cohort(home: Path
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     block = metrics(home, "again")["external"]
-    (line,) = [line for line in ran.stdout.splitlines() if line.split()[:1] == ["rf"]]
-    assert "in training, n=90 (30 pos.)" in ran.stdout
+    (line,) = [line for line in ran.stdout.splitlines() if line.split()[:1] == ["AI-RF"] and "(" in line]
+    trained = metrics(home, "run")
+    assert "in training" in ran.stdout and f"n={trained['n']}, {trained['n_positive']} positive" in ran.stdout
     for entry in (block["fold_ensembled"]["rf"], block["fold_mean"]["rf"], block["internal"]["rf"]):
         assert f"{entry['value']:.3f}" in line
 

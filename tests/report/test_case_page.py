@@ -68,10 +68,23 @@ def test_the_page_shows_result_thresholds_members_quality_heat_map_and_features(
     page = path.read_text()
     assert path.name == "TCGA-05-4244.html"
     for text in ("Indeterminate", "10.8 %", "13.2 %", "16.0 %", "3.1 %", "pen on 4 % of the tissue", "no tissue found",
-                 "930 patients, 62 positive", "183.4 mm²", "Research use only", "sha256 abab"):  # fmt: skip
+                 "930 patients, 62 positive", "on these very", "183.4 mm²", "Research use only",
+                 "sha256 abab"):  # fmt: skip
         assert text in page
     assert page.count("data:image/png;base64,") == 7
     assert page.count("<svg") == 2, "attention is not drawn as a contribution"
+
+
+def test_a_bundle_without_thresholds_says_why_nobody_gets_a_call(tmp_path: Path) -> None:
+    for trained_on, said in (
+        ((120, 7), "No thresholds: 7 positive patients were in scope in training, at least 10 are needed to set one."),
+        (None, "The bundle has no thresholds: no patient gets a call."),
+    ):
+        bare = dataclasses.replace(fake_case(), thresholds={}, trained_on=trained_on)
+        page = " ".join(write_case_page(tmp_path, bare).read_text().split())
+        assert said in page
+        assert "What the thresholds mean" not in page
+    assert "No thresholds" not in write_case_page(tmp_path, fake_case()).read_text()
 
 
 def test_the_page_loads_nothing(tmp_path: Path) -> None:

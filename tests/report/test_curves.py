@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from kras_plugins.evaluation.rows import PatientScores
-from kras_plugins.report.curves import by_group, complete_rows, mean_precision, mean_roc, reliability, score_columns
+from kras_plugins.report.curves import complete_rows, mean_precision, mean_roc, reliability, score_columns
 
 
 def test_the_area_under_the_mean_roc_is_the_mean_of_the_fold_aurocs() -> None:
@@ -52,8 +52,9 @@ def test_figures_hold_the_patients_of_the_primary_tables() -> None:
         PatientScores(patient_id="a", scores={}, members=("he", "rf")),
         PatientScores(patient_id="b", scores={}, members=("rf",)),
         PatientScores(patient_id="c", scores={}),
+        PatientScores(patient_id="d", scores={}, members=("he", "rf"), in_scope=False),
     ]
-    assert [row.patient_id for row in complete_rows(rows)] == ["a"]
+    assert [row.patient_id for row in complete_rows(rows)] == ["a"], "in scope, with every member"
     assert len(complete_rows([rows[2], rows[2]])) == 2
 
 
@@ -89,10 +90,3 @@ def test_repeats_that_lack_a_positive_still_have_a_mean_precision_curve() -> Non
     assert curve is not None
     assert np.trapezoid(curve[1], curve[0]) == pytest.approx(1.0)
     assert mean_precision(np.zeros(3), np.arange(3.0), [0, 0, 0]) is None
-
-
-def test_a_group_is_scored_by_its_mean() -> None:
-    assert by_group(np.array([0.1, 0.3, np.nan, 0.9]), ["a", "a", "a", "b"]).tolist() == pytest.approx(
-        [0.2, 0.2, 0.2, 0.9]
-    )
-    assert np.isnan(by_group(np.array([np.nan]), ["a"])).all()

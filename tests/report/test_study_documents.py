@@ -89,8 +89,11 @@ def test_a_run_answers_what_it_knows_and_leaves_the_rest_to_the_authors(metrics:
     assert answers["4"] == "development with internal validation"
     assert answers["12a"] == "5-fold cross-validation, 1 times, site folds, grouped by patient"
     assert answers["12d"] == "folds keep each site whole"
-    assert answers["21"] == "930 patients, 62 positive" or "930 patients" in answers["21"]
-    assert answers["23a"].startswith("Ensemble: AUROC 0.")
+    scope = metrics["scope"]
+    assert answers["21"] == f"{scope['n']} patients in scope, {scope['n_positive']} positive"
+    assert answers["6b"].startswith(f"in scope: {scope['n']} patients; out of scope: 446 squamous")
+    assert answers["23a"].startswith("Ensemble, AUROC: in scope 0.")
+    assert all(f"; {group} 0." in answers["23a"] for group in ("adenocarcinoma", "non-squamous", "all patients"))
     for number in ("1", "2", "3c", "5b", "17", "18a", "18b", "18c", "18d", "19", "25"):
         assert answers[number] == AUTHORS, "no run knows this"
     unknown = {number for number, _, _, _, known in tripod(read_reported({}, {})).rows if not known}
@@ -109,11 +112,17 @@ def test_the_card_says_what_the_model_is_not_and_how_good_its_baselines_are(metr
     card, items, *_ = write_study_documents(tmp_path, with_evidence(metrics), fake_manifest())
     assert (card.name, items.name) == ("model-card.md", "tripod-ai.md")
     text = card.read_text()
-    for words in ("Research use only", "Not a substitute for sequencing", "is not shown to rank", "to be stated by"):
+    for words in (
+        "Research use only",
+        "Not a substitute for sequencing",
+        "not shown to be better than clinical",
+        "to be stated by",
+    ):
         assert words in text
-    rows = [line for line in text.splitlines() if line.startswith(("| Ensemble", "| Histology alone"))]
-    assert len(rows) == 2
-    assert all(row.count("positive") == 2 and row.count("patients") == 2 for row in rows)
+    assert "| Model | AUROC, in scope | AUROC, adenocarcinoma | AUROC, non-squamous | AUROC, all patients |" in text
+    counts = {row.split(" | ")[0]: row.count("positive") for row in text.splitlines() if row.startswith("| ")}
+    assert (counts["| Ensemble"], counts["| Clinical covariates"], counts["| Histology alone"]) == (4, 3, 1)
+    assert "446 squamous" in text
     assert "Slope: 1.020 (0.500–1.500)" in text
     assert items.read_text().count("\n| ") == len(ITEMS) + 2
     assert (tmp_path / "stard-ai.md").read_text().startswith("# STARD-AI checklist: KRAS G12C from H&amp;E")
@@ -197,4 +206,4 @@ def test_card_and_checklist_say_how_members_were_fused(
     assert f"; the ensemble is {words}" in card.read_text()
     assert f"the ensemble: {words}" in items.read_text()
     card, items, *_ = write_study_documents(tmp_path, metrics, fake_manifest())
-    assert "the ensemble is" not in card.read_text(), "where nothing says so, nothing is claimed"
+    assert "; the ensemble is" not in card.read_text(), "where nothing says so, nothing is claimed"

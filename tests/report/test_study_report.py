@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_pages import MODELS, Page, fake_manifest, fake_metrics, fake_predictions, with_evidence
+from study_pages import MODELS, Page, estimate, fake_manifest, fake_metrics, fake_predictions, with_evidence
 
 from kras_plugins.evaluation.rows import PatientScores
-from kras_plugins.report.curve_plots import calibration_plot, decision_plot
+from kras_plugins.report.curve_plots import benefit_plot, calibration_plot, decision_plot
 from kras_plugins.report.curves import score_columns
 from kras_plugins.report.forest import forest_plot, group_plot
-from kras_plugins.report.published import SMC, TCGA, hanley_mcneil
-from kras_plugins.report.reported import model_entries
+from kras_plugins.report.published import PUBLISHED, SMC, TCGA, hanley_mcneil
+from kras_plugins.report.reported import read_reported
 from kras_plugins.report.study import DOCUMENTS, write_study_documents, write_study_report
 
 
@@ -36,7 +36,7 @@ def test_the_report_loads_nothing_and_runs_its_own_script_alone(tmp_path: Path, 
     path = write_study_report(tmp_path, metrics, predictions, fake_manifest())
     page = Page(path)
     assert path == tmp_path / "report.html"
-    assert page.tags.count("svg") == 7
+    assert page.tags.count("svg") == 8
     assert page.loads, "the figures refer to their own parts"
     assert all(load.startswith(("#", "data:")) for load in page.loads)
     assert not {"link", "iframe", "object", "img"} & set(page.tags)
@@ -58,49 +58,58 @@ def test_every_auroc_in_a_table_has_patients_positives_and_an_interval(
 ) -> None:
     page = Page(write_study_report(tmp_path, metrics, predictions, fake_manifest()))
     found = 0
-    for table in (metrics["models"], metrics["luad_only"]):
-        for model in table.values():
+    for table in ("models", "luad_only", "non_squamous", "all_patients_pooled"):
+        for name, model in metrics[table].items():
             auroc = model["auroc"]
             text = f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})"
+            text = "0.500 (found nothing)" if name == "prevalence" else text
             rows = [row for row in page.rows if text in row]
             assert any(str(model["n"]) in row and str(model["n_positive"]) in row for row in rows), text
             found += len(rows)
-    assert found >= len(MODELS) * 2
+    assert found >= len(MODELS) * 4
     assert any("0.763 (0.610–0.910)" in row and {"225", "14"} <= set(row) for row in page.rows)
 
 
-def test_the_first_thing_said_is_the_answer_with_its_baselines(
+def shown(model: dict[str, Any]) -> str:
+    auroc = model["auroc"]
+    return f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})"
+
+
+def test_the_first_thing_said_is_of_patients_in_scope_with_their_baselines(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:
     text = Page(write_study_report(tmp_path, metrics, predictions, fake_manifest())).text
     top = text[: text.index("All models beside their baselines")]
-    for model in (
-        metrics["models"]["ensemble"],
-        metrics["models"]["histology_only"],
-        metrics["luad_only"]["ensemble"],
-    ):
-        auroc = model["auroc"]
-        assert f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})" in top
-    assert "not shown to rank patients better than their histology alone" in top
-    assert "Research use only" in top
+    cards = [f"{name}, in scope" for name in ("Ensemble", "Clinical covariates", "Prevalence alone")]
+    assert [top.index(card) for card in cards] == sorted(top.index(card) for card in cards), "by strength"
+    for name in ("ensemble", "clinical"):
+        model = metrics["models"][name]
+        assert f"AUROC {shown(model)} {model['n']} patients, {model['n_positive']} positive" in top
+    pooled = metrics["all_patients_pooled"]
+    line = f"All patients pooled: the ensemble {shown(pooled['ensemble'])}, histology alone "
+    assert line + shown(pooled["histology_only"]) + "; 930 patients" in top
+    assert top.index(cards[0]) < top.index(line), "what the histology explains comes second"
+    assert "The ensemble is not shown to be better than histology alone" in top
+    assert "out of scope: 446 squamous" in top and "Research use only" in top
 
 
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({"a": "ensemble", "delta": 0.05, "low": 0.01, "high": 0.09, "p_holm": 0.02}, "ranks patients better than"),
-        ({"a": "histology_only", "delta": 0.05, "low": 0.01, "high": 0.09, "p": 0.02}, "ranks patients worse than"),
-        ({"a": "ensemble", "delta": 0.05, "low": 0.01, "high": 0.09, "p_holm": 0.08}, "is not shown to rank"),
-        ({"a": "ensemble", "delta": None, "low": None, "high": None, "note": "zero variance"},
-         "could not be tested (zero variance)"),
+        ({"a": "ensemble", "delta": 0.05, "low": 0.01, "high": 0.09, "p_holm": 0.02}, "ensemble is better than"),
+        ({"a": "histology_only", "delta": 0.05, "low": 0.01, "high": 0.09, "p": 0.02}, "ensemble is worse than"),
+        ({"a": "ensemble", "delta": 0.05, "low": 0.01, "high": 0.09, "p_holm": 0.08}, "is not shown to be better than"),
+        ({"a": "ensemble", "delta": None, "low": None, "high": None, "note": "one class is absent"},
+         "is not compared with"),
     ],
 )  # fmt: skip
-def test_the_answer_follows_from_the_paired_test(
+def test_what_is_said_beside_histology_follows_from_the_paired_test_on_all_patients(
     tmp_path: Path, metrics: Any, predictions: Any, row: dict[str, Any], sentence: str, undrawn: None
 ) -> None:
     other = {"ensemble": "histology_only", "histology_only": "ensemble"}[row["a"]]
-    changed = metrics | {"comparisons": [row | {"b": other}]}
-    assert sentence in Page(write_study_report(tmp_path, changed, predictions, {})).text
+    changed = metrics | {"comparisons": [row | {"b": other, "population": "all_patients"}]}
+    text = Page(write_study_report(tmp_path, changed, predictions, {})).text
+    assert f"{sentence} histology alone ({row.get('note') or 'difference '}" in text
 
 
 @pytest.mark.parametrize(
@@ -122,24 +131,25 @@ def test_the_answer_says_what_permuted_labels_show(
     assert sentence in " ".join(text.split())
 
 
-def test_without_a_histology_baseline_the_report_says_what_that_means(
+def test_without_a_histology_baseline_the_report_says_so(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:
     changed = copy.deepcopy(metrics)
-    del changed["models"]["histology_only"]
+    del changed["all_patients_pooled"]["histology_only"]
     changed["luad_only"] = {}
-    text = Page(write_study_report(tmp_path, changed, predictions, {})).text
-    assert "no histology baseline" in text
-    assert "not available in this run" in text
+    assert "no baseline of histology alone" in Page(write_study_report(tmp_path, changed, predictions, {})).text
 
 
-def test_in_a_cohort_of_adenocarcinoma_alone_no_histology_baseline_is_missed(
+def test_where_all_in_scope_have_adenocarcinoma_nothing_is_repeated(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:
-    changed = metrics | {"models": {"ensemble": metrics["luad_only"]["ensemble"]}}
-    text = Page(write_study_report(tmp_path, changed, predictions, {})).text
-    assert "All patients have adenocarcinoma" in text
-    assert "no histology baseline" not in text
+    changed = metrics | dict.fromkeys(("models", "luad_only", "non_squamous"), metrics["luad_only"])
+    changed |= {"all_patients_pooled": {"ensemble": metrics["luad_only"]["ensemble"]}}
+    page = Page(write_study_report(tmp_path, changed, predictions, {}))
+    assert "All patients in scope have adenocarcinoma." in page.text
+    assert "no baseline of histology alone" not in page.text, "it could not be one"
+    heads = [row for row in page.rows if row[:2] == ["Model", "Patients"] and "Brier" in row]
+    assert len(heads) == 1, "one table, in scope"
 
 
 def test_malicious_identifiers_and_reasons_stay_text(tmp_path: Path, metrics: Any, predictions: Any) -> None:
@@ -179,8 +189,13 @@ def _nulled(value: Any) -> list[Any]:
 
 
 def test_any_null_in_the_metrics_still_gives_a_page(tmp_path: Path, metrics: Any, undrawn: None) -> None:
-    small = with_evidence(metrics | {"models": {m: metrics["models"][m] for m in ("ensemble", "histology_only")}})
+    small = with_evidence(metrics | {"models": {m: metrics["models"][m] for m in ("ensemble", "clinical")}})
     small["luad_only"] = {"ensemble": metrics["luad_only"]["ensemble"] | {"operating_points": {}}}
+    small["non_squamous"] = {}
+    small["all_patients_pooled"] = {m: metrics["all_patients_pooled"][m] for m in ("ensemble", "histology_only")}
+    small["triage"] = small["triage"] | {"net_benefit": small["triage"]["net_benefit"][:2]}
+    small["triage"]["rapid_tests_avoided"] = [{"npv": 0.98, "avoided": estimate(0.2, 0.1, 0.3), "npv_reached": None}]
+    small["bundle_thresholds"] = {rule: small["bundle_thresholds"][rule] for rule in ("rule_in", "rule_out")}
     for model in small["models"].values():
         points = model["operating_points"]
         model["operating_points"] = {rule: points[rule] for rule in ("target_sensitivity", "risk_control")}
@@ -198,11 +213,13 @@ def test_any_null_in_the_metrics_still_gives_a_page(tmp_path: Path, metrics: Any
 def test_any_null_still_gives_a_figure(metrics: Any, predictions: Any) -> None:
     full = with_evidence(metrics)
     auroc = {"n": 9, "n_positive": 5, "auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}
-    for changed in _nulled({"ensemble": auroc}):
-        models = model_entries(changed)
-        assert "<svg" in forest_plot(models, models)
+    for changed in _nulled({"models": {"ensemble": auroc}, "luad_only": {"ensemble": auroc | {"n": 7}},
+                            "all_patients_pooled": {"ensemble": auroc}}):  # fmt: skip
+        assert "<svg" in forest_plot(read_reported(changed, {}))
+    for changed in _nulled({"value": 0.01, "low": 0.0, "high": 0.02}):
+        assert "nan" not in benefit_plot([(0.05, changed)])
     for changed in _nulled([{"column": "a", "level": "b", **auroc}, {"column": "a", "level": "c", **auroc}]):
-        assert "None" not in group_plot("x", [row for row in changed if row], "column", auroc, {})
+        assert "None" not in group_plot("x", [row for row in changed if row], "column", auroc)
     two = {"thresholds": [0.01, 0.02, 0.03], "test_all": [0.05, 0.04, 0.03], "models": {"ensemble": [0.05, 0.04, 0.04]}}
     for changed in _nulled(two):
         assert "nan" not in decision_plot(changed, "x")
@@ -247,12 +264,28 @@ def test_the_abstract_stands_beside_our_numbers_with_the_note_on_its_counts(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:
     page = Page(write_study_report(tmp_path, metrics, predictions, fake_manifest()))
-    rows = [row for row in page.rows if len(row) == 4 and re.match(r"0\.\d{3} \(", row[1]) and row[2].startswith("0.")]
+    rows = [row for row in page.rows if len(row) == 5 and re.fullmatch(r"0\.\d{3} \(0\.\d\d–0\.\d\d\)", row[1])]
     printed = [(row[1][:5], row[2][:5]) for row in rows]
     assert printed == [("0.787", "0.745"), ("0.768", "0.599"), ("0.714", "0.644"), ("0.697", "0.678")]
-    assert all(re.search(r"0\.\d{3} \(0\.\d{3}–0\.\d{3}\), \d+ patients,\s*\d+ positive", row[3]) for row in rows)
+    for row, name in zip(rows, ("ensemble", "he", "mlp", "rf"), strict=True):
+        for text, table in zip(row[3:], ("all_patients_pooled", "models"), strict=True):
+            model = metrics[table][name]
+            assert text == f"{shown(model)}, {model['n']} patients, {model['n_positive']} positive"
     assert "16/22 = 72.7 %" in page.text
     assert "no correction" in page.text
+
+
+@pytest.mark.parametrize("target", ["g12c", "kras_driver", "tp53"])
+def test_published_values_stand_beside_their_own_target_with_a_source(
+    tmp_path: Path, metrics: Any, target: str, undrawn: None
+) -> None:
+    page = Page(write_study_report(tmp_path, metrics | {"target": target}, [], fake_manifest()))
+    said = {name: name in page.text for name in ("AACR Annual Meeting", "PMC9334329", "Published work")}
+    assert said == {"AACR Annual Meeting": target == "g12c", "PMC9334329": target != "tp53",
+                    "Published work": target != "tp53"}  # fmt: skip
+    assert "not in our notes" not in page.text and "expected by" not in page.text
+    for published in PUBLISHED.values():
+        assert published.studies and all(study.source and study.auroc for study in published.studies)
 
 
 def test_hanley_mcneil_gives_the_intervals_of_the_science_notes() -> None:

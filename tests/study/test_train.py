@@ -81,11 +81,17 @@ def test_command_line_settings_file_and_python_give_the_same_bytes(tables: Path,
 
 
 def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
-    assert done.auroc().n == 42 and done.auroc().n_positive == 18
-    assert str(done.auroc("prevalence")).endswith("n=42, 18 positive")
+    assert done.auroc().n == 21 and done.auroc().n_positive == 9, "half are squamous"
+    assert str(done.auroc("prevalence")) == "0.500 (found nothing), n=21, 9 positive"
     low, high = done.auroc().low, done.auroc().high
     assert low is not None and high is not None and low < high
-    assert done.auroc("histology_only", luad_only=True).value == 0.5
+    everyone = done.auroc("histology_only", among="all_patients")
+    assert everyone.value is not None and everyone.n == done.auroc(among="all_patients").n == 42
+    with pytest.raises(ConfigError, match="there is no histology_only among in_scope") as refused:
+        done.auroc("histology_only")
+    assert "among all_patients" in str(refused.value.hint)
+    with pytest.raises(ConfigError, match="no patients 'luad'"):
+        done.auroc(among="luad")  # type: ignore[arg-type]
     assert done.predictions.num_rows == 42
     types = {field.name: str(field.type) for field in done.predictions.schema}
     assert (types["patient_id"], types["fold"], types["label"], types["rf"]) == ("string", "int32", "int32", "double")
@@ -94,7 +100,7 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     manifest = json.loads((done.folder / "manifest.json").read_text())
     assert {"model-card.md", "tripod-ai.md", "stard-ai.md", "change-plan.md"} <= set(manifest["outputs"])
     assert manifest["bundle_digest"] in (done.folder / "change-plan.md").read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="there is no he in this study"):
+    with pytest.raises(ConfigError, match="there is no he among in_scope"):
         done.auroc("he")
 
 
