@@ -104,7 +104,10 @@ def labelled_tiles(folder: Path) -> None:
 
 
 def exported_cells(folder: Path) -> None:
-    """Cells of each slide as QuPath exports them: octagons of 8 µm on a lattice, more lymphocytes where g12c is 1."""
+    """Cells of each slide as QuPath exports them: octagons of 8 µm, more lymphocytes where g12c is 1.
+
+    They cover 0.3 mm², of which tumor cells are dense enough on 0.13 mm² or more for the slide to be in scope.
+    """
     (folder / "exports").mkdir()
     rng = np.random.default_rng(0)
     of_cohort = [(row["slide_id"], 0.5, int(row["g12c"])) for row in read_rows(folder / "cohort.csv")]
@@ -112,7 +115,7 @@ def exported_cells(folder: Path) -> None:
         turn = np.arange(8) * np.pi / 4
         octagon = np.stack([np.cos(turn), np.sin(turn)], 1) * 4 / mpp
         cells = []
-        for x, y in rng.integers(80, 1280, (600, 2)).tolist():
+        for x, y in rng.integers(80, 1180, (480, 2)).tolist():
             ring = (octagon + np.array([x, y])).round(1).tolist()
             kind = "Lymphocyte" if rng.random() < 0.2 + 0.15 * label else "Tumor"
             cells.append(
