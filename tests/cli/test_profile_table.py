@@ -15,7 +15,7 @@ QUICK = ("-o", "classifier.mlp.seeds=1", "-o", "classifier.rf.trees=100")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
-    draw_tables(folder)
+    draw_tables(folder, patients=60)  # 30 have adenocarcinoma, 12 of them positive
     return folder
 
 
@@ -33,7 +33,8 @@ def done(home: Path) -> Path:
 
 def test_a_planted_signal_is_found_without_the_outcome(home: Path, done: Path) -> None:
     metrics = json.loads((done / "metrics.json").read_text())
-    assert metrics["models"]["ensemble"]["n"] == 42
+    assert metrics["models"]["ensemble"]["n"] == 30 and metrics["all_patients_pooled"]["ensemble"]["n"] == 60
+    assert metrics["scope"]["out_of_scope"] == {"squamous": 30} and "histology only" in metrics["scope"]["gate"]
     assert 0.8 < metrics["models"]["ensemble"]["auroc"]["value"] < 1.0
     assert any("9 feature columns" in note for note in metrics["notes"])
     assert any("columns are ignored" in note and "os" in note for note in metrics["notes"])
@@ -46,11 +47,11 @@ def test_targets_and_other_prevalences_reach_metrics_and_bundle(done: Path) -> N
     assert [row["prevalence"] for row in points["rule_out"]["at_prevalence"]] == [0.05, 0.13]
     assert "≥ 0.95" in points["target_sensitivity"]["provenance"]
     assert "inner out-of-fold" in points["target_sensitivity"]["provenance"]
-    assert points["risk_control"]["threshold"] is None and points["risk_control"]["note"]  # 16 positives are too few
+    assert points["risk_control"]["threshold"] is None and points["risk_control"]["note"]  # 12 positives are too few
     bundle = json.loads((done / "bundle" / "bundle.json").read_text())
     assert bundle["provenance"]["targets"] == {"sensitivity": 0.95, "specificity": 0.9, "risk_control": True}
     told = bundle["provenance"]["thresholds"]["ensemble"]["rule_out"]
-    assert "0.95" in told and "cohort.csv, n=42" in told
+    assert "0.95" in told and "cohort.csv, n=30" in told
     assert bundle["thresholds"]["ensemble"]["risk_control"] is None
 
 
