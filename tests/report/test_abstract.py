@@ -98,7 +98,8 @@ def test_a_run_has_the_lines_of_the_first_cohort_with_every_number_in_its_place(
     def model(name: str, published: float, ours: float, pooled: float) -> Line:
         theirs = hanley_mcneil(published, 62, 868)
         return Line(
-            line=name, published=published, published_low=theirs[0], published_high=theirs[1], ours=ours, low=ours - 0.1, high=ours + 0.1, pooled=pooled,
+            line=name, published=published, published_low=theirs[0], published_high=theirs[1],
+            ours=ours, low=ours - 0.1, high=ours + 0.1, pooled=pooled,
             pooled_low=pooled - 0.1, pooled_high=pooled + 0.1, ours_fold_mean=pooled - 0.01, **of_area,
         )  # fmt: skip
 
