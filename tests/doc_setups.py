@@ -14,7 +14,7 @@ from PIL import Image
 
 from kras_plugins.testing import draw_cohort
 
-PATIENTS, POSITIVES, SIDE_UM = 24, 11, 512.0
+PATIENTS, POSITIVES, SIDE_UM = 20, 10, 736.0
 SETTINGS = """
 [extractor.vit]
 model = "vit-mini"
@@ -112,9 +112,9 @@ def exported_cells(folder: Path) -> None:
         turn = np.arange(8) * np.pi / 4
         octagon = np.stack([np.cos(turn), np.sin(turn)], 1) * 4 / mpp
         cells = []
-        for x, y in rng.integers(80, 680, (144, 2)).tolist():
+        for x, y in rng.integers(80, 1280, (600, 2)).tolist():
             ring = (octagon + np.array([x, y])).round(1).tolist()
-            kind = "Lymphocyte" if rng.random() < 0.2 + 0.3 * label else "Tumor"
+            kind = "Lymphocyte" if rng.random() < 0.2 + 0.15 * label else "Tumor"
             cells.append(
                 {
                     "type": "Feature",

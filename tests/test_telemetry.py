@@ -30,7 +30,7 @@ def machine(tmp_path: Path) -> Machine:
 def used(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine on which somebody looked round, ran a study, scored a slide and served a model."""
     machine = Machine(tmp_path_factory.mktemp("used") / "machine")
-    draw_cohort(machine.work, patients=12, positives=5, size_um=(512.0, 512.0), processes=1)
+    draw_cohort(machine.work, patients=12, positives=5, size_um=(320.0, 320.0), processes=1)
     export_tiny(machine.work)
     ensure_installed()
     machine.run("doctor", ends=1)  # weights of the standard encoder are missing
