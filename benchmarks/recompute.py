@@ -67,7 +67,8 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
     both = {**study.models, **study.baselines_in_scope}
     glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
     models = entries.table(study, both, study.complete, prevalences)
-    written, group = study.metrics, groups.Group(study, covariates.read_columns(study, cohort, table))
+    written, columns = study.metrics, covariates.read_columns(study, cohort, table)
+    group = groups.Group(study, columns)
     content = {
         "scope": scope(study),
         "cohort_flow": flow(study, cohort),
@@ -80,18 +81,23 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
         "any_member": entries.any_member(study, prevalences),
         "comparisons": entries.comparisons(study),
         "bundle_thresholds": cuts.bundle_thresholds(study),
-        "triage": cuts.triage(study, models[ENSEMBLE]["operating_points"]["rule_out"]),
+        "triage": {
+            **cuts.triage(study, models[ENSEMBLE]["operating_points"]["rule_out"]),
+            "rapid_tests_avoided": cuts.rapid_tests_avoided(study),
+        },
         "decision_curves": cuts.decision_curves(study),
         "power": entries.power(study),
-        "subgroups": groups.subgroups(group, written["subgroups"]),
         "confounders": groups.confounders(group, written["confounders"]),
         "probes": groups.probes(group, written["probes"]),
         "incremental": added.incremental(study),
         "folds.parquet": cuts.fold_thresholds(study)[0],
         "predictions.csv": predictions(study),
     }
-    if "rapid_tests_avoided" in written["triage"]:
-        content["triage"]["rapid_tests_avoided"] = cuts.rapid_tests_avoided(study)
+    if cohort is not None:
+        content["drivers"] = drivers(study, columns)
+        content["subgroups"] = groups.subgroups(group, study.config.get("subgroups"))
+    if "verdict" in written:
+        content["verdict"] = verdict(study, models[ENSEMBLE]["auroc"]["value"])
     if "external" in written:
         content["external"] = entries.external(study, models)
     return dict(leaves(content))
@@ -143,6 +149,24 @@ def flow(study: Study, cohort: Path | None) -> dict[str, int]:
         "negative": labelled["0"],
         "patients without a usable slide": used - len(study.y),
     }
+
+
+def drivers(study: Study, columns: covariates.Columns) -> dict[str, int] | None:
+    """Of how many scored patients it is known whether they have a driver mutation of KRAS, and how many have one."""
+    if study.metrics["target"] == "kras_driver":
+        known = study.y[study.ensemble.scored].tolist()
+    else:
+        cells = columns.get("kras_driver", [""] * len(study.y))
+        known = [float(cells[i]) for i in np.flatnonzero(study.ensemble.scored) if cells[i] in ("0", "1", "0.0", "1.0")]
+    return {"n": len(known), "n_positive": int(sum(known))} if known else None
+
+
+def verdict(study: Study, observed: float) -> dict[str, Any]:
+    """What of a permutation test is no refit's: the area that was to be reached, and that p counts refits."""
+    p, refits = study.metrics["verdict"]["p"], study.config["permutations"]
+    if p is None:
+        return {"p": None, "permutations": 0, "observed": observed}
+    return {"p": max(1, round(p * (refits + 1))) / (refits + 1), "permutations": refits, "observed": observed}
 
 
 def predictions(study: Study) -> dict[str, Any]:
