@@ -63,21 +63,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str, Any]:
     """Every number that can be, by its path in metrics.json; and thresholds, scores and calls of the other files."""
-    prevalences = study.config.get("prevalences", ())
-    both = {**study.models, **study.baselines_in_scope}
-    glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
-    models = entries.table(study, both, study.complete, prevalences)
-    written, columns = study.metrics, covariates.read_columns(study, cohort, table)
-    group = groups.Group(study, columns)
+    columns = covariates.read_columns(study, cohort, table)
     content = {
         "scope": scope(study),
         "cohort_flow": flow(study, cohort),
         "n": int(study.complete.sum()),
         "n_positive": int(study.y[study.complete].sum()),
+        "all_patients_pooled": entries.pooled_table(study),
+        "folds.parquet": cuts.fold_thresholds(study)[0],
+        "predictions.csv": predictions(study),
+    }
+    if cohort is not None:
+        content["drivers"] = drivers(study, columns)
+    if study.complete.any():
+        group = groups.Group(study, columns)
+        content |= in_scope(study, group)
+        if cohort is not None:
+            content["subgroups"] = groups.subgroups(group, study.config.get("subgroups"))
+    return dict(leaves(content))
+
+
+def in_scope(study: Study, group: groups.Group) -> dict[str, Any]:
+    """What metrics.json has of patients in scope alone, where there are any; subgroups need the cohort besides."""
+    prevalences, written = study.config.get("prevalences", ()), study.metrics
+    both = {**study.models, **study.baselines_in_scope}
+    glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
+    models = entries.table(study, both, study.complete, prevalences)
+    content = {
         "models": models,
         "luad_only": entries.table(study, both, study.complete & glands, prevalences),
         "non_squamous": entries.table(study, both, study.complete & known, prevalences),
-        "all_patients_pooled": entries.pooled_table(study),
         "any_member": entries.any_member(study, prevalences),
         "comparisons": entries.comparisons(study),
         "bundle_thresholds": cuts.bundle_thresholds(study),
@@ -90,17 +105,12 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
         "confounders": groups.confounders(group, written["confounders"]),
         "probes": groups.probes(group, written["probes"]),
         "incremental": added.incremental(study),
-        "folds.parquet": cuts.fold_thresholds(study)[0],
-        "predictions.csv": predictions(study),
     }
-    if cohort is not None:
-        content["drivers"] = drivers(study, columns)
-        content["subgroups"] = groups.subgroups(group, study.config.get("subgroups"))
     if "verdict" in written:
         content["verdict"] = verdict(study, models[ENSEMBLE]["auroc"]["value"])
     if "external" in written:
         content["external"] = entries.external(study, models)
-    return dict(leaves(content))
+    return content
 
 
 def leaves_of(study: Study) -> dict[str, Any]:
