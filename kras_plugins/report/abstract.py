@@ -31,8 +31,8 @@ class Line:
     `published` with its patients, as the abstract has it, which prints no interval: `published_low` to `published_high`
     are ours, approximated from the counts (`published.hanley_mcneil`). `ours` with its 95 % interval, `low` to `high`,
     of `n` patients in scope. Of `pooled_n` patients, in or out of scope, whom the abstract counts alike: `pooled` with
-    its interval; `ours_fold_mean`, the mean over the models of single folds; `histology_only`, what histology alone reaches
-    in this cohort. `statistic`: `patients`, `AUROC`, `sensitivity` or `specificity`.
+    its interval; `ours_fold_mean`, the mean over the models of single folds; `histology_only`, what histology alone
+    reaches in this cohort. `statistic`: `patients`, `AUROC`, `sensitivity` or `specificity`.
     """
 
     line: str
