@@ -21,6 +21,7 @@ import numpy as np
 from recomputed import added, covariates, cuts, entries, groups
 from recomputed.files import ENSEMBLE, Study, read_csv, read_study
 from scipy.special import expit
+from scipy.special import logit as log_odds
 
 ROUNDING = 1e-6
 """Relative, and absolute below 0.1: what iterations of two libraries leave of one optimum."""
@@ -192,12 +193,14 @@ def predictions(study: Study) -> dict[str, Any]:
 
 
 def fusion(study: Study) -> np.ndarray | None:
-    """The mean of members' logits or probabilities, of those there; None for a fusion that was fitted."""
-    logits = np.stack([m.logit for m in study.members.values()])
+    """The mean of members' logits or probabilities, of those there, and for a bundle the mean logit of its folds' so
+    made ensembles; None for a fusion that was fitted."""
     kind = study.config.get("fusion", study.manifest.get("trained_on", {}).get("fusion"))
-    if kind == "logit":
-        return expit(np.nanmean(logits, axis=0))
-    return np.nanmean(expit(logits), axis=0) if kind == "probability" else None
+    if kind not in ("logit", "probability"):
+        return None
+    logits = np.stack([m.logit if m.by_fold is None else m.by_fold for m in study.members.values()])
+    fused = np.nanmean(logits, axis=0) if kind == "logit" else log_odds(np.nanmean(expit(logits), axis=0))
+    return expit(fused if study.cross_validated else fused.mean(axis=0, keepdims=True))
 
 
 def _rows(study: Study) -> list[tuple[dict[str, str], int, int]]:
