@@ -21,6 +21,7 @@ import numpy as np
 from recomputed import added, covariates, cuts, entries, groups
 from recomputed.files import ENSEMBLE, Study, read_csv, read_study
 from scipy.special import expit
+from scipy.special import logit as log_odds
 
 ROUNDING = 1e-6
 """Relative, and absolute below 0.1: what iterations of two libraries leave of one optimum."""
@@ -63,38 +64,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str, Any]:
     """Every number that can be, by its path in metrics.json; and thresholds, scores and calls of the other files."""
-    prevalences = study.config.get("prevalences", ())
-    both = {**study.models, **study.baselines_in_scope}
-    glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
-    models = entries.table(study, both, study.complete, prevalences)
-    written, group = study.metrics, groups.Group(study, covariates.read_columns(study, cohort, table))
+    columns = covariates.read_columns(study, cohort, table)
     content = {
         "scope": scope(study),
         "cohort_flow": flow(study, cohort),
         "n": int(study.complete.sum()),
         "n_positive": int(study.y[study.complete].sum()),
-        "models": models,
-        "luad_only": entries.table(study, both, study.complete & glands, prevalences),
-        "non_squamous": entries.table(study, both, study.complete & known, prevalences),
         "all_patients_pooled": entries.pooled_table(study),
-        "any_member": entries.any_member(study, prevalences),
-        "comparisons": entries.comparisons(study),
-        "bundle_thresholds": cuts.bundle_thresholds(study),
-        "triage": cuts.triage(study, models[ENSEMBLE]["operating_points"]["rule_out"]),
-        "decision_curves": cuts.decision_curves(study),
-        "power": entries.power(study),
-        "subgroups": groups.subgroups(group, written["subgroups"]),
-        "confounders": groups.confounders(group, written["confounders"]),
-        "probes": groups.probes(group, written["probes"]),
-        "incremental": added.incremental(study),
         "folds.parquet": cuts.fold_thresholds(study)[0],
         "predictions.csv": predictions(study),
     }
-    if "rapid_tests_avoided" in written["triage"]:
-        content["triage"]["rapid_tests_avoided"] = cuts.rapid_tests_avoided(study)
+    if cohort is not None:
+        content["drivers"] = drivers(study, columns)
+    if study.complete.any():
+        group = groups.Group(study, columns)
+        content |= in_scope(study, group)
+        if cohort is not None:
+            content["subgroups"] = groups.subgroups(group, study.config.get("subgroups"))
+    return dict(leaves(content))
+
+
+def in_scope(study: Study, group: groups.Group) -> dict[str, Any]:
+    """What metrics.json has of patients in scope alone, where there are any; subgroups need the cohort besides."""
+    prevalences, written = study.config.get("prevalences", ()), study.metrics
+    both = {**study.models, **study.baselines_in_scope}
+    glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
+    models = entries.table(study, both, study.complete, prevalences)
+    content = {
+        "models": models,
+        "luad_only": entries.table(study, both, study.complete & glands, prevalences),
+        "non_squamous": entries.table(study, both, study.complete & known, prevalences),
+        "any_member": entries.any_member(study, prevalences),
+        "comparisons": entries.comparisons(study),
+        "bundle_thresholds": cuts.bundle_thresholds(study),
+        "triage": {
+            **cuts.triage(study, models[ENSEMBLE]["operating_points"]["rule_out"]),
+            "rapid_tests_avoided": cuts.rapid_tests_avoided(study),
+        },
+        "decision_curves": cuts.decision_curves(study),
+        "power": entries.power(study),
+        "confounders": groups.confounders(group, written["confounders"]),
+        "probes": groups.probes(group, written["probes"]),
+        "incremental": added.incremental(study),
+    }
+    if "verdict" in written:
+        content["verdict"] = verdict(study, models[ENSEMBLE]["auroc"]["value"])
     if "external" in written:
         content["external"] = entries.external(study, models)
-    return dict(leaves(content))
+    return content
 
 
 def leaves_of(study: Study) -> dict[str, Any]:
@@ -145,6 +162,24 @@ def flow(study: Study, cohort: Path | None) -> dict[str, int]:
     }
 
 
+def drivers(study: Study, columns: covariates.Columns) -> dict[str, int] | None:
+    """Of how many scored patients it is known whether they have a driver mutation of KRAS, and how many have one."""
+    if study.metrics["target"] == "kras_driver":
+        known = study.y[study.ensemble.scored].tolist()
+    else:
+        cells = columns.get("kras_driver", [""] * len(study.y))
+        known = [float(cells[i]) for i in np.flatnonzero(study.ensemble.scored) if cells[i] in ("0", "1", "0.0", "1.0")]
+    return {"n": len(known), "n_positive": int(sum(known))} if known else None
+
+
+def verdict(study: Study, observed: float) -> dict[str, Any]:
+    """What of a permutation test is no refit's: the area that was to be reached, and that p counts refits."""
+    p, refits = study.metrics["verdict"]["p"], study.config["permutations"]
+    if p is None:
+        return {"p": None, "permutations": 0, "observed": observed}
+    return {"p": max(1, round(p * (refits + 1))) / (refits + 1), "permutations": refits, "observed": observed}
+
+
 def predictions(study: Study) -> dict[str, Any]:
     """The probabilities of folds.parquet's logits, the ensemble's as the fusion of members, and the calls."""
     shown = {name: expit(model.logit) for name, model in {**study.members, **study.baselines}.items()}
@@ -158,12 +193,14 @@ def predictions(study: Study) -> dict[str, Any]:
 
 
 def fusion(study: Study) -> np.ndarray | None:
-    """The mean of members' logits or probabilities, of those there; None for a fusion that was fitted."""
-    logits = np.stack([m.logit for m in study.members.values()])
+    """The mean of members' logits or probabilities, of those there, and for a bundle the mean logit of its folds' so
+    made ensembles; None for a fusion that was fitted."""
     kind = study.config.get("fusion", study.manifest.get("trained_on", {}).get("fusion"))
-    if kind == "logit":
-        return expit(np.nanmean(logits, axis=0))
-    return np.nanmean(expit(logits), axis=0) if kind == "probability" else None
+    if kind not in ("logit", "probability"):
+        return None
+    logits = np.stack([m.logit if m.by_fold is None else m.by_fold for m in study.members.values()])
+    fused = np.nanmean(logits, axis=0) if kind == "logit" else log_odds(np.nanmean(expit(logits), axis=0))
+    return expit(fused if study.cross_validated else fused.mean(axis=0, keepdims=True))
 
 
 def _rows(study: Study) -> list[tuple[dict[str, str], int, int]]:

@@ -20,6 +20,7 @@ model = "vit-mini"
 seeds = 2
 [classifier.mlp]
 seeds = 3
+epochs = 50
 [classifier.rf]
 trees = 200
 """

@@ -18,13 +18,17 @@ from recomputing import recompute
 from kras_plugins.testing import draw_cohort
 
 AS_WRITTEN = ("run", "--extractor", "vit", "--classifiers", "he,mlp,rf")
+PATIENTS, POSITIVES = 24, 11
+"""A quarter is squamous and out of scope; thresholds need ten positive patients in scope."""
+SIDE_UM = 768.0
+"""A smaller slide has less than 0.1 mm² of cancer epithelium, which puts its patient out of scope."""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a drawn cohort of 30 patients, its settings and a store."""
+    """A folder with a drawn cohort, its settings and a store."""
     folder = tmp_path_factory.mktemp("study")
-    draw_cohort(folder, patients=30, positives=12, size_um=(512.0, 512.0), processes=1)
+    draw_cohort(folder, patients=PATIENTS, positives=POSITIVES, size_um=(SIDE_UM, SIDE_UM), processes=1)
     settle(folder)
     return folder
 
@@ -40,19 +44,29 @@ def done(home: Path) -> Path:
 def test_the_planted_signal_is_found_and_stands_beside_its_baselines(done: Path) -> None:
     metrics = json.loads((done / "metrics.json").read_text())
     assert metrics["unit"] == "patient"
-    members, baselines = {"he", "mlp", "rf"}, {"histology_only", "clinical", "site_only"}
+    members, baselines = {"he", "mlp", "rf"}, {"clinical", "site_only", "til_only"}
     assert set(metrics["models"]) == {*members, *baselines, "ensemble", "prevalence"}
+    assert set(metrics["all_patients_pooled"]) == {*members, "ensemble", "prevalence", "histology_only"}
     assert metrics["models"]["ensemble"]["auroc"]["value"] >= 0.85
     assert metrics["models"]["prevalence"]["auroc"]["value"] == 0.5
-    assert metrics["luad_only"]["histology_only"]["auroc"]["value"] == 0.5
+    assert metrics["all_patients_pooled"]["histology_only"]["auroc"]["value"] > 0.5
     for table in ("models", "luad_only"):
         for entry in metrics[table].values():
             assert {"n", "n_positive", "auroc", "auprc", "brier", "operating_points"} <= set(entry)
             assert {"value", "low", "high", "method"} <= set(entry["auroc"])
-    assert {c["b"] for c in metrics["comparisons"]} == members | baselines
-    assert any(
-        "No til_only baseline: til_ta is unknown" in n for n in metrics["notes"]
-    )  # untrained cells have no class
+    compared = {c["b"]: c["population"] for c in metrics["comparisons"]}
+    assert compared == dict.fromkeys(members | baselines, "in_scope") | {"histology_only": "all_patients"}
+
+
+def test_everything_but_the_pooled_table_is_of_patients_in_scope(done: Path) -> None:
+    metrics = json.loads((done / "metrics.json").read_text())
+    squamous = PATIENTS // 4
+    assert metrics["scope"]["out_of_scope"] == {"squamous": squamous}  # and no slide has too little cancer epithelium
+    assert "cancer epithelium" in metrics["scope"]["gate"]
+    counts = {"n": PATIENTS - squamous, "n_positive": POSITIVES}
+    for block in (metrics, metrics["scope"], metrics["power"], *metrics["models"].values()):
+        assert counts.items() <= block.items()
+    assert {e["n"] for e in metrics["all_patients_pooled"].values()} == {PATIENTS}
 
 
 def test_other_libraries_find_every_number_of_the_demonstration_again(home: Path, done: Path) -> None:
@@ -66,7 +80,9 @@ def test_every_patient_has_one_row_scored_by_a_fold_that_never_saw_it(home: Path
     labels = {r["patient_id"]: r["g12c"] for r in read_rows(home / "cohort.csv")}
     assert {r["patient_id"]: r["label"] for r in rows} == labels
     assert {r["fold"] for r in rows} == {"1", "2", "3", "4", "5"}
-    assert all(r["call"] in {"rule_in", "indeterminate", "rule_out"} for r in rows)
+    outside = {r["patient_id"]: r["reason"] for r in rows if r["call"] == "not_assessable"}
+    assert outside == {r["patient_id"]: "out of scope: LUSC is squamous" for r in rows if r["histology"] == "LUSC"}
+    assert all(r["call"] in {"rule_in", "indeterminate", "rule_out"} for r in rows if r["histology"] == "LUAD")
     assert all(0 < float(r[m]) < 1 for r in rows for m in ("he", "mlp", "rf", "ensemble"))
 
 
@@ -106,7 +122,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path
     def stored() -> int:
         return len(list(store.glob("*/*/key.json")))
 
-    for wanted in (8, 40, 100):  # among the slides, later, and in the midst of learning
+    for wanted in (8, 40, 112):  # among the slides, later, and in the midst of learning
         with subprocess.Popen(words, cwd=tmp_path, env=environment(store), stderr=subprocess.DEVNULL) as run:
             while stored() < wanted and run.poll() is None:
                 time.sleep(0.02)
@@ -165,9 +181,9 @@ def test_a_bundle_scores_its_own_cohort_as_an_external_one(home: Path, done: Pat
     assert ran.returncode == 0, ran.stderr
     metrics = json.loads((tmp_path / "ext" / "metrics.json").read_text())
     assert metrics["models"]["ensemble"]["auroc"]["value"] >= 0.85
-    assert metrics["models"]["histology_only"]["n"] == 30
+    assert metrics["all_patients_pooled"]["histology_only"]["n"] == PATIENTS
     shift = {row["what"]: row for row in metrics["external"]["shift"]}
-    assert shift["patients seen in training"]["external"] == 30
+    assert shift["patients seen in training"]["external"] == PATIENTS
     assert shift["mpp (median)"]["internal"] == pytest.approx(0.5)
     assert 0.05 < shift["stain, green (optical density)"]["external"] < 1
     assert {w for w, row in shift.items() if row["warning"]} == {"patients seen in training"}

@@ -60,7 +60,8 @@ def test_the_classifier_takes_part_in_a_run_up_to_its_report(clean: Clean, tmp_p
     done = clean.kras("run", "cohort.csv", "--classifiers", "sklearn,rf", *few, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["scope"]["n"] == 9  # smaller slides have too little cancer epithelium, and calibration learns nothing
+    # Smaller slides have too little cancer epithelium, and calibration learns nothing.
+    assert metrics["scope"]["n"] == 9
     assert {"sklearn", "rf", "ensemble"} <= set(metrics["models"])
     scores = [float(row["sklearn"]) for row in read_rows(tmp_path / "out" / "predictions.csv") if row["sklearn"]]
     assert len(set(scores)) > 3

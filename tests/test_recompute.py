@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,15 @@ SETTINGS = {"classifiers": ("rf", "lgbm"), "folds": 3, "repeats": 2, "prevalence
 
 
 def draw(folder: Path, *, patients: int, seed: int) -> None:
-    """A cohort with sites, covariates and three histologies, and its features; some patients lack a value."""
+    """A cohort with sites, covariates and three histologies, and its features; some patients lack a value.
+
+    Specimens and assays are said in many words, and specimens in two columns.
+    """
     rng = np.random.default_rng(seed)
     cohort, tables = [], {"LUAD": [], "LUSC": []}  # type: ignore[var-annotated]
     for i in range(patients):
         label, kind = int(rng.random() < 0.4), ("LUAD", "LUAD", "NSCLC", "LUSC", "")[i % 5]
-        name = f"P{seed}-{i:03d}"
+        name, specimen = f"P{seed}-{i:03d}", rng.integers(4)
         cohort.append(
             {
                 "patient_id": name,
@@ -34,7 +39,11 @@ def draw(folder: Path, *, patients: int, seed: int) -> None:
                 "sex": ("female", "male", "")[rng.integers(3)],
                 "age": str(rng.integers(40, 85)),
                 "scanner": ("GT450", "AT2", "P1000")[rng.integers(3)],
-                "specimen": ("biopsy", "resection")[rng.integers(2)],
+                "specimen": ("CT-guided biopsy", "core", "Lobectomy", "wedge resection")[specimen],
+                "sample_type": ("Biopsies", "Biopsies", "surgical", "surgical")[specimen],
+                "kras_test": ("TSO-500", "TruSight Oncology 500", "PCR")[rng.integers(3)],
+                "panel": ("A", "B", "", "B")[rng.integers(4)],
+                "kras_driver": ("1", "1", "0", "")[rng.integers(1 - label, 4)],
             }
         )
         end = "_HE" if kind == "LUAD" else "_FFPE"
@@ -70,21 +79,42 @@ def test_every_number_is_found_again_by_other_libraries(
     code, numbers, said = recompute(*studies[command])
     assert code == 0 and " 0 differ" in said, said
     assert numbers >= fewest
-    assert ("\n0 numbers not recomputed" in said) is (
-        command == "run"
-    )  # what the bundle's training was is in no file here
+    left = said.partition(" numbers not recomputed:\n")[2].splitlines()
+    # What the bundle's training was is in no file of an evaluation.
+    assert bool(left) is (command == "evaluate") and all(line.startswith("  external.") for line in left), said
+    metrics = json.loads((studies[command][0] / "metrics.json").read_text())
+    columns = list(dict.fromkeys(row["column"] for row in metrics["subgroups"]))
+    assert columns == ["histology", "specimen", "kras_test", "site", "panel"]  # sample_type says what specimen does
+
+
+def written(folder: Path, into: Path, metrics: Mapping[str, Any]) -> Path:
+    """The files of a study with other metrics."""
+    for name in ("folds.parquet", "predictions.csv", "manifest.json"):
+        shutil.copy(folder / name, into)
+    (into / "metrics.json").write_text(json.dumps(metrics))
+    return into
 
 
 def test_one_digit_that_somebody_changed_is_found(studies: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     folder, cohort = studies["run"]
-    for name in ("metrics.json", "folds.parquet", "predictions.csv", "manifest.json"):
-        shutil.copy(folder / name, tmp_path)
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["luad_only"]["ensemble"]["auroc"]["high"] -= 0.00001
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    code, _, said = recompute(tmp_path, cohort)
+    code, _, said = recompute(written(folder, tmp_path, metrics), cohort)
     assert code == 1
     assert " 1 differ" in said and "luad_only.ensemble.auroc.high" in said
+
+
+@pytest.mark.parametrize(("p", "differ"), [(0.05, 0), (0.049, 1)])
+def test_p_of_a_permutation_test_counts_refits_whose_mean_is_in_no_file(
+    studies: dict[str, tuple[Path, Path]], tmp_path: Path, p: float, differ: int
+) -> None:
+    folder, cohort = studies["run"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    observed = metrics["models"]["ensemble"]["auroc"]["value"]
+    metrics["verdict"] = {"kind": "permutation", "p": p, "permutations": 99, "observed": observed, "null_mean": 0.5}
+    _, _, said = recompute(written(folder, tmp_path, metrics), cohort)
+    assert f" {differ} differ" in said and ("verdict.p: 0.049" in said) is bool(differ), said
+    assert said.endswith("1 numbers not recomputed:\n  verdict.null_mean (1)\n")
 
 
 def test_nothing_that_is_tested_takes_part() -> None:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,25 @@ from recomputed.files import Study, read_csv
 UNKNOWN = {"", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "ns"}
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
 FEWEST_NUMBERS = 5
+MOST_LEVELS = 12
+"""A column that no patient has as a field and with more levels makes no subgroups unasked."""
+
+FIELDS = ("histology", "specimen", "kras_test", "site")
+SPECIMEN = re.compile(
+    r"specimen|(specimen|sample)_(type|kind|procedure)|procedure(_type)?|method_of_(sample|specimen)_procurement"
+    r"|biopsy|resection|biopsy_or_(biopsy|resection)|resection_or_(biopsy|resection)"
+    r"|(collection|sampling|procurement)_method"
+)
+ASSAY = re.compile(
+    r"(kras|ngs|dna|gene|molecular|sequencing|mutation)_(test|assay|panel|method|platform)|assay|panel|ngs|sequencer"
+)
+"""Names of columns on how tissue was taken, and on the assay."""
+SPECIMENS = {
+    "cytology": r"cytolog|aspirat|\bfna\b|\btbna\b|cell ?block|effusion|brush|washing|lavage",
+    "biopsy": r"biops|\bcore\b|needle|\b(cnb|tbb|tblb|bx)\b",
+    "resection": r"resect|resekt|surg|(lob|segment|pneumon|metastas)ectom|wedge|excision",
+}
+TSO500 = r"\b(tso|trusight[- ]?oncology)[- ]?500"
 
 Columns = dict[str, list[str]]
 
@@ -75,7 +94,8 @@ def _same(cell: str, patient: str, by_barcode: bool) -> bool:
 
 
 def texts(columns: Columns, name: str) -> list[str]:
-    """A column with unknown values empty; mutations as WT or mutated, stages without their letters (IIA is II)."""
+    """A column with unknown values empty; mutations as WT or mutated, stages without their letters (IIA is II), of
+    specimens which kind they are by their words, of assays TSO500 for any way to write it."""
     values = columns[name]
     if name == "site":  # na and ns are sites of TCGA
         return values
@@ -85,7 +105,36 @@ def texts(columns: Columns, name: str) -> list[str]:
     if "stage" in name.lower():
         stage = re.compile(r"(?:stage\s*)?(IV|III|II|I|0)(?:[ABC]\d?)?", re.IGNORECASE)
         return [m[1].upper() if (m := stage.fullmatch(v)) else v for v in values]
+    if SPECIMEN.fullmatch(name.lower()):
+        return ["+".join(dict.fromkeys(map(_specimen, v.split("+")))) for v in values]
+    if ASSAY.fullmatch(name.lower()):
+        return ["+".join(dict.fromkeys(map(_assay, v.split("+")))) for v in values]
     return values
+
+
+def _specimen(stated: str) -> str:
+    kinds = (kind for kind, words in SPECIMENS.items() if re.search(words, stated.lower()))
+    return next(kinds, stated.strip())
+
+
+def _assay(stated: str) -> str:
+    return "TSO500" if re.search(TSO500, stated.lower()) else stated.strip()
+
+
+def grouping(columns: Columns, given: Sequence[str] | None) -> Iterator[tuple[str, list[str], np.ndarray]]:
+    """The columns of the subgroup table with their levels and that of each patient: those given, else fields,
+    non_squamous and columns named for a specimen or an assay, without those that group the patients as an earlier one
+    does; none of one level."""
+    named = (n for n in columns if SPECIMEN.fullmatch(n.lower()) or ASSAY.fullmatch(n.lower()))
+    usual = dict.fromkeys([*FIELDS, "non_squamous", *named])
+    seen = []
+    for name in usual if given is None else given:
+        names, level = levels(texts(columns, name)) if name in columns else ([], np.array([]))
+        groups = {frozenset(np.flatnonzero(level == one)) for one in names}
+        many = name not in FIELDS and len(names) > MOST_LEVELS
+        if len(names) > 1 and (given is not None or not (many or groups in seen)):
+            seen.append(groups)
+            yield name, names, level
 
 
 def numbers(values: Sequence[str]) -> np.ndarray | None:

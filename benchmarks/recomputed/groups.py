@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import logit
 
 from recomputed.areas import NAN, Area, Design, Z, area, holm
-from recomputed.covariates import Columns, levels, numbers, texts
+from recomputed.covariates import Columns, grouping, levels, numbers, texts
 from recomputed.drawn import SEED
 from recomputed.entries import design_of
 from recomputed.files import Study
@@ -50,15 +50,12 @@ class Group:
         return {**counts, "auroc": area(self.y, self.scores, self.design, np.where(here, level, "")).entry()}
 
 
-def subgroups(group: Group, written: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def subgroups(group: Group, given: Sequence[str] | None) -> list[dict[str, Any]]:
     """Each level against all other known levels: the difference of logits over the root of both variances (Hanley &
-    McNeil 1983), Holm over all tests, where the two levels of a column are one. Columns are those that are written."""
+    McNeil 1983), Holm over all tests, where the two levels of a column are one."""
     rows: list[dict[str, Any]] = []
     tests: list[list[int]] = []
-    for column in dict.fromkeys(row["column"] for row in written):
-        if column not in group.columns:
-            continue
-        names, level = levels(texts(group.columns, column))
+    for column, names, level in grouping(group.columns, given):
         own = []
         for name in names:
             entry, found = group.entry(level == name)
@@ -66,8 +63,9 @@ def subgroups(group: Group, written: Sequence[dict[str, Any]]) -> list[dict[str,
             p = NAN if found is None or rest is None else interaction(found, rest)
             if not math.isnan(p):
                 own.append(len(rows))
-            row = {"column": column, "level": name, **entry, "p_interaction": p, "p_holm": NAN}
-            rows.append(row | (against(found, rest) if "auroc_rest" in written[0] else {}))
+            rows.append(
+                {"column": column, "level": name, **entry, **against(found, rest), "p_interaction": p, "p_holm": NAN}
+            )
         tests += [own] if len(names) == 2 and own else [[i] for i in own]
     for one, adjusted in zip(tests, holm([rows[t[0]]["p_interaction"] for t in tests]), strict=True):
         for i in one:

@@ -28,16 +28,19 @@ _Printed = tuple[float | None, int | None, int | None]
 class Line:
     """A line of abstract.csv; what the abstract did not print, or this study did not find, is None.
 
-    `published` with its patients, as the abstract has it. `ours` with its 95 % interval, `low` to `high`, of `n`
-    patients in scope. Of `pooled_n` patients, in or out of scope, whom the abstract counts alike: `pooled` with its
-    interval; `ours_fold_mean`, the mean over the models of single folds; `histology_only`, what histology alone reaches
-    in this cohort. `statistic`: `patients`, `AUROC`, `sensitivity` or `specificity`.
+    `published` with its patients, as the abstract has it, which prints no interval: `published_low` to `published_high`
+    are ours, approximated from the counts (`published.hanley_mcneil`). `ours` with its 95 % interval, `low` to `high`,
+    of `n` patients in scope. Of `pooled_n` patients, in or out of scope, whom the abstract counts alike: `pooled` with
+    its interval; `ours_fold_mean`, the mean over the models of single folds; `histology_only`, what histology alone
+    reaches in this cohort. `statistic`: `patients`, `AUROC`, `sensitivity` or `specificity`.
     """
 
     line: str
     cohort: str
     statistic: str
     published: float | None = None
+    published_low: float | None = None
+    published_high: float | None = None
     published_n: int | None = None
     published_n_positive: int | None = None
     n: int | None = None
@@ -107,6 +110,9 @@ class _About:
     ) -> Line:
         """A line of this cohort: `who` has the patients in scope, `ours` the estimate; `notes` may be empty."""
         value, n, n_positive = printed if self.comparable else (None, None, None)
+        low = high = None
+        if statistic == "AUROC" and value is not None and n is not None and n_positive is not None:
+            low, high = published.hanley_mcneil(value, n_positive, n - n_positive)
         pooled = self.entry("all_patients_pooled")
         if statistic == "AUROC":
             histology = self.entry("all_patients_pooled", "histology_only").get("auroc") or {}
@@ -116,6 +122,8 @@ class _About:
             cohort="external" if self.external else "cross-validated",
             statistic=statistic,
             published=value,
+            published_low=low,
+            published_high=high,
             published_n=n,
             published_n_positive=n_positive,
             n=who.get("n"),

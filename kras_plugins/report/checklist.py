@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kras_plugins.report.reported import Facts, Reported, count
+from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
+from kras_plugins.report.style import model_label
 
 AUTHORS = "to be stated by the authors"
 
@@ -40,6 +41,13 @@ class Checklist:
 def answered(items: Sequence[Item], known: Mapping[str, str]) -> list[Row]:
     """Each item with what the run knows under its number, or that the authors must write it."""
     return [(*item, known.get(item[0]) or AUTHORS, bool(known.get(item[0]))) for item in items]
+
+
+def areas_in_words(of: Reported) -> str:
+    """The main model's AUROC in scope, in each stratum and for all patients."""
+    areas = [("in scope", of.models), *of.strata, ("all patients", of.pooled)]
+    each = "; ".join(f"{title} {auroc_in_words(table.get(of.main))}" for title, table in areas)
+    return f"{model_label(of.main)}, AUROC: {each}"
 
 
 def columns(of: Reported) -> list[str]:

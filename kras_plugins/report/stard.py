@@ -15,6 +15,7 @@ from kras_plugins.report.checklist import (
     Checklist,
     Item,
     answered,
+    areas_in_words,
     columns,
     kind,
     members,
@@ -22,8 +23,7 @@ from kras_plugins.report.checklist import (
     sample_size,
     scheme,
 )
-from kras_plugins.report.reported import Reported, auroc_in_words, rule_label
-from kras_plugins.report.style import model_label
+from kras_plugins.report.reported import Reported, rule_label
 
 ITEMS: tuple[Item, ...] = (
     ("1", "Title", "Say that the accuracy of an AI test is studied, and name one measure of it"),
@@ -117,14 +117,12 @@ def _methods(of: Reported) -> dict[str, str]:
 
 def _results(of: Reported) -> dict[str, str]:
     shift = (of.metrics.get("external") or {}).get("shift")
-    pooled, luad = auroc_in_words(of.main_model), auroc_in_words(of.luad_only.get(of.main))
     return {
         "24": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
         "25": f"see shift between training and this cohort; the rest: {AUTHORS}" if shift else "",
         "29": "see shift between training and this cohort" if shift else "",
         "30": "calls by label in the report; every score and call in predictions.csv" if of.main_model else "",
-        "31": f"{model_label(of.main)}: AUROC {pooled}; adenocarcinoma only: {luad}; sensitivity, specificity and "
-        "predictive values of each threshold in the report"
+        "31": f"{areas_in_words(of)}; sensitivity, specificity and predictive values of each threshold in the report"
         if of.main_model
         else "",
         "33": LIMITS,

@@ -102,7 +102,6 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "warnings": shift_warnings(of),
         "failures": tables.failure_table(manifest.get("failures")),
         "abstract_lines": abstract_lines(metrics),
-        "abstract": tables.abstract_rows(of, published.cohorts),
         "abstract_source": SOURCE,
         "published": published,
         "patients": patient_table(predictions, model_order({**of.models, **of.pooled})),

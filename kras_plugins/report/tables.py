@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kras_plugins.evaluation.baselines import PREVALENCE
-from kras_plugins.report import published
-from kras_plugins.report.html import Table, number, table
+from kras_plugins.report.html import Table, table
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, model_entries, rule_label
 from kras_plugins.report.style import model_label, model_order
 
@@ -169,18 +168,6 @@ def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
         else:
             merged.append((label, point, facts))
     return [(name, point) for name, point, _ in merged]
-
-
-def abstract_rows(of: Reported, cohorts: Sequence[published.PublishedCohort]) -> list[tuple[str, list[str], str, str]]:
-    """(model, the abstract's figure in each of its cohorts, our own of all patients, ours in scope) for each model."""
-    rows = []
-    for name in cohorts[0].auroc if cohorts else ():
-        theirs = []
-        for cohort in cohorts:
-            low, high = published.hanley_mcneil(cohort.auroc[name], cohort.n_positive, cohort.n - cohort.n_positive)
-            theirs.append(f"{number(cohort.auroc[name])} ({low:.2f}–{high:.2f})")
-        rows.append((name, theirs, auroc_in_words(of.pooled.get(name)), auroc_in_words(of.models.get(name))))
-    return rows
 
 
 def notes_of(rows: Sequence[Facts]) -> list[str]:

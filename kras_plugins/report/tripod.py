@@ -14,6 +14,7 @@ from kras_plugins.report.checklist import (
     Checklist,
     Item,
     answered,
+    areas_in_words,
     columns,
     kind,
     members,
@@ -21,8 +22,7 @@ from kras_plugins.report.checklist import (
     sample_size,
     scheme,
 )
-from kras_plugins.report.reported import Reported, auroc_in_words, out_of_scope_in_words
-from kras_plugins.report.style import model_label
+from kras_plugins.report.reported import Reported, out_of_scope_in_words
 
 ITEMS: tuple[Item, ...] = (
     ("1", "Title", "Say that a prediction model is developed or evaluated, for whom and for what outcome"),
@@ -118,17 +118,12 @@ def _methods(of: Reported) -> dict[str, str]:
 
 def _results(of: Reported) -> dict[str, str]:
     n, positive = of.metrics.get("n"), of.metrics.get("n_positive")
-    areas = [("in scope", of.models), *of.strata, ("all patients", of.pooled)]
     return {
         "20a": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
         "20c": "see the warnings of shift in the report" if (of.metrics.get("external") or {}).get("shift") else "",
         "21": f"{n} patients in scope, {positive} positive" if n is not None and positive is not None else "",
         "22": "the bundle holds all models, features and thresholds; `kras predict` applies it",
-        "23a": f"{model_label(of.main)}, AUROC: "
-        + "; ".join(f"{title} {auroc_in_words(table.get(of.main))}" for title, table in areas)
-        + "; more in the report"
-        if of.main_model
-        else "",
+        "23a": f"{areas_in_words(of)}; more in the report" if of.main_model else "",
         "23b": _BY_SITE if "site" in columns(of) else "",
         "24": "no update" if of.external else "",
         "26": LIMITS,

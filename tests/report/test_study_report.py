@@ -264,13 +264,15 @@ def test_the_abstract_stands_beside_our_numbers_with_the_note_on_its_counts(
     tmp_path: Path, metrics: Any, predictions: Any, undrawn: None
 ) -> None:
     page = Page(write_study_report(tmp_path, metrics, predictions, fake_manifest()))
-    rows = [row for row in page.rows if len(row) == 5 and re.fullmatch(r"0\.\d{3} \(0\.\d\d–0\.\d\d\)", row[1])]
-    printed = [(row[1][:5], row[2][:5]) for row in rows]
-    assert printed == [("0.787", "0.745"), ("0.768", "0.599"), ("0.714", "0.644"), ("0.697", "0.678")]
-    for row, name in zip(rows, ("ensemble", "he", "mlp", "rf"), strict=True):
-        for text, table in zip(row[3:], ("all_patients_pooled", "models"), strict=True):
-            model = metrics[table][name]
-            assert text == f"{shown(model)}, {model['n']} patients, {model['n_positive']} positive"
+    rows = [row for row in page.rows if len(row) == 9 and re.fullmatch(r"0\.\d{3} \(0\.\d\d–0\.\d\d\)", row[1])]
+    assert [row[1] for row in rows][-1] == "0.787 (0.72–0.86)"
+    assert [row[1][:5] for row in rows] == ["0.768", "0.714", "0.697", "0.787"]
+    for row, name in zip(rows, ("he", "mlp", "rf", "ensemble"), strict=True):
+        pooled, ours = metrics["all_patients_pooled"][name], metrics["models"][name]
+        assert row[4:] == [
+            shown(pooled), f"{metrics['all_patients_pooled']['histology_only']['auroc']['value']:.3f}",
+            f"{pooled['n']} ({pooled['n_positive']})", shown(ours), f"{ours['n']} ({ours['n_positive']})",
+        ]  # fmt: skip
     assert "16/22 = 72.7 %" in page.text
     assert "no correction" in page.text
 

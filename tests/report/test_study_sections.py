@@ -174,7 +174,7 @@ def test_every_table_has_a_caption_and_headers_with_a_scope(page: Page) -> None:
 def test_links_lead_to_headings_of_the_page(page: Page) -> None:
     ids = {a["id"] for _, a in page.attributes if a.get("id")}
     links = [a["href"] or "" for tag, a in page.attributes if tag == "a"]
-    assert len(links) == 14
+    assert len(links) == 16
     assert {link.removeprefix("#") for link in links} <= ids
 
 
@@ -336,7 +336,7 @@ def test_titles_follow_the_target_and_published_values_stand_beside_their_own_al
     metrics = {**with_evidence(fake_metrics(predictions)), "target": target}
     page = Page(write_study_report(tmp_path, metrics, predictions, {}))
     assert f"{title} from H&E slides: what this study found" in page.text
-    published = ("AACR Annual Meeting", "0.787", "The abstract and later work", "G12C")
+    published = ("AACR Annual Meeting", "0.787", "Published work", "G12C")
     assert [word in page.text for word in published] == [target == "g12c"] * len(published)
 
 
