@@ -36,7 +36,7 @@ def forest_plot(of: Reported) -> str:
             ax.axhline(len(rows) - len(pooled) - 0.5, color=GREY, lw=0.5)
         _finish(ax, [title for title, *_ in rows], min(ends, default=0.5))
 
-    return draw_svg("forest", (9.6, 0.7 + 0.27 * max(len(rows), 1)), paint)
+    return draw_svg("forest", (11.0, 1.0 + 0.3 * max(len(rows), 3)), paint)
 
 
 def group_plot(
@@ -94,7 +94,7 @@ def _finish(ax: Axes, names: Sequence[str], left: float) -> None:
     ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(axis="y", length=0)
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(max(0.0, left - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(max(0.0, min(left, 0.5) - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
     ax.spines["left"].set_visible(False)
 
 

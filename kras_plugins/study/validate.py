@@ -62,7 +62,7 @@ def validate(
         >>> settings = study.StudySettings(prevalences=(0.13,)).with_tables(["features.csv"])
         >>> result = study.validate("results/bundle", "other.csv", settings, out="external")
         >>> result.auroc().n
-        10
+        7
     """
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.learning.samples import assemble

@@ -97,7 +97,7 @@ def test_metrics_have_the_whole_schema_of_the_design():
     assert metrics["cohort_flow"] == {"patients": 240}
     assert metrics["scope"] == {
         "n": 160, "n_positive": metrics["n_positive"], "out_of_scope": {"squamous": 80}, "unknown_histology": 0,
-        "gate": "histology only",
+        "histologies": {"LUAD": "adenocarcinoma", "LUSC": "squamous"}, "gate": "histology only",
     }  # fmt: skip
     assert list(metrics["all_patients_pooled"]) == [*MODELS, "histology_only"]
     for entry in metrics["all_patients_pooled"].values():
@@ -354,7 +354,7 @@ def test_the_page_of_outputs_names_every_key_and_column():
     scored = evaluated(missing=[3])
     scored = replace(scored, members={m: replace(s, raw=s.logit, slopes=((1.0,),)) for m, s in scored.members.items()})
     content = summary(scored, prevalences=[0.13], external={"internal": {}, "internal_luad_only": {}, "shift": []})
-    names = {*scored.members, *scored.baselines, "ensemble", *RULES}
+    names = {*scored.members, *scored.baselines, "ensemble", *RULES, *(p.histology for p in scored.patients)}
     keys = keys_of({**content, "cohort_flow": {}}) | set(patient_scores(scored, ["pass"] * 240)[0].cells())
     told = {key for key in keys - names if f"`{key.removeprefix('luad_')}`" in page or f"`{key}`" in page}
     assert keys - names - told == set()

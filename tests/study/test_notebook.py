@@ -35,7 +35,7 @@ def test_a_study_runs_in_a_notebook_with_a_bar(tables: Path, tmp_path: Path) -> 
     shown = str(trained)
     assert "application/vnd.jupyter.widget-view+json" in shown, "a bar of the notebook's own"
     assert "columns are ignored" in shown
-    assert "n=42" in str(area)
+    assert "n=21" in str(area)
     assert "patient_id" in table[0]["data"]["text/html"]
 
 

@@ -167,13 +167,15 @@ def test_overwriting_removes_what_earlier_calls_wrote_and_nothing_else(
     assert not (profiles / "two" / "cells.parquet").exists()
 
 
-def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(home: Path, tmp_path: Path) -> None:
+def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(tmp_path: Path) -> None:
     rows = [
         {"patient_id": f"P{i}", "slide_id": f"s{i}", "path": f"{i}.tiff", "g12c": str(i % 2), "histology": "LUAD"}
         for i in range(25)
     ]
+    for seed in (1, 2):  # large enough for a patient to be in scope
+        draw_slide(tmp_path / f"drawn-{seed}.tiff", seed=seed, size_um=(768.0, 768.0))
     for i, row in enumerate(rows[1:]):
-        shutil.copy(home / "slides" / ("one.tiff" if i % 3 else "more/two.tiff"), tmp_path / row["path"])
+        shutil.copy(tmp_path / f"drawn-{1 if i % 3 else 2}.tiff", tmp_path / row["path"])
     write_rows(tmp_path / "cohort.csv", rows)
     settings = study.StudySettings(classifiers=("rf",), folds=2, workers=1, cache=tmp_path / "store")
     settings = settings.with_options("classifier.rf.trees=20")
@@ -182,11 +184,11 @@ def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(home: Pa
     assert [f.slide_id for f in first.failures] == ["s0"] and first.auroc().n == 24
     again = study.train(tmp_path / "cohort.csv", settings, out=out)
     assert not again.done_before and again.failures == first.failures
-    shutil.copy(home / "slides/more/two.tiff", tmp_path / "0.tiff")
+    shutil.copy(tmp_path / "drawn-2.tiff", tmp_path / "0.tiff")
     mended = study.train(tmp_path / "cohort.csv", settings, out=out)
     assert mended.failures == () and mended.auroc().n == 25
     assert study.train(tmp_path / "cohort.csv", settings, out=out).done_before
-    shutil.copy(home / "slides/one.tiff", tmp_path / "0.tiff")
+    shutil.copy(tmp_path / "drawn-1.tiff", tmp_path / "0.tiff")
     with pytest.raises(ConfigError, match=r"slides\.s0: \d+ there, \d+ now"):
         study.train(tmp_path / "cohort.csv", settings, out=out)
 

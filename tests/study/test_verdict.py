@@ -105,7 +105,7 @@ def test_where_labels_are_equal_in_every_stratum_nothing_is_refitted_and_the_rea
     cohort = (tables / "cohort.csv").read_text().splitlines()
     rows = [row.split(",") for row in cohort[1:]]
     for row in rows:
-        row[2] = "LUAD" if row[-1] == "1" else "LUSC"
+        row[2] = "LUAD" if row[-1] == "1" else "large cell carcinoma"
     (tmp_path / "cohort.csv").write_text("\n".join([cohort[0], *map(",".join, rows)]) + "\n")
     monkeypatch.setattr(verdict, "cross_validated", None)
     told = Recording()
