@@ -26,7 +26,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
 
-# Damages FUZZ bundles at random and seals them anew: each must end in one line of error, or in scores.
+# Damages FUZZ bundles at random and seals them again: each must end in one line of error, or in scores.
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 

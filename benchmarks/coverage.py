@@ -72,8 +72,7 @@ class Noted(Ridge):
 
     def fit(self, train, valid) -> None:  # type: ignore[no-untyped-def]
         super().fit(train, valid)
-        assert self.weights is not None
-        self.weights_of_fits.append(self.weights.copy())
+        self.weights_of_fits.append(np.array(self.weights))
 
 
 def linear(n_positive: int, n_negative: int, area: float, seed: int) -> Row:

@@ -1,7 +1,7 @@
 """Recomputes metrics.json from the files of a study: `python benchmarks/recompute.py RUN_FOLDER --cohort cohort.csv`.
 
 Nothing of kras_plugins is imported: numbers come from scikit-learn, scipy and statsmodels, and from formulas with their
-sources where these have none, written anew for clarity and not for speed. Scores are those of folds.parquet, which hold
+sources where these have none, written for clarity, not for speed. Scores are those of folds.parquet, which hold
 every digit; bootstrap and permutations are drawn from numpy's generator with the study's seed, so that their intervals
 agree as well. Prints how many numbers were recomputed, every one that differs by more than ROUNDING, and what was not
 recomputed. Ends with exit code 1 where one differs.
@@ -88,12 +88,12 @@ def in_scope(study: Study, group: groups.Group) -> dict[str, Any]:
     """What metrics.json has of patients in scope alone, where there are any; subgroups need the cohort besides."""
     prevalences, written = study.config.get("prevalences", ()), study.metrics
     both = {**study.models, **study.baselines_in_scope}
-    glands, known = study.kind == "adenocarcinoma", ~np.isin(study.kind, ["squamous", "unknown"])
+    glands, others = study.kind == "adenocarcinoma", np.isin(study.kind, ["adenosquamous", "large cell", "sarcomatoid"])
     models = entries.table(study, both, study.complete, prevalences)
     content = {
         "models": models,
         "luad_only": entries.table(study, both, study.complete & glands, prevalences),
-        "non_squamous": entries.table(study, both, study.complete & known, prevalences),
+        "non_squamous": entries.table(study, both, study.complete & (glands | others), prevalences),
         "any_member": entries.any_member(study, prevalences),
         "comparisons": entries.comparisons(study),
         "bundle_thresholds": cuts.bundle_thresholds(study),

@@ -1,1 +1,1 @@
-"""What recompute.py computes anew, one idea a file: nothing here imports kras_plugins."""
+"""What recompute.py recomputes, one idea a file: nothing here imports kras_plugins."""

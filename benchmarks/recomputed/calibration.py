@@ -70,7 +70,7 @@ def _clustered(y: np.ndarray, x: np.ndarray, repeats: int, offset: Any = None) -
     """Coefficients and their covariance, a sandwich clustered by patient with G/(G-1)."""
     labels = np.tile(y, repeats).astype(float)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that most of the classes are told apart well is no concern here
+        warnings.simplefilter("ignore")  # well separated classes are no concern here
         found = sm.GLM(labels, x, family=sm.families.Binomial(), offset=offset).fit(
             tol=1e-10, tol_criterion="params", maxiter=1000
         )

@@ -53,10 +53,6 @@ def read_columns(study: Study, cohort: Path | None, covariates: Path | None) -> 
         for name in rows[0]:
             if name.lower() not in {known.lower() for known in found}:
                 found[name] = ["+".join(sorted({row[name] for row in own[p] if row[name]})) for p in study.ids]
-    if "non_squamous" not in found:  # a column that every cohort has by its histology
-        types = ["adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid"]
-        kinds = [study.kind == "squamous", np.isin(study.kind, types)]
-        found["non_squamous"] = np.select(kinds, ["squamous", "non-squamous"], "").tolist()
     slides = study.manifest.get("slides", {})
     measured = [
         {f"{slides[s]['mpp']:.4g}" for s in row["slides"].split() if slides.get(s, {}).get("qc") is not None}
@@ -122,11 +118,11 @@ def _assay(stated: str) -> str:
 
 
 def grouping(columns: Columns, given: Sequence[str] | None) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """The columns of the subgroup table with their levels and that of each patient: those given, else fields,
-    non_squamous and columns named for a specimen or an assay, without those that group the patients as an earlier one
-    does; none of one level."""
+    """The columns of the subgroup table with their levels and that of each patient: those given, else fields and
+    columns named for a specimen or an assay, without those that group the patients as an earlier one does; none of one
+    level."""
     named = (n for n in columns if SPECIMEN.fullmatch(n.lower()) or ASSAY.fullmatch(n.lower()))
-    usual = dict.fromkeys([*FIELDS, "non_squamous", *named])
+    usual = dict.fromkeys([*FIELDS, *named])
     seen = []
     for name in usual if given is None else given:
         names, level = levels(texts(columns, name)) if name in columns else ([], np.array([]))

@@ -33,6 +33,8 @@ CLINICAL = "clinical"
 TIL_ONLY = "til_only"
 SITE_ONLY = "site_only"
 
+BASELINES = (PREVALENCE, HISTOLOGY_ONLY, CLINICAL, TIL_ONLY, SITE_ONLY)
+
 Frozen = Mapping[str, Any]
 """A fitted baseline, plain JSON: rates by group (the group "" is everyone), or a small logistic regression."""
 

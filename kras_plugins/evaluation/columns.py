@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.cohort.histology import parse_histology
 from kras_plugins.cohort.number_columns import floats
 from kras_plugins.cohort.numbers import UNKNOWN, odd_cells
 from kras_plugins.errors import ConfigError
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 FIXED = ("histology", "specimen", "kras_test", "site")
 """Columns that every Patient has as a field."""
-NON_SQUAMOUS = "non_squamous"
-"""A column that every cohort has by its histology: `non-squamous` or `squamous`, "" where that is not stated."""
 MOST_LEVELS = 12
 """A text with more levels groups nobody."""
 
@@ -61,9 +58,9 @@ _STAGE = re.compile(r"^(?:stage\s*)?(IV|III|II|I|0)(?:[ABC]\d?)?$", re.IGNORECAS
 
 
 def subgroup_columns(patients: Sequence[Patient]) -> list[str]:
-    """Columns of the subgroup table unasked: FIXED, NON_SQUAMOUS, and covariates named for a specimen or an assay."""
+    """Columns of the subgroup table unasked: FIXED, and covariates named for a specimen or an assay."""
     others = [n for n in available(patients) if n not in FIXED and (names_specimen(n) or names_assay(n))]
-    return [*FIXED, NON_SQUAMOUS, *others]
+    return [*FIXED, *others]
 
 
 def names_specimen(name: str) -> bool:
@@ -115,7 +112,7 @@ def clinical_columns(patients: Sequence[Patient], given: Sequence[str] | None) -
 
 def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: str) -> None:
     """Raise ConfigError for a column that no patient has."""
-    there = [*available(patients), NON_SQUAMOUS] if setting == "subgroups" else available(patients)
+    there = available(patients)
     for name in names:
         if name not in there:
             raise ConfigError(f"run.{setting}: the cohort has no column {name}", f"it has {', '.join(there)}")
@@ -124,9 +121,7 @@ def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: st
 def texts(patients: Sequence[Patient], column: str) -> list[str]:
     """A column's value of each patient, "" where unknown. A column with `WT` in it tells mutated from wild type; one
     named for a stage loses its letters (IIA is II); one named for a specimen says `biopsy`, `resection` or `cytology`
-    where its words do, one for an assay `TSO500`, however that is written. NON_SQUAMOUS is made from the histology."""
-    if column == NON_SQUAMOUS and not any(column in p.covariates for p in patients):
-        return [_squamous(p.histology) for p in patients]
+    where its words do, one for an assay `TSO500`, however that is written."""
     found = [str(getattr(p, column) if column in FIXED else p.covariates.get(column, "")).strip() for p in patients]
     if column == "site":  # na and ns are sites of TCGA
         return found
@@ -137,14 +132,6 @@ def texts(patients: Sequence[Patient], column: str) -> list[str]:
         return [m[1].upper() if (m := _STAGE.match(v)) else v for v in found]
     said = _specimen if names_specimen(column) else _assay if names_assay(column) else None
     return found if said is None else ["+".join(dict.fromkeys(map(said, v.split("+")))) for v in found]
-
-
-def _squamous(histology: str) -> str:
-    """What NON_SQUAMOUS says; a carcinoma of no stated type, or none of the lung, is neither."""
-    meant = parse_histology(histology)
-    if meant == "squamous":
-        return "squamous"
-    return "non-squamous" if meant in ("adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid") else ""
 
 
 def _specimen(stated: str) -> str:

@@ -94,6 +94,11 @@ class Evaluated:
             thresholds=thresholds(experiment.inner_ensemble),
             provenance=told,
             in_fold=ensemble_in_fold(experiment),
+            # Where no member found anything the ensemble cannot.
+            learned=tuple(
+                tuple(any(lines) for lines in zip(*found, strict=True))
+                for found in zip(*(scores.learned or () for scores in members.values()), strict=True)
+            ),
             inner=experiment.inner_ensemble,
         )
         baselines = baseline_scores(labels, known, fold, scope)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool
 
 
+NON_SQUAMOUS = ("adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid")
+"""What is known not to be squamous; a carcinoma of no stated type (NSCLC, NOS) may be."""
+
+
 def is_adenocarcinoma(histology: str | None) -> bool | None:
     """Whether a histology is adenocarcinoma (also written LUAD, ADC); None where unknown. Adenosquamous is not."""
     meant = parse_histology(histology)

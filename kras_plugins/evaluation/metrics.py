@@ -28,7 +28,6 @@ WITHIN_FOLDS = (
 )
 COLLAPSED = "calibration found nothing in {} of {} folds: patients are ranked there by uncalibrated scores"
 LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
-LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
 NO_CONTROL = "no threshold controls the sensitivity at this number of positives: none is set"
 
 

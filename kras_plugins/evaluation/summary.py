@@ -16,6 +16,7 @@ from kras_plugins.evaluation.confounders import confounders
 from kras_plugins.evaluation.decision import decision_curves
 from kras_plugins.evaluation.drivers import drivers
 from kras_plugins.evaluation.evaluated import FEWEST_POSITIVES, Evaluated, enough_positives
+from kras_plugins.evaluation.histology import NON_SQUAMOUS
 from kras_plugins.evaluation.incremental import incremental
 from kras_plugins.evaluation.intervals import estimate, resamples
 from kras_plugins.evaluation.metrics import model_metrics
@@ -64,9 +65,9 @@ def summarize(
     `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
     bootstrap's. `prevalences`: other populations for which predictive values and decision curves are reported;
     `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. `external`: for a bundle on
-    another cohort, what it was worth in training and the shift (see `external_block`). `gate`: how the scope was told.
-    `any_member` of the result: the same table for everyone in scope with at least one member where some lack one, else
-    empty.
+    another cohort, what it was worth in training and the shift (see `external_block`). `gate`: what decided who is in
+    scope. `any_member` of the result: the same table for everyone in scope with at least one member where some lack
+    one, else empty.
     """
     complete, pooled = scored.complete, scored.ensemble.scored
     in_scope = {name: s for name, s in scored.baselines.items() if name != HISTOLOGY_ONLY}
@@ -76,7 +77,7 @@ def summarize(
     pooled_table, pooled_areas = _table(scored, {**fitted, **every}, pooled, seed, ())
     meant = [parse_histology(p.histology) for p in scored.patients]
     adenocarcinoma = complete & np.array([m == "adenocarcinoma" for m in meant], bool)
-    non_squamous = complete & np.array([m not in ("squamous", "unknown") for m in meant], bool)
+    non_squamous = complete & np.isin(meant, NON_SQUAMOUS)
     strata = {
         name: _table(scored, {**fitted, **in_scope}, who, seed, prevalences)[0] if who.any() else {}
         for name, who in (("luad_only", adenocarcinoma), ("non_squamous", non_squamous))

@@ -1,4 +1,4 @@
-"""A permutation test of everything that was fitted: labels are shuffled within groups, and all is fitted anew.
+"""A permutation test of everything that was fitted: labels are shuffled within groups, and all is refitted.
 
 What makes labels and inputs exchangeable is the group (a histology, a site): the null is that within one the inputs say
 nothing about the label. What the group itself says stays in every permutation, so it gains nothing.
@@ -64,7 +64,7 @@ class PermutationTest:
 
     @property
     def null_mean(self) -> float:
-        """Mean over the permutations with a value; NaN where there is none."""
+        """Mean over the permutations that have a value; NaN if none has."""
         known = self.permuted[np.isfinite(self.permuted)]
         return float(known.mean()) if len(known) else math.nan
 
@@ -99,7 +99,7 @@ def permutation_test(
 ) -> PermutationTest:
     """The observed statistic against that of a refit for each of the permuted labels, int8[permutation patient].
 
-    `refit(b, labels, scratch)` fits everything anew and gives the statistic; `scratch` is a store of its own that is
+    `refit(b, labels, scratch)` refits everything and gives the statistic; `scratch` is a store of its own that is
     dropped afterwards. Each value is kept in `store`, so a killed test goes on and ends the same. `made_from`: all that
     the statistic depends on but the labels. `ahead(refits, seconds)`: what is left, once the first refit was measured.
     Labels that cannot be fitted (ConfigError) give NaN.

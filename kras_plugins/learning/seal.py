@@ -1,7 +1,7 @@
 """A folder sealed by the sha256 of every file in it: changed, missing or added bytes are found and named.
 
 A seal is a checksum. It proves that a folder is whole, not who made it: anybody who changes a file can seal the folder
-anew. A signature proves the maker (`signature.py`).
+again. A signature proves the maker (`signature.py`).
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class _About:
         return self.metrics.get("target") == "g12c"
 
     def entry(self, table: str, name: str = "ensemble") -> Facts:
-        """A model of a table, empty where there is none."""
+        """The entry of a model in a table, empty if it is missing."""
         found = (self.metrics.get(table) or {}).get(name)
         return found if isinstance(found, Mapping) else {}
 
@@ -215,7 +215,7 @@ def _group(about: _About, group: published.PublishedGroup) -> Line:
 
 
 def _row_of(rows: Sequence[Facts], group: published.PublishedGroup) -> tuple[Facts, str]:
-    """The row of a column's rows that is this group, or an empty one and why there is none."""
+    """The row of a column's rows that is this group, or an empty one and the reason."""
     named = [row for row in rows if _is_named(str(row["level"]), group.words)]
     if len(named) != 1:
         levels = ", ".join(str(row["level"]) for row in named)

@@ -120,7 +120,7 @@ def _protocol(bundle: Facts) -> list[Section]:
                 "cross-validation grouped by patient, everything fitted inside the training part.",
                 f"Thresholds aim at a sensitivity of {number(aims.get('sensitivity'), 2)} and a specificity of "
                 f"{number(aims.get('specificity'), 2)} on training patients.",
-                f"What starts a new training, and what may be chosen anew in it: {BLANK}",
+                f"What starts a new training, and what may be chosen again in it: {BLANK}",
             ),
         ),
         Section(

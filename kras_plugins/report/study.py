@@ -180,7 +180,7 @@ def _luad_rows(of: Reported) -> list[Facts]:
 
 
 def _confounder_plot(of: Reported) -> str:
-    """On adenocarcinoma where the run says so, since elsewhere the strata may mix the histologies anew."""
+    """On adenocarcinoma where the run says so, since strata of all patients may mix histologies."""
     luad, factor = _luad_rows(of), _factor(of)
     if luad:
         return group_plot("confounders", luad, factor, of.luad_only.get(of.main) or {}, everyone="Adenocarcinoma")

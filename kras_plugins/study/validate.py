@@ -127,6 +127,7 @@ def _evaluated(
     manifest: Mapping[str, Any],
 ) -> Validation:
     """Score, evaluate, write everything; the manifest last."""
+    from kras_plugins.evaluation.baselines import BASELINES
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
@@ -143,6 +144,8 @@ def _evaluated(
         confounders=settings.confounders,
     )
     absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
+    trained = locked.facts.get("internal", {}).get("models", {})
+    unlearned = [b for b in BASELINES if b in trained and b not in locked.facts["baselines"]]
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
     gate = scope_note(cases)
@@ -165,6 +168,7 @@ def _evaluated(
             *processed.notes,
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
+            *(f"The baseline {b} learned nothing in training, so the bundle has none." for b in unlearned),
             gate,
             *(f"Shift: {shift}." for shift in shifts),
         ],

@@ -78,6 +78,8 @@ def test_every_baseline_stands_in_scope_and_histology_beside_all_patients(home: 
         assert found["models"]["til_only"]["auroc"]["value"] > 0.7
     for name in ("clinical", "site_only"):
         assert "learned nothing in" in metrics(home, "run")["models"][name]["auroc"]["note"]
+        said = f"The baseline {name} learned nothing in training, so the bundle has none."
+        assert said in metrics(home, "external")["notes"]
     notes = metrics(home, "run")["notes"]
     assert "til_only ranks by the feature lymphocyte density in tumor." in notes
     assert "The clinical baseline knows histology, sex, age." in notes

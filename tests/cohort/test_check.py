@@ -361,4 +361,4 @@ def test_the_order_of_the_label_is_seen_within_histologies_but_for_a_few_rows_an
     one = [{**row, "g12c": str(int(i == 0))} for i, row in enumerate(people())]
     assert not [f for f in check(one) if "sorted" in f.what]  # 1 of n orders
     half = [{**row, "histology": ("LUAD", "LUSC")[i >= 20], "g12c": str(int(i < 20))} for i, row in enumerate(people())]
-    assert not [f for f in check(half) if "sorted" in f.what]  # the histology tells it, which is told elsewhere
+    assert not [f for f in check(half) if "sorted" in f.what]  # it follows the histology, which another finding reports

@@ -1,4 +1,4 @@
-"""A map of sites to institutions: whole sites become whole institutions, and what it lacks stays and is told."""
+"""A map of sites to institutions: whole sites become whole institutions, and sites it lacks stay and are reported."""
 
 from __future__ import annotations
 

@@ -99,19 +99,15 @@ def test_specimens_and_assays_are_read_however_they_are_written(column, said, me
     assert texts(people(1, **{column: [said]}), column) == [meant]
 
 
-def test_non_squamous_comes_from_the_histology_and_is_not_shown_twice():
+def test_a_column_that_groups_patients_as_an_earlier_one_is_not_shown_twice():
     rng = np.random.default_rng(12)
     n = 400
-    said = rng.choice(["LUAD", "large cell carcinoma", "LUSC", "NSCLC", "unknown"], n)
+    said = rng.choice(["biopsy", "resection"], n)
     y, score = (rng.random(n) < 0.4).astype(np.int8), rng.normal(size=(1, n))
-    rows = {(r["column"], r["level"]): r for r in subgroups(people(n, histology=said), y, score, one_cohort(n))}
-    assert rows["non_squamous", "non-squamous"]["n"] == np.isin(said, ["LUAD", "large cell carcinoma"]).sum()
-    assert rows["non_squamous", "squamous"]["n"] == (said == "LUSC").sum()
-    two = np.where(rng.random(n) < 0.5, "LUAD", "LUSC")
-    rows = subgroups(people(n, histology=two), y, score, one_cohort(n))
-    assert {r["column"] for r in rows} == {"histology"}
-    rows = subgroups(people(n, histology=two), y, score, one_cohort(n), ["non_squamous"])
-    assert {r["level"] for r in rows} == {"squamous", "non-squamous"}
+    twice = people(n, specimen=said, sample_type=[f"surgical {s}" if s == "resection" else s for s in said])
+    assert {r["column"] for r in subgroups(twice, y, score, one_cohort(n))} == {"specimen"}
+    given = subgroups(twice, y, score, one_cohort(n), ["specimen", "sample_type"])
+    assert {r["column"] for r in given} == {"specimen", "sample_type"}
 
 
 def test_numbers_are_cut_in_thirds_and_unknown_is_no_level():

@@ -172,4 +172,4 @@ def test_a_fold_whose_calibration_is_flat_ranks_by_raw_scores(tmp_path, make_peo
         assert area["value"] < 0.5
         assert area["value"] == pytest.approx(metrics["models"]["ridge"]["uncalibrated_auroc"])
         assert area["low"] < area["value"] < area["high"]
-    assert "found nothing in 5 of 5 folds" in metrics["models"]["ridge"]["auroc"]["note"]
+        assert "found nothing in 5 of 5 folds" in area["note"]

@@ -18,7 +18,7 @@ from kras_plugins.study.notify import Silent
 
 
 class Recording(Silent):
-    """A Notify that keeps what it is told."""
+    """A Notify that keeps all notes and warnings."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
