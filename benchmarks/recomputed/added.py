@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ def _row(study: Study, who: np.ndarray, base: Model, scores: Model) -> dict[str,
             weight = _weight(y[train], a[train], b[train])
             with_score[r, test] = base.logit[r, test] + weight * scores.logit[r, test]
     alone = base.within if nested else base.within[:1]
-    a, b = area(y, alone, design), area(y, with_score, design)
+    plain = design if base.fitted else replace(design, folds=1)
+    a, b = area(y, alone, plain), area(y, with_score, design)
     gained = difference(y, b, a)
     p, coefficient = likelihood_ratio(y, base.logit.mean(axis=0), scores.logit.mean(axis=0))
     return {

@@ -56,7 +56,8 @@ def incremental(
         where = design if nested else Design(_deal(labels), design.site)
         alone = base.within_folds if nested else base.within_folds[:1]
         both = _cross_fitted(labels, where.fold, base, scores, nested)
-        a, b = auroc(labels, alone, where), auroc(labels, both, where)
+        a = auroc(labels, alone, where if base.fitted else where.unfitted())
+        b = auroc(labels, both, where)
         d = compare(labels, b, a)
         ratio, slope = likelihood_ratio(labels, base.logit.mean(axis=0), scores.logit.mean(axis=0))
         rows.append(

@@ -258,18 +258,14 @@ def _member_result(design: _Design, task: _Task) -> MemberResult:
     own = own if own.any() else ~own  # a member whose input only others have still needs a line
     line = fit_platt(inner_raw[own], design.subjects.labels[calibrated][own])
     name, n, test = task.member.name, len(design.samples), task.fits[-1].score
-    notes = [f"{task.where}, {name}: {note}" for note in dict.fromkeys(fit.note for fit in task.fits) if note]
-    if line.slope == 0:
-        notes.append(
-            f"{task.where}: {name} found nothing: it ranked no better than chance inside, and its logit is constant"
-        )
+    notes = dict.fromkeys(fit.note for fit in task.fits if fit.note)
     return MemberResult(
         raw=_spread(n, test, outer),
         logit=_spread(n, test, line.logit(outer)),
         inner=_spread(n, calibrated, line.logit(inner_raw)),
         platt=line,
         folder=folder,
-        notes=tuple(notes),
+        notes=tuple(f"{task.where}, {name}: {note}" for note in notes),
     )
 
 

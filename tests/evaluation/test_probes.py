@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from described import people
 
+from kras_plugins.evaluation.auroc import auroc
 from kras_plugins.evaluation.design import Design, one_cohort
 from kras_plugins.evaluation.incremental import incremental, likelihood_ratio
 from kras_plugins.evaluation.probes import probes
@@ -95,6 +96,15 @@ def test_a_score_that_adds_is_found_to_add():
     assert row["p"] < 1e-6
     assert row["over"] == ["histology", "sex"]
     assert row["auroc_with"]["value"] - row["auroc_base"]["value"] == pytest.approx(row["delta_auroc"]["value"])
+
+
+def test_a_baseline_that_nothing_was_fitted_for_has_one_interval_wherever_it_stands():
+    y, fold, score, base = nested(0, 1.5)
+    base = replace(base, fitted=False)
+    design = Design(fold, fitted=5)
+    (row,) = incremental(y, design, {"he": score}, {"histology_only": base}, ["histology"], "all")
+    alone = auroc(y, base.within_folds, design.unfitted())
+    assert row["auroc_base"] == {"value": alone.value, "low": alone.low, "high": alone.high}
 
 
 def test_noise_adds_nothing_and_takes_nothing():
