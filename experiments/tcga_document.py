@@ -14,7 +14,8 @@ NAMES = {
     "histology_only": "histology only", "clinical": "clinical covariates", "til_only": "lymphocytes only",
     "site_only": "site only",
 }  # fmt: skip
-RULE = "target_sensitivity"
+POPULATIONS = {"in_scope": "in scope", "all_patients": "all patients", "adenocarcinoma": "adenocarcinoma"}
+RULE = "rule_out"
 
 
 def write_document(document: Path, metrics: Metrics) -> None:
@@ -24,11 +25,12 @@ def write_document(document: Path, metrics: Metrics) -> None:
     luad = {name: m for name, m in metrics.items() if name.endswith("-luad")}
     tables = {
         "runs": runs(metrics),
-        "pooled": areas(pooled, "models"),
-        "within": areas(pooled, "luad_only"),
+        "scope": areas(pooled, "models"),
+        "pooled": areas(pooled, "all_patients_pooled"),
         "luad": areas(luad, "models"),
         "comparisons": comparisons(metrics),
-        "operating": operating(metrics),
+        "triage": triage(metrics),
+        "calibration": calibration(metrics),
         "confounders": confounders(metrics.get("g12c-random-pooled") or {"confounders": []}),
         "incremental": incremental(metrics),
         "probes": probes(metrics),
@@ -43,14 +45,23 @@ def write_document(document: Path, metrics: Metrics) -> None:
 
 
 def runs(metrics: Metrics) -> Iterator[str]:
-    """What was run: patients, positives, the smallest AUROC that could be told from chance."""
-    yield "| run | patients | positives | repeats of 5 folds | AUROC told from 0.5 with 80 % power |"
-    yield "|---|---|---|---|---|"
+    """What was run: patients, positives, sites, the smallest AUROC in scope that could be told from chance."""
+    yield from _head(
+        "run",
+        "patients",
+        "in scope",
+        "positives",
+        "repeats of 5 folds",
+        "institutions (with positives)",
+        "AUROC told from 0.5",
+    )
     for name, m in metrics.items():
-        power = m.get("power") or {}
-        detectable = power.get("auroc_detectable")
-        shown = "–" if detectable is None else f"≥ {detectable:.3f}"
-        yield f"| {_run(name)} | {m['n']} | {m['n_positive']} | {m['repeats']} | {shown} |"
+        sites = m["models"]["ensemble"]["auroc"]["by_site"]
+        cells = (
+            m["cohort_flow"]["labelled"], m["n"], m["n_positive"], m["repeats"],
+            f"{sites['sites']} ({sites['sites_with_positives']})", f"≥ {_number(m['power']['auroc_detectable'])}",
+        )  # fmt: skip
+        yield f"| {_run(name)} | {' | '.join(map(str, cells))} |"
 
 
 def areas(metrics: Metrics, table: str) -> Iterator[str]:
@@ -60,8 +71,7 @@ def areas(metrics: Metrics, table: str) -> Iterator[str]:
         yield "Still to be run."
         return
     heads = [f"{_run(name)}<br>n={_any(t)['n']}, {_any(t)['n_positive']} pos." for name, t in present.items()]
-    yield f"| AUROC (95 % interval) | {' | '.join(heads)} |"
-    yield "|---" * (len(heads) + 1) + "|"
+    yield from _head("AUROC (95 % interval)", *heads)
     for model, title in NAMES.items():
         cells = [_interval((t.get(model) or {}).get("auroc")) for t in present.values()]
         if any(cell != "–" for cell in cells):
@@ -70,35 +80,55 @@ def areas(metrics: Metrics, table: str) -> Iterator[str]:
 
 def comparisons(metrics: Metrics) -> Iterator[str]:
     """The ensemble against each member and baseline, paired."""
-    yield "| run | against | difference of AUROC (95 %) | p | p (Holm) | smallest difference found with 80 % power |"
-    yield "|---|---|---|---|---|---|"
+    yield from _head(
+        "run",
+        "against",
+        "among",
+        "difference of AUROC (95 %)",
+        "p",
+        "p (Holm)",
+        "smallest difference found with 80 % power",
+    )
     for name, m in metrics.items():
         for row in m["comparisons"]:
             cells = (_number(row[key]) for key in ("p", "p_holm", "minimum_detectable"))
             delta = _interval({"value": row["delta"], "low": row["low"], "high": row["high"]}, sign=True)
-            yield f"| {_run(name)} | {NAMES.get(row['b'], row['b'])} | {delta} | {' | '.join(cells)} |"
+            against = f"{NAMES.get(row['b'], row['b'])} | {POPULATIONS[row['population']]}"
+            yield f"| {_run(name)} | {against} | {delta} | {' | '.join(cells)} |"
 
 
-def operating(metrics: Metrics) -> Iterator[str]:
-    """What the ensemble is worth where it is cut for a sensitivity of 0.90, and how well it is calibrated."""
-    yield (
-        "| run | AUPRC (95 %), lift over prevalence | sensitivity | specificity | PPV | NPV | flagged | "
-        "Brier | calibration slope |"
+def triage(metrics: Metrics) -> Iterator[str]:
+    """What the ensemble is worth where it is cut to rule out, for patients in scope."""
+    yield from _head(
+        "run",
+        "sensitivity",
+        "specificity",
+        "ruled out",
+        "NPV",
+        "patients without the mutation",
+        "worth more than sequencing everybody",
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, m in metrics.items():
+        point, found = m["models"]["ensemble"]["operating_points"][RULE], m["triage"]
+        cells = [_interval(point[key], 2) for key in ("sensitivity", "specificity")]
+        cells += [_interval(found["ruled_out"], 2), _interval(found["npv"], 3)]
+        cells += [_number(found["one_minus_prevalence"]), "yes" if found["worth_more"] else "not shown"]
+        yield f"| {_run(name)} | {' | '.join(cells)} |"
+
+
+def calibration(metrics: Metrics) -> Iterator[str]:
+    """Precision and calibration of the ensemble in scope."""
+    yield from _head("run", "AUPRC (95 %), lift over prevalence", "Brier", "calibration slope")
     for name, m in metrics.items():
         one = m["models"]["ensemble"]
-        point, fit = one["operating_points"][RULE], one["calibration"]
         auprc = f"{_interval(one['auprc'])}, ×{_number(one['auprc']['lift'], 2)}"
-        cells = [_interval(point[key], 2) for key in ("sensitivity", "specificity", "ppv", "npv")]
-        fitted = f"{_interval(fit['brier'])} | {_interval(fit['slope'], 2)}"
-        yield f"| {_run(name)} | {auprc} | {' | '.join(cells)} | {_number(point['flagged'], 2)} | {fitted} |"
+        fit = one["calibration"]
+        yield f"| {_run(name)} | {auprc} | {_interval(fit['brier'])} | {_interval(fit['slope'], 2)} |"
 
 
 def confounders(m: Mapping[str, Any]) -> Iterator[str]:
     """AUROC of the ensemble within the levels of what goes with the label."""
-    yield "| factor | level | n | positives | p of association with G12C | AUROC within (95 %) |"
-    yield "|---|---|---|---|---|---|"
+    yield from _head("factor", "level", "n", "positives", "p of association with G12C", "AUROC within (95 %)")
     for row in m["confounders"]:
         if row["factor"] == "site" and row["auroc"] is None:
             continue  # dozens of sites with too few positives
@@ -111,23 +141,28 @@ def confounders(m: Mapping[str, Any]) -> Iterator[str]:
 
 def incremental(metrics: Metrics) -> Iterator[str]:
     """What the ensemble's score adds to what is known without it."""
-    yield "| run | over | n, positives | AUROC without | AUROC with the score | difference (95 %) | p |"
-    yield "|---|---|---|---|---|---|---|"
+    yield from _head(
+        "run", "over", "among", "n, positives", "AUROC without", "AUROC with the score", "difference (95 %)", "p"
+    )
     for name, m in metrics.items():
-        for row in (r for r in m.get("incremental", ()) if r["model"] == "ensemble"):
+        for row in (r for r in m["incremental"] if r["model"] == "ensemble" and r["population"] != "adenocarcinoma"):
             cells = [_interval(row.get(key)) for key in ("auroc_base", "auroc_with", "delta_auroc")]
-            over = " + ".join(row["over"])
+            over = f"{' + '.join(row['over'])} | {POPULATIONS[row['population']]}"
             n = f"{row['n']}, {row['n_positive']}"
             yield f"| {_run(name)} | {over} | {n} | {' | '.join(cells)} | {_number(row['p'])} |"
 
 
 def probes(metrics: Metrics) -> Iterator[str]:
     """What else the score can tell."""
-    yield "| run | probe | statistic | value (95 %) | p |"
-    yield "|---|---|---|---|---|"
+    yield from _head("run", "probe", "statistic", "value (95 %)", "p")
     for name, m in metrics.items():
-        for row in m.get("probes", ()):
+        for row in m["probes"]:
             yield f"| {_run(name)} | {row['what']} | {row['statistic']} | {_interval(row)} | {_number(row['p'])} |"
+
+
+def _head(*columns: str) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
 
 
 def _run(name: str) -> str:
@@ -145,7 +180,7 @@ def _interval(entry: Mapping[str, Any] | None, digits: int = 3, *, sign: bool = 
         return "–"
     plus = "+" if sign else ""
     value = f"{entry['value']:{plus}.{digits}f}"
-    if entry.get("low") is None:
+    if entry.get("low") in (None, entry.get("high")):  # nothing known, or the same score for everyone
         return value
     return f"{value} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
 
