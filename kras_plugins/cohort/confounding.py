@@ -31,8 +31,8 @@ PURE_SITE = 3
 FEWEST_SITES = 6
 """Fewer sites than this with two patients may each hold one histology by chance."""
 
-Auroc = Callable[[Sequence[int], Sequence[str]], tuple[float, float, float] | None]
-"""AUROC of histology alone with its 95 % interval from labels and histologies, None where there is none."""
+Auroc = Callable[[Sequence[int], Sequence[str], Sequence[str]], tuple[float, float, float] | None]
+"""AUROC of histology alone with its 95 % interval from labels, histologies and sites; None where undefined."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,13 @@ def histology_findings(people: Patients, target: str, histology_auroc: Auroc) ->
             who=without,
             do="fill the column histology",
         )
-    known = [(int(y), h) for y, h in zip(people.labels, people.histologies, strict=True) if h]
-    area = histology_auroc([y for y, _ in known], [h for _, h in known])
+    known = [one for one in zip(people.labels, people.histologies, people.sites, strict=True) if one[1]]
+    labels = [int(y) for y, _, _ in known]
+    area = histology_auroc(labels, [h for _, h, _ in known], [s for _, _, s in known])
     if area is None:
         return
     value, low, high = area
-    positive = sum(y for y, _ in known)
+    positive = sum(labels)
     interval = "" if math.isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
     confounded = low > 0.5 or high < 0.5
     yield Finding(

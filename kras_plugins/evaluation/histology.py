@@ -35,10 +35,17 @@ def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
     return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
 
 
-def histology_auroc(labels: Sequence[int], histologies: Sequence[str]) -> tuple[float, float, float] | None:
-    """AUROC of "is it adenocarcinoma" with its interval, None without patients of both classes."""
+def histology_auroc(
+    labels: Sequence[int], histologies: Sequence[str], sites: Sequence[str]
+) -> tuple[float, float, float] | None:
+    """AUROC of "is it adenocarcinoma" with its interval, by patient or by site; None without patients of both classes.
+
+    `sites`: of each patient, "" where unknown.
+    """
     from kras_plugins.evaluation.auroc import auroc
+    from kras_plugins.evaluation.design import one_cohort
 
     rank = {True: 1.0, False: 0.0, None: 0.5}
-    area = auroc(labels, [rank[is_adenocarcinoma(histology)] for histology in histologies])
+    ranks = [rank[is_adenocarcinoma(histology)] for histology in histologies]
+    area = auroc(labels, ranks, one_cohort(len(ranks), sites if any(sites) else ()))
     return None if math.isnan(area.value) else (area.value, area.low, area.high)

@@ -144,7 +144,7 @@ def test_of_several_cohorts_each_finding_says_which_it_is_about(tmp_path: Path) 
 
 def test_what_histology_alone_would_score_is_what_a_run_will_say() -> None:
     histologies = ["LUAD", "LUAD", "", "LUSC"]
-    assert histology_auroc([1, 0, 1, 0], histologies)[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
+    assert histology_auroc([1, 0, 1, 0], histologies, ["a", "b", "a", ""])[0] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 @pytest.mark.parametrize("scheme", ["random", "site"])

@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cohorts import read_rows, write_rows
 from hypothesis import given, settings
@@ -21,6 +22,8 @@ from kras_plugins.cohort.labelling import label_tables
 from kras_plugins.cohort.labels import Policy
 from kras_plugins.cohort.sites import SiteMap, map_sites, read_sites, with_institutions
 from kras_plugins.cohort.table import CohortTable, Patient
+from kras_plugins.evaluation.auroc import auroc
+from kras_plugins.evaluation.design import one_cohort
 from kras_plugins.evaluation.histology import histology_auroc
 
 
@@ -161,6 +164,23 @@ def test_check_says_that_codes_which_hold_one_histology_each_are_no_hospitals(tm
         assert [one.what for one in found if "one histology" in one.what] == [
             "each of 8 sites holds one histology, as TCGA's codes do: whole sites are no whole hospitals"
         ] * told
+
+
+def test_what_histology_alone_scores_has_the_interval_of_the_report_which_knows_sites(tmp_path: Path) -> None:
+    # Each of 16 sites sees one histology alone, as TCGA's codes do; eight have positives.
+    site = np.arange(160) % 16
+    y = ((site < 8) & (np.arange(160) // 16 % 3 == 0)).astype(int)
+    histologies = np.where(site < 10, "LUAD", "LUSC")
+    rows = [
+        {"patient_id": f"p{i}", "slide_id": f"p{i}", "site": f"{site[i]}", "histology": h, "g12c": f"{y[i]}"}
+        for i, h in enumerate(histologies)
+    ]
+    write_rows(tmp_path / "cohort.csv", rows)
+    by_patient = auroc(y, histologies == "LUAD")
+    area = auroc(y, histologies == "LUAD", one_cohort(len(y), [f"{s}" for s in site]))
+    (said,) = [f.what for f in check_table(tmp_path / "cohort.csv", "g12c", 5, histology_auroc) if "alone" in f.what]
+    assert f"(95 % interval {area.low:.3f} to {area.high:.3f})" in said
+    assert area.high - area.low > 1.2 * (by_patient.high - by_patient.low)
 
 
 def test_tcga_has_two_codes_for_most_institutions_and_one_histology_for_each_code(shared_data: Path) -> None:
