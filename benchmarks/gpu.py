@@ -28,7 +28,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gpu_results import Row, Skipped, faults, forget, markdown, put, read, write
+from gpu_results import Row, faults, forget, markdown, put, read, write
 
 PATIENCE = 30.0
 """Seconds beyond its end after which a block hangs: its longest row must fit."""
@@ -38,12 +38,16 @@ START = 180.0
 
 @dataclass(frozen=True)
 class Block:
-    """Something to find out: function `name` of `module`. `seconds`: what it takes on an H200, about."""
+    """Something to find out: function `name` of `module`. `seconds`: what it takes on an H200, about.
+
+    `card`: whether it is about what only an NVIDIA GPU has.
+    """
 
     module: str
     name: str
     seconds: float
     question: str
+    card: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,16 @@ BLOCKS = (
     Block("gpu_torch", "agreement", 50, "How far are f32, bf16 and f16 from the CPU's f32?"),
     Block("gpu_torch", "peaks", 10, "What do a large matrix product and copies reach?"),
     Block("gpu_torch", "rates", 90, "Tiles a second and memory, and which share of the matrix rate is that?"),
-    Block("gpu_torch", "graphs", 20, "Does a CUDA graph give the bits of the calls that it holds, and how fast?"),
+    Block("gpu_torch", "graphs", 20, "Does a CUDA graph give the bits of the calls that it holds, and how fast?", True),
     Block("gpu_torch", "slots", 45, "How many slots, pinned or not, keep it busy, and do they mix results up?"),
     Block("gpu_torch", "memory", 5, "Is out-of-memory an error that the next batch survives?"),
     Block("gpu_kras", "engine", 15, "What does backend `local` choose here?"),
     Block("gpu_kras", "engine_agreement", 45, "How far is engine `torch` from PyTorch's f32 on the CPU?"),
     Block("gpu_kras", "engine_rates", 45, "Tiles a second through its slots, and are results the same in each?"),
-    Block("gpu_kras", "engine_memory", 20, "Is out-of-memory a BackendError that names the remedy?"),
+    Block("gpu_kras", "engine_memory", 20, "Is out-of-memory a BackendError that names the remedy?", True),
     Block("gpu_kras", "slide_embedding", 60, "A slide from file to bag: how fast, and what limits?"),
     Block("gpu_kras", "slide_cells", 75, "A slide from file to cells: how fast, and what limits?"),
-    Block("gpu_torch", "compiled", 60, "What would torch.compile gain?"),
+    Block("gpu_torch", "compiled", 60, "What would torch.compile gain?", True),
 )
 
 
@@ -91,6 +95,8 @@ def main() -> int:
     folder = args.out / "blocks"
     for block in blocks:
         forget(folder, block.name)
+        if block.card and not args.device.startswith("cuda"):
+            write(folder, fresh(block) | {"status": "skipped", "why": "it is for NVIDIA GPUs"})
 
     def start(some: Sequence[Block]) -> subprocess.Popen[bytes]:
         device, environment = alone(args.device)
@@ -150,7 +156,7 @@ def measure(
 
     A process that dies or hangs is named in the record of the block that it was at; the next one goes on behind it.
     """
-    todo = list(blocks)
+    todo = [b for b in blocks if read(folder, b.name) is None]
     while todo:
         if time.time() >= until:
             for block in todo:
@@ -212,8 +218,6 @@ def child(blocks: Sequence[Block], device: str, out: Path, until: float) -> int:
                 if time.time() > record["until"]:
                     record |= {"status": "cut", "why": "its time was over"}
                     break
-        except Skipped as e:
-            record |= {"status": "skipped", "why": str(e)}
         except ModuleNotFoundError as e:
             record |= {"status": "skipped", "why": f"there is no package {(e.name or str(e)).split('.')[0]}"}
         except Exception as e:  # noqa: BLE001 - whatever it is, the other blocks are worth their time

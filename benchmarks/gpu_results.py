@@ -14,10 +14,6 @@ Row = dict[str, Any]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
-class Skipped(Exception):
-    """Raised by a block that has nothing to do here; its text says why."""
-
-
 def write(folder: Path, record: Mapping[str, Any]) -> None:
     """Put a block's record into `folder`, whole or not at all: a process may be killed while it writes."""
     folder.mkdir(parents=True, exist_ok=True)

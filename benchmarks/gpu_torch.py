@@ -24,7 +24,7 @@ from unittest import mock
 
 import timm
 import torch
-from gpu_results import Row, Skipped
+from gpu_results import Row
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -331,8 +331,6 @@ class Graph:
 
 
 def graphs(bench: Bench) -> Iterator[Row]:
-    if not on_cuda(bench.device):
-        raise Skipped("CUDA graphs are of NVIDIA GPUs")
     for subject in (SUBJECTS[0], SUBJECTS[3], SUBJECTS[1]):
         run = prepared(subject, "bf16", bench.device)
         for batch in subject.batches[:2]:
@@ -438,8 +436,6 @@ def memory(bench: Bench) -> Iterator[Row]:
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
-    if not on_cuda(bench.device):
-        raise Skipped("a compiler is not what is measured on a CPU")
     subject, batch = SUBJECTS[0], 256
     tiles, plain = draw(subject, batch).to(bench.device), prepared(subject, "bf16", bench.device)
     network = torch.compile(plain)
