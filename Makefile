@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench fuzz docs dist hooks experiment train-cells train-vit-mini clean
+.PHONY: demo test lint bench bench-gpu fuzz docs dist hooks experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -25,6 +25,10 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
+
+# On a machine with an NVIDIA GPU: is it used rightly and well? Ten minutes; figures in build/gpu (docs/how-to/gpu.md).
+bench-gpu: .venv/.installed-dev
+	$(BIN)/python benchmarks/gpu.py --device cuda --out build/gpu
 
 # Damages FUZZ bundles at random and seals them again: each must end in one line of error, or in scores.
 fuzz: .venv/.installed-dev

@@ -125,19 +125,19 @@ def openvino_run(spec: Any, file: Path, precision: str, threads: int) -> Run | N
     """As backend `local` runs it: one stream a thread, its fixed batch, one request more than streams."""
     import openvino
 
-    from kras_backend_local.runtimes import _CPU_BATCH, OpenVinoInfer, _touch
+    from kras_backend_local.openvino_engine import BATCH, OpenVinoInfer, touch
 
     core = openvino.Core()
-    _touch(core)
+    touch(core)
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     model = core.read_model(file)
-    model.reshape({t.name: [_CPU_BATCH, *t.shape] for t in spec.inputs})
+    model.reshape({t.name: [BATCH, *t.shape] for t in spec.inputs})
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
     settings |= {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-    infer = OpenVinoInfer(core.compile_model(model, "CPU", settings), spec, _CPU_BATCH, threads)
+    infer = OpenVinoInfer(core.compile_model(model, "CPU", settings), spec, BATCH, threads)
     given, made = spec.inputs[0].name, spec.outputs[0].name
-    return in_batches(lambda tiles: infer({given: tiles})[made], _CPU_BATCH, infer.in_flight)
+    return in_batches(lambda tiles: infer({given: tiles})[made], BATCH, infer.in_flight)
 
 
 def measure(spec: Any, tiles: np.ndarray, rounds: int, threads: int) -> list[dict[str, Any]]:
@@ -180,8 +180,7 @@ def choice(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def local_choice() -> str:
-    from kras_backend_local import LocalOptions
-    from kras_backend_local.runtimes import create
+    from kras_backend_local import LocalOptions, create
 
     backend = create(LocalOptions())
     return f"{backend.engine}, {backend.precision}"

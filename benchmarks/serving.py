@@ -115,8 +115,7 @@ def family(root: int) -> list[int]:
 
 def measure(url: str, server: int, args: argparse.Namespace, tiles: np.ndarray, sizes: bool) -> dict[str, float]:
     """One round: every way in turn, with requests of all sizes if asked."""
-    from kras_backend_local import LocalOptions
-    from kras_backend_local.runtimes import create
+    from kras_backend_local import LocalOptions, create
 
     found: dict[str, float] = {}
     local = create(LocalOptions())

@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,8 @@ from kras_plugins.errors import KrasError
 from kras_plugins.host.config import Config
 from kras_plugins.host.manager import Provided, Registry
 from kras_plugins.host.parts import models_of
+from kras_plugins.models.accelerators import Accelerators
+from kras_plugins.models.accelerators import look as look_for_accelerators
 from kras_plugins.models.weights import is_present
 
 LOW_DISK_GB = 5
@@ -45,6 +48,8 @@ def check_machine(registry: Registry, config: Config, store: Path, chosen: Mappi
     yield Check("processor", "ok", f"{os.cpu_count()} cores")
     for what, look in LIBRARIES.items():
         yield check_library(what, look)
+    with suppress(ImportError, OSError):  # a PyTorch that does not load has failed above
+        yield check_accelerators(look_for_accelerators())
     yield check_store(store)
     for broken in registry.broken:
         yield Check("plug-in", "fail", f"{broken.plugin} ({broken.distribution} {broken.version}): {broken.cause}")
@@ -60,6 +65,15 @@ def check_library(what: str, look: Callable[[], str]) -> Check:
         return Check(what, "ok", look())
     except (ImportError, OSError) as e:
         return Check(what, "fail", f"does not load: {e}")
+
+
+def check_accelerators(found: Accelerators) -> Check:
+    """What networks can run on beside the CPU; an NVIDIA GPU that PyTorch cannot use is a warning."""
+    if found.trouble:
+        return Check("gpu", "warn", f"an NVIDIA GPU is here and not used: {found.trouble}; {found.remedy}")
+    cards = [f"{c.device} {c.name} ({c.capability[0]}.{c.capability[1]})" for c in found.cards]
+    others = [*(f"xpu {name}" for name in found.xpu), *(["mps (Apple)"] if found.mps else [])]
+    return Check("gpu", "ok", ", ".join(cards + others) or "none, networks run on the CPU")
 
 
 def check_store(root: Path) -> Check:
@@ -123,8 +137,7 @@ def _onnxruntime() -> str:
 def _torch() -> str:
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{torch.__version__}, {gpu}"
+    return str(torch.__version__)
 
 
 LIBRARIES: Mapping[str, Callable[[], str]] = {

@@ -1,27 +1,40 @@
-"""Backend `local`: runs the exported ONNX file in this process, OpenVINO on CPUs, ONNX Runtime on NVIDIA GPUs."""
+"""Backend `local`: in this process, OpenVINO on a CPU and PyTorch on an accelerator."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kras_plugins import BackendPlugin, Options, hookimpl, tuning
 
 if TYPE_CHECKING:
     from kras_plugins import Backend
 
+_log = logging.getLogger("kras.backend.local")
+
 
 class LocalOptions(Options):
-    """Options of backend `local`."""
+    """Options of backend `local`. What truly computes, and on what, is in the name of its engine."""
 
-    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+    engine: Literal["auto", "openvino", "torch", "onnxruntime"] = Field(
         "auto",
-        description="where to run: `auto` takes an NVIDIA GPU when ONNX Runtime sees one, else the CPU",
+        description="what computes: `auto` is OpenVINO on a CPU, PyTorch on an accelerator; "
+        "`onnxruntime` is for models that are ONNX files, on NVIDIA",
+    )
+    # No fact of a result by itself: the engine's name holds the device's, and two cards of one kind compute alike.
+    device: str = tuning(
+        "auto",
+        description="where: `auto` is one accelerator that PyTorch sees, else the CPU; `cpu`, `cuda` (all NVIDIA GPUs, "
+        "of one kind), `cuda:N`, `mps` (Apple), `xpu` (Intel)",
     )
     precision: Literal["auto", "f32", "bf16", "f16"] = Field(
-        "auto", description="arithmetic: `auto` is bf16 on CPUs that have it, f16 with TensorRT, else f32"
+        "auto",
+        description="arithmetic: `auto` is bf16 on CPUs (OpenVINO) and NVIDIA GPUs that have it, "
+        "f16 on older NVIDIA GPUs, else f32",
     )
     batch: int = Field(
         0,
@@ -29,13 +42,46 @@ class LocalOptions(Options):
         le=512,
         description="tiles per request, 0 for what suits the device; engines round differently by shape",
     )
-    threads: int = tuning(0, ge=0, description="CPU threads, 0 for all cores")
+    compile: bool = Field(False, description="PyTorch: compile networks (torch.compile); takes minutes at each start")
+    graphs: bool = tuning(True, description="PyTorch on NVIDIA: run each batch as one CUDA graph")
+    threads: int = tuning(0, ge=0, description="OpenVINO: CPU threads, 0 for all cores")
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if device == "tensorrt":
+            raise ValueError("tensorrt is gone: take device=cuda (PyTorch), or Triton with TensorRT (--backend triton)")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps|xpu", device):
+            raise ValueError("is none of auto, cpu, cuda, cuda:N, mps, xpu")
+        return device
 
 
-def _create(options: LocalOptions) -> Backend:
-    from kras_backend_local.runtimes import create
+def create(options: LocalOptions) -> Backend:
+    """Open the engine that the options ask for; BackendError where it, or its device, is not there."""
+    from kras_backend_local.choice import choose
 
-    return create(options)
+    target = choose(options.engine, options.device)
+    if target.unused:
+        _log.warning("the CPU computes, not the NVIDIA GPU that is here: %s", target.unused)
+    if target.engine == "openvino":
+        from kras_backend_local.openvino_engine import OpenVino
+
+        return OpenVino(options, target.unused)
+    if target.engine == "onnxruntime":
+        from kras_backend_local.onnxruntime_engine import OnnxRuntime
+
+        return OnnxRuntime(options, target)
+    from kras_backend_local.torch_engine import Torch
+
+    modules = Torch(options, target)
+    if options.engine == "auto" and target.kind == "cuda" and modules.precision == "f32":
+        from kras_backend_local.onnxruntime_engine import OnnxRuntime, has_cuda
+
+        if has_cuda():
+            from kras_backend_local.by_model import ByModel
+
+            return ByModel(modules, OnnxRuntime(options, target))
+    return modules
 
 
 @hookimpl
@@ -43,7 +89,7 @@ def kras_backends() -> Iterable[BackendPlugin]:
     """Yield `local`."""
     yield BackendPlugin(
         name="local",
-        summary="in this process: OpenVINO on CPUs (bf16 where they have it), ONNX Runtime on NVIDIA",
+        summary="in this process: OpenVINO on CPUs (bf16 where they have it), PyTorch on accelerators",
         options=LocalOptions,
-        create=_create,
+        create=create,
     )

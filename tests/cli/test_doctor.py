@@ -12,7 +12,8 @@ from cohorts import kras
 
 from kras_plugins import __version__
 from kras_plugins.host import fitness
-from kras_plugins.host.fitness import check_library, check_store
+from kras_plugins.host.fitness import check_accelerators, check_library, check_store
+from kras_plugins.models.accelerators import Accelerators, Card
 
 MINI = ("-o", "extractor.vit.model=vit-mini")
 
@@ -30,7 +31,9 @@ def checks(folder: Path, *words: str, fails: bool, **env: str) -> dict[str, list
 def test_a_machine_with_all_that_its_settings_need_is_fit(tmp_path: Path) -> None:
     found = checks(tmp_path, *MINI, fails=False)
     assert found["kras"][0]["found"] == __version__
-    assert {"python", "processor", "openslide", "openvino", "onnxruntime", "torch", "store", "plug-ins"} <= set(found)
+    assert {"python", "processor", "openslide", "openvino", "onnxruntime", "torch", "gpu", "store", "plug-ins"} <= set(
+        found
+    )
 
 
 def test_weights_that_the_settings_choose_and_lack_fail_with_what_to_do(tmp_path: Path) -> None:
@@ -87,3 +90,21 @@ def test_a_library_that_does_not_load_fails(error: Exception) -> None:
     check = check_library("openslide", look)
     assert (check.state, check.found) == ("fail", f"does not load: {error}")
     assert {"openslide", "openvino", "onnxruntime", "torch"} == set(fitness.LIBRARIES)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "found"),
+    [
+        (Accelerators(), "ok", "none, networks run on the CPU"),
+        (Accelerators(cards=(Card(0, "NVIDIA H200", (9, 0)),)), "ok", "cuda:0 NVIDIA H200 (9.0)"),
+        (Accelerators(mps=True), "ok", "mps (Apple)"),
+        (
+            Accelerators(trouble="no CUDA", remedy="get it"),
+            "warn",
+            "an NVIDIA GPU is here and not used: no CUDA; get it",
+        ),
+    ],
+)
+def test_a_gpu_that_is_here_and_idle_is_a_warning(seen: Accelerators, state: str, found: str) -> None:
+    check = check_accelerators(seen)
+    assert (check.what, check.state, check.found) == ("gpu", state, found)

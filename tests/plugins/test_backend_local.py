@@ -1,23 +1,27 @@
-"""Backend local against PyTorch in float32, on real tiles where they are there."""
+"""Backend local: what holds for its engines alike, and what OpenVINO needs."""
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from kras_plugins.errors import BackendError
 from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module
+from kras_plugins.testing.checks.probe import probe_model
 
 RECORD = discover().find("backend", "local").record
 VIT = discover().find("extractor", "vit").record
+
+
+ENGINES = pytest.mark.parametrize("engine", ["openvino", "torch"])
 
 
 def vit_spec(model: str = "vit_tiny_patch16_224"):  # type: ignore[no-untyped-def]
@@ -32,39 +36,18 @@ def noise(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
 
 
-def real_tiles(shared_data: Path, n: int) -> np.ndarray:
-    tiles = []
-    for file in sorted((shared_data / "tiles").glob("*.png")):
-        image = np.asarray(Image.open(file).convert("RGB"))
-        if min(image.shape[:2]) >= 224:
-            tiles.append(image[:224, :224])
-    return np.stack(tiles[:n])
-
-
-def test_features_on_real_tiles_agree_with_pytorch_in_the_default_precision(shared_data: Path) -> None:
-    spec, tiles = vit_spec("vit_small_patch16_224"), real_tiles(shared_data, 12)
-    infer = backend().load(spec)
-    got = np.concatenate(
-        [infer({"tiles": tiles[i : i + infer.batch]})["features"] for i in range(0, len(tiles), infer.batch)]
-    )
-    with torch.inference_mode():
-        want = build_module(spec)(torch.from_numpy(tiles)).numpy()
-    cosine = (got * want).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want, axis=1)
-    assert cosine.min() >= 0.999
-    # Unrelated features would also agree if all tiles looked alike to the network: they must not.
-    assert np.corrcoef(want).min() < 0.9995
-
-
-def test_float32_agrees_to_rounding() -> None:
+@ENGINES
+def test_float32_agrees_to_rounding(engine: str) -> None:
     spec, tiles = vit_spec(), noise(3)
-    got = backend(precision="f32", batch=3).load(spec)({"tiles": tiles})["features"]
+    got = backend(engine=engine, device="cpu", precision="f32", batch=3).load(spec)({"tiles": tiles})["features"]
     with torch.inference_mode():
         want = build_module(spec)(torch.from_numpy(tiles)).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
 
-def test_a_tile_gives_the_same_bits_alone_in_company_and_from_many_threads() -> None:
-    infer, tiles = backend(batch=4).load(vit_spec()), noise(4)
+@ENGINES
+def test_a_tile_gives_the_same_bits_alone_in_company_and_from_many_threads(engine: str) -> None:
+    infer, tiles = backend(engine=engine, device="cpu", batch=4).load(vit_spec()), noise(4)
     together = infer({"tiles": tiles})["features"]
     alone = np.concatenate([infer({"tiles": tiles[i : i + 1]})["features"] for i in range(4)])
     with ThreadPoolExecutor(4) as pool:
@@ -73,8 +56,9 @@ def test_a_tile_gives_the_same_bits_alone_in_company_and_from_many_threads() -> 
     assert {t.tobytes() for t in threads} == {together.tobytes()}
 
 
-def test_a_result_is_not_overwritten_by_the_next_call() -> None:
-    infer = backend().load(vit_spec())
+@ENGINES
+def test_a_result_is_not_overwritten_by_the_next_call(engine: str) -> None:
+    infer = backend(engine=engine, device="cpu").load(vit_spec())
     first = infer({"tiles": noise(2, seed=1)})["features"]
     kept = first.copy()
     for seed in range(2, 8):
@@ -82,25 +66,28 @@ def test_a_result_is_not_overwritten_by_the_next_call() -> None:
     np.testing.assert_array_equal(first, kept)
 
 
-def test_a_batch_too_large_is_refused() -> None:
-    infer = backend(batch=2).load(vit_spec())
+@ENGINES
+def test_a_batch_too_large_is_refused(engine: str) -> None:
+    infer = backend(engine=engine, device="cpu", batch=2).load(vit_spec())
     with pytest.raises(BackendError, match="a batch of 3, at most 2 fit"):
         infer({"tiles": noise(3)})
 
 
 def test_precision_is_resolved_to_what_is_truly_used() -> None:
-    assert backend().precision in {"bf16", "f32"}
-    assert backend(precision="f32").precision == "f32"
-    assert "openvino" in backend().engine
+    assert backend(engine="openvino").precision in {"bf16", "f32"}
+    assert backend(engine="openvino", precision="f32").precision == "f32"
+    assert backend(engine="torch", device="cpu").precision == "f32"
 
 
-def test_a_gpu_asked_for_and_absent_is_an_error_that_says_so() -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this machine has a GPU build of ONNX Runtime")
-    with pytest.raises(BackendError, match="no CUDAExecutionProvider"):
-        backend(device="cuda")
+def test_a_batch_that_is_asked_for_and_cut_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    spec = replace(probe_model(), max_batch=4)
+    for engine in ("openvino", "torch"):
+        with caplog.at_level(logging.WARNING, "kras.backend.local"):
+            assert backend(engine=engine, device="cpu", batch=5).load(spec).batch == 4
+        assert "'conformance_probe' takes batches of 4 at most, 5 were asked for" in caplog.text
+        caplog.clear()
+        assert backend(engine=engine, device="cpu", batch=4).load(spec).batch == 4
+        assert not caplog.text
 
 
 FIRST_USE = """
@@ -109,7 +96,7 @@ faulthandler.dump_traceback_later(60, exit=True)
 sys.setswitchinterval(1e-6)
 import numpy as np
 from kras_backend_local import LocalOptions
-from kras_backend_local.runtimes import create
+from kras_backend_local import create
 from kras_plugins import ModelSpec, TensorSpec, Weights
 
 def build(_):

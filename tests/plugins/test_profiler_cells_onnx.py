@@ -124,8 +124,7 @@ def test_outputs_keep_the_order_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("outputs", [("nucleus", "distance", "classes"), ("distance", "classes")])
 def test_an_onnx_file_runs_through_the_local_backend(tmp_path, monkeypatch, outputs):
-    from kras_backend_local import LocalOptions
-    from kras_backend_local.runtimes import create
+    from kras_backend_local import LocalOptions, create
 
     monkeypatch.setenv("KRAS_CACHE", str(tmp_path / "store"))
     o = options(write(tmp_path / "toy.onnx", {k: CONVENTION[k] for k in outputs}), min_prob=0.5)

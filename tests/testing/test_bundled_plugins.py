@@ -74,7 +74,10 @@ test_classifier_rf = conformance(
 test_classifier_lgbm = conformance(
     kras_classifier_lgbm, options={"classifier:lgbm": {"rounds": 20, "features": "core"}}
 )
-test_backend_local = conformance(kras_backend_local, options={"backend:local": {"threads": 2}})
+test_backend_local = conformance(kras_backend_local, options={"backend:local": {"engine": "openvino", "threads": 2}})
+test_backend_local_torch = conformance(
+    kras_backend_local, options={"backend:local": {"engine": "torch", "device": "cpu"}}
+)
 # Without a server it can only say so; with one: test_conformance_triton.py.
 test_backend_triton = conformance(
     kras_backend_triton,
