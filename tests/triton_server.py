@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,32 @@ def tiny(name: str = "tiny", factor: float = 2.0, version: int = 1) -> ModelSpec
         version=version,
         max_batch=16,
     )
+
+
+def halvable() -> ModelSpec:
+    """A model with a product, a normalizing layer and a shape that is read from the pixels, as encoders have them."""
+
+    def build(_weights: Path | None) -> Any:
+        import torch
+
+        class Small(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first = torch.nn.Conv2d(3, 8, 4, stride=4)
+                self.norm = torch.nn.LayerNorm(8)
+                self.last = torch.nn.Linear(8, 3)
+                self.token = torch.nn.Parameter(torch.rand(1, 1, 8))
+
+            def forward(self, tiles: Any) -> Any:
+                words = self.first((tiles.permute(0, 3, 1, 2).float() - 127.5) / 60).flatten(2).transpose(1, 2)
+                words = torch.cat([self.token.expand(tiles.shape[0], -1, -1), words], dim=1)
+                return self.last(self.norm(words).softmax(-1))[:, 0]
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Small()
+
+    return replace(tiny("halvable"), build=build)
 
 
 def answer(tiles: Any, factor: float = 2.0) -> Any:

@@ -18,7 +18,7 @@ def export_models(
     repository: Annotated[
         Path, typer.Option("--repository", help="folder to write NAME/config.pbtxt and models into")
     ] = Path("model_repository"),
-    precision: Annotated[Literal["f16", "f32"], typer.Option(help="arithmetic of TensorRT on GPUs")] = "f16",
+    precision: Annotated[Literal["f32", "f16"], typer.Option(help="arithmetic of the graph: f16 for GPUs")] = "f32",
     opset: Annotated[int, typer.Option(help="ONNX operator set")] = 18,
     plugins: Plugins = Plugins(),
 ) -> None:

@@ -34,8 +34,8 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
     """Write the model as ONNX whose products with weights are int8 (weights per channel, activations by calibration).
 
     `calibration`: uint8[tile h w 3], tiles like those it will see; a few dozen. Static, by ONNX Runtime, as QDQ nodes
-    that OpenVINO and TensorRT read too. The file appears when it is whole. Raises BackendError where the model cannot
-    be quantized.
+    that OpenVINO and TensorRT read too; all zero points are 0, as TensorRT asks. The file appears when it is whole.
+    Raises BackendError where the model cannot be quantized.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quant_pre_process, quantize_static
 
@@ -54,9 +54,9 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=["MatMul", "Gemm"],
                     per_channel=True,
-                    activation_type=QuantType.QUInt8,
+                    activation_type=QuantType.QInt8,
                     weight_type=QuantType.QInt8,
-                    extra_options={"MatMulConstBOnly": True},
+                    extra_options={"MatMulConstBOnly": True, "ActivationSymmetric": True, "WeightSymmetric": True},
                 )
             part.replace(out)
         except (RuntimeError, ValueError) as e:

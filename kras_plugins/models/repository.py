@@ -5,28 +5,30 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.errors import BackendError
-from kras_plugins.models.export import OPSET, export_onnx, opset_of
+from kras_plugins.models.export import OPSET, Asked, export_onnx, opset_of
+from kras_plugins.models.precision import Precision, graph_precision, has_offsets
+from kras_plugins.models.uint8_input import broken_rule
 from kras_plugins.models.weights import model_digest
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-Precision = Literal["f16", "f32"]
-"""Arithmetic of TensorRT on GPUs. What a CPU computes in is said when the server starts."""
-
-CONTAINER = "nvcr.io/nvidia/tritonserver:24.10-py3"
-"""NVIDIA's container of the server version that the tests run (2.51); its ONNX Runtime reads opset 18 and IR 10."""
+CONTAINER = "nvcr.io/nvidia/tritonserver:26.07-py3"
+"""NVIDIA's container; which others work, what each breaks and why this one: docs/how-to/serve-with-triton.md."""
 
 DIGEST = "model_digest"
 """The parameter that names the weights, tensors and transform a server holds; see `weights.model_digest`."""
 
 TRANSFORM = "transform_hash"
 """The parameter that names what happens to pixels; see `ModelSpec.transform_hash`."""
+
+PRECISION = "precision"
+"""The parameter that names the arithmetic of the graph, read from it; see `precision.graph_precision`."""
 
 _QUEUE_DELAY_US = 2_000
 """Two milliseconds to fill a batch: a request of 8 tiles takes longer on any device measured, so none is held up by
@@ -35,12 +37,13 @@ it twice, and several clients' requests still meet. benchmarks/serving.py measur
 _WORKSPACE_BYTES = 4 << 30
 
 
-def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", opset: int = OPSET) -> ModelConfig:
+def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f32", opset: int = OPSET) -> ModelConfig:
     """Triton's configuration of one model, as its own protobuf message.
 
-    `digest` is `weights.model_digest(spec)`; empty leaves it out, and clients refuse such a server. GPUs run TensorRT
-    in `precision`, other devices the plain ONNX graph. One version is served, the latest: the digest is that version's,
-    and TensorRT's cached engines, which ONNX Runtime does not tell apart by weights, lie in a folder named by it.
+    `digest` is `weights.model_digest(spec)`; empty leaves it out, and clients refuse such a server. `precision` is the
+    graph's: GPUs run it through TensorRT, which is given no precision of its own and computes in what the graph says.
+    One version is served, the latest: the digest is that version's, and TensorRT's cached engines, which ONNX Runtime
+    does not tell apart by weights, lie in a folder named by it. (ONNX Runtime makes one folder, not its parents.)
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -48,16 +51,21 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
     # A GPU fills at the largest batch; the smaller sizes keep one client's requests from waiting for a second's.
     preferred = sorted({max(1, largest // 4), max(1, largest // 2), largest})
     tensorrt = {
-        "precision_mode": "FP16" if precision == "f16" else "FP32",
         "max_workspace_size_bytes": str(_WORKSPACE_BYTES),
         "trt_engine_cache_enable": "true",
-        "trt_engine_cache_path": f"/tmp/kras-tensorrt/{spec.name}-{digest[:16] or 'any'}",
+        "trt_engine_cache_path": f"/tmp/kras-tensorrt-{spec.name}-{digest[:16] or 'any'}-{precision}",
         "trt_profile_min_shapes": _shapes(spec, 1),
         "trt_profile_opt_shapes": _shapes(spec, largest),
         "trt_profile_max_shapes": _shapes(spec, largest),
     }
-    facts = {DIGEST: digest, TRANSFORM: spec.transform_hash, "opset": str(opset), "made_by": "kras model export"}
-    accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(name="tensorrt", parameters=tensorrt)
+    facts = {
+        DIGEST: digest,
+        TRANSFORM: spec.transform_hash,
+        PRECISION: precision,
+        "opset": str(opset),
+        "made_by": "kras model export",
+    }
+    accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
     return pb.ModelConfig(
         name=spec.name,
         backend="onnxruntime",
@@ -73,7 +81,11 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
         ),
         optimization=pb.ModelOptimizationPolicy(
             execution_accelerators=pb.ModelOptimizationPolicy.ExecutionAccelerators(
-                gpu_execution_accelerator=[accelerator]
+                # CUDA runs what TensorRT does not take; float32 products are not to be rounded to TF32 there.
+                gpu_execution_accelerator=[
+                    accelerator(name="tensorrt", parameters=tensorrt),
+                    accelerator(name="cuda", parameters={"use_tf32": "0"}),
+                ]
             )
         ),
         # One tile: TensorRT builds its engine for the whole profile, and a CPU with a large network is not held up.
@@ -101,13 +113,13 @@ def parse_config(text: str) -> ModelConfig:
         raise BackendError(f"config.pbtxt: {e}", "export the model anew with `kras model export`") from e
 
 
-def export_model(spec: ModelSpec, repository: Path, *, precision: Precision = "f16", opset: int = OPSET) -> Path:
+def export_model(spec: ModelSpec, repository: Path, *, precision: Asked = "f32", opset: int = OPSET) -> Path:
     """Write one model into a repository, verified against PyTorch; returns the ONNX file.
 
     A file appears only when it is whole. While the model is replaced the configuration names no digest, so that an
     export that was cut short is refused by clients and never taken for the old model. A ready-made file keeps its own
-    `opset`, and the configuration says which. Raises BackendError when weights are missing or the export differs from
-    PyTorch.
+    `opset`, and its own precision where f32 is asked for; the configuration says which. Raises BackendError when
+    weights are missing, the export differs from PyTorch or TensorRT would refuse the graph.
     """
     digest = model_digest(spec)
     home = repository / spec.name
@@ -117,16 +129,36 @@ def export_model(spec: ModelSpec, repository: Path, *, precision: Precision = "f
         shutil.rmtree(left)
     # In the model's own folder, where Triton looks at nothing but versions.
     with tempfile.TemporaryDirectory(dir=home, prefix=".export-") as work:
-        export_onnx(spec, Path(work) / "model.onnx", opset)
+        export_onnx(spec, Path(work) / "model.onnx", opset, precision)
         opset = opset_of(Path(work) / "model.onnx")
-        unnamed = model_config(spec, digest="", precision=precision, opset=opset)
+        found = _served_precision(spec, Path(work) / "model.onnx")
+        unnamed = model_config(spec, digest="", precision=found, opset=opset)
         write_atomic(home / "config.pbtxt", config_text(unnamed))
         # Above 2 GB the weights lie beside the graph; the graph comes last.
         for file in sorted(Path(work).iterdir(), key=lambda f: f.name == "model.onnx"):
             file.replace(folder / file.name)
-    config = model_config(spec, digest=digest, precision=precision, opset=opset)
+    config = model_config(spec, digest=digest, precision=found, opset=opset)
     write_atomic(home / "config.pbtxt", config_text(config))
     return folder / "model.onnx"
+
+
+def _served_precision(spec: ModelSpec, file: Path) -> Precision:
+    """The arithmetic of an exported graph; BackendError where TensorRT would refuse it."""
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    if why := broken_rule(model):
+        raise BackendError(
+            f"model {spec.name!r}: {why}, which TensorRT refuses",
+            "cast the pixels to float32 before all else and export the network anew; backend local takes it as it is",
+        )
+    precision = graph_precision(model)
+    if precision == "int8" and has_offsets(onnx.load(str(file))):
+        raise BackendError(
+            f"model {spec.name!r}: its int8 zero points are not 0, which TensorRT refuses",
+            "quantize it anew with `kras model quantize`; backend local takes it as it is",
+        )
+    return precision
 
 
 def _dtype(tensor: TensorSpec) -> Any:

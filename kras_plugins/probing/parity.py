@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import UInt8
 
-LIMITS = {"f32": (0.99999, 2e-3), "f16": (0.9995, 5e-2), "bf16": (0.999, 0.2), "int8": (0.99, 0.5)}
+LIMITS = {
+    "f32": (0.99999, 2e-3),
+    "tf32": (0.9995, 5e-2),
+    "f16": (0.9995, 5e-2),
+    "bf16": (0.999, 0.2),
+    "int8": (0.99, 0.5),
+}
 """By the coarser arithmetic of the two: least cosine of any tile's output, and largest difference of any number
 relative to the largest number (of 330,000 in a map of the cell network). See docs/decisions/0007."""
 

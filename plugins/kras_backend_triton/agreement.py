@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from kras_plugins import BackendError, ModelSpec, TensorSpec
-from kras_plugins.models.repository import DIGEST, TRANSFORM
+from kras_plugins.models.repository import DIGEST, PRECISION, TRANSFORM
 
 STAND_IN = "model.py"
 """The `runtime` of models in kras' own CPU server; anything else is a native backend."""
+
+NATIVE = "native"
+"""First word of the identity that printed orders give a container, `native/GPU/IMAGE`: no server says so itself."""
+
+_UNKNOWN = "unknown"
+
+_COARSENESS = ("f32", "tf32", "f16", "bf16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,11 @@ def check_model(config: Any, spec: ModelSpec, digest: str, url: str) -> None:
             "transform",
             f"export it with the same options (`kras model export {spec.name}`) and restart the server",
         )
+    if PRECISION not in facts:
+        raise BackendError(
+            f"{url}: model {spec.name!r} does not say what its graph computes in: an older kras exported it",
+            f"export it anew: `kras model export {spec.name}`",
+        )
     if facts.get(TRANSFORM) != spec.transform_hash:
         raise BackendError(
             f"{url}: model {spec.name!r} has transform {facts.get(TRANSFORM) or 'none'}, wanted is "
@@ -57,8 +69,9 @@ def check_model(config: Any, spec: ModelSpec, digest: str, url: str) -> None:
 def read_terms(config: Any, server_name: str, server_version: str) -> Terms:
     """How a server runs a model, from its configuration as the server completed it.
 
-    kras' CPU server names engine and arithmetic in its identity (`kras/ENGINE/PRECISION`); a native backend computes
-    in f16 where TensorRT was told so on a GPU, else in f32.
+    The arithmetic is the graph's, which the exporter read from it, or the server's where that is coarser. kras' CPU
+    server names engine and arithmetic in its identity (`kras/ENGINE/PRECISION`), a container that printed orders
+    started GPU and image (`native/GPU/IMAGE`). On a GPU of which nothing is known, f32 may be TF32 and is called so.
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -66,14 +79,19 @@ def read_terms(config: Any, server_name: str, server_version: str) -> Terms:
     on_gpu = any(g.kind == pb.ModelInstanceGroup.KIND_GPU for g in groups)
     instances = sum(g.count * max(1, len(g.gpus)) for g in groups) or 1
     preferred = list(config.dynamic_batching.preferred_batch_size) or [config.max_batch_size]
-    if config.runtime == STAND_IN and server_name.count("/") == 2:
-        _, engine, precision = server_name.split("/")
+    graph = config.parameters[PRECISION].string_value if PRECISION in config.parameters else _UNKNOWN
+    who, engine, last = server_name.split("/") if server_name.count("/") == 2 else ("", "", "")
+    if config.runtime == STAND_IN and who:
+        # A float16 graph has other weights than a float32 one, whatever computes it.
+        engine, computes = engine + (f" {graph} graph" if graph != "f32" else ""), last
     else:
         accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
-        tensorrt = [a for a in accelerators if a.name == "tensorrt"] if on_gpu else []
-        precision = "f16" if any(a.parameters.get("precision_mode") == "FP16" for a in tensorrt) else "f32"
-        device = "gpu" if on_gpu else "cpu"
-        engine = f"{config.backend} {device}{' tensorrt' if tensorrt else ''}"
+        tensorrt = " tensorrt" if on_gpu and any(a.name == "tensorrt" for a in accelerators) else ""
+        known = who == NATIVE
+        where = f" {engine} {last}" if known and on_gpu else ""
+        engine = f"{config.backend} {'gpu' if on_gpu else 'cpu'}{tensorrt}{where}"
+        computes = "tf32" if on_gpu and not known else "f32"
+    precision = max(graph, computes, key=_COARSENESS.index) if graph in _COARSENESS else _UNKNOWN
     return Terms(
         engine=f"triton {server_version} {engine}",
         precision=precision,

@@ -19,6 +19,7 @@ from kras_extractor_vit.presets import PRESETS
 from kras_plugins import Weights
 from kras_plugins.cli.app import app
 from kras_plugins.models.export import build_module, export_onnx
+from kras_plugins.models.precision import has_offsets
 from kras_plugins.models.quantize import agreement, quantize
 
 
@@ -31,6 +32,7 @@ def test_an_int8_file_is_near_float32_and_taken_as_a_ready_made_model(tmp_path: 
     quantize(spec, tiles[:24], file)
     kinds = Counter(node.op_type for node in onnx.load(file).graph.node)
     assert kinds["QuantizeLinear"] >= 8, "two blocks have four products with weights each"
+    assert not has_offsets(onnx.load(file)), "TensorRT refuses other zero points than 0"
     with torch.inference_mode():
         exact = build_module(spec)(torch.from_numpy(tiles[24:])).numpy()
     export_onnx(replace(spec, weights=Weights(source=str(file), licence="x")), tmp_path / "adopted.onnx")

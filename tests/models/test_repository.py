@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from triton_server import answer, tiny
+from triton_server import answer, halvable, tiny
 from tritonclient.grpc import model_config_pb2 as pb
 
 from kras_plugins.contracts.extractor import ExtractorPlugin
@@ -20,7 +22,8 @@ from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.errors import BackendError
 from kras_plugins.host.config import Config
 from kras_plugins.host.manager import discover
-from kras_plugins.models.repository import config_text, export_model, model_config, parse_config
+from kras_plugins.models.precision import Precision
+from kras_plugins.models.repository import CONTAINER, config_text, export_model, model_config, parse_config
 from kras_plugins.models.weights import is_present, model_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +54,10 @@ def test_every_field_says_what_the_model_is() -> None:
     assert list(config.dynamic_batching.preferred_batch_size) == [4, 8, 16]
     assert config.dynamic_batching.max_queue_delay_microseconds == 2000
     assert [(g.kind, g.count) for g in config.instance_group] == [(pb.ModelInstanceGroup.KIND_AUTO, 2)]
-    (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert gpu.name == "tensorrt"
-    assert gpu.parameters["precision_mode"] == "FP16"
+    gpu, cuda = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert (gpu.name, cuda.name) == ("tensorrt", "cuda")
+    assert "precision_mode" not in gpu.parameters, "with it ONNX Runtime lets TensorRT choose types by itself"
+    assert dict(cuda.parameters) == {"use_tf32": "0"}
     assert gpu.parameters["trt_profile_min_shapes"] == "tiles:1x8x8x3"
     assert gpu.parameters["trt_profile_max_shapes"] == "tiles:16x8x8x3"
     assert not config.optimization.execution_accelerators.cpu_execution_accelerator
@@ -62,15 +66,36 @@ def test_every_field_says_what_the_model_is() -> None:
     assert {k: v.string_value for k, v in config.parameters.items()} == {
         "model_digest": "abc",
         "transform_hash": tiny().transform_hash,
+        "precision": "f16",
         "opset": "18",
         "made_by": "kras model export",
     }
 
 
-def test_full_precision_is_an_option_of_the_export() -> None:
-    config = model_config(tiny(), digest="abc", precision="f32")
-    (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert gpu.parameters["precision_mode"] == "FP32"
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+@pytest.mark.parametrize("spec", bundled_specs(), ids=lambda s: s.name)
+def test_the_container_knows_every_parameter_and_can_make_the_folder_of_engines(
+    spec: ModelSpec, precision: Precision
+) -> None:
+    """Triton's backend refuses a model with a parameter it does not know; the file names facts and their source."""
+    facts = tomllib.loads((Path(__file__).parent / "triton_container.toml").read_text())
+    assert facts["image"] == CONTAINER
+    config = parse_config(config_text(model_config(spec, digest="0" * 64, precision=precision)))
+    for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
+        known = facts["accelerators"][accelerator.name]
+        assert set(accelerator.parameters) <= set(known["parameters"]), accelerator.name
+        for name, value in accelerator.parameters.items():
+            kind = known["parameters"][name]
+            assert re.fullmatch(facts["kinds"][kind], value), f"{name} = {value} is no {kind}"
+    assert int(config.parameters["opset"].string_value) <= facts["onnx"]["opset"]
+    shapes = {t.name: [1, *t.shape] for t in spec.inputs}
+    (tensorrt, _) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    for which in ("min", "opt", "max"):
+        given = dict(p.split(":") for p in tensorrt.parameters[f"trt_profile_{which}_shapes"].split(","))
+        assert {name: [int(n) for n in text.split("x")][1:] for name, text in given.items()} == {
+            name: shape[1:] for name, shape in shapes.items()
+        }, "TensorRT's profile covers the graph's inputs and nothing else"
+    assert Path(tensorrt.parameters["trt_engine_cache_path"]).parent == Path("/tmp"), "ONNX Runtime makes one folder"
 
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_0123456789", min_size=1, max_size=12)
@@ -108,7 +133,7 @@ def test_an_exported_model_runs_in_onnx_runtime_and_is_read_by_the_container(tmp
     file = export_model(tiny(), tmp_path)
     assert file == tmp_path / "tiny" / "1" / "model.onnx"
     model = onnx.load(file)
-    # ONNX Runtime 1.19 of container 24.10 reads IR 10 and opset 21.
+    # ONNX Runtime 1.19 of the packaged server's time reads IR 10 and opset 21.
     assert model.ir_version <= 10
     assert [o.version for o in model.opset_import if o.domain == ""] == [18]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # any batch
@@ -176,10 +201,63 @@ def onnx_answer(folder: Path) -> float:
 def test_engines_that_tensorrt_keeps_are_told_apart_by_weights() -> None:
     def cache(factor: float) -> str:
         config = model_config(tiny(factor=factor), digest=model_digest(tiny(factor=factor)))
-        (gpu,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        gpu, _ = config.optimization.execution_accelerators.gpu_execution_accelerator
         return gpu.parameters["trt_engine_cache_path"]
 
     assert cache(2.0) != cache(3.0)
+
+
+def test_a_graph_that_tensorrt_refuses_is_no_repositorys(tmp_path: Path) -> None:
+    def add_one(_: Path | None) -> Any:
+        import torch
+
+        class Wraps(torch.nn.Module):
+            def forward(self, tiles: Any) -> Any:
+                return (tiles + 1).float().mean(dim=(1, 2))  # 255 becomes 0
+
+        return Wraps()
+
+    with pytest.raises(BackendError, match=r"'tiny': uint8 input 'tiles' feeds Add.*TensorRT refuses"):
+        export_model(replace(tiny(), build=add_one), tmp_path)
+    assert not list(tmp_path.rglob("config.pbtxt"))
+
+
+@pytest.mark.parametrize("point", [0, 128])
+def test_int8_with_zero_points_is_no_repositorys(point: int, tmp_path: Path) -> None:
+    """As ONNX Runtime quantizes by default, and kras did: TensorRT wants the range to be symmetric."""
+    nodes = [
+        onnx.helper.make_node("Cast", ["tiles"], ["f"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("QuantizeLinear", ["f", "scale", "point"], ["q"]),
+        onnx.helper.make_node("DequantizeLinear", ["q", "scale", "point"], ["d"]),
+        onnx.helper.make_node("ReduceMean", ["d", "axes"], ["features"], keepdims=0),
+    ]
+    weights = {"scale": np.float32(2), "point": np.uint8(point), "axes": np.array([1, 2])}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "int8",
+        [onnx.helper.make_tensor_value_info("tiles", onnx.TensorProto.UINT8, ["n", 8, 8, 3])],
+        [onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 3])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "int8.onnx")
+    spec = replace(tiny(), weights=Weights(source=str(tmp_path / "int8.onnx"), licence="mine"))
+    if point:
+        with pytest.raises(BackendError, match="zero points are not 0.*kras model quantize"):
+            export_model(spec, tmp_path / "models")
+    else:
+        export_model(spec, tmp_path / "models")
+        config = parse_config((tmp_path / "models" / "tiny" / "config.pbtxt").read_text())
+        assert config.parameters["precision"].string_value == "int8"
+
+
+def test_a_halved_graph_is_called_so_by_its_configuration(tmp_path: Path) -> None:
+    def stated(spec: ModelSpec) -> str:
+        export_model(spec, tmp_path, precision="f16")
+        return parse_config((tmp_path / spec.name / "config.pbtxt").read_text()).parameters["precision"].string_value
+
+    assert stated(halvable()) == "f16"
+    assert stated(tiny()) == "f32", "nothing in it is a product: what is said is what the graph is"
 
 
 def test_missing_weights_leave_no_half_model(tmp_path: Path) -> None:

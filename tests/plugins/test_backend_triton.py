@@ -25,6 +25,7 @@ from kras_backend_triton.agreement import check_model, read_terms
 from kras_backend_triton.backend import Triton
 from kras_plugins.errors import BackendError
 from kras_plugins.host.manager import discover
+from kras_plugins.models.precision import Precision
 from kras_plugins.models.repository import model_config
 from kras_plugins.models.weights import model_digest
 from kras_plugins.serving.server import Server, free_ports
@@ -255,19 +256,58 @@ def test_tensors_of_another_shape_or_type_are_refused() -> None:
         check_model(config, replace(SPEC, outputs=(renamed,)), "d", "here")
 
 
-def test_a_native_server_computes_in_what_its_configuration_says() -> None:
+def on_gpus(precision: Precision) -> Any:
     from tritonclient.grpc import model_config_pb2 as pb
 
-    config = model_config(SPEC, digest="d")
+    config = model_config(SPEC, digest="d", precision=precision)
     config.instance_group[0].kind = pb.ModelInstanceGroup.KIND_GPU
     config.instance_group[0].gpus.extend([0, 1])
-    terms = read_terms(config, "triton", "2.51.0")
+    return config
+
+
+def test_a_native_server_computes_in_what_the_graph_says_and_is_named_by_its_gpu() -> None:
+    terms = read_terms(on_gpus("f16"), "native/NVIDIA L4/tritonserver:26.07-py3", "2.71.0")
     assert (terms.precision, terms.instances, terms.batch) == ("f16", 4, 16)
-    assert terms.engine == "triton 2.51.0 onnxruntime gpu tensorrt"
-    config.instance_group[0].kind = pb.ModelInstanceGroup.KIND_CPU
-    del config.instance_group[0].gpus[:]
+    assert terms.engine == "triton 2.71.0 onnxruntime gpu tensorrt NVIDIA L4 tritonserver:26.07-py3"
+    other = read_terms(on_gpus("f16"), "native/NVIDIA H200/tritonserver:26.07-py3", "2.71.0")
+    assert other.engine != terms.engine
+    assert read_terms(on_gpus("int8"), "triton", "2.71.0").precision == "int8"
+
+
+def test_f32_on_a_gpu_that_says_nothing_of_itself_may_be_tf32_and_is_called_so() -> None:
+    assert read_terms(on_gpus("f32"), "native/NVIDIA L4/tritonserver:26.07-py3", "2.71.0").precision == "f32"
+    terms = read_terms(on_gpus("f32"), "triton", "2.71.0")
+    assert terms.precision == "tf32"
+    assert terms.engine == "triton 2.71.0 onnxruntime gpu tensorrt"
+
+
+def test_a_native_cpu_takes_no_name_for_what_it_computes_with() -> None:
+    config = model_config(SPEC, digest="d")
     terms = read_terms(config, "kras/openvino 1 batch 2/bf16", "2.51.0")
-    assert (terms.precision, terms.instances, terms.batch) == ("f32", 2, 4)  # a name alone proves nothing
+    assert (terms.precision, terms.instances, terms.batch) == ("f32", 2, 4)
+    assert terms.engine == "triton 2.51.0 onnxruntime cpu"
+
+
+def test_the_cpu_server_is_as_coarse_as_the_coarser_of_graph_and_processor() -> None:
+    def said(graph: Precision, processor: str) -> tuple[str, str]:
+        config = model_config(SPEC, digest="d", precision=graph)
+        config.runtime = "model.py"
+        terms = read_terms(config, f"kras/openvino 1 batch 2/{processor}", "2.51.0")
+        return terms.precision, terms.engine
+
+    assert said("f32", "f32") == ("f32", "triton 2.51.0 openvino 1 batch 2")
+    assert said("f32", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2")
+    # Weights in float16 are others than those in float32, whatever computes them: both are to be told apart.
+    assert said("f16", "f32") == ("f16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
+    assert said("f16", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
+
+
+def test_a_model_whose_export_says_no_precision_is_to_be_exported_anew() -> None:
+    config = model_config(SPEC, digest="d")
+    del config.parameters["precision"]
+    assert read_terms(config, "triton", "2.51.0").precision == "unknown"
+    with pytest.raises(BackendError, match="an older kras exported it.*kras model export tiny"):
+        check_model(config, SPEC, "d", "here")
 
 
 def test_an_absent_server_is_waited_for_within_the_budget_and_named(connect: Any) -> None:
