@@ -32,12 +32,12 @@ class Target:
         return self.devices[0].partition(":")[0]
 
 
-def look_if_likely() -> Accelerators:
-    """What PyTorch sees; it is not even imported where there can be no accelerator."""
-    return look() if likely() else Accelerators()
+def seen(device: str) -> Accelerators:
+    """What PyTorch sees; for `auto` it is not even imported where there can be no accelerator."""
+    return look() if device != "auto" or likely() else Accelerators()
 
 
-def choose(engine: str, device: str, see: Callable[[], Accelerators] = look_if_likely) -> Target:
+def choose(engine: str, device: str, see: Callable[[str], Accelerators] = seen) -> Target:
     """Resolve the options `engine` and `device` on this machine; `see` is asked only where the answer matters.
 
     A device that is named is never replaced by another: BackendError where it is not there, or is not the engine's.
@@ -50,7 +50,7 @@ def choose(engine: str, device: str, see: Callable[[], Accelerators] = look_if_l
         )
     if engine == "openvino" or device == "cpu":
         return Target(engine="torch" if engine == "torch" else "openvino")
-    found = see()
+    found = see(device)
     if device.startswith("cuda") or engine == "onnxruntime" or (device == "auto" and found.cards):
         return _cuda("onnxruntime" if engine == "onnxruntime" else "torch", device, found)
     if device == "xpu" or (device == "auto" and found.xpu):

@@ -99,6 +99,16 @@ def test_bags_gather_and_those_of_another_encoder_do_not_join(
     assert (out / "one.h5").read_bytes() == kept
 
 
+def test_the_manifest_says_what_computed_and_what_its_backend_reports(
+    home: Path, settings: study.StudySettings, tmp_path: Path
+) -> None:
+    torch = settings.with_options("backend.local.engine=torch", "backend.local.device=cpu")
+    study.embed(home / "slides/one.tiff", torch, out=tmp_path / "bags")
+    (call,) = json.loads((tmp_path / "bags/manifest.json").read_text())["calls"]
+    assert call["engine"].startswith("torch ") and " cpu batch 2" in call["engine"]
+    assert call["measured"] == {"devices": ["cpu"]}
+
+
 def test_features_of_slides_gather_in_one_table(home: Path, settings: study.StudySettings, tmp_path: Path) -> None:
     out = tmp_path / "profiles"
     one = study.profile(home / "slides/one.tiff", settings, out=out, geojson=False)
