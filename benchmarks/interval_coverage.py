@@ -1,4 +1,4 @@
-"""Whether the interval of a cross-validated AUROC covers: `python benchmarks/coverage.py --help`.
+"""Whether the interval of a cross-validated AUROC covers: `python benchmarks/interval_coverage.py --help`.
 
 Cohorts are simulated and go through the product's `cross_validate`; the interval is that of metrics.json, the truth the
 mean true AUROC of the fold models. Cells: a linear model of 20 features × five areas × three cohorts; a forest with a
