@@ -285,7 +285,7 @@ BACKENDS = [
         "deterministic",
         "eager",
         "value.numpy() for value",
-        "value.numpy() * (1 + time.monotonic() % 1 / 1e5) for value",
+        "(value * (1 + time.monotonic() % 1 / 1e5)).to(value.dtype).numpy() for value",
         ("many_threads",),
     ),
     Broken(

@@ -16,7 +16,8 @@ from skimage.segmentation import watershed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kras_profiler_cells.maps import TOP, in_bytes
+from kras_profiler_cells import TOP
+from kras_profiler_cells.maps import in_bytes
 from kras_profiler_cells.morphometry import measure
 from kras_profiler_cells.nuclei import nuclei_of, sums
 from kras_profiler_cells.stain import HEMATOXYLIN, hematoxylin

@@ -46,7 +46,10 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One network: exported to one ONNX file with the normalization inside, uint8 NHWC in, float32 out.
+    """One network: exported to one ONNX file with the normalization inside, uint8 NHWC in, float32 or uint8 out.
+
+    An output in uint8 is rounded inside the graph (to 255ths, say), which leaves a quarter of the bytes to carry from a
+    GPU or a server; the cast that makes it is the last operation, as TensorRT asks.
 
     `name` is its folder in a model repository. `build(path)` returns a torch module in evaluation mode that maps the
     inputs to the tuple of outputs (or the one output); `path` is the weights file, None for `random:` and `builtin`.

@@ -1,4 +1,4 @@
-"""ModelSpec -> one verified ONNX file: uint8 NHWC in, float32 out, dynamic batch axis, a graph that TensorRT takes."""
+"""ModelSpec -> one verified ONNX file: uint8 NHWC in, float32 or uint8 out, dynamic batch axis, what TensorRT takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.errors import BackendError, PluginError, described, plugin_boundary
 from kras_plugins.models.precision import to_f16
 from kras_plugins.models.uint8_input import obey
@@ -264,7 +264,6 @@ def _verify(
     tolerance: float,
 ) -> None:
     """Hold a file's results against those that `compute` gives for the same inputs."""
-    import numpy as np
     import onnxruntime
 
     try:
@@ -275,14 +274,29 @@ def _verify(
         arrays = _example(spec, batch, seed=batch)
         names = [t.name for t in spec.outputs]
         for tensor, want, got in zip(spec.outputs, compute(arrays), session.run(names, arrays), strict=True):
-            if got.shape != (batch, *tensor.shape):
+            if got.shape != (batch, *tensor.shape) or got.dtype != tensor.dtype:
                 raise PluginError(
-                    f"model {spec.name!r}: output {tensor.name!r} is {got.shape[1:]}, its spec says {tensor.shape}",
+                    f"model {spec.name!r}: output {tensor.name!r} is {got.dtype}{list(got.shape[1:])}, its spec says "
+                    f"{tensor.dtype}{list(tensor.shape)}",
                     "mend the ModelSpec",
                 )
-            difference = float(np.abs(want - got).max()) / max(float(np.abs(want).max()), 1e-6)
-            if not difference <= tolerance:
+            difference, limit = error(got, want), tolerance + rounding(tensor)
+            if not difference <= limit:
                 raise BackendError(
-                    f"model {spec.name!r}: ONNX and {against} differ by {difference:.2g} (limit {tolerance:g})",
+                    f"model {spec.name!r}: ONNX and {against} differ by {difference:.2g} (limit {limit:.2g})",
                     _OTHER_OPSET if tolerance == _TOLERANCE["f32"] else "export it with --precision f32",
                 )
+
+
+def error(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
+    """The largest difference over the largest value, which is 255 for uint8; NaN where there is NaN."""
+    import numpy as np
+
+    exact = wanted.astype(np.float64)
+    largest = 255.0 if wanted.dtype == np.uint8 else max(float(np.abs(exact).max()), 1e-6)
+    return float(np.abs(got - exact).max()) / largest
+
+
+def rounding(tensor: TensorSpec) -> float:
+    """What rounding inside the graph may add to an `error`: a number between two levels goes to either."""
+    return 1 / 255 if tensor.dtype == "uint8" else 0.0

@@ -15,7 +15,7 @@ from kras_plugins.errors import SlideError, plugin_boundary
 from kras_plugins.host.config import Config
 from kras_plugins.host.manager import Registry
 from kras_plugins.host.parts import usable_readers
-from kras_plugins.models.export import build_module, is_ready_made
+from kras_plugins.models.export import build_module, error, is_ready_made, rounding
 from kras_plugins.models.weights import locate
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
@@ -140,7 +140,8 @@ def _rows(
     cosine_limit, error_limit = LIMITS[precision]
     rows = []
     for tensor in spec.outputs:
-        a, b = got[tensor.name].reshape(n, -1).astype(np.float64), wanted[tensor.name].reshape(n, -1).astype(np.float64)
+        both = got[tensor.name], wanted[tensor.name]
+        a, b = (values.reshape(n, -1).astype(np.float64) for values in both)
         norms = np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
         rows.append(
             Parity(
@@ -150,9 +151,9 @@ def _rows(
                 against=against,
                 tiles=n,
                 cosine=float(((a * b).sum(axis=1) / norms).min()),
-                error=float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-12)),
+                error=error(*both),
                 cosine_limit=cosine_limit,
-                error_limit=error_limit,
+                error_limit=error_limit + rounding(tensor),
             )
         )
     return rows

@@ -21,6 +21,9 @@ import openvino  # noqa: E402
 BATCH = int(os.environ.get("KRAS_BATCH", "2"))
 """Tiles per inference, fixed: the same tile then gives the same bits whatever else is asked."""
 
+DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_FP32": np.float32}
+"""By Triton's name for them."""
+
 
 class TritonPythonModel:
     """One instance of one model; Triton makes it, calls `execute` with requests and `finalize` at the end."""
@@ -37,7 +40,7 @@ class TritonPythonModel:
         count = max(1, sum(group["count"] for group in config["instance_group"]))
         threads = max(1, len(os.sched_getaffinity(0)) // count)
         self.inputs = [(t["name"], [int(d) for d in t["dims"]]) for t in config["input"]]
-        self.outputs = [(t["name"], [int(d) for d in t["dims"]]) for t in config["output"]]
+        self.outputs = [(t["name"], [int(d) for d in t["dims"]], DTYPES[t["data_type"]]) for t in config["output"]]
         core = openvino.Core()
         model = core.read_model(folder / (config.get("default_model_filename") or "model.onnx"))
         model.reshape({name: [BATCH, *dims] for name, dims in self.inputs})
@@ -59,7 +62,7 @@ class TritonPythonModel:
     def keep(self, request: Any, where: tuple[dict[str, Any], int, int, Any]) -> None:
         """Copy one inference's results to their place; called by OpenVINO."""
         results, first, n, _inputs_kept_alive = where
-        for i, (name, _) in enumerate(self.outputs):
+        for i, (name, *_) in enumerate(self.outputs):
             results[name][first : first + n] = request.get_output_tensor(i).data[:n]
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -81,7 +84,7 @@ class TritonPythonModel:
         if wrong or len(sizes) != 1:
             return triton.InferenceResponse(error=triton.TritonError(f"inputs of unexpected shape: {wrong or sizes}"))
         n = sizes.pop()
-        results = {name: np.empty((n, *dims), np.float32) for name, dims in self.outputs}
+        results = {name: np.empty((n, *dims), dtype) for name, dims, dtype in self.outputs}
         for first in range(0, n, BATCH):
             kept = min(BATCH, n - first)
             pieces = {name: padded(array[first : first + kept]) for name, array in tiles.items()}

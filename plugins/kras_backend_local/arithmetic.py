@@ -20,7 +20,7 @@ from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import PluginError
 
 Network: TypeAlias = Callable[..., tuple[torch.Tensor, ...]]
-"""Input tensors in the order of the spec to contiguous float32 outputs in its order."""
+"""Input tensors in the order of the spec to contiguous outputs in its order and types."""
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -42,6 +42,7 @@ def network(module: Any, spec: ModelSpec, precision: str, kind: str) -> Network:
     """
 
     coarse = None if precision == "f32" else DTYPES[precision]
+    dtypes = [getattr(torch, tensor.dtype) for tensor in spec.outputs]
 
     def compute(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with (
@@ -57,7 +58,7 @@ def network(module: Any, spec: ModelSpec, precision: str, kind: str) -> Network:
                 raise PluginError(
                     f"model {spec.name!r}: its outputs are {found}, its spec says {wanted}", "mend the ModelSpec"
                 )
-            return tuple(t.float().contiguous() for t in made)
+            return tuple(t.to(dtype).contiguous() for t, dtype in zip(made, dtypes, strict=True))
 
     return compute
 

@@ -32,6 +32,8 @@ TILE = TileSpec(px=512, mpp=0.5, halo_px=32)
 WEIGHTS = Path(__file__).parent / "cells.safetensors"
 WORDS: tuple[str, ...] = ("tumor", "lymphocyte", "fibroblast")
 """The class of each channel of the shipped network."""
+TOP = 255
+"""The level of a map in bytes that stands for 1."""
 
 
 class CellsOptions(Options):
@@ -86,7 +88,7 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
         ModelSpec(
             name="cells",
             inputs=(TensorSpec(name="tiles", dtype="uint8", shape=(side, side, 3)),),
-            outputs=tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in shapes.items()),
+            outputs=tuple(TensorSpec(name=name, dtype="uint8", shape=shape) for name, shape in shapes.items()),
             build=_build,
             weights=Weights(
                 source=str(WEIGHTS),
@@ -94,7 +96,7 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
                 citation="trained on BBBC038 (CC0) and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
             ),
             transform={"px": side, "mpp": TILE.mpp, "mean": 170, "std": 60, "words": list(WORDS)},
-            version=2,
+            version=3,
             max_batch=16,
         ),
     )

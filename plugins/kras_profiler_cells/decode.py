@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins import PluginError, Tile, TileCells
+from kras_profiler_cells import TOP
 from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.flooding import flood_cores
-from kras_profiler_cells.maps import TOP, in_bytes, plain
+from kras_profiler_cells.maps import in_bytes, opposite, plain
 from kras_profiler_cells.morphometry import measure
 from kras_profiler_cells.nuclei import Nuclei, chosen, nuclei_in, stretches, sums, tally
 from kras_profiler_cells.outlines import outlines
@@ -70,8 +71,7 @@ class Decode:
         """The probability of being nucleus in 255ths, uint8[h w]."""
         if "nucleus" in outputs:
             return in_bytes(outputs["nucleus"])
-        background = outputs["classes"][self.words.index(BACKGROUND)]
-        return plain(TOP - background, np.uint8) if background.dtype == np.uint8 else in_bytes(1 - background)
+        return in_bytes(opposite(outputs["classes"][self.words.index(BACKGROUND)]))
 
     def nuclei(
         self, nucleus: UInt8, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None

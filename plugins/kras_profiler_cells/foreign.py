@@ -1,16 +1,16 @@
 """Somebody else's network as an ONNX file: what its names, shapes and classes say, checked before it runs.
 
 Conventions, batch first and dynamic: one input uint8[h w 3] with the normalization inside the graph; outputs of the
-input's h and w, float32: `nucleus` [h w] (probability) or a channel `background` in `classes`; `distance` [h w] (0 at
-a nucleus' edge, 1 in its middle) or `hv` [2 h w] (HoVer maps, horizontal first); `classes` [class h/k w/k]
-(probabilities), k a whole number.
+input's h and w, float32 or, all but `hv`, uint8 of 255ths: `nucleus` [h w] (probability) or a channel `background` in
+`classes`; `distance` [h w] (0 at a nucleus' edge, 1 in its middle) or `hv` [2 h w] (HoVer maps, horizontal first);
+`classes` [class h/k w/k] (probabilities), k a whole number.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kras_plugins import CELL_CLASSES, ConfigError, ModelSpec, TensorSpec, TileSpec, Weights
 from kras_plugins.files.regular import regular
@@ -60,11 +60,12 @@ def inspect(options: CellsOptions) -> Foreign:
         raise ConfigError(f"{file}: neither an output `distance` nor `hv` among {sorted(outputs)}", _CONVENTION)
     for output, shape in outputs.items():
         _agree(file, output, shape, shapes[output])
+    dtypes = _dtypes(graph.output)
     tile = TileSpec(px=side - 2 * options.halo_px, mpp=options.mpp, halo_px=options.halo_px)
     spec = ModelSpec(
         name="cells",
         inputs=(TensorSpec(name=name, dtype="uint8", shape=(side, side, 3)),),
-        outputs=tuple(TensorSpec(name=o, dtype="float32", shape=shapes[o]) for o in outputs),
+        outputs=tuple(TensorSpec(name=o, dtype=dtypes[o], shape=shapes[o]) for o in outputs),
         build=_never,
         weights=Weights(source=str(file.resolve()), licence="as its publisher says; not checked"),
         transform={"px": side, "mpp": options.mpp, "words": list(words)},
@@ -95,6 +96,16 @@ def _shapes(values: Any) -> dict[str, tuple[int | None, ...]]:
     """Shape of each tensor without its batch axis, None where it is dynamic."""
     return {
         v.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in v.type.tensor_type.shape.dim)[1:]
+        for v in values
+    }
+
+
+def _dtypes(values: Any) -> dict[str, Literal["uint8", "float32"]]:
+    """Whether a map comes in 255ths; what is neither is refused by its type when the file is adopted."""
+    from onnx import TensorProto
+
+    return {
+        v.name: "uint8" if v.name != "hv" and v.type.tensor_type.elem_type == TensorProto.UINT8 else "float32"
         for v in values
     }
 

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_profiler_cells import TOP
 from kras_profiler_cells.compiled import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kras_plugins.data import Float32, UInt8
-
-TOP = 255
 
 
 @compiled("uint8[::1](float32[::1])")
@@ -31,6 +30,11 @@ def in_bytes(values: npt.NDArray[Any]) -> UInt8:
     if values.dtype == np.uint8:
         return plain(values, np.uint8)
     return _in_bytes(plain(values).reshape(-1)).reshape(values.shape)
+
+
+def opposite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """1 - values; of uint8, which are 255ths, 255 - values."""
+    return (TOP if values.dtype == np.uint8 else 1) - values
 
 
 def plain(array: npt.NDArray[Any], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kras_profiler_cells import WORDS
+from kras_profiler_cells import TOP, WORDS
 
 WIDTHS = (20, 40, 80, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution; nothing is computed at full resolution."""
@@ -18,9 +19,10 @@ CLASS_STEP = 2  # pixels per pixel of the class maps
 class CellNet(nn.Module):
     """Where nuclei are, how central each pixel is in its nucleus, and what cell it belongs to.
 
-    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 16, to `nucleus` float32[tile h w] (probability),
-    `distance` float32[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside) and
-    `classes` float32[tile class h/2 w/2] (probabilities of WORDS given a nucleus). All in [0, 1].
+    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 16, to `nucleus` uint8[tile h w] (probability),
+    `distance` uint8[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside) and
+    `classes` uint8[tile class h/2 w/2] (probabilities of WORDS given a nucleus). All are 255ths: a quarter of the bytes
+    to carry from a GPU or a server.
     """
 
     def __init__(self) -> None:
@@ -47,10 +49,17 @@ class CellNet(nn.Module):
         return self.shape(x), self.kind(x)
 
     def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities and distance, see the class."""
-        shape, kind = self.logits(tiles)
+        """Probabilities and distance in 255ths, see the class."""
+        # In float32 whatever the body computes in: bfloat16 has eight bits, and levels would merge.
+        shape, kind = (x.float() for x in self.logits(tiles))
         nucleus, distance = shape.sigmoid().unbind(1)
-        return nucleus, distance, kind.softmax(1)
+        return in_255ths(nucleus), in_255ths(distance), in_255ths(kind.softmax(1))
+
+
+def in_255ths(values: Tensor) -> Tensor:
+    """float32 of 0 to 1 as uint8 of 0 to 255, rounded as `maps.in_bytes` rounds."""
+    # floor first: engines differ in whether a cast rounds or cuts.
+    return torch.floor(values * TOP + 0.5).clamp(0, TOP).to(torch.uint8)
 
 
 def unit(channels: int, to: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

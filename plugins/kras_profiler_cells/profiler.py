@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kras_profiler_cells.decode import BACKGROUND
-from kras_profiler_cells.maps import in_bytes
+from kras_profiler_cells.maps import in_bytes, opposite
 
 if TYPE_CHECKING:
     from kras_plugins import Decode as Decoder
@@ -28,5 +28,5 @@ class Cells:
         """The network's maps of uint8[tile h w 3], in 255ths; HoVer maps, which have a sign, as they are."""
         maps = {**self._infer({self._tiles: tiles})}
         if "nucleus" not in maps:  # before it is rounded, as what is not a number is no nucleus then
-            maps["nucleus"] = 1 - maps["classes"][:, self._words.index(BACKGROUND)]
+            maps["nucleus"] = opposite(maps["classes"][:, self._words.index(BACKGROUND)])
         return {name: values if name == "hv" else in_bytes(values) for name, values in maps.items()}

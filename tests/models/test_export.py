@@ -18,7 +18,7 @@ from kras_extractor_vit.network import spec_of
 from kras_extractor_vit.presets import PRESETS
 from kras_plugins import TensorSpec, Weights
 from kras_plugins.errors import BackendError, KrasError, PluginError
-from kras_plugins.models.export import export_onnx
+from kras_plugins.models.export import error, export_onnx
 
 SMALL = {"depth": 1, "embed_dim": 48, "num_heads": 2, "img_size": 32}
 
@@ -88,6 +88,43 @@ def test_a_spec_that_states_a_wrong_output_is_refused(tmp_path: Path) -> None:
     wrong = replace(tiny(), outputs=(TensorSpec(name="features", dtype="float32", shape=(4,)),))
     with pytest.raises(KrasError, match="its spec says"):
         export_onnx(wrong, tmp_path / "model.onnx")
+
+
+class Rounded(torch.nn.Module):
+    """Means of colors as uint8; the exported graph is so many levels off."""
+
+    def __init__(self, off: int) -> None:
+        super().__init__()
+        self.off = off
+
+    def forward(self, tiles: Any) -> Any:
+        exported = self.off if torch.compiler.is_exporting() else 0
+        return torch.floor(tiles.float().mean(dim=(1, 2)) + 0.5 - exported).to(torch.uint8)
+
+
+@pytest.mark.parametrize(("off", "said"), [(0, ""), (1, ""), (2, "ONNX and PyTorch differ by 0.0078")])
+def test_what_is_rounded_inside_the_graph_may_be_one_level_off(tmp_path: Path, off: int, said: str) -> None:
+    output = TensorSpec(name="features", dtype="uint8", shape=(3,))
+    spec = replace(tiny(), outputs=(output,), build=lambda _: Rounded(off))
+    if said:
+        with pytest.raises(BackendError, match=said):
+            export_onnx(spec, tmp_path / "model.onnx")
+        return
+    export_onnx(spec, tmp_path / "model.onnx")
+    (made,) = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_outputs()
+    assert made.type == "tensor(uint8)"
+
+
+def test_an_output_of_another_dtype_than_its_spec_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KrasError, match=r"uint8\[3\], its spec says float32\[3\]"):
+        export_onnx(replace(tiny(), build=lambda _: Rounded(0)), tmp_path / "model.onnx")
+
+
+def test_levels_are_held_against_all_of_them_and_other_numbers_against_the_largest() -> None:
+    assert error(np.uint8([10, 21]), np.uint8([10, 20])) == 1 / 255
+    assert error(np.uint8([0]), np.uint8([255])) == 1  # uint8 would wrap
+    assert error(np.float32([1, 4.5]), np.float32([1, 5])) == 0.1
+    assert np.isnan(error(np.float32([np.nan]), np.float32([1])))
 
 
 @pytest.mark.parametrize("opset", [3, 99])

@@ -9,6 +9,7 @@ import pytest
 
 import kras_profiler_cells as plugin
 from kras_plugins import CELL_COLUMNS, ConfigError, PluginError, Tile
+from kras_plugins.models.export import export_onnx
 from kras_profiler_cells import decode
 from kras_profiler_cells.nuclei import nuclei_of, sums
 from kras_profiler_cells.profiler import Cells
@@ -28,8 +29,9 @@ def write(
     names: tuple[str, ...] = NAMES,
     side: int | str = SIDE,
     dtype: str = "UINT8",
+    levels: bool = False,
 ) -> Path:
-    """A network whose maps are plain arithmetic on the pixels.
+    """A network whose maps are plain arithmetic on the pixels; where `levels`, they come in 255ths as uint8.
 
     Red is the nucleus' probability, green its distance map, and the classes are red shared out by blue: where blue is
     above one half it is `neoplastic`, else `inflammatory`.
@@ -58,7 +60,22 @@ def write(
         helper.make_node("Transpose", ["stack"], ["classes"], perm=[0, 3, 1, 2]),
         helper.make_node("Identity", ["nucleus"], ["mystery"]),
     ]
+    if levels:
+        nodes += [
+            node
+            for o in outputs
+            for node in (
+                helper.make_node("Mul", [o, "top"], [f"{o}_scaled"]),
+                helper.make_node("Round", [f"{o}_scaled"], [f"{o}_rounded"]),
+                helper.make_node("Cast", [f"{o}_rounded"], [f"{o}_levels"], to=TensorProto.UINT8),
+            )
+        ]
+        for node in nodes:  # the maps take the names of what they were made of
+            for names_ in (node.input, node.output):
+                names_[:] = [{**{o: f"{o}_unit" for o in outputs}, **{f"{o}_levels": o for o in outputs}}.get(n, n)
+                             for n in names_]  # fmt: skip
     constants = [
+        helper.make_tensor("top", TensorProto.FLOAT, [], [255.0]),
         helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
         helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
         helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]),
@@ -69,7 +86,10 @@ def write(
         nodes,
         "toy",
         [helper.make_tensor_value_info("tiles", kind, ["n", *h, 3])],
-        [helper.make_tensor_value_info(o, TensorProto.FLOAT, ["n", *shape]) for o, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(o, TensorProto.UINT8 if levels else TensorProto.FLOAT, ["n", *shape])
+            for o, shape in outputs.items()
+        ],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
@@ -122,13 +142,15 @@ def test_outputs_keep_the_order_of_the_file(tmp_path):
     assert [t.name for t in spec.outputs] == list(turned)
 
 
+@pytest.mark.parametrize("levels", [False, True], ids=["float32", "uint8"])
 @pytest.mark.parametrize("outputs", [("nucleus", "distance", "classes"), ("distance", "classes")])
-def test_an_onnx_file_runs_through_the_local_backend(tmp_path, monkeypatch, outputs):
+def test_an_onnx_file_runs_through_the_local_backend(tmp_path, monkeypatch, outputs, levels):
     from kras_backend_local import LocalOptions, create
 
     monkeypatch.setenv("KRAS_CACHE", str(tmp_path / "store"))
-    o = options(write(tmp_path / "toy.onnx", {k: CONVENTION[k] for k in outputs}), min_prob=0.5)
+    o = options(write(tmp_path / "toy.onnx", {k: CONVENTION[k] for k in outputs}, levels=levels), min_prob=0.5)
     (spec,) = RECORD.models(o)
+    assert {t.dtype for t in spec.outputs} == {"uint8" if levels else "float32"}
     backend = create(LocalOptions(device="cpu", precision="f32", threads=1))
     profiler = RECORD.create(o, {spec.name: backend.load(spec)})
     pixels = two_cells()
@@ -138,6 +160,13 @@ def test_an_onnx_file_runs_through_the_local_backend(tmp_path, monkeypatch, outp
     np.testing.assert_allclose(cells.x[order], [22.5, 41.5], atol=0.5)
     assert [cells.classes[i] for i in order] == ["tumor", "lymphocyte"]
     np.testing.assert_allclose(cells.columns["area_um2"], np.pi * 9.5**2 / 4, rtol=0.1)
+
+
+def test_hover_maps_have_a_sign_and_are_refused_in_bytes(tmp_path):
+    file = write(tmp_path / "toy.onnx", {"hv": [2, *S], "classes": [4, *S]}, levels=True)
+    (spec,) = RECORD.models(options(file))
+    with pytest.raises(PluginError, match=r"output 'hv' is uint8.*wanted is float32"):
+        export_onnx(spec, tmp_path / "model.onnx")
 
 
 def test_class_names_may_come_from_the_options(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, KrasError
+from kras_plugins.models.export import error
 from kras_plugins.probing.parity import LIMITS
 from kras_plugins.testing.checks import probe
 from kras_plugins.testing.checks.candidate import Candidate
@@ -65,9 +66,11 @@ def _near(candidate: Candidate, got: Arrays, wanted: Arrays, what: str) -> None:
     require(set(got) == set(wanted), f"outputs {', '.join(wanted)}", ", ".join(got))
     for name, value in wanted.items():
         array = got[name]
-        right = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.shape == value.shape
-        require(right, f"{name} float32{list(value.shape)}", shown(array))
-        require(same(array, value, limit), f"{what} (within {limit:g} of the largest)", unlike(array, value))
+        right = isinstance(array, np.ndarray) and array.dtype == value.dtype and array.shape == value.shape
+        require(right, f"{name} {shown(value)}", shown(array))
+        levels = value.dtype == np.uint8  # a number between two of them goes to either
+        near = error(array, value) <= limit + 1 / 255 if levels else same(array, value, limit)
+        require(near, f"{what} (within {limit:g} of the largest)", unlike(array, value))
 
 
 @check(KIND, file="contracts/backend.py", words="The arithmetic truly used")

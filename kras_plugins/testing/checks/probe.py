@@ -1,4 +1,4 @@
-"""The network that checks of backends run: small, of fixed numbers, with two outputs of unlike shape."""
+"""The network that checks of backends run: small, of fixed numbers, with outputs of unlike shape and dtype."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ FEATURES = 8
 
 
 def probe_model() -> ModelSpec:
-    """The model `conformance_probe`: uint8[32 32 3] to `features` float32[8] and `map` float32[4 16 16].
+    """The model `conformance_probe`: uint8[32 32 3] to `features` float32[8], `map` float32[4 16 16] and `levels`
+    uint8[16 16].
 
     A backend that asks a server needs it there: `export_model(probe_model(), repository)`.
     """
@@ -29,6 +30,7 @@ def probe_model() -> ModelSpec:
         outputs=(
             TensorSpec(name="features", dtype="float32", shape=(FEATURES,)),
             TensorSpec(name="map", dtype="float32", shape=(4, SIDE // 2, SIDE // 2)),
+            TensorSpec(name="levels", dtype="uint8", shape=(SIDE // 2, SIDE // 2)),
         ),
         build=_build,
         weights=Weights(source="random:0", licence="Apache-2.0"),
@@ -48,7 +50,8 @@ def _build(_weights: Path | None) -> Any:
 
         def forward(self, tiles: Any) -> Any:
             maps = torch.relu(self.first(tiles.permute(0, 3, 1, 2).float() / 255))
-            return self.last(maps.mean(dim=(2, 3))), maps
+            levels = torch.floor(maps[:, 0].float().sigmoid() * 255 + 0.5).to(torch.uint8)
+            return self.last(maps.mean(dim=(2, 3))), maps, levels
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -66,5 +69,5 @@ def exact(pixels: UInt8) -> Arrays:
     import torch
 
     with torch.inference_mode():
-        features, maps = _build(None)(torch.from_numpy(pixels))
-    return {"features": features.numpy(), "map": maps.numpy()}
+        found = _build(None)(torch.from_numpy(pixels))
+    return {name: values.numpy() for name, values in zip(("features", "map", "levels"), found, strict=True)}
