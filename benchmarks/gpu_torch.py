@@ -412,27 +412,29 @@ def busy(infer: Callable[[Tensor], Tensor], subject: Subject, batch: int, caller
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    subject = subjects(bench)[0]
+    subject, cuda = subjects(bench)[0], on_cuda(bench.device)
     run, tiles = prepared(subject, "bf16", bench.device), draw(subject, 2 if bench.small else 256).to(bench.device)
     before = run(tiles)
-    if on_cuda(bench.device):
-        free, _ = torch.cuda.mem_get_info(bench.device)
-        taken = torch.empty(free - (1 << 30), dtype=torch.uint8, device=bench.device)
-        torch.cuda.empty_cache()
+    taken = filled(bench.device) if cuda else None
     try:
-        if on_cuda(bench.device):
-            run(draw(subject, 4096).to(bench.device))
-        else:
-            torch.empty(2**50, dtype=torch.uint8)
+        run(draw(subject, 4096).to(bench.device)) if cuda else torch.empty(2**50, dtype=torch.uint8)
         said = "nothing"
     except RuntimeError as e:
         said = type(e).__name__
-    if on_cuda(bench.device):
-        del taken
-        torch.cuda.empty_cache()
+    del taken
     same = all(map(torch.equal, run(tiles), before))
-    wanted = "OutOfMemoryError" if on_cuda(bench.device) else "RuntimeError"
-    yield {"raised": said, "same bits behind it": same, "ok": said == wanted and same}
+    yield {"raised": said, "same bits behind it": same, "ok": same and said == MEMORY_ERRORS[cuda]}
+
+
+MEMORY_ERRORS = ("RuntimeError", "OutOfMemoryError")
+"""What PyTorch raises on a CPU, and on a card."""
+
+
+def filled(device: str, left: int = 1 << 30) -> Tensor:
+    """A tensor that takes all of a card's memory but so many bytes."""
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.empty(free - left, dtype=torch.uint8, device=device)
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
