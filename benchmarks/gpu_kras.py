@@ -103,7 +103,7 @@ def engine_agreement(bench: Bench) -> Iterator[Row]:
 
 def engine_rates(bench: Bench) -> Iterator[Row]:
     for name, spec in specs(bench).items():
-        ways: list[dict[str, Any]] = [{"batch": 1}] if bench.small else [{}, {"graphs": False}, {"batch": 256}]
+        ways: list[dict[str, Any]] = [{"batch": 1}] if bench.small else [{}, {"graphs": False}, {"batch": 512}]
         for options in ways:
             made = backend(settings(bench, precision="bf16", **options))
             infer = made.load(spec)

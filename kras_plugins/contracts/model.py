@@ -51,7 +51,8 @@ class ModelSpec:
     `name` is its folder in a model repository. `build(path)` returns a torch module in evaluation mode that maps the
     inputs to the tuple of outputs (or the one output); `path` is the weights file, None for `random:` and `builtin`.
     `transform` states what happens to pixels before and after the network (px, mpp, mean, std, pooling); its digest
-    is stored with every feature.
+    is stored with every feature. `max_batch`: items a call that the network may be given at most, whatever a user asks
+    for; what it is given unasked is the backend's choice.
     """
 
     name: str

@@ -34,6 +34,10 @@ it twice, and several clients' requests still meet. benchmarks/serving.py measur
 
 _WORKSPACE_BYTES = 4 << 30
 
+LARGEST = 64
+"""Tiles a batch on a server, though small networks take more: TensorRT builds for the largest, clients hold as much
+shared memory a request, and a CPU's requests are a quarter of it."""
+
 
 def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", opset: int = OPSET) -> ModelConfig:
     """Triton's configuration of one model, as its own protobuf message.
@@ -44,7 +48,7 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f16", 
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
-    largest = spec.max_batch
+    largest = min(spec.max_batch, LARGEST)
     # A GPU fills at the largest batch; the smaller sizes keep one client's requests from waiting for a second's.
     preferred = sorted({max(1, largest // 4), max(1, largest // 2), largest})
     tensorrt = {

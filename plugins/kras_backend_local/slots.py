@@ -114,7 +114,8 @@ def failed(
     spec: ModelSpec, device: str, batch: int, error: RuntimeError, hint: str = "try -o backend.local.precision=f32"
 ) -> BackendError:
     """The BackendError for what PyTorch raised at loading or running a model; `hint` unless memory is short."""
-    if isinstance(error, torch.OutOfMemoryError):
+    # A capture that runs out of memory fails once more when it is ended, with another error.
+    if isinstance(error, torch.OutOfMemoryError) or isinstance(error.__context__, torch.OutOfMemoryError):
         return BackendError(
             f"model {spec.name!r}: {device} has not enough memory for batches of {batch}",
             "set a smaller one with -o backend.local.batch=N, or end what else uses the device",

@@ -18,6 +18,10 @@ from kras_plugins.models.network import Normalized, load_strictly, read_tensors,
 if TYPE_CHECKING:
     from kras_extractor_vit import VitOptions
 
+SMALL_DIM, SMALL_BATCH = 384, 512
+"""Up to the width of a ViT-S a batch may be this large where a user asks for it: by counting, its activations are some
+1 GB with patches of 16 pixels and 4 GB with patches of 8."""
+
 
 class Pooled(torch.nn.Module):
     """float32[n 3 h w] -> float32[n feature]: transformer, then the pooled tokens."""
@@ -59,6 +63,7 @@ def spec_of(preset: Preset) -> ModelSpec:
             "std": list(preset.std),
             "pooling": preset.pooling,
         },
+        max_batch=SMALL_BATCH if preset.dim <= SMALL_DIM and preset.px <= 224 else ModelSpec.max_batch,
     )
 
 

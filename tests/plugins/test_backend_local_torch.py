@@ -146,6 +146,18 @@ def test_too_little_memory_at_loading_names_device_and_remedy(monkeypatch: pytes
         create(LocalOptions(engine="torch", device="cpu")).load(probe_model())
 
 
+def test_too_little_memory_within_a_capture_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(torch_engine, "PlainSlot", full)
+    with pytest.raises(BackendError, match="cpu has not enough memory"):
+        create(LocalOptions(engine="torch", device="cpu")).load(probe_model())
+
+
 def test_outputs_that_are_not_the_specs_are_the_plugins_fault() -> None:
     spec = replace(probe_model(), outputs=probe_model().outputs[:1])
     with pytest.raises(PluginError, match=r"its outputs are \[\(8,\), \(4, 16, 16\)\], its spec says \[\(8,\)\]"):

@@ -17,6 +17,7 @@ from kras_extractor_vit.published import to_timm
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, export_onnx
+from kras_plugins.models.repository import model_config
 
 VIT = discover().find("extractor", "vit").record
 
@@ -305,3 +306,10 @@ def test_the_table_in_the_docs_is_that_of_the_presets() -> None:
     assert file.read_text(encoding="utf-8") == markdown(), (
         "run: python -m kras_extractor_vit.table > docs/models/encoders.md"
     )
+
+
+@pytest.mark.parametrize(("model", "largest"), [("lunit-s16", 512), ("vit-mini", 512), ("uni", 64)])
+def test_small_encoders_may_be_given_large_batches_in_process_and_not_on_a_server(model: str, largest: int) -> None:
+    spec = VIT.models(VIT.options(model=model))[0]
+    assert spec.max_batch == largest
+    assert model_config(spec, digest="").max_batch_size == 64
