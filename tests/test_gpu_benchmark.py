@@ -64,7 +64,7 @@ def test_all_of_it_runs_on_a_cpu_with_what_is_carried_to_a_machine_alone(tmp_pat
     # Arithmetic is what it is called: half precisions differ from f32 by some of their digits, f32 by none of these.
     errors = {(row["model"], row["precision"]): row["relative error"] for row in found["agreement"]["rows"]}
     for model in {model for model, _ in errors}:
-        assert errors[model, "f32"] < 1e-5 < errors[model, "f16"] < errors[model, "bf16"] < 0.1
+        assert errors[model, "f32"] < 1e-5 < errors[model, "f16"] <= errors[model, "bf16"] < 0.1
     (cells,) = found["slide_cells"]["rows"]
     assert cells["tiles"] > 0 and cells["limit"] in ("card", "cores")
     text = (tmp_path / "gpu.md").read_text()
