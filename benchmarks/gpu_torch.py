@@ -6,6 +6,7 @@ under autocast. `bf16 throughout` casts all weights, for comparison.
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
 import queue
@@ -13,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -77,11 +79,11 @@ class Encoder(nn.Module):
 
 
 def cells(device: str) -> nn.Module:
-    """The trained network of profiler `cells`; its file asks the plug-in, which asks for pydantic, for WORDS alone."""
+    """The trained network of profiler `cells`: its file alone, as the plug-in itself imports pydantic."""
     from safetensors.torch import load_file
 
     plugin = ModuleType("kras_profiler_cells")
-    plugin.WORDS = ("tumor", "lymphocyte", "fibroblast")  # type: ignore[attr-defined]
+    vars(plugin).update(constants(CELLS / "__init__.py"))
     spec = util.spec_from_file_location("cells_network", CELLS / "network.py")
     assert spec is not None and spec.loader is not None
     module = util.module_from_spec(spec)
@@ -90,6 +92,17 @@ def cells(device: str) -> nn.Module:
     network: nn.Module = module.CellNet()
     network.load_state_dict(load_file(CELLS / "cells.safetensors"))
     return network.eval().to(device)
+
+
+def constants(file: Path) -> dict[str, Any]:
+    """Numbers, texts and tuples that a module sets by name, without running it."""
+    found = {}
+    for line in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+            (target,) = line.targets if isinstance(line, ast.Assign) else (line.target,)
+            with suppress(ValueError):  # made by a call
+                found[ast.unparse(target)] = ast.literal_eval(line.value)
+    return found
 
 
 @cache
@@ -412,27 +425,29 @@ def busy(infer: Callable[[Tensor], Tensor], subject: Subject, batch: int, caller
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    subject = subjects(bench)[0]
+    subject, cuda = subjects(bench)[0], on_cuda(bench.device)
     run, tiles = prepared(subject, "bf16", bench.device), draw(subject, 2 if bench.small else 256).to(bench.device)
     before = run(tiles)
-    if on_cuda(bench.device):
-        free, _ = torch.cuda.mem_get_info(bench.device)
-        taken = torch.empty(free - (1 << 30), dtype=torch.uint8, device=bench.device)
-        torch.cuda.empty_cache()
+    taken = filled(bench.device) if cuda else None
     try:
-        if on_cuda(bench.device):
-            run(draw(subject, 4096).to(bench.device))
-        else:
-            torch.empty(2**50, dtype=torch.uint8)
+        run(draw(subject, 4096).to(bench.device)) if cuda else torch.empty(2**50, dtype=torch.uint8)
         said = "nothing"
     except RuntimeError as e:
         said = type(e).__name__
-    if on_cuda(bench.device):
-        del taken
-        torch.cuda.empty_cache()
+    del taken
     same = all(map(torch.equal, run(tiles), before))
-    wanted = "OutOfMemoryError" if on_cuda(bench.device) else "RuntimeError"
-    yield {"raised": said, "same bits behind it": same, "ok": said == wanted and same}
+    yield {"raised": said, "same bits behind it": same, "ok": same and said == MEMORY_ERRORS[cuda]}
+
+
+MEMORY_ERRORS = ("RuntimeError", "OutOfMemoryError")
+"""What PyTorch raises on a CPU, and on a card."""
+
+
+def filled(device: str, left: int = 1 << 30) -> Tensor:
+    """A tensor that takes all of a card's memory but so many bytes."""
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.empty(free - left, dtype=torch.uint8, device=device)
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
