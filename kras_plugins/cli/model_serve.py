@@ -21,29 +21,42 @@ def serve_models(
     ),
     install: Annotated[bool, typer.Option("--install", help="make the server's environment, once, and end")] = False,
     show: Annotated[
-        Literal["docker", "compose", "kubernetes"] | None,
-        typer.Option("--print", help="print what starts NVIDIA's container instead"),
+        Literal["docker", "compose", "kubernetes", "prometheus", "grafana"] | None,
+        typer.Option("--print", help="print what starts NVIDIA's container, or watches it, instead"),
     ] = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="where to listen; anything but loopback is open to others")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port, 0 for Triton's own or free ones")] = 0,
     precision: Annotated[Literal["auto", "f32", "bf16"], typer.Option(help="arithmetic of the CPU")] = "auto",
-    gpus: Annotated[int, typer.Option(help="with --print: GPUs, 0 for none")] = 1,
+    gpus: Annotated[int, typer.Option(help="with --print: GPUs, 0 for none, -1 for all")] = 1,
     shm: Annotated[str, typer.Option(metavar="SIZE", help="with --print kubernetes: shared memory")] = "1g",
     tls: Annotated[Path | None, typer.Option(help="with --print: folder with server.crt, server.key, ca.crt")] = None,
+    chart: Annotated[Path | None, typer.Option(help="write a Helm chart into this folder instead")] = None,
 ) -> None:
     """Serve a model repository on this machine, until Ctrl-C.
 
     A real Triton server, on the CPU; --print tells what starts NVIDIA's container for GPUs.
     """
+    from kras_plugins.serving.cluster import write_chart
     from kras_plugins.serving.environment import install as install_server
     from kras_plugins.serving.orders import Order, order_text
     from kras_plugins.serving.server import free_ports, serving
+    from kras_plugins.serving.watch import grafana_dashboard, prometheus_rules
 
+    order = Order(repository=repository, gpus=gpus, shm=shm, tls=tls)
+    if chart is not None:
+        for file in write_chart(order, chart):
+            stdout().print(str(file), markup=False, soft_wrap=True)
+        return
     if show is not None:
-        order = Order(repository=repository, gpus=gpus, shm=shm, tls=tls)
-        stdout().print(order_text(show, order), markup=False, soft_wrap=True)
+        if show == "prometheus":
+            text = prometheus_rules()
+        elif show == "grafana":
+            text = grafana_dashboard()
+        else:
+            text = order_text(show, order)
+        stdout().print(text, markup=False, soft_wrap=True, highlight=False)
         return
     if install:
         with stderr().status("installing the Triton server: half a minute, once"):

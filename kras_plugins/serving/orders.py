@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kras_plugins.host.telemetry import OPT_OUTS
 from kras_plugins.models.repository import CONTAINER
 
 Kind = Literal["docker", "compose", "kubernetes"]
 
-_NOT_RUN = "# Not run on kras' own machines, which have neither a GPU nor containers: check it on yours.\n"
+NOT_RUN = "# Not run on kras' own machines, which have neither a GPU nor containers: check it on yours.\n"
+
+ENVIRONMENT = {**OPT_OUTS, "NVIDIA_TF32_OVERRIDE": "0"}
+"""The container's variables. Products of float32 that a GPU rounds to TF32 are not float32: the last forbids it."""
+
+ENGINES = "/tmp"
+"""Where TensorRT's engines are kept (`trt_engine_cache_path` lies below): a volume, as building them takes minutes."""
+
+_HEALTH = "http://localhost:8002/metrics"
+"""Answers when all models are loaded: Triton opens this port last. (HTTP proper, on port 8000, is off.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is wanted of a container: the repository, GPUs (0 for none), a pod's shared memory, a folder of TLS files.
+    """What is wanted of a container.
 
-    `tls`: a folder with `server.crt`, `server.key` and `ca.crt`; clients must then show a certificate of that CA.
+    `repository`: the folder of models. `gpus`: 0 for none, -1 for all. `shm`: a pod's shared memory. `tls`: a folder
+    with `server.crt`, `server.key` and `ca.crt`; clients must then show a certificate of that CA. `user`: UID:GID on a
+    host; that of the clients, whose shared memory (mode 0600) the server opens.
     """
 
     repository: Path
@@ -28,15 +39,31 @@ class Order:
     shm: str = "1g"
     image: str = CONTAINER
     tls: Path | None = None
+    user: str = f"{os.getuid()}:{os.getgid()}" if hasattr(os, "getuid") else "1000:1000"
 
 
 def order_text(kind: Kind, order: Order) -> str:
-    """A command, a compose file or Kubernetes objects."""
-    return _NOT_RUN + {"docker": _docker, "compose": _compose, "kubernetes": _kubernetes}[kind](order)
+    """A command, a compose file or Kubernetes objects; ConfigError for what Kubernetes cannot be asked."""
+    from kras_plugins.serving.cluster import objects_text
+
+    return NOT_RUN + {"docker": _docker, "compose": _compose, "kubernetes": objects_text}[kind](order)
 
 
-def _arguments(order: Order) -> list[str]:
-    arguments = ["tritonserver", "--model-repository=/models", "--strict-readiness=true", "--exit-timeout-secs=30"]
+def command(order: Order, *, image: str, one_host: bool) -> list[str]:
+    """The words that a container runs: a shell line that becomes tritonserver, and its arguments.
+
+    The identity says which GPUs and which `image` compute (no server says so itself). Tracing and logging, by which a
+    client could have files written, are closed with a word that nobody knows. HTTP has the powers of gRPC without its
+    TLS and tokens, and is off. `one_host`: clients hand tiles over in shared memory (asked for from 26.04 on).
+    """
+    gpus = "`nvidia-smi --query-gpu=name --format=csv,noheader | sort -u | tr / - | paste -s -d +`"
+    start = (
+        f'exec tritonserver --id="native/{gpus if order.gpus else "cpu"}/{image}" '
+        '--grpc-restricted-protocol="trace,logging:admin=`cat /proc/sys/kernel/random/uuid`" "$@"'
+    )
+    arguments = ["--model-repository=/models", "--allow-http=false", "--exit-timeout-secs=30"]
+    if one_host:
+        arguments.append("--allow-client-shm=true")
     if order.tls is not None:
         arguments += [
             "--grpc-use-ssl=true",
@@ -45,109 +72,70 @@ def _arguments(order: Order) -> list[str]:
             "--grpc-server-key=/tls/server.key",
             "--grpc-root-cert=/tls/ca.crt",
         ]
-    return arguments
+    return ["sh", "-c", start, "tritonserver", *arguments]
+
+
+def dumped(*documents: Any) -> str:
+    """Values as YAML documents, in their own order."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):  # type: ignore[misc]  # it has no types
+        def ignore_aliases(self, data: Any) -> bool:
+            return True  # what stands twice is written twice
+
+    return str(yaml.dump_all(documents, Dumper=Plain, sort_keys=False, width=1_000))
+
+
+def _short(image: str) -> str:
+    return image.rpartition("/")[2]
 
 
 def _docker(order: Order) -> str:
-    # Only gRPC leaves this host by default; health and metrics stay on loopback.
+    # Only gRPC leaves this host by default; metrics stay on loopback.
     words = [
         "docker run --rm --name kras-triton",
         *([f"--gpus {'all' if order.gpus < 0 else order.gpus}"] if order.gpus else []),
         # The host's /dev/shm: clients on this host then hand tiles over in shared memory.
         "--ipc host",
-        "--publish 127.0.0.1:8001:8001 --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8002:8002",
-        "--read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges",
-        *(f"--env {name}={value}" for name, value in OPT_OUTS.items()),
-        f"--volume {order.repository.resolve()}:/models:ro",
-        *([f"--volume {order.tls.resolve()}:/tls:ro"] if order.tls else []),
+        f"--user {order.user}",
+        "--publish 127.0.0.1:8001:8001 --publish 127.0.0.1:8002:8002",
+        "--read-only --cap-drop ALL --security-opt no-new-privileges",
+        f"--stop-timeout 45 --volume kras-engines:{ENGINES}",
+        *(f"--env {name}={value}" for name, value in ENVIRONMENT.items()),
+        f"--volume {shlex.quote(f'{order.repository.resolve()}:/models:ro')}",
+        *([f"--volume {shlex.quote(f'{order.tls.resolve()}:/tls:ro')}"] if order.tls else []),
         order.image,
-        *_arguments(order),
+        *(shlex.quote(word) for word in command(order, image=_short(order.image), one_host=True)),
     ]
     return " \\\n  ".join(words) + "\n"
 
 
 def _compose(order: Order) -> str:
-    gpus = f"""
-        deploy:
-          resources:
-            reservations:
-              devices: [{{driver: nvidia, count: {order.gpus}, capabilities: [gpu]}}]"""
-    tls = f"\n          - {order.tls.resolve()}:/tls:ro" if order.tls else ""
-    return textwrap.dedent(f"""\
-    services:
-      triton:
-        image: {order.image}
-        command: {_listed(_arguments(order))}
-        ipc: host
-        environment: {json.dumps(OPT_OUTS)}
-        read_only: true
-        tmpfs: ["/tmp:exec"]
-        cap_drop: [ALL]
-        security_opt: ["no-new-privileges:true"]
-        restart: unless-stopped
-        ports: ["127.0.0.1:8001:8001", "127.0.0.1:8000:8000", "127.0.0.1:8002:8002"]
-        volumes:
-          - {order.repository.resolve()}:/models:ro{tls}
-        healthcheck:
-          test: ["CMD", "curl", "--fail", "--silent", "localhost:8000/v2/health/ready"]
-          interval: 10s
-          start_period: 600s{gpus if order.gpus else ""}
-    """)
-
-
-def _kubernetes(order: Order) -> str:
-    gpus = f"\n                limits: {{nvidia.com/gpu: {order.gpus}}}" if order.gpus else ""
-    mount = "\n                - {name: tls, mountPath: /tls, readOnly: true}" if order.tls else ""
-    volume = "\n            - {name: tls, secret: {secretName: kras-triton-tls}}" if order.tls else ""
-    shm = f"{order.shm[:-1]}{order.shm[-1].upper()}i"
-    return textwrap.dedent(f"""\
-    apiVersion: apps/v1
-    kind: Deployment
-    metadata: {{name: kras-triton, labels: {{app: kras-triton}}}}
-    spec:
-      replicas: 1
-      selector: {{matchLabels: {{app: kras-triton}}}}
-      template:
-        metadata:
-          labels: {{app: kras-triton}}
-          annotations: {{prometheus.io/scrape: "true", prometheus.io/port: "8002", prometheus.io/path: /metrics}}
-        spec:
-          containers:
-            - name: triton
-              image: {order.image}
-              args: {_listed(_arguments(order))}
-              env: {json.dumps([{"name": name, "value": value} for name, value in OPT_OUTS.items()])}
-              ports:
-                - {{name: grpc, containerPort: 8001}}
-                - {{name: http, containerPort: 8000}}
-                - {{name: metrics, containerPort: 8002}}
-              # TensorRT builds its engines at the first start: allow ten minutes before liveness counts.
-              startupProbe: {{httpGet: {{path: /v2/health/ready, port: http}}, periodSeconds: 10, failureThreshold: 60}}
-              readinessProbe: {{httpGet: {{path: /v2/health/ready, port: http}}, periodSeconds: 5}}
-              livenessProbe: {{httpGet: {{path: /v2/health/live, port: http}}, periodSeconds: 15, failureThreshold: 4}}
-              securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
-              resources:
-                requests: {{cpu: "4", memory: 8Gi}}{gpus}
-              volumeMounts:
-                - {{name: models, mountPath: /models, readOnly: true}}
-                - {{name: shm, mountPath: /dev/shm}}{mount}
-          volumes:
-            - {{name: models, persistentVolumeClaim: {{claimName: kras-models, readOnly: true}}}}
-            - {{name: shm, emptyDir: {{medium: Memory, sizeLimit: {shm}}}}}{volume}
-    ---
-    # Headless: clients see every replica and balance by themselves (`url=` takes them all). HTTP, which TLS does not
-    # cover, stays inside the pod for its probes.
-    apiVersion: v1
-    kind: Service
-    metadata: {{name: kras-triton}}
-    spec:
-      clusterIP: None
-      selector: {{app: kras-triton}}
-      ports:
-        - {{name: grpc, port: 8001}}
-        - {{name: metrics, port: 8002}}
-    """)
-
-
-def _listed(words: list[str]) -> str:
-    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+    count = "all" if order.gpus < 0 else order.gpus
+    devices = [{"driver": "nvidia", "count": count, "capabilities": ["gpu"]}]
+    words = command(order, image=_short(order.image), one_host=True)
+    service = {
+        "image": order.image,
+        "command": [word.replace("$", "$$") for word in words],  # compose would put its own variables in
+        "user": order.user,
+        "ipc": "host",
+        "environment": ENVIRONMENT,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "restart": "unless-stopped",
+        "stop_grace_period": "45s",
+        "ports": ["127.0.0.1:8001:8001", "127.0.0.1:8002:8002"],
+        "volumes": [
+            f"{order.repository.resolve()}:/models:ro",
+            f"kras-engines:{ENGINES}",
+            *([f"{order.tls.resolve()}:/tls:ro"] if order.tls else []),
+        ],
+        "healthcheck": {
+            "test": ["CMD", "curl", "--fail", "--silent", "--output", "/dev/null", _HEALTH],
+            "interval": "10s",
+            "start_period": "1800s",
+        },
+        **({"deploy": {"resources": {"reservations": {"devices": devices}}}} if order.gpus else {}),
+    }
+    return dumped({"services": {"triton": service}, "volumes": {"kras-engines": {}}})

@@ -19,7 +19,8 @@ class TritonOptions(Options):
 
     url: str = location(
         "localhost:8001",
-        description="gRPC address HOST:PORT of the server, or several with commas: work goes to the least busy",
+        description="gRPC address HOST:PORT of the server, or several with commas: work goes to the least busy; "
+        "dns:///HOST:PORT stands for all addresses of a name",
     )
     timeout_s: float = tuning(60.0, gt=0, description="seconds after which a request is given up and sent again")
     wait_s: float = tuning(

@@ -11,6 +11,8 @@ from kras_plugins import BackendError
 
 UNIX = "unix:"
 
+DNS = "dns:///"
+
 _PROBE_S = 2.0
 """Seconds that a connection may take to come about, and an answer to come."""
 
@@ -46,6 +48,24 @@ def read_address(text: str) -> str:
             f"{text}: {port or 'nothing'} is no port", f"write a number of 1 to 65535, for example {host}:8001"
         )
     return url
+
+
+def read_addresses(text: str) -> list[tuple[str, str]]:
+    """What one address stands for: (HOST:PORT, name in the server's certificate, empty for the host itself).
+
+    `dns:///HOST:PORT` stands for every address that the name has now, each a server of its own: gRPC's own balancing
+    would check one and ask another. BackendError where the name has none.
+    """
+    if not text.startswith(DNS):
+        return [(read_address(text), "")]
+    url = read_address(text.removeprefix(DNS))
+    host, port = _parts(url)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as e:
+        raise BackendError(f"{text}: no host of that name is known", "start the servers first, or name each") from e
+    names = sorted({str(where[0]) for _, _, _, _, where in found})
+    return [(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", host) for name in names]
 
 
 def is_here(url: str) -> bool:

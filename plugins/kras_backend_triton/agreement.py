@@ -87,7 +87,7 @@ def read_terms(config: Any, server_name: str, server_version: str) -> Terms:
     else:
         accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
         tensorrt = " tensorrt" if on_gpu and any(a.name == "tensorrt" for a in accelerators) else ""
-        known = who == NATIVE
+        known = who == NATIVE and engine not in ("", "cpu")
         where = f" {engine} {last}" if known and on_gpu else ""
         engine = f"{config.backend} {'gpu' if on_gpu else 'cpu'}{tensorrt}{where}"
         computes = "tf32" if on_gpu and not known else "f32"

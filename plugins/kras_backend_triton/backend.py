@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tritonclient.utils import InferenceServerException
 
-from kras_backend_triton.address import read_address, refuse_others, why_unreachable
+from kras_backend_triton.address import read_addresses, refuse_others, why_unreachable
 from kras_backend_triton.endpoint import Endpoint
 from kras_backend_triton.infer import TritonInfer
 from kras_backend_triton.patience import Patience
@@ -24,11 +24,11 @@ class Triton:
     """Backend on Triton servers. `engine` and `precision` are what every server and model there said of itself."""
 
     def __init__(self, options: TritonOptions) -> None:
-        urls = [read_address(u.strip()) for u in options.url.split(",") if u.strip()]
+        urls = [found for u in options.url.split(",") if u.strip() for found in read_addresses(u.strip())]
         if not urls:
             raise BackendError("no Triton server is named", "set -o backend.triton.url=HOST:PORT")
         self._options = options
-        self._endpoints = [Endpoint(url, options) for url in urls]
+        self._endpoints = [Endpoint(url, options, name) for url, name in urls]
         self._closed = threading.Event()
         self._patience = Patience(options.patience_s)
         self._loaded: list[tuple[str, TritonInfer]] = []

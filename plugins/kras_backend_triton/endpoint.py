@@ -35,9 +35,12 @@ _LARGEST_MESSAGE = 2**31 - 1
 
 
 class Endpoint:
-    """A server at one address; safe to use from many threads."""
+    """A server at one address; safe to use from many threads.
 
-    def __init__(self, url: str, options: TritonOptions) -> None:
+    `name`: what its certificate says where that is not the address.
+    """
+
+    def __init__(self, url: str, options: TritonOptions, name: str = "") -> None:
         from tritonclient.grpc import InferenceServerClient
 
         self.url = url
@@ -73,6 +76,7 @@ class Endpoint:
                 ("grpc.use_local_subchannel_pool", 1),
                 # A proxy that the environment names leads out of this host, and not back to it.
                 ("grpc.enable_http_proxy", 0 if self.is_here else 1),
+                *([("grpc.ssl_target_name_override", name)] if name else []),
             ],
         )
 

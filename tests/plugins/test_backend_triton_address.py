@@ -14,7 +14,7 @@ import pytest
 from triton_server import SIDE, answer, export_tiny, faulty_server, tiny
 
 from kras_backend_triton import TritonOptions
-from kras_backend_triton.address import is_here, read_address, why_unreachable
+from kras_backend_triton.address import is_here, read_address, read_addresses, why_unreachable
 from kras_backend_triton.backend import Triton
 from kras_plugins.errors import BackendError
 from kras_plugins.serving.server import Server
@@ -176,3 +176,28 @@ def test_this_host_is_known_by_all_its_addresses() -> None:
 def test_a_server_of_which_only_the_socket_file_is_known_is_left_to_grpc(tmp_path: Path) -> None:
     assert is_here(f"unix:{tmp_path}/socket")
     assert why_unreachable(f"unix:{tmp_path}/socket") == ""
+
+
+def test_a_dns_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a headless service: each is checked and balanced by itself, and its certificate names the service."""
+
+    def resolved(host: str, port: int, **_: object) -> list[object]:
+        assert (host, port) == ("kras-triton", 8001)
+        where = [("10.0.0.2", 8001), ("10.0.0.1", 8001), ("10.0.0.2", 8001), ("fd00::1", 8001, 0, 0)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one) for one in where]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    found = read_addresses("dns:///kras-triton:8001")
+    assert found == [(url, "kras-triton") for url in ("10.0.0.1:8001", "10.0.0.2:8001", "[fd00::1]:8001")]
+    assert read_addresses("gpu1:8001") == [("gpu1:8001", "")]
+
+
+def test_a_dns_name_that_is_unknown_or_no_address_is_told() -> None:
+    with pytest.raises(BackendError, match="dns:///no-such-host.invalid:8001: no host of that name"):
+        read_addresses("dns:///no-such-host.invalid:8001")
+    with pytest.raises(BackendError, match="HOST:PORT"):
+        read_addresses("dns:///kras-triton")
+
+
+def test_a_server_is_reached_by_its_dns_name(server: Server) -> None:
+    connect(f"dns:///localhost:{server.grpc}").close()
