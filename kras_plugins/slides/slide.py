@@ -244,8 +244,9 @@ class Slide:
         """What the reader gives, checked."""
         with plugin_boundary(self.plugin, f"on {self._path}"):
             pixels = self._source.read_level(level, xy, size)
+            right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (*size[::-1], 3)
+        if not right:
             given = f"{pixels.dtype}{list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        if given != f"uint8[{size[1]}, {size[0]}, 3]":
             raise PluginError(f"{self.plugin} gave {given} instead of uint8[{size[1]}, {size[0]}, 3] for {self._path}")
         return pixels
 

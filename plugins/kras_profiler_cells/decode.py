@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins import PluginError, Tile, TileCells
+from kras_plugins.host.compiled import compiled
 from kras_profiler_cells import TOP
-from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.flooding import flood_cores
 from kras_profiler_cells.maps import in_bytes, opposite, plain
 from kras_profiler_cells.morphometry import measure

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.host.compiled import compiled
 from kras_profiler_cells import TOP
-from kras_profiler_cells.compiled import compiled
 from kras_profiler_cells.runs import FRAME, components
 
 if TYPE_CHECKING:

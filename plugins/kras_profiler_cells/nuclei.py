@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_profiler_cells.compiled import compiled
+from kras_plugins.host.compiled import compiled
 from kras_profiler_cells.runs import FRAME, runs_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_profiler_cells.compiled import compiled
+from kras_plugins.host.compiled import compiled
 from kras_profiler_cells.runs import FRAME
 
 if TYPE_CHECKING:

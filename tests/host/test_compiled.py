@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kras_profiler_cells import compiled
+from kras_plugins.host import compiled
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def fresh():
 
 def test_code_lies_below_the_folder_numba_is_told(tmp_path, monkeypatch, fresh):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    found = compiled.folder()
+    found = compiled.folder(HERE)
     assert found.parent == tmp_path and found.is_dir()
 
     @compiled.compiled("int64(int64)")
@@ -33,7 +36,7 @@ def test_code_lies_below_the_folder_numba_is_told(tmp_path, monkeypatch, fresh):
 def test_without_a_place_to_write_it_is_compiled_all_the_same(tmp_path, monkeypatch, fresh):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert compiled.folder() is None
+    assert compiled.folder(HERE) is None
 
     @compiled.compiled("float64(float64, float64)")
     def ratio(a, b):

@@ -19,13 +19,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(signature: str) -> Callable[[F], F]:
     """Compile a function for arguments of exactly the types of `signature`, when its module is imported.
 
-    The machine code is kept in `folder()`: the first process that imports the module compiles for some seconds, later
+    The machine code is kept in `folder`: the first process that imports the module compiles for some seconds, later
     ones read. A division by zero gives infinity or NaN, as in numpy; indices are not checked, and negative ones count
     from the end. NUMBA_BOUNDSCHECK=1 checks them, NUMBA_DISABLE_JIT=1 leaves all of it Python.
     """
 
     def decorate(function: F) -> F:
-        kept, before = folder(), config.CACHE_DIR
+        kept, before = folder(Path(function.__code__.co_filename).parent), config.CACHE_DIR
         config.CACHE_DIR = str(kept or "")
         try:
             made: F = njit(signature, cache=kept is not None, nogil=True, error_model="numpy")(function)
@@ -37,15 +37,15 @@ def compiled(signature: str) -> Callable[[F], F]:
 
 
 @cache
-def folder() -> Path | None:
-    """Where compiled code is kept: below NUMBA_CACHE_DIR if that is set, else below the user's cache folder.
+def folder(package: Path) -> Path | None:
+    """Where a package's compiled code is kept: below NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
 
-    Each state of this package's sources has a folder of its own, as numba does not notice when what a function calls in
+    Each state of the package's sources has a folder of its own, as numba does not notice when what a function calls in
     another file has changed. None where nothing can be written: then every process compiles anew.
     """
-    sources = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(Path(__file__).parent.glob("*.py"))))
+    sources = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(package.glob("*.py"))))
     root = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("kras") / "compiled")
-    found = root / f"cells-{sources.hexdigest()[:16]}"
+    found = root / f"{package.name}-{sources.hexdigest()[:16]}"
     try:
         found.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=found).close()
