@@ -160,7 +160,7 @@ def test_too_little_memory_within_a_capture_is_told_as_such(monkeypatch: pytest.
 
 def test_outputs_that_are_not_the_specs_are_the_plugins_fault() -> None:
     spec = replace(probe_model(), outputs=probe_model().outputs[:1])
-    with pytest.raises(PluginError, match=r"its outputs are \[\(8,\), \(4, 16, 16\), \(16, 16\)\], its spec says \[\(8,\)\]"):
+    with pytest.raises(PluginError, match=r"its outputs are \[\(8,\), \(4, .*\], its spec says \[\(8,\)\]"):
         create(LocalOptions(engine="torch", device="cpu")).load(spec)
 
 
