@@ -1,6 +1,8 @@
 # Every target sets up .venv by itself on a fresh machine with Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
+# What is imported is compiled then: most of the 20,000 modules of the libraries never are.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint bench bench-gpu fuzz docs dist hooks experiment train-cells train-vit-mini clean
@@ -8,7 +10,10 @@ export OMP_NUM_THREADS ?= 2
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
 
-test: .venv/.installed-dev .venv-triton/.installed lint
+# Two workers on two cores: a second thread of each would only wait for its turn, and burn the time of the others.
+test: export OMP_NUM_THREADS = 1
+test: .venv/.installed-dev
+	$(MAKE) --jobs=2 lint .venv-triton/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed-dev
@@ -56,18 +61,21 @@ dist: .venv/.installed-dev
 
 # Lint on each commit.
 hooks: .venv/.installed-dev
-	$(BIN)/python -m pip install --quiet pre-commit
+	$(PIP) pre-commit
 	$(BIN)/pre-commit install
 
-.venv/.installed: pyproject.toml
+.venv/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+.venv/.installed: .venv/.made pyproject.toml
+	$(PIP) --editable .
 	touch $@
+
+.venv/.installed-dev: .venv/.made pyproject.toml
+	$(PIP) --editable '.[dev]'
+	touch .venv/.installed $@
 
 # A Triton server with an engine for this CPU, apart from kras, whose numpy is newer.
 .venv-triton/.installed: .venv/.installed-dev
