@@ -50,6 +50,9 @@ class SlotPool:
                 raise
             _without(endpoint, cause(e))
             return None
+        except ValueError:  # what gRPC says of a channel that was closed in another thread
+            slot.drop()
+            raise
         return slot
 
     def give_back(self, slot: Slot) -> None:

@@ -452,6 +452,22 @@ def test_closing_while_many_ask_leaves_no_shared_memory(server: Server, faults: 
     assert not [f for f in os.listdir("/dev/shm") if f.startswith(f"kras-{os.getpid()}-")]
 
 
+def test_a_channel_closed_while_a_region_is_registered_leaves_no_shared_memory(
+    server: Server, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = connect(server.url)
+    infer = backend.load(SPEC)
+    before = set(os.listdir("/dev/shm"))
+
+    def closed(*_: object, **__: object) -> None:
+        raise ValueError("Cannot invoke RPC on closed channel!")
+
+    monkeypatch.setattr(backend._endpoints[0].client, "register_system_shared_memory", closed)
+    with pytest.raises(ValueError, match="closed channel"):
+        infer({"tiles": tiles(2)})
+    assert {f for f in os.listdir("/dev/shm") if f.startswith(f"kras-{os.getpid()}-")} <= before
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, and a server's and a client's certificate of it."""
