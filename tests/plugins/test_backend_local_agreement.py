@@ -59,9 +59,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_torch_agrees_with_openvino(network: str, precision: str, least: float) -> None:
     spec = spec_of(network)
     got = run(spec, pixels_of(spec), engine="torch", device="cpu", precision=precision)
-    assert set(got) == {t.name for t in spec.outputs}
+    assert {name: values.dtype for name, values in got.items()} == {t.name: t.dtype for t in spec.outputs}
     for name, wanted in by_openvino(network).items():
-        assert got[name].dtype == np.float32 and got[name].shape == wanted.shape
+        assert got[name].shape == wanted.shape
         assert cosine(got[name], wanted) >= least
         # Agreement would mean nothing if the network gave all tiles the same.
         assert cosine(wanted[:1], wanted[1:]) < 0.9999
