@@ -41,7 +41,7 @@ from kras_plugins.host.config import load_config
 from kras_plugins.host.manager import discover
 from kras_plugins.host.parts import Part, Parts, open_parts
 from kras_plugins.processing.execution import workers
-from kras_plugins.processing.pipeline import Work
+from kras_plugins.processing.pipeline import Work, tiles_of
 from kras_plugins.processing.profiling import profile_slide
 from kras_plugins.semantics.map import CELLS
 from kras_plugins.slides.qc import blurred
@@ -113,7 +113,8 @@ class Bench:
         """(tiles, cells) of the slide, from file to file."""
         threads, pool = self.work.read_threads, self.work.decode_pool
         with self.slide() as slide, tempfile.TemporaryDirectory() as folder:
-            flags = profile_slide(slide, self.tissue, self.part, Path(folder), threads, pool, lambda *_: None)
+            tiles = tiles_of(slide, self.parts.readers, self.work)
+            flags = profile_slide(slide, self.tissue, self.part, Path(folder), tiles, threads, pool, lambda *_: None)
             return len(flags), pq.read_metadata(Path(folder) / CELLS).num_rows
 
 

@@ -43,41 +43,55 @@ def kras_extractors():
 """
 
 
-def make_slide(path: Path, side: int, pixels: np.ndarray | None = None) -> None:
-    """An Aperio-like JPEG-tiled pyramid of side x side pixels at 0.5 mpp: `pixels`, else real H&E, over and over."""
+def make_slide(
+    path: Path, side: int, pixels: np.ndarray | None = None, *, mpp: float = 0.5, codec: str = "jpeg"
+) -> None:
+    """An Aperio-like tiled pyramid of side x side pixels: `pixels` of `mpp`, else real H&E, over and over.
+
+    `codec`: `jpeg`, or `jpeg2000` as Aperio writes it.
+    """
     import tifffile
     from PIL import Image
 
     source = Image.fromarray(real_pixels() if pixels is None else pixels)
+    if pixels is None and mpp < 0.4:  # real pixels are of 0.5 µm
+        source = source.resize((2 * source.width, 2 * source.height))
+    color = {"photometric": "ycbcr", "subsampling": (1, 1), "compression": "jpeg"}
+    if codec == "jpeg2000":
+        color = {"photometric": "rgb", "compression": tifffile.COMPRESSION.APERIO_JP2000_RGB}
     with tifffile.TiffWriter(path, bigtiff=True) as tif:
         level, factor = side, 1
         while level >= 256:
-            blocks = encoded(np.asarray(source.reduce(factor)) if factor > 1 else np.asarray(source))
+            blocks = encoded(np.asarray(source.reduce(factor)) if factor > 1 else np.asarray(source), codec)
             tif.write(
                 (blocks[i * 7 % len(blocks)] for i in range((-(-level // 256)) ** 2)),
                 shape=(level, level, 3),
                 dtype=np.uint8,
                 tile=(256, 256),
-                photometric="ycbcr",
-                subsampling=(1, 1),
-                compression="jpeg",
+                **color,
                 subfiletype=0 if level == side else 1,
-                resolution=(2e4 / factor, 2e4 / factor),
+                resolution=(1e4 / mpp / factor, 1e4 / mpp / factor),
                 resolutionunit="CENTIMETER",
                 metadata=None,
-                description="Aperio Image Library v11.2.1\r\nbenchmark|AppMag = 20|MPP = 0.5",
+                description=f"Aperio Image Library v11.2.1\r\nbenchmark|AppMag = {20 if mpp > 0.4 else 40}|MPP = {mpp}",
             )
             level, factor = level // 4, factor * 4
 
 
-def encoded(pixels: np.ndarray) -> list[bytes]:
-    """JPEGs of 256 x 256 blocks of pixels, which are repeated where they are smaller."""
+def encoded(pixels: np.ndarray, codec: str = "jpeg") -> list[bytes]:
+    """256 x 256 blocks of pixels as JPEG or JPEG 2000; pixels are repeated where they are smaller."""
     import imagecodecs
 
     repeats = [max(1, -(-256 // n)) for n in pixels.shape[:2]]
     pixels = np.tile(pixels, (*repeats, 1))
+
+    def block(of: np.ndarray) -> bytes:
+        if codec == "jpeg":
+            return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(of), level=85, subsampling="444"))
+        return bytes(imagecodecs.jpeg2k_encode(np.ascontiguousarray(of), level=40, codecformat="j2k", reversible=False))
+
     return [
-        imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels[y : y + 256, x : x + 256]), level=85, subsampling="444")
+        block(pixels[y : y + 256, x : x + 256])
         for y in range(0, pixels.shape[0] - 255, 256)
         for x in range(0, pixels.shape[1] - 255, 256)
     ]
@@ -233,11 +247,19 @@ def peak_memory(small: Path, large: Path, plugin: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="vit_small_patch16_224")
+    parser.add_argument(
+        "--model", default="vit_small_patch16_224", help="a model of timm, or `null`: reading alone, see reading.py"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", type=int, default=224 * 30, help="side of the slide in pixels")
     parser.add_argument("--memory", type=Path, nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.read or args.model == "null":
+        import reading
+
+        reading.read_alone(args.read) if args.read else reading.main(args.rounds)
+        return
     if args.memory:
         print(json.dumps(peak_memory(*args.memory)))
         return

@@ -15,16 +15,17 @@ from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_bo
 from kras_plugins.host.isolation import ask, thread_pool
 from kras_plugins.host.parts import Part
 from kras_plugins.slides.qc import blurred
-from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map, stream_tiles
+from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map
 from kras_plugins.slides.tiles import tile_grid
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool
+    from kras_plugins.processing.reading import Tiles
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
 
 
-def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, threads: int, on_tiles: OnTiles) -> Bool:
+def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, tiles: Tiles, on_tiles: OnTiles) -> Bool:
     """Write `bag.h5` into `folder` and return every tile's focus flag, bool[tile]; blurred ones stay out of the bag.
 
     Raises SlideError when no tile holds enough tissue, PluginError when the extractor breaks its contract,
@@ -61,7 +62,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, thre
 
     done = 0
     with (
-        closing(stream_tiles(slide, grid, batch=part.batch, threads=threads)) as batches,
+        closing(tiles(grid, part.batch)) as batches,
         thread_pool(part.in_flight, "kras-embed") as pool,
         sharp.open("wb") as out,
     ):

@@ -17,6 +17,8 @@ from kras_plugins.data import SlideRef
 from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, ConfigError, KrasError, PluginError, SlideError
 from kras_plugins.host.parts import Parts
 from kras_plugins.processing.pipeline import SlideResult, Work, process_slide
+from kras_plugins.processing.readers import Readers
+from kras_plugins.processing.reading import FEW
 from kras_plugins.processing.workers import Workers
 from kras_plugins.slides.stream import ordered_map
 from kras_plugins.store import Store
@@ -64,14 +66,16 @@ class Failure:
 
 @contextmanager
 def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[Work]:
-    """Open `count` worker processes (0: one a core) for decoding; they start when the first tile needs them.
+    """Open `count` worker processes (0: one a core) for decoding, and as many for reading where they are more than FEW;
+    they start when the first tile needs them.
 
     `plugins`: loose plug-in files, which workers must find too.
     """
     count = count or os.cpu_count() or 1
     _allow_many_files()
-    with Workers(count, plugins, store.root) as pool:
-        yield Work(store=store, read_threads=count, decode_pool=pool)
+    few = count <= FEW
+    with Workers(count, plugins, store.root) as pool, Readers(0 if few else count, plugins, store.root) as readers:
+        yield Work(store=store, read_threads=count, decode_pool=pool, readers=readers)
 
 
 def _allow_many_files() -> None:

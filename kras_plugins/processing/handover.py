@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -82,13 +83,28 @@ class Handover:
         if not hasattr(os, "memfd_create"):
             yield Lent(file="", layout=(), sent=tuple(arrays))
             return
+        with self._piece() as piece:
+            lent, rooms = piece.laid_out([(array.dtype.str, array.shape) for array in arrays])
+            for room, array in zip(rooms, arrays, strict=True):
+                room[...] = array
+            yield lent
+
+    @contextmanager
+    def room(self, shape: tuple[int, ...], dtype: str) -> Iterator[tuple[Lent, npt.NDArray[Any]]]:
+        """Lend an array that another process shall fill, and see it, for as long as the context lasts (Linux)."""
+        with self._piece() as piece:
+            lent, (room,) = piece.laid_out([(dtype, shape)])
+            yield lent, room
+
+    @contextmanager
+    def _piece(self) -> Iterator[_Piece]:
         try:
             piece = self._free.pop()
         except IndexError:
             piece = _Piece()
             self._all.append(piece)
         try:
-            yield piece.fill(arrays)
+            yield piece
         finally:
             self._free.append(piece)
 
@@ -100,17 +116,17 @@ class _Piece:
         self._descriptor = os.memfd_create("kras-tile")
         self._memory: mmap.mmap | None = None
 
-    def fill(self, arrays: Sequence[npt.NDArray[Any]]) -> Lent:
+    def laid_out(self, wanted: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Lent, list[npt.NDArray[Any]]]:
+        """Room for arrays of these dtypes and shapes, as it is lent and as it is seen here."""
         layout, size = [], 0
-        for array in arrays:
-            layout.append((array.dtype.str, array.shape, size))
-            size += -(-array.nbytes // _ALIGN) * _ALIGN
+        for dtype, shape in wanted:
+            layout.append((dtype, shape, size))
+            size += -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGN) * _ALIGN
         if self._memory is None or len(self._memory) < size:
             os.ftruncate(self._descriptor, max(size, 1))
             self._memory = mmap.mmap(self._descriptor, max(size, 1))
-        for array, (dtype, shape, offset) in zip(arrays, layout, strict=True):
-            np.ndarray(shape, dtype, self._memory, offset)[...] = array
-        return Lent(file=f"/proc/{os.getpid()}/fd/{self._descriptor}", layout=tuple(layout))
+        rooms = [np.ndarray(shape, dtype, self._memory, offset) for dtype, shape, offset in layout]
+        return Lent(file=f"/proc/{os.getpid()}/fd/{self._descriptor}", layout=tuple(layout)), rooms
 
     def close(self) -> None:
         if self._memory is not None:

@@ -21,6 +21,8 @@ from kras_plugins.host.isolation import ask
 from kras_plugins.host.parts import Part, Parts, instance
 from kras_plugins.processing.embedding import embed_slide
 from kras_plugins.processing.profiling import profile_slide
+from kras_plugins.processing.readers import Readers
+from kras_plugins.processing.reading import Tiles, read_tiles
 from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
@@ -31,7 +33,10 @@ from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kras_plugins.data import Bool
+    from kras_plugins.host.parts import UsableReader
 
 FOCUS = "tiles.h5"
 
@@ -41,11 +46,14 @@ _SLIDES_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What the processing of slides runs on: where results lie, how many threads read, where tiles are decoded."""
+    """What the processing of slides runs on: where results lie, how many threads or what processes read, and which
+    ones decode tiles.
+    """
 
     store: Store
     read_threads: int
     decode_pool: Workers
+    readers: Readers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +90,15 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
             tissue_key = key_of_tissue(slide)
             tissue = _stored_tissue(slide, tissue_key, work.store)
             _refuse_without_tissue(slide, tissue)
+            tiles = tiles_of(slide, parts.readers, work)
             if extractor is not None and not extractor.loads:
                 key = key_of_part("bag", extractor, tissue_key)
-                folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, work, on_tiles))
+                folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, tiles, on_tiles))
                 bag, flags = read_bag(folder / "bag.h5", ref.slide_id), read_flags(folder)
                 keys.append(key.digest)
             if profiler is not None and not profiler.loads:
                 key = key_of_part("map", profiler, tissue_key)
-                map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, work, on_tiles))
+                map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
                 flags = read_flags(map_folder) if flags is None else flags
                 keys.append(key.digest)
             assert flags is not None
@@ -194,13 +203,21 @@ def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:
         )
 
 
-def _build_bag(slide: Slide, tissue: TissueMask, part: Part, work: Work, on_tiles: OnTiles, folder: Path) -> None:
-    _write_flags(folder, embed_slide(slide, tissue, part, folder, work.read_threads, on_tiles))
+def tiles_of(slide: Slide, readers: Sequence[UsableReader], work: Work) -> Tiles:
+    """How the tiles of a slide, which one of `readers` opened, are read."""
+    reader = next(r for r in readers if r.plugin.name == slide.reader)
+    return partial(read_tiles, slide, threads=work.read_threads, reader=reader, readers=work.readers)
 
 
-def _build_map(slide: Slide, tissue: TissueMask, part: Part, work: Work, on_tiles: OnTiles, folder: Path) -> None:
-    pool = work.decode_pool
-    _write_flags(folder, profile_slide(slide, tissue, part, folder, work.read_threads, pool, on_tiles))
+def _build_bag(slide: Slide, tissue: TissueMask, part: Part, tiles: Tiles, on_tiles: OnTiles, folder: Path) -> None:
+    _write_flags(folder, embed_slide(slide, tissue, part, folder, tiles, on_tiles))
+
+
+def _build_map(
+    slide: Slide, tissue: TissueMask, part: Part, tiles: Tiles, work: Work, on_tiles: OnTiles, folder: Path
+) -> None:
+    threads, pool = work.read_threads, work.decode_pool
+    _write_flags(folder, profile_slide(slide, tissue, part, folder, tiles, threads, pool, on_tiles))
 
 
 def _write_flags(folder: Path, flags: Bool) -> None:

@@ -20,12 +20,13 @@ from kras_plugins.semantics.cells import CellWriter
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
 from kras_plugins.slides.qc import blurred
-from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map, stream_tiles
+from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map
 from kras_plugins.slides.tiles import cover_grid
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.profiler import Outputs
     from kras_plugins.data import Bool, UInt8
+    from kras_plugins.processing.reading import Tiles
     from kras_plugins.processing.seams import Rim
     from kras_plugins.processing.workers import Workers
     from kras_plugins.semantics.raster import Patch
@@ -44,13 +45,15 @@ def profile_slide(
     tissue: TissueMask,
     part: Part,
     folder: Path,
+    tiles: Tiles,
     threads: int,
     decode_pool: Workers,
     on_tiles: OnTiles,
 ) -> Bool:
     """Write a semantic map into `folder`, cells as they come, and return the focus flag of every tile, bool[tile].
 
-    `decode_pool`: worker processes. Raises PluginError when the profiler fails or breaks its contract.
+    `tiles`: see `reading.read_tiles`. `decode_pool`: worker processes, of which `threads` are asked at once, twice
+    as many being made ready. Raises PluginError when the profiler fails or breaks its contract.
     """
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.tile is not None
@@ -87,14 +90,14 @@ def profile_slide(
     seams = Seams()
     with (
         Handover() as handover,
-        closing(stream_tiles(slide, grid, batch=part.batch, threads=threads)) as batches,
+        closing(tiles(grid, part.batch)) as batches,
         thread_pool(part.in_flight, "kras-predict") as models,
         thread_pool(ahead, "kras-decode") as waiting,
         CellWriter(folder / CELLS) as writer,
     ):
         predicted = ordered_map(models, predict, batches, ahead=part.in_flight + 1, plugin=who)
         jobs = (job for some in predicted for job in some)
-        decoded = (tile for some in ordered_map(waiting, decode, jobs, ahead=ahead) for tile in some)
+        decoded = (one for some in ordered_map(waiting, decode, jobs, ahead=ahead) for one in some)
         for done, (cells, rim, patch) in enumerate(decoded, start=1):
             writer.write(received(cells), without=seams.again(rim))
             canvas.paste(patch)

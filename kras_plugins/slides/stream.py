@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Corners: TypeAlias = "list[tuple[float, float]]"
+"""Level-0 pixels (x, y) of tiles' upper left corners, halo included."""
+
+Read: TypeAlias = "Callable[[Corners, int, float], UInt8]"
+"""Called as `(corners, pixels a side, mpp)`; gives uint8[tile side side 3]."""
 
 OnTiles = Callable[[str, int, int], None]
 """Called as `(stage, tiles done, tiles in all)` while a slide is worked on."""
@@ -58,25 +64,37 @@ def ordered_map(
             future.cancel()
 
 
-def stream_tiles(slide: Slide, grid: TileGrid, *, batch: int, threads: int) -> Generator[TileBatch]:
-    """Batches of a grid's tiles in order, read by `threads` threads up to two batches a thread ahead.
+def stream_tiles(
+    slide: Slide, grid: TileGrid, *, batch: int, threads: int, first: int = 0, read: Read | None = None
+) -> Generator[TileBatch]:
+    """Batches of a grid's tiles in order, from tile `first` on, read by `threads` threads up to two batches each ahead.
 
-    Memory: at most `2 * threads + 1` batches. Raises SlideError where the slide is damaged, Overdue where it hangs.
+    Each thread calls `read`, which by itself is `read_into` on the slide. Memory: at most `2 * threads + 1` batches.
+    Raises SlideError where the slide is damaged, Overdue where it hangs.
     """
     spec = grid.spec
     side = spec.px + 2 * spec.halo_px
     halo = np.array(grid.size) / spec.px * spec.halo_px
 
-    def read(first: int) -> TileBatch:
-        chunk = grid.xy[first : first + batch]
-        pixels = np.empty((len(chunk), side, side, 3), np.uint8)
-        for i, (x, y) in enumerate((chunk - halo).tolist()):
-            pixels[i] = slide.read((x, y), (side, side), spec.mpp)
+    def batch_at(first: int) -> TileBatch:
+        corners: Corners = (grid.xy[first : first + batch] - halo).tolist()
+        if read is not None:
+            return TileBatch(first, read(corners, side, spec.mpp))
+        pixels = np.empty((len(corners), side, side, 3), np.uint8)
+        read_into(pixels, slide, corners, spec.mpp)
         return TileBatch(first, pixels)
 
     with thread_pool(threads, "kras-read") as pool:
         try:
-            yield from ordered_map(pool, read, range(0, len(grid), batch), ahead=2 * threads, plugin=slide.plugin)
+            firsts = range(first, len(grid), batch)
+            yield from ordered_map(pool, batch_at, firsts, ahead=2 * threads, plugin=slide.plugin)
         except Overdue:
             slide.leave_open()
             raise
+
+
+def read_into(pixels: UInt8, slide: Slide, corners: Corners, mpp: float) -> None:
+    """Read tiles at these corners into uint8[tile side side 3]; raises as `Slide.read` does."""
+    side = pixels.shape[1]
+    for tile, corner in zip(pixels, corners, strict=True):
+        tile[...] = slide.read(corner, (side, side), mpp)

@@ -1,0 +1,79 @@
+"""A slide's tiles on their way to a model: read by threads, and by processes once threads hold each other up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeAlias
+
+from kras_plugins.slides.stream import TileBatch, stream_tiles
+
+if TYPE_CHECKING:
+    from kras_plugins.data import TileGrid
+    from kras_plugins.host.parts import UsableReader
+    from kras_plugins.processing.readers import Readers
+    from kras_plugins.slides.slide import Slide
+
+Tiles: TypeAlias = "Callable[[TileGrid, int], Generator[TileBatch]]"
+"""Called as `(grid, batch)`: `read_tiles` of one slide."""
+
+FEW = 4
+"""So many threads never hold each other up: they have the interpreter's lock for a tenth of their time each."""
+WINDOW_S = 2.0
+WAITING = 0.5
+"""Share of the time that a model waits for tiles from which on reading is what limits."""
+BUSY = 0.7
+"""Share of the cores below which a process that does all it can is held up by its own lock."""
+
+
+def read_tiles(
+    slide: Slide, grid: TileGrid, batch: int, *, threads: int, reader: UsableReader, readers: Readers
+) -> Generator[TileBatch]:
+    """`stream_tiles`, by `threads` threads or by the processes of `readers`: the same batches in the same order.
+
+    Processes take over in the middle of the slide when the model waits for tiles though cores are idle, and read the
+    slides after it. Raises as `stream_tiles` does.
+    """
+    there = 0
+    read = readers.read(slide, reader, batch * grid.size[0]) if readers.count else None
+    if read is None or not readers.wanted:
+        watch = Watch(threads)
+        with closing(stream_tiles(slide, grid, batch=batch, threads=threads)) as batches:
+            while there < len(grid) and not (read and readers.wanted):
+                began = watch.clock()
+                tiles = next(batches)
+                if read and watch.held_up(watch.clock() - began):
+                    readers.wanted = True
+                    logging.getLogger("kras.slides").info("%d processes read from here on", readers.count)
+                there = tiles.first + len(tiles.pixels)
+                yield tiles
+    if there < len(grid):
+        yield from stream_tiles(slide, grid, batch=batch, threads=readers.count, first=there, read=read)
+
+
+class Watch:
+    """Looks, window by window, whether reading threads hold each other up. `clock` and `cpu`: seconds."""
+
+    def __init__(
+        self, threads: int, clock: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time
+    ) -> None:
+        self.clock = clock
+        self._cpu = cpu
+        self._cores = min(threads, os.cpu_count() or threads)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began, self._cpu_began, self._waited = self.clock(), self._cpu(), 0.0
+
+    def held_up(self, waited: float) -> bool:
+        """Whether the window that ends now shows it; `waited`: seconds that the model just waited for tiles."""
+        self._waited += waited
+        elapsed, used = self.clock() - self._began, self._cpu() - self._cpu_began
+        if elapsed < WINDOW_S:
+            return False
+        found = self._waited > WAITING * elapsed and used < BUSY * self._cores * elapsed
+        self._begin()
+        return found
