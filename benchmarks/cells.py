@@ -5,6 +5,7 @@ One run, everything in turn and repeated, medians: these machines are noisy and 
     model        the network alone, on tiles already in memory
     data path    reading, decoding of JPEG, resampling, focus check: what any network needs
     detection    from file to `cells.parquet`: the above, and nuclei segmented, measured, typed and written
+    no network   the same with maps that were kept: what is left where a GPU or a server computes them
 
 Post-processing is the CPU time of detection beyond that of model and data path: what worker processes do, and the
 hand-over to and from them (the network's maps are rounded to bytes for it). The floor is what the network's operations
@@ -28,7 +29,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -36,6 +38,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from embed import SHARED, make_slide, matrix_rate
 
+from kras_plugins.contracts.profiler import Profiler
 from kras_plugins.data import SlideRef
 from kras_plugins.host.config import load_config
 from kras_plugins.host.manager import discover
@@ -54,6 +57,7 @@ from kras_plugins.store import Store
 HGSC = SHARED.parents[1] / "nuclei" / "hgsc" / "hgsc_nest.jpg"
 GFLOP_PER_TILE = 9.9  # 576 x 576 px, as torch.utils.flop_counter counts
 TILE_MM2 = (512 * 0.5e-3) ** 2
+TILE_BYTES, MAP_BYTES = 3 * 576**2, 2 * 576**2 + 3 * 288**2
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -118,6 +122,22 @@ class Bench:
             return len(flags), pq.read_metadata(Path(folder) / CELLS).num_rows
 
 
+class Kept:
+    """A profiler that asks another one for the maps of a tile once, and gives them from memory from then on."""
+
+    def __init__(self, made: Profiler) -> None:
+        self.decode = made.decode
+        self._made = made
+        self._maps: dict[bytes, dict[str, np.ndarray]] = {}
+
+    def predict(self, tiles: np.ndarray) -> dict[str, np.ndarray]:
+        keys = [tile[::64, ::64].tobytes() for tile in tiles]
+        if not self._maps.keys() >= {*keys}:
+            found = self._made.predict(tiles)
+            self._maps |= {key: {n: v[i] for n, v in found.items()} for i, key in enumerate(keys)}
+        return {n: np.stack([self._maps[key][n] for key in keys]) for n in self._maps[keys[0]]}
+
+
 @contextmanager
 def bench(path: Path, precision: str = "auto") -> Iterator[Bench]:
     config = load_config(None, [f"backend.local.precision={precision}"])
@@ -159,9 +179,12 @@ def rounds_of(path: Path, precision: str, rounds: int) -> dict[str, list[Took]]:
                 looked = ordered_map(pool, lambda t: blurred(t.pixels, part.tile.mpp), stream, part.in_flight + 1)
                 return sum(len(flags) for flags in looked), 0
 
+        kept, other = Kept(part.made), copy(part)
+        other.__dict__["_made"] = lambda: kept
+        without = replace(b, part=other)
         model()
-        b.detect()  # starts the workers
-        jobs = {"model": model, "data path": data_path, "detection": b.detect}
+        without.detect()  # starts the workers
+        jobs = {"model": model, "data path": data_path, "detection": b.detect, "no network": without.detect}
         found: dict[str, list[Took]] = {name: [] for name in jobs}
         for _ in range(rounds):
             for name, job in jobs.items():
@@ -184,6 +207,30 @@ def tell(found: dict[str, list[Took]]) -> None:
     post = statistics.median(1 - (m.cpu / m.tiles + p.cpu / p.tiles) / (d.cpu / d.tiles) for m, p, d in each)
     print(f"detection / model alone: {by_clock:.2f} by the clock, {by_cpu:.2f} by CPU (aim 0.8)")
     print(f"post-processing: {post:.0%} of the CPU time of detection (aim below 25 %)")
+
+
+def limits(found: dict[str, list[Took]], cores: int) -> dict[str, float]:
+    """Tiles/s that each part allows on so many cores, from its CPU time here, and that the ways to a GPU allow.
+
+    The hand-over (what the main process does without a network, beside reading) is taken to be one core's work, as it
+    were if all of it needed the interpreter's lock: the least it can allow.
+    """
+
+    def ms(job: str, of: Callable[[Took], float] = lambda t: t.cpu) -> float:
+        return 1e3 * statistics.median(of(t) / t.tiles for t in found[job])
+
+    model, data, decoding = ms("model"), ms("data path"), ms("no network", lambda t: t.worker_cpu)
+    handover = max(ms("no network", lambda t: t.own_cpu) - data, 0.01)
+    return {
+        "network on these cores": 1e3 * cores / model,
+        "reading and focus check": 1e3 * cores / data,
+        "decoding": 1e3 * cores / decoding,
+        "hand-over, on one core": 1e3 / handover,
+        "all of it, network on these cores": 1e3 * cores / (model + data + decoding + handover),
+        "all of it, network elsewhere": 1e3 * cores / (data + decoding + handover),
+        "10 GbE to a server": 1.25e9 / (TILE_BYTES + MAP_BYTES),
+        "the same with float32 maps": 1.25e9 / (TILE_BYTES + 4 * MAP_BYTES),
+    }
 
 
 def memory_of(path: Path) -> dict[str, float]:
@@ -212,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", type=int, default=512 * 12, help="side of the slide in pixels")
+    parser.add_argument("--cores", type=int, default=16, help="for the table of what limits on so many")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
@@ -223,7 +271,11 @@ def main() -> None:
             make_slide(path, args.side, pixels)
             for precision in ("auto", "f32"):
                 print(f"-- {name}, precision {precision}")
-                tell(rounds_of(path, precision, args.rounds))
+                found = rounds_of(path, precision, args.rounds)
+                tell(found)
+                print(f"what limits on {args.cores} cores, by these times:")
+                for part, rate in limits(found, args.cores).items():
+                    print(f"  {part:34} {rate:8.0f} tiles/s {rate * TILE_MM2:8.1f} mm²/s")
         for dtype in ("float32", "bfloat16"):
             rate = matrix_rate(dtype)
             print(f"floor {rate / GFLOP_PER_TILE:.1f} tiles/s in {dtype} ({rate:.0f} GFLOP/s)")
