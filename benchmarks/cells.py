@@ -63,12 +63,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Took:
-    """What one job did: tiles, cells, seconds of the clock, and seconds of CPU of this process and of its workers."""
+    """What one job did: tiles, cells, seconds of the clock, and of CPU of this process, main thread and workers."""
 
     tiles: int
     cells: int
     wall: float
     own_cpu: float
+    main_cpu: float
     worker_cpu: float
 
     @property
@@ -94,10 +95,10 @@ def cpu_of(pids: list[int]) -> float:
 
 
 def took(job: Callable[[], tuple[int, int]]) -> Took:
-    workers_before, own, wall = cpu_of(children()), time.process_time(), time.perf_counter()
+    workers_before, own, main, wall = cpu_of(children()), time.process_time(), time.thread_time(), time.perf_counter()
     tiles, cells = job()
-    wall, own = time.perf_counter() - wall, time.process_time() - own
-    return Took(tiles, cells, wall, own, cpu_of(children()) - workers_before)
+    wall, own, main = time.perf_counter() - wall, time.process_time() - own, time.thread_time() - main
+    return Took(tiles, cells, wall, own, main, cpu_of(children()) - workers_before)
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,8 @@ def tell(found: dict[str, list[Took]]) -> None:
 def limits(found: dict[str, list[Took]], cores: int) -> dict[str, float]:
     """Tiles/s that each part allows on so many cores, from its CPU time here, and that the ways to a GPU allow.
 
-    The hand-over (what the main process does without a network, beside reading) is taken to be one core's work, as it
-    were if all of it needed the interpreter's lock: the least it can allow.
+    The hand-over is what the main process does without a network, beside reading; its main thread, which writes the
+    cells in their order, is one and bounds all.
     """
 
     def ms(job: str, of: Callable[[Took], float] = lambda t: t.cpu) -> float:
@@ -225,7 +226,8 @@ def limits(found: dict[str, list[Took]], cores: int) -> dict[str, float]:
         "network on these cores": 1e3 * cores / model,
         "reading and focus check": 1e3 * cores / data,
         "decoding": 1e3 * cores / decoding,
-        "hand-over, on one core": 1e3 / handover,
+        "hand-over": 1e3 * cores / handover,
+        "the one thread that writes cells": 1e3 / ms("no network", lambda t: t.main_cpu),
         "all of it, network on these cores": 1e3 * cores / (model + data + decoding + handover),
         "all of it, network elsewhere": 1e3 * cores / (data + decoding + handover),
         "10 GbE to a server": 1.25e9 / (TILE_BYTES + MAP_BYTES),
