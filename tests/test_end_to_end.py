@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cohorts import command, environment, kras, read_rows, settle, write_rows
+from networks import copy_networks
 from PIL import Image
 from recomputing import recompute
 
@@ -115,6 +116,7 @@ def test_shuffled_labels_give_half_within_its_interval(home: Path, done: Path) -
 def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path: Path) -> None:
     words = command(*AS_WRITTEN, "--out", tmp_path / "out")
     store = tmp_path / "store"
+    copy_networks(home / "store", store)
     shutil.copytree(home / "slides", tmp_path / "slides")
     for name in ("cohort.csv", "kras.toml"):
         shutil.copy(home / name, tmp_path / name)
@@ -134,11 +136,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path
     assert (tmp_path / "out/metrics.json").read_bytes() == (done / "metrics.json").read_bytes()
 
 
-def test_an_interrupted_run_ends_with_130_and_one_line(home: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_130_and_one_line(home: Path, done: Path, tmp_path: Path) -> None:
     words = command(
         "run", home / "cohort.csv", "--classifiers", "he", "--config", home / "kras.toml", "--out", tmp_path
     )
     store = tmp_path / "store"
+    copy_networks(home / "store", store)
 
     def heed_interrupts() -> None:
         # A shell that started the tests in the background made them, and all they start, ignore Ctrl-C.
@@ -168,6 +171,7 @@ def test_a_dry_run_tells_what_is_stored_and_computes_nothing(home: Path, done: P
 
 
 def test_shards_together_make_what_one_run_makes(home: Path, done: Path, tmp_path: Path) -> None:
+    copy_networks(home / "store", tmp_path / "store")
     for i in (1, 2):
         words = ("run", "--classifiers", "he", "--shard", f"{i}/2", "--out", tmp_path / "out")
         ran = kras(*words, cwd=home, store=tmp_path / "store")

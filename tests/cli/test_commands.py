@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import h5py
 import onnx
 import pytest
 from cohorts import kras, read_rows
+from networks import lay_networks
 
 import kras_plugins
 from kras_plugins.testing import draw_slide
@@ -22,6 +24,16 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slide")
     draw_slide(folder / "one.tiff", seed=3, size_um=(512.0, 512.0))
     return folder / "one.tiff"
+
+
+@pytest.fixture(scope="module")
+def embedded(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `kras embed` writes, with its store `s` and what it said, in `said.json`."""
+    folder = tmp_path_factory.mktemp("embedded")
+    ran = kras("embed", slide, "--out", "bags", *TINY, "--json", cwd=folder, store=folder / "s")
+    assert ran.returncode == 0, ran.stderr
+    (folder / "said.json").write_text(ran.stdout)
+    return folder
 
 
 def test_plugin_list_names_each_with_distribution_and_version(tmp_path: Path) -> None:
@@ -74,17 +86,15 @@ def test_fetching_without_consent_downloads_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "config").exists()
 
 
-def test_embed_writes_a_bag_that_others_read(slide: Path, tmp_path: Path) -> None:
-    ran = kras("embed", slide, "--out", "bags", *TINY, "--json", cwd=tmp_path, store=tmp_path / "s")
-    assert ran.returncode == 0, ran.stderr
-    (told,) = json.loads(ran.stdout)
-    with h5py.File(tmp_path / "bags" / "one.h5") as f:
+def test_embed_writes_a_bag_that_others_read(slide: Path, embedded: Path, tmp_path: Path) -> None:
+    (told,) = json.loads((embedded / "said.json").read_text())
+    with h5py.File(embedded / "bags" / "one.h5") as f:
         assert f["features"].shape == (told["tiles"], 192)
         assert f["coords"].shape == (told["tiles"], 2)
         assert f["coords"].attrs["patch_size_level0"] == 224
         x, y = map(int, f["coords"][1])
     words = ("similar", slide, "--tile", f"{x + 5},{y + 5}", "--out", "near.png", "--count", 2, *TINY, "--json")
-    near = kras(*words, cwd=tmp_path, store=tmp_path / "s")  # the slide itself: its bag comes from the store
+    near = kras(*words, cwd=tmp_path, store=embedded / "s")  # the slide itself: its bag comes from the store
     assert near.returncode == 0, near.stderr
     hits = json.loads(near.stdout)
     assert hits[0] == {"slide_id": "one", "xy": [x, y], "cosine": 1.0}
@@ -93,6 +103,7 @@ def test_embed_writes_a_bag_that_others_read(slide: Path, tmp_path: Path) -> Non
 
 
 def test_profile_writes_cells_and_a_row_of_features(slide: Path, tmp_path: Path) -> None:
+    lay_networks(tmp_path / "s")
     ran = kras("profile", slide, "--out", "cells", cwd=tmp_path, store=tmp_path / "s")
     assert ran.returncode == 0, ran.stderr
     (row,) = read_rows(tmp_path / "cells" / "features.csv")
@@ -103,9 +114,8 @@ def test_profile_writes_cells_and_a_row_of_features(slide: Path, tmp_path: Path)
     assert len(collection["features"]) > 100
 
 
-def test_cache_list_counts_and_prune_empties(slide: Path, tmp_path: Path) -> None:
-    store = tmp_path / "s"
-    kras("embed", slide, "--out", "bags", *TINY, cwd=tmp_path, store=store)
+def test_cache_list_counts_and_prune_empties(embedded: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(embedded / "s", tmp_path / "s")
     listed = json.loads(kras("cache", "list", "--json", cwd=tmp_path, store=store).stdout)
     assert {"tissue", "bag", "onnx"} == set(listed["kinds"])
     assert kras("cache", "prune", cwd=tmp_path, store=store).returncode == 1

@@ -15,6 +15,7 @@ import openslide
 import pyarrow.parquet as pq
 import pytest
 from cohorts import kras, settle, write_rows
+from networks import lay_networks
 from PIL import Image
 from planted import DATE, LIME, MAGENTA, NAME, NUMBER, PLANTED, draw_aperio, draw_dicom
 
@@ -57,6 +58,7 @@ def written(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     rows.append({"patient_id": "other", "slide_id": "cut", "path": str(slides / "cut.svs"), "g12c": "0"})
     write_rows(home / "cohort.csv", rows)
     settle(home)
+    lay_networks(home / "store")
     given = [slides / "s0.svs", slides / "d" / "volume.dcm", slides / "cut.svs", slides / "odd.svs"]
     quick = ("-o", "classifier.he.seeds=1")
     calls: list[tuple[str | Path, ...]] = [

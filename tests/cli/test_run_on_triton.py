@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from cohorts import command, environment, kras, settle
+from networks import lay_networks
 from triton_server import ensure_installed
 
 from kras_plugins.serving.server import Server, free_ports, serving
@@ -69,6 +70,7 @@ def test_features_are_those_of_backend_local_and_the_server_made_them(
     from kras_backend_triton import TritonOptions
     from kras_backend_triton.endpoint import Endpoint
 
+    lay_networks(tmp_path / "store")
     done = kras(*words("embed", tmp_path, None), cwd=place, store=tmp_path / "store")
     assert done.returncode == 0, done.stderr
     for name, (features, coords) in bags(tmp_path).items():
@@ -81,6 +83,7 @@ def test_features_are_those_of_backend_local_and_the_server_made_them(
 
 
 def test_cells_are_those_of_backend_local(place: Path, server: Server, tmp_path: Path) -> None:
+    lay_networks(tmp_path / "local-store")
     for name, url in (("served", server.url), ("local", None)):
         arguments = words("profile", tmp_path / name, url, slides=SLIDES[:1])
         done = kras(*arguments, cwd=place, store=tmp_path / f"{name}-store")
@@ -132,6 +135,7 @@ def test_past_the_budget_finished_slides_are_kept_and_a_rerun_goes_on(
 
 def test_the_parity_gate_passes_for_both_models(place: Path, server: Server, tmp_path: Path) -> None:
     url = f"backend.triton.url={server.url}"
+    lay_networks(tmp_path)
     done = kras("model", "check", "vit", "cells", "--count", "6", "-o", url, "--json", cwd=place, store=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,17 @@ def test_lunits_presets_use_the_statistics_lunit_published_and_no_resize() -> No
         assert transform["mean"] == [0.70322989, 0.53606487, 0.66096631]
         assert transform["std"] == [0.21716536, 0.26081574, 0.20723464]
         assert (transform["px"], transform["mpp"], transform["pooling"]) == (224, 0.5, "cls")
+
+
+def test_an_encoder_is_described_without_torch_which_takes_seconds_to_import() -> None:
+    code = """
+import sys
+from kras_extractor_vit import VitOptions
+from kras_extractor_vit.network import spec
+print(spec(VitOptions(model="vit-mini")).outputs[0].shape, "torch" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "(192,) False\n"
 
 
 def some_tiles(n: int = 2) -> torch.Tensor:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kras_extractor_vit.network import _create, spec_of
+from kras_extractor_vit.network import spec_of
 from kras_extractor_vit.presets import PRESETS, Preset
 from kras_extractor_vit.published import to_timm
+from kras_extractor_vit.transformer import create
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, export_onnx
@@ -95,7 +96,7 @@ def test_the_architecture_at_full_size_has_the_stated_width_patch_and_parameters
     dim, patch, *_ = SCIENCE[name]
     preset = PRESETS[name]
     with torch.device("meta"):
-        vit = _create(preset)
+        vit = create(preset)
     assert vit.num_features == (dim // 2 if preset.pooling == "cls+mean" else dim)
     assert vit.patch_embed.patch_size == (patch, patch)
     assert vit.patch_embed.grid_size == (224 // patch, 224 // patch)
@@ -110,7 +111,7 @@ def alike() -> dict[str, list[str]]:
     with torch.device("meta"):
         for name in SCIENCE:
             preset = reduced(PRESETS[name])
-            vit = _create(preset)
+            vit = create(preset)
             shapes = {k: tuple(v.shape) for k, v in vit.state_dict().items()}
             built = f"{vit} {shapes} {vit.no_embed_class} {vit.num_prefix_tokens} {preset.pooling}".replace(
                 "1e-12", "1e-06"

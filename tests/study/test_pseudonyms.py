@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cohorts import draw_tables, kras, read_rows, write_rows
+from networks import lay_networks
 
 from kras_plugins import study
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.study.pseudonyms import Names, hide_now
 from kras_plugins.testing import draw_slide
-from tests.cohorts import draw_tables, kras, read_rows, write_rows
 
 PLANTED = "ACC20391"
 """Part of every id and name of a file that a test plants."""
@@ -57,6 +58,7 @@ def slides(tmp_path: Path) -> Path:
     (tmp_path / "scans").mkdir()
     draw_slide(tmp_path / "scans" / f"{PLANTED}-1.tiff", seed=0, size_um=(400.0, 400.0))
     (tmp_path / "scans" / f"{PLANTED}-2.tiff").write_bytes(b"II*\0 no slide")
+    lay_networks(tmp_path / "store")
     return tmp_path / "scans"
 
 

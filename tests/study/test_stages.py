@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cohorts import kras, read_rows, write_rows
+from networks import lay_networks
 
 from kras_plugins import study
 from kras_plugins.bags import read_bag
@@ -146,6 +147,7 @@ def test_a_plan_needs_no_weights_and_knows_what_this_machine_took(
     monkeypatch.setattr("kras_plugins.study.rates.LEAST_TILES", 1)
     monkeypatch.setattr("kras_plugins.study.rates.LEAST_SECONDS", 0.0)
     here = settings.with_options("extractor.vit.model=vit-mini")
+    lay_networks(tmp_path / "store")
     study.features(tmp_path / "cohort.csv", here, shard="1/2", out=tmp_path / "out")
     assert len(json.loads((tmp_path / "store" / RATES).read_text())) == 2
     plan = study.plan(tmp_path / "cohort.csv", here)
@@ -189,6 +191,7 @@ def test_a_slide_that_was_set_aside_may_be_mended_and_the_study_goes_on(tmp_path
     write_rows(tmp_path / "cohort.csv", rows)
     settings = study.StudySettings(classifiers=("rf",), folds=2, workers=1, cache=tmp_path / "store")
     settings = settings.with_options("classifier.rf.trees=20")
+    lay_networks(tmp_path / "store")
     out = tmp_path / "out"
     first = study.train(tmp_path / "cohort.csv", settings, out=out)
     assert [f.slide_id for f in first.failures] == ["s0"] and first.auroc().n == 24
