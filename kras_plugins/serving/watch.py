@@ -9,7 +9,7 @@ from typing import Any
 from kras_plugins.serving.orders import NOT_RUN, dumped
 
 GPU_ONLY = frozenset(("nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"))
-"""Metrics that a server without GPU does not have (Triton's docs/user_guide/metrics.md, through DCGM)."""
+"""Metrics that a server without GPU does not have (the page "Metrics" of its user guide; they come through DCGM)."""
 
 
 @dataclass(frozen=True, kw_only=True)
