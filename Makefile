@@ -14,7 +14,7 @@ demo: .venv/.installed
 test: export OMP_NUM_THREADS = 1
 test: .venv/.installed-dev
 	$(MAKE) --jobs=2 lint .venv-triton/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

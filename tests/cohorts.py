@@ -18,11 +18,12 @@ SETTINGS = """
 model = "vit-mini"
 [classifier.he]
 seeds = 2
+epochs = 20
 [classifier.mlp]
-seeds = 3
-epochs = 50
+seeds = 2
+epochs = 30
 [classifier.rf]
-trees = 200
+trees = 100
 """
 
 

@@ -33,6 +33,14 @@ def shared_cases(shared_data: Path) -> Path:
     return folder
 
 
+LONGEST = (
+    "test_end_to_end.py", "test_blocks.py", "test_run_on_triton.py", "test_commands.py", "test_profile_table.py",
+    "test_examples.py", "test_scaffold.py", "test_telemetry.py", "test_recompute.py", "test_identity.py",
+)  # fmt: skip
+"""A worker keeps a file to itself, and a minute's file that is begun last leaves the other worker idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """End-to-end tests share one long run, which a worker keeps to itself; begun first, nothing waits for them."""
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+    """Begin with the longest files; xdist keeps this order when told --no-loadscope-reorder."""
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from cohorts import command
+from networks import lay_networks
+from platformdirs import user_cache_path
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.trust import is_trusted, trust
@@ -19,6 +21,8 @@ from kras_plugins.study.session import opened
 from kras_plugins.testing import draw_slide
 
 EVIL = "from pathlib import Path\nPath({mark!r}).write_text('ran')\n"
+COMPILED = user_cache_path("kras") / "compiled"
+"""What numba compiled before, for a command that runs in another home."""
 
 
 @pytest.fixture
@@ -182,13 +186,14 @@ def test_what_is_said_on_the_command_line_stands_above_the_found_file(folder: Pa
 
 def test_worker_processes_take_no_module_from_the_folder(folder: Path) -> None:
     draw_slide(folder / "slide.tiff", seed=1, size_um=(512.0, 512.0))
+    lay_networks(folder.parent / "store")
     mark = folder.parent / "mark"
     for name in ("multiprocessing", "pickle", "numpy", "numba", "pyarrow"):
         (folder / f"{name}.py").write_text(EVIL.format(mark=str(mark)))
     done = subprocess.run(
         [str(Path(sys.executable).with_name("kras")), "profile", "slide.tiff", "--workers", "1", "--out", "out"],
         cwd=folder,
-        env={**os.environ, "KRAS_CACHE": str(folder.parent / "store")},
+        env={**os.environ, "KRAS_CACHE": str(folder.parent / "store"), "NUMBA_CACHE_DIR": str(COMPILED)},
         capture_output=True,
         text=True,
         timeout=600,
