@@ -208,9 +208,9 @@ class Sample:
 class Explanation:
     """Why a sample got its score.
 
-    `contribution`: `values` float64[name] sum to raw score minus `base`. `attention`: `values` float64[tile] sum to one
-    over the patient; they say where the model looked and are not contributions. `slide_ids` and `xy` (level-0 px) name
-    the tiles.
+    `contribution`: `values` float64[feature or tile] sum to raw score minus `base`. `attention`: `values` float64[tile]
+    sum to one over the patient; they say where the model looked and are not contributions. `names` name features,
+    `slide_ids` and `xy` (level-0 px) tiles. `attention` float64[tile] may stand beside contributions of tiles.
     """
 
     kind: Literal["attention", "contribution"]
@@ -219,6 +219,7 @@ class Explanation:
     names: tuple[str, ...] = ()
     slide_ids: tuple[str, ...] = ()
     xy: Int32 | None = None
+    attention: Float64 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +143,39 @@ def _over_folds(parts: Sequence[Explanation], lines: Sequence[Platt]) -> Explana
     first = parts[0]
     if first.kind == "attention":
         return replace(first, values=np.mean([part.values for part in parts], axis=0))
-    total: dict[str, float] = {}
-    for line, part in zip(lines, parts, strict=True):
+    base = float(np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)]))
+    weights = [line.slope / len(parts) for line in lines]
+    if first.xy is None:
         # Each fold chose its own features: one that a fold did not use contributed nothing there.
-        for feature, value in zip(part.names, part.values, strict=True):
-            total[feature] = total.get(feature, 0.0) + line.slope * float(value) / len(parts)
-    base = np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)])
-    return Explanation(kind="contribution", values=np.array(list(total.values())), base=float(base), names=tuple(total))
+        named = _summed([part.names for part in parts], [part.values for part in parts], weights)
+        return Explanation(kind="contribution", values=np.array(list(named.values())), base=base, names=tuple(named))
+    tiles = [_places(part) for part in parts]
+    total = _summed(tiles, [part.values for part in parts], weights)
+    looked = [part.attention for part in parts if part.attention is not None]
+    shares = _summed(tiles, looked, [1 / len(parts)] * len(parts)) if len(looked) == len(parts) else None
+    return Explanation(
+        kind="contribution",
+        values=np.array(list(total.values())),
+        base=base,
+        slide_ids=tuple(slide for slide, _, _ in total),
+        xy=np.array([(x, y) for _, x, y in total], np.int32).reshape(-1, 2),
+        attention=None if shares is None else np.array(list(shares.values())),
+    )
+
+
+def _places(part: Explanation) -> list[tuple[str, int, int]]:
+    """Slide and place of each tile."""
+    assert part.xy is not None
+    return [(slide, x, y) for slide, (x, y) in zip(part.slide_ids, part.xy.tolist(), strict=True)]
+
+
+def _summed(keys: Sequence[Sequence[K]], values: Sequence[Float64], weights: Sequence[float]) -> dict[K, float]:
+    """The weighted sum of the values of each key, in the order in which keys come."""
+    total: dict[K, float] = {}
+    for some, own, weight in zip(keys, values, weights, strict=True):
+        for key, value in zip(some, own.tolist(), strict=True):
+            total[key] = total.get(key, 0.0) + weight * value
+    return total
 
 
 def write_bundle(

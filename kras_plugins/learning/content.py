@@ -15,7 +15,7 @@ from kras_plugins.errors import StoreError
 from kras_plugins.learning.fusion import Kind, load_fusion
 from kras_plugins.learning.strict_json import read_strict_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CONTENT = "bundle.json"
 
 Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -83,7 +83,7 @@ def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
     value = read_strict_json(path)
     found = value.get("schema_version") if isinstance(value, dict) else None
     if isinstance(found, int) and found != SCHEMA_VERSION:
-        older = "its thresholds and calibration were made with patients who get no call: run the study again"
+        older = "an older kras wrote it: run the study again"
         raise StoreError(
             f"{folder} has bundle schema {found}, this version reads {SCHEMA_VERSION}",
             older if found < SCHEMA_VERSION else "use the version of kras that wrote it",

@@ -104,7 +104,7 @@ def write_case_page(folder: Path, case: CasePage) -> Path:
         "contributions": [
             (model_label(member), contribution_plot(member, e.names, np.asarray(e.values).tolist()))
             for member, e in case.explanations.items()
-            if e.kind == "contribution"
+            if e.names
         ],
         "demonstration": demonstration,
         "cautions": [caution for caution in prediction.cautions if caution not in demonstration],

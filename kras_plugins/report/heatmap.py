@@ -14,6 +14,8 @@ from kras_plugins.report.html import png_bytes
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from kras_plugins.data import Float32, Float64, Int32, UInt8
@@ -84,23 +86,25 @@ def write_png(path: Path, image: Image.Image) -> Path:
     return path
 
 
-def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], values: Values, name: str) -> Path:
-    """Write the tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels, one measurement each.
+def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measurements: Mapping[str, Values]) -> Path:
+    """Write the tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels with their measurements.
 
-    `xy`: int32[tile 2], `size`: (width, height) in level-0 pixels, not rounded; `values`: float[tile];
-    `name`: of the measurement. A NaN value becomes a tile without the measurement, since JSON has no NaN.
-    Raises StoreError when the file cannot be written.
+    `xy`: int32[tile 2], `size`: (width, height) in level-0 pixels, not rounded; `measurements`: float[tile] by name.
+    A NaN value becomes a tile without that measurement, since JSON has no NaN. Raises StoreError when the file cannot
+    be written.
     """
     width, height = (int(side) if float(side).is_integer() else float(side) for side in size)
     features = []
-    for (x, y), value in zip(np.asarray(xy).tolist(), np.asarray(values).tolist(), strict=True):
+    names = list(measurements)
+    columns = (np.asarray(values).tolist() for values in measurements.values())
+    for (x, y), *values in zip(np.asarray(xy).tolist(), *columns, strict=True):
         ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
-        measurements = {name: value} if np.isfinite(value) else {}
+        known = {name: value for name, value in zip(names, values, strict=True) if np.isfinite(value)}
         features.append(
             {
                 "type": "Feature",
                 "geometry": {"type": "Polygon", "coordinates": [ring]},
-                "properties": {"objectType": "tile", "measurements": measurements},
+                "properties": {"objectType": "tile", "measurements": known},
             }
         )
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"), allow_nan=False)

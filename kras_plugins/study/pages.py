@@ -26,7 +26,7 @@ from kras_plugins.study.maps import map_of, mpp_of, write_overlay
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kras_plugins.data import Bag
+    from kras_plugins.data import Bag, Float64
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
     from kras_plugins.study.notify import Notify
@@ -64,12 +64,12 @@ def write_pages(
         for name in prediction.members:
             with _without(prediction.patient_id, notify):
                 explained[name] = bundle.explain(name, case.sample)
-        attention = next((e for e in explained.values() if e.kind == "attention"), None)
+        of_tiles = next((e for e in explained.values() if _attention(e) is not None), None)
         slides = []
         for i, result in enumerate(case.results):
             shown = CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
             with _without(prediction.patient_id, notify):
-                shown = _slide(out, parts, case, i, attention, notify, overlay=overlay)
+                shown = _slide(out, parts, case, i, of_tiles, notify, overlay=overlay)
             slides.append(shown)
         page = CasePage(
             target=str(bundle.facts["target"]),
@@ -84,6 +84,11 @@ def write_pages(
         pages[prediction.patient_id] = write_case_page(out, page)
         notify.step("pages", len(pages), len(cases))
     return pages
+
+
+def _attention(why: Explanation) -> Float64 | None:
+    """Where a model of tiles looked, float64[tile]; None for one of features, and for one that does not say."""
+    return why.values if why.kind == "attention" else why.attention
 
 
 @contextmanager
@@ -112,7 +117,7 @@ def _trained_on(bundle: Bundle) -> tuple[int, int] | None:
 
 
 def _slide(
-    out: Path, parts: Parts, case: Case, index: int, attention: Explanation | None, notify: Notify, *, overlay: bool
+    out: Path, parts: Parts, case: Case, index: int, why: Explanation | None, notify: Notify, *, overlay: bool
 ) -> CaseSlide:
     """Quality, heat map and most-attended tiles of one slide."""
     result = case.results[index]
@@ -122,10 +127,11 @@ def _slide(
         write_cells_geojson(semantic, out / f"{name}.cells.geojson", mpp_of(semantic, result))
         if overlay:
             write_overlay(out / f"{name}.overlay.png", semantic, result, parts, notify)
-    if attention is None or bag is None or result.ref.path is None or result.qc is None:
+    attention = None if why is None else _attention(why)
+    if why is None or attention is None or bag is None or result.ref.path is None or result.qc is None:
         return CaseSlide(slide_id=result.ref.slide_id, qc=result.qc)
-    values = np.asarray([v for v, s in zip(attention.values, attention.slide_ids, strict=True) if s == bag.slide_id])
-    xy = np.asarray(attention.xy)[[s == bag.slide_id for s in attention.slide_ids]]
+    here = np.array([slide_id == bag.slide_id for slide_id in why.slide_ids], bool)
+    values, xy = attention[here], np.asarray(why.xy)[here]
     with open_slide(result.ref, parts.readers, parts.reader) as slide:
         thumbnail, mpp = slide.thumbnail(_heatmap_mpp(slide))
         heatmap = attention_heatmap(
@@ -134,7 +140,8 @@ def _slide(
         tiles = tuple(_top(slide, bag, xy, values))
     write_png(out / f"{name}.attention.png", heatmap)
     write_png(out / f"{name}.attention-tiles.png", _gallery(tiles, bag, len(values)))
-    write_tiles_geojson(out / f"{name}.attention.geojson", xy, bag.size, values, "attention")
+    contribution = {"contribution": why.values[here]} if why.kind == "contribution" else {}
+    write_tiles_geojson(out / f"{name}.attention.geojson", xy, bag.size, {"attention": values, **contribution})
     return CaseSlide(slide_id=bag.slide_id, qc=result.qc, heatmap=heatmap, tiles=tiles)
 
 

@@ -49,6 +49,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="he",
         summary="gated-attention MIL on the tiles of a patient's slides",
         options=HeOptions,
+        result_version=2,
         consumes=Bag,
         create=_create,
         load=_load,

@@ -96,6 +96,7 @@ class HeClassifier:
             if stopping.update(_loss(held_out, valid_labels, weight).mean(dim=-1)):
                 break
         stopping.restore()
+        network.base.copy_(torch.stack([_run(network, s, o.tiles)[0] for s in train.samples]).mean(dim=0))
         self._network, self._source = network, source
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
@@ -105,11 +106,23 @@ class HeClassifier:
         return np.array(scores, dtype=np.float32)
 
     def explain(self, sample: Sample) -> Explanation:
-        """Attention of each tile looked at, mean over the networks; sums to 1 over the patient."""
+        """Contribution of each tile looked at: a (s - base), mean over the networks; and its attention a.
+
+        a: the tile's attention, s: its score, base: the mean logit of the training patients, all of one network. As
+        the attention of a patient sums to 1, the contributions sum to the score less the mean base.
+        """
         network = self._fitted([sample])
-        attention = _run(network, sample, self._options.max_tiles)[1].double().softmax(dim=-1).mean(dim=0)
+        _, e, s = _run(network, sample, self._options.max_tiles)
+        attention, base = e.double().softmax(dim=-1), network.base.double()
         slides, xy = places(sample, evenly(count(sample), self._options.max_tiles))
-        return Explanation(kind="attention", values=attention.numpy(), slide_ids=slides, xy=xy)
+        return Explanation(
+            kind="contribution",
+            values=(attention * (s.double() - base[:, None])).mean(dim=0).numpy(),
+            base=float(base.mean()),
+            slide_ids=slides,
+            xy=xy,
+            attention=attention.mean(dim=0).numpy(),
+        )
 
     def save(self, folder: Path) -> None:
         """Write `network.safetensors` and `classifier.json`."""
@@ -184,10 +197,10 @@ def _standard(samples: Sequence[Sample], tiles: int) -> tuple[torch.Tensor, torc
 
 
 @torch.no_grad()
-def _run(network: GatedAttention, sample: Sample, at_most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A patient's logit float32[network] and its tiles' attention logits float32[network tile], without dropout."""
+def _run(network: GatedAttention, sample: Sample, at_most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A patient's logit float32[network], its tiles' attention logits and scores float32[network tile]; no dropout."""
     index = evenly(count(sample), at_most)
     pieces = np.split(index, range(TILES_AT_ONCE, len(index), TILES_AT_ONCE))
     outputs = [network.tiles(torch.from_numpy(gather(sample, piece))) for piece in pieces]
     e, s = (torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True))
-    return network.pool(e, s), e
+    return network.pool(e, s), e, s

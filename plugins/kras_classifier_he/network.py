@@ -17,7 +17,8 @@ class GatedAttention(nn.Module):
 
     Per tile h = ReLU(W x + b) of the standardized features x; attention logit e = wᵀ(tanh(V h) ⊙ σ(U h)); tile score
     s = cᵀ h + d. A bag's logit is Σ softmax(e)ₖ sₖ, which equals c and d applied to the attention-pooled h of the paper
-    but needs only two numbers per tile, so a bag of any size can be run in pieces.
+    but needs only two numbers per tile, so a bag of any size can be run in pieces. `base` float32[network]: the mean
+    logit of the training bags, from which contributions of tiles are counted.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class GatedAttention(nn.Module):
         dim = len(mean)
         self.mean = nn.Buffer(mean)
         self.sd = nn.Buffer(sd)
+        self.base = nn.Buffer(torch.zeros(networks))
 
         def uniform(*shape: int, fan_in: int) -> nn.Parameter:  # as torch.nn.Linear starts
             bound = 1 / math.sqrt(fan_in)

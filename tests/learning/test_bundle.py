@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kras_plugins import ConfigError, PluginError, StoreError
+from kras_plugins import ConfigError, Explanation, PluginError, StoreError
 from kras_plugins.evaluation.thresholds import choose_thresholds
 from kras_plugins.learning.bundle import load_bundle, write_bundle
 from kras_plugins.learning.experiment import cross_validate
@@ -169,6 +169,32 @@ def test_contributions_sum_to_the_members_calibrated_logit(written, make_people)
     attention = bundle.explain("bag_ridge", sample)
     assert attention.kind == "attention"
     assert attention.values.sum() == pytest.approx(1)
+
+
+def test_contributions_of_tiles_are_matched_by_slide_and_place_and_weighted_by_slope(written, make_people):
+    folder, *_, load = written
+    bundle = load_bundle(folder, load)
+    sample = make_people(n=5, seed=4).samples[0]
+    (member,) = (m for m in bundle.members if m.name == "bag_ridge")
+    raw = [float(model.classifier.predict([sample])[0]) for model in member.folds]
+    wanted: dict[tuple[str, int, int], float] = {}
+    for k, model in enumerate(member.folds):
+        tiles = [("b", 1, 2), ("a", 1, 2), ("a", 3, 4)][: 3 if k else 2]
+        tiles = tiles[:: 1 if k % 2 else -1]
+        values = np.arange(1.0, len(tiles) + 1)
+        values *= (raw[k] - 0.1 * k) / values.sum()
+        why = Explanation(
+            kind="contribution", values=values, base=0.1 * k, slide_ids=tuple(t[0] for t in tiles),
+            xy=np.array([t[1:] for t in tiles], np.int32), attention=np.full(len(tiles), 1 / len(tiles)),
+        )  # fmt: skip
+        for tile, value in zip(tiles, values, strict=True):
+            wanted[tile] = wanted.get(tile, 0.0) + model.platt.slope * value / len(member.folds)
+        model.classifier.explain = lambda _sample, why=why: why
+    why = bundle.explain("bag_ridge", sample)
+    found = dict(zip(zip(why.slide_ids, *why.xy.T.tolist(), strict=True), why.values, strict=True))
+    assert found == pytest.approx(wanted)
+    assert why.base + why.values.sum() == pytest.approx(bundle.score([sample]).members["bag_ridge"][0], rel=1e-5)
+    assert why.attention.sum() == pytest.approx(1)
 
 
 def test_contributions_are_matched_by_name_where_folds_chose_other_features(written, make_people):

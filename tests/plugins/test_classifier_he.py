@@ -97,8 +97,40 @@ def test_the_order_of_tiles_and_their_slides_do_not_matter(classifier):
 
 def test_attention_finds_the_key_tiles(classifier):
     samples, labels = patients(60, 5)
-    shares = [classifier.explain(s).values[:3].sum() for s, y in zip(samples, labels, strict=True) if y]
+    shares = [classifier.explain(s).attention[:3].sum() for s, y in zip(samples, labels, strict=True) if y]
     assert np.median(shares) > 0.4  # of 3 tiles in 30, which get 0.1 by chance
+
+
+def test_a_tile_contributes_its_attention_times_how_far_its_score_is_from_the_mean_logit_of_training(classifier):
+    train, (sample,) = patients(48, 0)[0][:36], patients(1, 9)[0]
+    network = classifier._network
+
+    def tiles(one):
+        e, s = network.tiles(torch.from_numpy(one.bags[0].features))
+        return e.detach().double().softmax(dim=-1).numpy(), s.detach().double().numpy()
+
+    base = np.mean([(a * s).sum(axis=1) for a, s in map(tiles, train)], axis=0)
+    a, s = tiles(sample)
+    why = classifier.explain(sample)
+    np.testing.assert_allclose(why.values, (a * (s - base[:, None])).mean(axis=0), atol=1e-6)
+    assert why.base == pytest.approx(base.mean(), abs=1e-6)
+    assert why.values.sum() + why.base == pytest.approx(classifier.predict([sample])[0], abs=1e-5)
+
+
+def test_without_the_tiles_that_raise_it_a_score_falls_faster_than_without_others(classifier):
+    """A deletion curve on the planted signal: the planted tiles come first, and taking them away is what counts."""
+    samples, labels = patients(60, 5)
+    rng = np.random.default_rng(0)
+    for sample in (s for s, y in zip(samples, labels, strict=True) if y):
+        x = sample.bags[0].features
+        ranked = np.argsort(-classifier.explain(sample).values)
+
+        def without(gone, x=x):
+            return classifier.predict([patient(np.delete(x, gone, axis=0))])[0]
+
+        others = np.mean([[without(rng.permutation(len(x))[:k]) for k in (1, 2, 3)] for _ in range(5)], axis=0)
+        assert np.all([without(ranked[:k]) for k in (1, 2, 3)] < others)
+        assert set(ranked[:3]) == {0, 1, 2}
 
 
 def test_attention_names_the_slide_and_place_of_each_tile(classifier):

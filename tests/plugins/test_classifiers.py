@@ -195,12 +195,12 @@ def test_contributions_sum_to_score_minus_base_and_attention_to_one(classifier):
     samples, _ = patients(10, 3)
     for sample, score in zip(samples, classifier.predict(samples), strict=True):
         why = classifier.explain(sample)
-        if why.kind == "attention":
-            assert why.values.sum() == pytest.approx(1)
-            assert len(why.values) == len(why.slide_ids) == len(why.xy)
-        else:
-            assert why.values.sum() == pytest.approx(score - why.base, rel=1e-4, abs=1e-6)
+        assert why.values.sum() == pytest.approx(score - why.base, rel=1e-4, abs=1e-6)
+        if why.xy is None:
             assert len(why.values) == len(why.names)
+        else:
+            assert why.attention.sum() == pytest.approx(1)
+            assert len(why.values) == len(why.attention) == len(why.slide_ids) == len(why.xy)
 
 
 @pytest.mark.parametrize("only", [0, 1])

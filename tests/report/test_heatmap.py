@@ -93,13 +93,14 @@ def test_an_unwritable_folder_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"map\.png"):
         write_png(tmp_path / "absent" / "map.png", Image.new("RGB", (3, 3)))
     with pytest.raises(StoreError, match="tiles"):
-        write_tiles_geojson(tmp_path / "absent" / "tiles.json", _grid(1, 1), SIDE, np.ones(1), "attention")
+        write_tiles_geojson(tmp_path / "absent" / "tiles.json", _grid(1, 1), SIDE, {"attention": np.ones(1)})
 
 
 def test_geojson_rectangles_are_exact_level_0_pixels(tmp_path: Path) -> None:
     xy = np.array([[0, 0], [123_457, 98_765]], np.int32)
     values = np.array([0.25, np.nan], np.float32)
-    path = write_tiles_geojson(tmp_path / "tiles.geojson", xy, (447.5, 448), values, "attention he")
+    measured = {"attention he": values, "contribution": -values}
+    path = write_tiles_geojson(tmp_path / "tiles.geojson", xy, (447.5, 448), measured)
     found = json.loads(path.read_text())
     assert found["type"] == "FeatureCollection"
     first, second = found["features"]
@@ -110,11 +111,9 @@ def test_geojson_rectangles_are_exact_level_0_pixels(tmp_path: Path) -> None:
     ring = second["geometry"]["coordinates"][0]
     assert ring[0] == ring[-1] == [123_457, 98_765]
     assert ring[2] == [123_904.5, 99_213]
-    assert first["properties"] == {"objectType": "tile", "measurements": {"attention he": 0.25}}
+    assert first["properties"] == {"objectType": "tile", "measurements": {"attention he": 0.25, "contribution": -0.25}}
     assert second["properties"]["measurements"] == {}
-    assert (
-        write_tiles_geojson(tmp_path / "b", xy, (447.5, 448), values, "attention he").read_bytes() == path.read_bytes()
-    )
+    assert write_tiles_geojson(tmp_path / "b", xy, (447.5, 448), measured).read_bytes() == path.read_bytes()
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_one_before(

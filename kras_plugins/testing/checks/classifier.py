@@ -19,7 +19,7 @@ from kras_plugins.testing.checks.rule import check, refused, require, same, show
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.classifier import Classifier
-    from kras_plugins.data import Explanation, Float32
+    from kras_plugins.data import Explanation, Float32, Float64
 
 KIND = "classifier"
 TRAIN, VALID, NEW = 36, 15, 24
@@ -196,12 +196,17 @@ def explained(candidate: Candidate) -> None:
         values = np.asarray(why.values)
         require(values.ndim == 1 and bool(np.isfinite(values).all()), "finite float64[name or tile]", shown(values))
         if why.kind == "contribution":
-            require(len(why.names) == len(values), f"{len(values)} names", len(why.names))
+            if why.xy is None:
+                require(len(why.names) == len(values), f"{len(values)} names", len(why.names))
+            else:
+                _check_places(why, len(values))
             apart = abs(float(values.sum()) + why.base - float(score))
             scale = max(abs(float(score)), float(np.abs(values).sum()), 1e-3)
             require(apart <= 1e-3 * scale, f"values that sum to {score - why.base:.6g}", f"{values.sum():.6g}")
+            if why.attention is not None:
+                _check_attention(why.attention, len(values))
         else:
-            require(abs(float(values.sum()) - 1) < 1e-3, "attention that sums to 1", f"{values.sum():.6g}")
+            _check_attention(values, len(values))
             _check_places(why, len(values))
 
 
@@ -262,6 +267,11 @@ def _told(candidate: Candidate, sample: Sample, what: str) -> None:
         require(bool(str(e).strip()), f"an error with a message for {what}", repr(e))
         return
     require(not np.isfinite(score).all(), f"an error for {what}", f"a score of {score}")
+
+
+def _check_attention(values: Float64, n: int) -> None:
+    require(np.shape(values) == (n,), f"attention of {n} tiles", shown(values))
+    require(abs(float(np.sum(values)) - 1) < 1e-3, "attention that sums to 1", f"{np.sum(values):.6g}")
 
 
 def _check_places(why: Explanation, n: int) -> None:
