@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from kras_plugins import CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec, note
+from kras_plugins import CELL_CLASSES, CELL_COLUMNS, SemanticMap, SlideError, SlideRef, TileSpec, note
 from kras_plugins.cohort.numbers import UNKNOWN, number, short
 from kras_plugins.data import TileGrid
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
@@ -154,7 +154,9 @@ def _build(
     size = size or source.size
     stated = source.provides if source.provides is not None else frozenset(options.provides) or None
     counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
-    mapped, more = cell_classes(counts, options.classes, options.vocabulary)
+    # Our own exports say which classes they can give: their words are ours, whatever other analysers mean by them.
+    ours = {name: name for name in CELL_CLASSES if name in (source.provides or ())}
+    mapped, more = cell_classes(counts, {**ours, **options.classes}, options.vocabulary)
     told += more
     _second_pass(folder, mapped)
     table = pq.read_table(folder / CELLS, columns=["x_px", "y_px", "area_um2"])

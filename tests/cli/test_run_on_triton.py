@@ -143,7 +143,9 @@ def test_the_parity_gate_passes_for_both_models(place: Path, server: Server, tmp
     assert {r["output"] for r in rows if r["model"] == "cells"} >= {"nucleus", "distance"}
     assert all(r["passed"] for r in rows)
     exact = [r for r in rows if r["against"].startswith("PyTorch")]
-    assert all(0 < r["error"] < 1e-3 and r["cosine"] > 0.99999 for r in exact)
+    assert all(0 < r["error"] < 1e-3 and r["cosine"] > 0.99999 for r in exact if r["model"] == "vit")
+    # Maps are levels of 255: one that lies between two may go to either.
+    assert all(r["error"] <= 1 / 255 and r["cosine"] > 0.9999 for r in exact if r["model"] == "cells")
 
 
 THIRD_PARTY = """
