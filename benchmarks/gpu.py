@@ -38,7 +38,7 @@ START = 180.0
 
 @dataclass(frozen=True)
 class Block:
-    """Something to find out: function `name` of `module`. `seconds`: what it takes on an H200, about.
+    """Something to find out: function `name` of `module`. `seconds`: what it may take on an H200, estimated.
 
     `card`: whether it is about what only an NVIDIA GPU has.
     """

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from cells import children, cpu_of
 from embed import make_slide
+from gpu_networks import Subject
 from gpu_results import Row
-from gpu_torch import Subject, busy, filled
+from gpu_torch import busy, filled
 
 from kras_plugins import BackendError, ModelSpec
 from kras_plugins.contracts.backend import Backend, BackendPlugin

@@ -69,8 +69,8 @@ def options(
 def main() -> None:
     """Entry point of the `kras` command."""
     os.environ["PYTHONSAFEPATH"] = "1"  # a worker process would look for Python's own modules in the current folder
-    # OpenMP's threads spin while they wait for one another; where other work takes a core, that costs minutes for
-    # seconds (600 steps of a small network on two busy cores: 69 to 160 s, against 4 to 6 s).
+    # OpenMP's threads spin while they wait for one another; where other work takes a core, seconds become minutes
+    # (600 steps of a small network, two threads, two busy cores: 69 and 160 s, against 4 and 6 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     code: object = 0
     try:

@@ -35,7 +35,7 @@ _TOLERANCE = {"f32": 1e-3, "f16": 2e-2}
 seen of vit-mini, 0.002 of the worst pixel of `cells`."""
 
 _GRAPH = 2
-"""Raise it with what is done to a graph after the export: cached files are told apart by it."""
+"""Part of the key of cached files: raise it when what is done to a graph after its export changes."""
 
 _LARGE = 1_900_000_000
 """Bytes from which weights lie beside the graph: no protobuf holds 2 GiB."""

@@ -1,8 +1,8 @@
 """The arithmetic of an ONNX graph: read from its own types, and lowered to float16 where it pays.
 
-Engines that are told a precision apart from the graph cannot be held to it: TensorRT's FP16 flag allowed every layer to
-choose and is gone in TensorRT 11. ONNX Runtime gives TensorRT a strongly typed network where no flag is set, so that
-what the graph says is what is computed.
+A precision that an engine gets beside the graph does not bind it: under TensorRT's FP16 flag every layer could choose,
+and TensorRT 11 has no such flag. ONNX Runtime gives TensorRT a strongly typed network where no flag is set: the graph's
+types are then what is computed in.
 """
 
 from __future__ import annotations

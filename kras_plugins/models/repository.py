@@ -114,7 +114,7 @@ def parse_config(text: str) -> ModelConfig:
     try:
         return text_format.Parse(text, pb.ModelConfig())
     except text_format.ParseError as e:
-        raise BackendError(f"config.pbtxt: {e}", "export the model anew with `kras model export`") from e
+        raise BackendError(f"config.pbtxt: {e}", "export the model again with `kras model export`") from e
 
 
 def export_model(spec: ModelSpec, repository: Path, *, precision: Asked = "f32", opset: int = OPSET) -> Path:
@@ -154,13 +154,13 @@ def _served_precision(spec: ModelSpec, file: Path) -> Precision:
     if why := broken_rule(model):
         raise BackendError(
             f"model {spec.name!r}: {why}, which TensorRT refuses",
-            "cast the pixels to float32 before all else and export the network anew; backend local takes it as it is",
+            "cast the pixels to float32 before all else and export the network again; backend local takes it as it is",
         )
     precision = graph_precision(model)
     if precision == "int8" and has_offsets(onnx.load(str(file))):
         raise BackendError(
             f"model {spec.name!r}: its int8 zero points are not 0, which TensorRT refuses",
-            "quantize it anew with `kras model quantize`; backend local takes it as it is",
+            "quantize it again with `kras model quantize`; backend local takes it as it is",
         )
     return precision
 

@@ -29,8 +29,8 @@ def objects(
 ) -> list[dict[str, Any]]:
     """A StatefulSet, its headless Service and a NetworkPolicy.
 
-    What is not None stands in the place of the order's (a chart's placeholders); `shown` is the image in the server's
-    identity. Raises ConfigError for `gpus=-1`: Kubernetes hands out a number of them.
+    `image`, `replicas` and `gpus` are the order's where None, else a chart's placeholders; `shown` is the image as the
+    server's identity names it. Raises ConfigError for `gpus=-1`: Kubernetes hands out a number of them.
     """
     if order.gpus < 0:
         raise ConfigError("--gpus -1: Kubernetes has no `all`", "give the number of GPUs a pod shall have")

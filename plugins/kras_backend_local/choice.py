@@ -16,7 +16,7 @@ Engine = Literal["openvino", "torch", "onnxruntime"]
 class Target:
     """An engine and what it computes on.
 
-    `devices`: PyTorch's names, several only for GPUs of one kind; `name`: what stored results are told apart by.
+    `devices`: PyTorch's names, several only for GPUs of one kind; `name`: the device in the engine's name.
     `capability`: of NVIDIA GPUs. `unused`: why an NVIDIA GPU that is here is left to idle, "" where none is.
     """
 

@@ -36,7 +36,7 @@ class Slot(Protocol):
 
     @property
     def outputs(self) -> Arrays:
-        """The slot's own results, float32[batch, …], valid from `wait` until the next `copy_out`."""
+        """The slot's own results, [batch, …] in the types of the spec, valid from `wait` until the next `copy_out`."""
         ...
 
     def copy_in(self) -> None:

@@ -49,20 +49,20 @@ def check_model(config: Any, spec: ModelSpec, digest: str, url: str) -> None:
     if PRECISION not in facts:
         raise BackendError(
             f"{url}: model {spec.name!r} does not say what its graph computes in: an older kras exported it",
-            f"export it anew: `kras model export {spec.name}`",
+            f"export it again: `kras model export {spec.name}`",
         )
     if facts.get(TRANSFORM) != spec.transform_hash:
         raise BackendError(
             f"{url}: model {spec.name!r} has transform {facts.get(TRANSFORM) or 'none'}, wanted is "
             f"{spec.transform_hash}",
-            f"export it anew: `kras model export {spec.name}`",
+            f"export it again: `kras model export {spec.name}`",
         )
     for what, here, there in (("input", spec.inputs, config.input), ("output", spec.outputs, config.output)):
         wanted, found = [_said(t) for t in here], [_found(t) for t in there]
         if sorted(wanted) != sorted(found):
             raise BackendError(
                 f"{url}: model {spec.name!r} has {what}s {', '.join(found)}; wanted are {', '.join(wanted)}",
-                f"export it anew: `kras model export {spec.name}`",
+                f"export it again: `kras model export {spec.name}`",
             )
 
 

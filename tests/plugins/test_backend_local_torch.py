@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 import threading
@@ -160,7 +161,8 @@ def test_too_little_memory_within_a_capture_is_told_as_such(monkeypatch: pytest.
 
 def test_outputs_that_are_not_the_specs_are_the_plugins_fault() -> None:
     spec = replace(probe_model(), outputs=probe_model().outputs[:1])
-    with pytest.raises(PluginError, match=r"its outputs are \[\(8,\), \(4, .*\], its spec says \[\(8,\)\]"):
+    shapes = [t.shape for t in probe_model().outputs]
+    with pytest.raises(PluginError, match=re.escape(f"its outputs are {shapes}, its spec says {shapes[:1]}")):
         create(LocalOptions(engine="torch", device="cpu")).load(spec)
 
 

@@ -114,7 +114,7 @@ def test_the_shell_line_gives_the_server_its_gpus_for_a_name(
     assert first[0] == f"--id={identity}"
     assert first[1].startswith("--grpc-restricted-protocol=trace,logging:admin=")
     assert first[2:] == words[4:]
-    assert said()[1] != first[1], "the word is drawn anew at each start: nobody knows it"
+    assert said()[1] != first[1], "each start draws another word, so that nobody knows it"
 
 
 def test_compose_puts_none_of_its_own_variables_into_the_shell_line() -> None:
