@@ -1,0 +1,1 @@
+"""`kras view`: slides, and what was found in them, in the browser."""
