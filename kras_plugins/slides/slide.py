@@ -52,8 +52,8 @@ class Slide:
     `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
     `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
-    depend on. `fingerprint` identifies the content for the store. `warnings`: what a user
-    should know about this slide.
+    depend on. `objective`: magnification that the file states, if any. `fingerprint` identifies the content for the
+    store. `warnings`: what a user should know about this slide.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Slide:
             raise PluginError(f"{self.plugin} gave no levels or an empty one for {path}")
         self.size = (self.levels[0].width, self.levels[0].height)
         self.properties: Mapping[str, str] = source.properties
+        self.objective: float | None = source.objective_power
         if self.size[0] * self.size[1] > MAX_PX:
             raise SlideError(
                 f"{path}: states {self.size[0]} x {self.size[1]} pixels, more than any scanner makes",
