@@ -39,7 +39,7 @@ def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], N
         address = f"http://{LOOPBACK}:{port}/?token={token}"
         announce(address)
         if browser:  # what it asks for waits in the socket's queue until the server runs
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(address,), name="kras-browser", daemon=True).start()
         # Whoever asks nonsense gets an answer and no line here; a bug keeps its traceback.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         with create_app(shown, token, port) as app:
