@@ -72,14 +72,18 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 def test_it_listens_on_loopback_and_opens_the_browser_at_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, int]] = []
+    seen: list[tuple[str, int, int]] = []
     asked: list[str] = []
-    monkeypatch.setattr(server.uvicorn.Server, "run", lambda _, sockets: seen.append(sockets[0].getsockname()))
+    monkeypatch.setattr(
+        server.uvicorn.Server, "run", lambda _, sockets: seen.append((*sockets[0].getsockname(), sockets[0].proto))
+    )
     monkeypatch.setattr(server.webbrowser, "open", asked.append)
     addresses: list[str] = []
     for browser in (False, True):
         serve(shown_bare(tmp_path), 0, browser=browser, announce=addresses.append)
-    assert {host for host, _ in seen} == {"127.0.0.1"}
+    assert {host for host, _, _ in seen} == {"127.0.0.1"}
+    # What asyncio sends without delay: a tile waited 40 ms for the acknowledgment of its header.
+    assert {protocol for _, _, protocol in seen} == {socket.IPPROTO_TCP}
     assert len({address.partition("token=")[2] for address in addresses}) == 2
     for thread in server.threading.enumerate():
         if thread.name == "kras-browser":
