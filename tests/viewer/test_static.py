@@ -26,4 +26,6 @@ def test_our_scripts_import_what_exists_write_no_markup_and_name_no_other_server
         for names, other in re.findall(r'import \{([^}]+)\} from "\./([^"]+)"', text):
             exported = re.findall(r"^export (?:async )?(?:function|const) (\w+)", (STATIC / other).read_text(), re.M)
             assert {name.strip() for name in names.split(",")} <= set(exported), f"{file.name}: {other}"
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|https?://", text), file.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|https?://", text), (
+            file.name
+        )

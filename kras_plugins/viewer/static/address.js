@@ -1,43 +1,47 @@
 // The view as text: the fragment of the page's address, and the query of the picture that the server draws.
 
 /**
- * The fragment as {x, y, um, layers: Map(id -> opacity), keys: Map(id -> [key]), side}; what is missing or no number is
- * null. x, y: center in level-0 pixels; um: width of the view.
+ * The fragment as {x, y, um, layers, side}; x, y: center in level-0 pixels; um: width of the view; layers: Map of id to
+ * {opacity, keys}, where keys are the entries of its legend that are drawn, null all. What is missing or no number is null.
  */
 export function readFragment(fragment) {
   const given = new URLSearchParams(fragment.replace(/^#/, ""));
-  const keys = [...given].filter(([name]) => name.startsWith("keys."));
   return {
     x: finite(given.get("x")),
     y: finite(given.get("y")),
     um: positive(given.get("um")),
     layers: given.has("layers") ? readLayers(given.get("layers")) : null,
-    keys: new Map(keys.map(([name, text]) => [name.slice(5), text.split(",").filter(Boolean)])),
     side: given.get("side") === "1",
   };
 }
 
 /** The fragment of a view, as `readFragment` reads it. */
-export function writeFragment({ x, y, um, layers, keys, side }) {
-  const parts = [`x=${Math.round(x)}`, `y=${Math.round(y)}`, `um=${Number(um.toPrecision(4))}`, ...shown(layers, keys)];
+export function writeFragment({ x, y, um, layers, side }) {
+  const parts = [`x=${Math.round(x)}`, `y=${Math.round(y)}`, `um=${Number(um.toPrecision(4))}`, layersQuery(layers)];
   return `#${[...parts, ...(side ? ["side=1"] : [])].join("&")}`;
 }
 
-/** The layers on view, as fragment and server take them: `layers=cells:0.8` and `keys.cells=a,b` where not all are on. */
-export function shown(layers, keys) {
-  const list = [...layers].map(([id, opacity]) => `${encodeURIComponent(id)}:${Number(opacity.toFixed(2))}`);
-  const some = [...keys].map(([id, chosen]) => `keys.${encodeURIComponent(id)}=${keyList(chosen)}`);
-  return [`layers=${list.join(",")}`, ...some];
+/** The layers on view, the lowest first, as fragment and server take them: `layers=cells:0.8:tumor,attention:0.5`. */
+export function layersQuery(layers) {
+  const words = [...layers].map(([id, { opacity, keys }]) => {
+    const some = keys === null ? [] : keys.length ? keys : [""];
+    return [id, Number(opacity.toFixed(2)), ...some].map(encodeURIComponent).join(":");
+  });
+  return `layers=${words.join(",")}`;
 }
 
-/** Keys of a legend as one value of a query. */
-export function keyList(keys) {
-  return keys.map((key) => encodeURIComponent(key)).join(",");
+/** Keys of a legend as the query of a tile; nothing where all are drawn. */
+export function keysQuery(keys) {
+  return keys === null ? "" : `?keys=${keys.map(encodeURIComponent).join(",")}`;
 }
 
 function readLayers(text) {
-  const pairs = text.split(",").filter(Boolean).map((part) => part.split(":"));
-  return new Map(pairs.map(([id, opacity]) => [id, Math.min(1, Math.max(0, finite(opacity ?? "1") ?? 1))]));
+  const layer = ([id, opacity, ...keys]) => [id, { opacity: clamp(finite(opacity ?? null)), keys: keys.length ? keys : null }];
+  return new Map(text.split(",").filter(Boolean).map((part) => layer(part.split(":"))));
+}
+
+function clamp(opacity) {
+  return Math.min(1, Math.max(0, opacity ?? 1));
 }
 
 function finite(text) {

@@ -1,10 +1,10 @@
 // The panel of layers: which are on, how opaque, and which entries of their legends are drawn.
 
-import { keyList } from "./address.js";
+import { keysQuery } from "./address.js";
 import { tileSource } from "./stage.js";
 
 /**
- * Wire the panel `form` to the stage. Gives {show(layers, keys), state()}, both with maps as in the page's address;
+ * Wire the panel `form` to the stage. Gives {show(layers), state()}, both with maps as in the page's address;
  * `changed` is called after each change by hand.
  */
 export function layerPanel(form, stage, facts, base, changed) {
@@ -14,7 +14,7 @@ export function layerPanel(form, stage, facts, base, changed) {
   const update = (row) => {
     const { id } = row.layer;
     const opacity = row.box.checked ? Number(row.slider.value) : 0;
-    const query = row.chosen() === null ? "" : `?keys=${keyList(row.chosen())}`;
+    const query = keysQuery(row.chosen());
     const old = images.get(id);
     if (old && old.query === query) {
       old.opacity = opacity;
@@ -57,22 +57,18 @@ export function layerPanel(form, stage, facts, base, changed) {
   }
 
   return {
-    show(layers, keys) {
+    show(layers) {
       for (const row of rows) {
-        const { id } = row.layer;
-        row.box.checked = layers.has(id);
-        if (layers.has(id)) row.slider.value = layers.get(id);
-        const chosen = keys.get(id);
-        for (const entry of row.entries) entry.checked = !chosen || chosen.includes(entry.value);
+        const wanted = layers.get(row.layer.id);
+        row.box.checked = wanted !== undefined;
+        if (wanted) row.slider.value = wanted.opacity;
+        for (const entry of row.entries) entry.checked = !wanted?.keys || wanted.keys.includes(entry.value);
         update(row);
       }
     },
     state() {
       const on = rows.filter((row) => row.box.checked);
-      return {
-        layers: new Map(on.map((row) => [row.layer.id, Number(row.slider.value)])),
-        keys: new Map(on.filter((row) => row.chosen() !== null).map((row) => [row.layer.id, row.chosen()])),
-      };
+      return new Map(on.map((row) => [row.layer.id, { opacity: Number(row.slider.value), keys: row.chosen() }]));
     },
   };
 }

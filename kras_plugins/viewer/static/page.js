@@ -27,19 +27,11 @@ export function latest(wait) {
   };
 }
 
-/** JSON from the server; raises an Error with what the server says is wrong. */
+/** JSON from the server; raises an Error with the line in which the server says what is wrong. */
 export async function json(address, signal) {
   const answer = await fetch(address, { signal });
-  if (!answer.ok) throw new Error((await detail(answer)) || `the server answers ${answer.status}`);
+  if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `the server answers ${answer.status}`);
   return answer.json();
-}
-
-async function detail(answer) {
-  try {
-    return (await answer.json()).detail;
-  } catch {
-    return "";
-  }
 }
 
 /** The element of the page with this id. */

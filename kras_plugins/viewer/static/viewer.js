@@ -1,6 +1,6 @@
 // The page of one slide: brings the stage, the panel and the address together.
 
-import { readFragment, shown, writeFragment } from "./address.js";
+import { layersQuery, readFragment, writeFragment } from "./address.js";
 import { frames, magnification, scaleBar } from "./geometry.js";
 import { CLOSER, listenToKeys } from "./keys.js";
 import { layerPanel } from "./layers.js";
@@ -24,7 +24,7 @@ function open(facts) {
 
   const state = () => {
     const { x, y } = frame.toSlide(stage.viewport.getCenter());
-    return { x, y, um: frame.toUm(stage.viewport.getBounds().width), ...panel.state(), side: side.on() };
+    return { x, y, um: frame.toUm(stage.viewport.getBounds().width), layers: panel.state(), side: side.on() };
   };
   // moving replaces the entry of the history: the back button leads to where a link was followed
   let writing = 0;
@@ -35,9 +35,9 @@ function open(facts) {
       part("save").href = pictureAddress(stage, frame, panel.state());
     }, 150);
   };
-  const go = ({ x, y, um, layers, keys, side: beside }, immediately) => {
+  const go = ({ x, y, um, layers, side: beside }, immediately) => {
     if (layers) {
-      panel.show(layers, keys);
+      panel.show(layers);
       side.show(beside);
     }
     if (x === null || y === null) return;
@@ -122,12 +122,12 @@ function showScale(um) {
 }
 
 /** Address of the view as the server draws it, at most twice as fine as the page. */
-function pictureAddress(stage, frame, { layers, keys }) {
+function pictureAddress(stage, frame, layers) {
   const { x, y, width, height } = stage.viewport.getBounds();
   const [from, to] = [frame.toSlide({ x, y }), frame.toSlide({ x: x + width, y: y + height })];
   const box = { x: from.x, y: from.y, w: to.x - from.x, h: to.y - from.y };
   const size = stage.viewport.getContainerSize();
   const px = Math.round(Math.max(size.x, size.y) * Math.min(2, devicePixelRatio));
   const place = Object.entries(box).map(([name, value]) => `${name}=${value.toFixed(1)}`);
-  return `${base}/view.png?${[...place, `px=${px}`, ...shown(layers, keys)].join("&")}`;
+  return `${base}/view.png?${[...place, `px=${px}`, layersQuery(layers)].join("&")}`;
 }
