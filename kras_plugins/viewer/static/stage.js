@@ -28,6 +28,10 @@ export function openStage(element, source, overview = null) {
     navigatorOpacity: 1,
     navigatorDisplayRegionColor: "#c00",
   });
+  // whoever waits for the picture, a screen reader or a test, sees when it is whole
+  const showBusy = () => element.setAttribute("aria-busy", String(!isWhole(stage)));
+  stage.addHandler("update-viewport", showBusy);
+  stage.addHandler("fully-loaded-change", showBusy);
   let smooth = true;
   stage.addHandler("update-viewport", () => {
     const wanted = imageZoom(stage) <= 1;
@@ -37,6 +41,11 @@ export function openStage(element, source, overview = null) {
     }
   });
   return stage;
+}
+
+function isWhole(stage) {
+  const images = Array.from({ length: stage.world.getItemCount() }, (_, i) => stage.world.getItemAt(i));
+  return images.length > 0 && images.every((image) => image.getOpacity() === 0 || image.getFullyLoaded());
 }
 
 /** The pyramid of `folder` (an address) as OpenSeadragon takes it; display: `facts.display`. */
