@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kras_plugins.report.html import rendered
 from kras_plugins.viewer.shown import Listed, Shown
@@ -18,13 +20,10 @@ def index_page(shown: Shown) -> str:
     return rendered("cases.html.j2", view)
 
 
-def viewer_page(shown: Shown, slide: Listed) -> str:
-    """One slide."""
+def viewer_page(shown: Shown, slide: Listed, facts: Mapping[str, Any]) -> str:
+    """One slide; `facts`: what the address `facts` answers."""
     alone = len(shown.slides) == 1 and not shown.cases
-    view = {
-        "title": slide.slide_id, "name": slide.name, "slide_id": slide.slide_id, "patient_id": slide.patient_id,
-        "case": f"/cases/{slide.patient}" if slide.patient else None, "index": None if alone else "/",
-    }  # fmt: skip
+    view = {"facts": facts, "base": f"/slides/{slide.name}", "index": None if alone else "/"}
     return rendered("viewer.html.j2", view)
 
 
