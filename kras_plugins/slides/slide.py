@@ -30,6 +30,8 @@ PLAUSIBLE_MPP = (0.05, 20.0)
 """Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
 LEVEL_TOLERANCE = 0.02
 """A level whose mpp is this near (relative) to the one asked for is read as it is."""
+CELL_PX = 1 << 14
+"""Level pixels that are averaged to one at once; more are read in steps, as one pixel may stand for a whole slide."""
 SHARP = 0.98
 """What `box` shows with a level's pixels: nothing that is more than so much finer than they are."""
 MAX_ENLARGEMENT = 2.0
@@ -52,8 +54,8 @@ class Slide:
     `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
     `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
-    depend on. `fingerprint` identifies the content for the store. `warnings`: what a user
-    should know about this slide.
+    depend on. `objective`: magnification that the file states, if any. `fingerprint` identifies the content for the
+    store. `warnings`: what a user should know about this slide.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Slide:
             raise PluginError(f"{self.plugin} gave no levels or an empty one for {path}")
         self.size = (self.levels[0].width, self.levels[0].height)
         self.properties: Mapping[str, str] = source.properties
+        self.objective: float | None = source.objective_power
         if self.size[0] * self.size[1] > MAX_PX:
             raise SlideError(
                 f"{path}: states {self.size[0]} x {self.size[1]} pixels, more than any scanner makes",
@@ -138,6 +141,8 @@ class Slide:
         ]
         level = max(fits, key=lambda i: self._downsamples[i], default=0)
         across, down = self._downsamples[level]
+        if step[0] * step[1] > CELL_PX * across * down:  # a slide without small levels, seen as a whole
+            return resample(self.box(xy, extent, (2 * size[0], 2 * size[1])), (0, 0), (2, 2), size)
         return self._region(level, (xy[0] / across, xy[1] / down), (step[0] / across, step[1] / down), size)
 
     def thumbnail(self, mpp: float) -> tuple[UInt8, tuple[float, float]]:
