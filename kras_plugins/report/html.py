@@ -156,8 +156,13 @@ def png_bytes(image: Image) -> bytes:
 
 def write_page(path: Path, template: str, view: Mapping[str, Any]) -> Path:
     """Render `template` with `view` and write it whole or not at all; raises StoreError when it cannot be written."""
-    write_atomic(path, _environment().get_template(template).render(view))
+    write_atomic(path, rendered(template, view))
     return path
+
+
+def rendered(template: str, view: Mapping[str, Any]) -> str:
+    """The page that `template` makes of `view`."""
+    return _environment().get_template(template).render(view)
 
 
 @cache
