@@ -89,9 +89,9 @@ class Gathering:
         return any(name in (call.get("outputs") or ()) for call in self.calls())
 
     def record(self, entry: Mapping[str, Any], also: Iterable[str] = ()) -> None:
-        """Add the entry of a call, with the files that it wrote: new and named after its slides or patients, and `also`.
-
         """Add the entry of a call, with the files it wrote: new and named after its slides or patients, and `also`.
+
+        The last thing that a call does, within `adding`.
         """
         now = _stamps(self.folder, self.names)
         written = [name for name, stamp in now.items() if self.before.get(name) != stamp]
