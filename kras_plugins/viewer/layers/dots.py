@@ -14,7 +14,9 @@ _SMALLEST, _LARGEST = 0.75, 64.0
 _LINE = 1.5
 
 
-def draw_disks(into: UInt8, x: Float64, y: Float64, radius: Float64, colors: UInt8, *, ring: bool = False) -> None:
+def draw_disks(
+    into: UInt8, x: Float64, y: Float64, radius: Float64, colors: UInt8, *, ring: bool = False
+) -> None:
     """Draw circles into RGBA uint8[h w 4]; `x`, `y`, `radius`: float64[circle] in pixels, `colors`: uint8[circle 4].
 
     With `ring` only their rims. Small ones lie above large ones, later ones above earlier ones of a size.

@@ -66,7 +66,9 @@ class Outlines:
             return self._kept[number]
 
 
-def draw_outlines(size: tuple[int, int], points: Float64, owners: npt.NDArray[np.intp], colors: UInt8) -> UInt8:
+def draw_outlines(
+    size: tuple[int, int], points: Float64, owners: npt.NDArray[np.intp], colors: UInt8
+) -> UInt8:
     """RGBA uint8[h w 4] of `size` pixels: closed lines through `points`, float64[vertex 2] in pixels, by owner.
 
     `colors`: uint8[owner 4]. Drawn at twice the size on whole numbers and reduced, so that lines have no steps and go
