@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException as HTTPError
 from starlette.responses import StreamingResponse
 
 from kras_plugins.errors import KrasError
-from kras_plugins.report.study import report_script
 from kras_plugins.viewer.access import POLICY, Access
 from kras_plugins.viewer.encoded import Cache, jpeg, png
 from kras_plugins.viewer.geometry import TILE, Box
@@ -103,6 +102,8 @@ def _pages(app: FastAPI, shown: Shown, slides: Opened) -> None:
     def report() -> Response:
         if shown.report is None:
             raise HTTPException(404, "no report")
+        from kras_plugins.report.study import report_script  # half a second, which other pages need not wait for
+
         # It was made by another run, or somewhere else: of its scripts only the one of today's reports is allowed.
         policy = POLICY.replace("script-src 'self'", f"script-src 'sha256-{report_script()[1]}'")
         return HTMLResponse(shown.report.read_bytes(), headers={"Content-Security-Policy": policy})
