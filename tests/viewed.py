@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from tiff_files import READERS
 
 from kras_plugins.data import CELL_CLASSES, SlideRef
 from kras_plugins.slides.slide import Slide, open_slide
@@ -29,7 +30,6 @@ from kras_plugins.viewer.layers.explained import Explained
 from kras_plugins.viewer.layers.layer import Entry
 from kras_plugins.viewer.layers.tiles import Tiles
 from kras_plugins.viewer.shown import Listed, Shown, ShownSlide
-from tiff_files import READERS
 
 ATTACK = """<img src=x onerror=alert(1)>"'><script>alert(2)</script>javascript:alert(3)"""
 MPP = 0.5

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from services import need
+from viewed import attackers_slide, drawn_slide, marked_slide, served
 
 from kras_plugins.viewer.shown import Listed, Shown
-from marked_slides import SIDE
-from services import need
-from viewed import ATTACK, TILE, attackers_slide, drawn_slide, marked_slide, served
 
 expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
