@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from marked_slides import Squares, marked
 from tiff_files import READERS
 
 from kras_plugins.data import CELL_CLASSES, SlideRef
@@ -126,6 +127,28 @@ def attackers_slide(file: Path) -> Listed:
         )
 
     return Listed(name=safe_name(ATTACK), slide_id=ATTACK, patient_id=ATTACK, open=open_it)
+
+
+@dataclass(frozen=True)
+class Red(Squares):
+    """The squares of `marked` in red."""
+
+    def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> np.ndarray:
+        """As Squares draws them."""
+        drawn = super().draw(box, size, keys)
+        drawn[..., 0] = 255
+        return drawn
+
+
+def marked_slide(file: Path) -> Listed:
+    """Black squares, and a layer that draws them red from their coordinates."""
+    marked(file, (MPP, MPP))
+    return Listed(
+        name="marked",
+        slide_id="marked",
+        patient_id="p",
+        open=lambda: ShownSlide(slide=_open(file), layers=(Red(),)),
+    )
 
 
 def _open(file: Path) -> Slide:
