@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from marked_slides import Squares, marked
+from tiff_files import READERS
 
 from kras_plugins.data import CELL_CLASSES, SlideRef
 from kras_plugins.slides.slide import Slide, open_slide
@@ -29,7 +31,6 @@ from kras_plugins.viewer.layers.explained import Explained
 from kras_plugins.viewer.layers.layer import Entry
 from kras_plugins.viewer.layers.tiles import Tiles
 from kras_plugins.viewer.shown import Listed, Shown, ShownSlide
-from tiff_files import READERS
 
 ATTACK = """<img src=x onerror=alert(1)>"'><script>alert(2)</script>javascript:alert(3)"""
 MPP = 0.5
@@ -126,6 +127,28 @@ def attackers_slide(file: Path) -> Listed:
         )
 
     return Listed(name=safe_name(ATTACK), slide_id=ATTACK, patient_id=ATTACK, open=open_it)
+
+
+@dataclass(frozen=True)
+class Red(Squares):
+    """The squares of `marked` in red."""
+
+    def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> np.ndarray:
+        """As Squares draws them."""
+        drawn = super().draw(box, size, keys)
+        drawn[..., 0] = 255
+        return drawn
+
+
+def marked_slide(file: Path) -> Listed:
+    """Black squares, and a layer that draws them red from their coordinates."""
+    marked(file, (MPP, MPP))
+    return Listed(
+        name="marked",
+        slide_id="marked",
+        patient_id="p",
+        open=lambda: ShownSlide(slide=_open(file), layers=(Red(),)),
+    )
 
 
 def _open(file: Path) -> Slide:

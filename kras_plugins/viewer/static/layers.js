@@ -26,7 +26,7 @@ export function layerPanel(form, stage, facts, base, changed) {
       add(row, image);
     }
     row.slider.disabled = !row.box.checked;
-    row.output.textContent = `${Math.round(row.slider.value * 100)} %`;
+    row.percent.textContent = `${Math.round(row.slider.value * 100)} %`;
   };
 
   const add = (row, image) => {
@@ -82,7 +82,7 @@ function layerRow(form, layer) {
     entries,
     box: element.querySelector("input[name=on]"),
     slider: element.querySelector("input[name=opacity]"),
-    output: element.querySelector("output"),
+    percent: element.querySelector(".percent"),
     /** Keys of the entries that are drawn, null where that is all of them. */
     chosen: () =>
       entries.every((entry) => entry.checked) ? null : entries.filter((entry) => entry.checked).map((entry) => entry.value),

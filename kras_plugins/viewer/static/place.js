@@ -25,7 +25,7 @@ export function watchPlaces(stage, frame, facts, base) {
       const parts = placeRows(answer);
       part("values").replaceChildren(...(parts.length ? parts.flatMap(valueTable) : [nothing("Nothing is known here.")]));
       outlineTile(answer.tile);
-      if (aloud) report(parts.map(([title, rows]) => `${title}: ${rows.map((row) => row.join(" ")).join(", ")}`).join(". "));
+      if (aloud) part("spoken").textContent = parts.map(sentence).join(" ");
     } catch (error) {
       report(error.message);
     }
@@ -49,7 +49,8 @@ export function watchPlaces(stage, frame, facts, base) {
       part("similar-of").textContent = answer.of;
       part("similar").replaceChildren(...items);
       part("similar-part").hidden = false;
-      report(items.length ? `${items.length} similar tiles` : "No similar tiles: there is no tile here");
+      part("similar-part").scrollIntoView({ block: "nearest" });
+      report(items.length ? `${items.length} similar tiles, in the panel` : "No similar tiles: there is no tile here");
     } catch (error) {
       report(error.message);
     }
@@ -75,6 +76,10 @@ export function watchPlaces(stage, frame, facts, base) {
       findSimilar(center());
     },
   };
+}
+
+function sentence([title, rows]) {
+  return `${title}: ${rows.map((row) => row.join(" ")).join(", ")}.`;
 }
 
 function valueTable([title, rows]) {

@@ -6,7 +6,7 @@ import { CLOSER, listenToKeys } from "./keys.js";
 import { layerPanel } from "./layers.js";
 import { json, part, report } from "./page.js";
 import { watchPlaces } from "./place.js";
-import { imageZoom, moveTogether, openStage, tileSource } from "./stage.js";
+import { fitStage, imageZoom, moveTogether, openStage, tileSource } from "./stage.js";
 
 const { OpenSeadragon } = globalThis;
 const { base } = part("stages").dataset;
@@ -71,7 +71,7 @@ function open(facts) {
     fold: () => fold(!part("panel").hidden),
   };
   for (const [id, command] of Object.entries(commands)) part(id).addEventListener("click", command);
-  listenToKeys(part("slide"), stage, {
+  listenToKeys(part("stages"), stage, {
     "?": commands.ask,
     s: commands.side,
     p: commands.fold,
@@ -95,6 +95,7 @@ function sideBySide(facts, stage, pixels) {
       part("bare").hidden = !wanted;
       part("stages").classList.toggle("side", wanted);
       part("side").setAttribute("aria-pressed", String(wanted));
+      fitStage(stage);
       if (!wanted || bare) return;
       bare = openStage(part("bare"), pixels);
       nameCanvas(bare, `Slide ${facts.slide_id} without layers`);
