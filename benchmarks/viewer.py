@@ -134,10 +134,9 @@ def resident_mb(pid: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def served(
-    path: Path, pyramid: Pyramid, tiles: list[Tile], name: str
-) -> tuple[list[float], float, float, float, float]:
+def served(path: Path, pyramid: Pyramid, tiles: list[Tile]) -> tuple[list[float], float, float, float, float]:
     """Seconds a tile by HTTP; seconds to start and to the first picture; MB in the end, and before the tiles."""
+    name = path.stem
     with viewing(path) as (process, browser, start):
 
         def first() -> None:

@@ -161,7 +161,8 @@ def score(
                 session.notify,
                 overlay=overlay,
             )
-            table_of_all = _added(gathering, [row_of(p, locked) for p in predictions], processed.aside, entry)
+            rows = [row_of(p, locked) for p in predictions]
+            table_of_all = _added(gathering, rows, processed.aside, entry, locked, session.notify)
     return Scoring(
         folder=gathering.folder,
         predictions=table_of_all,
@@ -171,11 +172,20 @@ def score(
     )
 
 
-def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside], entry: Mapping[str, Any]) -> pa.Table:
+def _added(
+    gathering: Gathering,
+    rows: Sequence[Row],
+    aside: Sequence[SetAside],
+    entry: Mapping[str, Any],
+    bundle: Bundle,
+    notify: Notify,
+) -> pa.Table:
     """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
 
     A patient who comes again takes the place of the earlier row.
     """
+    from kras_plugins.study.pages import write_index
+
     predictions, failures = gathering.folder / PREDICTIONS, gathering.folder / FAILURES
     tried = {slide for slides in entry["patients"].values() for slide in slides}
     with gathering.adding():
@@ -187,7 +197,7 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
         write_failures(failures, aside)
-        gathering.record(entry)
+        gathering.record(entry, also=write_index(gathering, merged, entry["patients"], bundle, notify))
     return predictions_table(merged)
 
 

@@ -96,7 +96,7 @@ def _pages(app: FastAPI, shown: Shown, slides: Opened) -> None:
     def case(name: str) -> Response:
         if name not in shown.cases:
             raise HTTPException(404, "no such case")
-        return HTMLResponse(case_page(shown.cases[name]))
+        return HTMLResponse(case_page(shown, shown.cases[name]))
 
     @app.get("/report")
     def report() -> Response:

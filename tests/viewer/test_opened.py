@@ -56,6 +56,17 @@ def test_a_slide_that_is_read_stays_open_whatever_else_is_opened() -> None:
     assert len(shelf.open) == 1
 
 
+def test_what_is_read_while_the_server_ends_is_closed_by_its_reader() -> None:
+    shelf = Shelf(["a", "b"])
+    slides = Opened(shelf.listed)
+    with slides.use("a"):
+        with slides.use("b"):
+            pass
+        slides.close()
+        assert shelf.open == {"a"}
+    assert shelf.open == set()
+
+
 def test_threads_that_ask_at_once_open_a_slide_once() -> None:
     shelf = Shelf(["a"])
     slides = Opened(shelf.listed)

@@ -17,7 +17,7 @@ import pytest
 from shown_slides import shown_bare
 from tiff_files import images, noise
 
-from kras_plugins.errors import ConfigError
+from kras_plugins import API_VERSION, ConfigError
 from kras_plugins.viewer import server
 from kras_plugins.viewer.server import serve
 
@@ -38,10 +38,7 @@ def viewing(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_slide_is_served_at_the_printed_address_until_the_process_is_told_to_end(
-    tmp_path: Path, end: signal.Signals
-) -> None:
+def test_a_slide_is_served_at_the_printed_address_until_the_process_is_told_to_end(tmp_path: Path) -> None:
     slide = images(tmp_path / "a <i>.tif", [(noise(600, 700), {"resolution": (20000, 20000)})])
     with viewing(str(slide)) as (process, address):
         url = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/\?token=[\w-]{40,}", address)
@@ -53,11 +50,46 @@ def test_a_slide_is_served_at_the_printed_address_until_the_process_is_told_to_e
             assert page.status_code == 200
             assert "<i>.tif" not in page.text
             assert client.get(f"{page.url.path}/pixels/9/0_0.jpg").headers["content-type"] == "image/jpeg"
-            process.send_signal(end)  # while the browser's connection is still open
+            process.send_signal(signal.SIGTERM)  # while the browser's connection is still open
             _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in said
     assert "token" not in said
+
+
+STUCK = """
+import threading
+from kras_plugins import Level, ReaderPlugin, SlideSource, hookimpl
+
+KRAS_API = {api}
+
+
+class Stuck(SlideSource):
+    levels, mpp = (Level(width=600, height=500),), (0.5, 0.5)
+
+    def read_level(self, level, xy, size):
+        threading.Event().wait()
+
+
+@hookimpl
+def kras_readers():
+    yield ReaderPlugin(name="stuck", summary="never ends", suffixes=(".stuck",), open=lambda path, options: Stuck())
+"""
+
+
+def test_ctrl_c_ends_it_also_where_a_read_never_does(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK.format(api=API_VERSION))
+    (tmp_path / "a.stuck").write_bytes(b"pixels")
+    with viewing(str(tmp_path / "a.stuck"), "--plugin", str(tmp_path / "stuck.py")) as (process, address):
+        url, _, token = address.partition("/?token=")
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            client.get("/", params={"token": token})
+            with pytest.raises(httpx.ReadTimeout):
+                client.get("/slides/a/pixels/9/0_0.jpg", timeout=1)
+            assert client.get("/static/nothing").status_code == 404  # others are answered meanwhile
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
@@ -74,9 +106,7 @@ def test_it_listens_on_loopback_and_opens_the_browser_at_its_address(
 ) -> None:
     seen: list[tuple[str, int, int]] = []
     asked: list[str] = []
-    monkeypatch.setattr(
-        server.uvicorn.Server, "run", lambda _, sockets: seen.append((*sockets[0].getsockname(), sockets[0].proto))
-    )
+    monkeypatch.setattr(server, "_run", lambda _, sock: seen.append((*sock.getsockname(), sock.proto)))
     monkeypatch.setattr(server.webbrowser, "open", asked.append)
     addresses: list[str] = []
     for browser in (False, True):

@@ -34,7 +34,7 @@ class CellIndex:
     `x`, `y`: float32, level-0 pixels; `code`: uint8, index into CELL_CLASSES; `radius`: float32, µm, of the circle of
     the cell's area; `area`: float32, µm², and `probability`: float32, NaN where unknown; `row`: int32, its row in the
     file. `starts`: int64[block + 1], where each block begins; `shape`: (rows, columns) of blocks; `block`: (width,
-    height) of one in level-0 pixels; `mpp`: µm per level-0 pixel; `reach`: µm that an outline may reach from its center.
+    height) of one in level-0 pixels; `mpp`: µm per level-0 pixel; `reach`: µm that an outline may extend from there.
     """
 
     x: Float32
@@ -103,7 +103,7 @@ class CellIndex:
         )
 
     def within(self, box: Box, margin_um: float) -> Index:
-        """The cells of all blocks that a rectangle and a margin touch, in the order of the arrays."""
+        """The cells whose centers lie in a rectangle or at most so far beside it, in the order of the arrays."""
         lines, columns = (
             _touched(start, length, margin_um / mpp, block, n)
             for start, length, mpp, block, n in zip(
@@ -114,7 +114,11 @@ class CellIndex:
             np.arange(self.starts[line * self.shape[1] + columns[0]], self.starts[line * self.shape[1] + columns[1]])
             for line in range(*lines)
         ]
-        return np.concatenate(runs) if runs else np.zeros(0, np.intp)
+        found = np.concatenate(runs) if runs else np.zeros(0, np.intp)
+        wide, high = margin_um / self.mpp[0], margin_um / self.mpp[1]
+        x, y = self.x[found], self.y[found]
+        inside = (x >= box.x - wide) & (x <= box.x + box.width + wide)
+        return found[inside & (y >= box.y - high) & (y <= box.y + box.height + high)]
 
 
 def pc_classes() -> object:

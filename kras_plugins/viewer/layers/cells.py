@@ -86,7 +86,7 @@ class CellsLayer:
             lone[owners] = False
             found = found[lone]
         x, y = (values[found].astype(np.float64) for values in (self.cells.x, self.cells.y))
-        radius = self.cells.radius[found] / um
+        radius = self.cells.radius[found].astype(np.float64) / um
         draw_disks(canvas, *frame.pixels(x, y), radius, _RGBA[self.cells.code[found]], ring=near)
         return canvas
 

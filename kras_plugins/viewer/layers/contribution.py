@@ -98,7 +98,8 @@ def _colors() -> UInt8:
     share = np.linspace(-1, 1, 2 * _STEPS + 1)[:, None]
     pole = np.where(share < 0, np.array(_LOWERS), np.array(_RAISES))
     rgb = np.array(_NEUTRAL) * (1 - np.abs(share)) + pole * np.abs(share)
-    return np.rint(np.hstack([rgb, _LEAST + (_MOST - _LEAST) * np.abs(share)])).astype(np.uint8)
+    rgba: UInt8 = np.rint(np.hstack([rgb, _LEAST + (_MOST - _LEAST) * np.abs(share)])).astype(np.uint8)
+    return rgba
 
 
 def _hatched(frame: Frame) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:

@@ -99,7 +99,7 @@ def _bins(pyramid: Pyramid, side: int) -> int:
 
 def _halved(counts: Counts) -> npt.NDArray[np.uint32]:
     """Sums of two by two bins."""
-    classes, height, width = counts.shape
-    even = np.pad(counts, ((0, 0), (0, height % 2), (0, width % 2)))
-    rows = even[:, ::2].astype(np.uint32) + even[:, 1::2]
-    return rows[:, :, ::2] + rows[:, :, 1::2]
+    height, width = counts.shape[1:]
+    even = np.pad(counts.astype(np.uint32), ((0, 0), (0, height % 2), (0, width % 2)))
+    rows = even[:, ::2] + even[:, 1::2]
+    return np.asarray(rows[:, :, ::2] + rows[:, :, 1::2])

@@ -37,7 +37,7 @@ class Frame:
     def centers(self) -> tuple[Float64, Float64]:
         """Level-0 coordinates of the pixels' centers: x float64[column], y float64[row]."""
         x, y = (
-            (start + np.arange(n) + 0.5) / scale
+            np.asarray((start + np.arange(n) + 0.5) / scale, np.float64)
             for start, n, scale in zip(self.origin, self.size, self.scale, strict=True)
         )
         return x, y

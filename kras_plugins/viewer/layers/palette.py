@@ -42,4 +42,4 @@ def shown(rgba: UInt8, codes: Sequence[str | None], keys: frozenset[str] | None)
 
 def painted(codes: npt.NDArray[np.uint8], rgba: UInt8) -> UInt8:
     """RGBA uint8[h w 4] of codes uint8[h w]."""
-    return rgba.view(np.uint32).ravel()[codes].view(np.uint8).reshape(*codes.shape, 4)
+    return rgba.view(np.uint32).ravel()[np.ascontiguousarray(codes)].view(np.uint8).reshape(*codes.shape, 4)

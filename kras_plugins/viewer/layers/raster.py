@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassRaster:
-    """`codes`: uint8[h w], 0 is nothing; `step`: (x, y) size of a raster pixel, `origin`: upper left corner, level-0 px.
+    """`codes`: uint8[h w], 0 is nothing; `step`: (x, y) size of a raster pixel, `origin`: its corner, level-0 px.
 
     Between four pixel centers the class is that of the polygons of `semantics/polygons.trace` (marching squares), which
     QuPath draws from our GeoJSON: corners are cut, and classes that meet in a point alone are not joined.

@@ -49,7 +49,9 @@ class RegionsLayer:
     @cached_property
     def legend(self) -> tuple[Entry, ...]:
         """The classes that are there, with their areas in mm²."""
-        areas = np.bincount(self._raster.codes.ravel(), minlength=len(TISSUE_CLASSES)) * self.semantic.tissue_mpp**2 / 1e6
+        areas = (
+            np.bincount(self._raster.codes.ravel(), minlength=len(TISSUE_CLASSES)) * self.semantic.tissue_mpp**2 / 1e6
+        )
         return tuple(
             Entry(name, name.replace("_", " "), hex_of(TISSUE_COLORS[name]), round(area, 3))
             for name, area in zip(TISSUE_CLASSES[1:], areas[1:].tolist(), strict=True)
