@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -62,7 +63,8 @@ class CellIndex:
         x, y, probability, area, major = (
             np.asarray(cells[name].to_numpy(), np.float32) for name in columns if name != "class"
         )
-        code = pc.index_in(cells["class"].combine_chunks(), pc_classes()).fill_null(len(CELL_CLASSES) - 1)
+        known = pa.array(CELL_CLASSES, pa.string())
+        code = pc.index_in(cells["class"].combine_chunks(), known).fill_null(CELL_CLASSES.index("other"))
         return cls.of(x, y, np.asarray(code.to_numpy(), np.uint8), probability, area, major, size, mpp)
 
     @classmethod
@@ -118,14 +120,8 @@ class CellIndex:
         wide, high = margin_um / self.mpp[0], margin_um / self.mpp[1]
         x, y = self.x[found], self.y[found]
         inside = (x >= box.x - wide) & (x <= box.x + box.width + wide)
-        return found[inside & (y >= box.y - high) & (y <= box.y + box.height + high)]
-
-
-def pc_classes() -> object:
-    """CELL_CLASSES as Arrow looks words up in them."""
-    import pyarrow as pa
-
-    return pa.array(CELL_CLASSES, pa.string())
+        kept: Index = found[inside & (y >= box.y - high) & (y <= box.y + box.height + high)]
+        return kept
 
 
 def _touched(start: float, length: float, margin: float, block: float, n: int) -> tuple[int, int]:

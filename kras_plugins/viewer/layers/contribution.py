@@ -29,11 +29,15 @@ _CLIP = 99
 
 @dataclass(frozen=True, eq=False)
 class ContributionLayer:
-    """Contributions of tiles to member `member`; `source`: of which models."""
+    """Contributions of tiles to member `member`; `source`: of which models.
+
+    `every_tile`: whether the tiles that the model did not look at are known as well.
+    """
 
     explained: Explained
     source: str
     member: str = "he"
+    every_tile: bool = True
 
     id = "contribution"
     label = "Contribution"
@@ -50,16 +54,21 @@ class ContributionLayer:
     @cached_property
     def legend(self) -> tuple[Entry, ...]:
         """Tiles that raise the score, that lower it, and that the model did not look at."""
-        values = self._values
+        values = self.values
         return (
             Entry("raises", "raises the score", hex_of(_RAISES), int(np.sum(values > 0))),
             Entry("lowers", "lowers the score", hex_of(_LOWERS), int(np.sum(values < 0))),
-            Entry("unseen", "not looked at", hex_of(_UNSEEN), int(np.sum(np.isnan(values)))),
+            Entry(
+                "unseen",
+                "not looked at" if self.every_tile else "not looked at (which, is no longer in the store)",
+                hex_of(_UNSEEN),
+                int(np.sum(np.isnan(values))) if self.every_tile else None,
+            ),
         )
 
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
         """Each tile in the color of its sign, the stronger the farther from zero; hatched where not looked at."""
-        frame, values, tiles = Frame.of(box, size), self._values, self.explained.tiles
+        frame, values, tiles = Frame.of(box, size), self.values, self.explained.tiles
         every = keys is None
         which = (values == 0) & every
         for key, own in (("raises", values > 0), ("lowers", values < 0)):
@@ -77,7 +86,8 @@ class ContributionLayer:
         return self.explained.geojson()
 
     @property
-    def _values(self) -> Float64:
+    def values(self) -> Float64:
+        """float64[tile], NaN where the model did not look at a tile."""
         assert self.explained.contribution is not None
         return self.explained.contribution
 
@@ -87,7 +97,7 @@ class ContributionLayer:
 
         The scale ends at the 99th percentile of distances, so that one tile alone does not fade all others.
         """
-        values = np.nan_to_num(self._values)
+        values = np.nan_to_num(self.values)
         far = np.abs(values[values != 0])
         end = float(np.percentile(far, _CLIP)) if len(far) else 1.0
         return np.rint(np.clip(values / end, -1, 1) * _STEPS).astype(np.int64)

@@ -75,7 +75,7 @@ def draw_outlines(size: tuple[int, int], points: Float64, owners: npt.NDArray[np
     image = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER))
     draw = ImageDraw.Draw(image)
     # float32 is what Pillow takes without a look at each number; whole numbers are exact in it.
-    fine = memoryview(np.floor(points * _FINER).astype(np.float32).ravel())
+    fine = np.floor(points * _FINER).astype(np.float32).ravel()
     bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=-1))
     palette = [tuple(color) for color in colors[owners[bounds[:-1]]].tolist()]
     for start, end, color in zip((2 * bounds[:-1]).tolist(), (2 * bounds[1:]).tolist(), palette, strict=True):

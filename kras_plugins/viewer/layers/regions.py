@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,11 @@ class RegionsLayer:
     def geojson(self) -> Iterator[bytes]:
         """The polygons of each class, as `kras profile` writes them."""
         return (piece.encode() for piece in tissue_geojson(self.semantic, self.mpp))
+
+    @cached_property
+    def analyzed(self) -> ClassRaster:
+        """1 where the profiler looked."""
+        return replace(self._raster, codes=self.semantic.analysed.astype(np.uint8))
 
     @cached_property
     def _raster(self) -> ClassRaster:

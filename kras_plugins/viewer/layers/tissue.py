@@ -27,7 +27,7 @@ ANALYZED, BLURRED, PEN, TOO_LITTLE, OUTSIDE = range(1, 6)
 _KEYS = (None, "analyzed", "blurred", "pen", "too_little", "outside")
 _LABELS = {
     "analyzed": "analyzed",
-    "blurred": "analyzed, but out of focus",
+    "blurred": "left out: out of focus",
     "pen": "left out: pen",
     "too_little": "left out: tile with too little tissue, or much pen",
     "outside": "left out: no tissue",
@@ -39,7 +39,7 @@ _RGBA = table(_COLORS)
 
 @dataclass(frozen=True, eq=False)
 class TissueLayer:
-    """The tissue mask of a slide of `size` level-0 pixels, and the tiles that were looked at.
+    """The tissue mask of a slide of `size` level-0 pixels, and its tiles: analyzed but for those out of focus.
 
     `tiles` with `blurred`, bool[tile], where they are known; else `analyzed`, a raster of 1 where a profiler looked;
     without either, all tissue counts as analyzed.
@@ -85,7 +85,7 @@ class TissueLayer:
         """Why nothing was looked at, at a point in level-0 pixels; None where it was."""
         code = int(self._codes(Frame(size=(1, 1), scale=(1.0, 1.0), origin=(x - 0.5, y - 0.5)))[0, 0])
         key = _KEYS[code]
-        return None if key in (None, "analyzed", "blurred") else _LABELS[key].removeprefix("left out: ")
+        return None if key is None or key == "analyzed" else _LABELS[key].removeprefix("left out: ")
 
     def geojson(self) -> Iterator[bytes]:
         """Tissue and pen as annotations."""

@@ -118,7 +118,7 @@ def test_the_legend_of_regions_says_their_areas_and_keys_choose_among_them(regio
 def tiles(pyramid):
     """Tiles of 56.3 µm in a grid as slides/tiles.py cuts it, some left out."""
     side = np.array([56.3 / m for m in pyramid.slide_mpp])
-    corners = np.stack(np.meshgrid(np.arange(7), np.arange(5)), -1).reshape(-1, 2) * side
+    corners = np.stack(np.meshgrid(np.arange(6), np.arange(4)), -1).reshape(-1, 2) * side
     keep = np.random.default_rng(3).random(len(corners)) < 0.8
     return Tiles(np.rint(corners).astype(np.int32)[keep], tuple(side.tolist()))
 
@@ -135,10 +135,12 @@ def test_what_was_left_out_adds_up_to_the_slide_and_has_its_reason(tissue, tiles
     slide_mm2 = np.prod(np.array(pyramid.size) * pyramid.slide_mpp) / 1e6
     areas = {e.key: e.count for e in tissue.legend}
     assert sum(areas.values()) == pytest.approx(slide_mm2, abs=3e-3)
-    assert areas["blurred"] == pytest.approx(tissue.blurred.sum() * 0.0563**2, rel=0.05)
+    assert 0 < areas["blurred"] <= tissue.blurred.sum() * 0.0563**2 * 1.2
+    blurred = tiles.xy[5] + np.array(tiles.size) / 2
+    assert tissue.left_out(*blurred) == "out of focus"
     for down in (0, 3):
         seamless(tissue, pyramid, pyramid.top - down)
-    x, y = tiles.xy[7] + np.array(tiles.size) / 2
+    x, y = tiles.xy[1] + np.array(tiles.size) / 2
     assert tissue.left_out(x, y) is None
     step = np.array(pyramid.size) / (44, 31)
     outside = {1: "tile with too little tissue, or much pen", 2: "pen", 0: "no tissue"}
