@@ -1,8 +1,8 @@
 """How soon a pan is seen with a million cells on view: `python benchmarks/viewer_browser.py`.
 
-A slide of 20 mm x 20 mm at 0.25 µm per pixel, Aperio-like, with 1,000,000 cells (those of `viewer_layers.py`), in Chromium
-without a screen or graphics card, 1,280 x 800. At each width of a view, arrow keys move it by a fifth, 20 times, over
-tiles that nobody asked for before. Milliseconds, median and 95th percentile:
+A slide of 20 mm x 20 mm at 0.25 µm per pixel, Aperio-like, with 1,000,000 cells (those of `viewer_layers.py`), in
+Chromium without a screen or graphics card, 1,280 x 800. At each width of a view, arrow keys move it by a fifth, 20
+times, over tiles that nobody asked for before. Milliseconds, median and 95th percentile:
 
     frame    from the key until the browser has painted the moved picture, with the tiles it has
     whole    from the key until the tiles that came into view, of slide and cells, are painted too
