@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kras_plugins.errors import StoreError
+from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.report.html import png_bytes
 from kras_plugins.store import write_atomic
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Float64, Int32, UInt8
+    from kras_plugins.data import Bool, Float32, Float64, Int32, UInt8
 
     Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -49,17 +50,9 @@ def attention_heatmap(
     from matplotlib import colormaps
 
     height, width = thumbnail.shape[:2]
-    total, count = np.zeros((height, width)), np.zeros((height, width))
-    left_top = np.rint(np.asarray(xy) / scale).astype(int)
-    # Both edges are rounded, so that neighbours share one; a tile is never less than one pixel.
-    right_bottom = np.maximum(np.rint((np.asarray(xy) + np.asarray(size)) / scale).astype(int), left_top + 1)
-    shares = _percentiles(np.asarray(values, dtype=np.float64))
-    for (x0, y0), (x1, y1), share in zip(left_top.clip(0), right_bottom.clip(0), shares, strict=True):
-        if np.isfinite(share):
-            total[y0:y1, x0:x1] += share
-            count[y0:y1, x0:x1] += 1
-    painted = count > 0
-    colors = 255 * colormaps["cividis"](total[painted] / count[painted])[:, :3]
+    shares = percentiles(np.asarray(values, dtype=np.float64))
+    means, painted = averaged((height, width), xy, size, shares, (scale, scale))
+    colors = 255 * colormaps["cividis"](means)[:, :3]
     pixels = thumbnail.astype(np.float64)
     pixels[painted] = (1 - _OPACITY) * pixels[painted] + _OPACITY * colors
     canvas = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP), "white")
@@ -69,6 +62,26 @@ def attention_heatmap(
     if mpp is not None:
         _draw_scale_bar(canvas, top=height, mm_per_pixel=mpp * scale / 1000)
     return canvas
+
+
+def averaged(
+    shape: tuple[int, int], xy: Int32, size: tuple[float, float], values: Float64, scale: tuple[float, float]
+) -> tuple[Float64, Bool]:
+    """The tiles' values on a picture of `shape` (height, width): float64[painted], and where, bool[h w].
+
+    `xy`: int32[tile 2], `size`: (width, height), level-0 pixels; `scale`: level-0 pixels per pixel along x and y. Tiles
+    with a NaN value are left out, overlapping ones averaged.
+    """
+    total, count = np.zeros(shape), np.zeros(shape)
+    left_top = np.rint(np.asarray(xy) / scale).astype(int)
+    # Both edges are rounded, so that neighbors share one; a tile is never less than one pixel.
+    right_bottom = np.maximum(np.rint((np.asarray(xy) + np.asarray(size)) / scale).astype(int), left_top + 1)
+    for (x0, y0), (x1, y1), value in zip(left_top.clip(0), right_bottom.clip(0), values, strict=True):
+        if np.isfinite(value):
+            total[y0:y1, x0:x1] += value
+            count[y0:y1, x0:x1] += 1
+    painted = count > 0
+    return total[painted] / count[painted], painted
 
 
 def write_png(path: Path, image: Image.Image) -> Path:
@@ -87,11 +100,16 @@ def write_png(path: Path, image: Image.Image) -> Path:
 
 
 def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measurements: Mapping[str, Values]) -> Path:
-    """Write the tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels with their measurements.
+    """Write `tiles_geojson` into a file; raises StoreError when it cannot be written."""
+    write_atomic(path, tiles_geojson(xy, size, measurements))
+    return path
+
+
+def tiles_geojson(xy: Int32, size: tuple[float, float], measurements: Mapping[str, Values]) -> str:
+    """The tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels with their measurements.
 
     `xy`: int32[tile 2], `size`: (width, height) in level-0 pixels, not rounded; `measurements`: float[tile] by name.
-    A NaN value becomes a tile without that measurement, since JSON has no NaN. Raises StoreError when the file cannot
-    be written.
+    A NaN value becomes a tile without that measurement, since JSON has no NaN.
     """
     width, height = (int(side) if float(side).is_integer() else float(side) for side in size)
     features = []
@@ -108,11 +126,27 @@ def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measur
             }
         )
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"), allow_nan=False)
-    write_atomic(path, text + "\n")
-    return path
+    return text + "\n"
 
 
-def _percentiles(values: Float64) -> Float64:
+def read_tiles_geojson(path: Path) -> tuple[Int32, tuple[float, float], dict[str, Float64]]:
+    """What `write_tiles_geojson` wrote: `xy` int32[tile 2], size, and float64[tile] by name, NaN where there is none.
+
+    Raises StoreError for a file that is not whole.
+    """
+    try:
+        features = json.loads(read_text(path, TABLE))["features"]
+        rings = np.array([f["geometry"]["coordinates"][0] for f in features], np.float64).reshape(-1, 5, 2)
+        known = [f["properties"]["measurements"] for f in features]
+        names = dict.fromkeys(name for one in known for name in one)
+        values = {name: np.array([one.get(name, np.nan) for one in known], np.float64) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+        raise StoreError(f"{path}: no tiles of `kras predict`: {e}", "run the same command again") from e
+    width, height = (rings[0, 2] - rings[0, 0]).tolist() if len(rings) else (1.0, 1.0)
+    return rings[:, 0].astype(np.int32), (width, height), values
+
+
+def percentiles(values: Float64) -> Float64:
     """Mid-rank percentile of each value in [0, 1]: lowest 0, highest 1, all alike 0.5; NaN stays NaN."""
     from scipy.stats import rankdata
 

@@ -1,8 +1,8 @@
-"""Plots of scores, each an SVG element as text: a cohort's distribution, one patient's call and its reasons."""
+"""Plots of scores, each an SVG element as text: a cohort's distribution, one patient's call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,24 +93,6 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
         ax.spines["left"].set_visible(False)
 
     return draw_svg("call", (7.2, 1.0 + 0.28 * (1 + len(members))), paint)
-
-
-def contribution_plot(name: str, names: Sequence[str], values: Sequence[float], most: int = 12) -> str:
-    """The features that moved one model's raw score most, largest first; right raises the score, left lowers it."""
-    order = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
-    top = [i for i in order if np.isfinite(values[i]) and values[i] != 0][:most]
-
-    def paint(figure: Figure) -> None:
-        ax = figure.subplots()
-        colors = [VERMILION if values[i] > 0 else BLUE for i in top]
-        ax.barh(range(len(top)), [values[i] for i in top], color=colors, height=0.7)
-        ax.set_yticks(range(len(top)), [names[i] for i in top], fontsize=8)
-        ax.axvline(0, color=INK, lw=0.8)
-        ax.set(ylim=(len(top) - 0.4, -0.6), xlabel="Contribution to the raw score (left lowers, right raises)")
-        if not top:
-            say(ax, "no feature moved the score")
-
-    return draw_svg(f"contribution-{name}", (7.2, 0.9 + 0.24 * max(len(top), 2)), paint)
 
 
 def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:

@@ -113,6 +113,7 @@ def _learned(
 ) -> Training:
     """Learn, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.baselines import why_absent
+    from kras_plugins.evaluation.distribution import training_distribution
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.learning.content import CONTENT
@@ -123,6 +124,7 @@ def _learned(
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
+    from kras_plugins.study.trained_on import remember
     from kras_plugins.study.verdict import permutation_verdict
     from kras_plugins.study.vetting import vetted
 
@@ -179,9 +181,13 @@ def _learned(
         "operating_points": metrics["bundle_thresholds"],
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
+        "distribution": training_distribution(
+            [c.sample.profile for c, why in zip(cases, outside, strict=True) if not why]
+        ),
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
     vetted(session, digest, [m.plugin.name for m in experiment.members])
+    remember(session.store, digest, manifest["slides"])
     manifest = {**manifest, "bundle_digest": digest}
     write_change_plan(folder, read_json(folder / "bundle" / CONTENT), manifest)
     write_manifest(folder, manifest)
