@@ -48,11 +48,12 @@ def write_study(
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
     verdict: Mapping[str, Any] | None = None,
+    importance: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], pa.Table]:
     """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
     `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
-    `verdict`: of a permutation test, if there was one.
+    `verdict`: of a permutation test, if there was one; `importance`: what members lose when features are permuted.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -67,6 +68,8 @@ def write_study(
     )
     if verdict is not None:
         metrics["verdict"] = dict(verdict)
+    if importance is not None:
+        metrics["importance"] = dict(importance)
     scored = patient_scores(evaluated, [c.qc for c in cases])
     rows = [row.cells() for row in scored]
     write_table(out / PREDICTIONS, rows)

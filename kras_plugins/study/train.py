@@ -121,6 +121,7 @@ def _learned(
     from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
     from kras_plugins.study.freeze import freeze
+    from kras_plugins.study.importance import trained_importance
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
     from kras_plugins.study.verdict import permutation_verdict
@@ -173,6 +174,7 @@ def _learned(
         manifest=manifest,
         prevalences=settings.prevalences,
         verdict=permuted,
+        importance=trained_importance(experiment, evaluated, [c.sample for c in cases], settings.seed),
     )
     frozen = {
         **processed.facts,

@@ -131,6 +131,7 @@ def _evaluated(
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
+    from kras_plugins.study.importance import frozen_importance
     from kras_plugins.study.publish import write_manifest, write_study
 
     settings, n, outside = session.settings, len(cases), scope_reasons(cases)
@@ -177,6 +178,7 @@ def _evaluated(
         prevalences=settings.prevalences,
         calibrated_at=float(locked.facts["prevalence"]),
         external=external,
+        importance=frozen_importance(locked, evaluated, [c.sample for c in cases]),
     )
     write_manifest(folder, manifest)
     return Validation(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)
