@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,10 @@ from kras_plugins.files.regular import regular
 
 _KEY_FILE = "key.json"
 _WORK = "tmp"
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+)
+"""Latin letters that Unicode does not take apart."""
 
 
 @dataclass(frozen=True)
@@ -206,11 +211,17 @@ def share(folder: Path, like: str) -> None:
 
 
 def safe_name(identifier: str) -> str:
-    """A file name for an id, valid everywhere and unique: an id that had to be changed gets a hash."""
-    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", identifier).strip(".")[:80]
-    if safe == identifier and safe:
-        return safe
-    return f"{safe or 'unnamed'}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
+    """A file name for an id, valid everywhere and unique: an id that had to be changed gets a hash.
+
+    Accents are left out and letters of other Latin alphabets spelled out (`Müller 12` is `Muller_12-…`), so that people
+    find their patients.
+    """
+    if re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,80}(?<!\.)", identifier):
+        return identifier
+    letters = unicodedata.normalize("NFKD", identifier.translate(_LETTERS))
+    readable = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", readable)[:80].strip("._")
+    return f"{safe or 'unnamed'}-{hashlib.sha256(identifier.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def file_sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kras_plugins.errors import StoreError
-from kras_plugins.store import Store, make_key, write_atomic
+from kras_plugins.store import Store, make_key, safe_name, write_atomic
 
 
 def writer(text: str):  # type: ignore[no-untyped-def]
@@ -115,3 +116,31 @@ def test_an_interrupted_write_keeps_the_old_text(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "begins"),
+    [
+        ("Müller 12", "Muller_12-"),
+        ("Mu\u0308ller 12", "Muller_12-"),
+        ("Łódź/ß", "Lodz_ss-"),
+        ("(7)", "7-"),
+        ("../../etc", "etc-"),
+        ("患者 3", "3-"),
+        ("", "unnamed-"),
+        ("\ud800", "unnamed-"),
+    ],
+)
+def test_file_names_stay_readable_where_an_id_had_to_be_changed(identifier: str, begins: str) -> None:
+    assert re.fullmatch(re.escape(begins) + "[0-9a-f]{8}", safe_name(identifier))
+
+
+@given(st.text(), st.text())
+def test_a_file_name_is_valid_everywhere_and_tells_ids_apart(a: str, b: str) -> None:
+    assert re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,89}(?<!\.)", safe_name(a))
+    assert (safe_name(a) == safe_name(b)) == (a == b)
+
+
+@given(st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,78}[A-Za-z0-9_-]", fullmatch=True))
+def test_an_id_that_is_a_file_name_stays_as_it_is(identifier: str) -> None:
+    assert safe_name(identifier) == identifier

@@ -23,6 +23,7 @@ from kras_plugins.cli import (
     similar,
     stages,
     trust,
+    view,
 )
 from kras_plugins.cli.ending import leave
 from kras_plugins.cli.words import Commands
@@ -38,6 +39,7 @@ app.add("evaluate", evaluate.evaluate)
 app.add("embed", stages.embed)
 app.add("profile", stages.profile)
 app.add("similar", similar.similar)
+app.add("view", view.view)
 app.add("pretrain", pretrain.pretrain)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(bundle.app, name="bundle")

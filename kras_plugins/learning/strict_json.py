@@ -1,4 +1,4 @@
-"""JSON from a foreign bundle: a bounded regular file of finite numbers, nested no deeper than a bundle ever is."""
+"""JSON from elsewhere: a bounded regular file of finite numbers, nested no deeper than a bundle ever is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ MOST_BYTES = 32 << 20
 _DEEPEST = 24
 
 
-def read_strict_json(path: Path, most: int = MOST_BYTES) -> Any:
+def read_strict_json(
+    path: Path, most: int = MOST_BYTES, hint: str = "name the folder of a bundle that `kras run` wrote"
+) -> Any:
     """The JSON value of a file.
 
     Raises StoreError for anything but a regular file of at most `most` bytes, for text that is no JSON, for NaN and
@@ -28,10 +30,7 @@ def read_strict_json(path: Path, most: int = MOST_BYTES) -> Any:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
         _measure(value, _DEEPEST)
     except (OSError, ValueError, RecursionError) as e:
-        raise StoreError(
-            f"{path} is missing or damaged: {getattr(e, 'strerror', None) or e}",
-            "name the folder of a bundle that `kras run` wrote",
-        ) from e
+        raise StoreError(f"{path} is missing or damaged: {getattr(e, 'strerror', None) or e}", hint) from e
     return value
 
 

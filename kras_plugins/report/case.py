@@ -1,136 +1,169 @@
-"""The page of one patient that `kras predict` writes: the result, why, and how far to trust it."""
+"""What `kras predict` says of one patient: the result, why, and how far to trust it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kras_plugins.cohort.targets import target_label
-from kras_plugins.data import Explanation, Prediction, SlideQC
-from kras_plugins.evaluation.evaluated import FEWEST_POSITIVES
-from kras_plugins.report.html import data_uri, write_page
-from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
-from kras_plugins.report.score_plots import call_plot, contribution_plot
-from kras_plugins.report.style import model_label
-from kras_plugins.report.terms import too_few_positives
+from kras_plugins.data import Prediction, SlideQC
+from kras_plugins.evaluation.distribution import percentile
+from kras_plugins.semantics.features.plain import plain, unit_of
 from kras_plugins.store import safe_name
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from collections.abc import Sequence
 
-    from kras_plugins.data import UInt8
-
-_CALLS = {
-    "rule_in": (
-        "Rule-in",
-        "The score reaches the rule-in threshold. Only sequencing can show whether there is a mutation.",
-    ),
-    "indeterminate": ("Indeterminate", "The score lies between the two thresholds and decides nothing."),
-    "rule_out": (
-        "Rule-out",
-        "The score lies below the rule-out threshold. A mutation is not excluded, and a negative result must not "
-        "replace sequencing.",
-    ),
-    "not_assessable": ("Not assessable", "No result is given for this patient."),
-}
+INDEX = "index.html"
+"""The page that lists all patients of a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopTile:
-    """A tile to look at: `xy` in level-0 pixels of its upper left corner, its value, `pixels` uint8[h w 3]."""
+class Rate:
+    """A share with its 95 % interval; None where it is not known."""
 
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A threshold as a probability, and what it reached on the scores it was chosen on."""
+
+    threshold: float
+    sensitivity: Rate | None = None
+    specificity: Rate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A feature of the patient for people: `feature` is its id, `name` and `sentence` say it in plain words.
+
+    `value`: None where it could not be computed. `quantiles`: of the training patients in scope, at
+    `evaluation.distribution.AT`, empty where the bundle has none; `percentile`: of the value among them, in [5, 95],
+    where 5 and 95 stand for what lies beyond.
+    """
+
+    feature: str
+    name: str
+    unit: str = ""
+    sentence: str = ""
+    value: float | None = None
+    quantiles: tuple[float, ...] = ()
+    percentile: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A feature that moved a member's score: by how much, in log odds of its calibrated probability."""
+
+    measure: Measure
+    contribution: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A tile to look at: upper left corner `xy` and `size` (width, height) in level-0 pixels.
+
+    `value`: its contribution to the member's log odds, or its share of the patient's attention.
+    """
+
+    slide_id: str
     xy: tuple[int, int]
+    size: tuple[float, float]
     value: float
-    pixels: UInt8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """What moved the `member` that looks at tiles: those that raised its score most, and those that lowered it.
+
+    `attended`: the most attended ones, where a member does not say what they contribute, or where no score is shown.
+    """
+
+    member: str
+    raising: tuple[Tile, ...] = ()
+    lowering: tuple[Tile, ...] = ()
+    attended: tuple[Tile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseSlide:
-    """One slide of the patient: quality control, heat map (from `attention_heatmap`) and most-attended tiles."""
+    """One slide of the patient.
+
+    `size`: (width, height) in level-0 pixels, None where there are no pixels; `layers`: what can be drawn over it, of
+    `contribution`, `attention` and `cells`; `cells`: number of cells by class, empty where none were counted;
+    `looked_at`: tiles that the member of `Tiles` looked at.
+    """
 
     slide_id: str
     qc: SlideQC | None = None
-    heatmap: Image | None = None
-    tiles: tuple[TopTile, ...] = ()
+    size: tuple[int, int] | None = None
+    layers: tuple[str, ...] = ()
+    cells: Mapping[str, int] = field(default_factory=dict)
+    looked_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CasePage:
-    """Everything the page of one patient shows.
+    """Everything the page of one patient says, without pixels.
 
-    `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …), each with
-    `threshold` and, on the out-of-fold scores it was chosen on, `sensitivity` and `specificity`; empty where the bundle
-    has none. `trained_on`: how many patients in scope these scores are of, and how many of them positive. `prevalence`:
-    share of positives that the probabilities presuppose. `explanations`: by member; those of kind `contribution` become
-    bars. `provenance`: as in a manifest, with `demonstration` where the result is none.
+    `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …); empty where the
+    bundle has none. `trained_on`: how many patients in scope these scores are of, and how many of them positive.
+    `prevalence`: share of positives that the probabilities presuppose. `measures`: areas and densities; `among`: how
+    many training patients their quantiles are of. `moved`: features by member, the strongest first. `demonstration`:
+    why the result is none; `provenance`: rows of name and text.
     """
 
     target: str
     prediction: Prediction
-    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    thresholds: Mapping[str, Point] = field(default_factory=dict)
     trained_on: tuple[int, int] | None = None
     prevalence: float | None = None
     slides: tuple[CaseSlide, ...] = ()
-    explanations: Mapping[str, Explanation] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    measures: tuple[Measure, ...] = ()
+    among: int | None = None
+    moved: Mapping[str, tuple[Moved, ...]] = field(default_factory=dict)
+    tiles: Tiles | None = None
+    demonstration: tuple[str, ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def assessable(self) -> bool:
+        """Whether there is a result, so that scores may be shown."""
+        return self.prediction.call != "not_assessable"
 
 
-def write_case_page(folder: Path, case: CasePage) -> Path:
-    """Write the patient's page into `folder` under `case_page_name` and return its path.
-
-    One file that loads nothing else. Raises StoreError when it cannot be written.
-    """
-    prediction = case.prediction
-    title, meaning = _CALLS[prediction.call]
-    given = prediction.call != "not_assessable"
-    thresholds = [(n, case.thresholds[n]) for n in ("rule_in", "rule_out") if case.thresholds.get(n)]
-    demonstration = demonstration_reasons(case.provenance)  # what the banner says need not be said again
-    view = {
-        "target": target_label(case.target),
-        "prediction": prediction,
-        "call_title": title,
-        "call_meaning": meaning,
-        "prevalence": case.prevalence,
-        "thresholds": thresholds,
-        "trained_on": case.trained_on,
-        "no_thresholds": "" if thresholds else _no_thresholds(case.trained_on),
-        "rates_known": any(point.get("sensitivity") is not None for _, point in thresholds),
-        "call_figure": call_plot(prediction.ensemble, prediction.members, case.thresholds) if given else "",
-        "slides": [_slide_view(slide) for slide in case.slides],
-        "contributions": [
-            (model_label(member), contribution_plot(member, e.names, np.asarray(e.values).tolist()))
-            for member, e in case.explanations.items()
-            if e.names
-        ],
-        "demonstration": demonstration,
-        "cautions": [caution for caution in prediction.cautions if caution not in demonstration],
-        "provenance": provenance_rows(case.provenance),
-    }
-    return write_page(folder / case_page_name(prediction.patient_id), "case.html.j2", view)
+def without_scores(case: CasePage) -> CasePage:
+    """The case as it may be shown: one that is not assessable has no score, nothing that moved one and no threshold."""
+    if case.assessable:
+        return case
+    return replace(
+        case,
+        prediction=replace(case.prediction, members={}, ensemble=None),
+        thresholds={},
+        moved={},
+        tiles=None if case.tiles is None else replace(case.tiles, raising=(), lowering=()),
+        slides=tuple(replace(s, layers=tuple(x for x in s.layers if x != "contribution")) for s in case.slides),
+    )
 
 
-def _no_thresholds(trained_on: tuple[int, int] | None) -> str:
-    """Why the bundle has no thresholds, as far as it says."""
-    if trained_on is None or trained_on[1] >= FEWEST_POSITIVES:
-        return "The bundle has no thresholds: no patient gets a call."
-    return f"{too_few_positives(trained_on[1], 'were in scope in training')}."
+def measure_of(feature: str, value: float | None, quantiles: Sequence[float] = ()) -> Measure:
+    """A feature's value in plain words, among the training patients that `quantiles` are of."""
+    said = plain(feature)
+    return Measure(
+        feature=feature,
+        name=said.name,
+        unit=unit_of(feature),
+        sentence=said.sentence,
+        value=value,
+        quantiles=tuple(quantiles),
+        percentile=percentile(value, quantiles) if value is not None and len(quantiles) else None,
+    )
 
 
-def case_page_name(patient_id: str) -> str:
-    """The file name of a patient's page."""
-    return f"{safe_name(patient_id)}.html"
-
-
-def _slide_view(slide: CaseSlide) -> dict[str, Any]:
-    from PIL import Image as images
-
-    return {
-        "id": slide.slide_id,
-        "qc": slide.qc,
-        "heatmap": data_uri(slide.heatmap) if slide.heatmap is not None else "",
-        "tiles": [(tile, data_uri(images.fromarray(tile.pixels))) for tile in slide.tiles],
-    }
+def case_name(patient_id: str) -> str:
+    """What a patient's files are called before their endings; never like the page that lists all patients."""
+    name = safe_name(patient_id)
+    return f"patient-{name}" if f"{name}.html".lower() == INDEX else name

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Float64, Int32, UInt8
+    from kras_plugins.data import Bool, Float32, Float64, Int32, UInt8
 
     Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -49,17 +49,9 @@ def attention_heatmap(
     from matplotlib import colormaps
 
     height, width = thumbnail.shape[:2]
-    total, count = np.zeros((height, width)), np.zeros((height, width))
-    left_top = np.rint(np.asarray(xy) / scale).astype(int)
-    # Both edges are rounded, so that neighbours share one; a tile is never less than one pixel.
-    right_bottom = np.maximum(np.rint((np.asarray(xy) + np.asarray(size)) / scale).astype(int), left_top + 1)
-    shares = _percentiles(np.asarray(values, dtype=np.float64))
-    for (x0, y0), (x1, y1), share in zip(left_top.clip(0), right_bottom.clip(0), shares, strict=True):
-        if np.isfinite(share):
-            total[y0:y1, x0:x1] += share
-            count[y0:y1, x0:x1] += 1
-    painted = count > 0
-    colors = 255 * colormaps["cividis"](total[painted] / count[painted])[:, :3]
+    shares = percentiles(np.asarray(values, dtype=np.float64))
+    means, painted = averaged((height, width), xy, size, shares, (scale, scale))
+    colors = 255 * colormaps["cividis"](means)[:, :3]
     pixels = thumbnail.astype(np.float64)
     pixels[painted] = (1 - _OPACITY) * pixels[painted] + _OPACITY * colors
     canvas = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP), "white")
@@ -69,6 +61,26 @@ def attention_heatmap(
     if mpp is not None:
         _draw_scale_bar(canvas, top=height, mm_per_pixel=mpp * scale / 1000)
     return canvas
+
+
+def averaged(
+    shape: tuple[int, int], xy: Int32, size: tuple[float, float], values: Float64, scale: tuple[float, float]
+) -> tuple[Float64, Bool]:
+    """The tiles' values on a picture of `shape` (height, width): float64[painted], and where, bool[h w].
+
+    `xy`: int32[tile 2], `size`: (width, height), level-0 pixels; `scale`: level-0 pixels per pixel along x and y. Tiles
+    with a NaN value are left out, overlapping ones averaged.
+    """
+    total, count = np.zeros(shape), np.zeros(shape)
+    left_top = np.rint(np.asarray(xy) / scale).astype(int)
+    # Both edges are rounded, so that neighbors share one; a tile is never less than one pixel.
+    right_bottom = np.maximum(np.rint((np.asarray(xy) + np.asarray(size)) / scale).astype(int), left_top + 1)
+    for (x0, y0), (x1, y1), value in zip(left_top.clip(0), right_bottom.clip(0), values, strict=True):
+        if np.isfinite(value):
+            total[y0:y1, x0:x1] += value
+            count[y0:y1, x0:x1] += 1
+    painted = count > 0
+    return total[painted] / count[painted], painted
 
 
 def write_png(path: Path, image: Image.Image) -> Path:
@@ -112,7 +124,7 @@ def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measur
     return path
 
 
-def _percentiles(values: Float64) -> Float64:
+def percentiles(values: Float64) -> Float64:
     """Mid-rank percentile of each value in [0, 1]: lowest 0, highest 1, all alike 0.5; NaN stays NaN."""
     from scipy.stats import rankdata
 

@@ -16,6 +16,8 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#6B7280",
 )  # fmt: skip
 INK = "#1F2933"
+RAISES, LOWERS = "#B35806", "#2166AC"
+"""What raises and what lowers a score: poles that the color-blind tell apart (after ColorBrewer's PuOr and RdBu)."""
 
 MODEL_LABELS: Mapping[str, str] = {
     "ensemble": "Ensemble",

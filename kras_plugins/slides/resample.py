@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,3 +36,21 @@ def resample(pixels: UInt8, start: tuple[float, float], step: tuple[float, float
 
     taken: UInt8 = means(np.require(pixels, np.uint8, ("C", "W")), start, step, size)
     return taken
+
+
+def window(start: float, step: float, n: int, limit: int) -> tuple[int, int]:
+    """First and last + 1 level pixel that n cells need along one axis of a level with `limit` pixels."""
+    low, high = math.floor(start + EPS), math.ceil(start + step * n - EPS)
+    if step < 1:  # interpolation looks one pixel further, but never at the white beyond the edge
+        low, high = low - (low > 0), high + (high < limit)
+    return low, max(high, low + 1)
+
+
+def downsample(size: int, of_level: int) -> float:
+    """Level-0 pixels that one pixel of a level is wide.
+
+    Writers of pyramids halve, or quarter, and drop or add what is left over at the end: a level whose size is that of a
+    whole factor, rounded down or up, has that factor. The ratio of the sizes would shift its far end by up to a pixel.
+    """
+    whole = max(1, round(size / of_level))
+    return whole if of_level in (size // whole, -(-size // whole)) else size / of_level

@@ -18,7 +18,7 @@ from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, ContentError, KrasError, PluginError, SlideError, plugin_boundary
 from kras_plugins.files.regular import regular
 from kras_plugins.host.isolation import allowed, ask, ask_about
-from kras_plugins.slides.resample import EPS, resample
+from kras_plugins.slides.resample import downsample, resample, window
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +30,8 @@ PLAUSIBLE_MPP = (0.05, 20.0)
 """Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
 LEVEL_TOLERANCE = 0.02
 """A level whose mpp is this near (relative) to the one asked for is read as it is."""
+SHARP = 0.98
+"""What `box` shows with a level's pixels: nothing that is more than so much finer than they are."""
 MAX_ENLARGEMENT = 2.0
 """Beyond this factor enlarged pixels would be invented detail."""
 MPP_CONFLICT = 0.05
@@ -50,8 +52,8 @@ class Slide:
     `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
     `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
-    depend on. `fingerprint` identifies the content for the store. `warnings`: what a user
-    should know about this slide.
+    depend on. `objective`: magnification that the file states, if any. `fingerprint` identifies the content for the
+    store. `warnings`: what a user should know about this slide.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Slide:
             raise PluginError(f"{self.plugin} gave no levels or an empty one for {path}")
         self.size = (self.levels[0].width, self.levels[0].height)
         self.properties: Mapping[str, str] = source.properties
+        self.objective: float | None = source.objective_power
         if self.size[0] * self.size[1] > MAX_PX:
             raise SlideError(
                 f"{path}: states {self.size[0]} x {self.size[1]} pixels, more than any scanner makes",
@@ -91,6 +94,9 @@ class Slide:
         self._level_mpp = tuple(
             (self.mpp[0] * self.size[0] / level.width, self.mpp[1] * self.size[1] / level.height)
             for level in self.levels
+        )
+        self._downsamples = tuple(
+            (downsample(self.size[0], level.width), downsample(self.size[1], level.height)) for level in self.levels
         )
 
     def actual_mpp(self, mpp: float) -> float:
@@ -118,6 +124,22 @@ class Slide:
             return self._region(level, (round(x), round(y)), (1.0, 1.0), size)
         across, down = self._level_mpp[level]
         return self._region(level, (x, y), (mpp / across, mpp / down), size)
+
+    def box(self, xy: tuple[float, float], extent: tuple[float, float], size: tuple[int, int]) -> UInt8:
+        """Pixels uint8[h w 3] of exactly the rectangle of level-0 pixels from `xy` that is `extent` wide and high.
+
+        `size`: (width, height) in output pixels, which need not be square; all that is outside of the slide is white.
+        Nothing is shifted to a level's own resolution, as `read` does: whatever the size, a point of the slide lies
+        where its level-0 coordinates say. Level 0 itself comes bit for bit. Raises SlideError on a damaged file,
+        PluginError where the reader fails otherwise.
+        """
+        step = extent[0] / size[0], extent[1] / size[1]
+        fits = [
+            i for i, own in enumerate(self._downsamples) if all(s >= d * SHARP for s, d in zip(step, own, strict=True))
+        ]
+        level = max(fits, key=lambda i: self._downsamples[i], default=0)
+        across, down = self._downsamples[level]
+        return self._region(level, (xy[0] / across, xy[1] / down), (step[0] / across, step[1] / down), size)
 
     def thumbnail(self, mpp: float) -> tuple[UInt8, tuple[float, float]]:
         """The whole slide at `mpp` or, where that would be more than 16 megapixels, coarser.
@@ -221,8 +243,8 @@ class Slide:
             one[:] = self._region(level, start, step, (first[0], first[1]))
             two[:] = self._region(level, (middle[0], middle[1]), step, (second[0], second[1]))
             return out
-        left, right = _window(start[0], step[0], size[0], self.levels[level].width)
-        top, bottom = _window(start[1], step[1], size[1], self.levels[level].height)
+        left, right = window(start[0], step[0], size[0], self.levels[level].width)
+        top, bottom = window(start[1], step[1], size[1], self.levels[level].height)
         pixels = self._pixels(level, left, top, right, bottom)
         return resample(pixels, (start[0] - left, start[1] - top), step, size)
 
@@ -348,14 +370,6 @@ def _close(plugin: str, source: SlideSource) -> None:
         ask(plugin, source.close)
     except KrasError as e:  # what was read is not lost by it
         logging.getLogger("kras.slides").warning("a slide was not closed: %s", e.message)
-
-
-def _window(start: float, step: float, n: int, limit: int) -> tuple[int, int]:
-    """First and last + 1 level pixel that n cells need along one axis of a level with `limit` pixels."""
-    low, high = math.floor(start + EPS), math.ceil(start + step * n - EPS)
-    if step < 1:  # interpolation looks one pixel further, but never at the white beyond the edge
-        low, high = low - (low > 0), high + (high < limit)
-    return low, max(high, low + 1)
 
 
 def _fingerprint(path: Path, quickhash: str | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from kras_plugins.evaluation.distribution import AT, MOST_FEATURES
 from kras_plugins.evaluation.rows import COLUMNS
 from kras_plugins.learning.bundle import Bundle
 from kras_plugins.learning.content import CONTENT, BundleContent, Name, Text, refused, told
@@ -52,6 +53,23 @@ class _InternalResults(_Facts):
     luad_only: dict[Text, _Internal] = {}
 
 
+class _Distribution(_Facts):
+    """Quantiles of features over training patients; see `evaluation.distribution`."""
+
+    n: int = Field(ge=1)
+    at: list[int]
+    features: dict[Annotated[str, Field(max_length=1000)], list[float]] = Field(max_length=MOST_FEATURES)
+
+    @pydantic.model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if tuple(self.at) != AT:
+            raise ValueError(f"at is not {', '.join(map(str, AT))}")
+        for name, values in self.features.items():
+            if len(values) != len(AT) or sorted(values) != values:
+                raise ValueError(f"{name[:60]!r} has no {len(AT)} quantiles in ascending order")
+        return self
+
+
 class _BundleFacts(_Facts):
     target: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
     prevalence: Share
@@ -63,6 +81,7 @@ class _BundleFacts(_Facts):
     profiler: _Part | None = None
     internal: _InternalResults = _InternalResults()
     training: dict[str, Any] | None = None
+    distribution: _Distribution | None = None
 
     @pydantic.field_validator("extractor", "profiler")
     @classmethod

@@ -113,6 +113,7 @@ def _learned(
 ) -> Training:
     """Learn, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.baselines import why_absent
+    from kras_plugins.evaluation.distribution import training_distribution
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.learning.content import CONTENT
@@ -181,6 +182,9 @@ def _learned(
         "operating_points": metrics["bundle_thresholds"],
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
+        "distribution": training_distribution(
+            [c.sample.profile for c, why in zip(cases, outside, strict=True) if not why]
+        ),
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
     vetted(session, digest, [m.plugin.name for m in experiment.members])

@@ -170,6 +170,11 @@ def _renamed(content: dict[str, Any], name: str) -> None:
 
 
 FACTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "facts.distribution: .* ascending order": lambda c: c["facts"]["distribution"]["features"].update(
+        x=[*range(19, 0, -1)]
+    ),
+    "facts.distribution: .* at is not 5, 10": lambda c: c["facts"]["distribution"].update(at=[1]),
+    "facts.distribution.features": lambda c: c["facts"]["distribution"]["features"].update(x=[["a"]]),
     "facts.target": lambda c: c["facts"].pop("target"),
     "facts.prevalence": lambda c: c["facts"].update(prevalence=1.5),
     "facts.prevalence: ": lambda c: c["facts"].update(prevalence="0.3"),

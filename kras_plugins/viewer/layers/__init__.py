@@ -1,0 +1,1 @@
+"""What the viewer lays over a slide: one file a layer."""

@@ -1,0 +1,72 @@
+"""The slides that are open: as few as are looked at, however many a study has."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kras_plugins.viewer.shown import Listed, ShownSlide
+
+MOST_OPEN = 6
+"""Slides that stay open when nobody reads them: two side by side, and some to go back to."""
+
+
+@dataclass
+class _Place:
+    """One slide that is open, or about to be; `users` read it at this moment."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    slide: ShownSlide | None = None
+    users: int = 0
+
+
+class Opened:
+    """Opens slides when they are used first and closes those longest unused; safe to use from many threads."""
+
+    def __init__(self, listed: Mapping[str, Listed], most: int = MOST_OPEN) -> None:
+        self._listed = listed
+        self._most = most
+        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._listed
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[ShownSlide]:
+        """The open slide of a name, which is not closed meanwhile. Raises KeyError, and what opening it raises."""
+        listed = self._listed[name]
+        with self._lock:
+            place = self._places.setdefault(name, _Place())
+            place.users += 1
+            self._places.move_to_end(name)
+        try:
+            with place.lock:
+                if place.slide is None:
+                    place.slide = listed.open()
+            yield place.slide
+        finally:
+            with self._lock:
+                place.users -= 1
+                out = self._overdue()
+            for slide in out:
+                slide.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._lock:
+            places, self._places = self._places, OrderedDict()
+        for place in places.values():
+            if place.slide is not None:
+                place.slide.close()
+
+    def _overdue(self) -> list[ShownSlide]:
+        """Forget the places longest unused beyond `most`, and those that could not be opened; their slides."""
+        unused = [name for name, place in self._places.items() if not place.users]
+        out = [name for name in unused if self._places[name].slide is None]
+        kept = [name for name in unused if self._places[name].slide is not None]
+        out += kept[: max(0, len(self._places) - len(out) - self._most)]
+        return [place.slide for place in map(self._places.pop, out) if place.slide is not None]

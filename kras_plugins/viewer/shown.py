@@ -1,0 +1,87 @@
+"""What `kras view` shows: slides by name, each opened when it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kras_plugins.viewer.geometry import Pyramid
+
+if TYPE_CHECKING:
+    from kras_plugins.slides.slide import Slide
+    from kras_plugins.viewer.layers.layer import Layer
+
+At = Callable[[float, float], Mapping[str, Any]]
+"""What is at a point (x, y) in level-0 pixels, as the address `at` answers."""
+Similar = Callable[[float, float, int], Mapping[str, Any]]
+"""The n tiles most like the one at a point, as the address `similar` answers."""
+
+
+def nothing_at(x: float, y: float) -> Mapping[str, Any]:
+    """What is known of a point of a bare slide."""
+    return {"tile": None, "cell": None, "tissue": None, "left_out": None}
+
+
+def nothing_similar(x: float, y: float, n: int) -> Mapping[str, Any]:
+    """What a bare slide has of similar tiles."""
+    return {"of": "", "hits": []}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSlide:
+    """An open slide with what was found in it.
+
+    `missing`: label of a layer that is not there -> why, and what to do. `facts`: what else the page says (`call`,
+    `cautions`, as the address `facts` answers). `objective`: magnification that the file states.
+    """
+
+    slide: Slide
+    layers: tuple[Layer, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    at: At = nothing_at
+    similar: Similar = nothing_similar
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """The slide as it is shown."""
+        return Pyramid(self.slide.size, self.slide.mpp)
+
+    def layer(self, layer_id: str) -> Layer | None:
+        """The layer of this id, if there is one."""
+        return next((layer for layer in self.layers if layer.id == layer_id), None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.slide.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A slide before it is opened. `name`: what addresses contain, unique; `open` raises SlideError.
+
+    `patient`: name of the patient's case page, None where there is none.
+    """
+
+    name: str
+    slide_id: str
+    patient_id: str
+    open: Callable[[], ShownSlide]
+    patient: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """All that one `kras view` shows.
+
+    `slides` and `cases` by name, in the order of the index; a case is its `NAME.case.json`. `report`: the study's
+    report.html; `folder`: where all of it lies, None for bare slides.
+    """
+
+    title: str
+    slides: Mapping[str, Listed]
+    cases: Mapping[str, Path] = field(default_factory=dict)
+    report: Path | None = None
+    folder: Path | None = None
