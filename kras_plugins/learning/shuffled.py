@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kras_plugins.data import Sample
-from kras_plugins.learning.guard import Called, call, predict
+from kras_plugins.learning.guard import predict
 from kras_plugins.learning.inputs import conform
+from kras_plugins.learning.outer_models import outer_model
 from kras_plugins.learning.plan import derive_seed
 from kras_plugins.learning.tabular import profile_of
 from kras_plugins.semantics.features.table import BY_NAME, GROUPS
@@ -55,12 +56,11 @@ def fold_models(experiment: Experiment, member: Member, patients: npt.NDArray[np
 
     Raises PluginError where a model cannot be loaded.
     """
-    who = Called(name=member.name, plugin=member.plugin.name, origin=member.origin)
     found = []
-    for k, folder in enumerate(experiment.models[member.name]):
+    for k in range(len(experiment.models[member.name])):
         tested = patients[experiment.fold[0, patients] == k]
         if len(tested):
-            model = call(who, f"loading its model of fold {k + 1}", partial(member.plugin.load, folder))
+            who, model = outer_model(experiment, member, k)
             score = partial(predict, who, model, doing=f"scoring with its model of fold {k + 1}")
             found.append(Scored(patients=tested, score=score))
     return found
