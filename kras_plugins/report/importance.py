@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.report.html import NONE, Table, number
+from kras_plugins.report.reported import Facts, count
 from kras_plugins.report.style import INK, NARROW, above, draw_svg, line_style, model_label, model_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from kras_plugins.report.reported import Facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +32,27 @@ def importance_tables(importance: Facts | None) -> ImportanceTables | None:
     members = _known(importance)
     if not members:
         return None
-    measured = {name: found for name, found in members.items() if found.get("groups")}
+    measured = _measured(members)
     by_group = {name: {row["group"]: row for row in found["groups"]} for name, found in measured.items()}
     groups = [
-        [f"{_group_name(row)} ({row['features']})", *(_drop(rows.get(row["group"])) for rows in by_group.values())]
+        [
+            f"{_group_name(row)} ({number(row.get('features'), 0)})",
+            *(_drop(rows.get(row["group"])) for rows in by_group.values()),
+        ]
         for row in _order(measured)
     ]
     features = [
-        [model_label(name), row["feature"], row["group"], _drop(row)]
+        [model_label(name), str(row.get("feature") or NONE), str(row.get("group") or NONE), _drop(row)]
         for name, found in measured.items()
         for row in found.get("features") or ()
+        if row
     ]
     return ImportanceTables(
         groups=(["Group (features)", *map(model_label, measured)], groups),
         features=(["Model", "Feature", "Group", "Drop in AUROC ± SD"], features),
         areas=tuple(
-            f"{model_label(name)}: AUROC {number(found.get('auroc'))}, {found.get('n')} patients, "
-            f"{found.get('n_positive')} positive, {found.get('permutations')} permutations"
+            f"{model_label(name)}: AUROC {number(found.get('auroc'))}, {count(found, 'n')} patients, "
+            f"{count(found, 'n_positive')} positive, {count(found, 'permutations')} permutations"
             for name, found in measured.items()
         ),
         notes=tuple(f"{model_label(name)}: {found['note']}." for name, found in members.items() if found.get("note")),
@@ -58,7 +61,7 @@ def importance_tables(importance: Facts | None) -> ImportanceTables | None:
 
 def importance_plot(importance: Facts | None) -> str:
     """Mean drop in AUROC of every classifier by feature group, bars of one SD; "" without any."""
-    measured = {name: found for name, found in _known(importance).items() if found.get("groups")}
+    measured = _measured(_known(importance))
     if not measured:
         return ""
     order = _order(measured)
@@ -70,14 +73,15 @@ def importance_plot(importance: Facts | None) -> str:
         for position, (name, found) in enumerate(measured.items()):
             color, _ = line_style(name, position)
             shift = 0.14 * (position - (len(measured) - 1) / 2)
-            y = [place[row["group"]] + 0.12 + shift for row in found["groups"]]
-            x, sd = ([row[key] for row in found["groups"]] for key in ("drop", "sd"))
+            known = [row for row in found["groups"] if row.get("drop") is not None]
+            y = [place[row["group"]] + 0.12 + shift for row in known]
+            x, sd = [row["drop"] for row in known], [row.get("sd") or 0.0 for row in known]
             marker = "osD^vP"[position % 6]
             ax.errorbar(x, y, xerr=sd, fmt=marker, color=color, ms=4.5, lw=1.2, label=model_label(name))
-        where = {"transform": ax.get_yaxis_transform(), "va": "bottom"}
+        beside = ax.get_yaxis_transform()
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line crosses the words
         for row in order:
-            ax.text(0, place[row["group"]] - 0.2, _group_name(row), bbox=paper, **where)
+            ax.text(0, place[row["group"]] - 0.2, _group_name(row), va="bottom", transform=beside, bbox=paper)
         ax.set(ylim=(len(order) - 0.4, -0.75), yticks=[], xlabel="Drop in AUROC when the group is permuted")
         ax.spines["left"].set_visible(False)
         above(figure)
@@ -89,9 +93,15 @@ def _known(importance: Facts | None) -> dict[str, Mapping[str, Any]]:
     return {name: importance[name] or {} for name in model_order(importance)} if importance else {}
 
 
+def _measured(members: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those with groups, without nulls among these."""
+    named = {n: [row for row in m.get("groups") or () if row and row.get("group")] for n, m in members.items()}
+    return {name: {**members[name], "groups": rows} for name, rows in named.items() if rows}
+
+
 def _order(measured: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Every group once, the one that any classifier loses most with first."""
-    rows = sorted((row for found in measured.values() for row in found["groups"]), key=lambda row: -row["drop"])
+    rows = sorted((row for found in measured.values() for row in found["groups"]), key=lambda r: -(r.get("drop") or 0))
     first: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         first.setdefault(row["group"], row)
@@ -104,8 +114,6 @@ def _group_name(row: Mapping[str, Any]) -> str:
 
 
 def _drop(row: Mapping[str, Any] | None) -> str:
-    return (
-        NONE
-        if row is None
-        else f"{number(row.get('drop'))}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{number(row.get('sd'))}"
-    )
+    if row is None or row.get("drop") is None:
+        return NONE
+    return f"{number(row['drop'])} ± {number(row.get('sd'))}".replace(" ", "\N{NO-BREAK SPACE}")
