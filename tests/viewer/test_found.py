@@ -72,8 +72,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(folder: Path) -> study.StudySettings:
     given = study.StudySettings(
-        extractor="color", profiler="centers", classifiers=("he", "rf"), folds=2, workers=1, plugins=(folder / "parts.py",),
-        cache=folder / "store",
+        extractor="color", profiler="centers", classifiers=("he", "rf"), folds=2, workers=1,
+        plugins=(folder / "parts.py",), cache=folder / "store",
     )  # fmt: skip
     return given.with_options(
         "classifier.he.epochs=6", "classifier.he.seeds=1", "classifier.he.max_tiles=12", "classifier.rf.trees=20"
@@ -151,7 +151,7 @@ def test_similar_tiles_are_the_nearest_by_brute_force_and_come_from_the_training
     every = np.concatenate(features)
     every = every / np.linalg.norm(every, axis=1, keepdims=True)
     cosines = every @ every[places.index(("s0", *xy[4].tolist()))]
-    best = [c for c in np.sort(cosines)[::-1][1:10]]
+    best = np.sort(cosines)[::-1][1:10]
     np.testing.assert_allclose([h["cosine"] for h in answer["hits"]], best, atol=1e-4)
     assert [h["training"] for h in answer["hits"]] == [True] * 9  # these slides were in training
     assert {h["slide"] for h in answer["hits"]} <= {"s0", None}
