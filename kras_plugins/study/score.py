@@ -82,6 +82,7 @@ def score(
     from kras_plugins.files.portable import portable
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
+    from kras_plugins.report.case import case_name
     from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
     from kras_plugins.study.audit import scope_note
     from kras_plugins.study.gathering import Gathering
@@ -112,7 +113,7 @@ def score(
         used_at = prevalence or float(locked.facts["prevalence"])
         asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
         what = {"bundle_digest": locked.digest, "prevalence": used_at, "pseudonyms": session.names.mark}
-        names = [*asked, *(slide for slides in asked.values() for slide in slides)]
+        names = [*asked, *map(case_name, asked), *(slide for slides in asked.values() for slide in slides)]
         gathering = Gathering.opened(Path(out), what, names, overwrite=overwrite)
         gathering.refuse_other_slides(asked)
         with open_bundle_parts(session, locked) as parts:

@@ -11,6 +11,8 @@ from kras_plugins.bags import read_bag
 from kras_plugins.errors import UsageError
 from kras_plugins.host.parts import usable_readers
 from kras_plugins.processing.pipeline import BAG
+from kras_plugins.report.case import case_name
+from kras_plugins.report.case_json import ENDING
 from kras_plugins.semantics.map import FACTS
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import safe_name
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Session
     from kras_plugins.viewer.results import Recorded, Result
 
-_CASE = ".case.json"
 
 
 def find_shown(session: Session, given: Sequence[Path], slides: Path | None = None) -> Shown:
@@ -77,7 +78,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
         session.settings.reader,
     )
     sources = _sources(session, result)
-    cases = {file.name.removesuffix(_CASE): file for file in sorted(folder.glob(f"*{_CASE}"))}
+    cases = {file.name.removesuffix(ENDING): file for file in sorted(folder.glob(f"*{ENDING}"))}
 
     def listed(slide: Recorded) -> Listed:
         def opened() -> ShownSlide:
@@ -88,7 +89,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
                 one.close()
                 raise
 
-        patient = safe_name(slide.patient_id)
+        patient = case_name(slide.patient_id)
         return Listed(
             name=safe_name(slide.slide_id),
             slide_id=slide.slide_id,
