@@ -106,8 +106,27 @@ def test_bare_slides_have_no_layers_and_nothing_missing(home: Path, find) -> Non
     assert list(find(home / "slides").slides) == sorted(f"s{i}" for i in range(N))
 
 
-def test_a_result_has_what_predict_wrote_and_its_values_at_a_point(home: Path, find) -> None:
-    shown = find(home / "scores")
+@pytest.fixture(scope="module")
+def assessable(home: Path) -> Path:
+    """The scores as they would be had the few patients sufficed for thresholds."""
+    folder = home / "assessable"
+    shutil.copytree(home / "scores", folder)
+    file = folder / "predictions.csv"
+    file.write_text(file.read_text().replace("not_assessable", "indeterminate"))
+    return folder
+
+
+def test_a_patient_who_is_not_assessable_has_no_contributions_as_they_add_up_to_a_score(home: Path, find) -> None:
+    one = find(home / "scores").slides["s0"].open()
+    assert ids(one) == ["tissue", "attention", "regions", "cells"]
+    assert "not assessable" in one.missing["Contribution"]
+    tile = one.at(*(one.layer("attention").explained.tiles.xy[3] + 5))["tile"]
+    assert (tile["contribution"], tile["raises"]) == (None, None)
+    one.close()
+
+
+def test_a_result_has_what_predict_wrote_and_its_values_at_a_point(home: Path, assessable: Path, find) -> None:
+    shown = find(assessable)
     assert list(shown.slides) == ["s0", "s1"]
     one = shown.slides["s0"].open()
     assert ids(one) == ["tissue", "attention", "contribution", "regions", "cells"]
@@ -199,8 +218,10 @@ def test_an_external_study_and_a_profile_are_shown_too(home: Path, find) -> None
     one.close()
 
 
-def test_what_the_store_no_longer_has_is_missing_with_the_remedy(home: Path, find, tmp_path: Path) -> None:
-    one = find(home / "scores", store=tmp_path / "empty").slides["s0"].open()
+def test_what_the_store_no_longer_has_is_missing_with_the_remedy(
+    home: Path, assessable: Path, find, tmp_path: Path
+) -> None:
+    one = find(assessable, store=tmp_path / "empty").slides["s0"].open()
     assert ids(one) == ["attention", "contribution"]
     assert set(one.missing) == {"Tissue and what was left out", "Epithelium and stroma", "Cells"}
     assert all("run the same command again" in why for why in one.missing.values())
