@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.results import Recorded, Result
 
 
-
 def find_shown(session: Session, given: Sequence[Path], slides: Path | None = None) -> Shown:
     """The slides of `given` with what is known of them; `slides`: where to look for those that were moved.
 
