@@ -78,7 +78,7 @@ hooks: .venv/.installed-dev
 	touch $@
 
 .venv/.installed: .venv/.made pyproject.toml
-	$(PIP) --editable .
+	$(PIP) --editable '.[view]'
 	touch $@
 
 .venv/.installed-dev: .venv/.made pyproject.toml
