@@ -67,3 +67,4 @@ def demo(
         result = study.train(settings=settings, overwrite=overwrite, notify=notify, command=["kras", *sys.argv[1:]])
     stdout().print(f"settings: {escape(file)}")
     show_study(result, as_json=False)
+    stdout().print(f"slides:   kras view {escape(result.folder)}", soft_wrap=True)
