@@ -223,6 +223,11 @@ def test_picture_and_layers_can_be_saved_and_the_page_prints(page: Page, address
     assert image.format == "PNG"
     assert image.width >= 600
     assert image.info == {}
+    for entry in page.locator("[data-layer=attention] input[name=entry]").all():
+        entry.uncheck()
+    position(page)
+    assert np.asarray(Image.open(io.BytesIO(saved(page, "Save picture")))).tobytes() != np.asarray(image).tobytes()
+    page.locator("[data-layer=attention] input[name=entry]").first.check()
     found = json.loads(saved(page, "GeoJSON"))
     assert found["type"] == "FeatureCollection"
     assert len(found["features"]) > 10

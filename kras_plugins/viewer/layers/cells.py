@@ -113,10 +113,16 @@ class CellsLayer:
         """Outlines, else points, as `kras profile` writes them."""
         if self.folder is None:
             return None
-        return (piece.encode() for piece in cells_geojson(read_map(self.folder), self.cells.mpp))
+        return _exported(self.folder, self.cells.mpp)
 
 
 _NEAR_UM = 2.0
+
+
+def _exported(folder: Path, mpp: tuple[float, float]) -> Iterator[bytes]:
+    # a generator: whether there is GeoJSON is asked of every page, and must not read the map
+    for piece in cells_geojson(read_map(folder), mpp):
+        yield piece.encode()
 
 
 def _known(value: np.float32) -> float | None:

@@ -11,7 +11,7 @@ export function similarItems(hits, base, um) {
     const name = `${hit.training ? "training cohort, " : ""}${hit.slide_id}`;
     const text = `${name}: x ${Math.round(hit.xy[0])}, y ${Math.round(hit.xy[1])}; cosine ${hit.cosine.toFixed(3)}`;
     const picture = hit.picture
-      ? make("img", { src: hit.picture, alt: "", loading: "lazy" })
+      ? make("img", { src: hit.picture, alt: "" })
       : make("span", { className: "no-picture" }, "no picture: the slide is not open here");
     const content = [picture, make("span", {}, text)];
     return make("li", {}, hit.slide === null ? make("div", {}, ...content) : link(hit, base, um, content));

@@ -81,6 +81,7 @@ function open(facts) {
     },
     Enter: places.findAtCenter,
   });
+  printable(part("stages"));
   // on a telephone the slide comes first
   fold(matchMedia("(max-width: 46rem)").matches);
 }
@@ -102,6 +103,16 @@ function sideBySide(facts, stage, pixels) {
       moveTogether(stage, bare);
     },
   };
+}
+
+/** What is on view goes on paper as it is, made smaller with its scale bar where the page is wider than paper. */
+function printable(stages) {
+  const paper = 680; // pixels between the margins of A4 and Letter
+  addEventListener("beforeprint", () => {
+    const { clientWidth: width, clientHeight: height } = stages;
+    Object.assign(stages.style, { width: `${width}px`, height: `${height}px`, zoom: Math.min(1, paper / width) });
+  });
+  addEventListener("afterprint", () => Object.assign(stages.style, { width: "", height: "", zoom: "" }));
 }
 
 function nameCanvas(stage, label) {
