@@ -80,12 +80,9 @@ def assembled(slide: Slide, sources: Sources) -> ShownSlide:
     attention = contribution = None
     if sources.why is not None:
         try:
-            attention, contribution = _explained(sources.why, bag)
+            attention, contribution = _explained(sources.why(), bag, missing)
         except KrasError as e:
-            missing[AttentionLayer.label] = missing[ContributionLayer.label] = f"{e.message}: {e.hint}"
-        else:
-            if contribution is None:
-                missing[ContributionLayer.label] = "the model says where it looked, not what a tile contributes"
+            missing |= dict.fromkeys((AttentionLayer.label, ContributionLayer.label), f"{e.message}: {e.hint}")
     layers += [one for one in (attention, contribution, regions, cells) if one is not None]
     return ShownSlide(
         slide=slide,
@@ -109,14 +106,24 @@ def _tissue(
     return TissueLayer(mask, slide.size, slide.mpp, analyzed=None if regions is None else regions.analyzed)
 
 
-def _explained(explain: Any, bag: Bag | None) -> tuple[AttentionLayer, ContributionLayer | None]:
-    why: Why = explain()
+def _explained(
+    why: Why, bag: Bag | None, missing: dict[str, str]
+) -> tuple[AttentionLayer | None, ContributionLayer | None]:
+    """The two layers, over all tiles of the bag where it is there; adds to `missing` why one is not."""
     tiles = Tiles(why.xy, why.size) if bag is None else Tiles(bag.xy, bag.size)
     values = Explained.over(tiles, why.xy, why.values)
-    contribution = None
-    if values.contribution is not None:
+    attention = contribution = None
+    if "attention" in why.values:
+        attention = AttentionLayer(values, why.source)
+    else:
+        missing[AttentionLayer.label] = "the model does not say where it looked"
+    if "contribution" in why.values:
         contribution = ContributionLayer(values, why.source, why.member, every_tile=bag is not None)
-    return AttentionLayer(values, why.source), contribution
+    elif why.withheld:
+        missing[ContributionLayer.label] = f"the patient is not assessable ({why.withheld}): no score is explained"
+    else:
+        missing[ContributionLayer.label] = "the model says where it looked, not what a tile contributes"
+    return attention, contribution
 
 
 def _alike(slide: Slide, bag: Bag, sources: Sources) -> Alike:
@@ -150,22 +157,24 @@ class Point:
         }
 
     def _tile(self, x: float, y: float) -> dict[str, Any] | None:
-        if self.attention is None:
+        explained = next((one.explained for one in (self.attention, self.contribution) if one is not None), None)
+        found = None if explained is None else explained.tiles.find(x, y)
+        if explained is None or found is None:
             return None
-        tiles = self.attention.explained.tiles
-        found = tiles.find(x, y)
-        if found is None:
-            return None
-        attention, share = float(self.attention.explained.attention[found]), float(self.attention.percentile[found])
-        given = None if self.contribution is None else float(self.contribution.values[found])
-        looked = np.isfinite(attention)
-        known = given is not None and np.isfinite(given)
+        given = None if self.contribution is None else known(self.contribution.values[found])
+        share = None if self.attention is None else known(self.attention.percentile[found])
+        looked = explained.looked[found]
         return {
-            "xy": tiles.xy[found].tolist(),
-            "size": list(tiles.size),
-            "attention": attention if looked else None,
-            "percentile": round(100 * share, 1) if looked else None,
-            "contribution": given if known else None,
-            "raises": given > 0 if known and given is not None else None,
-            "note": "" if looked else "not looked at: the model looks at a part of many tiles",
+            "xy": explained.tiles.xy[found].tolist(),
+            "size": list(explained.tiles.size),
+            "attention": known(explained.attention[found]),
+            "percentile": None if share is None else round(100 * share, 1),
+            "contribution": given,
+            "raises": None if given is None else given > 0,
+            "note": "" if looked else "not looked at: of many tiles the model looks at some, evenly spaced",
         }
+
+
+def known(value: np.float64) -> float | None:
+    """A number, None where it is NaN."""
+    return float(value) if np.isfinite(value) else None

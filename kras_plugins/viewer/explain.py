@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Session
     from kras_plugins.viewer.results import Recorded, Result
 
+NOT_ASSESSABLE = "not_assessable"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """Values of tiles by name at `xy` int32[tile 2], level-0 px, of `size`; `source`: a sentence about the models."""
+    """Values of tiles by name at `xy` int32[tile 2], level-0 px, of `size`; `source`: a sentence about the models.
+
+    `withheld`: why contributions are not shown of a patient who is not assessable.
+    """
 
     xy: Int32
     size: tuple[float, float]
     values: Mapping[str, Float64]
     source: str
     member: str = "he"
+    withheld: str = ""
 
 
 def of_result(result: Result, slide: Recorded) -> Explained:
@@ -43,7 +49,12 @@ def of_result(result: Result, slide: Recorded) -> Explained:
     if not file.is_file():
         raise StoreError("no model of the bundle looks at tiles, or its file is gone", AGAIN)
     xy, size, values = read_tiles_geojson(file)
-    return Explained(xy=xy, size=size, values=values, source="Mean over the bundle's models.")
+    row = result.rows.get(slide.patient_id, {})
+    if row.get("call") == NOT_ASSESSABLE:  # contributions add up to a score, and none is shown
+        values.pop("contribution", None)
+    return Explained(
+        xy=xy, size=size, values=values, source="Mean over the bundle's models.", withheld=row.get("reason", "")
+    )
 
 
 @dataclass(eq=False)

@@ -72,8 +72,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(folder: Path) -> study.StudySettings:
     given = study.StudySettings(
-        extractor="color", profiler="centers", classifiers=("he", "rf"), folds=2, workers=1, plugins=(folder / "parts.py",),
-        cache=folder / "store",
+        extractor="color", profiler="centers", classifiers=("he", "rf"), folds=2, workers=1,
+        plugins=(folder / "parts.py",), cache=folder / "store",
     )  # fmt: skip
     return given.with_options(
         "classifier.he.epochs=6", "classifier.he.seeds=1", "classifier.he.max_tiles=12", "classifier.rf.trees=20"
@@ -106,8 +106,27 @@ def test_bare_slides_have_no_layers_and_nothing_missing(home: Path, find) -> Non
     assert list(find(home / "slides").slides) == sorted(f"s{i}" for i in range(N))
 
 
-def test_a_result_has_what_predict_wrote_and_its_values_at_a_point(home: Path, find) -> None:
-    shown = find(home / "scores")
+@pytest.fixture(scope="module")
+def assessable(home: Path) -> Path:
+    """The scores as they would be had the few patients sufficed for thresholds."""
+    folder = home / "assessable"
+    shutil.copytree(home / "scores", folder)
+    file = folder / "predictions.csv"
+    file.write_text(file.read_text().replace("not_assessable", "indeterminate"))
+    return folder
+
+
+def test_a_patient_who_is_not_assessable_has_no_contributions_as_they_add_up_to_a_score(home: Path, find) -> None:
+    one = find(home / "scores").slides["s0"].open()
+    assert ids(one) == ["tissue", "attention", "regions", "cells"]
+    assert "not assessable" in one.missing["Contribution"]
+    tile = one.at(*(one.layer("attention").explained.tiles.xy[3] + 5))["tile"]
+    assert (tile["contribution"], tile["raises"]) == (None, None)
+    one.close()
+
+
+def test_a_result_has_what_predict_wrote_and_its_values_at_a_point(home: Path, assessable: Path, find) -> None:
+    shown = find(assessable)
     assert list(shown.slides) == ["s0", "s1"]
     one = shown.slides["s0"].open()
     assert ids(one) == ["tissue", "attention", "contribution", "regions", "cells"]
@@ -151,7 +170,7 @@ def test_similar_tiles_are_the_nearest_by_brute_force_and_come_from_the_training
     every = np.concatenate(features)
     every = every / np.linalg.norm(every, axis=1, keepdims=True)
     cosines = every @ every[places.index(("s0", *xy[4].tolist()))]
-    best = [c for c in np.sort(cosines)[::-1][1:10]]
+    best = np.sort(cosines)[::-1][1:10]
     np.testing.assert_allclose([h["cosine"] for h in answer["hits"]], best, atol=1e-4)
     assert [h["training"] for h in answer["hits"]] == [True] * 9  # these slides were in training
     assert {h["slide"] for h in answer["hits"]} <= {"s0", None}
@@ -199,8 +218,10 @@ def test_an_external_study_and_a_profile_are_shown_too(home: Path, find) -> None
     one.close()
 
 
-def test_what_the_store_no_longer_has_is_missing_with_the_remedy(home: Path, find, tmp_path: Path) -> None:
-    one = find(home / "scores", store=tmp_path / "empty").slides["s0"].open()
+def test_what_the_store_no_longer_has_is_missing_with_the_remedy(
+    home: Path, assessable: Path, find, tmp_path: Path
+) -> None:
+    one = find(assessable, store=tmp_path / "empty").slides["s0"].open()
     assert ids(one) == ["attention", "contribution"]
     assert set(one.missing) == {"Tissue and what was left out", "Epithelium and stroma", "Cells"}
     assert all("run the same command again" in why for why in one.missing.values())

@@ -12,14 +12,14 @@ from kras_plugins.report.heatmap import tiles_geojson
 from kras_plugins.viewer.layers.tiles import Tiles
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float64, Int32
+    from kras_plugins.data import Bool, Float64, Int32
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
     """float64[tile] each: `attention`, and `contribution` to the score; NaN where the model did not look at a tile.
 
-    `contribution` is None where the model does not give it.
+    `attention` is NaN throughout and `contribution` None where the model does not give them.
     """
 
     tiles: Tiles
@@ -34,11 +34,18 @@ class Explained:
 
         def spread(name: str) -> Float64:
             values = np.full(len(tiles), np.nan)
-            values[at[at >= 0]] = measured[name][at >= 0]
+            if name in measured:
+                values[at[at >= 0]] = measured[name][at >= 0]
             return values
 
-        given = [name for name in ("attention", "contribution") if name in measured]
-        return cls(tiles, **{name: spread(name) for name in given})
+        contribution = spread("contribution") if "contribution" in measured else None
+        return cls(tiles, spread("attention"), contribution)
+
+    @property
+    def looked(self) -> Bool:
+        """bool[tile]: whether the model looked at each tile."""
+        given = np.isfinite(self.attention)
+        return given if self.contribution is None else given | np.isfinite(self.contribution)
 
     def geojson(self) -> Iterator[bytes]:
         """The tiles with their values, level-0 pixels, as QuPath opens them."""

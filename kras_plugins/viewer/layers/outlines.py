@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _KEPT_BYTES = 64 << 20
 _FINER = 2
-_LINE = 3
 
 
 class Outlines:
@@ -69,15 +68,30 @@ class Outlines:
 def draw_outlines(size: tuple[int, int], points: Float64, owners: npt.NDArray[np.intp], colors: UInt8) -> UInt8:
     """RGBA uint8[h w 4] of `size` pixels: closed lines through `points`, float64[vertex 2] in pixels, by owner.
 
-    `colors`: uint8[owner 4]. Drawn at twice the size on whole numbers and reduced, so that lines have no steps and go
-    on in the next drawing.
+    `colors`: uint8[owner 4]. Drawn at twice the size and reduced, so that lines have no steps: one pixel wide from one
+    whole number to the next, which moves with them from drawing to drawing (Pillow's wide lines do not), then widened.
     """
-    image = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER))
+    image = Image.new("RGBA", (_FINER * (size[0] + 2), _FINER * (size[1] + 2)))
     draw = ImageDraw.Draw(image)
     # float32 is what Pillow takes without a look at each number; whole numbers are exact in it.
-    fine = np.floor(points * _FINER).astype(np.float32).ravel()
+    fine = np.floor(points * _FINER + _FINER).astype(np.float32).ravel()
     bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=-1))
     palette = [tuple(color) for color in colors[owners[bounds[:-1]]].tolist()]
     for start, end, color in zip((2 * bounds[:-1]).tolist(), (2 * bounds[1:]).tolist(), palette, strict=True):
-        draw.line(fine[start:end], fill=color, width=_LINE)  # type: ignore[arg-type]
-    return np.array(image.reduce(_FINER))
+        draw.line(fine[start:end], fill=color)  # type: ignore[arg-type]
+    reduced = Image.fromarray(_widened(np.array(image))).reduce(_FINER)
+    return np.array(reduced)[1:-1, 1:-1]
+
+
+def _widened(rgba: UInt8) -> UInt8:
+    """Each opaque pixel also colors its eight neighbors that are empty; what lies on the rim of the picture may not."""
+    height, width = rgba.shape[:2]
+    flat = rgba.view(np.uint32).ravel()
+    inside = flat.reshape(height, width)[1:-1, 1:-1]
+    rows, columns = np.nonzero(inside)
+    at = (rows + 1) * width + columns + 1
+    color, wide = flat[at], flat.copy()
+    for step in (1, -1, width, -width, width + 1, width - 1, -width + 1, -width - 1):
+        empty = wide[at + step] == 0
+        wide[at[empty] + step] = color[empty]
+    return wide.view(np.uint8).reshape(height, width, 4)
