@@ -12,6 +12,8 @@ from kras_plugins.report.style import (
     BLUE,
     GREY,
     INK,
+    NARROW,
+    above,
     draw_svg,
     is_baseline,
     line_style,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import Float64
 
-_SQUARE = (4.7, 4.6)
+_SQUARE = (NARROW, 4.5)
 _DASHED = (0, (4, 3))
 
 
@@ -41,9 +43,8 @@ def roc_plot(scores: ScoreColumns) -> str:
             if curve is not None and name != "prevalence":
                 _curve(ax, name, position, curve)
         ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc="lower right", fontsize=8)
-        else:
+        above(figure)
+        if not figure.legends:
             say(ax, "no fold holds both labels")
 
     return draw_svg("roc", _SQUARE, paint)
@@ -70,9 +71,8 @@ def precision_plot(scores: ScoreColumns) -> str:
             top = max(top, share)
         ax.set(xlim=(0, 1), ylim=(0, min(1.02, max(1.25 * top, 0.05))), xlabel="Recall (sensitivity)")
         ax.set_ylabel("Precision (PPV)")
-        if ax.lines:
-            figure.legend(loc="outside upper left", ncols=3, fontsize=8)
-        else:
+        above(figure)
+        if not ax.lines:
             say(ax, "no scores")
 
     return draw_svg("precision", _SQUARE, paint)
@@ -103,7 +103,7 @@ def calibration_plot(scores: ScoreColumns, model: str, calibration: Mapping[str,
         ax.errorbar(x, y, np.maximum(bars, 0), fmt="o", color=BLUE, ms=5, lw=1.2, capsize=2, label=model_label(model))
         ax.set(xlim=(0, end), ylim=(0, end), aspect="equal")
         ax.set(xlabel="Mean calibrated probability", ylabel="Observed share of positives")
-        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
+        above(figure)
 
     return draw_svg("calibration", _SQUARE, paint)
 
@@ -133,9 +133,9 @@ def decision_plot(curves: Mapping[str, Any], name: str) -> str:
         best = max(best, 0.005)
         ax.set(xlim=(np.nanmin(x), np.nanmax(x)), ylim=(-0.35 * best, 1.08 * best))
         ax.set(xlabel="Threshold probability, %", ylabel="Net benefit")
-        ax.legend(loc="upper right", fontsize=8)
+        above(figure)
 
-    return draw_svg(name, (6.4, 4.0), paint)
+    return draw_svg(name, (NARROW, 4.2), paint)
 
 
 def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
@@ -157,9 +157,9 @@ def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
         ax.set(ylim=(-reach, reach), xlabel="Risk from which one would sequence, %", ylabel="Gain in net benefit")
         for at, side, which in ((0.97, "top", "ruling out"), (0.03, "bottom", "sequencing all")):
             word = f"{which} is worth more"
-            ax.text(0.98, at, word, ha="right", va=side, transform=ax.transAxes, color=GREY, fontsize=8)
+            ax.text(0.98, at, word, ha="right", va=side, transform=ax.transAxes, color=GREY)
 
-    return draw_svg("benefit", (6.4, 3.2), paint)
+    return draw_svg("benefit", (NARROW, 3.2), paint)
 
 
 def _whole(found: Mapping[str, Any]) -> bool:

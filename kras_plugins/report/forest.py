@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.report.html import estimate
 from kras_plugins.report.reported import Reported
-from kras_plugins.report.style import BLUE, GREY, INK, draw_svg, is_baseline, model_label, model_order, short
+from kras_plugins.report.style import BLUE, GREY, INK, NARROW, draw_svg, is_baseline, model_label, model_order, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def forest_plot(of: Reported) -> str:
+def forest_plot(of: Reported, *, narrow: bool = False) -> str:
     """AUROC with interval of every model in scope (filled), of members and ensemble in strata of those in scope (open),
-    and of all patients pooled (grey)."""
+    and of all patients pooled (grey). `narrow`: for a telephone, the words above each line instead of beside it."""
     rows: list[tuple[str, Mapping[str, Any], str, bool]] = []
     for name in model_order(of.models):
         color = BLUE if name == "ensemble" else GREY if is_baseline(name) else INK
@@ -31,11 +31,12 @@ def forest_plot(of: Reported) -> str:
         ends = []
         for y, (_, model, color, filled) in enumerate(rows):
             ends.append(_line(ax, y, model.get("auroc") or {}, color, filled=filled))
-            _beside(ax, y, model)
         if pooled:
-            ax.axhline(len(rows) - len(pooled) - 0.5, color=GREY, lw=0.5)
-        _finish(ax, [title for title, *_ in rows], min(ends, default=0.5))
+            ax.axhline(len(rows) - len(pooled) - (0.8 if narrow else 0.5), color=GREY, lw=0.5)
+        _finish(ax, [(title, model) for title, model, *_ in rows], min(ends, default=0.5), narrow=narrow)
 
+    if narrow:
+        return draw_svg("forest-narrow", _narrow(len(rows)), paint)
     return draw_svg("forest", (11.0, 1.0 + 0.3 * max(len(rows), 3)), paint)
 
 
@@ -46,11 +47,12 @@ def group_plot(
     overall: Mapping[str, Any],
     *,
     everyone: str = "In scope",
+    narrow: bool = False,
 ) -> str:
     """AUROC of one model in groups of patients, on top that of `everyone`; empty where no group has one.
 
     `rows`: objects with `level`, `n`, `n_positive`, `auroc` and what they are levels of under `column`; those
-    without an AUROC are left to the table. `name` keeps the ids of figures on one page apart.
+    without an AUROC are left to the table. `name` keeps the ids of figures on one page apart; `narrow` as above.
     """
     found = [row for row in rows if (row.get("auroc") or {}).get("value") is not None]
     if not found:
@@ -65,11 +67,12 @@ def group_plot(
         ends = []
         for y, (row, color) in enumerate(lines):
             ends.append(_line(ax, y, row.get("auroc") or {}, color, filled=True))
-            _beside(ax, y, row)
         if reference is not None:
             ax.axvline(float(reference), color=BLUE, lw=0.8, ls=":")
-        _finish(ax, names, min(ends))
+        _finish(ax, [(who, row) for who, (row, _) in zip(names, lines, strict=True)], min(ends), narrow=narrow)
 
+    if narrow:
+        return draw_svg(f"{name}-narrow", _narrow(1 + len(found)), paint)
     return draw_svg(name, (9.6, 0.7 + 0.27 * (1 + len(found))), paint)
 
 
@@ -84,17 +87,25 @@ def _line(ax: Axes, y: int, auroc: Mapping[str, Any], color: str, *, filled: boo
     return min([0.43, *(float(end) for end in (value, low) if end is not None)])
 
 
-def _beside(ax: Axes, y: int, row: Mapping[str, Any]) -> None:
-    counts = f"n {_count(row, 'n')}, {_count(row, 'n_positive')} positive"
+def _narrow(rows: int) -> tuple[float, float]:
+    return NARROW, 0.6 + 0.56 * rows
+
+
+def _finish(ax: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]], left: float, *, narrow: bool) -> None:
+    """Name every line of (name, entry), put its numbers beside it, and draw the axis; `left`: where lines begin."""
     place = ax.get_yaxis_transform()
-    ax.text(1.02, y, f"{estimate(row.get('auroc') or {})}, {counts}", va="center", transform=place)
-
-
-def _finish(ax: Axes, names: Sequence[str], left: float) -> None:
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line crosses the words
+    for y, (name, row) in enumerate(rows):
+        numbers = f"{estimate(row.get('auroc') or {})}, n {_count(row, 'n')}, {_count(row, 'n_positive')} positive"
+        if narrow:
+            ax.text(0, y - 0.17, f"{name}\n{numbers}", va="bottom", transform=place, bbox=paper, linespacing=1.1)
+        else:
+            ax.text(1.02, y, numbers, va="center", transform=place)
     ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks([] if narrow else range(len(rows)), [] if narrow else [name for name, _ in rows])
     ax.tick_params(axis="y", length=0)
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(max(0.0, min(left, 0.5) - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
+    ax.set(ylim=(len(rows) - (0.7 if narrow else 0.4), -0.9 if narrow else -0.6))
+    ax.set(xlim=(max(0.0, min(left, 0.5) - 0.03), 1.0), xlabel="AUROC (0.5 is chance)")
     ax.spines["left"].set_visible(False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kras_plugins.report.curves import ScoreColumns
 from kras_plugins.report.html import number
-from kras_plugins.report.style import BLUE, INK, VERMILION, draw_svg, model_label, say, short
+from kras_plugins.report.style import BLUE, INK, NARROW, VERMILION, above, draw_svg, model_label, say, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,26 +47,26 @@ def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) 
             color = VERMILION if label else BLUE
             p5, p25, p50, p75, p95 = np.percentile(values, (5, 25, 50, 75, 95))
             ax.plot([p5, p25, np.nan, p75, p95], [y] * 5, color=color, lw=1.2)
-            ax.barh(y, p75 - p25, left=p25, height=0.6, facecolor="none", edgecolor=color, lw=1.2)
-            ax.plot([p50, p50], [y - 0.3, y + 0.3], color=INK, lw=1.8)
+            ax.barh(y, p75 - p25, left=p25, height=0.44, facecolor="none", edgecolor=color, lw=1.2)
+            ax.plot([p50, p50], [y - 0.22, y + 0.22], color=INK, lw=1.8)
             if len(values) <= _MOST_POINTS:
-                at = y + jitter.uniform(-0.28, 0.28, len(values))
+                at = y + jitter.uniform(-0.2, 0.2, len(values))
                 ax.plot(values, at, "^" if label else "o", color=color, ms=3, alpha=0.5, mew=0)
         for name, threshold in marks.items():
             title = f"{name.replace('_', '-')} threshold {number(threshold)}"
             ax.axvline(threshold, color=INK, lw=1, ls="-" if name == "rule_in" else (0, (4, 2)), label=title)
-        names = [
-            f"{short(name or 'histology not stated', 20)}, {'positive' if label else 'negative'} ({len(values)})"
-            for name, label, values in groups
-        ]
-        ax.set_yticks(range(len(groups)), names)
-        ax.set(ylim=(len(groups) - 0.4, -0.6), xlabel="Calibrated probability", xlim=(0, end))
-        if marks:
-            figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+        for y, (name, label, values) in enumerate(groups):
+            who = f"{short(name or 'histology not stated', 28)}, {'positive' if label else 'negative'} ({len(values)})"
+            # White behind the words, so that thresholds do not cross them.
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            ax.text(0.01, y - 0.27, who, va="bottom", transform=ax.get_yaxis_transform(), zorder=4, bbox=paper)
+        ax.set(ylim=(len(groups) - 0.6, -0.75), xlabel="Calibrated probability", xlim=(0, end), yticks=[])
+        ax.spines["left"].set_visible(False)
+        above(figure)
         if not groups:
             say(ax, "no scores")
 
-    return draw_svg("scores", (5.6, max(4.6, 1.3 + 0.42 * len(groups))), paint)
+    return draw_svg("scores", (NARROW, max(4.5, 1.2 + 0.55 * len(groups))), paint)
 
 
 def call_plot(probability: float | None, members: Mapping[str, float], thresholds: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from kras_plugins.report.abstract import abstract_lines
 from kras_plugins.report.change_plan import change_plan
 from kras_plugins.report.curve_plots import calibration_plot, decision_plot, precision_plot, roc_plot
 from kras_plugins.report.curves import ScoreColumns, complete_rows, score_columns
+from kras_plugins.report.examples import LAYERS, Examples, kind_title
 from kras_plugins.report.flow import call_boxes, flow_boxes
 from kras_plugins.report.forest import forest_plot, group_plot
 from kras_plugins.report.html import write_page
+from kras_plugins.report.importance import importance_plot, importance_tables
 from kras_plugins.report.markdown import write_checklist, write_sections
 from kras_plugins.report.model_card import model_card
 from kras_plugins.report.patients import patient_table
@@ -56,12 +58,19 @@ def report_script() -> tuple[str, str]:
     return script, base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
-def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[PatientScores], manifest: Facts) -> Path:
+def write_study_report(
+    folder: Path,
+    metrics: Facts,
+    predictions: Sequence[PatientScores],
+    manifest: Facts,
+    examples: Examples | None = None,
+) -> Path:
     """Write folder/report.html, one file that loads nothing else, and return its path.
 
     `metrics`: docs/reference/outputs.md, metrics.json, of which any key may be absent and any estimate null;
     `predictions`: every patient in every repeat; `manifest`: manifest.json, of which `demonstration`, `failures` and
-    everything but times are shown. Same input, same bytes. Raises StoreError when the file cannot be written.
+    everything but times are shown; `examples`: typical patients, if they were looked for. Same input, same bytes.
+    Raises StoreError when the file cannot be written.
     """
     of = read_reported(metrics, manifest)
     order = model_order(of.models)
@@ -91,6 +100,10 @@ def write_study_report(folder: Path, metrics: Facts, predictions: Sequence[Patie
         "intervals": tables.interval_table(of.models),
         "worth": worth(of),
         "figures": _figures(of, scores),
+        "importance": importance_tables(metrics.get("importance")),
+        "examples": examples,
+        "kinds": [(kind_title(k, examples.basis), k, shown) for k, shown in examples.kinds] if examples else [],
+        "layers": LAYERS,
         "comparisons": tables.comparison_table(of),
         "subgroups": tables.group_tables(of, "subgroups", "column"),
         "confounders": tables.group_tables(of, "confounders", _factor(of)),
@@ -152,12 +165,12 @@ def _factor(of: Reported) -> str:
 
 
 def _figures(of: Reported, scores: ScoreColumns) -> dict[str, Any]:
-    """Every figure by name, "" for one that this run cannot draw."""
+    """Every figure by name, "" or None for one that this run cannot draw."""
     overall = of.main_model
     curves = of.metrics.get("decision_curves") or {}
     drawn = bool(of.models) and len(scores.label) > 0
     return {
-        "forest": forest_plot(of) if of.models else "",
+        "forest": _both(forest_plot, of) if of.models else None,
         "roc": roc_plot(scores) if drawn else "",
         "precision": precision_plot(scores) if drawn else "",
         "scores": score_plot(scores, of.main, of.bundle_thresholds) if drawn else "",
@@ -169,7 +182,8 @@ def _figures(of: Reported, scores: ScoreColumns) -> dict[str, Any]:
             for i, other in enumerate(filter(None, curves.get("at_prevalence") or ()))
             if i < _MOST_PREVALENCES
         ],
-        "subgroups": group_plot("subgroups", of.rows("subgroups"), "column", overall),
+        "importance": importance_plot(of.metrics.get("importance")),
+        "subgroups": _both(group_plot, "subgroups", of.rows("subgroups"), "column", overall),
         "confounders": _confounder_plot(of),
     }
 
@@ -185,12 +199,19 @@ def _luad_rows(of: Reported) -> list[Facts]:
     ]  # fmt: skip
 
 
-def _confounder_plot(of: Reported) -> str:
+def _both(plot: Callable[..., str], *given: Any, **named: Any) -> Mapping[str, str] | None:
+    """A figure for wide and for narrow screens; None where there is nothing to draw."""
+    wide = plot(*given, **named)
+    return {"wide": wide, "narrow": plot(*given, **named, narrow=True)} if wide else None
+
+
+def _confounder_plot(of: Reported) -> Mapping[str, str] | None:
     """On adenocarcinoma where the run says so, since strata of all patients may mix histologies."""
     luad, factor = _luad_rows(of), _factor(of)
     if luad:
-        return group_plot("confounders", luad, factor, of.luad_only.get(of.main) or {}, everyone="Adenocarcinoma")
-    return group_plot("confounders", of.rows("confounders"), factor, of.main_model)
+        entry = of.luad_only.get(of.main) or {}
+        return _both(group_plot, "confounders", luad, factor, entry, everyone="Adenocarcinoma")
+    return _both(group_plot, "confounders", of.rows("confounders"), factor, of.main_model)
 
 
 def _call_counts(scores: ScoreColumns) -> list[tuple[str, int, int]]:

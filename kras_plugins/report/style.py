@@ -45,6 +45,10 @@ _BASELINE_LINES: Mapping[str, tuple[str, Any]] = {
     "til_only": (GREY, (0, (1, 3))),
 }
 
+NARROW = 3.9
+"""Width in inches of a figure that a telephone shows about as large as it was drawn: 9 points are 11 pixels or more."""
+_SIGNS_PER_INCH, _HANDLE = 13.0, 5
+
 _RC: Mapping[str, Any] = {
     # Text stays text: it is searchable, and a screen reader finds it. Verdana has the metrics of DejaVu Sans.
     "svg.fonttype": "none",
@@ -88,6 +92,15 @@ def line_style(name: str, position: int) -> tuple[str, Any]:
 def short(text: str, most: int = 34) -> str:
     """A text that fits beside an axis."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def above(figure: Figure) -> None:
+    """The legend of a figure of one plot, above the axes and so on no curve, in as many columns as its labels leave."""
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    if labels:
+        longest = max(len(label) for label in labels)
+        fit = int(figure.get_figwidth() * _SIGNS_PER_INCH // (longest + _HANDLE))
+        figure.legend(loc="outside upper left", ncols=max(1, min(fit, len(labels))), handlelength=2.2, columnspacing=1)
 
 
 def say(ax: Axes, text: str) -> None:

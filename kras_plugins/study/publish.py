@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.evaluation.evaluated import Evaluated
     from kras_plugins.learning.samples import Case
+    from kras_plugins.report.examples import Examples
 
 
 def write_study(
@@ -48,11 +49,14 @@ def write_study(
     calibrated_at: float | None = None,
     external: Mapping[str, Any] | None = None,
     verdict: Mapping[str, Any] | None = None,
+    importance: Mapping[str, Any] | None = None,
+    examples: Examples | None = None,
 ) -> tuple[dict[str, Any], pa.Table]:
     """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
 
     `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
-    `verdict`: of a permutation test, if there was one.
+    `verdict`: of a permutation test, if there was one; `importance`: what members lose when features are permuted;
+    `examples`: typical patients for the report.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
     metrics = summarize(
@@ -67,6 +71,8 @@ def write_study(
     )
     if verdict is not None:
         metrics["verdict"] = dict(verdict)
+    if importance is not None:
+        metrics["importance"] = dict(importance)
     scored = patient_scores(evaluated, [c.qc for c in cases])
     rows = [row.cells() for row in scored]
     write_table(out / PREDICTIONS, rows)
@@ -74,7 +80,7 @@ def write_study(
     write_json(out / METRICS, metrics)
     write_table(out / ABSTRACT, abstract_table(metrics))
     write_failures(out / FAILURES, failures)
-    write_study_report(out, metrics, scored, manifest)
+    write_study_report(out, metrics, scored, manifest, examples)
     write_study_documents(out, metrics, manifest)
     return metrics, predictions_table(rows)
 

@@ -16,6 +16,7 @@ from kras_plugins.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.examples import OpenSlide
     from kras_plugins.study.prepare import Prepared
     from kras_plugins.study.session import Processed, Session
 
@@ -68,15 +69,19 @@ def train(
         folder = prepared.folder
         if claim(folder, identity_of(session, prepared), overwrite=overwrite) == "finished":
             return read_training(folder, done_before=True)
-        processed, cases = _inputs(session, prepared, folder)
+        inputs = _inputs(session, prepared, folder)
         timings = {"slides": time.monotonic() - clock}
-        return _learned(session, prepared, folder, processed, cases, began=began, timings=timings, command=command)
+        return _learned(session, prepared, folder, *inputs, began=began, timings=timings, command=command)
 
 
-def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Processed, list[Case]]:
-    """What the slides gave, and the patients with a usable one; ConfigError without any, or for features that leak."""
+def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Processed, list[Case], OpenSlide]:
+    """What the slides gave, the patients with a usable one, and how slides are opened again.
+
+    ConfigError without any usable slide, or for features that leak.
+    """
     from kras_plugins.learning.samples import assemble
     from kras_plugins.study.audit import with_patients
+    from kras_plugins.study.examples import opener
     from kras_plugins.study.leaks import check_leaks
     from kras_plugins.study.missingness import check_features
     from kras_plugins.study.prepare import parts_of
@@ -86,6 +91,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     with parts_of(session, prepared) as parts:
         processed = process(session, prepared.slides, parts)
         made_elsewhere = parts.profiler is not None and parts.profiler.loads
+        open_again = opener(parts)
     write_failures(folder / FAILURES, processed.aside)  # at once: whatever stops the study later, the reasons are there
     cases = assemble(prepared.table.patients, processed.results)
     if not cases:
@@ -97,7 +103,8 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))
     processed = with_tiles_seen(session, processed, cases, most_in_training(prepared.members))
-    return processed, with_patients(cases, prepared.patients)  # evaluation looks at covariates, nothing before it does
+    # Evaluation looks at covariates, nothing before it does.
+    return processed, with_patients(cases, prepared.patients), open_again
 
 
 def _learned(
@@ -106,6 +113,7 @@ def _learned(
     folder: Path,
     processed: Processed,
     cases: Sequence[Case],
+    open_again: OpenSlide,
     *,
     began: datetime,
     timings: dict[str, float],
@@ -115,13 +123,16 @@ def _learned(
     from kras_plugins.evaluation.baselines import why_absent
     from kras_plugins.evaluation.distribution import training_distribution
     from kras_plugins.evaluation.evaluated import Evaluated
+    from kras_plugins.evaluation.rows import patient_scores
     from kras_plugins.evaluation.shift import internal_results
     from kras_plugins.learning.content import CONTENT
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
     from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
+    from kras_plugins.study.examples import examples, out_of_fold
     from kras_plugins.study.freeze import freeze
+    from kras_plugins.study.importance import trained_importance
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
     from kras_plugins.study.trained_on import remember
@@ -159,6 +170,8 @@ def _learned(
             "slides": slide_facts(processed.results),
         },
     )
+    rows = patient_scores(evaluated, [c.qc for c in cases])
+    shown = examples(rows, cases, out_of_fold(experiment), open_again, session.notify)
     absent = why_absent(known, evaluated.fold, evaluated.in_scope)
     metrics, predictions = write_study(
         folder,
@@ -175,6 +188,8 @@ def _learned(
         manifest=manifest,
         prevalences=settings.prevalences,
         verdict=permuted,
+        importance=trained_importance(experiment, evaluated, [c.sample for c in cases], settings.seed),
+        examples=shown,
     )
     frozen = {
         **processed.facts,

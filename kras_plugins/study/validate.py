@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kras_plugins.cohort.table import CohortTable
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.examples import OpenSlide
     from kras_plugins.study.identity import Identity
     from kras_plugins.study.session import Processed, Session
 
@@ -69,6 +70,7 @@ def validate(
     from kras_plugins.manifest import build_manifest
     from kras_plugins.study.apply import open_bundle, open_bundle_parts, stated
     from kras_plugins.study.audit import described, with_patients
+    from kras_plugins.study.examples import opener
     from kras_plugins.study.identity import claim
     from kras_plugins.study.session import none_usable, opened, process
     from kras_plugins.study.tiles_seen import most_in_bundle, with_tiles_seen
@@ -94,6 +96,7 @@ def validate(
             return read_validation(folder, done_before=True)
         with open_bundle_parts(session, locked) as parts:
             processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
+            open_again = opener(parts)
         cases = with_patients(assemble(table.patients, processed.results), patients)
         if not cases:
             raise none_usable(table.path, processed.aside)
@@ -113,7 +116,7 @@ def validate(
             failures=[asdict(f) for f in processed.aside],
             facts=stated(processed, locked, session.settings.demonstration),
         )
-        return _evaluated(session, locked, table, folder, processed, cases, told, manifest)
+        return _evaluated(session, locked, table, folder, processed, cases, open_again, told, manifest)
 
 
 def _evaluated(
@@ -123,14 +126,18 @@ def _evaluated(
     folder: Path,
     processed: Processed,
     cases: Sequence[Case],
+    open_again: OpenSlide,
     told: Sequence[str],
     manifest: Mapping[str, Any],
 ) -> Validation:
     """Score, evaluate, write everything; the manifest last."""
     from kras_plugins.evaluation.baselines import BASELINES
     from kras_plugins.evaluation.evaluated import Evaluated
+    from kras_plugins.evaluation.rows import patient_scores
     from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
+    from kras_plugins.study.examples import by_bundle, examples
+    from kras_plugins.study.importance import frozen_importance
     from kras_plugins.study.publish import write_manifest, write_study
 
     settings, n, outside = session.settings, len(cases), scope_reasons(cases)
@@ -177,6 +184,10 @@ def _evaluated(
         prevalences=settings.prevalences,
         calibrated_at=float(locked.facts["prevalence"]),
         external=external,
+        importance=frozen_importance(locked, evaluated, [c.sample for c in cases]),
+        examples=examples(
+            patient_scores(evaluated, [c.qc for c in cases]), cases, by_bundle(locked), open_again, session.notify
+        ),
     )
     write_manifest(folder, manifest)
     return Validation(folder=folder, metrics=metrics, predictions=predictions, failures=processed.aside)

@@ -48,7 +48,7 @@ class RfClassifier(TableClassifier):
 
     def score(self, x: Float64) -> Float64:
         """Mean positive share of the leaves, float64[patient]."""
-        return self._forest.walk(x.astype(np.float32))[0]
+        return self._forest.score(x.astype(np.float32))
 
     def contribute(self, row: Float64) -> tuple[Float64, float]:
         """What each column adds along the paths of the trees (see `Forest.walk`); the base is the mean of the roots."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Int32 = npt.NDArray[np.int32]
 
+_ROWS = 64
+"""Samples walked at once, so that what is at hand fits the processor's cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forest:
@@ -83,6 +86,22 @@ class Forest:
             threshold=np.concatenate([tree.threshold for tree in trees]),
             value=values[:, 1] / values.sum(axis=1),
         )
+
+    def score(self, table: Float32) -> Float64:
+        """Mean leaf value float64[sample] of float32[sample column]: what `walk` gives first, without the rest."""
+        found = np.empty(len(table))
+        for start in range(0, len(table), _ROWS):
+            rows = table[start : start + _ROWS]
+            node = np.tile(self.roots, len(rows))
+            under_way = np.flatnonzero(self.left[node] >= 0)
+            while len(under_way):
+                at = node[under_way]
+                goes_left = rows[under_way // len(self.roots), self.feature[at]] <= self.threshold[at]
+                node[under_way] = child = np.where(goes_left, self.left[at], self.right[at])
+                under_way = under_way[self.left[child] >= 0]
+            leaves = self.value[node].reshape(len(rows), -1)
+            found[start : start + _ROWS] = leaves.sum(axis=1) / len(self.roots)
+        return found
 
     def walk(self, table: Float32) -> tuple[Float64, Float64]:
         """Mean leaf value float64[sample] of float32[sample column], and how it came about float64[sample column].

@@ -72,6 +72,13 @@ def test_contributions_of_a_tree_are_the_changes_along_its_path():
     assert tree.base == 0.5
 
 
+def test_scores_are_those_of_the_walk_that_explains_them_to_the_last_bit(classifier):
+    table = np.random.default_rng(0).normal(size=(150, len(classifier._preprocessor.columns))).astype(np.float32)
+    forest = classifier._forest
+    np.testing.assert_array_equal(forest.score(table), forest.walk(table)[0])
+    assert forest.score(table[:0]).shape == (0,)
+
+
 def test_the_informative_feature_contributes_most(classifier):
     samples, labels = patients(60, 5)
     values = np.mean([classifier.explain(s).values for s, y in zip(samples, labels, strict=True) if y], axis=0)

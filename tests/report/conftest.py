@@ -8,7 +8,18 @@ import pytest
 
 from kras_plugins.report import study
 
-FIGURES = ("forest", "roc", "precision", "scores", "calibration", "decision", "decisions", "subgroups", "confounders")
+FIGURES = (
+    "forest",
+    "roc",
+    "precision",
+    "scores",
+    "calibration",
+    "decision",
+    "decisions",
+    "importance",
+    "subgroups",
+    "confounders",
+)
 
 
 @pytest.fixture

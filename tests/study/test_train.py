@@ -232,3 +232,15 @@ def test_all_files_of_a_study_have_one_mode(done: Training) -> None:
     files = [f for f in done.folder.rglob("*") if f.is_file()]
     assert any(f.suffix == ".safetensors" for f in files)
     assert len({f.stat().st_mode for f in files}) == 1
+
+
+def test_every_member_on_features_says_what_it_loses_without_them(done: Training) -> None:
+    members = done.metrics["importance"]
+    assert list(members) == [name for name in done.metrics["models"] if name in members]
+    for name, found in members.items():
+        model = done.metrics["models"][name]
+        assert (found["n"], found["n_positive"]) == (model["n"], model["n_positive"])
+        assert found["auroc"] == pytest.approx(model["auroc"]["value"])
+        assert [row["group"] for row in found["groups"]] and found["groups"] == sorted(
+            found["groups"], key=lambda row: -row["drop"]
+        )

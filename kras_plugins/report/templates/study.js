@@ -10,6 +10,12 @@
     var next = target && target.nextElementSibling;
     if (next && next.tagName === "DETAILS") next.open = true;
   });
+  // Served by `kras view`, a slide leads to the viewer; the file alone has nowhere to lead.
+  if (location.protocol.startsWith("http") && location.pathname === "/report") {
+    document.querySelectorAll("a[data-slide]").forEach(function (a) {
+      a.href = "/slides/" + encodeURIComponent(a.dataset.slide);
+    });
+  }
   function value(row, column) {
     var text = row.cells[column].textContent.trim(), number = Number(text);
     return text === "" || text === "–" ? null : isNaN(number) ? text : number;
