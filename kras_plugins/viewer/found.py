@@ -72,6 +72,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
     result = read_result(folder)
     candidates = () if slides is None else slides_of([slides], session.registry).patients
     finder = Finder(
+        session.store,
         [ref for patient in candidates for ref in patient.slides],
         usable_readers(session.registry, session.config, session.settings.reader),
         session.settings.reader,

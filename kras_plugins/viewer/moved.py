@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING
 
 from kras_plugins.errors import KrasError, SlideError
 from kras_plugins.slides.slide import open_slide
+from kras_plugins.study.places import place_of
 
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
     from kras_plugins.host.parts import UsableReader
     from kras_plugins.slides.slide import Slide
+    from kras_plugins.store import Store
     from kras_plugins.viewer.results import Recorded
 
 
 class Finder:
-    """Opens slides of a result, where they were or among `candidates`; safe to use from many threads."""
+    """Opens slides of a result: where it says, where the store noted them, or among `candidates`.
 
-    def __init__(self, candidates: Sequence[SlideRef], readers: Sequence[UsableReader], reader: str | None) -> None:
+    Safe to use from many threads.
+    """
+
+    def __init__(
+        self, store: Store, candidates: Sequence[SlideRef], readers: Sequence[UsableReader], reader: str | None
+    ) -> None:
+        self._store = store
         self._candidates = candidates
         self._readers = readers
         self._reader = reader
@@ -31,8 +39,8 @@ class Finder:
 
     def open(self, slide: Recorded) -> Slide:
         """The slide of this fingerprint, open. Raises SlideError where it is not found, or was changed since."""
-        there = slide.path is not None and slide.path.exists()
-        path = slide.path if there else self._find(slide)
+        known = (slide.path, place_of(self._store, slide.fingerprint))
+        path = next((one for one in known if one is not None and one.exists()), None) or self._find(slide)
         if path is None:
             raise SlideError(
                 f"slide {slide.slide_id} is not where it was"
