@@ -247,6 +247,11 @@ def test_slides_that_were_moved_are_found_by_their_content(home: Path, find, tmp
     assert one.slide.ref.path == tmp_path / "archive" / "renamed.tiff"
     assert "attention" in ids(one)
     one.close()
+    (tmp_path / "slides").mkdir()
+    shutil.copy(home / "slides" / "s1.tiff", tmp_path / "slides" / "s0.tiff")  # where the copy looks for s0
+    with pytest.raises(SlideError, match="another slide"):
+        find(copy, store=store).slides["s0"].open()
+    find(copy, slides=tmp_path / "archive", store=store).slides["s0"].open().close()
 
 
 def test_manifests_say_where_slides_lie_but_not_under_pseudonyms(home: Path, tmp_path: Path) -> None:
