@@ -85,6 +85,7 @@ class Processed:
 def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Processed:
     """Process slides in as many worker processes as the settings say; those that cannot be used are set aside."""
     from kras_plugins.processing.execution import process_slides, workers
+    from kras_plugins.study.places import remember_places
     from kras_plugins.study.rates import Stopwatch, record
 
     for caution in cautions(parts):
@@ -98,6 +99,7 @@ def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Proce
     for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
         if part is not None:
             record(session.store, kind, part.provided, part.options, watch, results)
+    remember_places(session.store, results)
     return Processed(
         results=tuple(results),
         aside=tuple(session.names.aside(one) for one in set_aside(failures)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.errors import KrasError
@@ -29,41 +29,59 @@ class Searched:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """The slides that a bundle was trained on: `bags` by digest, and how many more are `absent` from the store."""
+
+    bags: Mapping[str, Searched] = field(default_factory=dict)
+    absent: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alike:
-    """Searches `own`, the slide itself, and `others`; `absent`: slides of the training cohort that are not there."""
+    """Searches `own`, the slide itself, and the training cohort, which is read at the first click.
+
+    `digest`: of the slide's own bag, which the cohort may have as well.
+    """
 
     own: Searched
-    others: Sequence[Searched] = ()
-    absent: int = 0
+    digest: str
+    cohort: Callable[[], Cohort]
 
     def __call__(self, x: float, y: float, n: int) -> Mapping[str, Any]:
         """What the address `similar` answers for a point in level-0 pixels."""
-        searched = self._affordable()
+        cohort = self.cohort()
+        others = [one for digest, one in cohort.bags.items() if digest != self.digest]
+        searched = _affordable([replace(self.own, training=self.digest in cohort.bags), *others])
         bags = [replace(one.bag, slide_id=str(i)) for i, one in enumerate(searched)]
         try:
             found = nearest(bags, "0", (x, y), n)
         except KrasError:
             return {"of": "There is no analyzed tile here.", "hits": []}
-        return {"of": self._of(searched), "hits": [_told(searched[int(h.slide_id)], h.xy, h.cosine) for h in found[1:]]}
+        of = _of(searched, len(others) + cohort.absent)
+        return {"of": of, "hits": [_told(searched[int(h.slide_id)], h.xy, h.cosine) for h in found[1:]]}
 
-    def _affordable(self) -> list[Searched]:
-        """The slide itself, and others of the same encoder as long as there is time for them."""
-        kind = (self.own.bag.encoder, self.own.bag.transform_hash, self.own.bag.features.shape[1])
-        kept, room = [self.own], MOST_BYTES
-        for one in self.others:
-            same = (one.bag.encoder, one.bag.transform_hash, one.bag.features.shape[1]) == kind
-            room -= one.bag.features.nbytes if same else 0
-            if same and room >= 0:
-                kept.append(one)
-        return kept
 
-    def _of(self, searched: Sequence[Searched]) -> str:
-        tiles = sum(len(one.bag.xy) for one in searched)
-        text = f"{tiles:,} tiles of this slide"
-        every = len(self.others) + self.absent
-        if not every:
-            return f"{text}; no slide of the training cohort is in the store."
-        return f"{text} and of {len(searched) - 1:,} of {every:,} slides of the training cohort (in the store)."
+def _affordable(bags: Sequence[Searched]) -> list[Searched]:
+    """The first, and others of the same encoder as long as there is time for them."""
+    kept, room = [bags[0]], MOST_BYTES
+    for one in bags[1:]:
+        same = _kind(one.bag) == _kind(bags[0].bag)
+        room -= one.bag.features.nbytes if same else 0
+        if same and room >= 0:
+            kept.append(one)
+    return kept
+
+
+def _kind(bag: Bag) -> tuple[str, str, int]:
+    return bag.encoder, bag.transform_hash, bag.features.shape[1]
+
+
+def _of(searched: Sequence[Searched], others: int) -> str:
+    """What was searched, in words; `others`: slides of the training cohort but for this one."""
+    text = f"{sum(len(one.bag.xy) for one in searched):,} tiles of this slide"
+    if not others:
+        return f"{text}; no slide of the training cohort is in the store."
+    return f"{text} and of {len(searched) - 1:,} of {others:,} slides of the training cohort (in the store)."
 
 
 def _told(one: Searched, xy: tuple[int, int], cosine: float) -> dict[str, Any]:

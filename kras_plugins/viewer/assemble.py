@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from kras_plugins.processing.pipeline import BAG, read_flags, read_tissue
 from kras_plugins.semantics.cells import CELL_SCHEMA
 from kras_plugins.semantics.map import read_map
 from kras_plugins.slides.tiles import tile_grid
-from kras_plugins.viewer.alike import Alike, Searched
+from kras_plugins.viewer.alike import Alike, Cohort, Searched
 from kras_plugins.viewer.geometry import Pyramid
 from kras_plugins.viewer.layers.attention import AttentionLayer
 from kras_plugins.viewer.layers.cells import CellsLayer
@@ -41,8 +41,8 @@ _GONE = f"no longer in the store: {AGAIN}"
 class Sources:
     """Folders where a slide's tissue, features and map lie, None where they do not.
 
-    `why`: explains the tiles, None where nothing of that kind was made; `others`: bags to search beside the slide's
-    own, with `absent` of them that are not there; `name` in addresses.
+    `why`: explains the tiles, None where nothing of that kind was made; `digest`: of the bag; `cohort`: what is
+    searched beside the slide; `name` in addresses; `asked`: kinds of artifacts that were made.
     """
 
     name: str
@@ -50,10 +50,9 @@ class Sources:
     bag: Path | None
     map: Path | None
     asked: frozenset[str]
-    why: Any = None
-    others: Sequence[Searched] = ()
-    absent: int = 0
-    training: bool = False
+    why: Callable[[], Why] | None = None
+    digest: str = ""
+    cohort: Callable[[], Cohort] = Cohort
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,7 +67,7 @@ def assembled(slide: Slide, sources: Sources) -> ShownSlide:
     if sources.map is not None:
         semantic = read_map(sources.map, ref.slide_id)
         regions = RegionsLayer(replace(semantic, cells=CELL_SCHEMA.empty_table()), slide.mpp)
-        cells = CellsLayer.read(sources.map, pyramid)
+        cells = CellsLayer.read(sources.map, pyramid, ref.slide_id)
     elif "map" in sources.asked:
         missing |= {RegionsLayer.label: _GONE, CellsLayer.label: _GONE}
     tissue = None
@@ -127,14 +126,9 @@ def _explained(
 
 
 def _alike(slide: Slide, bag: Bag, sources: Sources) -> Alike:
-    own = Searched(
-        bag=bag,
-        slide_id=slide.ref.slide_id,
-        patient_id=slide.ref.patient_id,
-        name=sources.name,
-        training=sources.training,
-    )
-    return Alike(own=own, others=sources.others, absent=sources.absent)
+    ref = slide.ref
+    own = Searched(bag=bag, slide_id=ref.slide_id, patient_id=ref.patient_id, name=sources.name, training=False)
+    return Alike(own=own, digest=sources.digest, cohort=sources.cohort)
 
 
 @dataclass(frozen=True)

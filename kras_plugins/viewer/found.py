@@ -19,7 +19,7 @@ from kras_plugins.store import safe_name
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.outputs import MANIFEST
 from kras_plugins.study.trained_on import remembered
-from kras_plugins.viewer.alike import Searched
+from kras_plugins.viewer.alike import Cohort, Searched
 from kras_plugins.viewer.assemble import Sources, assembled
 from kras_plugins.viewer.explain import Explainer, of_result
 from kras_plugins.viewer.moved import Finder
@@ -72,6 +72,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
     result = read_result(folder)
     candidates = () if slides is None else slides_of([slides], session.registry).patients
     finder = Finder(
+        session.store,
         [ref for patient in candidates for ref in patient.slides],
         usable_readers(session.registry, session.config, session.settings.reader),
         session.settings.reader,
@@ -109,13 +110,12 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
 
 
 def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
-    """Where what belongs to a slide lies; the training cohort is looked up when somebody looks at the first slide."""
+    """Where what belongs to a slide lies; the training cohort is read when somebody asks for similar tiles."""
     explainer, store = Explainer(session=session, result=result), session.store
     cohort = cache(partial(_cohort, store, result))
 
     def sources(slide: Recorded) -> Sources:
         own = slide.artifacts.get("bag", "")
-        others, absent = cohort() if own else ({}, 0)
         why = None
         if result.kind == "result":
             why = partial(of_result, result, slide)
@@ -128,16 +128,15 @@ def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
             map=_map(store, result, slide),
             asked=frozenset(slide.artifacts),
             why=why,
-            others=[one for digest, one in others.items() if digest != own],
-            absent=absent,
-            training=own in others,
+            digest=own,
+            cohort=cohort,
             facts=_facts(result, slide),
         )
 
     return sources
 
 
-def _cohort(store: Store, result: Result) -> tuple[dict[str, Searched], int]:
+def _cohort(store: Store, result: Result) -> Cohort:
     """The stored bags of the slides that the bundle was trained on, by digest, and how many more there were."""
     if result.trained_here:
         slides = {s.slide_id: (s.patient_id, s.artifacts.get("bag", "")) for s in result.slides.values()}
@@ -154,7 +153,7 @@ def _cohort(store: Store, result: Result) -> tuple[dict[str, Searched], int]:
                 name=safe_name(slide_id) if result.trained_here else None,  # only what is shown here has pixels
                 training=True,
             )
-    return found, len(slides) - len(found)
+    return Cohort(bags=found, absent=len(slides) - len(found))
 
 
 def _map(store: Store, result: Result, slide: Recorded) -> Path | None:

@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING
 
 from kras_plugins.errors import KrasError, SlideError
 from kras_plugins.slides.slide import open_slide
+from kras_plugins.study.places import place_of
 
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
     from kras_plugins.host.parts import UsableReader
     from kras_plugins.slides.slide import Slide
+    from kras_plugins.store import Store
     from kras_plugins.viewer.results import Recorded
 
 
 class Finder:
-    """Opens slides of a result, where they were or among `candidates`; safe to use from many threads."""
+    """Opens slides of a result: where it says, where the store noted them, or among `candidates`.
 
-    def __init__(self, candidates: Sequence[SlideRef], readers: Sequence[UsableReader], reader: str | None) -> None:
+    Safe to use from many threads.
+    """
+
+    def __init__(
+        self, store: Store, candidates: Sequence[SlideRef], readers: Sequence[UsableReader], reader: str | None
+    ) -> None:
+        self._store = store
         self._candidates = candidates
         self._readers = readers
         self._reader = reader
@@ -31,23 +39,32 @@ class Finder:
 
     def open(self, slide: Recorded) -> Slide:
         """The slide of this fingerprint, open. Raises SlideError where it is not found, or was changed since."""
-        there = slide.path is not None and slide.path.exists()
-        path = slide.path if there else self._find(slide)
-        if path is None:
-            raise SlideError(
-                f"slide {slide.slide_id} is not where it was"
-                if slide.path is not None
-                else f"slide {slide.slide_id}: the result does not say where it lies",
-                "name the folder or the cohort of the slides with --slides",
-            )
+        changed = None
+        for path in (slide.path, place_of(self._store, slide.fingerprint)):
+            if path is not None and path.exists():
+                opened = self._opened(slide, path)
+                if opened is not None:
+                    return opened
+                changed = path
+        moved = self._find(slide)
+        opened = None if moved is None else self._opened(slide, moved)
+        if opened is not None:
+            return opened
+        if changed is not None:
+            why = f"{changed}: another slide than the one that the result is of"
+        elif slide.path is not None:
+            why = f"slide {slide.slide_id} is not where it was"
+        else:
+            why = f"slide {slide.slide_id}: the result does not say where it lies"
+        raise SlideError(why, "name the folder or the cohort of the slides with --slides")
+
+    def _opened(self, slide: Recorded, path: Path) -> Slide | None:
+        """The slide open, None where another one has its place now."""
         opened = open_slide(replace(slide.ref, path=path), self._readers, self._reader)
-        if slide.fingerprint and opened.fingerprint != slide.fingerprint:
-            opened.close()
-            raise SlideError(
-                f"{path}: another slide than the one that the result is of",
-                "name the folder or the cohort of the slides with --slides",
-            )
-        return opened
+        if not slide.fingerprint or opened.fingerprint == slide.fingerprint:
+            return opened
+        opened.close()
+        return None
 
     def _find(self, slide: Recorded) -> Path | None:
         """The candidate with the same content: those of the same name are opened first, each one once."""

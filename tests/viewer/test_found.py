@@ -234,18 +234,24 @@ def test_what_the_store_no_longer_has_is_missing_with_the_remedy(
 
 
 def test_slides_that_were_moved_are_found_by_their_content(home: Path, find, tmp_path: Path) -> None:
-    copy = tmp_path / "scores"
+    copy, store = tmp_path / "scores", tmp_path / "store"
     shutil.copytree(home / "scores", copy)
+    find(copy).slides["s0"].open().close()  # the store of this machine knows where it lies
     with pytest.raises(SlideError, match="not where it was") as caught:
-        find(copy).slides["s0"].open()
+        find(copy, store=store).slides["s0"].open()
     assert "--slides" in caught.value.hint
     (tmp_path / "archive").mkdir()
     for i, name in ((0, "renamed"), (1, "s0")):  # another slide has its name now
         shutil.copy(home / "slides" / f"s{i}.tiff", tmp_path / "archive" / f"{name}.tiff")
-    one = find(copy, slides=tmp_path / "archive").slides["s0"].open()
+    one = find(copy, slides=tmp_path / "archive", store=store).slides["s0"].open()
     assert one.slide.ref.path == tmp_path / "archive" / "renamed.tiff"
     assert "attention" in ids(one)
     one.close()
+    (tmp_path / "slides").mkdir()
+    shutil.copy(home / "slides" / "s1.tiff", tmp_path / "slides" / "s0.tiff")  # where the copy looks for s0
+    with pytest.raises(SlideError, match="another slide"):
+        find(copy, store=store).slides["s0"].open()
+    find(copy, slides=tmp_path / "archive", store=store).slides["s0"].open().close()
 
 
 def test_manifests_say_where_slides_lie_but_not_under_pseudonyms(home: Path, tmp_path: Path) -> None:

@@ -33,23 +33,27 @@ _RGBA = table([COLORS[name] for name in CELL_CLASSES])
 
 @dataclass(frozen=True, eq=False)
 class CellsLayer:
-    """The cells of a slide. `outlines`: None draws circles of their areas instead; `folder`: of the map, for export."""
+    """The cells of a slide. `outlines`: None draws circles of their areas instead.
+
+    `folder` of the map and `slide_id`: for export.
+    """
 
     cells: CellIndex
     density: Density
     outlines: Outlines | None = None
     folder: Path | None = None
+    slide_id: str | None = None
 
     id = "cells"
     label = "Cells"
     unit = "cells"
 
     @classmethod
-    def read(cls, folder: Path, pyramid: Pyramid) -> CellsLayer:
+    def read(cls, folder: Path, pyramid: Pyramid, slide_id: str | None = None) -> CellsLayer:
         """The cells of the map in `folder`, which `semantics/map.py` wrote."""
         cells = CellIndex.read(folder / CELLS, pyramid.size, pyramid.slide_mpp)
         outlines = Outlines(folder / CELLS) if has_outlines(folder / CELLS) else None
-        return cls(cells, Density.of(cells, pyramid), outlines, folder)
+        return cls(cells, Density.of(cells, pyramid), outlines, folder, slide_id)
 
     @property
     def note(self) -> str:
@@ -99,6 +103,27 @@ class CellsLayer:
         beyond = away - self.cells.radius[found]
         best = int(np.argmin(beyond))
         if beyond[best] > _NEAR_UM:
+            return None
+        cell = found[best]
+        return {
+            "class": CELL_CLASSES[self.cells.code[cell]],
+            "probability": _known(self.cells.probability[cell]),
+            "area_um2": _known(self.cells.area[cell]),
+            "distance_um": round(float(away[best]), 2),
+            "xy": [round(float(self.cells.x[cell]), 2), round(float(self.cells.y[cell]), 2)],
+        }
+
+    def geojson(self) -> Iterator[bytes] | None:
+        """Outlines, else points, as `kras profile` writes them."""
+        return None if self.folder is None else self._pieces(self.folder)
+
+    def _pieces(self, folder: Path) -> Iterator[bytes]:
+        """The map is read when the first piece is asked for."""
+        for piece in cells_geojson(read_map(folder, self.slide_id), self.cells.mpp):
+            yield piece.encode()
+
+
+_NEAR_UM:
             return None
         cell = found[best]
         return {
