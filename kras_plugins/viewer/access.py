@@ -34,8 +34,9 @@ _HEADERS = {
 }
 # A redirect would be part of the navigation that another program or page began, and carry no strict cookie.
 _WELCOME = (
-    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>kras view</title>'
-    '<meta http-equiv="refresh" content="0; url=/"></head><body><p><a href="/">Open the viewer</a></p></body></html>'
+    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
+    '<title>kras view</title><meta http-equiv="refresh" content="0; url=/"></head>'
+    '<body><p><a href="/">Open the viewer</a></p></body></html>'
 )
 
 

@@ -13,6 +13,7 @@ from kras_plugins.host.parts import usable_readers
 from kras_plugins.processing.pipeline import BAG
 from kras_plugins.report.case import case_name
 from kras_plugins.report.case_json import ENDING
+from kras_plugins.report.case_page import CALLS
 from kras_plugins.semantics.map import FACTS
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import safe_name
@@ -168,4 +169,5 @@ def _facts(result: Result, slide: Recorded) -> dict[str, Any]:
     """What the page says of the slide's patient: the call and its cautions, where there is one."""
     row = result.rows.get(slide.patient_id, {})
     cautions = [text for text in row.get("cautions", "").split("; ") if text]
-    return {"call": (row.get("call") or "").replace("_", " ") or None, "cautions": cautions}
+    title, _ = CALLS.get(row.get("call", ""), (None, ""))
+    return {"call": title, "cautions": cautions}

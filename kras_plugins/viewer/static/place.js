@@ -50,7 +50,7 @@ export function watchPlaces(stage, frame, facts, base) {
       part("similar").replaceChildren(...items);
       part("similar-part").hidden = false;
       part("similar-part").scrollIntoView({ block: "nearest" });
-      report(items.length ? `${items.length} similar tiles, in the panel` : "No similar tiles: there is no tile here");
+      report(items.length ? `${items.length} similar tiles, in the panel` : "No similar tiles");
     } catch (error) {
       report(error.message);
     }

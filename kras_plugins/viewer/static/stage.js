@@ -15,7 +15,6 @@ export function openStage(element, source, overview = null) {
     smoothTileEdgesMinZoom: Infinity,
     // layers are transparent: their tiles meet on whole pixels, or every border would be drawn twice
     subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS,
-    maxTilesPerFrame: 2, // with one, a screen takes a third of a second to be asked for; many hold up the frames of a pan
     visibilityRatio: 0.3,
     animationTime: still.matches ? 0 : 0.4,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
