@@ -86,7 +86,7 @@ def importance_plot(importance: Facts | None) -> str:
         ax.spines["left"].set_visible(False)
         above(figure)
 
-    return draw_svg("importance", (NARROW, 1.1 + 0.42 * len(order)), paint)
+    return draw_svg("importance", (NARROW, 1.0 + 0.42 * len(order) + 0.17 * len(measured)), paint)
 
 
 def _known(importance: Facts | None) -> dict[str, Mapping[str, Any]]:
