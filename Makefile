@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench bench-gpu fuzz docs dist hooks experiment train-cells train-vit-mini clean
+.PHONY: demo test lint bench bench-gpu fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -54,6 +54,14 @@ train-cells: .venv/.installed-dev
 # Trains the encoder `vit-mini` anew on free pictures of ../shared/data and measures it; goes on where it was killed.
 train-vit-mini: .venv/.installed-dev
 	PATH=$(BIN):$$PATH sh training/vit_mini.sh
+
+# The picture viewer of `kras view`, from npm as it is (docs/decisions/0019).
+openseadragon: STATIC := $(CURDIR)/kras_plugins/viewer/static
+openseadragon:
+	cd $$(mktemp -d) && npm pack --silent openseadragon@6 && tar xzf openseadragon-*.tgz && cd package \
+	  && cp build/openseadragon/openseadragon.min.js $(STATIC)/ && cp LICENSE.txt $(STATIC)/openseadragon.LICENSE.txt
+	cd $(STATIC) && chmod 644 openseadragon.* \
+	  && sha256sum openseadragon.min.js openseadragon.LICENSE.txt > openseadragon.sha256
 
 # Wheel and sdist, in dist/.
 dist: .venv/.installed-dev

@@ -110,6 +110,11 @@ class Store:
             return folder  # a read-only store still serves; only its last-used time stays old
         return folder
 
+    def at(self, digest: str) -> Path | None:
+        """The folder of the complete artifact whose key has this digest, or None."""
+        folder = self.root / digest[:2] / digest[2:32]
+        return folder if (folder / _KEY_FILE).is_file() else None
+
     def make(self, key: Key, build: Callable[[Path], None]) -> Path:
         """The artifact's folder, built first if it is not there: `build` fills an empty folder.
 

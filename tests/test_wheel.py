@@ -44,4 +44,6 @@ def test_a_wheel_holds_every_plugin_and_template_and_lists_what_the_checkout_lis
     host = ROOT / "kras_plugins"
     templates = [f.relative_to(host) for f in host.glob("*/templates/**/*") if f.is_file()]
     assert len({template.parts[0] for template in templates}) > 1
-    assert [t for t in templates if not (target / "kras_plugins" / t).is_file()] == []
+    static = [f.relative_to(host) for f in host.glob("*/static/*")]
+    assert "openseadragon.LICENSE.txt" in {file.name for file in static}
+    assert [f for f in templates + static if not (target / "kras_plugins" / f).is_file()] == []

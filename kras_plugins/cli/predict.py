@@ -24,7 +24,7 @@ def predict(
         typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where the result is used"),
     ] = None,
     profile_table: ProfileTables = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="draw cells and tissue over each slide")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="draw cells at full resolution, too")] = False,
     overwrite: Overwrite = False,
     require_signature: RequireSignature = False,
     machine: Machine = Machine(),
@@ -58,7 +58,8 @@ def predict(
     else:
         for patient_id in result.added:
             row = rows[patient_id]
-            score = "–" if row["ensemble"] is None else f"{row['ensemble']:.3f}"
+            shown = row["ensemble"] is not None and row["call"] != "not_assessable"
+            score = f"{row['ensemble']:.3f}" if shown else "–"
             page = f"  {result.pages[patient_id]}" if patient_id in result.pages else ""
             stdout().print(f"{patient_id}: {row['call']} {score} {row['reason']}{page}", markup=False)
             if row["cautions"]:

@@ -46,8 +46,6 @@ def view(
         stderr().print("Ctrl-C ends it", markup=False)
 
     shown = find_shown(plugins.session(reader=reader), given, slides)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ended by a service manager
-    try:
-        serve(shown, port, browser=not no_browser, announce=announce)
-    except KeyboardInterrupt:
-        return
+    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
+        signal.signal(told, lambda *_: sys.exit(0))
+    serve(shown, port, browser=not no_browser, announce=announce)

@@ -112,8 +112,8 @@ class Bundle:
             ensemble_by_fold=strict,
         )
 
-    def explain(self, name: str, sample: Sample) -> Explanation:
-        """Why member `name` gives a patient its calibrated logit.
+    def explain(self, name: str, sample: Sample, fold: int | None = None) -> Explanation:
+        """Why member `name` gives a patient its calibrated logit; with `fold`, counted from 0, that fold's model alone.
 
         Contributions are weighted by each fold's slope, so that base and values sum to the member's mean logit;
         attention is the plain mean over folds. Raises PluginError from the member.
@@ -122,8 +122,8 @@ class Bundle:
         (sample,) = conform([sample], self.inputs)
 
         def explained() -> Explanation:
-            parts = [model.classifier.explain(sample) for model in member.folds]
-            return _over_folds(parts, [model.platt for model in member.folds])
+            models = member.folds if fold is None else member.folds[fold : fold + 1]
+            return _over_folds([model.classifier.explain(sample) for model in models], [m.platt for m in models])
 
         return call(member.who, f"explaining patient {sample.patient_id}", explained)
 

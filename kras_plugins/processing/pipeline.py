@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +33,12 @@ from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
 from kras_plugins.store import Key, Store, make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kras_plugins.data import Bool
     from kras_plugins.host.parts import UsableReader
 
-FOCUS = "tiles.h5"
+BAG, TISSUE, FOCUS = "bag.h5", "tissue.h5", "tiles.h5"
 
 _SLIDES_VERSION = 1
 """Rises when tissue, quality control or tiling give other results for the same pixels."""
@@ -58,7 +58,10 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideResult:
-    """What one slide gave. `keys` identify the stored artifacts; features stay on disk."""
+    """What one slide gave. `keys` identify the stored artifacts; features stay on disk.
+
+    `artifacts`: digests of the store's by kind: `tissue`, `bag` and `map`, without those that were made elsewhere.
+    """
 
     ref: SlideRef
     qc: SlideQC | None
@@ -68,6 +71,7 @@ class SlideResult:
     fingerprint: str
     keys: tuple[str, ...]
     seconds: float
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
@@ -82,25 +86,28 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
     qc, fingerprint, map_folder, flags = None, "", None, None
     keys = [] if bag is None else [digest_of(bag)]
+    artifacts: dict[str, str] = {}
     if needs_pixels:
         with open_slide(ref, parts.readers, parts.reader) as slide:
             fingerprint = slide.fingerprint
             for part in needs_pixels:
                 slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
             tissue_key = key_of_tissue(slide)
-            tissue = _stored_tissue(slide, tissue_key, work.store)
+            tissue, artifacts["tissue"] = _stored_tissue(slide, tissue_key, work.store), tissue_key.digest
             _refuse_without_tissue(slide, tissue)
             tiles = tiles_of(slide, parts.readers, work)
             if extractor is not None and not extractor.loads:
                 key = key_of_part("bag", extractor, tissue_key)
                 folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, tiles, on_tiles))
-                bag, flags = read_bag(folder / "bag.h5", ref.slide_id), read_flags(folder)
+                bag, flags = read_bag(folder / BAG, ref.slide_id), read_flags(folder)
                 keys.append(key.digest)
+                artifacts["bag"] = key.digest
             if profiler is not None and not profiler.loads:
                 key = key_of_part("map", profiler, tissue_key)
                 map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
                 flags = read_flags(map_folder) if flags is None else flags
                 keys.append(key.digest)
+                artifacts["map"] = key.digest
             assert flags is not None
             qc = slide_qc(
                 slide_id=ref.slide_id,
@@ -129,6 +136,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         fingerprint=fingerprint or (bag.encoder if bag else ""),
         keys=tuple(keys),
         seconds=time.monotonic() - began,
+        artifacts=artifacts,
     )
 
 
@@ -179,14 +187,19 @@ def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
     def build(folder: Path) -> None:
         image, mpp = ask(slide.plugin, slide.thumbnail, TISSUE_MPP)
         tissue = find_tissue(image, float(np.mean(mpp)))
-        with h5py.File(folder / "tissue.h5", "w") as f:
+        with h5py.File(folder / TISSUE, "w") as f:
             f.create_dataset("mask", data=tissue.mask, compression="gzip")
             f.create_dataset("pen", data=tissue.pen, compression="gzip")
             f.attrs["mpp"] = tissue.mpp
             if tissue.stain_od is not None:
                 f.attrs["stain_od"] = tissue.stain_od
 
-    with h5py.File(store.make(key, build) / "tissue.h5", "r") as f:
+    return read_tissue(store.make(key, build))
+
+
+def read_tissue(folder: Path) -> TissueMask:
+    """The tissue mask of an artifact."""
+    with h5py.File(folder / TISSUE, "r") as f:
         stain = f.attrs.get("stain_od")  # not there in stores of earlier versions
         return TissueMask(
             mask=f["mask"][:],

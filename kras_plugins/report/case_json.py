@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kras_plugins.errors import StoreError
 from kras_plugins.evaluation.distribution import AT
 from kras_plugins.learning.content import told
 from kras_plugins.learning.strict_json import read_strict_json
-from kras_plugins.report.case import CasePage, Measure, without_scores
+from kras_plugins.report.case import CasePage, without_scores
 
 SCHEMA_VERSION = 1
 ENDING = ".case.json"
@@ -38,16 +39,24 @@ def read_case(file: Path) -> CasePage:
         case = _adapter().validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as e:
         raise _refused(file, told(e)) from e
-    for measure in (*case.measures, *(moved.measure for some in case.moved.values() for moved in some)):
-        if not _sound(measure):
-            raise _refused(file, f"{measure.feature[:60]!r} has no {len(AT)} quantiles in ascending order")
+    for wrong in _unsound(case):
+        raise _refused(file, wrong)
     return without_scores(case)
 
 
-def _sound(measure: Measure) -> bool:
-    return not measure.quantiles or (
-        len(measure.quantiles) == len(AT) and [*measure.quantiles] == sorted(measure.quantiles)
-    )
+def _unsound(case: CasePage) -> Iterator[str]:
+    """What is of the right type and still cannot be: shares beyond 0 and 1, quantiles that are none."""
+    p = case.prediction
+    shares = {"prevalence": case.prevalence, "prediction.ensemble": p.ensemble}
+    shares |= {f"prediction.members.{name}": value for name, value in p.members.items()}
+    shares |= {f"thresholds.{name}.threshold": point.threshold for name, point in case.thresholds.items()}
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            yield f"{name[:80]} does not lie between 0 and 1"
+    for measure in (*case.measures, *(moved.measure for some in case.moved.values() for moved in some)):
+        q = [*measure.quantiles]
+        if q and (len(q) != len(AT) or q != sorted(q)):
+            yield f"{measure.feature[:60]!r} has no {len(AT)} quantiles in ascending order"
 
 
 def _refused(file: Path, why: str) -> StoreError:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kras_plugins.errors import StoreError
+from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.report.html import png_bytes
 from kras_plugins.store import write_atomic
 
@@ -99,11 +100,16 @@ def write_png(path: Path, image: Image.Image) -> Path:
 
 
 def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measurements: Mapping[str, Values]) -> Path:
-    """Write the tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels with their measurements.
+    """Write `tiles_geojson` into a file; raises StoreError when it cannot be written."""
+    write_atomic(path, tiles_geojson(xy, size, measurements))
+    return path
+
+
+def tiles_geojson(xy: Int32, size: tuple[float, float], measurements: Mapping[str, Values]) -> str:
+    """The tiles as a FeatureCollection that QuPath opens: rectangles in level-0 pixels with their measurements.
 
     `xy`: int32[tile 2], `size`: (width, height) in level-0 pixels, not rounded; `measurements`: float[tile] by name.
-    A NaN value becomes a tile without that measurement, since JSON has no NaN. Raises StoreError when the file cannot
-    be written.
+    A NaN value becomes a tile without that measurement, since JSON has no NaN.
     """
     width, height = (int(side) if float(side).is_integer() else float(side) for side in size)
     features = []
@@ -120,8 +126,24 @@ def write_tiles_geojson(path: Path, xy: Int32, size: tuple[float, float], measur
             }
         )
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"), allow_nan=False)
-    write_atomic(path, text + "\n")
-    return path
+    return text + "\n"
+
+
+def read_tiles_geojson(path: Path) -> tuple[Int32, tuple[float, float], dict[str, Float64]]:
+    """What `write_tiles_geojson` wrote: `xy` int32[tile 2], size, and float64[tile] by name, NaN where there is none.
+
+    Raises StoreError for a file that is not whole.
+    """
+    try:
+        features = json.loads(read_text(path, TABLE))["features"]
+        rings = np.array([f["geometry"]["coordinates"][0] for f in features], np.float64).reshape(-1, 5, 2)
+        known = [f["properties"]["measurements"] for f in features]
+        names = dict.fromkeys(name for one in known for name in one)
+        values = {name: np.array([one.get(name, np.nan) for one in known], np.float64) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+        raise StoreError(f"{path}: no tiles of `kras predict`: {e}", "run the same command again") from e
+    width, height = (rings[0, 2] - rings[0, 0]).tolist() if len(rings) else (1.0, 1.0)
+    return rings[:, 0].astype(np.int32), (width, height), values
 
 
 def percentiles(values: Float64) -> Float64:

@@ -1,8 +1,8 @@
-"""Plots of scores, each an SVG element as text: a cohort's distribution, one patient's call and its reasons."""
+"""Plots of scores, each an SVG element as text: a cohort's distribution, one patient's call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 400
 _MOST_HISTOLOGIES = 5
+_NARROW = 0.3
+"""Where the middle zone is a smaller share of the axis, its name stands a line higher, clear of the other two."""
 
 
 def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
@@ -81,7 +83,9 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
         for name, low, high, color in zones:
             if low is not None and high is not None and low < high:
                 ax.axvspan(low, high, color=color, lw=0)
-                ax.text((low + high) / 2, 1.04, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
+                tight = name == "indeterminate" and (high - low) / end < _NARROW
+                up = 1.04 + 0.32 / (1 + len(members)) * tight
+                ax.text((low + high) / 2, up, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
         rows = [("ensemble", probability), *members.items()]
         for y, (name, value) in enumerate(rows):
             if value is not None and np.isfinite(value):
@@ -92,25 +96,7 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
         ax.set(xlim=(0, end), ylim=(len(rows) - 0.4, -0.6), xlabel="Calibrated probability")
         ax.spines["left"].set_visible(False)
 
-    return draw_svg("call", (7.2, 1.0 + 0.28 * (1 + len(members))), paint)
-
-
-def contribution_plot(name: str, names: Sequence[str], values: Sequence[float], most: int = 12) -> str:
-    """The features that moved one model's raw score most, largest first; right raises the score, left lowers it."""
-    order = sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))
-    top = [i for i in order if np.isfinite(values[i]) and values[i] != 0][:most]
-
-    def paint(figure: Figure) -> None:
-        ax = figure.subplots()
-        colors = [VERMILION if values[i] > 0 else BLUE for i in top]
-        ax.barh(range(len(top)), [values[i] for i in top], color=colors, height=0.7)
-        ax.set_yticks(range(len(top)), [names[i] for i in top], fontsize=8)
-        ax.axvline(0, color=INK, lw=0.8)
-        ax.set(ylim=(len(top) - 0.4, -0.6), xlabel="Contribution to the raw score (left lowers, right raises)")
-        if not top:
-            say(ax, "no feature moved the score")
-
-    return draw_svg(f"contribution-{name}", (7.2, 0.9 + 0.24 * max(len(top), 2)), paint)
+    return draw_svg("call", (4.6, 1.0 + 0.28 * (1 + len(members))), paint)
 
 
 def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:

@@ -46,30 +46,41 @@ _COLUMNS = ["x_px", "y_px", "class", "prob"]
 
 
 def write_cells_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, float] | None = None) -> None:
-    """Write a FeatureCollection of detections: polygons where there are outlines, else points.
+    """Write `cells_geojson` into a file; `path` ending in `.gz` is compressed."""
+    _write(cells_geojson(semantic, mpp), path)
 
-    One feature a line, written as they are read, so that memory does not grow with the number of cells. `path` ending
-    in `.gz` is compressed. `mpp`: µm per level-0 pixel, told to whoever imports the file again.
+
+def cells_geojson(semantic: SemanticMap, mpp: tuple[float, float] | None = None) -> Iterator[str]:
+    """A FeatureCollection of detections, piece by piece: polygons where there are outlines, else points.
+
+    One feature a line, given as they are read, so that memory does not grow with the number of cells. `mpp`: µm per
+    level-0 pixel, told to whoever imports the file again.
     """
-    with _collection(semantic, path, mpp) as write:
-        for feature in _cells(semantic):
-            write(feature)
+    return _collection(semantic, mpp, _cells(semantic))
 
 
 def write_tissue_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, float]) -> None:
-    """Write a FeatureCollection of annotations: the polygons of every tissue class and growth pattern, with holes.
+    """Write `tissue_geojson` into a file; `path` ending in `.gz` is compressed."""
+    _write(tissue_geojson(semantic, mpp), path)
+
+
+def tissue_geojson(semantic: SemanticMap, mpp: tuple[float, float]) -> Iterator[str]:
+    """A FeatureCollection of annotations, piece by piece: every tissue class and growth pattern, with holes.
 
     A raster pixel's center lies inside of a polygon exactly if the pixel has its class. `mpp`: µm per level-0 pixel.
     Growth patterns are called `solid pattern` and the like.
     """
+    return _collection(semantic, mpp, _polygons(semantic, mpp))
+
+
+def _polygons(semantic: SemanticMap, mpp: tuple[float, float]) -> Iterator[str]:
     height, width = semantic.tissue.shape
     raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
-    with _collection(semantic, path, mpp) as write:
-        for mask, name, color in _layers(semantic):
-            for rings in trace(mask & semantic.analysed, raster):
-                closed = [np.round(np.concatenate([ring, ring[:1]]) / mpp, 2).tolist() for ring in rings]
-                geometry = json.dumps({"type": "Polygon", "coordinates": closed}, separators=(",", ":"))
-                write(_feature(geometry, _properties("annotation", name, color) + "}"))
+    for mask, name, color in _layers(semantic):
+        for rings in trace(mask & semantic.analysed, raster):
+            closed = [np.round(np.concatenate([ring, ring[:1]]) / mpp, 2).tolist() for ring in rings]
+            geometry = json.dumps({"type": "Polygon", "coordinates": closed}, separators=(",", ":"))
+            yield _feature(geometry, _properties("annotation", name, color) + "}")
 
 
 def _layers(semantic: SemanticMap) -> Iterator[tuple[Bool, str, tuple[int, int, int]]]:
@@ -92,9 +103,8 @@ def slide_mpp(semantic: SemanticMap) -> tuple[float, float] | None:
     return (x, y) if x > 0 and y > 0 else None
 
 
-@contextmanager
-def _collection(semantic: SemanticMap, path: Path, mpp: tuple[float, float] | None) -> Iterator[Any]:
-    """A function that adds one feature; QuPath passes over the member `kras`, the profiler `import` reads it."""
+def _collection(semantic: SemanticMap, mpp: tuple[float, float] | None, features: Iterator[str]) -> Iterator[str]:
+    """The pieces of a collection; QuPath passes over the member `kras`, the profiler `import` reads it."""
     height, width = semantic.tissue.shape
     facts: dict[str, Any] = {"slide_id": semantic.slide_id, "provides": sorted(semantic.provides)}
     if mpp is not None:
@@ -103,17 +113,15 @@ def _collection(semantic: SemanticMap, path: Path, mpp: tuple[float, float] | No
             (semantic.origin_um[0] + width * semantic.tissue_mpp) / mpp[0],
             (semantic.origin_um[1] + height * semantic.tissue_mpp) / mpp[1],
         ]
-    separator = ""
+    yield '{"type":"FeatureCollection","kras":' + json.dumps(facts) + ',"features":['
+    for number, feature in enumerate(features):
+        yield f"{',' if number else ''}\n{feature}"
+    yield "\n]}\n"
+
+
+def _write(pieces: Iterator[str], path: Path) -> None:
     with _opened(path) as f:
-        f.write('{"type":"FeatureCollection","kras":' + json.dumps(facts) + ',"features":[')
-
-        def write(feature: str) -> None:
-            nonlocal separator
-            f.write(f"{separator}\n{feature}")
-            separator = ","
-
-        yield write
-        f.write("\n]}\n")
+        f.writelines(pieces)
 
 
 @contextmanager

@@ -152,14 +152,16 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             provides=frozenset(facts["provides"]),
             source=facts["source"],
             ce_source=facts["ce_source"],
-            outlines=folder / CELLS if _has_outlines(file) else None,
+            outlines=folder / CELLS if has_outlines(folder / CELLS) else None,
             pattern=pattern,
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
         raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e
 
 
-def _has_outlines(file: pq.ParquetFile) -> bool:
-    column = file.schema_arrow.get_field_index("geometry")
-    groups = (file.metadata.row_group(i).column(column) for i in range(file.metadata.num_row_groups))
-    return column >= 0 and any(g.statistics is None or g.statistics.null_count < g.num_values for g in groups)
+def has_outlines(cells: Path) -> bool:
+    """Whether a `cells.parquet` has the outline of any cell."""
+    with pq.ParquetFile(cells) as file:
+        column = file.schema_arrow.get_field_index("geometry")
+        groups = (file.metadata.row_group(i).column(column) for i in range(file.metadata.num_row_groups))
+        return column >= 0 and any(g.statistics is None or g.statistics.null_count < g.num_values for g in groups)

@@ -30,6 +30,8 @@ PLAUSIBLE_MPP = (0.05, 20.0)
 """Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
 LEVEL_TOLERANCE = 0.02
 """A level whose mpp is this near (relative) to the one asked for is read as it is."""
+CELL_PX = 1 << 14
+"""Level pixels that are averaged to one at once; more are read in steps, as one pixel may stand for a whole slide."""
 SHARP = 0.98
 """What `box` shows with a level's pixels: nothing that is more than so much finer than they are."""
 MAX_ENLARGEMENT = 2.0
@@ -139,6 +141,8 @@ class Slide:
         ]
         level = max(fits, key=lambda i: self._downsamples[i], default=0)
         across, down = self._downsamples[level]
+        if step[0] * step[1] > CELL_PX * across * down:  # a slide without small levels, seen as a whole
+            return resample(self.box(xy, extent, (2 * size[0], 2 * size[1])), (0, 0), (2, 2), size)
         return self._region(level, (xy[0] / across, xy[1] / down), (step[0] / across, step[1] / down), size)
 
     def thumbnail(self, mpp: float) -> tuple[UInt8, tuple[float, float]]:

@@ -38,11 +38,12 @@ _TOP_TILES = 6
 class Explained:
     """Where a member that looks at tiles found its score.
 
-    `attention`: float64[tile] or None; `contribution`: float64[tile], None where it says none or where no score may be
-    shown.
+    `attention`, `contribution`: float64[tile], None where the member does not say. `assessable`: whether pages may show
+    what contributed to the score; files for other programs have it in any case, as predictions.csv has the score.
     """
 
     member: str
+    assessable: bool
     slide_ids: tuple[str, ...]
     xy: Int32
     attention: Float64 | None
@@ -50,14 +51,18 @@ class Explained:
 
     @classmethod
     def of(cls, member: str, why: Explanation, *, assessable: bool) -> Explained | None:
-        """What a member says of tiles; None of one that looks at features, or says nothing that may be shown."""
+        """What a member says of tiles; None of one that looks at features."""
         if why.xy is None:
             return None
         attention = why.values if why.kind == "attention" else why.attention
-        contribution = why.values if why.kind == "contribution" and assessable else None
-        if attention is None and contribution is None:
-            return None
-        return cls(member=member, slide_ids=why.slide_ids, xy=why.xy, attention=attention, contribution=contribution)
+        return cls(
+            member=member,
+            assessable=assessable,
+            slide_ids=why.slide_ids,
+            xy=why.xy,
+            attention=attention,
+            contribution=why.values if why.kind == "contribution" else None,
+        )
 
     def on(self, slide_id: str) -> Explained:
         """The tiles of one slide."""
@@ -78,14 +83,13 @@ class Explained:
             return tuple(self._tile(i, float(values[i]), sizes) for i in first[:_TOP_TILES])
 
         c, a = self.contribution, self.attention
-        if c is not None:
+        if c is not None and self.assessable:
             return Tiles(
                 member=self.member,
                 raising=best(-c, c, (c > 0).tolist()),
                 lowering=best(c, c, (c < 0).tolist()),
             )
-        assert a is not None
-        return Tiles(member=self.member, attended=best(-a, a, [True] * len(a)))
+        return Tiles(member=self.member, attended=() if a is None else best(-a, a, [True] * len(a)))
 
     def _tile(self, i: int, value: float, sizes: Mapping[str, tuple[float, float]]) -> Tile:
         slide_id, (x, y) = self.slide_ids[i], self.xy[i].tolist()
@@ -198,7 +202,7 @@ def _drawn(
     drawn = {BARE: photo_uri(np.asarray(small))}
     if own is not None and bag is not None and len(own.xy):
         scale = (px_um[0] / slide.mpp[0], px_um[1] / slide.mpp[1])
-        if own.contribution is not None:
+        if own.contribution is not None and own.assessable:
             drawn["contribution"] = data_uri(contribution_layer(shape, own.xy, bag.size, own.contribution, scale))
         if own.attention is not None:
             drawn["attention"] = data_uri(attention_layer(shape, own.xy, bag.size, own.attention, scale))

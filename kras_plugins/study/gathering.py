@@ -84,8 +84,12 @@ class Gathering:
             self._refuse_others()
             yield
 
-    def record(self, entry: Mapping[str, Any]) -> None:
-        """Add the entry of a call, with the files that it wrote: named after its slides or patients, and new.
+    def wrote(self, name: str) -> bool:
+        """Whether an earlier call wrote a file of this name."""
+        return any(name in (call.get("outputs") or ()) for call in self.calls())
+
+    def record(self, entry: Mapping[str, Any], also: Iterable[str] = ()) -> None:
+        """Add the entry of a call, with the files it wrote: new and named after its slides or patients, and `also`.
 
         The last thing that a call does, within `adding`.
         """
@@ -96,7 +100,7 @@ class Gathering:
             {
                 "schema_version": SCHEMA_VERSION,
                 **self.what,
-                "calls": [*self.calls(), {**portable(entry, self.folder), "outputs": written}],
+                "calls": [*self.calls(), {**portable(entry, self.folder), "outputs": [*written, *also]}],
                 "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, FEATURES)),
             },
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -179,10 +180,16 @@ def _source(weights: Weights) -> str:
 
 
 def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
-    """Fingerprint and quality of every slide used, as JSON values for the manifest."""
+    """Patient, file, fingerprint, quality and stored artifacts of every slide used, as JSON values for the manifest.
+
+    Under pseudonyms the file is left out: its name is the slide's.
+    """
     return {
         r.ref.slide_id: {
+            "patient_id": r.ref.patient_id,
+            "path": None if r.ref.path is None or r.ref.source is not None else os.path.abspath(r.ref.path),
             "fingerprint": r.fingerprint,
+            "artifacts": dict(r.artifacts),
             "qc": None if r.qc is None else {"verdict": r.qc.verdict, "reasons": list(r.qc.reasons)},
             "mpp": None if r.qc is None else r.qc.mpp,
             "mpp_source": None if r.qc is None else r.qc.mpp_source,

@@ -8,21 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.cohort.targets import target_label
 from kras_plugins.data import Explanation, Prediction
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.host.parts import Parts
 from kras_plugins.learning.calibration import shift_prevalence
-from kras_plugins.report.case import CasePage, CaseSlide, Point, Rate, without_scores
+from kras_plugins.report.case import INDEX, CasePage, CaseSlide, Point, Rate, case_name, without_scores
+from kras_plugins.report.case_index import index_rows, render_index
+from kras_plugins.report.case_json import ENDING
 from kras_plugins.report.case_page import write_case
 from kras_plugins.report.links import OnDisk
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
+from kras_plugins.store import write_atomic
 from kras_plugins.study.case_features import measures, moved
 from kras_plugins.study.case_slides import Explained, Looked, look
 
 if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.notify import Notify
 
 _OF_OTHERS = ("patients", "slides")
@@ -77,6 +82,37 @@ def write_pages(
         pages[prediction.patient_id] = write_case(out, without_scores(page), OnDisk(pictures=pictures))
         notify.step("pages", len(pages), len(cases))
     return pages
+
+
+def write_index(
+    gathering: Gathering,
+    rows: Sequence[Mapping[str, Any]],
+    slides: Mapping[str, Sequence[str]],
+    bundle: Bundle,
+    notify: Notify,
+) -> tuple[str, ...]:
+    """Write the page of all patients of the folder, and give its name; nothing where the folder has another such page.
+
+    `rows`: predictions.csv; `slides`: of this call's patients.
+    """
+    folder = gathering.folder
+    if (folder / INDEX).exists() and not gathering.wrote(INDEX):
+        notify.warn(f"{folder / INDEX} is not ours and stays as it is: there is no page of all patients")
+        return ()
+    known = {p: own for call in gathering.calls() for p, own in dict(call.get("patients") or {}).items()}
+    listed = index_rows(rows, {**known, **slides})
+    names = {case_name(row.patient_id) for row in listed}
+    target = target_label(str(bundle.facts["target"]))
+    page = render_index(
+        listed,
+        OnDisk(pages={name for name in names if (folder / f"{name}{ENDING}").is_file()}),
+        title=f"{target} from H&E: {len(listed)} patient{'' if len(listed) == 1 else 's'}",
+        target=target,
+        prevalence=float(gathering.what["prevalence"]),
+        provenance=provenance_rows(gathering.what),
+    )
+    write_atomic(folder / INDEX, page)
+    return (INDEX,)
 
 
 def _explained(bundle: Bundle, prediction: Prediction, case: Case, notify: Notify) -> dict[str, Explanation]:

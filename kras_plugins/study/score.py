@@ -82,6 +82,7 @@ def score(
     from kras_plugins.files.portable import portable
     from kras_plugins.learning.samples import assemble
     from kras_plugins.manifest import build_manifest
+    from kras_plugins.report.case import case_name
     from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
     from kras_plugins.study.audit import scope_note
     from kras_plugins.study.gathering import Gathering
@@ -112,7 +113,7 @@ def score(
         used_at = prevalence or float(locked.facts["prevalence"])
         asked = {p.patient_id: tuple(slide.slide_id for slide in p.slides) for p in table.patients}
         what = {"bundle_digest": locked.digest, "prevalence": used_at, "pseudonyms": session.names.mark}
-        names = [*asked, *(slide for slides in asked.values() for slide in slides)]
+        names = [*asked, *map(case_name, asked), *(slide for slides in asked.values() for slide in slides)]
         gathering = Gathering.opened(Path(out), what, names, overwrite=overwrite)
         gathering.refuse_other_slides(asked)
         with open_bundle_parts(session, locked) as parts:
@@ -161,7 +162,8 @@ def score(
                 session.notify,
                 overlay=overlay,
             )
-            table_of_all = _added(gathering, [row_of(p, locked) for p in predictions], processed.aside, entry)
+            rows = [row_of(p, locked) for p in predictions]
+            table_of_all = _added(gathering, rows, processed.aside, entry, locked, session.notify)
     return Scoring(
         folder=gathering.folder,
         predictions=table_of_all,
@@ -171,11 +173,20 @@ def score(
     )
 
 
-def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside], entry: Mapping[str, Any]) -> pa.Table:
+def _added(
+    gathering: Gathering,
+    rows: Sequence[Row],
+    aside: Sequence[SetAside],
+    entry: Mapping[str, Any],
+    bundle: Bundle,
+    notify: Notify,
+) -> pa.Table:
     """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
 
     A patient who comes again takes the place of the earlier row.
     """
+    from kras_plugins.study.pages import write_index
+
     predictions, failures = gathering.folder / PREDICTIONS, gathering.folder / FAILURES
     tried = {slide for slides in entry["patients"].values() for slide in slides}
     with gathering.adding():
@@ -187,7 +198,7 @@ def _added(gathering: Gathering, rows: Sequence[Row], aside: Sequence[SetAside],
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
         write_failures(failures, aside)
-        gathering.record(entry)
+        gathering.record(entry, also=write_index(gathering, merged, entry["patients"], bundle, notify))
     return predictions_table(merged)
 
 

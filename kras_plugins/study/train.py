@@ -135,6 +135,7 @@ def _learned(
     from kras_plugins.study.importance import trained_importance
     from kras_plugins.study.learn import learn
     from kras_plugins.study.publish import write_manifest, write_study
+    from kras_plugins.study.trained_on import remember
     from kras_plugins.study.verdict import permutation_verdict
     from kras_plugins.study.vetting import vetted
 
@@ -201,6 +202,7 @@ def _learned(
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))
     vetted(session, digest, [m.plugin.name for m in experiment.members])
+    remember(session.store, digest, manifest["slides"])
     manifest = {**manifest, "bundle_digest": digest}
     write_change_plan(folder, read_json(folder / "bundle" / CONTENT), manifest)
     write_manifest(folder, manifest)

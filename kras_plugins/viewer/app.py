@@ -17,13 +17,12 @@ from starlette.exceptions import HTTPException as HTTPError
 from starlette.responses import StreamingResponse
 
 from kras_plugins.errors import KrasError
-from kras_plugins.report.study import report_script
 from kras_plugins.viewer.access import POLICY, Access
 from kras_plugins.viewer.encoded import Cache, jpeg, png
 from kras_plugins.viewer.geometry import TILE, Box
 from kras_plugins.viewer.opened import Opened
 from kras_plugins.viewer.pages import case_page, index_page, viewer_page
-from kras_plugins.viewer.picture import MOST_PX, fitted, view_png
+from kras_plugins.viewer.picture import MOST_PX, Overlay, fitted, view_png
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -51,7 +50,7 @@ def create_app(shown: Shown, token: str, port: int) -> Iterator[ASGIApp]:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     slides = Opened(shown.slides)
     _refuse(app)
-    _pages(app, shown)
+    _pages(app, shown, slides)
     _tiles(app, slides)
     _points(app, shown, slides)
     try:
@@ -78,7 +77,7 @@ def _refuse(app: FastAPI) -> None:
         return PlainTextResponse(_UNREADABLE, 500)
 
 
-def _pages(app: FastAPI, shown: Shown) -> None:
+def _pages(app: FastAPI, shown: Shown, slides: Opened) -> None:
     files = {file.name: file for file in STATIC.iterdir() if file.is_file()} if STATIC.is_dir() else {}
 
     @app.get("/")
@@ -89,18 +88,22 @@ def _pages(app: FastAPI, shown: Shown) -> None:
 
     @app.get("/slides/{name}")
     def viewer(name: str) -> Response:
-        return HTMLResponse(viewer_page(shown, _listed(shown, name)))
+        with _use(slides, name) as one:
+            listed = _listed(shown, name)
+            return HTMLResponse(viewer_page(shown, listed, _facts(listed, one)))
 
     @app.get("/cases/{name}")
     def case(name: str) -> Response:
         if name not in shown.cases:
             raise HTTPException(404, "no such case")
-        return HTMLResponse(case_page(shown.cases[name]))
+        return HTMLResponse(case_page(shown, shown.cases[name]))
 
     @app.get("/report")
     def report() -> Response:
         if shown.report is None:
             raise HTTPException(404, "no report")
+        from kras_plugins.report.study import report_script  # half a second, which other pages need not wait for
+
         # It was made by another run, or somewhere else: of its scripts only the one of today's reports is allowed.
         policy = POLICY.replace("script-src 'self'", f"script-src 'sha256-{report_script()[1]}'")
         return HTMLResponse(shown.report.read_bytes(), headers={"Content-Security-Policy": policy})
@@ -119,9 +122,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
     def pixels(name: str, level: Index, col: Index, row: Index) -> Response:
         with _use(slides, name) as one:
             box, size = _tile(one, level, col, row)
-            made = cache.get(
-                (name, level, col, row), lambda: jpeg(one.slide.box((box.x, box.y), (box.width, box.height), size))
-            )
+            made = cache.get((name, level, col, row), lambda: jpeg(one.pixels.box(box, size)))
         return Response(made, media_type="image/jpeg")
 
     @app.get("/slides/{name}/layers/{layer_id}/{level}/{col}_{row}.png")
@@ -157,7 +158,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
         with _use(slides, name) as one:
             box = _part(one, x, y, w, h)
             size = fitted(box, one.pyramid.scale, px)
-            return Response(jpeg(one.slide.box((x, y), (w, h), size)), media_type="image/jpeg")
+            return Response(jpeg(one.pixels.box(box, size)), media_type="image/jpeg")
 
     @app.get("/slides/{name}/view.png")
     def view(
@@ -168,7 +169,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
         with _use(slides, name) as one:
             box = _part(one, x, y, w, h)
             size = fitted(box, one.pyramid.scale, px)
-            made = view_png(one, box, size, _opacities(one, layers))
+            made = view_png(one, box, size, _overlays(one, layers))
         return Response(made, headers=_download(f"{name}.view.png"), media_type="image/png")
 
 
@@ -259,18 +260,18 @@ def _part(one: ShownSlide, x: float, y: float, width: float, height: float) -> B
     return Box(x, y, width, height)
 
 
-def _opacities(one: ShownSlide, text: str) -> list[tuple[Layer, float]]:
-    """Layers with their opacities, of `cells:0.8,attention:0.5`."""
+def _overlays(one: ShownSlide, text: str) -> list[Overlay]:
+    """What `cells:0.8:tumor:lymphocyte,attention:0.5` asks for: layers, opacities and, if not all, legend entries."""
     found = []
     for part in filter(None, text.split(",")):
-        layer_id, _, share = part.partition(":")
+        layer_id, share, *keys = part.split(":") if ":" in part else (part, "1")
         try:
-            opacity = float(share or 1)
+            opacity = float(share)
         except ValueError:
             opacity = -1.0
         if not 0 <= opacity <= 1:
             raise HTTPException(400, "layers: an opacity is a number from 0 to 1")
-        found.append((_layer(one, layer_id), opacity))
+        found.append(Overlay(_layer(one, layer_id), opacity, frozenset(keys) if keys else None))
     return found
 
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kras_plugins.cohort.table import bare_slides
+from kras_plugins.bags import read_bag
+from kras_plugins.errors import UsageError
 from kras_plugins.host.parts import usable_readers
+from kras_plugins.processing.pipeline import BAG
+from kras_plugins.report.case import case_name
+from kras_plugins.report.case_json import ENDING
+from kras_plugins.semantics.map import FACTS
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import safe_name
+from kras_plugins.study.inputs import slides_of
+from kras_plugins.study.outputs import MANIFEST
+from kras_plugins.study.trained_on import remembered
+from kras_plugins.viewer.alike import Searched
+from kras_plugins.viewer.assemble import Sources, assembled
+from kras_plugins.viewer.explain import Explainer, of_result
+from kras_plugins.viewer.moved import Finder
+from kras_plugins.viewer.results import read_result
 from kras_plugins.viewer.shown import Listed, Shown, ShownSlide
 
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
+    from kras_plugins.store import Store
     from kras_plugins.study.session import Session
+    from kras_plugins.viewer.results import Recorded, Result
 
 
 def find_shown(session: Session, given: Sequence[Path], slides: Path | None = None) -> Shown:
@@ -22,6 +38,23 @@ def find_shown(session: Session, given: Sequence[Path], slides: Path | None = No
 
     Raises UsageError or ConfigError where nothing can be shown.
     """
+    results = [path for path in given if (path / MANIFEST).is_file()]
+    if results and len(given) > 1:
+        raise UsageError(f"{results[0]}: a result goes alone", "name one folder of a result, or slides only")
+    if results or (len(given) == 1 and given[0].is_dir() and _empty(session, given[0])):
+        return _of_result(session, given[0], slides)
+    return _of_slides(session, given)
+
+
+def _empty(session: Session, folder: Path) -> bool:
+    """Whether a folder has no slide: then it is one of a result that is not finished, or none at all."""
+    try:
+        return not slides_of([folder], session.registry).patients
+    except UsageError:
+        return True
+
+
+def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
     readers = usable_readers(session.registry, session.config, session.settings.reader)
 
     def listed(ref: SlideRef) -> Listed:
@@ -30,6 +63,110 @@ def find_shown(session: Session, given: Sequence[Path], slides: Path | None = No
 
         return Listed(name=safe_name(ref.slide_id), slide_id=ref.slide_id, patient_id=ref.patient_id, open=opened)
 
-    found = [listed(ref) for patient in bare_slides(given).patients for ref in patient.slides]
+    found = [listed(ref) for patient in slides_of(given, session.registry).patients for ref in patient.slides]
     title = found[0].slide_id if len(found) == 1 else f"{len(found)} slides"
     return Shown(title=title, slides={one.name: one for one in found})
+
+
+def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
+    result = read_result(folder)
+    candidates = () if slides is None else slides_of([slides], session.registry).patients
+    finder = Finder(
+        [ref for patient in candidates for ref in patient.slides],
+        usable_readers(session.registry, session.config, session.settings.reader),
+        session.settings.reader,
+    )
+    sources = _sources(session, result)
+    cases = {file.name.removesuffix(ENDING): file for file in sorted(folder.glob(f"*{ENDING}"))}
+
+    def listed(slide: Recorded) -> Listed:
+        def opened() -> ShownSlide:
+            one = finder.open(slide)
+            try:
+                return assembled(one, sources(slide))
+            except BaseException:
+                one.close()
+                raise
+
+        patient = case_name(slide.patient_id)
+        return Listed(
+            name=safe_name(slide.slide_id),
+            slide_id=slide.slide_id,
+            patient_id=slide.patient_id,
+            open=opened,
+            patient=patient if patient in cases else None,
+        )
+
+    found = [listed(slide) for slide in result.slides.values()]
+    report = folder / "report.html"
+    return Shown(
+        title=folder.resolve().name,
+        slides={one.name: one for one in found},
+        cases=cases,
+        report=report if report.is_file() else None,
+        folder=folder,
+    )
+
+
+def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
+    """Where what belongs to a slide lies; the training cohort is looked up when somebody looks at the first slide."""
+    explainer, store = Explainer(session=session, result=result), session.store
+    cohort = cache(partial(_cohort, store, result))
+
+    def sources(slide: Recorded) -> Sources:
+        own = slide.artifacts.get("bag", "")
+        others, absent = cohort() if own else ({}, 0)
+        why = None
+        if result.kind == "result":
+            why = partial(of_result, result, slide)
+        elif result.kind == "study" and own:
+            why = partial(explainer.of, slide)
+        return Sources(
+            name=safe_name(slide.slide_id),
+            tissue=store.at(slide.artifacts.get("tissue", "")),
+            bag=store.at(own),
+            map=_map(store, result, slide),
+            asked=frozenset(slide.artifacts),
+            why=why,
+            others=[one for digest, one in others.items() if digest != own],
+            absent=absent,
+            training=own in others,
+            facts=_facts(result, slide),
+        )
+
+    return sources
+
+
+def _cohort(store: Store, result: Result) -> tuple[dict[str, Searched], int]:
+    """The stored bags of the slides that the bundle was trained on, by digest, and how many more there were."""
+    if result.trained_here:
+        slides = {s.slide_id: (s.patient_id, s.artifacts.get("bag", "")) for s in result.slides.values()}
+    else:
+        slides = {name: (one["patient_id"], one["bag"]) for name, one in remembered(store, result.bundle).items()}
+    found: dict[str, Searched] = {}
+    for slide_id, (patient_id, digest) in slides.items():
+        folder = store.at(digest)
+        if folder is not None:
+            found[digest] = Searched(
+                bag=read_bag(folder / BAG, slide_id),
+                slide_id=slide_id,
+                patient_id=patient_id,
+                name=safe_name(slide_id) if result.trained_here else None,  # only what is shown here has pixels
+                training=True,
+            )
+    return found, len(slides) - len(found)
+
+
+def _map(store: Store, result: Result, slide: Recorded) -> Path | None:
+    """The semantic map: that of a profile lies in its own folder."""
+    own = result.folder / safe_name(slide.slide_id)
+    if result.kind == "profile" and (own / FACTS).is_file():
+        return own
+    return store.at(slide.artifacts.get("map", ""))
+
+
+def _facts(result: Result, slide: Recorded) -> dict[str, Any]:
+    """What the page says of the slide's patient: the call and its cautions, where there is one."""
+    row = result.rows.get(slide.patient_id, {})
+    cautions = [text for text in row.get("cautions", "").split("; ") if text]
+    return {"call": (row.get("call") or "").replace("_", " ") or None, "cautions": cautions}

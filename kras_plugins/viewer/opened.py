@@ -56,12 +56,12 @@ class Opened:
                 slide.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open and not being read; a read that goes on while the server ends keeps its file."""
         with self._lock:
-            places, self._places = self._places, OrderedDict()
-        for place in places.values():
-            if place.slide is not None:
-                place.slide.close()
+            self._most = 0
+            out = self._overdue()
+        for slide in out:
+            slide.close()
 
     def _overdue(self) -> list[ShownSlide]:
         """Forget the places longest unused beyond `most`, and those that could not be opened; their slides."""

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from kras_plugins.cohort.targets import target_label
+from kras_plugins.report.case_index import index_rows, render_index
+from kras_plugins.report.case_json import read_case
+from kras_plugins.report.case_page import render_case
 from kras_plugins.report.html import rendered
+from kras_plugins.report.links import Served
+from kras_plugins.study.outputs import PREDICTIONS, read_predictions
 from kras_plugins.viewer.shown import Listed, Shown
 
 
 def index_page(shown: Shown) -> str:
-    """Patients and slides, each with its link."""
-    slides = [
-        {"name": s.name, "slide_id": s.slide_id, "patient_id": s.patient_id, "patient": s.patient}
-        for s in shown.slides.values()
-    ]
-    view = {"title": shown.title, "slides": slides, "cases": list(shown.cases), "report": shown.report is not None}
-    return rendered("cases.html.j2", view)
+    """Patients with their slides, and where they were scored their results."""
+    slides: dict[str, list[str]] = {}
+    for slide in shown.slides.values():
+        slides.setdefault(slide.patient_id, []).append(slide.slide_id)
+    file = None if shown.folder is None else shown.folder / PREDICTIONS
+    table = read_predictions(file).to_pylist() if file is not None and file.is_file() else []
+    known = {row["patient_id"] for row in table}
+    bare = [{"patient_id": patient} for patient in slides if patient not in known]
+    first = next(iter(shown.cases.values()), None)
+    return render_index(
+        index_rows([*table, *bare], slides),
+        _links(shown),
+        title=shown.title,
+        target="" if first is None else target_label(read_case(first).target),
+        report="" if shown.report is None else "/report",
+    )
 
 
-def viewer_page(shown: Shown, slide: Listed) -> str:
-    """One slide."""
+def viewer_page(shown: Shown, slide: Listed, facts: Mapping[str, Any]) -> str:
+    """One slide; `facts`: what the address `facts` answers."""
     alone = len(shown.slides) == 1 and not shown.cases
-    view = {
-        "title": slide.slide_id, "name": slide.name, "slide_id": slide.slide_id, "patient_id": slide.patient_id,
-        "case": f"/cases/{slide.patient}" if slide.patient else None, "index": None if alone else "/",
-    }  # fmt: skip
+    view = {"facts": facts, "base": f"/slides/{slide.name}", "index": None if alone else "/"}
     return rendered("viewer.html.j2", view)
 
 
-def case_page(case: Path) -> str:
-    """One patient."""
-    return case.read_text(encoding="utf-8")
+def case_page(shown: Shown, case: Path) -> str:
+    """One patient, from the case's JSON; StoreError where that is damaged."""
+    return render_case(read_case(case), _links(shown))
+
+
+def _links(shown: Shown) -> Served:
+    return Served(slides=frozenset(shown.slides), cases=frozenset(shown.cases))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,15 @@ MOST_PX = 4096
 _INK, _PAPER = (31, 41, 51), (255, 255, 255)
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """A layer over the slide: `opacity` in [0, 1]; `keys`: the entries of its legend that are drawn, None all."""
+
+    layer: Layer
+    opacity: float
+    keys: frozenset[str] | None = None
+
+
 def fitted(box: Box, scale: tuple[float, float], longer: int) -> tuple[int, int]:
     """(width, height) in square pixels of a box's picture whose longer side has `longer`; `scale` as of a Pyramid."""
     width, height = box.width * scale[0], box.height * scale[1]
@@ -28,22 +39,22 @@ def fitted(box: Box, scale: tuple[float, float], longer: int) -> tuple[int, int]
     return max(1, round(longer * width / most)), max(1, round(longer * height / most))
 
 
-def overlaid(shown: ShownSlide, box: Box, size: tuple[int, int], layers: Sequence[tuple[Layer, float]]) -> Image.Image:
-    """RGB picture of a box with layers over it, the first lowest, each with its opacity in [0, 1]."""
-    picture = Image.fromarray(shown.slide.box((box.x, box.y), (box.width, box.height), size)).convert("RGBA")
-    for layer, opacity in layers:
-        drawn = layer.draw(box, size, None).copy()
-        drawn[..., 3] = np.rint(drawn[..., 3] * opacity)
+def overlaid(shown: ShownSlide, box: Box, size: tuple[int, int], overlays: Sequence[Overlay]) -> Image.Image:
+    """RGB picture of a box with layers over it, the first lowest."""
+    picture = Image.fromarray(shown.pixels.box(box, size)).convert("RGBA")
+    for overlay in overlays:
+        drawn = overlay.layer.draw(box, size, overlay.keys).copy()
+        drawn[..., 3] = np.rint(drawn[..., 3] * overlay.opacity)
         picture.alpha_composite(Image.fromarray(drawn))
     return picture.convert("RGB")
 
 
-def view_png(shown: ShownSlide, box: Box, size: tuple[int, int], layers: Sequence[tuple[Layer, float]]) -> bytes:
+def view_png(shown: ShownSlide, box: Box, size: tuple[int, int], overlays: Sequence[Overlay]) -> bytes:
     """`overlaid` with a scale bar on it and the layers' legends below, as PNG without metadata, ids or names."""
-    picture = overlaid(shown, box, size, layers)
+    picture = overlaid(shown, box, size, overlays)
     um_per_px = box.width * shown.slide.mpp[0] / size[0]
     _draw_scale(picture, um_per_px)
-    legend = _legend([layer for layer, _ in layers], picture.width)
+    legend = _legend(overlays, picture.width)
     if legend is not None:
         whole = Image.new("RGB", (picture.width, picture.height + legend.height), _PAPER)
         whole.paste(picture, (0, 0))
@@ -64,8 +75,11 @@ def length(um: float) -> str:
     return f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} µm"
 
 
-def _font(px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=px)
+def _font(px: float) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    # Pillow's own font has no µ.
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", px)
 
 
 def _text_px(width: int) -> int:
@@ -88,15 +102,16 @@ def _draw_scale(picture: Image.Image, um_per_px: float) -> None:
     draw.rectangle((left + px // 2, low - px // 2 - thick, left + px // 2 + across - 1, low - px // 2 - 1), fill=_INK)
 
 
-def _legend(layers: Sequence[Layer], width: int) -> Image.Image | None:
+def _legend(overlays: Sequence[Overlay], width: int) -> Image.Image | None:
     """The legends of layers, a line each and more where the width asks for it; None without layers."""
     px = _text_px(width)
     font, row, gap = _font(px), round(px * 1.6), px // 2
     items: list[tuple[int, int, str, str]] = []  # x, y, color, text
     x, y = gap, gap
-    for layer in layers:
-        entries = [("", f"{layer.label}{f' ({layer.unit})' if layer.unit else ''}:")]
-        for color, text in entries + [(entry.color, entry.label) for entry in layer.legend]:
+    for layer, keys in ((overlay.layer, overlay.keys) for overlay in overlays):
+        title = f"{layer.label}{f' ({layer.unit})' if layer.unit else ''}:"
+        entries = [(entry.color, entry.label) for entry in layer.legend if keys is None or entry.key in keys]
+        for color, text in [("", title), *entries]:
             wide = math.ceil(font.getlength(text)) + gap * 2 + (row if color else 0)
             if x > gap and x + wide > width:
                 x, y = gap * 4, y + row

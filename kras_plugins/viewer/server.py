@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import socket
 import threading
@@ -16,18 +17,23 @@ from kras_plugins.viewer.access import new_token
 from kras_plugins.viewer.app import create_app
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from kras_plugins.viewer.shown import Shown
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 2.0
+"""Seconds that answers under way have to come to an end when the server is told to."""
 
 
 def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], None]) -> None:
-    """Serve `shown` until the process is interrupted or told to end (SIGTERM).
+    """Serve `shown` until the main thread is interrupted (KeyboardInterrupt, SystemExit), which is raised on.
 
     `port`: 0 for a free one; `announce` gets the address, token included, once a browser can open it; `browser`: open
-    the user's. Raises ConfigError where the port is taken.
+    the user's. A read that never ends is left behind. Raises ConfigError where the port is taken.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    # Named, the protocol lets asyncio send without delay: else a tile waits 40 ms for the acknowledgment of its header.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
@@ -36,21 +42,39 @@ def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], N
         listener.listen(128)
         port = listener.getsockname()[1]
         token = new_token()
-        address = f"http://{LOOPBACK}:{port}/?token={token}"
-        announce(address)
-        if browser:  # what it asks for waits in the socket's queue until the server runs
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        # Whoever asks nonsense gets an answer and no line here; a bug keeps its traceback.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         with create_app(shown, token, port) as app:
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=1,
-            )
-            uvicorn.Server(config).run(sockets=[listener])
+            address = f"http://{LOOPBACK}:{port}/?token={token}"
+            announce(address)
+            if browser:  # what it asks for waits in the socket's queue until the server runs
+                threading.Thread(target=webbrowser.open, args=(address,), name="kras-browser", daemon=True).start()
+            _run(_server(app), listener)
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    # Whoever asks nonsense gets an answer and no line here; a bug keeps its traceback.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # the first address has the token
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Run a server in a thread: in the main one it would not end before every read under way has."""
+    inherit = contextvars.copy_context()  # store, deadline
+    thread = threading.Thread(target=inherit.run, args=(server.run, [listener]), name="kras-view", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.5)  # without an end it could not be interrupted on Windows
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)

@@ -27,7 +27,7 @@ from kras_plugins.slides.slide import open_slide
 
 pytestmark = pytest.mark.slow
 
-_DATA = re.compile(rb"data:image/png;base64,([A-Za-z0-9+/=]+)")
+_DATA = re.compile(rb"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kras_plugins.semantics.features.plain import plain
 from kras_plugins.semantics.features.table import CORE, FEATURES, GROUPS
 from kras_plugins.semantics.features.validity import RULES
 
@@ -41,11 +42,22 @@ def features_page() -> str:
     for group, title in GROUPS.items():
         rows = [f for f in FEATURES if f.group == group]
         parts.append(f"\n## {group} · {title} ({len(rows)})\n\nValid with {RULES[group]}.\n\n")
-        parts.append("| | feature | unit | formula | source | needs | slides |\n|---|---|---|---|---|---|---|\n")
+        parts.append(
+            "| | feature | in words | unit | formula | source | needs | slides |\n|---|---|---|---|---|---|---|---|\n"
+        )
         for f in rows:
             needs = ", ".join(sorted(f.needs)) or "tissue"
             mark = "*" if f.core else ""
-            cells = (f"{f.group}{f.number}{mark}", f"`{f.name}`", f.unit, f.formula, f.source, needs, f"`{f.weight}`")
+            cells = (
+                f"{f.group}{f.number}{mark}",
+                f"`{f.name}`",
+                plain(f.name).name,
+                f.unit,
+                f.formula,
+                f.source,
+                needs,
+                f"`{f.weight}`",
+            )
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(parts)
 

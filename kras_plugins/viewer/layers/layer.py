@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend: `color` as `#rrggbb`; `count`: how many there are, None where nothing is counted."""
+    """One line of a legend: `color` as `#rrggbb`; `count`: how much there is, None where nothing is counted."""
 
     key: str
     label: str
     color: str
-    count: int | None = None
+    count: float | None = None
 
 
 class Layer(Protocol):
     """One layer over one slide; all members may be used from many threads at once.
 
-    `id` stands in addresses, `label` and `note` (what it shows, and what it does not) on the page; `unit`: of its
-    values, "" where it has none.
+    `id` stands in addresses, `label` and `note` (what it shows, and what it does not) on the page; `unit`: of the
+    legend's counts, "" where it has none.
     """
 
     @property

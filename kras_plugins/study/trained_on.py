@@ -1,0 +1,38 @@
+"""Which stored bags a bundle was trained on: noted in the store alone, as ids of patients are nobody else's matter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.errors import StoreError
+from kras_plugins.store import Store, make_key
+
+_FILE = "slides.json"
+
+
+def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]]) -> None:
+    """Note the slides that the bundle of this digest was trained on; `slides`: their facts in the manifest."""
+    kept = {
+        name: {"patient_id": facts["patient_id"], "bag": facts["artifacts"]["bag"]}
+        for name, facts in slides.items()
+        if "bag" in facts["artifacts"]
+    }
+
+    def write(folder: Path) -> None:
+        (folder / _FILE).write_text(json.dumps(kept), encoding="utf-8")
+
+    with suppress(StoreError):  # a store that cannot be written still serves; its bags are then not found again
+        store.make(make_key("trained-on", bundle=bundle), write)
+
+
+def remembered(store: Store, bundle: str) -> dict[str, dict[str, str]]:
+    """What `remember` noted: `patient_id` and `bag`, a digest in the store, by slide id; nothing where it is gone."""
+    folder = store.find(make_key("trained-on", bundle=bundle))
+    if folder is None:
+        return {}
+    found: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    return found
