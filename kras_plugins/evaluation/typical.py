@@ -58,7 +58,8 @@ def typical_calls(rows: Sequence[PatientScores]) -> tuple[Basis, tuple[Kind, ...
 
 def _kind(own: Sequence[PatientScores], *, positive: bool, high: bool) -> Kind:
     middle = float(np.median([_score(r) for r in own])) if own else 0.0
-    nearest = sorted(own, key=lambda r: (abs(_score(r) - middle), r.patient_id))
+    # Rounded, so that equally far above and below is a tie.
+    nearest = sorted(own, key=lambda r: (round(abs(_score(r) - middle), 12), r.patient_id))
     return Kind(positive=positive, high=high, count=len(own), typical=tuple(nearest[:MOST]))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import Float64
 
-_SQUARE = (NARROW, 4.5)
+_SQUARE = (NARROW, 4.8)
 _DASHED = (0, (4, 3))
 
 

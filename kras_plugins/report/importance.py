@@ -13,6 +13,9 @@ from kras_plugins.report.style import INK, NARROW, above, draw_svg, line_style, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_FEATURES = 10
+"""Single features of a classifier in the report; metrics.json has all that were permuted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceTables:
@@ -44,8 +47,7 @@ def importance_tables(importance: Facts | None) -> ImportanceTables | None:
     features = [
         [model_label(name), str(row.get("feature") or NONE), str(row.get("group") or NONE), _drop(row)]
         for name, found in measured.items()
-        for row in found.get("features") or ()
-        if row
+        for row in [row for row in found.get("features") or () if row and (row.get("drop") or 0) > 0][:MOST_FEATURES]
     ]
     return ImportanceTables(
         groups=(["Group (features)", *map(model_label, measured)], groups),
@@ -86,7 +88,7 @@ def importance_plot(importance: Facts | None) -> str:
         ax.spines["left"].set_visible(False)
         above(figure)
 
-    return draw_svg("importance", (NARROW, 1.1 + 0.42 * len(order)), paint)
+    return draw_svg("importance", (NARROW, 1.0 + 0.42 * len(order) + 0.17 * len(measured)), paint)
 
 
 def _known(importance: Facts | None) -> dict[str, Mapping[str, Any]]:

@@ -14,7 +14,9 @@ from study_pages import Page, estimate, fake_manifest, fake_metrics, fake_predic
 from kras_plugins.evaluation.auroc import CONSTANT, EXACT
 from kras_plugins.evaluation.metrics import COLLAPSED
 from kras_plugins.evaluation.rows import PatientScores
+from kras_plugins.evaluation.typical import Kind
 from kras_plugins.report.curves import complete_rows, score_columns
+from kras_plugins.report.examples import NO_SLIDES, Example, Examples, ExampleTile
 from kras_plugins.report.flow import flow_boxes
 from kras_plugins.report.html import estimate as shown
 from kras_plugins.report.patients import MOST, patient_table
@@ -412,3 +414,41 @@ def test_unknown_labels_are_shown_as_unknown() -> None:
     table = patient_table([PatientScores(patient_id="a", scores={}, ensemble=0.2, call="rule_in")], ["ensemble"])
     assert table.headers == ("Patient", "Label", "Ensemble", "Call")
     assert table.rows == (("a", "unknown", "0.200", "rule-in"),)
+
+
+def test_feature_groups_stand_in_the_order_of_what_any_classifier_loses(page: Page, metrics: dict[str, Any]) -> None:
+    rows = table_below(page, "Group (features)|AI-MLP|AI-RF|LightGBM")
+    assert [row[0].split(" · ")[0] for row in rows[1:15]] == list("BEAJDKLMCFGHIN")
+    assert rows[1] == ["B · densities (10)", "0.036 ± 0.006", "0.040 ± 0.006", "0.033 ± 0.006"]
+    assert ["AI-RF", "itil", "B", "0.021 ± 0.004"] in page.rows
+    assert "HE (attention MIL): looks at tiles." in page.text
+    assert "AI-RF: AUROC 0.610, 483 patients, 62 positive, 10 permutations" in page.text
+
+
+def test_typical_patients_are_shown_as_anecdotes_with_their_rule_and_no_name_runs_a_script(
+    metrics: dict[str, Any], predictions: list[PatientScores], tmp_path: Path, undrawn: None
+) -> None:
+    evil, pixel = "<script>alert(1)</script>", "data:image/png;base64,AA=="
+    row = replace(predictions[0], patient_id=evil, histology=evil)
+    tile = ExampleTile(picture=pixel, xy=(512, 1024), value=0.25)
+    drawn = {"picture": pixel, "drawn": pixel, "layer": "contribution", "member": "he"}
+    shown = Example(row=row, slide_id=evil, name="safe-1234", slides=2, raising=(tile,), **drawn)
+    kinds = [Kind(positive=p, high=h, count=3 * p, typical=(row,) * p) for p, h in ((1, 1), (0, 1), (1, 0), (0, 0))]
+    given = Examples(kinds=tuple((kind, (shown,) * kind.positive) for kind in kinds))
+    page = Page(write_study_report(tmp_path, metrics, predictions, {}, given))
+    assert page.tags.count("script") == 1 and evil in page.text
+    for said in (
+        "These are anecdotes",
+        "nearest to the median of their kind",
+        "True rule-ins: positive patients who are ruled in",
+        "False rule-outs: positive patients who are ruled out",
+        "0 of 0: no such patient",
+        "kras view .",
+        "+0.25",
+    ):
+        assert said in page.text
+    assert [a["data-slide"] for tag, a in page.attributes if tag == "a" and "data-slide" in a] == ["safe-1234"] * 2
+    assert all(load.startswith(("#", "data:image/")) for load in page.loads)
+    (tmp_path / "none").mkdir()
+    bare = Page(write_study_report(tmp_path / "none", metrics, predictions, {}, Examples(note=NO_SLIDES)))
+    assert NO_SLIDES in bare.text and "img" not in bare.tags
