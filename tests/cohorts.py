@@ -6,10 +6,16 @@ import csv
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+from typer.testing import CliRunner
+
+from kras_plugins.cli.app import app
 
 SETTINGS = """
 [run]
@@ -28,7 +34,20 @@ trees = 100
 
 
 def kras(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the `kras` command in `cwd` with a store of its own."""
+    """Run the `kras` command in `cwd` with a store of its own, in this process, where libraries are imported already.
+
+    A bug is raised. `kras_process` starts a process of its own, as a user does.
+    """
+    with mock.patch.dict(os.environ, environment(store, **env), clear=True), chdir(cwd), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        ran = CliRunner().invoke(app, [str(word) for word in words], prog_name="kras")
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr)
+
+
+def kras_process(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the `kras` command in `cwd` with a store of its own, in a process of its own."""
     return subprocess.run(
         command(*words),
         cwd=cwd,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,7 +12,12 @@ import pytest
 
 # The suite runs on two cores: one thread a library, so that results do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["KRAS_CACHE"] = tempfile.mkdtemp(prefix="kras-test-store-")
+
+# One store for all workers, who inherit its name from the process that starts them, and which removes it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["KRAS_TEST_STORE"] = tempfile.mkdtemp(prefix="kras-test-store-")
+    atexit.register(shutil.rmtree, os.environ["KRAS_TEST_STORE"], ignore_errors=True)
+os.environ["KRAS_CACHE"] = os.environ["KRAS_TEST_STORE"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from filelock import FileLock
+
 import kras_profiler_cells
 from kras_extractor_vit import VitOptions, network
 from kras_plugins.models.export import onnx_file
@@ -12,18 +14,9 @@ from kras_plugins.store import Store
 
 
 def lay_networks(store: Path) -> None:
-    """Lay `vit-mini` and the network of `cells`, exported once a worker, into a store."""
+    """Lay `vit-mini` and the network of `cells` into a store, exported once whoever of the workers needs them first."""
     specs = network.spec(VitOptions(model="vit-mini")), *kras_profiler_cells.models(kras_profiler_cells.CellsOptions())
     for spec in specs:
-        _copy(onnx_file(spec).parent, Store(), store)
-
-
-def copy_networks(known: Path, store: Path) -> None:
-    """Lay the networks that one store holds into another."""
-    for entry in Store(known).entries():
-        if entry.kind == "onnx":
-            _copy(entry.path, Store(known), store)
-
-
-def _copy(entry: Path, known: Store, store: Path) -> None:
-    shutil.copytree(entry, store / entry.relative_to(known.root), dirs_exist_ok=True)
+        with FileLock(Store().root / "exporting.lock"):
+            file = onnx_file(spec)
+        shutil.copytree(file.parent, store / file.parent.relative_to(Store().root), dirs_exist_ok=True)

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cohorts import command, environment, kras, read_rows, settle, write_rows
-from networks import copy_networks
+from cohorts import command, environment, kras, kras_process, read_rows, settle, write_rows
+from networks import lay_networks
 from PIL import Image
 from recomputing import recompute
 
@@ -31,13 +31,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     draw_cohort(folder, patients=PATIENTS, positives=POSITIVES, size_um=(SIDE_UM, SIDE_UM), processes=1)
     settle(folder)
+    lay_networks(folder / "store")
     return folder
 
 
 @pytest.fixture(scope="module")
 def done(home: Path) -> Path:
     """The output folder of the command exactly as a user would write it."""
-    ran = kras(*AS_WRITTEN, cwd=home, store=home / "store")
+    ran = kras_process(*AS_WRITTEN, cwd=home, store=home / "store")
     assert ran.returncode == 0, ran.stderr
     return home / "kras-out" / "cohort"
 
@@ -116,7 +117,7 @@ def test_shuffled_labels_give_half_within_its_interval(home: Path, done: Path) -
 def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path: Path) -> None:
     words = command(*AS_WRITTEN, "--out", tmp_path / "out")
     store = tmp_path / "store"
-    copy_networks(home / "store", store)
+    lay_networks(store)
     shutil.copytree(home / "slides", tmp_path / "slides")
     for name in ("cohort.csv", "kras.toml"):
         shutil.copy(home / name, tmp_path / name)
@@ -141,7 +142,7 @@ def test_an_interrupted_run_ends_with_130_and_one_line(home: Path, done: Path, t
         "run", home / "cohort.csv", "--classifiers", "he", "--config", home / "kras.toml", "--out", tmp_path
     )
     store = tmp_path / "store"
-    copy_networks(home / "store", store)
+    lay_networks(store)
 
     def heed_interrupts() -> None:
         # A shell that started the tests in the background made them, and all they start, ignore Ctrl-C.
@@ -171,7 +172,7 @@ def test_a_dry_run_tells_what_is_stored_and_computes_nothing(home: Path, done: P
 
 
 def test_shards_together_make_what_one_run_makes(home: Path, done: Path, tmp_path: Path) -> None:
-    copy_networks(home / "store", tmp_path / "store")
+    lay_networks(tmp_path / "store")
     for i in (1, 2):
         words = ("run", "--classifiers", "he", "--shard", f"{i}/2", "--out", tmp_path / "out")
         ran = kras(*words, cwd=home, store=tmp_path / "store")

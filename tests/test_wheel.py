@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cohorts import kras
+from cohorts import kras_process
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ def test_a_wheel_holds_every_plugin_and_template_and_lists_what_the_checkout_lis
     )
     assert all(path.startswith(str(target)) for path in where.split())
     listed = json.loads(run("-m", "kras_plugins.cli", "plugin", "list", "--json", **installed))
-    checkout = json.loads(kras("plugin", "list", "--json", cwd=tmp_path, store=tmp_path / "store").stdout)
+    checkout = json.loads(kras_process("plugin", "list", "--json", cwd=tmp_path, store=tmp_path / "store").stdout)
     assert listed["broken"] == []
     assert listed["plugins"] == checkout["plugins"]
     host = ROOT / "kras_plugins"

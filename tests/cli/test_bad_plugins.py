@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_plugin import PLUGIN, READER, TROUBLE, installed, loose
-from cohorts import command, environment, kras, read_rows, write_rows
+from cohorts import command, environment, kras_process, read_rows, write_rows
 
 LEAKS = f"""{TROUBLE}
 import subprocess, threading
@@ -86,7 +86,7 @@ def test_the_list_ends_and_names_broken_plugins_with_distribution_and_cause(
 
 def test_what_hangs_at_the_end_does_not_keep_the_command(tmp_path: Path) -> None:
     plug = loose(tmp_path, "plug", LAST_WORDS)
-    ran = kras("plugin", "show", "nothing", "--plugin", plug, cwd=tmp_path, store=tmp_path)
+    ran = kras_process("plugin", "show", "nothing", "--plugin", plug, cwd=tmp_path, store=tmp_path)
     assert ran.returncode == 1
     assert "there is no plug-in 'nothing'" in ran.stderr
 
@@ -96,7 +96,7 @@ def test_prints_of_plugins_leave_json_whole_and_a_slide_that_hangs_is_set_aside(
         "[run]\ndeadline = 3\n[reader.worse]\nat = 'read'\nhow = 'hang'\n[extractor.bad]\nat = 'embed'\nhow = 'print'\n"
     )
     words = ("embed", *noise(tmp_path), "--extractor", "bad", "--out", "bags", "--json")
-    ran = kras(*words, cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site)
+    ran = kras_process(*words, cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site)
     assert ran.returncode == 3, ran.stderr
     assert [row["slide_id"] for row in json.loads(ran.stdout)] == ["s1", "s3"]
     assert "set aside s2-bad: reader 'worse' of kras-noise 0.3 gave no answer for 3 s" in ran.stderr
@@ -110,7 +110,7 @@ def test_prints_in_a_worker_leave_json_whole_and_a_broken_loose_file_disturbs_no
     options = ("-o", "profiler.badly.at=decode", "-o", "profiler.badly.how=print")
     bad = loose(tmp_path, "bad", f"{TROUBLE}\ntrouble('die' if __name__ == '__mp_main__' else 'exit')")
     words = ("profile", *noise(tmp_path), "--profiler", "badly", *options, "--plugin", bad, "--out", "cells", "--json")
-    ran = kras(*words, "--workers", "1", cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site)
+    ran = kras_process(*words, "--workers", "1", cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site)
     assert ran.returncode == 0, ran.stderr
     assert len(json.loads(ran.stdout)) == 3
     assert "plug-in bad is left out" in ran.stderr
@@ -120,7 +120,7 @@ def test_prints_in_a_worker_leave_json_whole_and_a_broken_loose_file_disturbs_no
 def test_debugging_shows_where_a_slide_failed(site: str, tmp_path: Path) -> None:
     options = ("-o", "reader.worse.at=open", "-o", "reader.worse.how=error")
     words = ("embed", *noise(tmp_path), "--extractor", "bad", *options, "--out", "bags")
-    ran = kras(*words, cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site, KRAS_DEBUG="1")
+    ran = kras_process(*words, cwd=tmp_path, store=tmp_path / "store", PYTHONPATH=site, KRAS_DEBUG="1")
     assert ran.returncode == 3, ran.stderr
     assert 'kras_noise.py", line' in ran.stderr
     assert ran.stderr.count("Traceback") >= 1
@@ -128,7 +128,9 @@ def test_debugging_shows_where_a_slide_failed(site: str, tmp_path: Path) -> None
 
 def test_debugging_names_the_plugin_that_ends_the_process_at_its_import(tmp_path: Path) -> None:
     installed(tmp_path / "site", "kras-ends", "import os\nos._exit(7)")
-    ran = kras("plugin", "list", cwd=tmp_path, store=tmp_path, PYTHONPATH=str(tmp_path / "site"), KRAS_DEBUG="1")
+    ran = kras_process(
+        "plugin", "list", cwd=tmp_path, store=tmp_path, PYTHONPATH=str(tmp_path / "site"), KRAS_DEBUG="1"
+    )
     assert ran.returncode == 7
     assert ran.stderr.splitlines()[-1] == "importing plug-in kras_ends of kras-ends 1.2"
 
@@ -136,7 +138,7 @@ def test_debugging_names_the_plugin_that_ends_the_process_at_its_import(tmp_path
 def test_a_default_that_cannot_be_made_is_an_error_that_names_the_plugin(tmp_path: Path) -> None:
     code = READER.replace('how: str = Field("",', "how: str = Field(default_factory=lambda: 1 / 0,")
     words = ("plugin", "show", "worse", "--plugin", loose(tmp_path, "noise", code))
-    ran = kras(*words, cwd=tmp_path, store=tmp_path)
+    ran = kras_process(*words, cwd=tmp_path, store=tmp_path)
     assert ran.returncode == 1
     assert "error: reader:worse@" in ran.stderr
     assert "ZeroDivisionError" in ran.stderr
@@ -158,7 +160,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(study: Path, site: str, at: str, how: str, *words: str) -> subprocess.CompletedProcess[str]:
     options = ("-o", f"classifier.worst.at={at}", "-o", f"classifier.worst.how={how}", "--folds", "2")
     given = ("run", "--classifiers", "worst", "--profile-table", "features.csv", *options, *words)
-    return kras(*given, cwd=study, store=study / "store", PYTHONPATH=site)
+    return kras_process(*given, cwd=study, store=study / "store", PYTHONPATH=site)
 
 
 def test_a_fit_that_hangs_is_an_error_after_the_deadline_of_its_patients(study: Path, site: str) -> None:
@@ -187,7 +189,7 @@ def test_an_explanation_that_fails_costs_no_prediction(study: Path, site: str) -
     assert json.loads(ran.stdout)["models"]["worst"]["n"] == 24
     words = ("predict", study / "out" / "bundle", study / "cohort.csv", "--out", "new")
     table = ("-o", f"profiler.import.table={study / 'features.csv'}")
-    made = kras(*words, *table, cwd=study, store=study / "store", PYTHONPATH=site)
+    made = kras_process(*words, *table, cwd=study, store=study / "store", PYTHONPATH=site)
     assert made.returncode == 0, made.stderr
     rows = read_rows(study / "new" / "predictions.csv")
     assert len(rows) == 24
