@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 400
 _MOST_HISTOLOGIES = 5
+_NARROW = 0.3
+"""Where the middle zone is a smaller share of the axis, its name stands a line higher, clear of the other two."""
 
 
 def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
@@ -81,7 +83,9 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
         for name, low, high, color in zones:
             if low is not None and high is not None and low < high:
                 ax.axvspan(low, high, color=color, lw=0)
-                ax.text((low + high) / 2, 1.04, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
+                tight = name == "indeterminate" and (high - low) / end < _NARROW
+                up = 1.04 + 0.32 / (1 + len(members)) * tight
+                ax.text((low + high) / 2, up, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
         rows = [("ensemble", probability), *members.items()]
         for y, (name, value) in enumerate(rows):
             if value is not None and np.isfinite(value):
@@ -92,7 +96,7 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
         ax.set(xlim=(0, end), ylim=(len(rows) - 0.4, -0.6), xlabel="Calibrated probability")
         ax.spines["left"].set_visible(False)
 
-    return draw_svg("call", (7.2, 1.0 + 0.28 * (1 + len(members))), paint)
+    return draw_svg("call", (4.6, 1.0 + 0.28 * (1 + len(members))), paint)
 
 
 def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:

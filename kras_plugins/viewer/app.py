@@ -122,9 +122,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
     def pixels(name: str, level: Index, col: Index, row: Index) -> Response:
         with _use(slides, name) as one:
             box, size = _tile(one, level, col, row)
-            made = cache.get(
-                (name, level, col, row), lambda: jpeg(one.slide.box((box.x, box.y), (box.width, box.height), size))
-            )
+            made = cache.get((name, level, col, row), lambda: jpeg(one.pixels.box(box, size)))
         return Response(made, media_type="image/jpeg")
 
     @app.get("/slides/{name}/layers/{layer_id}/{level}/{col}_{row}.png")
@@ -160,7 +158,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
         with _use(slides, name) as one:
             box = _part(one, x, y, w, h)
             size = fitted(box, one.pyramid.scale, px)
-            return Response(jpeg(one.slide.box((x, y), (w, h), size)), media_type="image/jpeg")
+            return Response(jpeg(one.pixels.box(box, size)), media_type="image/jpeg")
 
     @app.get("/slides/{name}/view.png")
     def view(

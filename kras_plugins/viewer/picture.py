@@ -41,7 +41,7 @@ def fitted(box: Box, scale: tuple[float, float], longer: int) -> tuple[int, int]
 
 def overlaid(shown: ShownSlide, box: Box, size: tuple[int, int], overlays: Sequence[Overlay]) -> Image.Image:
     """RGB picture of a box with layers over it, the first lowest."""
-    picture = Image.fromarray(shown.slide.box((box.x, box.y), (box.width, box.height), size)).convert("RGBA")
+    picture = Image.fromarray(shown.pixels.box(box, size)).convert("RGBA")
     for overlay in overlays:
         drawn = overlay.layer.draw(box, size, overlay.keys).copy()
         drawn[..., 3] = np.rint(drawn[..., 3] * overlay.opacity)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.viewer.geometry import Pyramid
+from kras_plugins.viewer.pixels import Pixels
 
 if TYPE_CHECKING:
     from kras_plugins.slides.slide import Slide
@@ -43,6 +44,10 @@ class ShownSlide:
     at: At = nothing_at
     similar: Similar = nothing_similar
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pixels: Pixels = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", Pixels(self.slide))
 
     @property
     def pyramid(self) -> Pyramid:

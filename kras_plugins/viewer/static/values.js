@@ -3,10 +3,10 @@
 import { number } from "./geometry.js";
 
 const NAMES = {
-  attention: "Attention", contribution: "Contribution", percentile: "Percentile", raises: "Effect", note: "Note",
+  attention: "Attention", contribution: "Contribution", percentile: "Percentile of attention", raises: "Effect", note: "Note",
   class: "Class", probability: "Probability", area_um2: "Area", distance_um: "Distance from here",
 };
-const UNITS = { area_um2: "µm²", distance_um: "µm", length_um: "µm", percentile: "%" };
+const UNITS = { area_um2: "µm²", distance_um: "µm", length_um: "µm" };
 const FRAME = new Set(["xy", "size"]);
 
 /** The answer of `/at` as rows [name, text] under titles: [[title, rows]]. */
