@@ -115,38 +115,17 @@ class CellsLayer:
 
     def geojson(self) -> Iterator[bytes] | None:
         """Outlines, else points, as `kras profile` writes them."""
-        return None if self.folder is None else self._pieces(self.folder)
-
-    def _pieces(self, folder: Path) -> Iterator[bytes]:
-        """The map is read when the first piece is asked for."""
-        for piece in cells_geojson(read_map(folder, self.slide_id), self.cells.mpp):
-            yield piece.encode()
-
-
-_NEAR_UM:
-            return None
-        cell = found[best]
-        return {
-            "class": CELL_CLASSES[self.cells.code[cell]],
-            "probability": _known(self.cells.probability[cell]),
-            "area_um2": _known(self.cells.area[cell]),
-            "distance_um": round(float(away[best]), 2),
-            "xy": [round(float(self.cells.x[cell]), 2), round(float(self.cells.y[cell]), 2)],
-        }
-
-    def geojson(self) -> Iterator[bytes] | None:
-        """Outlines, else points, as `kras profile` writes them."""
         if self.folder is None:
             return None
-        return _exported(self.folder, self.cells.mpp)
+        return _exported(self.folder, self.slide_id, self.cells.mpp)
 
 
 _NEAR_UM = 2.0
 
 
-def _exported(folder: Path, mpp: tuple[float, float]) -> Iterator[bytes]:
+def _exported(folder: Path, slide_id: str | None, mpp: tuple[float, float]) -> Iterator[bytes]:
     # a generator: whether there is GeoJSON is asked of every page, and must not read the map
-    for piece in cells_geojson(read_map(folder), mpp):
+    for piece in cells_geojson(read_map(folder, slide_id), mpp):
         yield piece.encode()
 
 
