@@ -93,7 +93,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
             for part in needs_pixels:
                 slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
             tissue_key = key_of_tissue(slide)
-            tissue, artifacts["tissue"] = _stored_tissue(slide, tissue_key, work.store), tissue_key.digest
+            tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
             _refuse_without_tissue(slide, tissue)
             tiles = tiles_of(slide, parts.readers, work)
             if extractor is not None and not extractor.loads:
@@ -183,7 +183,9 @@ def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
     return finished if ref.source is None else replace(finished, id=ref.slide_id)
 
 
-def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
+def stored_tissue(slide: Slide, store: Store) -> TissueMask:
+    """Where a slide has tissue, found once a store; raises as `Slide.thumbnail` does, StoreError on a full disk."""
+
     def build(folder: Path) -> None:
         image, mpp = ask(slide.plugin, slide.thumbnail, TISSUE_MPP)
         tissue = find_tissue(image, float(np.mean(mpp)))
@@ -194,7 +196,7 @@ def _stored_tissue(slide: Slide, key: Key, store: Store) -> TissueMask:
             if tissue.stain_od is not None:
                 f.attrs["stain_od"] = tissue.stain_od
 
-    return read_tissue(store.make(key, build))
+    return read_tissue(store.make(key_of_tissue(slide), build))
 
 
 def read_tissue(folder: Path) -> TissueMask:

@@ -138,6 +138,7 @@ def score(
                         "prevalence": used_at,
                         "histologies": session.settings.histologies,
                         "options": session.settings.options,
+                        "cache": session.settings.described()["cache"],
                     }
                 ),
                 began=began,

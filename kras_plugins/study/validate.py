@@ -108,7 +108,7 @@ def validate(
                 {
                     "bundle": str(bundle),
                     "cohort": str(cohort),
-                    **{k: v for k, v in session.settings.described().items() if k in (*_OWN, "options")},
+                    **{k: v for k, v in session.settings.described().items() if k in (*_OWN, "options", "cache")},
                 }
             ),
             began=began,

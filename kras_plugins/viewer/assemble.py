@@ -11,7 +11,7 @@ import numpy as np
 
 from kras_plugins.bags import read_bag
 from kras_plugins.errors import KrasError
-from kras_plugins.processing.pipeline import BAG, read_flags, read_tissue
+from kras_plugins.processing.pipeline import BAG, key_of_tissue, read_flags, read_tissue, stored_tissue
 from kras_plugins.semantics.cells import CELL_SCHEMA
 from kras_plugins.semantics.map import read_map
 from kras_plugins.slides.tiles import tile_grid
@@ -24,6 +24,7 @@ from kras_plugins.viewer.layers.explained import Explained
 from kras_plugins.viewer.layers.regions import RegionsLayer
 from kras_plugins.viewer.layers.tiles import Tiles
 from kras_plugins.viewer.layers.tissue import TissueLayer
+from kras_plugins.viewer.pixels import has_small_level
 from kras_plugins.viewer.results import AGAIN
 from kras_plugins.viewer.shown import ShownSlide, nothing_similar
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bag
     from kras_plugins.slides.slide import Slide
     from kras_plugins.slides.tissue import TissueMask
+    from kras_plugins.store import Store
     from kras_plugins.viewer.explain import Explained as Why
     from kras_plugins.viewer.layers.layer import Layer
 
@@ -91,6 +93,16 @@ def assembled(slide: Slide, sources: Sources) -> ShownSlide:
         similar=nothing_similar if bag is None else _alike(slide, bag, sources),
         facts=sources.facts,
     )
+
+
+def with_tissue(slide: Slide, store: Store) -> ShownSlide:
+    """An open slide of which nothing is known, with its tissue: from the store, or found now where that is quick."""
+    key = key_of_tissue(slide)
+    if store.find(key) is None and not has_small_level(slide):
+        where = "not looked for, as the slide has no small level: `kras profile` finds it"
+        return ShownSlide(slide=slide, missing={TissueLayer.label: where})
+    tissue = TissueLayer(stored_tissue(slide, store), slide.size, slide.mpp)
+    return ShownSlide(slide=slide, layers=(tissue,), at=Point(None, None, None, None, tissue))
 
 
 def _tissue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,12 @@ from kras_plugins.report.case_json import ENDING
 from kras_plugins.report.case_page import CALLS
 from kras_plugins.semantics.map import FACTS
 from kras_plugins.slides.slide import open_slide
-from kras_plugins.store import safe_name
+from kras_plugins.store import Store, safe_name
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.outputs import MANIFEST
 from kras_plugins.study.trained_on import remembered
 from kras_plugins.viewer.alike import Cohort, Searched
-from kras_plugins.viewer.assemble import Sources, assembled
+from kras_plugins.viewer.assemble import Sources, assembled, with_tissue
 from kras_plugins.viewer.explain import Explainer, of_result
 from kras_plugins.viewer.moved import Finder
 from kras_plugins.viewer.results import read_result
@@ -29,7 +30,6 @@ from kras_plugins.viewer.shown import Listed, Shown, ShownSlide
 
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
-    from kras_plugins.store import Store
     from kras_plugins.study.session import Session
     from kras_plugins.viewer.results import Recorded, Result
 
@@ -60,7 +60,12 @@ def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
 
     def listed(ref: SlideRef) -> Listed:
         def opened() -> ShownSlide:
-            return ShownSlide(slide=open_slide(ref, readers, session.settings.reader))
+            slide = open_slide(ref, readers, session.settings.reader)
+            try:
+                return with_tissue(slide, session.store)
+            except BaseException:
+                slide.close()
+                raise
 
         return Listed(name=safe_name(ref.slide_id), slide_id=ref.slide_id, patient_id=ref.patient_id, open=opened)
 
@@ -71,6 +76,8 @@ def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
 
 def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
     result = read_result(folder)
+    if session.settings.cache is None and result.cache is not None:
+        session = replace(session, store=Store(result.cache))
     candidates = () if slides is None else slides_of([slides], session.registry).patients
     finder = Finder(
         session.store,

@@ -27,8 +27,7 @@ class Pixels:
         self._slide = slide
         # Level-0 pixels a pixel of the small level; a power of two, as the levels of the viewer's pyramid.
         self._down = 1 << (-(-max(slide.size) // most) - 1).bit_length()
-        smallest = slide.levels[-1]
-        self._lacks = max(smallest.width, smallest.height) > MISSING * most
+        self._lacks = not has_small_level(slide, most)
         self._lock = threading.Lock()
         self._small: UInt8 | None = None
 
@@ -54,3 +53,9 @@ class Pixels:
                 extent = width * self._down, height * self._down
                 self._small = self._slide.box((0, 0), extent, (width, height))
             return self._small
+
+
+def has_small_level(slide: Slide, most: int = OVERVIEW_PX) -> bool:
+    """Whether a slide can be seen as a whole without much reading."""
+    smallest = slide.levels[-1]
+    return max(smallest.width, smallest.height) <= MISSING * most

@@ -14,7 +14,7 @@ from kras_plugins.files.spreadsheet import unguarded
 from kras_plugins.study.outputs import MANIFEST, PREDICTIONS, read_json
 
 Kind = Literal["result", "profile", "study"]
-AGAIN = "run the same command again"
+AGAIN = "run the same command again, or name its store with --cache"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Result:
     """The folder of a `predict` (result), a `profile`, or a `run` or `evaluate` (study).
 
     `slides` by id; `rows`: those of predictions.csv by patient, of the first repeat; `bundle`: its digest;
-    `bundle_folder`: where it lies, None where it does not.
+    `bundle_folder`: where it lies, `cache`: the store that was named for it; None where they are not there.
     """
 
     folder: Path
@@ -51,6 +51,7 @@ class Result:
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     bundle: str = ""
     bundle_folder: Path | None = None
+    cache: Path | None = None
     trained_here: bool = False
 
 
@@ -65,7 +66,7 @@ def read_result(folder: Path) -> Result:
     entries = calls if isinstance(calls, list) else [manifest]
     try:
         slides = {one.slide_id: one for entry in entries for one in _slides(folder, entry)}
-        asked = [entry.get("config", {}).get("bundle") for entry in entries]
+        asked, caches = ([entry.get("config", {}).get(key) for entry in entries] for key in ("bundle", "cache"))
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise ConfigError(f"{folder / MANIFEST} is damaged: {e!r}", AGAIN) from e
     if not slides:
@@ -80,6 +81,7 @@ def read_result(folder: Path) -> Result:
         rows=dict(_rows(folder)),
         bundle=str(manifest.get("bundle_digest", "")),
         bundle_folder=next((one for one in (own, *named) if one.is_dir()), None),
+        cache=next((place for one in caches if one and (place := folder / str(one)).is_dir()), None),
         trained_here=kind == "study" and not any(asked),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,11 @@ class ShownSlide:
     at: At = nothing_at
     similar: Similar = nothing_similar
     facts: Mapping[str, Any] = field(default_factory=dict)
-    pixels: Pixels = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pixels", Pixels(self.slide))
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What is shown of the slide."""
+        return Pixels(self.slide)
 
     @property
     def pyramid(self) -> Pyramid:

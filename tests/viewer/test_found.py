@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +97,38 @@ def ids(one) -> list[str]:
     return [layer.id for layer in one.layers]
 
 
-def test_bare_slides_have_no_layers_and_nothing_missing(home: Path, find) -> None:
-    shown = find(home / "slides" / "s0.tiff", home / "slides" / "s1.tiff")
+def test_bare_slides_have_their_tissue_and_nothing_missing(home: Path, find, tmp_path: Path) -> None:
+    shown = find(home / "slides" / "s0.tiff", home / "slides" / "s1.tiff", store=tmp_path / "fresh")
     assert list(shown.slides) == ["s0", "s1"]
-    one = shown.slides["s1"].open()
-    assert (one.layers, one.missing, one.at(5, 5)["tile"]) == ((), {}, None)
+    one, processed = shown.slides["s1"].open(), find(home / "scores").slides["s1"].open()
+    assert (ids(one), one.missing, one.at(5, 5)["tile"]) == (["tissue"], {}, None)
+    assert one.at(5, 5)["left_out"] == processed.at(5, 5)["left_out"] is not None
     one.close()
+    processed.close()
     assert list(find(home / "slides").slides) == sorted(f"s{i}" for i in range(N))
+
+
+def test_tissue_is_not_looked_for_where_the_whole_slide_would_have_to_be_read(home: Path, tmp_path: Path) -> None:
+    draw_slide(tmp_path / "flat.tiff", seed=1, size_um=(384.0, 384.0), levels=1)
+    with opened(settings(home).having(cache=tmp_path / "store")) as session:
+        ref = next(iter(find_shown(session, [tmp_path / "flat.tiff"]).slides.values()))
+        with closing(ref.open()) as small:
+            assert ids(small) == ["tissue"]
+        shutil.rmtree(tmp_path / "store")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kras_plugins.viewer.assemble.has_small_level", lambda slide: False)
+            with closing(ref.open()) as large:
+                assert (ids(large), *large.missing) == ([], "Tissue and what was left out")
+
+
+@pytest.mark.parametrize(("name", "slide"), [("run", "s3"), ("external", "s3"), ("scores", "s0"), ("profiles", "s0")])
+def test_a_store_that_was_named_is_found_again_beside_its_results(home: Path, name: str, slide: str) -> None:
+    chosen = settings(home).having(cache=None)
+    with opened(chosen) as session:
+        one = find_shown(session, [home / name]).slides[slide].open()
+        assert "tissue" in ids(one)
+        assert not any("store" in why for why in one.missing.values())
+        one.close()
 
 
 @pytest.fixture(scope="module")
