@@ -58,12 +58,14 @@ def render_index(
     target: str = "",
     prevalence: float | None = None,
     report: str = "",
+    out_of_fold: bool = False,
     provenance: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The list as HTML.
 
-    `target`: what the probabilities are of, at which `prevalence`; `report`: address of a study's report. What cautions
-    all patients have stands once, above the list.
+    `target`: what the probabilities are of, at which `prevalence`; `report`: address of a study's report;
+    `out_of_fold`: whether the probabilities are of models that never saw the patient. What cautions all
+    patients have stands once, above the list.
     """
     common, own = _cautions(rows)
     return rendered(
@@ -74,6 +76,7 @@ def render_index(
             "target": target,
             "prevalence": prevalence,
             "report": report,
+            "out_of_fold": out_of_fold,
             "common": common,
             "rows": [
                 {

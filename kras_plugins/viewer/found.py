@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,13 +13,13 @@ from kras_plugins.errors import UsageError
 from kras_plugins.host.parts import usable_readers
 from kras_plugins.processing.pipeline import BAG
 from kras_plugins.report.case import case_name
-from kras_plugins.report.case_json import ENDING
+from kras_plugins.report.case_json import ENDING, read_case
 from kras_plugins.report.case_page import CALLS
 from kras_plugins.semantics.map import FACTS
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.store import Store, safe_name
 from kras_plugins.study.inputs import slides_of
-from kras_plugins.study.outputs import MANIFEST
+from kras_plugins.study.outputs import MANIFEST, METRICS, read_json
 from kras_plugins.study.trained_on import remembered
 from kras_plugins.viewer.alike import Cohort, Searched
 from kras_plugins.viewer.assemble import Sources, assembled, with_tissue
@@ -114,7 +114,18 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
         cases=cases,
         report=report if report.is_file() else None,
         folder=folder,
+        target=_target(folder, cases.values()),
+        out_of_fold=result.trained_here,
     )
+
+
+def _target(folder: Path, cases: Iterable[Path]) -> str:
+    """What was scored, as the numbers of a study say, or a case."""
+    metrics = folder / METRICS
+    if metrics.is_file():
+        return str(read_json(metrics).get("target", ""))
+    case = next(iter(cases), None)
+    return "" if case is None else read_case(case).target
 
 
 def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:

@@ -25,12 +25,12 @@ def index_page(shown: Shown) -> str:
     table = read_predictions(file).to_pylist() if file is not None and file.is_file() else []
     known = {row["patient_id"] for row in table}
     bare = [{"patient_id": patient} for patient in slides if patient not in known]
-    first = next(iter(shown.cases.values()), None)
     return render_index(
         index_rows([*table, *bare], slides),
         _links(shown),
         title=shown.title,
-        target="" if first is None else target_label(read_case(first).target),
+        target=shown.target and target_label(shown.target),
+        out_of_fold=shown.out_of_fold,
         report="" if shown.report is None else "/report",
     )
 

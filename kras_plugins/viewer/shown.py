@@ -84,7 +84,8 @@ class Shown:
     """All that one `kras view` shows.
 
     `slides` and `cases` by name, in the order of the index; a case is its `NAME.case.json`. `report`: the study's
-    report.html; `folder`: where all of it lies, None for bare slides.
+    report.html; `folder`: where all of it lies, None for bare slides. `target`: what was scored, "" where nothing was;
+    `out_of_fold`: by models that never saw the patient.
     """
 
     title: str
@@ -92,3 +93,5 @@ class Shown:
     cases: Mapping[str, Path] = field(default_factory=dict)
     report: Path | None = None
     folder: Path | None = None
+    target: str = ""
+    out_of_fold: bool = False

@@ -67,7 +67,10 @@ def test_a_single_patient_keeps_its_cautions() -> None:
 def test_the_served_page_links_to_cases_slides_and_report() -> None:
     name = safe_name("B 1")
     links = Served(slides={name}, cases={"B"})
-    page = render_index(index_rows(TABLE, {"B": ["B 1", "gone"]}), links, title="x", report="/report")
+    rows = index_rows(TABLE, {"B": ["B 1", "gone"]})
+    page = render_index(rows, links, title="x", report="/report", target="KRAS G12C", out_of_fold=True)
+    assert "by models that never saw the patient" in page
+    assert "never saw" not in render_index(rows, links, title="x", target="KRAS G12C")
     assert set(re.findall(r'href="(?!data:,")([^"]*)"', page)) == {"/cases/B", f"/slides/{name}", "/report"}
     assert "gone" in page
     assert "kras view" not in page

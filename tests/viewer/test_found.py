@@ -125,7 +125,9 @@ def test_tissue_is_not_looked_for_where_the_whole_slide_would_have_to_be_read(ho
 def test_a_store_that_was_named_is_found_again_beside_its_results(home: Path, name: str, slide: str) -> None:
     chosen = settings(home).having(cache=None)
     with opened(chosen) as session:
-        one = find_shown(session, [home / name]).slides[slide].open()
+        shown = find_shown(session, [home / name])
+        assert (shown.target, shown.out_of_fold) == ("" if name == "profiles" else "g12c", name == "run")
+        one = shown.slides[slide].open()
         assert "tissue" in ids(one)
         assert not any("store" in why for why in one.missing.values())
         one.close()

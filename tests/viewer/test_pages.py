@@ -29,7 +29,8 @@ def shown(folder: Path | None, case: CasePage | None = None) -> Shown:
         Listed(name="other", slide_id="other", patient_id="Q", open=unopened),
     ]
     cases = {} if case is None or folder is None else {patient: folder / f"{patient}.case.json"}
-    return Shown(title="two slides", slides={s.name: s for s in slides}, cases=cases, folder=folder)
+    target = "" if case is None else case.target
+    return Shown(title="two slides", slides={s.name: s for s in slides}, cases=cases, folder=folder, target=target)
 
 
 def test_the_first_page_lists_scored_patients_with_their_results_and_others_with_their_slides(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import ImageColor
 
+from kras_plugins.report.style import LOWERS, RAISES, model_label
 from kras_plugins.viewer.layers.explained import Explained
 from kras_plugins.viewer.layers.frame import Frame
 from kras_plugins.viewer.layers.layer import Entry
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.geometry import Box
     from kras_plugins.viewer.layers.tiles import Whole
 
-_RAISES, _NEUTRAL, _LOWERS, _UNSEEN = (179, 88, 6), (245, 245, 245), (33, 102, 172), (110, 110, 110)
-"""Brown-orange to blue by way of near white: poles that the color-blind tell apart (after ColorBrewer's PuOr, RdBu)."""
+_NEUTRAL, _UNSEEN = (245, 245, 245), (110, 110, 110)
+_POLES = np.array([ImageColor.getrgb(color) for color in (LOWERS, RAISES)])
 _STEPS = 500
 _LEAST, _MOST = 70, 255
 _HATCH = 8
@@ -47,8 +49,8 @@ class ContributionLayer:
     def note(self) -> str:
         """What it is, and what it is not."""
         return (
-            f"{self.source} It explains the score of `{self.member}` alone, not that of the ensemble, and is no "
-            "counterfactual: it does not say what the score would be without the tile."
+            f"{self.source} It explains the score of {model_label(self.member)} alone, not that of the ensemble, "
+            "and is no counterfactual: it does not say what the score would be without the tile."
         )
 
     @cached_property
@@ -56,8 +58,8 @@ class ContributionLayer:
         """Tiles that raise the score, that lower it, and that the model did not look at."""
         values = self.values
         return (
-            Entry("raises", "raises the score", hex_of(_RAISES), int(np.sum(values > 0))),
-            Entry("lowers", "lowers the score", hex_of(_LOWERS), int(np.sum(values < 0))),
+            Entry("raises", "raises the score", RAISES, int(np.sum(values > 0))),
+            Entry("lowers", "lowers the score", LOWERS, int(np.sum(values < 0))),
             Entry(
                 "unseen",
                 "not looked at" if self.every_tile else "not looked at (which, is no longer in the store)",
@@ -106,7 +108,7 @@ class ContributionLayer:
 def _colors() -> UInt8:
     """RGBA uint8[2 * _STEPS + 1 4], from lowering by way of neutral to raising."""
     share = np.linspace(-1, 1, 2 * _STEPS + 1)[:, None]
-    pole = np.where(share < 0, np.array(_LOWERS), np.array(_RAISES))
+    pole = np.where(share < 0, *_POLES)
     rgb = np.array(_NEUTRAL) * (1 - np.abs(share)) + pole * np.abs(share)
     rgba: UInt8 = np.rint(np.hstack([rgb, _LEAST + (_MOST - _LEAST) * np.abs(share)])).astype(np.uint8)
     return rgba
