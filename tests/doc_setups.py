@@ -99,7 +99,7 @@ def labelled_tiles(folder: Path) -> None:
             tile = 250 - rng.random((48, 48, 1)) * strength * np.array([0.6, 1.0, 0.5])
             Image.fromarray(tile.astype(np.uint8)).save(folder / "labelled-tiles" / label / f"{i}.png")
     (folder / "kras.toml").write_text(SETTINGS[SETTINGS.index("[classifier.he]") :])
-    recipe = Recipe(arguments={"depth": 1, "embed_dim": 24, "num_heads": 2, "patch_size": 8}, px=32, head=(8, 8, 8))
+    recipe = Recipe(arguments={"depth": 1, "embed_dim": 24, "num_heads": 2, "patch_size": 16}, px=112, head=(8, 8, 8))
     write_weights(folder / "own.safetensors", build(recipe), describe(recipe, 24, "CC0", {}), "f32")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from clean_environment import ROOT, Clean, install
 from cohorts import read_rows
+from networks import lay_networks
 from PIL import Image
 from tifffile import imread
 
@@ -56,6 +57,7 @@ def test_a_folder_of_tiles_is_embedded_as_the_file_it_was_cut_from(clean: Clean,
 
 def test_the_classifier_takes_part_in_a_run_up_to_its_report(clean: Clean, tmp_path: Path) -> None:
     draw_cohort(tmp_path, patients=12, positives=5, size_um=(704.0, 704.0), processes=1)
+    lay_networks(clean.folder / "store")
     few = ("--folds", "3", "-o", "classifier.rf.trees=50", "-o", "classifier.sklearn.model=svm")
     done = clean.kras("run", "cohort.csv", "--classifiers", "sklearn,rf", *few, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

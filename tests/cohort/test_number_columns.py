@@ -61,5 +61,5 @@ def test_counts_of_marks_add_up() -> None:
 
 
 def test_a_message_stays_short() -> None:
-    message, _ = odd_cells("t.csv", [(i, "f", "x" * 10**6) for i in range(10**4)])
+    message, _ = odd_cells("t.csv", [(i, "f", text) for i, text in enumerate(["x" * 10**6] * 10**4)])
     assert len(message) < 400 and "row 4" in message and "row 5" not in message

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from doc_blocks import Block, Runner, blocks
 from doc_setups import SETUPS, draw, study
+from networks import lay_networks
 
 from kras_plugins.errors import KrasError
 
@@ -29,7 +30,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
+    folder = tmp_path_factory.mktemp("store")
+    lay_networks(folder)
+    return folder
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
