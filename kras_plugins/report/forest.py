@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_ACROSS = 62
+"""Letters that fit into a narrow figure."""
+
+
 def forest_plot(of: Reported, *, narrow: bool = False) -> str:
     """AUROC with interval of every model in scope (filled), of members and ensemble in strata of those in scope (open),
     and of all patients pooled (grey). `narrow`: for a telephone, the words above each line instead of beside it."""
@@ -98,7 +102,9 @@ def _finish(ax: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]], left: float
     for y, (name, row) in enumerate(rows):
         numbers = f"{estimate(row.get('auroc') or {})}, n {_count(row, 'n')}, {_count(row, 'n_positive')} positive"
         if narrow:
-            ax.text(0, y - 0.17, f"{name}\n{numbers}", va="bottom", transform=place, bbox=paper, linespacing=1.1)
+            words = f"{name}\n{short(numbers, _ACROSS)}"
+            text = ax.text(0, y - 0.17, words, va="bottom", transform=place, bbox=paper, linespacing=1.1)
+            text.set_in_layout(False)  # words that are wider than the figure would leave no room for the axes
         else:
             ax.text(1.02, y, numbers, va="center", transform=place)
     ax.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))

@@ -138,7 +138,7 @@ def score(
                         "prevalence": used_at,
                         "histologies": session.settings.histologies,
                         "options": session.settings.options,
-                        "cache": session.settings.described()["cache"],
+                        "cache": session.settings.described().get("cache"),
                     }
                 ),
                 began=began,

@@ -68,7 +68,7 @@ def stage(
             written = [write(result, parts, out) for result in processed.results]
         entry = {
             **{k: v for k, v in processed.facts.items() if k != "readers"},
-            "config": session.names.hidden({"cache": session.settings.described()["cache"]}),
+            "config": session.names.hidden({"cache": session.settings.described().get("cache")}),
             "measured": processed.measured,
             "slides": slide_facts(processed.results),
             "failures": [asdict(f) for f in processed.aside],

@@ -117,7 +117,7 @@ def test_profile_writes_cells_and_a_row_of_features(slide: Path, tmp_path: Path)
 def test_cache_list_counts_and_prune_empties(embedded: Path, tmp_path: Path) -> None:
     store = shutil.copytree(embedded / "s", tmp_path / "s")
     listed = json.loads(kras("cache", "list", "--json", cwd=tmp_path, store=store).stdout)
-    assert {"tissue", "bag", "onnx"} == set(listed["kinds"])
+    assert {"tissue", "bag", "onnx", "place"} == set(listed["kinds"])
     assert kras("cache", "prune", cwd=tmp_path, store=store).returncode == 1
     kras("cache", "prune", "--keep", "0", cwd=tmp_path, store=store)
     assert json.loads(kras("cache", "list", "--json", cwd=tmp_path, store=store).stdout)["kinds"] == {}

@@ -39,7 +39,8 @@ def test_the_report_loads_nothing_and_runs_its_own_script_alone(tmp_path: Path, 
     assert page.tags.count("svg") == 8 + 3, "the forest plots of models and groups also for narrow screens"
     assert page.loads, "the figures refer to their own parts"
     assert all(load.startswith(("#", "data:")) for load in page.loads)
-    assert not {"link", "iframe", "object", "img"} & set(page.tags)
+    assert not {"iframe", "object", "img"} & set(page.tags)
+    assert [(a["rel"], a["href"]) for tag, a in page.attributes if tag == "link"] == [("icon", "data:,")]
     assert page.tags.count("script") == 1
     (script,) = re.findall(r"<script>(.*?)</script>", path.read_text(), flags=re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
