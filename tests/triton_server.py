@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy as np
 from kras_plugins import BackendError, ModelSpec, TensorSpec, Weights
 from kras_plugins.models.repository import export_model
 from kras_plugins.serving import environment
-from kras_plugins.serving.server import ENGINE, Server, free_ports, serving
+from kras_plugins.serving.server import DEFAULT_PORTS, ENGINE, Server, serving
 
 SIDE = 8
 
@@ -140,12 +141,20 @@ def faulty_server(
     ensure_installed()
     with serving(
         folder / "models",
-        ports=ports or free_ports(),
+        ports=ports or own_ports(),
         precision="f32",
         engine=engine,
         arguments=arguments,
     ) as server:
         yield server, Faults(folder / "faults")
+
+
+def own_ports() -> dict[str, int]:
+    """Three free ports, none of them usual: a server of the other worker must not take them while ours is down."""
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
+        for s in (a, b, c):
+            s.bind(("127.0.0.1", 0))
+        return {name: s.getsockname()[1] for name, s in zip(DEFAULT_PORTS, (a, b, c), strict=True)}
 
 
 def ensure_installed() -> None:

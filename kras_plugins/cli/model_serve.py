@@ -41,7 +41,7 @@ def serve_models(
     from kras_plugins.serving.cluster import write_chart
     from kras_plugins.serving.environment import install as install_server
     from kras_plugins.serving.orders import Order, order_text
-    from kras_plugins.serving.server import free_ports, serving
+    from kras_plugins.serving.server import serving
     from kras_plugins.serving.watch import grafana_dashboard, prometheus_rules
 
     order = Order(repository=repository, gpus=gpus, shm=shm, tls=tls)
@@ -64,8 +64,7 @@ def serve_models(
         stdout().print(f"{found.python.parent.parent}: Triton with {found.engine}", markup=False)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ended by a service manager: stop the server, too
-    ports = free_ports(host) | ({"grpc": port} if port else {})
-    with serving(repository, host=host, ports=ports, precision=precision) as server:
+    with serving(repository, host=host, ports={"grpc": port} if port else None, precision=precision) as server:
         stdout().print(f"serving {repository} at {server.url} (Ctrl-C ends it)", markup=False)
         stderr().print(
             f"use it:   kras run … --backend triton -o backend.triton.url={server.url}\n"

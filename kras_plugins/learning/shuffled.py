@@ -119,7 +119,7 @@ def _exchanged(sample: Sample, other: Sample, columns: npt.NDArray[np.intp], gro
     values = mine.values.copy()
     values[columns] = yours.values[columns]
     valid = {flag: (yours if _group(flag) == group else mine).valid[flag] for flag in mine.valid}
-    # The immune phenotype may be called anew from squares, which are of its group.
+    # The immune phenotype may be called again from squares, which are of its group.
     squares = (yours if group == _PHENOTYPE else mine).squares
     return replace(sample, profile=replace(mine, values=values, valid=valid, squares=squares))
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -74,48 +75,49 @@ def serving(
 ) -> Iterator[Server]:
     """Serve a repository until the block ends; yields when every model is ready.
 
-    `ports`: grpc, http and metrics, free ones where None. `precision`: arithmetic of the CPU, `auto` is bf16 where the
-    processor has it. `engine`: what runs the models. `arguments`: further ones of tritonserver (TLS, tokens). Models
-    that were configured but not exported are left out. Raises BackendError with the end of the log when the server
-    cannot start.
+    `ports`: of grpc, http and metrics, free ones for those that are left out. `precision`: arithmetic of the CPU,
+    `auto` is bf16 where the processor has it. `engine`: what runs the models. `arguments`: further ones of
+    tritonserver (TLS, tokens). Models that were configured but not exported are left out. Raises BackendError with the
+    end of the log when the server cannot start.
     """
     models = sorted({f.parent.parent.name for f in repository.glob("*/[0-9]*/model.onnx")})
     if not models:
         raise BackendError(f"{repository}: no NAME/VERSION/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
-    chosen = ports or free_ports(host)
     with tempfile.TemporaryDirectory(prefix="kras-triton-") as work:
-        backend = _assemble(environment, engine, Path(work) / "backends" / "onnxruntime")
-        command = [
-            str(environment.server),
-            f"--model-repository={repository.resolve()}",
-            f"--backend-directory={backend.parent}",
-            f"--id={IDENTITY}/{environment.engine} batch {CPU_BATCH}/{computes}",
-            *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
-            *(f"--{service}-port={port}" for service, port in chosen.items()),
-            f"--exit-timeout-secs={int(_STOP_S / 2)}",
-            # Explicit, so that a model can be loaded anew while others are served, and half a folder hurts nobody.
-            "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in models),
-            *arguments,
-        ]
-        log = Path(work) / "triton.log"
+        with free_ports(host) as free:
+            chosen = free | (ports or {})
+            backend = _assemble(environment, engine, Path(work) / "backends" / "onnxruntime")
+            command = [
+                str(environment.server),
+                f"--model-repository={repository.resolve()}",
+                f"--backend-directory={backend.parent}",
+                f"--id={IDENTITY}/{environment.engine} batch {CPU_BATCH}/{computes}",
+                *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
+                *(f"--{service}-port={port}" for service, port in chosen.items()),
+                f"--exit-timeout-secs={int(_STOP_S / 2)}",
+                # Explicit, so that a model can be loaded anew while others are served, and half a folder hurts nobody.
+                "--model-control-mode=explicit",
+                *(f"--load-model={name}" for name in models),
+                *arguments,
+            ]
+            log = Path(work) / "triton.log"
 
-        def start() -> Server:
-            with log.open("ab") as out:
-                process = subprocess.Popen(
-                    command,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    cwd=work,  # the stub's interpreter looks for modules in the current folder first
-                    env=_variables(environment, computes),
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent,
-                )
-            return Server(process=process, host=host, log=log, **chosen)
+            def start() -> Server:
+                with log.open("ab") as out:
+                    process = subprocess.Popen(
+                        command,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        cwd=work,  # the stub's interpreter looks for modules in the current folder first
+                        env=_variables(environment, computes),
+                        start_new_session=True,
+                        preexec_fn=_end_with_parent,
+                    )
+                return Server(process=process, host=host, log=log, **chosen)
 
-        server = _ready(start, ready_s)
+            server = _ready(start, ready_s)
         try:
             yield server
         finally:
@@ -154,14 +156,32 @@ def stop(server: Server) -> None:
         os.killpg(server.process.pid, signal.SIGKILL)  # the stubs of a server that was killed
 
 
-def free_ports(host: str = "127.0.0.1") -> dict[str, int]:
-    """Triton's usual ports where nobody listens on any of them, else three free ones."""
-    if all(_is_free(host, port) for port in DEFAULT_PORTS.values()):
-        return dict(DEFAULT_PORTS)
+@contextmanager
+def free_ports(host: str = "127.0.0.1") -> Iterator[dict[str, int]]:
+    """Triton's usual ports where nobody listens on any of them or is about to, else three free ones.
+
+    Two servers that begin at the same time both find the usual ones free, and gRPC lets them share a port: clients then
+    reach either. So no other process gets the usual ones until the block ends, when the server listens.
+    """
+    with socket.socket(socket.AF_UNIX if sys.platform == "linux" else socket.AF_INET) as claim:
+        if _is_first(claim) and all(_is_free(host, port) for port in DEFAULT_PORTS.values()):
+            yield dict(DEFAULT_PORTS)
+            return
     with socket.socket() as a, socket.socket() as b, socket.socket() as c:
         for s in (a, b, c):
             s.bind((host, 0))
-        return {name: s.getsockname()[1] for name, s in zip(DEFAULT_PORTS, (a, b, c), strict=True)}
+        ports = {name: s.getsockname()[1] for name, s in zip(DEFAULT_PORTS, (a, b, c), strict=True)}
+    yield ports
+
+
+def _is_first(claim: socket.socket) -> bool:
+    """Whether nobody else has the claim: a name that Linux, where the packaged server is, gives to one socket."""
+    if sys.platform == "linux":
+        try:
+            claim.bind("\0kras-triton-ports")
+        except OSError:
+            return False
+    return True
 
 
 def _is_free(host: str, port: int) -> bool:

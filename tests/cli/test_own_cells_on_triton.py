@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from cohorts import kras
-from triton_server import ensure_installed
+from triton_server import ensure_installed, own_ports
 
-from kras_plugins.serving.server import free_ports, serving
+from kras_plugins.serving.server import serving
 from kras_plugins.testing import draw_slide
 
 SIDE, REACH = 320, 8
@@ -82,7 +82,7 @@ def test_an_onnx_file_of_hover_maps_is_exported_and_served_and_finds_the_cells_o
     ensure_installed()
     done = kras("model", "export", "cells", "--repository", "models", cwd=tmp_path, store=tmp_path / "exports")
     assert done.returncode == 0, done.stderr
-    with serving(tmp_path / "models", ports=free_ports(), precision="f32") as server:
+    with serving(tmp_path / "models", ports=own_ports(), precision="f32") as server:
         served = ("--backend", "triton", "-o", f"backend.triton.url={server.url}")
         for name, where in (("served", served), ("local", ("-o", "backend.local.precision=f32"))):
             done = kras("profile", "a.tiff", "--out", name, *where, cwd=tmp_path, store=tmp_path / f"{name}-store")

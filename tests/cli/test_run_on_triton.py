@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from cohorts import command, environment, kras, settle
 from networks import lay_networks
-from triton_server import ensure_installed
+from triton_server import ensure_installed, own_ports
 
-from kras_plugins.serving.server import Server, free_ports, serving
+from kras_plugins.serving.server import Server, serving
 from kras_plugins.testing import draw_slide
 
 SLIDES = ("a.tiff", "b.tiff", "c.tiff")
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[Server]:
-    with serving(place / "models", ports=free_ports(), precision="f32") as found:
+    with serving(place / "models", ports=own_ports(), precision="f32") as found:
         yield found
 
 
@@ -98,7 +98,7 @@ def test_cells_are_those_of_backend_local(place: Path, server: Server, tmp_path:
 
 
 def test_a_server_killed_and_restarted_in_mid_run_changes_nothing(place: Path, embedded: Any, tmp_path: Path) -> None:
-    ports = free_ports()
+    ports = own_ports()
     url = f"127.0.0.1:{ports['grpc']}"
     with serving(place / "models", ports=ports, precision="f32") as first:
         run = start(words("embed", tmp_path, url), place, tmp_path / "store")
@@ -113,7 +113,7 @@ def test_a_server_killed_and_restarted_in_mid_run_changes_nothing(place: Path, e
 def test_past_the_budget_finished_slides_are_kept_and_a_rerun_goes_on(
     place: Path, embedded: Any, tmp_path: Path
 ) -> None:
-    ports = free_ports()
+    ports = own_ports()
     url = f"127.0.0.1:{ports['grpc']}"
     arguments = words("embed", tmp_path, url, "-o", "backend.triton.patience_s=2")
     with serving(place / "models", ports=ports, precision="f32") as first:
@@ -184,7 +184,7 @@ def test_a_third_partys_model_is_exported_and_served_without_code_of_its_own(pla
     done = kras("model", "export", "colors", "--repository", "models", *plugin, cwd=tmp_path, store=tmp_path / "store")
     assert done.returncode == 0, done.stderr
     found = {}
-    with serving(tmp_path / "models", ports=free_ports(), precision="f32") as server:
+    with serving(tmp_path / "models", ports=own_ports(), precision="f32") as server:
         for name, url in (("served", server.url), ("local", None)):
             arguments = words("embed", tmp_path / name, url, "--extractor", "colors", *plugin, slides=SLIDES[:1])
             done = kras(*arguments, cwd=place, store=tmp_path / f"{name}-store")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from triton_server import SIDE, Faults, answer, export_tiny, faulty_server, tiny
+from triton_server import SIDE, Faults, answer, export_tiny, faulty_server, own_ports, tiny
 from tritonclient.grpc import InferenceServerClient
 
 from kras_backend_triton import TritonOptions
@@ -28,7 +28,7 @@ from kras_plugins.host.manager import discover
 from kras_plugins.models.precision import Precision
 from kras_plugins.models.repository import model_config
 from kras_plugins.models.weights import model_digest
-from kras_plugins.serving.server import Server, free_ports
+from kras_plugins.serving.server import Server
 
 SPEC = tiny()
 
@@ -311,7 +311,7 @@ def test_a_model_whose_export_says_no_precision_is_to_be_exported_anew() -> None
 
 
 def test_an_absent_server_is_waited_for_within_the_budget_and_named(connect: Any) -> None:
-    port = free_ports()["grpc"]
+    port = own_ports()["grpc"]
     began = time.monotonic()
     with pytest.raises(BackendError, match=f"no Triton server answers: 127.0.0.1:{port}"):
         connect(f"127.0.0.1:{port}", wait_s=1.5)
@@ -341,7 +341,7 @@ def test_closing_gives_up_requests_under_way(server: Server, faults: Faults, con
 def test_no_request_is_lost_when_the_server_is_killed_and_restarted(
     place: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ports = free_ports()
+    ports = own_ports()
     with ThreadPoolExecutor(1) as pool:
         with faulty_server(place, monkeypatch, ports=ports) as (first, _):
             backend = connect(first.url, patience_s=60)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from triton_server import ensure_installed, export_tiny
+from triton_server import ensure_installed, export_tiny, own_ports
 
 from kras_plugins.errors import BackendError
 from kras_plugins.models.repository import config_text, parse_config
@@ -143,9 +143,26 @@ def test_ports_are_tritons_own_where_they_are_free() -> None:
             s.listen()
         except OSError:
             pass  # somebody else has it: just as good
-        ports = free_ports()
-        assert DEFAULT_PORTS["http"] not in ports.values()
-        assert len(set(ports.values())) == 3
+        with free_ports() as ports:
+            assert DEFAULT_PORTS["http"] not in ports.values()
+            assert len(set(ports.values())) == 3
+
+
+def test_two_servers_that_begin_at_the_same_time_get_different_ports() -> None:
+    code = """
+from kras_plugins.serving.server import free_ports
+with free_ports() as ports:
+    print(*ports.values(), flush=True)
+    input()
+"""
+    run = [sys.executable, "-c", code]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        with free_ports() as ports:
+            assert not theirs & set(ports.values())
+        other.communicate("\n")
+    assert len(theirs) == 3
 
 
 def test_a_missing_environment_is_told_with_the_command_that_makes_it(
@@ -179,6 +196,6 @@ def test_neither_server_nor_the_look_for_it_imports_anything_from_the_current_fo
     monkeypatch.chdir(tmp_path)
     assert find() == installed
     assert not (tmp_path / "ran").exists()
-    with serving(place / "models", ports=free_ports()):
+    with serving(place / "models", ports=own_ports()):
         pass
     assert not (tmp_path / "ran").exists()

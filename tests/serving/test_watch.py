@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from triton_server import SIDE, answer, ensure_installed, export_tiny, tiny
+from triton_server import SIDE, answer, ensure_installed, export_tiny, own_ports, tiny
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from kras_backend_triton import TritonOptions
 from kras_backend_triton.backend import Triton
 from kras_plugins.serving.orders import Order, command
-from kras_plugins.serving.server import Server, free_ports, serving
+from kras_plugins.serving.server import Server, serving
 from kras_plugins.serving.watch import GPU_ONLY, WATCHED, grafana_dashboard, prometheus_rules
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "serve-with-triton.md"
@@ -57,7 +57,7 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setattr("kras_plugins.serving.server._wait_until_ready", until_metrics)
         arguments = ("--allow-http=false", closed)
         assert arguments[0] in command(Order(repository=folder), image="x", one_host=True)
-        with serving(folder / "models", ports=free_ports(), precision="f32", arguments=arguments) as server:
+        with serving(folder / "models", ports=own_ports(), precision="f32", arguments=arguments) as server:
             yield server
 
 

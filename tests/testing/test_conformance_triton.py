@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from broken_plugins import CONFORMING, Broken
-from triton_server import ensure_installed
+from triton_server import ensure_installed, own_ports
 
 import kras_backend_triton
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.models.repository import export_model
-from kras_plugins.serving.server import free_ports, serving
+from kras_plugins.serving.server import serving
 from kras_plugins.testing.checks.candidate import Given, candidates
 from kras_plugins.testing.checks.catalog import checks_of
 from kras_plugins.testing.checks.probe import probe_model
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for model in (spec, probe_model()):
         export_model(model, folder)
     ensure_installed()
-    with serving(folder, ports=free_ports(), precision="f32") as running:
+    with serving(folder, ports=own_ports(), precision="f32") as running:
         yield running.url
 
 
