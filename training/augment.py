@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from kras_profiler_cells.stain import hematoxylin
-from training.nuclei import UNKNOWN, Field
+from training.fields import TISSUE, UNKNOWN, Field, densities, light
+from training.implant import implant, vesicular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32, Int32, UInt8
 
 MPP = 0.5
+IMPLANTED, VESICULAR, RECOLORED = 0.2, 0.25, 0.3
+"""How often a sample has nuclei of another image, pale nuclei, the stain of another image."""
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 """Optical densities (R, G, B) of hematoxylin and eosin: Ruifrok & Johnston, Anal Quant Cytol Histol 2001;23:291-299."""
 
@@ -41,30 +44,49 @@ class Sample:
     weight: Float32
 
 
-def draw(field: Field, rng: np.random.Generator, side: int) -> Sample:
-    """A random sample of `side` pixels at about 0.5 µm/px from a labelled field."""
-    pixels, labels = crop(field, rng, side)
+def draw(field: Field, rng: np.random.Generator, side: int, others: Sequence[Field] = ()) -> Sample:
+    """A random sample of `side` pixels at about 0.5 µm/px from a labelled field.
+
+    `others`: fields whose stain it may take on, and whose nuclei may be set among its own.
+    """
+    pixels, labels, believed = crop(field, rng, side)
+    classes = field.classes
+    if others and rng.random() < IMPLANTED:
+        donor = others[rng.integers(len(others))]
+        pixels, labels, classes = implant((pixels, labels, classes), (*crop(donor, rng, side)[:2], donor.classes), rng)
     nucleus, distance, weight = targets(labels)
-    if field.kind.startswith("hgsc"):
-        weight = doubt(weight, pixels, nucleus)
+    if rng.random() < VESICULAR:
+        pixels = vesicular(pixels, labels, distance, rng)
+    if others and rng.random() < RECOLORED:
+        pixels = recolor(pixels, field.palette, others[rng.integers(len(others))].palette, rng.uniform(0.3, 1))
     pixels = distract(pixels, nucleus, rng)
     pixels = photograph(restain(pixels, rng), rng)
     return Sample(
         pixels=pixels,
         nucleus=nucleus,
         distance=distance,
-        kind=np.where(labels > 0, field.classes[labels], UNKNOWN).astype(np.int64),
-        weight=weight,
+        kind=np.where(labels > 0, classes[labels], UNKNOWN).astype(np.int64),
+        weight=weight * believed,
     )
 
 
-def crop(field: Field, rng: np.random.Generator, side: int) -> tuple[UInt8, Int32]:
-    """Cut, turn, mirror, stretch and scale; what lies beyond the image's edge is its mirror image.
+def recolor(pixels: UInt8, own: tuple[Float32, Float32], other: tuple[Float32, Float32], share: float) -> UInt8:
+    """Optical densities moved by `share` toward another image's mean and spread (Reinhard et al., 2001, in density)."""
+    od = densities(pixels)
+    moved = (od - own[0]) / own[1] * other[1] + other[0]
+    # Glass stays glass: what has no density takes no stain.
+    share_here = np.float32(share) * np.clip(od.max(2, keepdims=True) / TISSUE, 0, 1)
+    return light(np.maximum(od + share_here * (moved - od), 0))
 
-    The scale is log-normal about the field's own, within 0.5 to 1.6: wrong or missing resolutions, and nuclei of other
-    sizes. Half of the centers are nuclei drawn evenly over the field's classes, half are anywhere.
+
+def crop(field: Field, rng: np.random.Generator, side: int) -> tuple[UInt8, Int32, Float32]:
+    """Cut, turn, mirror, stretch and scale: pixels, labels, and how far these are believed (0 to 1).
+
+    What lies beyond the image's edge is its mirror image. The scale is log-normal about the field's own, within 0.5 to
+    1.7: wrong or missing resolutions, and nuclei of other sizes. Half of the centers are nuclei drawn evenly over the
+    field's classes, half are anywhere.
     """
-    zoom = field.mpp / MPP * float(np.clip(np.exp(rng.normal(0, 0.25)), 0.5, 1.6))
+    zoom = field.mpp / MPP * float(np.clip(np.exp(rng.normal(0, 0.28)), 0.5, 1.7))
     stretch = np.exp(rng.normal(0, 0.06, 2))
     angle = rng.uniform(0, 2 * np.pi)
     mirror = 1 if rng.random() < 0.5 else -1
@@ -78,14 +100,25 @@ def crop(field: Field, rng: np.random.Generator, side: int) -> tuple[UInt8, Int3
     low = np.floor(center).astype(int) - reach
     pixels = _mirrored(field.pixels, low, 2 * reach)
     labels = _mirrored(field.labels, low, 2 * reach)
-    offset = center - low - matrix @ [side / 2, side / 2]
-    data = (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
-    image = Image.fromarray(pixels)
+    image, shrunk = Image.fromarray(pixels), 1.0
     if zoom < 0.8:  # shrinking by a matrix alone would alias
-        image = Image.fromarray(ndimage.gaussian_filter(pixels, (0.4 / zoom, 0.4 / zoom, 0)))
-    out = image.transform((side, side), Image.Transform.AFFINE, data, _BICUBIC)
+        image = image.resize((round(2 * reach * zoom),) * 2, _BICUBIC)
+        shrunk = image.width / (2 * reach)
+    data = _affine(matrix, center - low, side)
+    out = image.transform((side, side), Image.Transform.AFFINE, tuple(shrunk * v for v in data), _BICUBIC)
     seen = Image.fromarray(labels).transform((side, side), Image.Transform.AFFINE, data, _NEAREST)
-    return np.asarray(out), np.asarray(seen).astype(np.int32)
+    believed = np.ones((side, side), np.float32)
+    if field.weight is not None:
+        weight = Image.fromarray(_mirrored(field.weight, low, 2 * reach))
+        weight = weight.transform((side, side), Image.Transform.AFFINE, data, _NEAREST)
+        believed = np.asarray(weight, np.float32) / 255
+    return np.asarray(out), np.asarray(seen).astype(np.int32), believed
+
+
+def _affine(matrix: npt.NDArray[np.float64], center: npt.NDArray[np.float64], side: int) -> tuple[float, ...]:
+    """Pillow's six numbers: from a pixel of the output to the input's, of which `center` becomes the middle."""
+    offset = center - matrix @ [side / 2, side / 2]
+    return (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
 
 
 def _center(field: Field, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -109,10 +142,13 @@ def _within(center: float, reach: int, length: int, rng: np.random.Generator) ->
 
 
 def _mirrored(array: npt.NDArray[np.generic], low: npt.NDArray[np.int_], size: int) -> npt.NDArray[np.generic]:
-    x, y = (low[axis] + np.arange(size) for axis in (0, 1))
     h, w = array.shape[:2]
+    left, top = low.tolist()
+    if left >= 0 and top >= 0 and left + size <= w and top + size <= h:
+        return np.ascontiguousarray(array[top : top + size, left : left + size])
+    x, y = (low[axis] + np.arange(size) for axis in (0, 1))
     rows, cols = (_reflect(i, n) for i, n in ((y, h), (x, w)))
-    return np.ascontiguousarray(array[rows[:, None], cols[None, :]])
+    return array.take(rows, 0).take(cols, 1)
 
 
 def _reflect(index: npt.NDArray[np.int_], length: int) -> npt.NDArray[np.int_]:
@@ -138,19 +174,6 @@ def targets(labels: Int32) -> tuple[Float32, Float32, Float32]:
     return nucleus.astype(np.float32), distance, np.where(between, 3, 1).astype(np.float32)
 
 
-def doubt(weight: Float32, pixels: UInt8, nucleus: Float32) -> Float32:
-    """Weigh down by five what looks like a nucleus and is not labelled: the model that labelled HGSC missed many.
-
-    Those are pixels that hold more hematoxylin than two fifths of the labelled ones of uint8[h w 3].
-    """
-    if not nucleus.any():
-        return weight
-    density = ndimage.gaussian_filter(hematoxylin(pixels), 0.7)
-    near = ndimage.maximum_filter(nucleus, 5) > 0
-    missed = ~near & (density > np.percentile(density[nucleus > 0], 40))
-    return np.where(missed, np.float32(0.2), weight)
-
-
 def restain(pixels: UInt8, rng: np.random.Generator) -> UInt8:
     """Change the amounts and colors of both stains at random (after Tellez et al., Med Image Anal 2019;58:101544)."""
     if rng.random() < 0.1:
@@ -166,12 +189,11 @@ def remix(pixels: UInt8, amounts: ArrayLike, stains: ArrayLike | None = None, ba
 
     `stains`: optical densities of red, green and blue for both, [2 3]; None for STAINS.
     """
-    od = -np.log((pixels.astype(np.float32) + 1) / 256).reshape(-1, 3)
+    od = densities(pixels).reshape(-1, 3)
     change = np.linalg.inv(_full(STAINS)) * np.asarray(amounts, np.float64)
     other = _full(STAINS if stains is None else np.asarray(stains, np.float64))
     mixed = od @ (change @ other).astype(np.float32) + (np.asarray(base, np.float64) @ other).astype(np.float32)
-    light: UInt8 = np.clip(256 * np.exp(-mixed) - 1, 0, 255).astype(np.uint8)
-    return light.reshape(pixels.shape)
+    return light(mixed).reshape(pixels.shape)
 
 
 def _full(stains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

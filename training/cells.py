@@ -7,164 +7,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
-from kras_profiler_cells.network import CLASS_STEP, CellNet
-from training.augment import draw
+from kras_profiler_cells.network import CellNet
 from training.card import write_card
 from training.evaluate import conditions, evaluate, finder
-from training.nuclei import Field, describe, load
+from training.fields import Field, describe
+from training.learn import SEED, train
+from training.sources import load
 from training.synthetic import synthetic_fields
 
-if TYPE_CHECKING:
-    from training.augment import Sample
-
 ROOT = Path(__file__).resolve().parents[1]
-SIDE = 256
-BATCH = 8
 STEPS = 4000
-PEAK_LR = 3e-3
-WARMUP = 150
-EMA = 0.998
-SEED = 0
-CHECKPOINT_EVERY = 50
-WORKERS = 2  # draw samples while the network learns
-
-SHARES = {
-    "violet-20x": 0.12, "violet-40x": 0.09, "marrow": 0.11, "pink": 0.10,
-    "hgsc-nest": 0.28, "hgsc-stromal": 0.18, "synthetic": 0.12,
-}  # fmt: skip
-"""How often a sample comes from each kind of image: ordinary H&E (pink, HGSC) before what is seldom seen."""
-
-
-class Samples(Dataset[tuple[Tensor, ...]]):
-    """Sample `index` is drawn from `(SEED, index)` alone: the same however often training was stopped."""
-
-    def __init__(self, fields: list[Field], first: int, last: int) -> None:
-        self.kinds = {kind: [f for f in fields if f.kind == kind] for kind in SHARES}
-        self.first, self.last = first, last
-
-    def __len__(self) -> int:
-        """How many samples are left."""
-        return self.last - self.first
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        """Pixels, nucleus, distance, kind and weight of one sample, see `Sample`."""
-        rng = np.random.default_rng([SEED, self.first + index])
-        kind = rng.choice(list(SHARES), p=list(SHARES.values()))
-        of_kind = self.kinds[str(kind)]
-        s: Sample = draw(of_kind[rng.integers(len(of_kind))], rng, SIDE)
-        return tuple(torch.tensor(a) for a in (s.pixels, s.nucleus, s.distance, s.kind, s.weight))
-
-
-def loss_of(shape: Tensor, kind: Tensor, nucleus: Tensor, distance: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy and Dice of nuclei, absolute error of distances, cross-entropy of classes.
-
-    `shape` float32[n 2 h w] and `kind` float32[n class h/2 w/2] are logits. Classes count equally however many pixels
-    each has (labels smoothed by 0.05: they were made by a model); pixels of no known class do not count.
-    """
-    probability = shape[:, 0].sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(shape[:, 0], nucleus, weight)
-    dice = 1 - (2 * (probability * nucleus).sum() + 1) / (probability.sum() + nucleus.sum() + 1)
-    error = ((shape[:, 1].sigmoid() - distance).abs() * (1 + 2 * nucleus) * weight).mean()
-    coarse = classes[:, ::CLASS_STEP, ::CLASS_STEP]
-    each = F.cross_entropy(kind, coarse, ignore_index=-1, label_smoothing=0.05, reduction="none")
-    present = [each[coarse == c].mean() for c in range(kind.shape[1]) if bool((coarse == c).any())]
-    typing = torch.stack(present).mean() if present else kind.sum() * 0
-    return entropy + dice + 2 * error + 0.5 * typing
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to a hundredth."""
-    if step < WARMUP:
-        return PEAK_LR * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, steps - WARMUP)
-    return PEAK_LR * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def train(fields: list[Field], steps: int, checkpoint: Path, console: Console) -> CellNet:
-    """The network with averaged weights after `steps`, taken up from `checkpoint` where that exists."""
-    torch.manual_seed(SEED)
-    network = CellNet().train().to(memory_format=torch.channels_last)
-    average = CellNet().eval()
-    average.load_state_dict(network.state_dict())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=1e-3)
-    step, spent = 0, 0.0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        step, spent = state["step"], state["seconds"]
-        console.print(f"resumed at step {step} of {steps}")
-    rest = Samples(fields, step * BATCH, steps * BATCH)
-    samples = DataLoader(rest, batch_size=BATCH, num_workers=WORKERS)
-    first, began = step, time.monotonic()
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=steps, completed=step)
-        smooth = float("nan")
-        for pixels, *wanted in _batches(samples):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps)
-            with torch.autocast("cpu", torch.bfloat16):
-                shape, kind = network.logits(pixels)
-            loss = loss_of(shape.float(), kind.float(), *wanted)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            step += 1
-            _average(average, network, min(EMA, step / (step + 10)))
-            value = float(loss.detach())
-            smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
-            progress.update(task, completed=step)
-            if step % CHECKPOINT_EVERY == 0 or step == steps:
-                seconds = time.monotonic() - began
-                left = seconds / (step - first) * (steps - step) / 60
-                seconds += spent
-                console.print(f"step {step}/{steps}, loss {smooth:.3f}, {seconds / 60:.1f} min, {left:.1f} min left")
-                state = {
-                    "network": network.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    "step": step,
-                    "seconds": seconds,
-                }
-                torch.save(state, checkpoint.with_suffix(".part"))
-                os.replace(checkpoint.with_suffix(".part"), checkpoint)
-    return average
-
-
-def _batches(samples: DataLoader[tuple[Tensor, ...]]) -> Iterator[list[Tensor]]:
-    yield from samples
-
-
-@torch.no_grad()
-def _average(average: CellNet, network: CellNet, decay: float) -> None:
-    """Exponential moving average of weights and of the statistics of batch normalization."""
-    for mine, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mine.is_floating_point():
-            mine.lerp_(new, 1 - decay)
-        else:
-            mine.copy_(new)
 
 
 def figures(network: CellNet, held_out: list[Field], console: Console) -> dict[str, Any]:

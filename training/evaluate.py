@@ -17,11 +17,11 @@ from kras_profiler_cells import CellsOptions
 from kras_profiler_cells.decode import Decode
 from kras_profiler_cells.network import STRIDE, CellNet
 from training.augment import MPP, remix
-from training.metrics import Tally, bootstrap, tally
-from training.nuclei import CLASSES, Field, at_mpp, centroids, in_box
+from training.fields import CLASSES, Field, at_mpp, centroids, in_box
+from training.metrics import Tally, bootstrap, nearest_pairs, tally, tally_of_pairs
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Int32, UInt8
+    from kras_plugins.data import Bool, Int32, UInt8
 
     Find = Callable[[UInt8], tuple[Int32, list[str]]]
     Scores = Mapping[str, tuple[float, float, float]]
@@ -30,9 +30,14 @@ BLOCK = 250
 """Side in pixels of the blocks of a field that the bootstrap draws: 125 µm."""
 
 
-def finder(network: CellNet) -> Find:
-    """The network with the profiler's own post-processing and default options, for any image at 0.5 µm/px."""
-    options = CellsOptions.model_validate({})
+DOT_REACH_UM = 4.0
+"""How far from its dot the centroid of a found nucleus may lie: about the radius of a nucleus."""
+
+
+def finder(network: CellNet, **changed: float) -> Find:
+    """The network with the profiler's own post-processing, for any image at 0.5 µm/px; its default options, if not
+    `changed`."""
+    options = CellsOptions.model_validate(changed)
     decode = Decode(
         options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, tuple(CLASSES)
     )
@@ -95,9 +100,32 @@ def tallies_of(find: Find, field: Field, block: int | None) -> list[Tally]:
             in_box(true_at, box),
             in_box(found_at, box),
             len(CLASSES),
+            _inside(box, found.shape),
         )
         for box in boxes
     ]
+
+
+def dotted_tally(find: Find, field: Field, reach_um: float = DOT_REACH_UM) -> Tally:
+    """One tally of a field with dots: a nucleus is found where its centroid lies within `reach_um` of a dot.
+
+    The nearest of both pair first, each once. Outlines are not judged.
+    """
+    found, words = find(field.pixels)
+    assert field.dots is not None
+    at = centroids(found)[1:]
+    given = np.array([CLASSES.index(w) if w in CLASSES else -1 for w in words[: len(at)]], np.int64)
+    here = np.isfinite(at[:, 0])  # not in what the image was padded with
+    at, given = at[here], given[here]
+    truth, mine = nearest_pairs(field.dots, at, reach_um / field.mpp)
+    return tally_of_pairs(field.classes[1:].astype(np.int64), given, truth, mine, len(CLASSES))
+
+
+def _inside(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Bool:
+    left, top, right, bottom = box
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = True
+    return mask
 
 
 def conditions() -> dict[str, Callable[[Field], Field]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,7 +73,8 @@ class Tally:
 
     `tp`, `fp`, `fn` nuclei, `iou` summed over pairs; `inter`, `union` are AJI's pixels. `typed`: int64[class, 3] tp,
     fp, fn of nuclei found with the right class; `among`: int64[true class, given class + 1], paired nuclei of a known
-    class, the last column those given another word.
+    class, the last column those given another word. `common`: pixels of nuclei in both maps; `covered`: in one plus in
+    the other.
     """
 
     tp: int
@@ -83,6 +85,8 @@ class Tally:
     union: int
     typed: Index
     among: Index
+    common: int = 0
+    covered: int = 0
 
 
 def tally(
@@ -93,15 +97,18 @@ def tally(
     counted_truth: Bool,
     counted_found: Bool,
     n_classes: int,
+    counted_pixels: Bool | None = None,
 ) -> Tally:
     """Compare two label maps.
 
     `true_class`, `found_class`: int64[label + 1], -1 where unknown or no class. `counted_*`: bool[label + 1]:
     those that belong to the block scored; the others may be partners and are not counted themselves.
+    `counted_pixels`: bool[h w], those that Dice is of; None: all.
 
     AJI after Kumar et al., IEEE Trans Med Imaging 2017;36:1550-1560: each true nucleus takes the found one of the
     largest IoU, whatever it is; found ones that nobody took add to the union.
     """
+    pixels = np.ones(truth.shape, bool) if counted_pixels is None else counted_pixels
     areas = overlap(truth, found)
     n_truth, n_found = areas.truth, areas.found
     pairs = pair(areas)
@@ -150,6 +157,46 @@ def tally(
         union=union,
         typed=typed,
         among=among,
+        common=int(np.count_nonzero((truth > 0) & (found > 0) & pixels)),
+        covered=int(np.count_nonzero((truth > 0) & pixels) + np.count_nonzero((found > 0) & pixels)),
+    )
+
+
+def nearest_pairs(truth: Float64, found: Float64, reach: float) -> tuple[Index, Index]:
+    """(indices of `truth`, indices of `found`) of points (x, y) that are one: nearest first, each once, in `reach`."""
+    near = cKDTree(truth).sparse_distance_matrix(cKDTree(found), reach, output_type="ndarray")
+    free_truth, free_found = np.ones(len(truth), bool), np.ones(len(found), bool)
+    pairs = []
+    for i, j, _ in np.sort(near, order=["v", "i", "j"]).tolist():
+        if free_truth[i] and free_found[j]:
+            free_truth[i] = free_found[j] = False
+            pairs.append((i, j))
+    both = np.array(pairs, np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def tally_of_pairs(true_class: Index, given: Index, truth: Index, found: Index, n_classes: int) -> Tally:
+    """The tally of points `true_class` int64[truth] and `given` int64[found], of which `truth` and `found` are pairs.
+
+    -1: of no class. Nothing is known of overlaps, so that AJI, PQ and Dice are NaN or mean nothing.
+    """
+    typed = np.zeros((n_classes, 3), np.int64)
+    among = np.zeros((n_classes, n_classes + 1), np.int64)
+    for c in range(n_classes):
+        right = int(np.count_nonzero((true_class[truth] == c) & (given[found] == c)))
+        typed[c] = right, np.count_nonzero(given == c) - right, np.count_nonzero(true_class == c) - right
+    for wanted, got in zip(true_class[truth].tolist(), given[found].tolist(), strict=True):
+        if wanted >= 0:
+            among[wanted, got if got >= 0 else n_classes] += 1
+    return Tally(
+        tp=len(truth),
+        fp=len(given) - len(truth),
+        fn=len(true_class) - len(truth),
+        iou=float("nan"),
+        inter=0,
+        union=0,
+        typed=typed,
+        among=among,
     )
 
 
@@ -164,6 +211,8 @@ def add(tallies: Sequence[Tally]) -> Tally:
         union=sum(t.union for t in tallies),
         typed=np.sum([t.typed for t in tallies], axis=0),
         among=np.sum([t.among for t in tallies], axis=0),
+        common=sum(t.common for t in tallies),
+        covered=sum(t.covered for t in tallies),
     )
 
 
@@ -181,6 +230,7 @@ def scores(total: Tally, classes: Sequence[str]) -> dict[str, float]:
         "pq": total.iou / (total.tp + (total.fp + total.fn) / 2) if total.tp + total.fp + total.fn else float("nan"),
         "precision": total.tp / (total.tp + total.fp) if total.tp + total.fp else float("nan"),
         "recall": total.tp / (total.tp + total.fn) if total.tp + total.fn else float("nan"),
+        "dice": 2 * total.common / total.covered if total.covered else float("nan"),
     }
     known = total.typed[:, 0] + total.typed[:, 2] > 0
     for i, name in enumerate(classes):

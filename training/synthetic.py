@@ -11,7 +11,7 @@ from skimage.segmentation import watershed
 
 from kras_plugins.testing.slides import draw_slide
 from kras_profiler_cells.stain import hematoxylin
-from training.nuclei import CLASSES, UNKNOWN, Field
+from training.fields import CLASSES, UNKNOWN, Field
 
 NUMBER = 8
 _MPP = 0.5

@@ -29,7 +29,9 @@ from kras_plugins.probing.baseline import colors_and_textures
 from kras_plugins.probing.labelled import fit, read_pixels, read_tiles
 from kras_plugins.probing.robustness import steadiness
 from kras_plugins.probing.scores import compare, probe
-from training.nuclei import CLASSES, Field, read_dsb, read_hgsc
+from training.bbbc038 import read_dsb
+from training.fields import CLASSES, Field
+from training.hgsc import read_hgsc
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.model import ModelSpec

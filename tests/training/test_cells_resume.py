@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,26 +11,31 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def drawn(tmp_path, monkeypatch):
-    from training import cells
+    from training import learn
     from training.synthetic import synthetic_fields
 
     monkeypatch.setattr("training.synthetic.NUMBER", 1)
-    monkeypatch.setattr(cells, "SHARES", {"synthetic": 1.0})
-    monkeypatch.setattr(cells, "SIDE", 64)
-    monkeypatch.setattr(cells, "BATCH", 2)
-    monkeypatch.setattr(cells, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(cells, "WORKERS", 0)
-    return cells, synthetic_fields(tmp_path, 0)
+    monkeypatch.setattr(learn, "SHARES", {"synthetic": 0.5, "dotted": 0.5})
+    monkeypatch.setattr(learn, "SIDE", 64)
+    monkeypatch.setattr(learn, "BATCH", 2)
+    monkeypatch.setattr(learn, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(learn, "WORKERS", 0)
+    (drawn,) = synthetic_fields(tmp_path, 0)
+    dotted = replace(drawn, kind="dotted", dots=drawn.centers[1:])
+    return learn, [drawn, dotted]
 
 
 def test_a_stopped_training_ends_with_the_same_weights(tmp_path, drawn, monkeypatch):
     from rich.console import Console
 
-    cells, fields = drawn
+    learn, fields = drawn
     console = Console(quiet=True)
-    straight = cells.train(fields, 5, tmp_path / "a.pt", console)
+    outlined, teachers = learn.outlined, []
+    monkeypatch.setattr(learn, "outlined", lambda *a: teachers.append(a[1] is not None) or outlined(*a))
+    straight = learn.train(fields, 5, tmp_path / "a.pt", console)
 
-    average, calls = cells._average, []
+    assert teachers == [False, True, True]  # the dotted field is outlined by what was learned so far
+    average, calls = learn._average, []
 
     def killed(*args):
         calls.append(1)
@@ -37,16 +44,16 @@ def test_a_stopped_training_ends_with_the_same_weights(tmp_path, drawn, monkeypa
         average(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cells, "_average", killed)
+        patch.setattr(learn, "_average", killed)
         with pytest.raises(KeyboardInterrupt):
-            cells.train(fields, 5, tmp_path / "b.pt", console)
-    resumed = cells.train(fields, 5, tmp_path / "b.pt", console)
+            learn.train(fields, 5, tmp_path / "b.pt", console)
+    resumed = learn.train(fields, 5, tmp_path / "b.pt", console)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_the_loss_is_small_where_the_network_is_right_and_ignores_unknown_classes():
-    from training.cells import loss_of
+    from training.learn import loss_of
 
     nucleus = torch.zeros(1, 8, 8)
     nucleus[:, 2:6, 2:6] = 1

@@ -1,0 +1,105 @@
+"""How `cells` does on sources it never saw: `python -m training.left_out`; it goes on where it was stopped.
+
+Each origin is left out in turn: the network trains on all others and is judged on what was left out. Writes
+training/left_out.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from kras_profiler_cells.network import CellNet
+from training.augment import MPP
+from training.evaluate import BLOCK, dotted_tally, finder, tallies_of
+from training.faults import faults, nuclei_of
+from training.fields import CLASSES, Field, at_mpp
+from training.learn import SEED, train
+from training.metrics import Tally, bootstrap
+from training.sources import whole
+from training.synthetic import synthetic_fields
+
+if TYPE_CHECKING:
+    from training.evaluate import Find
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 600
+ORIGINS = {
+    "hgsc": ("hgsc-nest", "hgsc-stromal"),
+    "breast": ("breast",),
+    "test": ("gland", "blue-large", "blue-spindle"),
+    "violet": ("violet-20x", "violet-40x"),
+    "marrow": ("marrow",),
+    "pink": ("pink",),
+}
+"""Kinds that may come from one slide or laboratory are left out together: stricter than each kind alone."""
+RESOLUTIONS = (0.25, 0.35, 0.5)
+
+
+def judge(find: Find, fields: Sequence[Field], draws: int = 1000) -> dict[str, Any]:
+    """Scores of one kind with intervals, at each of RESOLUTIONS (the field resampled to that, then to 0.5 µm/px)."""
+    out: dict[str, Any] = {}
+    for mpp in RESOLUTIONS:
+        tallies: list[Tally] = []
+        for field in fields:
+            shown = at_mpp(at_mpp(field, mpp), MPP)
+            if field.dots is not None:
+                tallies.append(dotted_tally(find, shown))
+            else:
+                tallies += tallies_of(find, shown, BLOCK if max(shown.labels.shape) > 2 * BLOCK else None)
+        tallies = [t for t in tallies if t.tp + t.fp + t.fn]
+        found = bootstrap(tallies, CLASSES, draws)
+        scores = {k: [round(x, 4) for x in v] for k, v in found.items() if np.isfinite(v[0])}
+        out[f"{mpp:g}"] = {"units": len(tallies), "nuclei": sum(t.tp + t.fn for t in tallies), "scores": scores}
+    outlined = [at_mpp(f, MPP) for f in fields if f.dots is None]
+    if outlined:
+        out["faults"] = faults([nuclei_of(f, find(f.pixels)[0]) for f in outlined])
+    return out
+
+
+def main() -> None:
+    """Train without each origin in turn, and judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/nuclei")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/left-out", help="checkpoints and weights")
+    parser.add_argument("--figures", type=Path, default=ROOT / "training/left_out.json")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--origins", nargs="*", default=list(ORIGINS))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    console = Console()
+    options.work.mkdir(parents=True, exist_ok=True)
+    fields = whole(options.data)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = synthetic_fields(Path(folder), SEED)
+    out: dict[str, Any] = {}
+    for origin in options.origins:
+        weights = options.work / f"{origin}.safetensors"
+        network = CellNet().eval()
+        if weights.is_file():
+            network.load_state_dict(load_file(weights))
+        else:
+            console.print(f"without {origin}")
+            others = [f for f in fields if f.kind not in ORIGINS[origin]]
+            network = train([*others, *drawn], options.steps, options.work / f"{origin}.pt", console)
+            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
+        for kind in ORIGINS[origin]:
+            out[kind] = judge(finder(network), [f for f in fields if f.kind == kind])
+            scores = out[kind]["0.5"]["scores"]
+            wanted = ("f1", "dice", "precision", "recall", "pq", "f1 lymphocyte/tumor")
+            console.print(kind, {k: scores[k][0] for k in wanted if k in scores})
+            options.figures.write_text(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
