@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from training.fields import TISSUE, UNKNOWN, Field, densities, light
-from training.implant import implant, vesicular
+from training.implant import faded, implant, vesicular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32, Int32, UInt8
 
 MPP = 0.5
-IMPLANTED, VESICULAR, RECOLORED = 0.2, 0.25, 0.3
-"""How often a sample has nuclei of another image, pale nuclei, the stain of another image."""
+IMPLANTED, VESICULAR, FADED, RECOLORED = 0.2, 0.25, 0.3, 0.3
+"""How often a sample has nuclei of another image, vesicular ones, pale ones, the stain of another image."""
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 """Optical densities (R, G, B) of hematoxylin and eosin: Ruifrok & Johnston, Anal Quant Cytol Histol 2001;23:291-299."""
 
@@ -57,6 +57,8 @@ def draw(field: Field, rng: np.random.Generator, side: int, others: Sequence[Fie
     nucleus, distance, weight = targets(labels)
     if rng.random() < VESICULAR:
         pixels = vesicular(pixels, labels, distance, rng)
+    if rng.random() < FADED:
+        pixels = faded(pixels, labels, rng)
     if others and rng.random() < RECOLORED:
         pixels = recolor(pixels, field.palette, others[rng.integers(len(others))].palette, rng.uniform(0.3, 1))
     pixels = distract(pixels, nucleus, rng)

@@ -31,7 +31,8 @@ SIDE = 256
 BATCH = 8
 PEAK_LR = 3e-3
 WARMUP = 150
-EMA = 0.998
+AVERAGED = 0.1
+"""The average of the weights reaches back over about this share of all steps."""
 SEED = 0
 CHECKPOINT_EVERY = 50
 WORKERS = 2  # draw samples while the network learns
@@ -143,7 +144,7 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                 optimizer.step()
                 step += 1
-                _average(average, network, min(EMA, step / (step + 10)))
+                _average(average, network, min(1 - 1 / (AVERAGED * steps), step / (step + 10)))
                 value = float(loss.detach())
                 smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
                 progress.update(task, completed=step)

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from training.fields import UNKNOWN, densities, light
-from training.implant import implant, vesicular
+from training.implant import faded, implant, vesicular
 from training.metrics import nearest_pairs, scores, tally_of_pairs
 from training.outlines import EDGE, SURE, UNDOTTED, from_dots
 
@@ -101,6 +101,21 @@ def test_vesicular_nuclei_are_paler_inside_and_keep_rim_and_surroundings():
     assert np.mean(np.array(paler) > 0.1) > 0.5
     for c in changed:
         assert np.abs(densities(c)[rim] - densities(pixels)[rim]).mean() < 0.1
+
+
+def test_faded_nuclei_are_nearer_to_their_surroundings_which_stay():
+    pixels, labels = drawn()
+    far = ndimage.distance_transform_edt(labels == 0) > 8
+    contrasts = []
+    for seed in range(20):
+        changed = faded(pixels, labels, np.random.default_rng(seed))
+        assert np.all(changed[far] == pixels[far])
+        dense = [densities(changed)[ndimage.binary_erosion(labels == i, iterations=3)].mean() for i in range(1, 6)]
+        contrasts.append(np.array(dense) - densities(pixels)[5, 100].mean())
+    whole = densities(np.array([[NUCLEUS]], np.uint8)).mean() - densities(np.array([[CYTOPLASM]], np.uint8)).mean()
+    shares = np.array(contrasts) / whole
+    assert shares.min() > 0.1 and shares.max() < 1.02
+    assert 0.1 < np.mean(shares < 0.75) < 0.7
 
 
 def test_implanted_nuclei_bring_their_class_and_contrast_and_cover_nobody():
