@@ -214,11 +214,11 @@ def test_features_made_elsewhere_are_taken_as_they_are_and_it_is_noted(caplog):
 
 
 def with_squares(samples, seed=0, level=1.0):
-    """Each patient with 4 to 30 squares, of lymphocytes as dense in all of them."""
+    """Each patient with 4 to 30 squares a grid, of lymphocytes as dense in all of them."""
     rng = np.random.default_rng(seed)
     found = []
     for sample in samples:
-        n = rng.integers(4, 30)
+        n = rng.integers(16, 120)
         area = rng.uniform(0.05, 0.5, (2, n))
         counts = rng.poisson(area * level * rng.lognormal(4.5, 1, 2)[:, None]).astype(float)
         found.append(replace(sample, profile=replace(sample.profile, squares=Squares(*area, *counts))))

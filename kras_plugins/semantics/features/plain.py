@@ -117,7 +117,7 @@ edge_tt | Contacts among tumor cells | The share of contacts between neighbors t
 edge_ll | Contacts among lymphocytes | The share of contacts between neighbors that are between lymphocytes.
 edge_tl | Contacts of tumor cells with lymphocytes | The share of contacts between neighbors that join both kinds.
 mixing | Mixing score | Contacts of tumor cells with lymphocytes, per contact among lymphocytes.
-nhood_z_tl | Contacts of both kinds, against chance | Below zero where they touch less than by chance.
+nhood_excess_tl | Contacts of both kinds, against chance | Below zero where they touch less than by chance.
 degree_t | Neighbors of a tumor cell | High where tumor cells are densely packed.
 edge_mean | Distance between neighboring cells | Low where cells are densely packed.
 edge_cv | Unevenness of distances between neighbors | High where packing is irregular.
