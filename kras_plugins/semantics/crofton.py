@@ -23,7 +23,10 @@ alone a straight edge would be right to 5 %, with these it is to 0.8 %."""
 def _weights() -> tuple[float, ...]:
     """Half the angle that each step's direction stands for, over the step's length."""
     angle = [math.atan2(down, right) for down, right in _STEPS]
-    turns = [(after - before) / 2 for before, after in zip([angle[-1] - math.pi, *angle], [*angle[1:], math.pi])]
+    turns = [
+        (after - before) / 2
+        for before, after in zip([angle[-1] - math.pi, *angle[:-1]], [*angle[1:], math.pi], strict=True)
+    ]
     return tuple(turn / 2 / math.hypot(*step) for turn, step in zip(turns, _STEPS, strict=True))
 
 

@@ -157,16 +157,16 @@ def our_patients(n=40, seed=0, **given):
     return patients(values, OURS, [{g: (i + k) % 7 > 0 for k, g in enumerate(GROUPS)} for i in range(n)])
 
 
-def test_the_preset_has_its_features_and_their_flags_and_nothing_else():
+def test_the_preset_has_its_features_and_nothing_else():
     fitted = Preprocessor.fit(our_patients(), "core")
-    assert set(fitted.features) <= set(CORE) and len(fitted.features) > 60
-    assert set(fitted.flags) <= {BY_NAME[name].group for name in CORE} and "N" not in fitted.flags
+    assert set(fitted.columns) <= set(CORE) and len(fitted.features) > 45
 
 
-def test_all_leaves_out_what_tells_the_kind_of_specimen():
+def test_all_leaves_out_what_tells_how_much_tissue_there_is():
     fitted = Preprocessor.fit(our_patients())
-    assert {"n_tissue_fragments", "n_grids", "ip_class"} == set(OURS) - set(fitted.features)
-    assert set(ONE_HOT) == set(fitted.features) - set(OURS)
+    assert {"ip_class", *(f.name for f in FEATURES if not f.learned)} == set(OURS) - set(fitted.features)
+    assert {"area_ta", "n_tissue_fragments", "n_grids", "gi_max"} < set(OURS) - set(fitted.features)
+    assert set(ONE_HOT) == set(fitted.columns) - set(OURS)  # and no flag, although some groups are not valid
 
 
 def test_cells_per_area_are_logged_and_other_features_are_not():

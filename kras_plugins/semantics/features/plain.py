@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from kras_plugins.semantics.features.table import BY_NAME, GROUPS
+from kras_plugins.semantics.features.table import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,6 @@ def _plain() -> dict[str, Plain]:
     for phenotype in ("inflamed", "excluded", "desert"):
         found[f"ip_class:{phenotype}"] = Plain(
             f"Immune phenotype is {phenotype}", "1 where the tumor as a whole is called so, else 0."
-        )
-    for group, title in GROUPS.items():
-        found[f"invalid:{group}"] = Plain(
-            f"Not measured: {title}", "1 where there was too little tissue or too few cells to measure them, else 0."
         )
     return found
 

@@ -24,10 +24,12 @@ GROUPS = {
 
 
 _CORE = {
-    "A": (2, 3, 4, 7, 8, 9, 10, 11), "B": (1, 2, 3, 5, 8), "C": (1, 2, 3, 4, 7, 8), "D": (1, 2, 3, 5, 8, 10),
-    "E": (1, 4, 6, 8, 9, 10, 14), "F": (5, 8, 10, 11, 12), "G": (2, 7, 10), "H": (1, 3, 4), "I": (1, 2, 3, 4, 5, 8),
-    "J": (2, 3, 4, 5, 9, 10, 13), "K": (2, 4, 7, 11), "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
+    "A": (8, 10, 11), "B": (1, 2, 3, 5, 8), "C": (1, 2, 4, 7, 8), "D": (1, 2, 3, 8, 10), "E": (1, 4, 6, 8, 14),
+    "F": (5, 8), "G": (2, 7, 10), "H": (1, 3), "I": (1, 4, 5, 8), "J": (2, 3, 4, 5, 9, 10, 13), "K": (2, 4, 7, 11),
+    "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
 }  # fmt: skip
+_EXTENT = {"gi_max", "l_component_max", "ce_largest_share", "ce_solidity", "interface_fractal", "til_c_index"}
+"""Quotients and extremes that more of the same tumor changes all the same (docs/reference/definitions.md, Preset)."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,13 @@ class Feature:
 
     @property
     def core(self) -> bool:
-        """Whether it is one of the 68 of the preset `core`."""
+        """Whether it is one of the 53 of the preset `core`."""
         return self.number in _CORE.get(self.group, ())
+
+    @property
+    def learned(self) -> bool:
+        """Whether classifiers may learn from it: not where it tells how much tissue there is."""
+        return self.weight != "sum" and self.name not in _EXTENT
 
 
 _SHORT = {
@@ -380,4 +387,4 @@ FEATURES = (
 BY_NAME = {feature.name: feature for feature in FEATURES}
 
 CORE = tuple(feature.name for feature in FEATURES if feature.core)
-"""The preset `core`: the 68 features to begin with where patients are few."""
+"""The preset `core`: the 53 features to begin with where patients are few."""
