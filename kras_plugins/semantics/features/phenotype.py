@@ -56,8 +56,9 @@ def squares(view: View) -> Squares:
     if not half.area.any():
         return Squares(*np.zeros((4, 0)))
 
-    def area(name: str) -> Float64:
-        return area_by_square(view.pixels(name), view.raster, half.origin_um, half.area.shape, half.side_um)
+    def area(name: str) -> Float64:  # to a µm², so that single precision decides at no threshold
+        parts = area_by_square(view.pixels(name), view.raster, half.origin_um, half.area.shape, half.side_um)
+        return np.round(parts, 6)
 
     def cells(inside: Bool) -> Float64:
         return half.count(view.xy[view.lymphocyte & inside])
@@ -66,14 +67,14 @@ def squares(view: View) -> Squares:
         _by_four(values)
         for values in (area("cancer_epithelium"), area("cancer_stroma"), cells(view.in_ce), cells(view.in_cs))
     )
-    use = ce + cs >= MIN_TA_MM2 * (1 - 1e-6)
+    use = np.round(ce + cs, 6) >= MIN_TA_MM2
     return Squares(ce[use], cs[use], in_ce[use], in_cs[use])
 
 
 def _by_four(values: Float64) -> Float64:
     """Sums over every 2 x 2 neighbors, those beyond the rim being zero: float64[row + 1, column + 1] as one row."""
     wide = np.pad(values, 1)
-    return (wide[1:, 1:] + wide[1:, :-1] + wide[:-1, 1:] + wide[:-1, :-1]).ravel()
+    return np.round(wide[1:, 1:] + wide[1:, :-1] + wide[:-1, 1:] + wide[:-1, :-1], 6).ravel()
 
 
 def phenotype(view: View, thresholds: Thresholds = LUNIT_JCO2022) -> dict[str, float]:

@@ -29,7 +29,7 @@ _CORE = {
     "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
 }  # fmt: skip
 _EXTENT = {"gi_max", "l_component_max", "ce_largest_share", "ce_solidity", "interface_fractal", "til_c_index"}
-"""Quotients and extremes that more of the same tumor changes all the same (docs/reference/definitions.md, Preset)."""
+"""Quotients and extremes that more of the same tumor changes all the same (docs/reference/definitions.md, table)."""
 
 
 @dataclass(frozen=True)
