@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import Bool, Float64, Int32
 
-Pixels = TypeVar("Pixels", bound="npt.NDArray[Any]")
+    Pixels = npt.NDArray[Any]
 
 _STEPS = ((0, 1), (1, 3), (1, 2), (1, 1), (2, 1), (3, 1), (1, 0), (3, -1), (2, -1), (1, -1), (1, -2), (1, -3))
 """From pixel to pixel, down and to the right, in the order of their directions. With those along axes and diagonals

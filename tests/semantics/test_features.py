@@ -351,6 +351,15 @@ def test_the_resolution_of_raster_and_slide_hardly_matters(make_map, nest, value
         assert after[f.name] == pytest.approx(before[f.name], rel=tolerance, abs=0.02, nan_ok=True), f.name
 
 
+def test_blocks_of_rows_do_not_show(make_map, nest, values, monkeypatch):
+    xy, classes, regions = nest
+    semantic = make_map(xy, classes, regions=regions)
+    whole = values(profile(semantic))
+    monkeypatch.setattr("kras_plugins.semantics.raster.BLOCK_ROWS", 37)
+    for name, value in values(profile(semantic)).items():
+        assert value == pytest.approx(whole[name], rel=1e-5, nan_ok=True), name
+
+
 def test_40_000_cells_take_seconds(make_map):
     """benchmarks/semantics.py measures 800,000 and 2,000,000."""
     rng = np.random.default_rng(0)
