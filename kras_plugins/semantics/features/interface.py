@@ -83,7 +83,7 @@ class Steps:
 def _steps(view: View) -> Steps:
     pixels = view.pixels("cancer_epithelium", *OUTSIDE)
     cells = view.lymphocyte & view.within("cancer_epithelium", *OUTSIDE)
-    area = sum(_by_step(view.signed_um[rows][pixels[rows]]) for rows in blocks(len(pixels)))
+    area = np.sum([_by_step(view.signed_um[rows][pixels[rows]]) for rows in blocks(len(pixels))], axis=0)
     return Steps(area * view.raster.pixel_mm2, _by_step(view.signed_um[view.row[cells], view.column[cells]]))
 
 
