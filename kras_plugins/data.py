@@ -167,7 +167,8 @@ class SemanticMap:
 
 @dataclass(frozen=True)
 class Squares:
-    """The squares of 1 mm² that the immune phenotype is called from, those with enough tumor area.
+    """The squares of 1 mm² that the immune phenotype is called from, those with enough tumor area, of four grids that
+    lie half a side apart.
 
     float64[square] each: areas in mm² of cancer epithelium (`ce`) and stroma (`cs`), lymphocytes in them.
     """

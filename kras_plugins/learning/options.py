@@ -13,7 +13,7 @@ class TableOptions(Options):
     """Which features a model learns from, and by whose thresholds the immune phenotype is called."""
 
     features: Literal["all", "core"] = Field(
-        "all", description="all, or the preset `core` of 68; of features made elsewhere always all"
+        "all", description="all, or the preset `core` of 53; of features made elsewhere always all"
     )
     ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
         "lunit_jco2022",

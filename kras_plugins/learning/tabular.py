@@ -23,7 +23,7 @@ from kras_plugins.semantics.features.phenotype import (
     squares_of,
     with_thresholds,
 )
-from kras_plugins.semantics.features.table import BY_NAME, CORE
+from kras_plugins.semantics.features.table import BY_NAME, CORE, FEATURES
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -34,8 +34,8 @@ CLIP = 5.0
 """Scaled values end here on both sides: densities have long tails, and one patient must not rule a network."""
 ONE_HOT = {"ip_class:desert": DESERT, "ip_class:excluded": EXCLUDED, "ip_class:inflamed": INFLAMED}
 """Columns that stand for the one categorical feature, and the class each is 1 for."""
-NOT_LEARNED = frozenset({"ip_class", "n_tissue_fragments", "n_grids"})
-"""`ip_class` is learned as ONE_HOT; the others tell the specimen (docs/reference/definitions.md, A15 and D16)."""
+NOT_LEARNED = frozenset({"ip_class", *(f.name for f in FEATURES if not f.learned)})
+"""`ip_class` is learned as ONE_HOT; the others tell how much tissue there is."""
 
 _log = logging.getLogger("kras.learning")
 
@@ -55,8 +55,8 @@ class Preprocessor:
     published ones that profiles come with.
 
     Where a profile has all features of the preset `core`, it is one of ours and its features are known by name: cells
-    per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), two features that tell the kind of
-    specimen are left out (NOT_LEARNED). Features made elsewhere are taken as they are.
+    per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), and what tells how much tissue there is
+    (NOT_LEARNED, and flags, which are set on biopsies) is left out. Features made elsewhere are taken as they are.
     """
 
     features: tuple[str, ...]
@@ -75,8 +75,8 @@ class Preprocessor:
     ) -> Preprocessor:
         """Choose columns on the training patients, independently of the order of a profile's names.
 
-        With the choice `core` only the preset's features and their groups' flags are considered; of features made
-        elsewhere all are, which is noted (logger `kras`). Dropped are columns that nobody has, that do not vary, or
+        With the choice `core` only the preset's features are considered; of features made elsewhere all are, which is
+        noted (logger `kras`). Dropped are columns that nobody has, that do not vary, or
         that repeat an earlier one in alphabetical order (Spearman's |ρ| > 0.95). `spread` is the interquartile range
         / 1.349, which is the standard deviation of a normal variable, or the standard deviation where more than half
         of the values are equal. `ip_preset`: by whose thresholds the immune phenotype is called, the published ones
@@ -175,12 +175,11 @@ def _considered(
             _log.info("features made elsewhere have no preset `core`: all %d are considered", len(features))
         return features, flags, ()
     if choice == "core":
-        groups = {BY_NAME[name].group for name in CORE}
-        features, flags = CORE, tuple(flag for flag in flags if flag in groups)
+        features = CORE
     elif "ip_class" in features:
         features = (*features, *ONE_HOT)
     features = tuple(sorted(set(features) - NOT_LEARNED))
-    return features, flags, tuple(n for n in features if n in BY_NAME and BY_NAME[n].unit == "1/mm²")
+    return features, (), tuple(n for n in features if n in BY_NAME and BY_NAME[n].unit == "1/mm²")
 
 
 def profile_of(sample: Sample) -> SemanticProfile:

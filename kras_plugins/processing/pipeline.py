@@ -26,6 +26,7 @@ from kras_plugins.processing.reading import Tiles, read_tiles
 from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
+from kras_plugins.semantics.raster import PIXEL_UM
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.stream import OnTiles
@@ -162,7 +163,8 @@ def key_of_tissue(slide: Slide) -> Key:
 
 def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
     """The store key of what a part makes of a slide."""
-    return make_key(kind, part=dict(part.facts), tissue=tissue.digest)
+    raster = {"raster_um": PIXEL_UM} if kind == "map" else {}
+    return make_key(kind, part=dict(part.facts), tissue=tissue.digest, **raster)
 
 
 def _load_bag(ref: SlideRef, part: Part) -> Bag:

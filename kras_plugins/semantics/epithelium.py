@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from kras_plugins.data import TISSUE_CLASSES
+from kras_plugins.semantics.raster import pixels_of
 
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float32, Float64, UInt8
@@ -84,7 +85,7 @@ def _dilated(mask: Bool, radius: float) -> Bool:
 def _filled(mask: Bool, below: float) -> Bool:
     """The mask with holes of fewer than `below` pixels filled; gaps open to the raster's edge are not holes."""
     labels, n = ndimage.label(~mask)
-    small = np.bincount(labels.ravel(), minlength=n + 1) < below
+    small = pixels_of(labels, n + 1) < below
     small[0] = False
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         small[edge] = False

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage, sparse
 
+from kras_plugins.semantics.raster import blocks
+
 if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
     from kras_plugins.semantics.raster import Index, Raster
@@ -78,11 +80,13 @@ def area_by_square(
         _overlap(centers, raster.mpp, corner, side_um, n)
         for centers, corner, n in zip(raster.centers(), origin_um, reversed(shape), strict=True)
     )
-    sums = (across @ (down @ mask.astype(np.float32)).T).T
-    return np.asarray(sums, np.float64) * raster.pixel_mm2
+    sums = np.zeros((shape[0], mask.shape[1]), np.float32)
+    for rows in blocks(len(mask)):
+        sums += down[:, rows] @ mask[rows].astype(np.float32)
+    return np.asarray((across @ sums.T).T, np.float64) * raster.pixel_mm2
 
 
-def _overlap(centers: Float64, pixel: float, corner: float, side_um: float, n: int) -> sparse.csr_array:
+def _overlap(centers: Float64, pixel: float, corner: float, side_um: float, n: int) -> sparse.csc_array:
     """Share of each pixel in each of `n` squares from `corner` along one axis: float32[square pixel]."""
     low, high = ((centers + sign * pixel / 2 - corner) / side_um for sign in (-1, 1))
     first = np.floor(np.round(low, 9)).astype(np.int64)
@@ -91,7 +95,7 @@ def _overlap(centers: Float64, pixel: float, corner: float, side_um: float, n: i
     part = (np.minimum(high[at], square + 1) - np.maximum(low[at], square)) * side_um / pixel
     inside = (square >= 0) & (square < n) & (part > 1e-9)
     values = part[inside].astype(np.float32)
-    return sparse.coo_array((values, (square[inside], at[inside])), (n, len(centers))).tocsr()
+    return sparse.coo_array((values, (square[inside], at[inside])), (n, len(centers))).tocsc()
 
 
 def queen_sum(values: Float64, use: Bool, *, itself: bool = False) -> Float64:

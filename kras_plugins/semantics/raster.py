@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     Index = npt.NDArray[np.int64]
 
-FINE_UM, COARSE_UM = 4.0, 8.0
-MAX_PIXELS = 16_000_000  # beyond it (16 mm x 16 mm at 4 µm) the coarse raster serves: distance maps stay under 0.5 GB
+PIXEL_UM = 4.0
+"""The pixels of every slide: margins are longer on finer ones, so that slides of one size would differ from others."""
+BLOCK_ROWS = 1024
+"""Rows of a raster that are worked on at once, where a whole array of wide numbers would take too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +51,9 @@ class Raster:
     def count(self, x_um: Float64 | Float32, y_um: Float64 | Float32) -> Float32:
         """Points per pixel, float32[row column]; points off the raster are left out."""
         row, column, inside = self.find(x_um, y_um)
-        flat = row[inside] * self.shape[1] + column[inside]
-        counts = np.bincount(flat, minlength=self.shape[0] * self.shape[1])
-        return np.asarray(counts, dtype=np.float32).reshape(self.shape)
+        counts = np.zeros(self.shape, np.float32)
+        np.add.at(counts.reshape(-1), row[inside] * self.shape[1] + column[inside], np.float32(1))
+        return counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +66,28 @@ class Patch:
 
 
 def raster_over(width_um: float, height_um: float) -> Raster:
-    """A raster over a whole slide of that size: 4 µm pixels, 8 µm on slides larger than about 16 mm x 16 mm."""
-    fine = math.ceil(width_um / FINE_UM) * math.ceil(height_um / FINE_UM) <= MAX_PIXELS
-    mpp = FINE_UM if fine else COARSE_UM
-    return Raster(shape=(math.ceil(height_um / mpp), math.ceil(width_um / mpp)), mpp=mpp)
+    """A raster over a whole slide of that size."""
+    return Raster(shape=(math.ceil(height_um / PIXEL_UM), math.ceil(width_um / PIXEL_UM)), mpp=PIXEL_UM)
+
+
+def blocks(height: int) -> Iterator[slice]:
+    """Slices of up to 1,024 rows that cover `height`."""
+    return (slice(first, min(first + BLOCK_ROWS, height)) for first in range(0, height, BLOCK_ROWS))
+
+
+def pixels_of(labels: npt.NDArray[np.integer[Any]], n: int) -> Index:
+    """How many pixels have each label 0 ... `n` - 1: int64[label]; by blocks, as bincount takes eight bytes a pixel."""
+    return sum((np.bincount(labels[rows].ravel(), minlength=n) for rows in blocks(len(labels))), np.zeros(n, np.int64))
+
+
+def touching(mask: Bool) -> Bool:
+    """The mask bool[h w] and the pixels that share a side with one of it."""
+    result = mask.copy()
+    result[1:] |= mask[:-1]
+    result[:-1] |= mask[1:]
+    result[:, 1:] |= mask[:, :-1]
+    result[:, :-1] |= mask[:, 1:]
+    return result
 
 
 def resample_mask(mask: Bool, size_um: tuple[float, float], raster: Raster) -> Bool:

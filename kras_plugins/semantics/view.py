@@ -6,12 +6,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 from kras_plugins.data import TISSUE_CLASSES, SemanticMap
 from kras_plugins.semantics.cells import of_class
 from kras_plugins.semantics.lattice import Lattice, lattice_over
-from kras_plugins.semantics.raster import Raster
+from kras_plugins.semantics.raster import Raster, pixels_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,8 +36,7 @@ class View:
         )
         self.row, self.column, on_raster = self.raster.find(self.xy[:, 0], self.xy[:, 1])
         self.cell_tissue: UInt8 = np.where(on_raster, self.tissue[self.row, self.column], np.uint8(0))
-        pixels = np.bincount(self.tissue.ravel(), minlength=len(TISSUE_CLASSES))
-        self._mm2 = pixels * self.raster.pixel_mm2
+        self._mm2 = pixels_of(self.tissue, 256)[: len(TISSUE_CLASSES)] * self.raster.pixel_mm2
 
     def area(self, *names: str) -> float:
         """Area of tissue classes together, in mm²."""
@@ -119,24 +117,22 @@ class View:
         return self.of("lymphocyte")
 
     @cached_property
-    def interface_um(self) -> Float32:
-        """float32[h w]: distance in µm to the nearest epithelium pixel that touches stroma; inf without any.
-
-        Edges on background, necrosis or normal lung do not count (docs/reference/definitions.md, symbols).
-        """
-        edge = self.pixels("cancer_epithelium") & ndimage.binary_dilation(self.pixels("cancer_stroma"))
-        if not edge.any():
-            return np.full(self.raster.shape, np.inf, np.float32)
-        return np.asarray(ndimage.distance_transform_edt(~edge) * self.raster.mpp, dtype=np.float32)
-
-    @cached_property
     def signed_um(self) -> Float32:
         """float32[h w]: distance in µm to the CE-CS interface, negative in epithelium; inf or -inf without any.
 
-        The interface runs between pixels, half a pixel beyond the centers that `interface_um` measures from.
+        Edges on background, necrosis or normal lung do not count (docs/reference/definitions.md, symbols).
         """
-        half = np.float32(self.raster.mpp / 2)
-        return np.where(self.pixels("cancer_epithelium"), -self.interface_um - half, self.interface_um - half)
+        from kras_plugins.semantics.distance import distance_to_edge  # brings numba
+
+        epithelium = self.pixels("cancer_epithelium")
+        distance = distance_to_edge(epithelium, self.pixels("cancer_stroma"), self.raster.mpp)
+        np.negative(distance, out=distance, where=epithelium)
+        return distance
+
+    @cached_property
+    def has_interface(self) -> bool:
+        """Whether epithelium and stroma touch anywhere: then every distance is finite."""
+        return bool(np.isfinite(self.signed_um[:1, :1]).all())
 
     def column_of(self, name: str) -> Float64:
         """float64[cell] of a measured column, NaN where the source gave none."""

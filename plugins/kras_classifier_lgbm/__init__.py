@@ -46,7 +46,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="lgbm",
         summary="gradient-boosted trees on the semantic profile",
         options=LgbmOptions,
-        result_version=2,
+        result_version=3,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

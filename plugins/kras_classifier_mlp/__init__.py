@@ -45,7 +45,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="mlp",
         summary="small neural network on the semantic profile",
         options=MlpOptions,
-        result_version=2,
+        result_version=3,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

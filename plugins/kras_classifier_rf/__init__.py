@@ -39,7 +39,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="rf",
         summary="random forest on the semantic profile",
         options=RfOptions,
-        result_version=2,
+        result_version=3,
         consumes=SemanticProfile,
         create=_create,
         load=_load,

@@ -21,7 +21,7 @@ from kras_plugins.cohort.numbers import UNKNOWN, number, short
 from kras_plugins.data import TileGrid
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
 from kras_plugins.semantics.map import CELLS, FACTS, TissueCanvas, finish_map, read_map
-from kras_plugins.semantics.raster import raster_over
+from kras_plugins.semantics.raster import PIXEL_UM, raster_over
 from kras_plugins.store import Store, file_sha256, make_key
 from kras_profiler_import import IGNORE
 from kras_profiler_import.checks import check_left_out, check_place, check_resolution, check_scale, level0_per_pixel
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kras_plugins.semantics.raster import Raster
     from kras_profiler_import import ImportOptions
 
-RESULT = 3
+RESULT = 4
 """Rises when the same file and options give another map."""
 
 _RAW = "raw.parquet"
@@ -57,7 +57,13 @@ def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
     """
     file = locate(slide, options.cells, "cells")
     if (file / FACTS).is_file():
-        return read_map(file, slide.slide_id)
+        found = read_map(file, slide.slide_id)
+        if found.tissue_mpp != PIXEL_UM:
+            note(
+                f"{file}: its tissue has pixels of {found.tissue_mpp:g} µm, those of other slides {PIXEL_UM:g} µm, on "
+                "which margins are longer; profile the slide again to compare"
+            )
+        return found
     annotated = None if options.tissue is None else locate(slide, options.tissue, "tissue")
     size = _size(slide, options)
     key = make_key(

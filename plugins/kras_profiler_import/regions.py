@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from scipy import ndimage
 
 from kras_plugins import TISSUE_CLASSES, SlideError
 from kras_plugins.data import GROWTH_PATTERNS
+from kras_plugins.semantics.distance import distance_to
 from kras_plugins.semantics.polygons import fill
 from kras_plugins.semantics.raster import Patch
 from kras_profiler_import import IGNORE
@@ -80,6 +80,6 @@ def near_cells(xy_um: Float64, raster: Raster) -> Bool:
     """bool[h w]: cells closed by a disk of 50 µm, with a margin of 10 µm."""
     margin = int(np.ceil(REACH_UM / raster.mpp)) + 1
     cells = np.pad(raster.count(xy_um[:, 0], xy_um[:, 1]) > 0, margin)
-    wide = ndimage.distance_transform_edt(~cells) <= REACH_UM / raster.mpp
-    closed = ndimage.distance_transform_edt(wide) > (REACH_UM - MARGIN_UM) / raster.mpp
+    wide = distance_to(cells, raster.mpp) <= REACH_UM
+    closed = distance_to(~wide, raster.mpp) > REACH_UM - MARGIN_UM
     return np.asarray((closed | cells)[margin:-margin, margin:-margin], dtype=np.bool_)

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kras_plugins.data import CELL_CLASSES, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap, SlideRef
+from kras_plugins.host.notes import noted
 from kras_plugins.semantics import wkb
 from kras_plugins.semantics.cells import CellWriter, cell_batch
 from kras_plugins.semantics.geojson import write_cells_geojson, write_tissue_geojson
@@ -120,3 +121,18 @@ def test_the_folder_of_a_profiled_slide_is_taken_as_it_is(tmp_path: Path) -> Non
         second = again(cells=str(where))
         assert second.cells.equals(first.cells) and second.provides == first.provides
         np.testing.assert_array_equal(second.tissue, first.tissue)
+
+
+def test_a_folder_with_coarser_tissue_is_taken_and_noted(tmp_path: Path) -> None:
+    """As earlier versions wrote of slides above 256 mm²."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    first = draw(folder, 5, 50)
+    with noted(lambda _: None) as told:
+        again(cells=str(folder))
+    assert not told
+    write_map(folder, replace(first, tissue_mpp=8.0))
+    with noted(lambda _: None) as told:
+        assert again(cells=str(folder)).tissue_mpp == 8.0
+    (text,) = told
+    assert "8 µm, those of other slides 4 µm" in text

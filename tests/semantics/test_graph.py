@@ -15,9 +15,9 @@ from kras_plugins.semantics.features.graph import (
     assortativity,
     clustering,
     component_sizes,
+    contact_excess,
     edge_counts,
     graph,
-    join_count_z,
     lymphocytes_near,
 )
 from kras_plugins.semantics.view import View
@@ -101,27 +101,37 @@ def test_graph_statistics_agree_with_networkx(cells, triangles, adjacency):
     assert sorted(component_sizes(adjacency, ~is_tumor).tolist()) == sizes
 
 
-def test_the_null_of_join_counts_is_that_of_permuted_labels(cells, triangles, adjacency):
+def test_chance_is_that_of_permuted_labels(triangles):
     """The simulation is the oracle of the closed form."""
     rng = np.random.default_rng(2)
     is_tumor = np.arange(3000) < 2200
-    simulated = [edge_counts(rng.permutation(is_tumor), triangles)[2] for _ in range(1500)]
-    degree = np.diff(adjacency.indptr)
-    observed = np.mean(simulated) - 3 * np.std(simulated)
-    assert join_count_z(observed, degree, 2200) == pytest.approx(-3, abs=0.2)
-    scores = [join_count_z(s, degree, 2200) for s in simulated]
-    assert np.mean(scores) == pytest.approx(0, abs=0.08) and np.std(scores) == pytest.approx(1, abs=0.06)
+    simulated = [edge_counts(rng.permutation(is_tumor), triangles)[2] for _ in range(300)]
+    n = len(triangles.edges)
+    assert contact_excess(0.7 * np.mean(simulated), n, 3000, 2200) == pytest.approx(-0.3, abs=0.002)
+    assert contact_excess(0, n, 3000, 2200) == -1
 
 
-def test_the_variance_of_join_counts_is_exact_on_a_small_graph():
+def test_chance_is_exact_on_a_small_graph():
     """All 20 ways to label three of six cells on a path."""
     from itertools import combinations
 
     edges = [(k, k + 1) for k in range(5)]
     counts = [sum((a in chosen) != (b in chosen) for a, b in edges) for chosen in combinations(range(6), 3)]
-    degree = np.array([1, 2, 2, 2, 2, 1])
-    assert join_count_z(5, degree, 3) == pytest.approx((5 - np.mean(counts)) / np.std(counts))
-    assert np.isnan(join_count_z(0, degree, 6))  # labels that cannot differ have no spread
+    assert contact_excess(5, 5, 6, 3) == pytest.approx(5 / np.mean(counts) - 1)
+    assert np.isnan(contact_excess(0, 5, 6, 6)) and np.isnan(contact_excess(0, 0, 6, 3))
+
+
+def test_contacts_against_chance_are_an_effect_that_more_cells_do_not_change(make_map):
+    """The same pattern on one, two and four mm²; a z-score would double from the first to the last."""
+    rng = np.random.default_rng(6)
+    found = []
+    for width, height in ((1000, 1000), (2000, 1000), (2000, 2000)):
+        xy = rng.uniform(0, (width, height), (3 * width * height // 1000, 2))
+        near = (xy[:, 0] // 125 + xy[:, 1] // 125) % 2 == 0
+        kinds = np.where(rng.uniform(size=len(xy)) < np.where(near, 0.8, 0.2), "tumor", "lymphocyte")
+        found.append(graph(View(make_map(xy, kinds, regions=(("cancer_stroma", 0, 0, width, height),)))))
+    values = [v["nhood_excess_tl"] for v in found]
+    assert max(values) - min(values) < 0.04 and -0.5 < np.mean(values) < -0.2
 
 
 def test_a_hexagonal_lattice_has_six_neighbors_at_one_distance(make_map):
@@ -140,13 +150,13 @@ def test_random_labels_are_zero_and_mirrored_halves_one(make_map):
     xy = rng.uniform(0, 2000, (12_000, 2))
     regions = (("cancer_stroma", 0, 0, 2000, 2000),)
     random = graph(View(make_map(xy, rng.choice(["tumor", "lymphocyte"], 12_000), regions=regions)))
-    assert random["assortativity"] == pytest.approx(0, abs=0.02) and abs(random["nhood_z_tl"]) < 3
+    assert random["assortativity"] == pytest.approx(0, abs=0.02) and abs(random["nhood_excess_tl"]) < 0.02
     assert random["edge_tt"] == pytest.approx(0.25, abs=0.02) and random["mixing"] == pytest.approx(2, abs=0.1)
     assert random["knn_l_of_t"] == pytest.approx(5, abs=0.1)
     # cells of a planar Poisson-Voronoi tessellation have areas with a coefficient of variation of 0.5294
     assert random["voronoi_cv_t"] == pytest.approx(0.529, abs=0.02)
     halves = graph(View(make_map(xy, np.where(xy[:, 0] < 1000, "tumor", "lymphocyte"), regions=regions)))
-    assert halves["assortativity"] > 0.95 and halves["nhood_z_tl"] < -50
+    assert halves["assortativity"] > 0.95 and halves["nhood_excess_tl"] < -0.95
     assert halves["l_component_max"] > 0.95 and halves["l_components"] == pytest.approx(1 / 4)
     assert halves["edge_tt"] + halves["edge_ll"] + halves["edge_tl"] == pytest.approx(1)
 

@@ -32,12 +32,12 @@ def test_every_feature_says_what_it_is_and_needs():
         assert f.weight in {"sum", "call"} or BY_NAME[f.weight].unit == "mm²"
 
 
-def test_core_is_68_features_of_every_group_but_the_priors():
-    assert len(CORE) == 68 and {BY_NAME[name].group for name in CORE} == set(GROUPS) - {"N"}
-    some = {"tsr", "purity", "itlr", "iip_frac", "nn_ratio", "ripley_ll_50", "mh_100", "lee_tl", "co_hs_cancer",
+def test_core_is_53_features_of_every_group_but_the_priors():
+    assert len(CORE) == 53 and {BY_NAME[name].group for name in CORE} == set(GROUPS) - {"N"}
+    some = {"tsr", "purity", "itlr", "is", "nn_ratio", "ripley_ll_50", "mh_100", "lee_tl", "co_hs_immune",
             "mixing", "til_slope", "interface_density", "tfi", "lumen_share", "tls_density", "nuc_area_cv",
             "tl_area_ratio"}  # fmt: skip
-    assert some <= set(CORE) and not {"n_tissue_fragments", "n_grids", "p_luad", "area_tissue"} & set(CORE)
+    assert some <= set(CORE) and "p_luad" not in CORE and all(BY_NAME[name].learned for name in CORE)
 
 
 def test_every_group_gives_what_it_lists(make_map, nest):

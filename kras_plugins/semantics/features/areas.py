@@ -7,6 +7,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from kras_plugins.semantics.raster import pixels_of
 from kras_plugins.semantics.view import View, ratio
 
 EPSILON_MM2 = 0.001
@@ -19,7 +20,7 @@ def areas(view: View) -> dict[str, float]:
     ta, tissue = view.area_ta, view.area_tissue
     necrosis, normal, mucin = view.area("necrosis"), view.area("normal_lung"), view.area("mucin")
     pieces, n = ndimage.label(view.tissue > 0, structure=np.ones((3, 3)))
-    sizes = np.bincount(pieces.ravel(), minlength=n + 1)[1:] * view.raster.pixel_mm2
+    sizes = pixels_of(pieces, n + 1)[1:] * view.raster.pixel_mm2
     return {
         "area_tissue": tissue,
         "area_ce": ce,

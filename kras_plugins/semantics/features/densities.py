@@ -17,7 +17,7 @@ def densities(view: View) -> dict[str, float]:
         inside, area = {"ce": (view.in_ce, ce), "cs": (view.in_cs, cs), "ta": (view.in_ta, ta)}[place]
         return ratio(float(np.count_nonzero(view.of(name) & inside)), area)
 
-    near = view.pixels("cancer_stroma") & (view.interface_um <= MARGIN_UM)
+    near = view.pixels("cancer_stroma") & (view.signed_um <= MARGIN_UM)
     in_near = view.in_cs & near[view.row, view.column]
     lymphocytes, outside = view.lymphocyte, (view.cell_tissue > 0) & ~view.in_ta
     return {

@@ -47,7 +47,7 @@ def graph(view: View) -> dict[str, float]:
         "edge_ll": ratio(ll, n_edges),
         "edge_tl": ratio(tl, n_edges),
         "mixing": ratio(tl, ll),
-        "nhood_z_tl": join_count_z(tl, degree, int(is_tumor.sum())),
+        "nhood_excess_tl": contact_excess(tl, n_edges, len(xy), int(is_tumor.sum())),
         "degree_t": float(degree[is_tumor].mean()),
         "edge_mean": float(lengths.mean()) if len(lengths) else math.nan,
         "edge_cv": ratio(float(lengths.std()), float(lengths.mean())) if len(lengths) else math.nan,
@@ -75,24 +75,14 @@ def assortativity(tt: float, ll: float, tl: float) -> float:
     return ratio((tt + ll) / total - squares, 1 - squares)
 
 
-def join_count_z(tl: float, degree: Float64, n_tumor: int) -> float:
-    """z-score of the edges between kinds against random labels, kinds and graph given; below 0 where they keep apart.
+def contact_excess(tl: float, edges: float, n: int, n_tumor: int) -> float:
+    """Edges between the kinds over their mean when kinds are dealt at random to the cells, less 1.
 
-    Mean and variance are those over all permutations, in closed form (Cliff & Ord 1981, non-free sampling): pairs of
-    edges that share a cell and pairs that do not are counted from the cells' degrees.
+    0 at random, -1 where they never touch. The mean over all permutations is that of a single edge (Cliff & Ord 1981,
+    non-free sampling). A z-score in its place would grow as the root of the number of edges.
     """
-    n, b, w = len(degree), float(n_tumor), float(len(degree) - n_tumor)
-    k = degree.astype(np.float64)
-    edges = float(k.sum()) / 2
-    if n < 4 or edges == 0:
-        return math.nan
-    one = b * w / (n * (n - 1.0))
-    sharing = float(np.sum(k * (k - 1)))
-    apart = edges * (edges - 1) - sharing
-    two = 4 * b * (b - 1) * w * (w - 1) / (n * (n - 1.0) * (n - 2.0) * (n - 3.0))
-    mean = 2 * edges * one
-    variance = mean + sharing * one + apart * two - mean * mean
-    return ratio(tl - mean, math.sqrt(max(variance, 0.0)))
+    mean = edges * 2 * n_tumor * (n - n_tumor) / (n * (n - 1.0)) if n > 1 else 0.0
+    return ratio(tl - mean, mean)
 
 
 def clustering(adjacency: sparse.csr_array) -> float:

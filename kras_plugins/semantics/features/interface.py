@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from kras_plugins.semantics.crofton import edge_length
+from kras_plugins.semantics.raster import blocks
 from kras_plugins.semantics.view import View, ratio
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float64
-    from kras_plugins.semantics.raster import Index
+    from kras_plugins.data import Float32, Float64
 
 BANDS = {
     "til_m150_m100": (-150, -100),
@@ -37,15 +38,15 @@ def interface(view: View) -> dict[str, float]:
     """Group J of docs/reference/definitions.md. Edges of epithelium that do not touch stroma do not count as border."""
     steps = _steps(view)
     at_cells = view.signed_um[view.row, view.column]
-    depth = -at_cells[view.lymphocyte & view.in_ce]
     near = view.lymphocyte & view.in_ta & (np.abs(at_cells) <= MARGIN_UM)
     inside, outside = steps.density(-MARGIN_UM, 0), steps.density(0, MARGIN_UM)
-    length = interface_mm(view)
+    masks = (view.cut(view.pixels(name), margin=1) for name in ("cancer_epithelium", "cancer_stroma"))
+    length = edge_length(*masks) * view.raster.mpp / 1000
     return {
         **{name: steps.density(*ends) for name, ends in BANDS.items()},
         "til_slope": steps.slope(),
         "til_in_out": ratio(inside, outside),
-        "til_depth": float(np.median(depth)) if len(depth) else math.nan,
+        "til_depth": depth(view),
         "interface_len": length,
         "interface_density": ratio(length, view.area("cancer_epithelium")),
         "til_margin_stroma": ratio(float(np.count_nonzero(near & view.in_cs)), float(np.count_nonzero(near))),
@@ -80,27 +81,27 @@ class Steps:
 
 
 def _steps(view: View) -> Steps:
-    n = (HIGH_UM - LOW_UM) // STEP_UM
     pixels = view.pixels("cancer_epithelium", *OUTSIDE)
     cells = view.lymphocyte & view.within("cancer_epithelium", *OUTSIDE)
-    found = []
-    for signed in (view.signed_um[pixels], view.signed_um[view.row[cells], view.column[cells]]):
-        step: Index = np.ceil((signed - LOW_UM) / STEP_UM) - 1
-        inside = (step >= 0) & (step < n)
-        found.append(np.bincount(step[inside].astype(np.int64), minlength=n).astype(np.float64))
-    return Steps(found[0] * view.raster.pixel_mm2, found[1])
+    area = np.sum([_by_step(view.signed_um[rows][pixels[rows]]) for rows in blocks(len(pixels))], axis=0)
+    return Steps(area * view.raster.pixel_mm2, _by_step(view.signed_um[view.row[cells], view.column[cells]]))
 
 
-def interface_mm(view: View) -> float:
-    """Length of the border between epithelium and stroma in mm.
+def _by_step(signed_um: Float32) -> Float64:
+    """How many of these distances lie in each step, float64[step]."""
+    n = (HIGH_UM - LOW_UM) // STEP_UM
+    step = np.ceil((signed_um - LOW_UM) / STEP_UM) - 1
+    return np.bincount(step[(step >= 0) & (step < n)].astype(np.int64), minlength=n).astype(np.float64)
 
-    The total variation of the epithelium's mask, smoothed by one pixel, is its perimeter in any direction (coarea
-    formula); each bit of it counts by the share of stroma among what lies beside the epithelium there.
+
+def depth(view: View) -> float:
+    """Median distance in µm of the epithelium's lymphocytes from the border, NaN without any.
+
+    Read between the centers of pixels (bilinear): their own distances are multiples of some µm.
     """
-    epithelium, stroma = (
-        ndimage.gaussian_filter(view.cut(view.pixels(name), margin=4).astype(np.float32), 1.0, mode="nearest")
-        for name in ("cancer_epithelium", "cancer_stroma")
-    )
-    steep = np.hypot(*np.gradient(epithelium))
-    beside = np.clip(stroma / np.maximum(1 - epithelium, 1e-3), 0, 1)
-    return float(np.sum(steep * beside, dtype=np.float64)) * view.raster.mpp / 1000
+    chosen = view.lymphocyte & view.in_ce
+    if not chosen.any() or not view.has_interface:
+        return math.nan
+    at = (view.xy[chosen] - np.array(view.raster.origin_um)) / view.raster.mpp - 0.5
+    signed = ndimage.map_coordinates(view.signed_um, at[:, ::-1].T, order=1, mode="nearest")
+    return float(np.median(np.maximum(-signed, 0)))

@@ -29,8 +29,8 @@ of features. The squares of a patient's slides are then pooled.
 
 **In classifiers.** `mlp` learns from the preset `core`, `rf` and `lgbm` from all features; say
 `-o classifier.mlp.features=all` or `-o classifier.rf.features=core` for the other. Features in 1/mm² enter as ln(1 + x)
-and `ip_class` as three columns of 0 and 1. `n_tissue_fragments` and `n_grids` tell the kind of specimen and are left
-out. Missing values get the median of the training patients, and each group's validity is a column.
+and `ip_class` as three columns of 0 and 1. Those marked † tell how much tissue there is, a biopsy from a resection, and
+are reported but not learned; nor is whether a group was valid. Missing values get the median of the training patients.
 
 **Where epithelium comes from** (a model, an import, or the density of tumor cells) is in the profile's `source`.
 """
@@ -47,7 +47,7 @@ def features_page() -> str:
         )
         for f in rows:
             needs = ", ".join(sorted(f.needs)) or "tissue"
-            mark = "*" if f.core else ""
+            mark = "*" if f.core else "" if f.learned else "†"
             cells = (
                 f"{f.group}{f.number}{mark}",
                 f"`{f.name}`",

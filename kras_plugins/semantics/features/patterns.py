@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from kras_plugins.data import GROWTH_PATTERNS
+from kras_plugins.semantics.raster import pixels_of
 from kras_plugins.semantics.view import View, ratio
 
 MIN_PATTERN_MM2 = 0.1
@@ -33,7 +34,7 @@ def pattern_shares(view: View) -> dict[str, float]:
     names, raster = GROWTH_PATTERNS[1:], view.semantic.pattern
     if raster is None:
         return dict.fromkeys(names, math.nan)
-    pixels = np.bincount(raster[view.ta_pixels], minlength=len(GROWTH_PATTERNS))[1:]
+    pixels = pixels_of(np.where(view.ta_pixels, raster, np.uint8(0)), 256)[1 : len(GROWTH_PATTERNS)]
     total = int(pixels.sum())
     if total * view.raster.pixel_mm2 < MIN_PATTERN_MM2:
         return dict.fromkeys(names, math.nan)

@@ -1,4 +1,4 @@
-"""Group D: immune phenotype on a grid of 1 mm² squares."""
+"""Group D: immune phenotype on squares of 1 mm² that move by half a side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from kras_plugins.data import SemanticProfile, Squares
 from kras_plugins.errors import ConfigError
+from kras_plugins.semantics.lattice import area_by_square
 from kras_plugins.semantics.view import View
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ SIDE_UM = 1000.0
 SHARE = 1 / 3
 IIP_SHARE = 0.20  # Shen et al., J Immunother Cancer 2024;12:e008339
 MIN_TA_MM2 = 0.05
-MIN_PART_MM2 = 0.01  # under a hundredth of a square one cell would decide a density
+MIN_PART_MM2 = 0.01  # under 1 / 106 mm² a single lymphocyte would make a square inflamed
+GRIDS = 4
 DESERT, EXCLUDED, INFLAMED = 0.0, 1.0, 2.0
 INFLAMED_PATIENTS, EXCLUDED_PATIENTS = 0.440, 0.371
 """Shares of patients with NSCLC whose tumor is inflamed or excluded by the published rule (Park et al. 2022)."""
@@ -44,24 +46,35 @@ LUNIT_JCO2022 = Thresholds(ce=106.0, cs=357.0, preset="lunit_jco2022")
 
 
 def squares(view: View) -> Squares:
-    """Cut the tumor area by a grid that starts at the raster's corner; squares under 0.05 mm² of it are left out."""
-    height, width = view.raster.shape
-    rows = (np.arange(height) * view.raster.mpp // SIDE_UM).astype(np.int64)
-    columns = (np.arange(width) * view.raster.mpp // SIDE_UM).astype(np.int64)
-    across = int(columns[-1]) + 1
-    n = (int(rows[-1]) + 1) * across
-    square = rows[:, None] * across + columns[None, :]
+    """The squares of four grids together, the first with a corner at the tumor area's centroid, the others moved by
+    half a side along x, y and both; those with under 0.05 mm² of tumor area are left out.
 
-    def area(name: str) -> Float64:
-        return np.asarray(np.bincount(square[view.pixels(name)], minlength=n) * view.raster.pixel_mm2, np.float64)
+    So what the squares say depends neither on where the slide begins nor much on where a grid lies. Each is four
+    squares of half the side.
+    """
+    half = view.lattice(SIDE_UM / 2)
+    if not half.area.any():
+        return Squares(*np.zeros((4, 0)))
 
-    def cells(chosen: Bool) -> Float64:
-        return np.bincount(square[view.row[chosen], view.column[chosen]], minlength=n).astype(np.float64)
+    def area(name: str) -> Float64:  # to a µm², so that single precision decides at no threshold
+        parts = area_by_square(view.pixels(name), view.raster, half.origin_um, half.area.shape, half.side_um)
+        return np.round(parts, 6)
 
-    ce, cs = area("cancer_epithelium"), area("cancer_stroma")
-    use = ce + cs >= MIN_TA_MM2
-    counts = (cells(view.lymphocyte & view.in_ce), cells(view.lymphocyte & view.in_cs))
-    return Squares(ce[use], cs[use], counts[0][use], counts[1][use])
+    def cells(inside: Bool) -> Float64:
+        return half.count(view.xy[view.lymphocyte & inside])
+
+    ce, cs, in_ce, in_cs = (
+        _by_four(values)
+        for values in (area("cancer_epithelium"), area("cancer_stroma"), cells(view.in_ce), cells(view.in_cs))
+    )
+    use = np.round(ce + cs, 6) >= MIN_TA_MM2
+    return Squares(ce[use], cs[use], in_ce[use], in_cs[use])
+
+
+def _by_four(values: Float64) -> Float64:
+    """Sums over every 2 x 2 neighbors, those beyond the rim being zero: float64[row + 1, column + 1] as one row."""
+    wide = np.pad(values, 1)
+    return np.round(wide[1:, 1:] + wide[1:, :-1] + wide[:-1, 1:] + wide[:-1, :-1], 6).ravel()
 
 
 def phenotype(view: View, thresholds: Thresholds = LUNIT_JCO2022) -> dict[str, float]:
@@ -75,8 +88,13 @@ def phenotype(view: View, thresholds: Thresholds = LUNIT_JCO2022) -> dict[str, f
         **_quantiles("grid_stil", stil, (50, 90)),
         "grid_stil_cv": _cv(stil),
         "grid_til_gini": gini((grid.in_ce + grid.in_cs) / (grid.ce + grid.cs)),
-        "n_grids": float(len(grid.ce)),
+        "n_grids": n_grids(grid),
     }
+
+
+def n_grids(grid: Squares) -> float:
+    """How many squares a grid has, on average over the four."""
+    return len(grid.ce) / GRIDS
 
 
 def shares(grid: Squares, thresholds: Thresholds) -> dict[str, float]:
@@ -100,10 +118,10 @@ def fit_thresholds(patients: Sequence[Squares]) -> Thresholds:
 
     44.0 % inflamed, and of the others 37.1 / 56.0 excluded (Park et al. 2022): each patient is inflamed below some
     threshold of its own, the one that a third of its squares exceed, and the cohort's is a quantile of those.
-    Patients with fewer than three squares do not count. The published cohort's mix of patients is taken to hold for
-    this one. Raises ConfigError under 20 patients.
+    Patients with fewer than three squares a grid do not count. The published cohort's mix of patients is taken to
+    hold for this one. Raises ConfigError under 20 patients.
     """
-    known = [_densities(grid) for grid in patients if len(grid.ce) >= MIN_GRIDS]
+    known = [_densities(grid) for grid in patients if n_grids(grid) >= MIN_GRIDS]
     if len(known) < MIN_PATIENTS:
         raise ConfigError(
             f"{len(known)} training patients have {MIN_GRIDS} squares of tumor or more, {MIN_PATIENTS} are needed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from kras_plugins.semantics.features.table import BY_NAME, GROUPS
+from kras_plugins.semantics.features.table import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ edge_tt | Contacts among tumor cells | The share of contacts between neighbors t
 edge_ll | Contacts among lymphocytes | The share of contacts between neighbors that are between lymphocytes.
 edge_tl | Contacts of tumor cells with lymphocytes | The share of contacts between neighbors that join both kinds.
 mixing | Mixing score | Contacts of tumor cells with lymphocytes, per contact among lymphocytes.
-nhood_z_tl | Contacts of both kinds, against chance | Below zero where they touch less than by chance.
+nhood_excess_tl | Contacts of both kinds, against chance | Below zero where they touch less than by chance.
 degree_t | Neighbors of a tumor cell | High where tumor cells are densely packed.
 edge_mean | Distance between neighboring cells | Low where cells are densely packed.
 edge_cv | Unevenness of distances between neighbors | High where packing is irregular.
@@ -223,10 +223,6 @@ def _plain() -> dict[str, Plain]:
     for phenotype in ("inflamed", "excluded", "desert"):
         found[f"ip_class:{phenotype}"] = Plain(
             f"Immune phenotype is {phenotype}", "1 where the tumor as a whole is called so, else 0."
-        )
-    for group, title in GROUPS.items():
-        found[f"invalid:{group}"] = Plain(
-            f"Not measured: {title}", "1 where there was too little tissue or too few cells to measure them, else 0."
         )
     return found
 

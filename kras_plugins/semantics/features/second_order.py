@@ -72,9 +72,8 @@ class Window:
         top, left = int(rows[0]), int(columns[0])
         part = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
         height, width = (-(-n // factor) for n in part.shape)
-        sums = part.astype(np.float32)
-        for axis in (0, 1):
-            sums = np.add.reduceat(sums, np.arange(0, sums.shape[axis], factor), axis=axis)
+        sums: Float32 = np.add.reduceat(part, np.arange(0, part.shape[0], factor), axis=0, dtype=np.float32)
+        sums = np.add.reduceat(sums, np.arange(0, part.shape[1], factor), axis=1)
         coarse = Raster(
             shape=(height, width),
             mpp=raster.mpp * factor,

@@ -24,10 +24,12 @@ GROUPS = {
 
 
 _CORE = {
-    "A": (2, 3, 4, 7, 8, 9, 10, 11), "B": (1, 2, 3, 5, 8), "C": (1, 2, 3, 4, 7, 8), "D": (1, 2, 3, 5, 8, 10),
-    "E": (1, 4, 6, 8, 9, 10, 14), "F": (5, 8, 10, 11, 12), "G": (2, 7, 10), "H": (1, 3, 4), "I": (1, 2, 3, 4, 5, 8),
-    "J": (2, 3, 4, 5, 9, 10, 13), "K": (2, 4, 7, 11), "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
+    "A": (8, 10, 11), "B": (1, 2, 3, 5, 8), "C": (1, 2, 4, 7, 8), "D": (1, 2, 3, 8, 10), "E": (1, 4, 6, 8, 14),
+    "F": (5, 8), "G": (2, 7, 10), "H": (1, 3), "I": (1, 4, 5, 8), "J": (2, 3, 4, 5, 9, 10, 13), "K": (2, 4, 7, 11),
+    "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
 }  # fmt: skip
+_EXTENT = {"gi_max", "l_component_max", "ce_largest_share", "ce_solidity", "interface_fractal", "til_c_index"}
+"""Quotients and extremes that more of the same tumor changes all the same (docs/reference/definitions.md, table)."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,13 @@ class Feature:
 
     @property
     def core(self) -> bool:
-        """Whether it is one of the 68 of the preset `core`."""
+        """Whether it is one of the 53 of the preset `core`."""
         return self.number in _CORE.get(self.group, ())
+
+    @property
+    def learned(self) -> bool:
+        """Whether classifiers may learn from it: not where it tells how much tissue there is."""
+        return self.weight != "sum" and self.name not in _EXTENT
 
 
 _SHORT = {
@@ -245,7 +252,7 @@ FEATURES = (
         F("edge_ll", "1", "area_ta", "T L CE CS", "LL edges / edges"),
         F("edge_tl", "1", "area_ta", "T L CE CS", "TL edges / edges"),
         F("mixing", "1", "area_ta", "T L CE CS", "TL edges / LL edges", "Keren 2018, Cell 174"),
-        F("nhood_z_tl", "1", "area_ta", "T L CE CS", "z of TL edges, labels permuted (exact)", "Cliff & Ord 1981"),
+        F("nhood_excess_tl", "1", "area_ta", "T L CE CS", "TL edges / their mean at random - 1", "Cliff & Ord 1981"),
         F("degree_t", "1", "area_ta", "T L CE CS", "mean neighbors of T"),
         F("edge_mean", "µm", "area_ta", "T L CE CS", "mean edge length"),
         F("edge_cv", "1", "area_ta", "T L CE CS", "SD / mean of edge lengths"),
@@ -287,7 +294,7 @@ FEATURES = (
         F("ce_component_p50", "mm²", "area_ce", "CE CS", "median area of components"),
         F("ce_component_gini", "1", "area_ce", "CE CS", "Gini coefficient of the areas of components"),
         F("ce_largest_share", "1", "area_ce", "CE CS", "largest component / components"),
-        F("nest_width", "µm", "area_ce", "CE", "2 · mean distance from the skeleton of CE to its edge"),
+        F("nest_width", "µm", "area_ce", "CE", "4 · mean distance of CE to its edge: the width of strips"),
         F("ce_solidity", "1", "area_ce", "CE CS", "area-weighted mean of area / convex hull"),
         F("ce_circularity", "1", "area_ce", "CE CS", "area-weighted mean of 4π area / perimeter² (Crofton)"),
         F("interface_fractal", "1", "area_ce", "CE CS", "box-counting dimension of the interface, 32 to 512 µm"),
@@ -380,4 +387,4 @@ FEATURES = (
 BY_NAME = {feature.name: feature for feature in FEATURES}
 
 CORE = tuple(feature.name for feature in FEATURES if feature.core)
-"""The preset `core`: the 68 features to begin with where patients are few."""
+"""The preset `core`: the 53 features to begin with where patients are few."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kras_plugins.semantics.features.hotspots import HOTSPOT_SIDE_UM
-from kras_plugins.semantics.features.phenotype import MIN_GRIDS, squares
+from kras_plugins.semantics.features.phenotype import MIN_GRIDS, n_grids, squares
 from kras_plugins.semantics.features.similarity import SIDE_UM
 from kras_plugins.semantics.view import View
 
@@ -24,13 +24,13 @@ def validity(view: View) -> dict[str, bool]:
         "A": view.area_tissue > 0,
         "B": epithelium,
         "C": cells,
-        "D": len(squares(view).ce) >= MIN_GRIDS,
+        "D": n_grids(squares(view)) >= MIN_GRIDS,
         "E": cells,
         "F": cells and lymphocytes,
         "G": cells and bool(view.lattice(SIDE_UM).use.sum() >= MIN_SQUARES),
         "H": cells and bool(view.lattice(HOTSPOT_SIDE_UM).use.sum() >= MIN_HOTSPOT_SQUARES),
         "I": cells and lymphocytes,
-        "J": epithelium and bool(np.isfinite(view.interface_um).any()),
+        "J": epithelium and view.has_interface,
         "K": epithelium,
         "L": epithelium,
         "M": bool(np.count_nonzero(view.tumor & view.in_ce) >= MIN_NUCLEI),
@@ -46,7 +46,7 @@ RULES = {
     "A": "any analysed tissue",
     "B": _CE,
     "C": f"{_CELLS}; itlr, atlr and dtlr: >= 50 L in tissue",
-    "D": f">= {MIN_GRIDS} squares with CE + CS >= 0.05 mm²; a density: >= 0.01 mm² of its tissue in the square",
+    "D": f">= {MIN_GRIDS} squares a grid with CE + CS >= 0.05 mm²; a density: >= 0.01 mm² of its tissue in the square",
     "E": f"{_CELLS}; distances to L: any L in TA",
     "F": f"{_BOTH}; at r: on average at least half of a circle of radius r around a point of TA lies in TA",
     "G": f"{_CELLS} and >= {MIN_SQUARES} squares of 100 µm of which TA covers half; L: any in those squares",
