@@ -1,4 +1,7 @@
-"""A patient as one bag: all tiles of all slides, of which only the asked ones are read."""
+"""A patient as one bag for classifiers: all tiles of all slides, of which only the asked ones are read.
+
+Memory is that of what was asked for: the pages of mapped bags are given back.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins import Bag, ConfigError, Sample
+from kras_plugins.bags import let_go
+from kras_plugins.data import Bag, Sample
+from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,26 +59,31 @@ def count(sample: Sample) -> int:
 
 
 def evenly(n: int, at_most: int) -> Index:
-    """Which of `n` tiles are looked at: all, or evenly spaced ones, which cover the slides without chance."""
-    return np.arange(n) if n <= at_most else np.linspace(0, n - 1, at_most).round().astype(np.int64)
+    """Which of `n` tiles are looked at: all, or `at_most` (0: all) evenly spaced ones, which cover the slides."""
+    return np.arange(n) if not 0 < at_most < n else np.linspace(0, n - 1, at_most).round().astype(np.int64)
 
 
-def gather(sample: Sample, index: Index) -> Float32:
+def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
     """Features float32[tile feature] of the tiles at `index` (ascending, counted through the patient's bags).
 
-    Only these rows are read from memory-mapped bags. Raises ConfigError when one is not finite.
+    Only these rows are read from memory-mapped bags, into `out` where it is given. Raises ConfigError when one is not
+    finite.
     """
-    parts: list[Float32] = []
+    if out is None:
+        out = np.empty((len(index), sample.bags[0].features.shape[1]), np.float32)
+    at = 0
     for bag, local in _split(sample, index):
-        whole = len(local) == len(bag.features)
-        part = np.asarray(bag.features if whole else bag.features[local], dtype=np.float32)
+        part = out[at : at + len(local)]
+        # "clip" as nothing is beyond the ends, and "raise" would copy once more.
+        np.take(np.asarray(bag.features, np.float32), local, axis=0, out=part, mode="clip")
+        let_go(bag.features)
+        at += len(local)
         if not np.isfinite(part).all():
             raise ConfigError(
                 f"slide {bag.slide_id!r} has tile features that are not finite numbers",
                 "make its features again (kras embed) or leave the slide out",
             )
-        parts.append(part)
-    return np.concatenate(parts)
+    return out
 
 
 def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
