@@ -5,13 +5,13 @@ Memory is that of what was asked for: the pages of mapped bags are given back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins.bags import let_go
+from kras_plugins.bags import let_go, slabs
 from kras_plugins.data import Bag, Sample
 from kras_plugins.errors import ConfigError
 
@@ -78,12 +78,26 @@ def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
         np.take(np.asarray(bag.features, np.float32), local, axis=0, out=part, mode="clip")
         let_go(bag.features)
         at += len(local)
-        if not np.isfinite(part).all():
-            raise ConfigError(
-                f"slide {bag.slide_id!r} has tile features that are not finite numbers",
-                "make its features again (kras embed) or leave the slide out",
-            )
+        _check(bag, part)
     return out
+
+
+def checked_slabs(bag: Bag) -> Iterator[Float32]:
+    """All tiles of a bag in order, some thousand at a time; raises ConfigError when one is not finite."""
+    for slab in slabs(bag):
+        _check(bag, slab)
+        yield slab
+
+
+def check_source(samples: Iterable[Sample], trained: Source | None) -> None:
+    """Raise ConfigError for a patient without tiles, and for one whose features are not what a model was trained on."""
+    for sample in samples:
+        count(sample)
+        if (found := source_of([sample])) != trained:
+            raise ConfigError(
+                f"tile features of patient {sample.patient_id!r} are of {found}, the model's of {trained}",
+                "extract features with the extractor and options that the model was trained with",
+            )
 
 
 def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -91,6 +105,14 @@ def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[n
     parts = list(_split(sample, index))
     slides = tuple(bag.slide_id for bag, local in parts for _ in local)
     return slides, np.concatenate([bag.xy[local] for bag, local in parts]).astype(np.int32)
+
+
+def _check(bag: Bag, features: Float32) -> None:
+    if not np.isfinite(features).all():
+        raise ConfigError(
+            f"slide {bag.slide_id!r} has tile features that are not finite numbers",
+            "make its features again (kras embed) or leave the slide out",
+        )
 
 
 def _split(sample: Sample, index: Index) -> Sequence[tuple[Bag, Index]]:

@@ -20,8 +20,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from kras_classifier_he import HeOptions
 from kras_classifier_he.feed import Piece, feed
 from kras_classifier_he.network import Dropout, GatedAttention
-from kras_plugins import Cohort, ConfigError, Explanation, PluginError, Sample
-from kras_plugins.learning.tiles import Source, count, evenly, gather, places, source_of
+from kras_plugins import Cohort, Explanation, PluginError, Sample
+from kras_plugins.learning.tiles import Source, check_source, count, evenly, gather, places, source_of
 from kras_plugins.learning.training import EarlyStopping, check_parts, positive_weight
 from kras_plugins.models.devices import find_device
 from kras_plugins.models.switches import deterministic, without_tf32
@@ -181,13 +181,7 @@ class HeClassifier:
         """The network, after making sure that these samples suit it."""
         if self._network is None:
             raise PluginError("classifier he is not fitted", "call fit or load first")
-        for sample in samples:
-            count(sample)
-            if (found := source_of([sample])) != self._source:
-                raise ConfigError(
-                    f"tile features of patient {sample.patient_id!r} are of {found}, the model's of {self._source}",
-                    "extract features with the extractor and options that the model was trained with",
-                )
+        check_source(samples, self._source)
         return self._network
 
 
