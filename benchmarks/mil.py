@@ -155,26 +155,34 @@ def cost(patients: int, tiles: int, dim: int, folder: Path, options: HeOptions) 
             ))  # fmt: skip
         start = peak()
         samples = [Sample(patient_id=str(i), bags=(read_bag(folder / f"{i}.h5", str(i)),)) for i in range(patients)]
-        labels = (np.arange(patients) % 5 == 0).astype(np.int8)
-        cut = patients - patients // 5
-        train, valid = (part(samples, labels, i) for i in (np.arange(cut), np.arange(cut, patients)))
-        few = part(samples, labels, np.arange(10))
-        HeClassifier(options.model_copy(update={"epochs": 1}), 0).fit(few, few)  # the first call is slow
-        one, two = (HeClassifier(options.model_copy(update={"epochs": n}), 0) for n in (1, 2))
-        once, twice = timed(lambda: one.fit(train, valid)), timed(lambda: two.fit(train, valid))
-        epoch = (twice - once) / cut
+        labels = (np.arange(patients) % 4 == 0).astype(np.int8)
+        everyone, few = (folds_of(samples, labels, n) for n in (patients, min(patients, 40)))
         print(f"{patients} patients x {tiles} tiles x {dim} features, {options.seeds} networks on {options.device}")
-        print(f"  he: {epoch:.3f} CPU s a patient and epoch, validation included; {peak()} MB, before {start} MB")
-        predicting = timed(lambda: two.predict(samples[:DISTINCT])) / DISTINCT
-        print(f"  he: {predicting:.3f} CPU s a prediction from all tiles; {peak()} MB")
-        plain = MeanMaxClassifier(MeanMaxOptions(), 0)
-        print(f"  meanmax: {timed(lambda: plain.fit(train, valid)) / patients:.3f} CPU s a patient; {peak()} MB")
+        once = HeClassifier(options.model_copy(update={"epochs": 1}), 0)
+        once.fit(*everyone)
+        print(f"  he: {peak()} MB, before {start} MB", flush=True)
+        seconds = [
+            timed(lambda n=n: HeClassifier(options.model_copy(update={"epochs": n}), 0).fit(*few)) for n in (1, 2)
+        ]
+        epoch = (seconds[1] - seconds[0]) / len(few[0])
+        predicting = timed(lambda: once.predict(samples[:DISTINCT])) / DISTINCT
+        print(
+            f"  he: {epoch:.3f} CPU s a patient and epoch, validation included; {predicting:.3f} a prediction",
+            flush=True,
+        )
+        plain = timed(lambda: MeanMaxClassifier(MeanMaxOptions(), 0).fit(*few)) / len(few[0])
+        print(f"  meanmax: {plain:.3f} CPU s a patient; all of them {peak()} MB")
         # A fold of five: three inner fits on two thirds and one on all of four fifths, a fifth of each for stopping.
         epochs = 0.8 * 0.8 * (3 * 2 / 3 + 1) * patients * HeOptions().epochs
         hours = (epochs * epoch + (0.8 + 0.2) * patients * predicting) / 3600
         print(f"  one outer fold of he, all {HeOptions().epochs} epochs: {hours:.1f} CPU hours")
     finally:
         shutil.rmtree(folder)
+
+
+def folds_of(samples: list[Sample], labels: np.ndarray, n: int) -> tuple[Cohort, Cohort]:
+    """Four fifths of the first n to learn from, and the rest to stop on."""
+    return part(samples, labels, np.arange(n // 5, n)), part(samples, labels, np.arange(n // 5))
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from kras_plugins import Sample
@@ -50,9 +51,9 @@ def feed(pieces: Iterable[Piece], device: torch.device) -> Generator[tuple[Piece
     def read(piece: Piece) -> tuple[Piece, torch.Tensor]:
         dim = piece.samples[0].bags[0].features.shape[1]
         tiles = torch.empty((sum(piece.lengths), dim), dtype=torch.float32, pin_memory=device.type == "cuda")
-        parts = tiles.split(piece.lengths)
+        parts = np.split(tiles.numpy(), np.cumsum(piece.lengths)[:-1])
         for sample, index, part in zip(piece.samples, piece.indexes, parts, strict=True):
-            gather(sample, index, part.numpy())
+            gather(sample, index, part)
         return piece, tiles
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="he-tiles") as pool:

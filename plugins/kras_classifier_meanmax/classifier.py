@@ -80,14 +80,15 @@ class MeanMaxClassifier:
         line, n = self._fitted([sample]), count(sample)
         mean, most = np.split(np.arange(len(line.weights)), 2)
         weights = line.weights / line.scale
-        values, held, by = [], np.full(len(most), -np.inf, np.float32), np.zeros(len(most), np.int64)
+        tiles, at = np.empty(n), 0
+        held, by = np.full(len(most), -np.inf, np.float32), np.zeros(len(most), np.int64)
         for slab in (slab for bag in sample.bags for slab in checked_slabs(bag)):
             own = slab.max(axis=0)
             higher = own > held
-            by[higher] = sum(map(len, values)) + slab.argmax(axis=0)[higher]
+            by[higher] = at + slab.argmax(axis=0)[higher]
             held = np.maximum(held, own)
-            values.append((slab.astype(np.float64) - line.center[mean]) @ weights[mean] / n)
-        tiles = np.concatenate(values)
+            tiles[at : at + len(slab)] = (slab.astype(np.float64) - line.center[mean]) @ weights[mean] / n
+            at += len(slab)
         np.add.at(tiles, by, (held - line.center[most]) * weights[most])
         slides, xy = places(sample, evenly(n, 0))
         return Explanation(kind="contribution", values=tiles, base=line.intercept, slide_ids=slides, xy=xy)
