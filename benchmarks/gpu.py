@@ -78,6 +78,9 @@ BLOCKS = (
     Block("gpu_kras", "engine_memory", 20, "Is out-of-memory a BackendError that names the remedy?", True),
     Block("gpu_kras", "slide_embedding", 60, "A slide from file to bag: how fast, and what limits?"),
     Block("gpu_kras", "slide_cells", 75, "A slide from file to cells: how fast, and what limits?"),
+    Block(
+        "gpu_kras", "he_training", 40, "Does he train to the same bytes each time, as the CPU scores it, and how fast?"
+    ),
     Block("gpu_torch", "compiled", 60, "What would torch.compile gain?", True),
 )
 

@@ -1,4 +1,5 @@
-"""Blocks of `gpu.py` that need `kras`: engine `torch` of backend `local` through its options, and whole slides."""
+"""Blocks of `gpu.py` that need `kras`: engine `torch` of backend `local` through its options, whole slides, and
+the training of `he`."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from gpu_networks import Subject
 from gpu_results import Row
 from gpu_torch import busy, filled
 
-from kras_plugins import BackendError, ModelSpec
+from kras_plugins import BackendError, Bag, Cohort, ModelSpec, Sample, TileSpec
+from kras_plugins.bags import read_bag, write_bag
 from kras_plugins.contracts.backend import Backend, BackendPlugin
 from kras_plugins.data import SlideRef
 from kras_plugins.host.config import load_config
@@ -215,6 +217,55 @@ def whole(bench: Bench, name: str, side: int, extractor: str | None, profiler: s
         "limit": "card" if model < on_cores else "cores",
         "of the limit": result / min(model, on_cores),
     }
+
+
+def he_training(bench: Bench) -> Iterator[Row]:
+    from kras_classifier_he import HeOptions
+    from kras_classifier_he.classifier import HeClassifier
+
+    patients, tiles, dim, epochs = (12, 20, 8, 2) if bench.small else (64, 4096, 1536, 3)
+    options = HeOptions(device=bench.device, epochs=epochs, hidden=8 if bench.small else 256)
+    with tempfile.TemporaryDirectory() as name:
+        samples, labels = cohort_of(Path(name), patients, tiles, dim)
+        parts = [Cohort(samples=samples[i::2], labels=labels[i::2], groups=["p"] * (patients // 2)) for i in (0, 1)]
+        made, seconds = [], []
+        for i in range(2):  # the second time nothing is begun anew
+            classifier, began = HeClassifier(options, 0), time.perf_counter()
+            classifier.fit(*parts)
+            seconds.append(time.perf_counter() - began)
+            folder = Path(name) / f"model-{i}"
+            folder.mkdir()
+            classifier.save(folder)
+            made.append((folder / "network.safetensors").read_bytes())
+        here, elsewhere = classifier.predict(samples), HeClassifier.load(folder).predict(samples)
+    apart = float(np.abs(here - elsewhere).max())
+    used = torch.cuda.max_memory_allocated(bench.device) / 1e6 if bench.device.startswith("cuda") else 0.0
+    yield {
+        "patients": patients,
+        "tiles": tiles,
+        "features": dim,
+        "patients/s": len(parts[0]) * epochs / seconds[1],
+        "MB on the card": used,
+        "same bytes": made[0] == made[1],
+        "from the CPU's scores": apart,
+        "ok": made[0] == made[1] and apart <= 1e-4,
+    }
+
+
+def cohort_of(folder: Path, patients: int, tiles: int, dim: int) -> tuple[list[Sample], np.ndarray]:
+    """Patients with a bag on disk each; every second is positive and has its first tiles shifted."""
+    rng, samples, labels = np.random.default_rng(0), [], (np.arange(patients) // 2 % 2).astype(np.int8)
+    for i, label in enumerate(labels.tolist()):
+        features = rng.standard_normal((tiles, dim), np.float32)
+        features[: tiles // 8, :4] += 3 * label
+        xy, spec = np.zeros((tiles, 2), np.int32), TileSpec(px=224, mpp=0.5)
+        bag = Bag(
+            slide_id=f"{i}", features=features, xy=xy, size=(448.0, 448.0), tile_spec=spec,
+            encoder="random", transform_hash="",
+        )  # fmt: skip
+        write_bag(folder / f"{i}.h5", bag)
+        samples.append(Sample(patient_id=f"{i}", bags=(read_bag(folder / f"{i}.h5"),)))
+    return samples, labels
 
 
 def rate(work: Callable[[], int]) -> float:

@@ -3,8 +3,12 @@
 A file is a CSV (also .gz) without a header: label of the bag, id of the bag, features of one instance. One fixed set of
 options serves all files. As in a bundle of `kras run`, the training part is dealt to inner folds, each inner fold's
 network stops early on it, and the calibrated logits of the inner models are averaged: no test bag is seen, and no
-training bag is wasted on stopping. Accuracy is at a calibrated probability of one half. Beside it stand a logistic
-regression on the mean and maximum of a bag's instances, and the published attention networks.
+training bag is wasted on stopping. Accuracy is at a calibrated probability of one half. Beside it stand `meanmax`, a
+logistic regression on the mean and maximum of a bag's instances, and the published attention networks.
+
+And what does a cohort cost? `python benchmarks/mil.py --patients 200 --tiles 20000 --dim 1536 --folder /tmp/bags` makes
+a few bags of random features, links them for as many patients, and gives the memory at its highest, with all pages
+that were mapped, and the CPU seconds of a patient; of these it reckons a fold of a study of that size. The folder goes.
 """
 
 from __future__ import annotations
@@ -12,22 +16,24 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import resource
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets: threads only wait for each other
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from kras_classifier_he import HeOptions
 from kras_classifier_he.classifier import HeClassifier
+from kras_classifier_meanmax import MeanMaxOptions
+from kras_classifier_meanmax.classifier import MeanMaxClassifier
 from kras_plugins import Bag, Cohort, Sample, TileSpec
+from kras_plugins.bags import read_bag, write_bag
 from kras_plugins.cohort.splits import folds
 from kras_plugins.learning.calibration import fit_platt
 
@@ -37,6 +43,8 @@ OPTIONS = HeOptions(seeds=1, lr=3e-4)
 times as high, since the published networks move far longer (8,000 steps at 5e-4) and early stopping bounds it. Chosen
 on other splits of the same sets than those reported."""
 FOLDS, REPEATS, INNER = 10, 5, 10
+DISTINCT = 4
+"""Bags that are truly written; the others are links to them."""
 
 PUBLISHED = {
     "musk1": (0.892, 0.040, 0.900, 0.050),
@@ -71,32 +79,28 @@ def deal(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     return folds(labels, unknown, unknown, n, seed)
 
 
+def part(samples: list[Sample], labels: np.ndarray, index: np.ndarray) -> Cohort:
+    return Cohort(samples=[samples[i] for i in index], labels=labels[index], groups=[f"{i}" for i in index])
+
+
 def attention(samples: list[Sample], labels: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     """Calibrated logits of the test bags: mean over inner models of `he`."""
-
-    def cohort(index: np.ndarray) -> Cohort:
-        return Cohort(
-            samples=[samples[i] for i in index], labels=labels[index], groups=[samples[i].patient_id for i in index]
-        )
-
     inner = deal(labels[train], INNER, seed)
     held_out, scores = np.zeros(len(train)), []
     for k in range(INNER):
         model = HeClassifier(OPTIONS, seed + k)
-        model.fit(cohort(train[inner != k]), cohort(train[inner == k]))
-        held_out[inner == k] = model.predict(cohort(train[inner == k]).samples)
-        scores.append(model.predict(cohort(test).samples))
+        held = train[inner == k]
+        model.fit(part(samples, labels, train[inner != k]), part(samples, labels, held))
+        held_out[inner == k] = model.predict([samples[i] for i in held])
+        scores.append(model.predict([samples[i] for i in test]))
     return fit_platt(held_out, labels[train]).logit(np.mean(scores, axis=0))
 
 
 def pooled(samples: list[Sample], labels: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    """Log-odds of the baseline, its ridge chosen inside the training part."""
-    x = np.stack([np.r_[b.features.mean(axis=0), b.features.max(axis=0)] for b in (s.bags[0] for s in samples)])
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    inner = deal(labels[train], INNER, seed)
-    parts = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in range(INNER)]
-    chosen = GridSearchCV(model, {"logisticregression__C": np.logspace(-4, 0, 5)}, scoring="neg_log_loss", cv=parts)
-    return chosen.fit(x[train], labels[train]).decision_function(x[test])
+    """Log-odds of `meanmax`, which chooses its penalty inside the training part."""
+    model = MeanMaxClassifier(MeanMaxOptions(), seed)
+    model.fit(part(samples, labels, train[1:]), part(samples, labels, train[:1]))
+    return model.predict([samples[i] for i in test])
 
 
 def measure(file: Path, first_seed: int, repeats: int) -> None:
@@ -134,12 +138,80 @@ def standard_error(x: np.ndarray) -> float:
     return float(x.std(axis=1, ddof=1).mean() / np.sqrt(x.shape[1]))
 
 
+def cost(patients: int, tiles: int, dim: int, folder: Path, options: HeOptions) -> None:
+    """One epoch of `he`, `meanmax`, and predictions; a process tells its highest memory once."""
+    folder.mkdir(parents=True)
+    try:
+        rng = np.random.default_rng(0)
+        for i in range(patients):
+            file = folder / f"{i}.h5"
+            if i >= DISTINCT:
+                os.link(folder / f"{i % DISTINCT}.h5", file)
+                continue
+            write_bag(file, Bag(
+                slide_id=str(i), features=rng.standard_normal((tiles, dim), np.float32),
+                xy=rng.integers(0, 100_000, (tiles, 2)).astype(np.int32), size=(448.0, 448.0),
+                tile_spec=TileSpec(px=224, mpp=0.5), encoder="random", transform_hash="",
+            ))  # fmt: skip
+        start = peak()
+        samples = [Sample(patient_id=str(i), bags=(read_bag(folder / f"{i}.h5", str(i)),)) for i in range(patients)]
+        labels = (np.arange(patients) % 4 == 0).astype(np.int8)
+        everyone, few = (folds_of(samples, labels, n) for n in (patients, min(patients, 40)))
+        print(f"{patients} patients x {tiles} tiles x {dim} features, {options.seeds} networks on {options.device}")
+        once = HeClassifier(options.model_copy(update={"epochs": 1}), 0)
+        once.fit(*everyone)
+        print(f"  he: {peak()} MB, before {start} MB", flush=True)
+        seconds = [
+            timed(lambda n=n: HeClassifier(options.model_copy(update={"epochs": n}), 0).fit(*few)) for n in (1, 2)
+        ]
+        epoch = (seconds[1] - seconds[0]) / len(few[0])
+        predicting = timed(lambda: once.predict(samples[:DISTINCT])) / DISTINCT
+        print(
+            f"  he: {epoch:.3f} CPU s a patient and epoch, validation included; {predicting:.3f} a prediction",
+            flush=True,
+        )
+        plain = timed(lambda: MeanMaxClassifier(MeanMaxOptions(), 0).fit(*few)) / len(few[0])
+        print(f"  meanmax: {plain:.3f} CPU s a patient; all of them {peak()} MB")
+        # A fold of five: three inner fits on two thirds and one on all of four fifths, a fifth of each for stopping.
+        epochs = 0.8 * 0.8 * (3 * 2 / 3 + 1) * patients * HeOptions().epochs
+        hours = (epochs * epoch + (0.8 + 0.2) * patients * predicting) / 3600
+        print(f"  one outer fold of he, all {HeOptions().epochs} epochs: {hours:.1f} CPU hours")
+    finally:
+        shutil.rmtree(folder)
+
+
+def folds_of(samples: list[Sample], labels: np.ndarray, n: int) -> tuple[Cohort, Cohort]:
+    """Four fifths of the first n to learn from, and the rest to stop on."""
+    return part(samples, labels, np.arange(n // 5, n)), part(samples, labels, np.arange(n // 5))
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def peak() -> int:
+    """MB of this process at their highest."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--seed", type=int, default=0, help="of the first repeat's folds")
+    parser.add_argument("--patients", type=int, help="measure what a cohort of as many costs instead")
+    parser.add_argument("--tiles", type=int, default=20_000)
+    parser.add_argument("--dim", type=int, default=1536)
+    parser.add_argument("--networks", type=int, default=HeOptions().seeds)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--folder", type=Path, default=Path("bags"), help="new; for the files of that cohort")
     asked = parser.parse_args()
+    if asked.patients:
+        options = HeOptions(seeds=asked.networks, device=asked.device)
+        cost(asked.patients, asked.tiles, asked.dim, asked.folder, options)
+        return
     files = asked.files or sorted(SHARED.glob("*.csv.gz"))
     if not files:
         sys.exit(f"no file given and none in {SHARED}")

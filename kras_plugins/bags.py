@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -10,6 +16,9 @@ import numpy as np
 from kras_plugins.data import Bag, TileSpec
 from kras_plugins.errors import StoreError
 from kras_plugins.files.regular import regular
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float32
 
 _SLAB = 4096
 
@@ -45,15 +54,11 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
                 raise ValueError("`features` and `coords` must be tables of numbers")
             if len(data) != len(coords) or coords.shape[1] != 2:
                 raise ValueError(f"features {data.shape} do not match coords {coords.shape}")
-            shape, offset = data.shape, data.id.get_offset() if data.dtype == "<f4" else None
+            mapped = _mapped(file)
             return Bag(
                 slide_id=slide_id or str(f.attrs["slide_id"]),
-                features=(
-                    np.memmap(file, "<f4", mode="r", offset=offset, shape=shape)
-                    if offset is not None and data.size
-                    else data[:].astype(np.float32)
-                ),
-                xy=coords[:].astype(np.int32),
+                features=_table(data, "<f4", mapped),
+                xy=_table(coords, "<i4", mapped),
                 size=(float(f.attrs["tile_width_level0"]), float(f.attrs["tile_height_level0"])),
                 tile_spec=TileSpec(px=int(coords.attrs["patch_size"]), mpp=float(f.attrs["mpp"])),
                 encoder=str(f.attrs["encoder"]),
@@ -61,3 +66,54 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
             )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
         raise StoreError(f"{file}: not a whole bag: {e}", "remove it and run again") from e
+
+
+def slabs(bag: Bag) -> Iterator[Float32]:
+    """All features of a bag in order, float32[tile feature] of at most 4,096 tiles at once; memory: one of them."""
+    for start in range(0, len(bag.features), _SLAB):
+        yield bag.features[start : start + _SLAB]
+        let_go(bag.features)
+
+
+def let_go(features: Float32) -> None:
+    """Give the memory of a mapped array back, which grows with all that was ever read of it; its values stay.
+
+    A cohort's bags are larger than any memory. An array that is not mapped stays as it is.
+    """
+    base: Any = features
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    # Of what can be written, changes that are nowhere else would be lost.
+    if isinstance(base, mmap.mmap) and not features.flags.writeable and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapped(file: Path) -> mmap.mmap:
+    """A whole file in memory, read when it is looked at."""
+    with file.open("rb") as f:
+        _make_room(f.fileno())
+        return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _make_room(file: int) -> None:
+    """Let this process open more files where half of what it may is open: each mapped one counts, beside its own.
+
+    A soft limit of 1,024 is usual, and a cohort of as many slides too.
+    """
+    if sys.platform != "win32":
+        import resource
+
+        number = os.dup(file)  # the lowest that is free, so that many are open
+        os.close(number)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and number > soft // 2:
+            wanted = 2 * soft if hard == resource.RLIM_INFINITY else min(2 * soft, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _table(data: h5py.Dataset, dtype: str, mapped: mmap.mmap) -> Any:
+    """A table of a file, mapped where it lies there as it is wanted, else read."""
+    offset = data.id.get_offset() if data.dtype == dtype else None
+    if offset is None or not data.size:
+        return data[:].astype(dtype)
+    return np.frombuffer(mapped, dtype, math.prod(data.shape), offset).reshape(data.shape)

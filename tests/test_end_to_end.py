@@ -46,7 +46,7 @@ def done(home: Path) -> Path:
 def test_the_planted_signal_is_found_and_stands_beside_its_baselines(done: Path) -> None:
     metrics = json.loads((done / "metrics.json").read_text())
     assert metrics["unit"] == "patient"
-    members, baselines = {"he", "mlp", "rf"}, {"clinical", "site_only", "til_only"}
+    members, baselines = {"he", "mlp", "rf"}, {"clinical", "site_only", "til_only", "meanmax_only"}
     assert set(metrics["models"]) == {*members, *baselines, "ensemble", "prevalence"}
     assert set(metrics["all_patients_pooled"]) == {*members, "ensemble", "prevalence", "histology_only"}
     assert metrics["models"]["ensemble"]["auroc"]["value"] >= 0.85

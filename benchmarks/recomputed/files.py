@@ -158,11 +158,16 @@ def read_study(folder: Path) -> Study:
         fold=fold,
         folds=folds,
         cross_validated=cross_validated,
-        members={name: m for name, m in models.items() if name not in (*BASELINES, ENSEMBLE)},
+        members={name: m for name, m in models.items() if name != ENSEMBLE and not is_baseline(name)},
         ensemble=models[ENSEMBLE],
         available=Model(logit=mean, ranking=mean, within=mean),
-        baselines={name: m for name, m in models.items() if name in BASELINES},
+        baselines={name: m for name, m in models.items() if is_baseline(name)},
     )
+
+
+def is_baseline(name: str) -> bool:
+    """Also a classifier that stands beside the ensemble, as NAME_only."""
+    return name in BASELINES or name.endswith("_only")
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:

@@ -35,8 +35,8 @@ class Cohort:
 class Classifier(Protocol):
     """A model of one kind. The host never shows it a patient of the outer test fold before it is fitted.
 
-    One that looks at some of a patient's tiles only may say at how many, in an attribute `most_tiles: int`; studies
-    note whom that concerns.
+    One that looks at some of a patient's tiles only may say at how many, in an attribute `most_tiles: int`, None for
+    all; studies note whom that concerns.
     """
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
@@ -61,8 +61,13 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierPlugin(PluginRecord):
-    """`consumes`: what a sample must have. `create(options, seed)` gives an unfitted, `load(folder)` a saved one."""
+    """`consumes`: what a sample must have. `create(options, seed)` gives an unfitted, `load(folder)` a saved one.
+
+    `baseline`: a plain model, which studies show beside all that consume the same, as NAME_only; it joins the ensemble
+    only where it is named among the classifiers.
+    """
 
     consumes: type[Bag] | type[SemanticProfile]
     create: Callable[[Any, int], Classifier]
     load: Callable[[Path], Classifier]
+    baseline: bool = False

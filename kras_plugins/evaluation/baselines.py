@@ -34,6 +34,7 @@ TIL_ONLY = "til_only"
 SITE_ONLY = "site_only"
 
 BASELINES = (PREVALENCE, HISTOLOGY_ONLY, CLINICAL, TIL_ONLY, SITE_ONLY)
+"""Those of what is known without a slide or its model."""
 
 Frozen = Mapping[str, Any]
 """A fitted baseline, plain JSON: rates by group (the group "" is everyone), or a small logistic regression."""
@@ -63,6 +64,11 @@ class Known:
             til=None if self.til is None else self.til[here],
             til_name=self.til_name,
         )
+
+
+def fitted_baseline(classifier: str) -> str:
+    """What a classifier is called as a baseline: one that a study fits beside its members, on what they learn from."""
+    return f"{classifier}_only"
 
 
 def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dict[str, float]:

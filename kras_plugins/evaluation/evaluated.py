@@ -76,7 +76,7 @@ class Evaluated:
         def thresholds(inner: Float64) -> dict[str, Float64]:
             return fold_thresholds(labels, np.where(settled, inner, np.nan), fold, targets)
 
-        members = {
+        fitted = {
             m.name: Scores(
                 logit=experiment.logit[m.name],
                 thresholds=thresholds(experiment.inner[m.name]),
@@ -87,8 +87,9 @@ class Evaluated:
                 learned=tuple(tuple(line.slope > 0 for line in repeat) for repeat in experiment.platt[m.name]),
                 inner=experiment.inner[m.name],
             )
-            for m in experiment.members
+            for m in (*experiment.members, *experiment.baselines)
         }
+        members = {m.name: fitted[m.name] for m in experiment.members}
         ensemble = Scores(
             logit=experiment.ensemble.strict,
             thresholds=thresholds(experiment.inner_ensemble),
@@ -114,7 +115,8 @@ class Evaluated:
                 if scores.inner is not None
                 else scores
                 for name, scores in baselines.items()
-            },
+            }
+            | {m.name: fitted[m.name] for m in experiment.baselines},
             out_of_scope=out_of_scope,
             frozen={
                 name: _frozen(labels, scores.logit[0], settled, targets)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kras_plugins.bags import slabs
 from kras_plugins.evaluation.histology import histology_groups
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float64, Sample
+    from kras_plugins.data import Bag, Float64, Sample
 
 MPP_SHIFT = 0.05
 """Median resolutions that differ by more than 5 %."""
@@ -62,13 +63,17 @@ def training_summary(
     if profiles:
         values = np.stack([p.values for p in profiles])
         summary["features"] = {name: _quantiles(values[:, i]) for i, name in enumerate(profiles[0].names)}
-    means = [
-        np.mean([np.asarray(b.features, np.float64).mean(axis=0) for b in s.bags], axis=0) for s in samples if s.bags
-    ]
+    means = [np.mean([_mean_tile(bag) for bag in s.bags], axis=0) for s in samples if s.bags]
     if means:
         stacked = np.stack(means)
         summary["encoder"] = {"n": len(means), "mean": _rounded(stacked.mean(0)), "sd": _rounded(stacked.std(0))}
     return summary
+
+
+def _mean_tile(bag: Bag) -> Float64:
+    """Mean features of a bag's tiles, float64[feature]."""
+    total: Float64 = np.sum([slab.sum(axis=0, dtype=np.float64) for slab in slabs(bag)], axis=0)
+    return total / len(bag.features)
 
 
 def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -65,13 +65,14 @@ class Experiment:
     `inner` float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its
     test patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`;
     `models[name][fold]`: folders of the first repeat's outer models, in the store; empty where none
-    were kept.
+    were kept. The same of `baselines`, which are fitted alike and no part of the ensemble, without models.
 
     `ensemble`: out-of-fold logits of the members fused, float64[repeat patient]; `inner_ensemble`: like `inner`, of the
     strict ensemble, each patient fused without its inner fold; `fusions[repeat][fold]`, of the kind `fusion`.
     """
 
     members: tuple[Member, ...]
+    baselines: tuple[Member, ...]
     patient_ids: tuple[str, ...]
     labels: npt.NDArray[np.int8]
     in_scope: Bool
@@ -98,6 +99,7 @@ def cross_validate(
     *,
     store: Store,
     sample_keys: Sequence[str],
+    baselines: Sequence[Member] = (),
     folds: int = 5,
     repeats: int = 1,
     inner_folds: int = 3,
@@ -112,7 +114,8 @@ def cross_validate(
     """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
 
     `sites`: "" where unknown. `sample_keys` name the content of each sample; with them, a finished (repeat, fold,
-    classifier) is taken from the store, so a killed run goes on where it stopped. `given_folds`: int[repeat patient],
+    classifier) is taken from the store, so a killed run goes on where it stopped. `baselines`: classifiers that are
+    fitted in the same way and stand beside the ensemble. `given_folds`: int[repeat patient],
     outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
     follow `scheme`. `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over
     folds; all where None. `keep_models`: whether the store gets the first repeat's outer models, which
@@ -136,19 +139,21 @@ def cross_validate(
     )
     repeats, folds = len(fold), int(fold.max()) + 1
     design = _Design(
-        samples=samples, subjects=subjects, sample_keys=sample_keys, members=tuple(members), store=store,
+        samples=samples, subjects=subjects, sample_keys=sample_keys, members=tuple(members),
+        baselines=tuple(baselines), store=store,
         inner_folds=inner_folds, scheme=scheme, seed=seed, fusion=fusion, keep_models=keep_models,
     )  # fmt: skip
     done = count(1)
 
     def tell(what: str) -> None:
         if progress is not None:
-            progress(next(done), repeats * folds * len(members), what)
+            progress(next(done), repeats * folds * len(design.fitted), what)
 
     results = [[_fold_result(design, fold[r], (r, k), tell) for k in range(folds)] for r in range(repeats)]
-    found = {m.name: [[result.members[m.name] for result in row] for row in results] for m in members}
+    found = {m.name: [[result.members[m.name] for result in row] for row in results] for m in design.fitted}
     return Experiment(
         members=design.members,
+        baselines=design.baselines,
         patient_ids=ids,
         labels=subjects.labels,
         in_scope=scope,
@@ -158,7 +163,8 @@ def cross_validate(
         inner={name: _cube(rows, lambda one: one.inner) for name, rows in found.items()},
         platt={name: tuple(tuple(one.platt for one in row) for row in rows) for name, rows in found.items()},
         models={
-            name: tuple(one.folder / "model" for one in rows[0]) if keep_models else () for name, rows in found.items()
+            m.name: tuple(one.folder / "model" for one in found[m.name][0]) if keep_models else ()
+            for m in design.members
         },
         ensemble=Fused(
             strict=_tested(fold, results, lambda one: one.strict),
@@ -180,12 +186,18 @@ class _Design:
     subjects: Subjects
     sample_keys: Sequence[str]
     members: tuple[Member, ...]
+    baselines: tuple[Member, ...]
     store: Store
     inner_folds: int
     scheme: Scheme
     seed: int
     fusion: Kind
     keep_models: bool
+
+    @property
+    def fitted(self) -> tuple[Member, ...]:
+        """Members, and the baselines beside them."""
+        return self.members + self.baselines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +218,7 @@ class MemberResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """What one outer fold gave: its members', and the members fused.
+    """What one outer fold gave: its members' and baselines', and the members fused.
 
     float64[patient], NaN elsewhere: `strict` and `available` (see Fused) of the test patients, and `inner`, the strict
     ensemble of the training patients, each fused without its inner fold. `fusion`: how, fitted on all of these.
@@ -228,16 +240,17 @@ def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Cal
     seed = derive_seed(design.seed, "inner", r, k)
     assignment, note = inner_assignment(subjects, train, design.inner_folds, design.scheme, seed)
     members: dict[str, MemberResult] = {}
-    for m in design.members:
+    for m in design.fitted:
         present = np.array([has_input(m.plugin.consumes, s) for s in design.samples], bool)
         seed = derive_seed(design.seed, "fold", r, k)
         fits = plan_fits(subjects, present, train, test, assignment, seed, m.name, design.scheme)
-        task = _Task(member=m, fits=fits, keep_model=design.keep_models and r == 0, where=here)
+        keep = design.keep_models and r == 0 and m in design.members
+        task = _Task(member=m, fits=fits, keep_model=keep, where=here)
         members[m.name] = _member_result(design, task)
         tell(f"{m.name}, {here}")
-    learned = {name: found.inner[train] for name, found in members.items()}
+    learned = {m.name: members[m.name].inner[train] for m in design.members}
     fusion = fit_fusion(design.fusion, learned, subjects.labels[train], subjects.in_scope[train])
-    fused = fusion.fuse({name: found.logit[test] for name, found in members.items()})
+    fused = fusion.fuse({m.name: members[m.name].logit[test] for m in design.members})
     inner = out_of_fold(design.fusion, learned, subjects.labels[train], assignment, subjects.in_scope[train])
     return FoldResult(
         members=members,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kras_plugins.bags import slabs
 from kras_plugins.data import Bag
 from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Float32, Float64
-
-_SLAB = 65536
+    from kras_plugins.data import Float64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +76,7 @@ def _cosines(bags: Sequence[Bag], query: Float64) -> Float64:
     found = []
     unit = query / max(float(np.linalg.norm(query)), 1e-12)
     for bag in bags:
-        for start in range(0, len(bag.features), _SLAB):
-            slab: Float32 = bag.features[start : start + _SLAB]
+        for slab in slabs(bag):
             norms = np.maximum(np.linalg.norm(slab, axis=1), 1e-12)
             found.append((slab @ unit.astype(np.float32)).astype(np.float64) / norms)
     return np.concatenate(found) if found else np.zeros(0)

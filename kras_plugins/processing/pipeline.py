@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from kras_plugins.bags import read_bag
+from kras_plugins.bags import let_go, read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
@@ -146,6 +146,7 @@ def digest_of(bag: Bag) -> str:
     digest = hashlib.sha256(f"{bag.encoder}|{bag.transform_hash}|{bag.tile_spec}".encode())
     for array in (bag.features, bag.xy):
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    let_go(bag.features)
     return digest.hexdigest()
 
 

@@ -30,6 +30,7 @@ MODEL_LABELS: Mapping[str, str] = {
     "clinical": "Clinical covariates",
     "til_only": "Lymphocytes alone",
     "site_only": "Site alone",
+    "meanmax_only": "Mean and maximum of tiles",
 }
 _BASELINES = {"histology_only", "prevalence", "clinical", "til_only", "site_only"}
 
@@ -43,6 +44,7 @@ _BASELINE_LINES: Mapping[str, tuple[str, Any]] = {
     "site_only": (GREY, (0, (4, 2))),
     "clinical": (GREY, (0, (6, 2, 1, 2, 1, 2))),
     "til_only": (GREY, (0, (1, 3))),
+    "meanmax_only": (INK, (0, (5, 2, 1, 2))),
 }
 
 NARROW = 3.9
@@ -71,7 +73,7 @@ def model_label(name: str) -> str:
 
 
 def is_baseline(name: str) -> bool:
-    """Whether a column of metrics.json is a baseline, not a model that looked at the slide."""
+    """Whether a column of metrics.json is a baseline: no model of the slide, or a plain one beside the ensemble."""
     return name in _BASELINES or name.endswith("_only")
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kras_plugins.evaluation.baselines import Known, frozen_baselines
+from kras_plugins.evaluation.baselines import BASELINES, Known, frozen_baselines
 from kras_plugins.learning.bundle import write_bundle
 
 if TYPE_CHECKING:
@@ -49,9 +49,12 @@ def freeze(
         facts={
             **facts,
             "target": settings.target,
-            # One that learned nothing has nothing to say elsewhere.
+            # One that learned nothing has nothing to say elsewhere, and a classifier is no baseline in plain numbers.
             "baselines": frozen_baselines(
-                labels, known, [b for b, s in evaluated.baselines.items() if s.found_something], scope
+                labels,
+                known,
+                [b for b, s in evaluated.baselines.items() if s.found_something and b in BASELINES],
+                scope,
             ),
             "prevalence": float(labels[scope].mean()),
         },

@@ -54,6 +54,8 @@ def cross_validated(
 ) -> Experiment:
     """Cross-validate as the settings say, with these labels, int8[patient]; fits are kept in `store`.
 
+    Without models there are no baselines either: then the ensemble alone is asked for.
+
     `stage`: how progress calls it; `round_of`: which of how many such rounds it is, from 0, for one progress over all.
     """
     settings, given = prepared.settings, prepared.given
@@ -66,6 +68,7 @@ def cross_validated(
         prepared.members,
         store=store,
         sample_keys=[c.key for c in cases],
+        baselines=prepared.baselines if keep_models else (),
         folds=settings.folds,
         repeats=settings.repeats,
         scheme=settings.splits,

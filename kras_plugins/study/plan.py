@@ -106,7 +106,7 @@ def plan(
         rates = _rates(session, prepared)
         own = prepared.settings
         rounds = 1 + (own.permutations if own.verdict == "permutation" else 0)
-        fits = 0 if shard else own.folds * own.repeats * len(prepared.members) * rounds
+        fits = 0 if shard else own.folds * own.repeats * (len(prepared.members) * rounds + len(prepared.baselines))
         return _summed(prepared, rows, fits, rates, notes)
 
 

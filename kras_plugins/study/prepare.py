@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from kras_plugins.cohort.table import CohortTable, check_folds, read_cohort
 from kras_plugins.contracts.classifier import ClassifierPlugin
 from kras_plugins.data import Bag, SemanticProfile, SlideRef
 from kras_plugins.errors import ConfigError
+from kras_plugins.evaluation.baselines import fitted_baseline
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.learning.experiment import Member
 from kras_plugins.study.audit import described
@@ -34,6 +35,8 @@ _CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
 class Prepared:
     """`folder`: where it writes to; `settings`: with the folds of a file, where one deals them: `given`, by patient.
 
+    `baselines`: plain classifiers on the same inputs as the members, which stand beside the ensemble.
+
     `patients`: with their covariates; `notes`: on those; `leaks`: what the table itself gives away; `chosen`: name of
     the extractor and of the profiler, where a member consumes what it makes.
     """
@@ -45,6 +48,7 @@ class Prepared:
     notes: tuple[str, ...]
     leaks: tuple[str, ...]
     members: tuple[Member, ...]
+    baselines: tuple[Member, ...]
     chosen: Mapping[str, str]
     given: Mapping[str, FoldCube] | None
 
@@ -99,6 +103,7 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
         notes=tuple(map(session.names.hide, notes)),
         leaks=tuple(map(session.names.hide, leaks)),
         members=tuple(members),
+        baselines=tuple(choose_baselines(session, members)),
         chosen=chosen,
         given=given,
     )
@@ -114,6 +119,14 @@ def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
         identity = f"{provided.id} {provided.version}"
         members.append(Member(name=name, plugin=record, options=options, identity=identity, origin=provided.origin))
     return members
+
+
+def choose_baselines(session: Session, members: Sequence[Member]) -> list[Member]:
+    """The classifiers that declare themselves baselines, of what some member consumes, but those that are members."""
+    consumed, there = {m.plugin.consumes for m in members}, {m.plugin.name for m in members}
+    records = [session.registry.record("classifier", n, ClassifierPlugin) for n in session.registry.names("classifier")]
+    names = [r.name for r in records if r.baseline and r.consumes in consumed and r.name not in there]
+    return [replace(m, name=fitted_baseline(m.name)) for m in choose_members(session, names)]
 
 
 @contextmanager
@@ -134,7 +147,8 @@ def parts_of(session: Session, prepared: Prepared) -> Iterator[Parts]:
 def identity_of(session: Session, prepared: Prepared) -> Identity:
     """What makes another call the same training: settings, plug-ins, and what the cohort's files hold."""
     settings = prepared.settings
-    named = [*prepared.chosen.items(), *(("classifier", m.name) for m in prepared.members)]
+    fitted = (*prepared.members, *prepared.baselines)
+    named = [*prepared.chosen.items(), *(("classifier", m.plugin.name) for m in fitted)]
     options = options_of(session, named)
     return Identity(
         call="train",

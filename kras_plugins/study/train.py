@@ -88,6 +88,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     from kras_plugins.study.session import none_usable, process
     from kras_plugins.study.tiles_seen import most_in_training, with_tiles_seen
 
+    most = most_in_training(prepared.members)  # before the slides: who needs a device that is not here says so
     with parts_of(session, prepared) as parts:
         processed = process(session, prepared.slides, parts)
         made_elsewhere = parts.profiler is not None and parts.profiler.loads
@@ -102,7 +103,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     for leak in leaks:
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))
-    processed = with_tiles_seen(session, processed, cases, most_in_training(prepared.members))
+    processed = with_tiles_seen(session, processed, cases, most)
     # Evaluation looks at covariates, nothing before it does.
     return processed, with_patients(cases, prepared.patients), open_again
 
@@ -172,7 +173,13 @@ def _learned(
     )
     rows = patient_scores(evaluated, [c.qc for c in cases])
     shown = examples(rows, cases, out_of_fold(experiment), open_again, session.notify)
-    absent = why_absent(known, evaluated.fold, evaluated.in_scope)
+    absent = [
+        *why_absent(known, evaluated.fold, evaluated.in_scope),
+        *(
+            f"The baseline {m.name} is classifier {m.plugin.name}, no member of the ensemble."
+            for m in prepared.baselines
+        ),
+    ]
     metrics, predictions = write_study(
         folder,
         evaluated,

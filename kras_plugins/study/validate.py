@@ -153,6 +153,7 @@ def _evaluated(
     absent = sorted(set(locked.facts["baselines"]) - set(evaluated.baselines))
     trained = locked.facts.get("internal", {}).get("models", {})
     unlearned = [b for b in BASELINES if b in trained and b not in locked.facts["baselines"]]
+    left = [b for b in trained if b not in (*BASELINES, "ensemble", *evaluated.members)]
     external = compared_with_training(locked, processed.facts, cases)
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
     gate = scope_note(cases)
@@ -175,6 +176,7 @@ def _evaluated(
             *processed.notes,
             *told,
             *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
+            *(f"The baseline {b} is a classifier beside the ensemble, which a bundle does not hold." for b in left),
             *(f"The baseline {b} learned nothing in training, so the bundle has none." for b in unlearned),
             gate,
             *(f"Shift: {shift}." for shift in shifts),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from kras_plugins import BackendPlugin, Options, hookimpl, tuning
+from kras_plugins.models.devices import known_device
 
 if TYPE_CHECKING:
     from kras_plugins import Backend
@@ -51,9 +51,7 @@ class LocalOptions(Options):
     def _known(cls, device: str) -> str:
         if device == "tensorrt":
             raise ValueError("tensorrt is gone: take device=cuda (PyTorch), or Triton with TensorRT (--backend triton)")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps|xpu", device):
-            raise ValueError("is none of auto, cpu, cuda, cuda:N, mps, xpu")
-        return device
+        return known_device(device)
 
 
 def create(options: LocalOptions) -> Backend:

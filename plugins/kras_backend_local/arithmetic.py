@@ -8,9 +8,7 @@ bf16 too, where f16 would also overflow in large networks. `cells`: 0.99998 eith
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import PluginError
+from kras_plugins.models.switches import without_tf32
 
 Network: TypeAlias = Callable[..., tuple[torch.Tensor, ...]]
 """Input tensors in the order of the spec to contiguous outputs in its order and types."""
@@ -61,46 +60,3 @@ def network(module: Any, spec: ModelSpec, precision: str, kind: str) -> Network:
             return tuple(t.to(dtype).contiguous() for t, dtype in zip(made, dtypes, strict=True))
 
     return compute
-
-
-_guard = threading.Lock()
-_users = 0
-_before: list[tuple[Any, str, Any]] = []
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """No TF32 under the name f32 meanwhile.
-
-    PyTorch's switches are the process': the first user turns them off, the last one puts back what was there. A
-    captured CUDA graph keeps the arithmetic of its capture and needs no switch when it is replayed.
-    """
-    global _users, _before
-    with _guard:
-        if _users == 0:
-            switches = _switches()
-            _before = [(owner, name, getattr(owner, name)) for owner, name, _ in switches]
-            for owner, name, off in switches:
-                setattr(owner, name, off)
-        _users += 1
-    try:
-        yield
-    finally:
-        with _guard:
-            _users -= 1
-            if _users == 0:
-                for owner, name, value in _before:
-                    setattr(owner, name, value)
-
-
-def _switches() -> list[tuple[Any, str, Any]]:
-    """Owner, name and value for off. PyTorch has two interfaces and refuses the old one where the new was used."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    try:
-        found = [(owner, "allow_tf32", False) for owner in (matmul, cudnn)]
-        for owner, name, _ in found:
-            getattr(owner, name)
-    except RuntimeError:
-        parts: tuple[Any, ...] = (matmul, getattr(cudnn, "conv"), getattr(cudnn, "rnn"))  # noqa: B009 - from 2.9 on
-        return [(owner, "fp32_precision", "ieee") for owner in parts]
-    return found

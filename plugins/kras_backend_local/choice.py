@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kras_plugins.errors import BackendError
-from kras_plugins.models.accelerators import Accelerators, Card, likely, look
+from kras_plugins.models.accelerators import Accelerators, Card
+from kras_plugins.models.devices import find_device, kind_of, seen
 
 Engine = Literal["openvino", "torch", "onnxruntime"]
 
@@ -29,12 +30,7 @@ class Target:
     @property
     def kind(self) -> str:
         """`cpu`, `cuda`, `mps` or `xpu`."""
-        return self.devices[0].partition(":")[0]
-
-
-def seen(device: str) -> Accelerators:
-    """What PyTorch sees; for `auto` it is not even imported where there can be no accelerator."""
-    return look() if device != "auto" or likely() else Accelerators()
+        return kind_of(self.devices[0])
 
 
 def choose(engine: str, device: str, see: Callable[[str], Accelerators] = seen) -> Target:
@@ -50,37 +46,16 @@ def choose(engine: str, device: str, see: Callable[[str], Accelerators] = seen) 
         )
     if engine == "openvino" or device == "cpu":
         return Target(engine="torch" if engine == "torch" else "openvino")
-    found = see(device)
-    if device.startswith("cuda") or engine == "onnxruntime" or (device == "auto" and found.cards):
-        return _cuda("onnxruntime" if engine == "onnxruntime" else "torch", device, found)
-    if device == "xpu" or (device == "auto" and found.xpu):
-        if not found.xpu:
-            raise BackendError(f"{_torch(found)} sees no Intel GPU", "install PyTorch's XPU build, or take device=cpu")
-        return Target(engine="torch", devices=("xpu",), name=found.xpu[0])
-    if device == "mps" or found.mps:
-        if not found.mps:
-            raise BackendError(f"{_torch(found)} sees no Apple GPU", "take device=auto")
-        return Target(engine="torch", devices=("mps",), name="mps")
-    unused = f"{found.trouble} ({found.remedy})" if found.trouble else ""
-    return Target(engine="torch" if engine == "torch" else "openvino", unused=unused)
-
-
-def _cuda(engine: Engine, device: str, found: Accelerators) -> Target:
-    """The cards that `device` means: all for `cuda`, one for `cuda:N`, the first for `auto`."""
-    if not found.cards:
-        why = found.trouble or f"{_torch(found)} sees none"
-        raise BackendError(f"no NVIDIA GPU can be used: {why}", found.remedy or "take device=auto, or device=cpu")
-    cards = found.cards if device == "cuda" else found.cards[:1]
-    if device.startswith("cuda:"):
-        cards = tuple(card for card in found.cards if card.device == device)
-        if not cards:
-            here = ", ".join(f"{card.device} ({card.name})" for card in found.cards)
-            raise BackendError(
-                f"there is no {device}; there is {here}", "CUDA_VISIBLE_DEVICES hides and renumbers GPUs"
-            )
-    _alike(cards)
+    found = find_device(device, see, nvidia=engine == "onnxruntime")
+    if device == "cuda":
+        _alike(found.cards)
+    asked: Engine = "onnxruntime" if engine == "onnxruntime" else "torch"
     return Target(
-        engine=engine, devices=tuple(c.device for c in cards), name=cards[0].name, capability=cards[0].capability
+        engine="openvino" if engine == "auto" and found.kind == "cpu" else asked,
+        devices=found.names,
+        name=found.name,
+        capability=found.cards[0].capability if found.cards else None,
+        unused=found.unused,
     )
 
 
@@ -92,10 +67,6 @@ def _alike(cards: tuple[Card, ...]) -> None:
             f"device=cuda takes GPUs of one kind, here are {listed}",
             "name one, -o backend.local.device=cuda:0, or show those of one kind with CUDA_VISIBLE_DEVICES",
         )
-
-
-def _torch(found: Accelerators) -> str:
-    return f"PyTorch {found.torch}".strip()
 
 
 def choose_precision(wanted: str, target: Target) -> str:

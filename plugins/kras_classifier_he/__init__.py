@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kras_plugins import Bag, Classifier, ClassifierPlugin, Options, hookimpl
+from kras_plugins.models.devices import find_device, kind_of, known_device
 
 
 class HeOptions(Options):
@@ -25,9 +26,26 @@ class HeOptions(Options):
     epochs: int = Field(40, ge=1, description="at most this many passes over the patients")
     patience: int = Field(10, ge=1, description="epochs without a lower validation loss before a network stops")
     tiles: int = Field(1024, ge=1, description="tiles drawn at random from each patient in each epoch")
-    max_tiles: int = Field(10_000, ge=1, description="tiles looked at per patient in prediction, evenly spaced")
+    max_tiles: int = Field(
+        0, ge=0, description="tiles looked at per patient in prediction, evenly spaced; 0: all of them"
+    )
     seeds: int = Field(5, ge=1, description="networks that are trained and averaged")
     batch_bags: int = Field(16, ge=1, description="at most this many patients a step")
+    device: str = Field(
+        "auto",
+        description="what trains: `auto` is one accelerator that PyTorch sees, else the CPU; `cpu`, `cuda` (the first "
+        "NVIDIA GPU), `cuda:N`, `mps` (Apple), `xpu` (Intel)",
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        return known_device(device)
+
+    def result_affecting(self) -> dict[str, Any]:
+        """The options that change results, `device` as the kind that it means here: kinds round differently."""
+        kind = find_device("auto").kind if self.device == "auto" else kind_of(self.device)
+        return {**super().result_affecting(), "device": kind}
 
 
 def _create(options: Any, seed: int) -> Classifier:
@@ -49,7 +67,7 @@ def kras_classifiers() -> Iterator[ClassifierPlugin]:
         name="he",
         summary="gated-attention MIL on the tiles of a patient's slides",
         options=HeOptions,
-        result_version=2,
+        result_version=3,
         consumes=Bag,
         create=_create,
         load=_load,

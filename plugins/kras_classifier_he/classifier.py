@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -15,13 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kras_classifier_he import HeOptions
-from kras_classifier_he.bags import Source, count, evenly, gather, places, source_of
+from kras_classifier_he.feed import Piece, feed
 from kras_classifier_he.network import Dropout, GatedAttention
-from kras_plugins import Cohort, ConfigError, Explanation, PluginError, Sample
+from kras_plugins import Cohort, Explanation, PluginError, Sample
+from kras_plugins.learning.tiles import Source, check_source, count, evenly, gather, places, source_of
 from kras_plugins.learning.training import EarlyStopping, check_parts, positive_weight
+from kras_plugins.models.devices import find_device
+from kras_plugins.models.switches import deterministic, without_tf32
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float32
+    from kras_plugins.learning.tiles import Index
+
+Ran: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 STEPS_PER_EPOCH = 8
 """Fewer patients than 8 batches get smaller batches: two steps an epoch at lr 1e-4 would learn nothing in 40 epochs."""
@@ -35,29 +44,41 @@ TILES_AT_ONCE = 4096
 """Tiles run through the networks together; bounds memory, not results."""
 
 
-class HeClassifier:
-    """Gated-attention MIL with `options.seeds` networks, whose mean logit is the score."""
+_log = logging.getLogger("kras.classifier.he")
 
-    def __init__(self, options: HeOptions, seed: int) -> None:
+
+class HeClassifier:
+    """Gated-attention MIL with `options.seeds` networks, whose mean logit is the score.
+
+    `device`: where it computes, as the options say where None. BackendError where that is not here.
+    """
+
+    def __init__(self, options: HeOptions, seed: int, device: torch.device | None = None) -> None:
         self._options = options
         self._seed = seed
+        self._device = _device(options.device) if device is None else device
         self._network: GatedAttention | None = None
         self._source: Source | None = None
 
     @property
-    def most_tiles(self) -> int:
-        """How many of a patient's tiles prediction looks at."""
-        return self._options.max_tiles
+    def most_tiles(self) -> int | None:
+        """How many of a patient's tiles prediction looks at; None for all."""
+        return self._options.max_tiles or None
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Train on `train`, stop each network on the loss of `valid` (docs/reference/definitions.md, mil).
 
-        Features are standardized with mean and standard deviation of the training tiles. Same data, seed and number
-        of torch threads give the same bytes; no global random state is read or changed.
+        Features are standardized with mean and standard deviation of the training tiles. Same data, seed, device and
+        number of torch threads give the same bytes; no global random state is read or changed. Memory does not grow
+        with the number of patients.
         """
         check_parts(train, valid)
-        o = self._options
         source = source_of([*train.samples, *valid.samples])
+        with _exact():
+            self._network, self._source = self._trained(train, valid), source
+
+    def _trained(self, train: Cohort, valid: Cohort) -> GatedAttention:
+        o, device = self._options, self._device
         rng = np.random.default_rng(self._seed)
         generator = torch.Generator().manual_seed(self._seed)
         mean, sd = _standard(train.samples, o.tiles)
@@ -65,45 +86,49 @@ class HeClassifier:
         weight = torch.tensor(positive_weight(train.labels))
         with torch.no_grad():  # start at the weighted prevalence, which the small steps need not search then
             network.head_biases[..., -1] = -math.log(weight)
-        drop = Dropout(o.feature_dropout, o.dropout, generator)
+        network.to(device)
+        weight = weight.to(device)
+        # Drawn where they are used: on the way to a GPU they would take longer than its products do.
+        drawing = generator if device.type == "cpu" else torch.Generator(device).manual_seed(self._seed)
+        drop = Dropout(o.feature_dropout, o.dropout, drawing)
         parameters = list(network.parameters())
         optimizer = torch.optim.AdamW(parameters, lr=o.lr, weight_decay=o.weight_decay, fused=True)
         stopping = EarlyStopping(parameters, o.patience, solved=SOLVED)
-        labels = torch.as_tensor(np.asarray(train.labels, dtype=np.float32))
-        valid_labels = torch.as_tensor(np.asarray(valid.labels, dtype=np.float32))
+        labels, valid_labels = (torch.as_tensor(np.asarray(p.labels, np.float32)).to(device) for p in (train, valid))
         size = min(o.batch_bags, math.ceil(len(train) / STEPS_PER_EPOCH))
         steps = o.epochs * math.ceil(len(train) / size)
         lr = o.lr * min(max(FULL_COURSE / steps, 1.0), 10.0)
         step = 0
         for _ in range(o.epochs):
             order = rng.permutation(len(train))
-            for batch in np.split(order, range(size, len(order), size)):
-                drawn = [_draw(train.samples[i], o.tiles, rng) for i in batch]
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-                optimizer.zero_grad()
-                for part in _groups([len(d) for d in drawn]):
-                    x = np.concatenate([gather(train.samples[batch[i]], drawn[i]) for i in part])
-                    logits = network(torch.from_numpy(x), [len(drawn[i]) for i in part], drop)
-                    y = labels[torch.from_numpy(batch[part])]
-                    # Summed over networks, which share no parameter: each gets its own gradient.
-                    loss = _loss(logits, y, weight).sum() / len(batch)
-                    torch.autograd.backward(loss)
-                optimizer.step()
-                step += 1
-            # As many tiles as in training: all 10,000 of each patient would cost more than the epoch did.
-            held_out = torch.stack([_run(network, s, o.tiles)[0] for s in valid.samples], dim=-1)
+            batches = np.split(order, range(size, len(order), size))
+            optimizer.zero_grad()
+            for piece, x in feed(_pieces(train.samples, batches, o.tiles, rng), device):
+                logits = network(x, piece.lengths, drop)
+                # Summed over networks, which share no parameter: each gets its own gradient.
+                losses = _loss(logits, labels[list(piece.patients)], weight).sum()
+                torch.autograd.backward(losses / piece.batch)
+                if piece.last:
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    step += 1
+            # As many tiles as in training: all of each patient would cost more than the epoch did.
+            held_out = torch.stack([logit for logit, _, _ in _run(network, valid.samples, o.tiles)], dim=-1)
             if stopping.update(_loss(held_out, valid_labels, weight).mean(dim=-1)):
                 break
         stopping.restore()
-        network.base.copy_(torch.stack([_run(network, s, o.tiles)[0] for s in train.samples]).mean(dim=0))
-        self._network, self._source = network, source
+        logits = [logit for logit, _, _ in _run(network, train.samples, o.tiles)]
+        network.base.copy_(torch.stack(logits).mean(dim=0))
+        return network
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
         """Mean logit over the networks, float32[sample]; each patient is run alone, whatever else is asked."""
         network = self._fitted(samples)
-        scores = [_run(network, sample, self._options.max_tiles)[0].mean() for sample in samples]
-        return np.array(scores, dtype=np.float32)
+        with _exact():
+            scores = [logit.mean() for logit, _, _ in _run(network, samples, self._options.max_tiles)]
+            return torch.stack(scores).cpu().numpy() if scores else np.empty(0, np.float32)
 
     def explain(self, sample: Sample) -> Explanation:
         """Contribution of each tile looked at: a (s - base), mean over the networks; and its attention a.
@@ -112,12 +137,14 @@ class HeClassifier:
         the attention of a patient sums to 1, the contributions sum to the score less the mean base.
         """
         network = self._fitted([sample])
-        _, e, s = _run(network, sample, self._options.max_tiles)
-        attention, base = e.double().softmax(dim=-1), network.base.double()
+        with _exact():
+            ((_, e, s),) = _run(network, [sample], self._options.max_tiles)
+        # In double precision on the CPU: not every accelerator has it.
+        attention, s, base = e.cpu().double().softmax(dim=-1), s.cpu().double(), network.base.cpu().double()
         slides, xy = places(sample, evenly(count(sample), self._options.max_tiles))
         return Explanation(
             kind="contribution",
-            values=(attention * (s.double() - base[:, None])).mean(dim=0).numpy(),
+            values=(attention * (s - base[:, None])).mean(dim=0).numpy(),
             base=float(base.mean()),
             slide_ids=slides,
             xy=xy,
@@ -128,7 +155,8 @@ class HeClassifier:
         """Write `network.safetensors` and `classifier.json`."""
         network = self._fitted(())
         assert self._source is not None
-        save_file(network.state_dict(), folder / "network.safetensors")
+        state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+        save_file(state, folder / "network.safetensors")
         facts = {
             "options": self._options.result_affecting(),
             "seed": self._seed,
@@ -138,9 +166,10 @@ class HeClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> HeClassifier:
-        """The classifier that `save` wrote."""
+        """The classifier that `save` wrote, to score on the CPU, whatever it was trained on: then it scores alike here
+        and there. What training recorded stays."""
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        loaded = cls(HeOptions.model_validate(facts["options"]), facts["seed"])
+        loaded = cls(HeOptions.model_validate(facts["options"]), facts["seed"], torch.device("cpu"))
         o, source = loaded._options, Source(**facts["source"])
         mean, sd = torch.zeros(2, source.dim)
         network = GatedAttention(o.seeds, mean, sd, o.hidden, o.attention, torch.Generator())
@@ -152,14 +181,29 @@ class HeClassifier:
         """The network, after making sure that these samples suit it."""
         if self._network is None:
             raise PluginError("classifier he is not fitted", "call fit or load first")
-        for sample in samples:
-            count(sample)
-            if (found := source_of([sample])) != self._source:
-                raise ConfigError(
-                    f"tile features of patient {sample.patient_id!r} are of {found}, the model's of {self._source}",
-                    "extract features with the extractor and options that the model was trained with",
-                )
+        check_source(samples, self._source)
         return self._network
+
+
+def _device(name: str) -> torch.device:
+    """The one device that computes, the first of several; says once where a GPU is left to idle."""
+    found = find_device(name)
+    if found.unused:
+        _say_unused(found.unused)
+    return torch.device(found.names[0])
+
+
+@cache
+def _say_unused(why: str) -> None:
+    _log.warning("the CPU computes, not the NVIDIA GPU that is here: %s", why)
+
+
+def _exact() -> ExitStack:
+    """A context in which the device computes in float32 as it is called, and the same bytes each time."""
+    stack = ExitStack()
+    stack.enter_context(without_tf32())
+    stack.enter_context(deterministic())
+    return stack
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -167,7 +211,25 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> t
     return binary_cross_entropy_with_logits(logits, labels.expand_as(logits), pos_weight=weight, reduction="none")
 
 
-def _draw(sample: Sample, at_most: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _pieces(
+    samples: Sequence[Sample], batches: Sequence[Index], at_most: int, rng: np.random.Generator
+) -> Iterator[Piece]:
+    """An epoch: tiles drawn from each patient, batch by batch, in pieces of TILES_AT_ONCE."""
+    for batch in batches:
+        drawn = [_draw(samples[i], at_most, rng) for i in batch]
+        groups = list(_groups([len(d) for d in drawn]))
+        for group in groups:
+            patients = [int(batch[i]) for i in group]
+            yield Piece(
+                [samples[i] for i in patients],
+                [drawn[i] for i in group],
+                last=group is groups[-1],
+                patients=patients,
+                batch=len(batch),
+            )
+
+
+def _draw(sample: Sample, at_most: int, rng: np.random.Generator) -> Index:
     """A random subset of a patient's tiles, ascending."""
     n = count(sample)
     return np.arange(n) if n <= at_most else np.sort(rng.choice(n, at_most, replace=False))
@@ -197,10 +259,23 @@ def _standard(samples: Sequence[Sample], tiles: int) -> tuple[torch.Tensor, torc
 
 
 @torch.no_grad()
-def _run(network: GatedAttention, sample: Sample, at_most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A patient's logit float32[network], its tiles' attention logits and scores float32[network tile]; no dropout."""
-    index = evenly(count(sample), at_most)
-    pieces = np.split(index, range(TILES_AT_ONCE, len(index), TILES_AT_ONCE))
-    outputs = [network.tiles(torch.from_numpy(gather(sample, piece))) for piece in pieces]
-    e, s = (torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True))
-    return network.pool(e, s), e, s
+def _run(network: GatedAttention, samples: Sequence[Sample], at_most: int) -> Iterator[Ran]:
+    """Each patient's logit float32[network], and its tiles' attention logits and scores float32[network tile].
+
+    On the network's device, without dropout. `at_most`: tiles looked at, evenly spaced; 0: all.
+    """
+
+    def pieces() -> Iterator[Piece]:
+        for sample in samples:
+            index = evenly(count(sample), at_most)
+            for cut in range(0, len(index), TILES_AT_ONCE):
+                end = cut + TILES_AT_ONCE
+                yield Piece([sample], [index[cut:end]], last=end >= len(index))
+
+    outputs = []
+    for piece, x in feed(pieces(), network.base.device):
+        outputs.append(network.tiles(x))
+        if piece.last:
+            e, s = (torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True))
+            outputs.clear()
+            yield network.pool(e, s), e, s

@@ -80,4 +80,5 @@ class Dropout:
         return h * self._keep(h.shape, self._shares[1])
 
     def _keep(self, shape: tuple[int, ...], share: float) -> Tensor:
-        return torch.rand(shape, generator=self._generator).ge_(share).div_(1 - share)
+        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device)
+        return drawn.ge_(share).div_(1 - share)

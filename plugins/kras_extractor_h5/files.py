@@ -20,14 +20,13 @@ import numpy as np
 from kras_extractor_h5.geometry import geometry
 from kras_extractor_h5.locate import locate
 from kras_plugins import Bag, SlideError, SlideRef, note
-from kras_plugins.bags import read_bag, write_bag
+from kras_plugins.bags import read_bag, slabs, write_bag
 from kras_plugins.errors import StoreError
 from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
-_SLAB = 4096
 MOST_PACKED = 1100
 """Bytes that a byte of a file may stand for: gzip and its like pack no denser. Much more is stated, and not there."""
 _AGAIN = "make it again, or copy it whole"
@@ -46,7 +45,7 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
         raise SlideError(e.message, _AGAIN) from e
     if not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
-    if not all(np.isfinite(bag.features[start : start + _SLAB]).all() for start in range(0, len(bag.features), _SLAB)):
+    if not all(np.isfinite(slab).all() for slab in slabs(bag)):
         raise SlideError(f"{file}: features hold NaN or infinity", _AGAIN)
     return bag
 

@@ -18,7 +18,7 @@ BUNDLED = {
     "reader": ["openslide", "tiff"],
     "extractor": ["h5", "vit"],
     "profiler": ["cells", "import"],
-    "classifier": ["he", "lgbm", "mlp", "rf"],
+    "classifier": ["he", "lgbm", "meanmax", "mlp", "rf"],
     "backend": ["local", "triton"],
 }
 

@@ -6,11 +6,12 @@ import logging
 
 import pytest
 
-from kras_backend_local import LocalOptions, choice, create
+from kras_backend_local import LocalOptions, create
 from kras_backend_local.choice import Target, choose, choose_precision
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.config import load_config
 from kras_plugins.host.manager import discover
+from kras_plugins.models import devices
 from kras_plugins.models.accelerators import CUDA_BUILD, Accelerators, Card
 
 H200 = Card(0, "NVIDIA H200", (9, 0))
@@ -103,8 +104,8 @@ def test_bf16_that_a_card_only_emulates_is_refused() -> None:
 def test_a_gpu_left_to_idle_is_in_log_and_manifest(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choice, "likely", lambda: True)
-    monkeypatch.setattr(choice, "look", lambda: CPU_BUILD)
+    monkeypatch.setattr(devices, "likely", lambda: True)
+    monkeypatch.setattr(devices, "look", lambda: CPU_BUILD)
     with caplog.at_level(logging.WARNING, "kras.backend.local"):
         backend = create(LocalOptions())
     assert "built without CUDA" in caplog.text and CUDA_BUILD in caplog.text

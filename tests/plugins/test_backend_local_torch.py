@@ -6,7 +6,6 @@ import copy
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +16,7 @@ import pytest
 import torch
 
 from kras_backend_local import LocalOptions, create, torch_engine
-from kras_backend_local.arithmetic import prepare, without_tf32
+from kras_backend_local.arithmetic import prepare
 from kras_backend_local.replicas import replicas
 from kras_backend_local.torch_engine import load
 from kras_plugins import TensorSpec, Weights
@@ -86,35 +85,6 @@ def test_tf32_is_off_while_something_computes_and_as_it_was_after(switches: tupl
     infer = load(Looks(), spec, devices=["cpu"], precision="f32", batch=1)
     infer({"tiles": tiles(1)})
     assert seen == [(False, False)] * 2 and tf32() == switches
-
-
-def test_tf32_comes_back_with_the_last_of_several_that_compute(switches: tuple[bool, bool]) -> None:
-    inside, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with without_tf32():
-            inside.set()
-            assert leave.wait(60)
-
-    thread = threading.Thread(target=other)
-    with without_tf32():
-        thread.start()
-        assert inside.wait(60)
-    assert tf32() == (False, False)
-    leave.set()
-    thread.join()
-    assert tf32() == switches
-
-
-def test_a_process_that_uses_the_newer_switches_keeps_them() -> None:
-    code = (
-        "import torch; from kras_backend_local.arithmetic import without_tf32; m = torch.backends.cuda.matmul;"
-        "m.fp32_precision = 'tf32'\nwith without_tf32(): assert m.fp32_precision == 'ieee'\n"
-        "assert m.fp32_precision == 'tf32'"
-    )
-    if not hasattr(torch.backends.cudnn, "conv"):
-        pytest.skip("this PyTorch has the old switches alone")
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_several_devices_give_the_bits_of_one_whichever_computes() -> None:

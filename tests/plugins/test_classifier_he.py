@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from kras_classifier_he import HeOptions, bags
+from kras_classifier_he import HeOptions, feed
 from kras_classifier_he import classifier as he
 from kras_classifier_he.network import GatedAttention
-from kras_plugins import Bag, Cohort, ConfigError, Sample, TileSpec
+from kras_plugins import BackendError, Bag, Cohort, ConfigError, Sample, TileSpec
+from kras_plugins.bags import read_bag, write_bag
+from kras_plugins.learning import tiles as bags
+from kras_plugins.models import devices
+from kras_plugins.models.accelerators import Accelerators, Card, look
 
 OPTIONS = HeOptions(hidden=32, attention=16, seeds=2, epochs=25)
 DIM = 12
@@ -181,7 +188,10 @@ def test_no_more_than_the_allowed_tiles_are_read(monkeypatch):
     samples, labels = patients(16, 0, tiles=80)
     read = []
     gather = bags.gather
-    monkeypatch.setattr(he, "gather", lambda sample, index: read.append(len(index)) or gather(sample, index))
+    for module in (he, feed):
+        monkeypatch.setattr(
+            module, "gather", lambda sample, index, *o: read.append(len(index)) or gather(sample, index, *o)
+        )
     options = OPTIONS.model_copy(update={"tiles": 20, "max_tiles": 50, "epochs": 2})
     classifier = fit(samples, labels, options)
     assert set(read) == {20}
@@ -259,3 +269,117 @@ def test_thirty_patients_suffice_with_default_options():
     scores = fit(samples, labels, HeOptions(seeds=1)).predict(fresh)
     wins = scores[truth == 1][:, None] > scores[truth == 0]
     assert wins.mean() > 0.9
+
+
+def accelerators():
+    found = look()
+    return [card.device for card in found.cards] + ["mps"] * found.mps + ["xpu"] * bool(found.xpu)
+
+
+def test_a_device_that_is_named_and_absent_is_one_error():
+    absent = [d for d in ("cuda:99", "mps", "xpu") if d not in accelerators()]
+    for device in absent:
+        with pytest.raises(BackendError, match="NVIDIA GPU|Apple GPU|Intel GPU|no cuda:99"):
+            he.HeClassifier(HeOptions(device=device), 0)
+    with pytest.raises(ValueError, match="none of auto, cpu, cuda"):
+        HeOptions(device="gpu")
+
+
+@pytest.mark.parametrize(("device", "kind"), [("auto", "cuda"), ("cpu", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda")])
+def test_the_kind_of_device_is_a_fact_of_the_result_and_which_card_is_none(monkeypatch, device, kind):
+    card = Accelerators(torch="2.9", cards=(Card(0, "NVIDIA H200", (9, 0)),))
+    monkeypatch.setattr(devices, "likely", lambda: True)
+    monkeypatch.setattr(devices, "look", lambda: card)
+    facts = HeOptions(device=device).result_affecting()
+    assert facts["device"] == kind
+    assert HeOptions.model_validate(facts).result_affecting() == facts
+
+
+def test_a_gpu_left_to_idle_is_said_once(monkeypatch, caplog):
+    trouble = Accelerators(torch="2.9+cpu", trouble="PyTorch 2.9+cpu is built without CUDA", remedy="install another")
+    monkeypatch.setattr(devices, "likely", lambda: True)
+    monkeypatch.setattr(devices, "look", lambda: trouble)
+    he._say_unused.cache_clear()
+    for _ in range(2):
+        he.HeClassifier(HeOptions(), 0)
+    assert caplog.text.count("built without CUDA (install another)") == 1
+
+
+def test_networks_run_with_deterministic_algorithms_and_leave_the_switches_as_they_were(monkeypatch):
+    seen = set()
+    tiles = GatedAttention.tiles
+
+    def looks(*given):
+        seen.add(torch.are_deterministic_algorithms_enabled())
+        return tiles(*given)
+
+    monkeypatch.setattr(GatedAttention, "tiles", looks)
+    samples, labels = patients(16, 0)
+    classifier = fit(samples, labels, OPTIONS.model_copy(update={"epochs": 1}))
+    classifier.predict(samples)
+    classifier.explain(samples[0])
+    assert seen == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_model_of_another_device_scores_on_a_cpu_and_keeps_what_it_was_trained_on(classifier, tmp_path):
+    classifier.save(tmp_path)
+    file = tmp_path / "classifier.json"
+    facts = json.loads(file.read_text())
+    assert facts["options"]["device"] == devices.find_device("auto").kind
+    facts["options"]["device"] = "cuda"
+    file.write_text(json.dumps(facts))
+    loaded = he.HeClassifier.load(tmp_path)
+    samples, _ = patients(4, 3)
+    np.testing.assert_allclose(loaded.predict(samples), classifier.predict(samples), atol=1e-4)
+    assert loaded._fitted(()).base.device.type == "cpu"
+    (tmp_path / "again").mkdir()
+    loaded.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "classifier.json").read_text())["options"]["device"] == "cuda"
+
+
+@pytest.mark.skipif(not accelerators(), reason="PyTorch sees no accelerator")
+@pytest.mark.parametrize("device", accelerators())
+def test_an_accelerator_gives_the_same_bytes_each_time_and_a_cpu_its_scores(device, tmp_path):
+    samples, labels = patients(48, 0)
+    options = OPTIONS.model_copy(update={"device": device})
+    scores = []
+    for name in ("a", "b"):
+        classifier = fit(samples, labels, options)
+        (tmp_path / name).mkdir()
+        classifier.save(tmp_path / name)
+        scores.append(classifier.predict(samples))
+    assert (tmp_path / "a/network.safetensors").read_bytes() == (tmp_path / "b/network.safetensors").read_bytes()
+    np.testing.assert_array_equal(*scores)
+    np.testing.assert_allclose(he.HeClassifier.load(tmp_path / "a").predict(samples), scores[0], atol=1e-4)
+
+
+def test_no_tile_of_a_large_patient_is_left_out_unless_asked(classifier):
+    x = np.random.default_rng(0).normal(size=(20_001, DIM)).astype(np.float32)
+    looked_at = bags.evenly(len(x), 10_000)
+    (odd,) = np.setdiff1d(np.arange(100), looked_at)[:1]
+    other = x.copy()
+    other[odd, :4] = 30
+    assert np.abs(np.diff(classifier.predict([patient(x), patient(other)])))[0] > 1e-3
+    assert len(classifier.explain(patient(x)).values) == len(x)
+    assert classifier.most_tiles is None
+    assert he.HeClassifier(HeOptions(max_tiles=10_000), 0).most_tiles == 10_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_memory_does_not_grow_with_what_was_read(tmp_path):
+    samples, labels = patients(24, 0, tiles=8000)
+    stored = []
+    for sample in samples:
+        wide = np.tile(sample.bags[0].features, 8)
+        write_bag(tmp_path / sample.patient_id, bag(wide))
+        stored.append(Sample(patient_id=sample.patient_id, bags=(read_bag(tmp_path / sample.patient_id),)))
+
+    def of_files():
+        text = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("RssFile"))
+
+    before = of_files()
+    classifier = fit(stored, labels, OPTIONS.model_copy(update={"epochs": 1, "tiles": 8000}))
+    classifier.predict(stored)
+    assert of_files() - before < 8 << 20  # all of them are 70 MB

@@ -1,4 +1,4 @@
-"""The twelve bundled plug-ins do what the host relies on: one line each, as a third party's test file has it."""
+"""The thirteen bundled plug-ins do what the host relies on: one line each, as a third party's test file has it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import kras_backend_local
 import kras_backend_triton
 import kras_classifier_he
 import kras_classifier_lgbm
+import kras_classifier_meanmax
 import kras_classifier_mlp
 import kras_classifier_rf
 import kras_extractor_h5
@@ -78,6 +79,7 @@ test_backend_local = conformance(kras_backend_local, options={"backend:local": {
 test_backend_local_torch = conformance(
     kras_backend_local, options={"backend:local": {"engine": "torch", "device": "cpu"}}
 )
+test_classifier_meanmax = conformance(kras_classifier_meanmax, options={"classifier:meanmax": {"inner_folds": 2}})
 # Without a server it can only say so; with one: test_conformance_triton.py.
 test_backend_triton = conformance(
     kras_backend_triton,

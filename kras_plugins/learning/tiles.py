@@ -1,14 +1,19 @@
-"""A patient as one bag: all tiles of all slides, of which only the asked ones are read."""
+"""A patient as one bag for classifiers: all tiles of all slides, of which only the asked ones are read.
+
+Memory is that of what was asked for: the pages of mapped bags are given back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kras_plugins import Bag, ConfigError, Sample
+from kras_plugins.bags import let_go, slabs
+from kras_plugins.data import Bag, Sample
+from kras_plugins.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,26 +59,45 @@ def count(sample: Sample) -> int:
 
 
 def evenly(n: int, at_most: int) -> Index:
-    """Which of `n` tiles are looked at: all, or evenly spaced ones, which cover the slides without chance."""
-    return np.arange(n) if n <= at_most else np.linspace(0, n - 1, at_most).round().astype(np.int64)
+    """Which of `n` tiles are looked at: all, or `at_most` (0: all) evenly spaced ones, which cover the slides."""
+    return np.arange(n) if not 0 < at_most < n else np.linspace(0, n - 1, at_most).round().astype(np.int64)
 
 
-def gather(sample: Sample, index: Index) -> Float32:
+def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
     """Features float32[tile feature] of the tiles at `index` (ascending, counted through the patient's bags).
 
-    Only these rows are read from memory-mapped bags. Raises ConfigError when one is not finite.
+    Only these rows are read from memory-mapped bags, into `out` where it is given. Raises ConfigError when one is not
+    finite.
     """
-    parts: list[Float32] = []
+    if out is None:
+        out = np.empty((len(index), sample.bags[0].features.shape[1]), np.float32)
+    at = 0
     for bag, local in _split(sample, index):
-        whole = len(local) == len(bag.features)
-        part = np.asarray(bag.features if whole else bag.features[local], dtype=np.float32)
-        if not np.isfinite(part).all():
+        part = out[at : at + len(local)]
+        # "clip" as nothing is beyond the ends, and "raise" would copy once more.
+        np.take(np.asarray(bag.features, np.float32), local, axis=0, out=part, mode="clip")
+        let_go(bag.features)
+        at += len(local)
+        _check(bag, part)
+    return out
+
+
+def checked_slabs(bag: Bag) -> Iterator[Float32]:
+    """All tiles of a bag in order, some thousand at a time; raises ConfigError when one is not finite."""
+    for slab in slabs(bag):
+        _check(bag, slab)
+        yield slab
+
+
+def check_source(samples: Iterable[Sample], trained: Source | None) -> None:
+    """Raise ConfigError for a patient without tiles, and for one whose features are not what a model was trained on."""
+    for sample in samples:
+        count(sample)
+        if (found := source_of([sample])) != trained:
             raise ConfigError(
-                f"slide {bag.slide_id!r} has tile features that are not finite numbers",
-                "make its features again (kras embed) or leave the slide out",
+                f"tile features of patient {sample.patient_id!r} are of {found}, the model's of {trained}",
+                "extract features with the extractor and options that the model was trained with",
             )
-        parts.append(part)
-    return np.concatenate(parts)
 
 
 def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -81,6 +105,14 @@ def places(sample: Sample, index: Index) -> tuple[tuple[str, ...], npt.NDArray[n
     parts = list(_split(sample, index))
     slides = tuple(bag.slide_id for bag, local in parts for _ in local)
     return slides, np.concatenate([bag.xy[local] for bag, local in parts]).astype(np.int32)
+
+
+def _check(bag: Bag, features: Float32) -> None:
+    if not np.isfinite(features).all():
+        raise ConfigError(
+            f"slide {bag.slide_id!r} has tile features that are not finite numbers",
+            "make its features again (kras embed) or leave the slide out",
+        )
 
 
 def _split(sample: Sample, index: Index) -> Sequence[tuple[Bag, Index]]:
