@@ -61,7 +61,10 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierPlugin(PluginRecord):
-    """`consumes`: what a sample must have. `create(options, seed)` gives an unfitted, `load(folder)` a saved one."""
+    """`consumes`: what a sample must have. `create(options, seed)` gives an unfitted, `load(folder)` a saved one.
+
+    In a study of several extractors there is a model for each, which is handed the bags of that one alone.
+    """
 
     consumes: type[Bag] | type[SemanticProfile]
     create: Callable[[Any, int], Classifier]

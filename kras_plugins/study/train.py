@@ -130,7 +130,7 @@ def _learned(
     from kras_plugins.report.provenance import demonstration_reasons
     from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
-    from kras_plugins.study.examples import examples, out_of_fold
+    from kras_plugins.study.examples import examples, out_of_fold, placed
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.importance import trained_importance
     from kras_plugins.study.learn import learn
@@ -171,7 +171,7 @@ def _learned(
         },
     )
     rows = patient_scores(evaluated, [c.qc for c in cases])
-    shown = examples(rows, cases, out_of_fold(experiment), open_again, session.notify)
+    shown = examples(rows, cases, out_of_fold(experiment, placed(cases)), open_again, session.notify)
     absent = why_absent(known, evaluated.fold, evaluated.in_scope)
     metrics, predictions = write_study(
         folder,
