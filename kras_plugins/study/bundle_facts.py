@@ -132,8 +132,10 @@ def check_facts(folder: Path, content: BundleContent) -> None:
             raise refused(folder / CONTENT, f"a member is named like the column {member.name}")
     several = {of_extractor("extractor", m.extractor) for m in content.members if m.extractor}
     stated = {key for key in content.facts if split_extractor(key)[0] == "extractor"}
-    if several and several != stated:
-        raise refused(folder / CONTENT, f"facts state {', '.join(sorted(stated))}, members need {sorted(several)}")
+    if stated != (several or stated & {"extractor"}):
+        raise refused(
+            folder / CONTENT, f"facts state {sorted(stated)}, members need {sorted(several) or 'one extractor'}"
+        )
 
 
 def try_facts(bundle: Bundle) -> None:

@@ -166,7 +166,7 @@ def _learned(
             **processed.facts,
             "measured": processed.measured,
             "demonstration": list(settings.demonstration),
-            "members": [m.identity for m in prepared.members],
+            "members": [f"{m.identity} on {m.extractor}" if m.extractor else m.identity for m in prepared.members],
             "slides": slide_facts(processed.results),
         },
     )

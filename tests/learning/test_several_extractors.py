@@ -55,7 +55,7 @@ def test_a_member_scores_as_if_its_extractor_were_the_only_one(tmp_path, people,
     mixed = list(people.samples)
     for name in ("near", "far"):
         people.samples = [alone(sample, name) for sample in mixed]
-        single = run(people, [both[1]], tmp_path)
+        single = run(people, [both[1]], tmp_path / name)
         np.testing.assert_array_equal(together.raw[f"bag_ridge@{name}"], single.raw["bag_ridge"])
     assert not np.allclose(together.raw["bag_ridge@near"], together.raw["bag_ridge@far"])
     assert list(together.logit) == ["bag_ridge@near", "bag_ridge@far", "ridge"]

@@ -14,7 +14,7 @@ import pytest
 from kras_plugins import study
 from kras_plugins.study.notify import Silent
 
-PATIENTS, DIM = 48, 16
+PATIENTS, DIM = 36, 8
 
 
 class Told(Silent):
@@ -45,9 +45,12 @@ def draw(folder: Path, patients: int, seed: int) -> Path:
 
 
 def settings(folder: Path) -> study.StudySettings:
-    given = study.StudySettings(extractor="h5", classifiers=("he",), folds=3, workers=1, cache=folder / "store")
+    given = study.StudySettings(extractor="h5", classifiers=("he",), folds=2, workers=1, cache=folder / "store")
     return given.with_options(
-        f"extractor.h5.folder={folder}/vectors", "extractor.h5.encoder=titan", "classifier.he.seeds=1"
+        f"extractor.h5.folder={folder}/vectors",
+        "extractor.h5.encoder=titan",
+        "classifier.he.seeds=1",
+        "classifier.he.hidden=32",
     )
 
 
