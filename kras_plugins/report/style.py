@@ -79,7 +79,8 @@ def model_label(name: str) -> str:
 
 def is_baseline(name: str) -> bool:
     """Whether a column of metrics.json is a baseline, not a model that looked at the slide."""
-    return name in _BASELINES or (name.endswith("_only") and not split_extractor(name)[1])
+    plain, _ = split_extractor(name)
+    return plain in _BASELINES or plain.endswith("_only")
 
 
 def model_order(names: Mapping[str, Any]) -> list[str]:
