@@ -145,7 +145,7 @@ def bench(path: Path, precision: str = "auto") -> Iterator[Bench]:
     ref = SlideRef(patient_id="p", slide_id="bench", path=path)
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_parts(discover(), config, extractor=None, profiler="cells", backend="local") as parts,
+        open_parts(discover(), config, extractors=[], profiler="cells", backend="local") as parts,
         workers(Store(Path(folder)), 0) as work,
     ):
         assert parts.profiler is not None

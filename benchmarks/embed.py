@@ -167,9 +167,8 @@ def measure(slide_path: Path, model: str, rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {
         k: [] for k in ("model", "data path", "end to end", "eager", "plain read", "openslide")
     }
-    with open_parts(registry, config, extractor="vit", profiler=None, backend="local") as parts:
-        part = parts.extractor
-        assert part is not None
+    with open_parts(registry, config, extractors=["vit"], profiler=None, backend="local") as parts:
+        part = parts.extractors[""]
         print(f"engine {parts.engine}, precision {parts.precision}, batch {part.batch}, in flight {part.in_flight}")
         plain = timm.create_model(model, pretrained=False, num_classes=0).eval()
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)])
@@ -234,7 +233,7 @@ def peak_memory(small: Path, large: Path, plugin: Path) -> dict[str, float]:
     registry = discover(files=[plugin])
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_parts(registry, load_config(None), extractor="null", profiler=None, backend="local") as parts,
+        open_parts(registry, load_config(None), extractors=["null"], profiler=None, backend="local") as parts,
         workers(Store(Path(folder)), 0) as work,
     ):
         process_slide(SlideRef(patient_id="p", slide_id="s", path=small), parts, work)

@@ -172,11 +172,17 @@ def whole(bench: Bench, name: str, side: int, extractor: str | None, profiler: s
     config = load_config(None, [*words, *settings(bench, precision="bf16")])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kind = {"extractor": extractor, "profiler": profiler}
-        parts = stack.enter_context(open_parts(REGISTRY, config, backend="local", reader="tiff", **kind))
+        named = open_parts(
+            REGISTRY,
+            config,
+            extractors=[extractor] if extractor else [],
+            profiler=profiler,
+            backend="local",
+            reader="tiff",
+        )
+        parts = stack.enter_context(named)
         work = stack.enter_context(workers(Store(folder / "store"), cores))
-        part = parts.extractor or parts.profiler
-        assert part is not None
+        (part,) = parts.named().values()
         first, ref = slides(folder, bench, side)
         with open_slide(ref, parts.readers, "tiff") as opened:
             image, mpp = opened.thumbnail(TISSUE_MPP)

@@ -127,8 +127,10 @@ class Bag:
     """The tile features of one slide.
 
     `features`: float32[tile feature], memory-mapped where it comes from the store. `xy`: int32[tile 2], level-0 pixels
-    of each tile's upper left corner; `size`: a tile's (width, height) in level-0 pixels. `encoder` and
-    `transform_hash` name what made the features: bags that differ in either must not be mixed.
+    of each tile's upper left corner; `size`: a tile's (width, height) in level-0 pixels, (0, 0) for one vector of the
+    whole slide, which has no place. `encoder` and `transform_hash` name what made the features: bags that differ in
+    either must not be mixed. `extractor`: whose bag it is in a study of several extractors, which the host fills in;
+    "" where there is only one.
     """
 
     slide_id: str
@@ -138,6 +140,23 @@ class Bag:
     tile_spec: TileSpec
     encoder: str
     transform_hash: str
+    extractor: str = ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether its rows are tiles with a place on the slide."""
+        return self.size != (0.0, 0.0)
+
+
+def of_extractor(name: str, extractor: str) -> str:
+    """What belongs to one of several extractors, by name: `he@vit`; the plain name where there is only one (`""`)."""
+    return f"{name}@{extractor}" if extractor else name
+
+
+def split_extractor(name: str) -> tuple[str, str]:
+    """What `of_extractor` made a name of: `("he", "vit")` of `he@vit`, `("he", "")` of `he`."""
+    plain, _, extractor = name.partition("@")
+    return plain, extractor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +217,7 @@ class SemanticProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Everything known of one patient that classifiers may look at."""
+    """Everything known of one patient that classifiers may look at; a classifier is handed bags of one extractor."""
 
     patient_id: str
     bags: tuple[Bag, ...] = ()

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kras_plugins.data import split_extractor
 from kras_plugins.host.manager import Registry
 from kras_plugins.store import file_sha256
 
@@ -50,6 +51,12 @@ def build_manifest(
         "failures": list(failures),
         "timings": {k: round(v, 3) for k, v in timings.items()},
     }
+
+
+def stated_parts(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What a manifest or a bundle states of extractors and profiler: by `extractor`, or `extractor@vit` of several."""
+    named = {key: value for key, value in facts.items() if split_extractor(key)[0] in ("extractor", "profiler")}
+    return {key: value for key, value in named.items() if isinstance(value, Mapping)}
 
 
 def output_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:

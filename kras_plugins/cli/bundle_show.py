@@ -30,7 +30,7 @@ def show(bundle: Bundle, as_json: AsJson = False) -> None:
         "members": [f"{m.name} ({m.plugin}, {len(m.folds)} folds)" for m in content.members],
         "fusion": content.fusion.kind,
         "features": None if content.inputs.features is None else len(content.inputs.features),
-        "encoder": content.inputs.encoder,
+        "encoder": {name: one.encoder for name, one in content.inputs.extractors.items()} or content.inputs.encoder,
         "trained on": {k: content.provenance.get(k) for k in ("cohort", "n", "n_positive")},
         "demonstration": content.provenance.get("demonstration") or [],
     }

@@ -20,14 +20,14 @@ def doctor(
     """Check whether this machine is fit for a run.
 
     Ends with exit code 1 where something fails: what `kras run` with the same settings needs is lacking. That is a
-    library that does not load, a store that cannot be written, a broken plug-in, or absent weights of the extractor or
+    library that does not load, a store that cannot be written, a broken plug-in, or absent weights of an extractor or
     the profiler. Weights of others and little disk are warnings.
     """
     from kras_plugins.host.fitness import check_machine
     from kras_plugins.study.notify import SILENT
 
     session = plugins.session(SILENT, extractor=extractor, profiler=profiler)  # broken plug-ins are among the checks
-    chosen = {"extractor": session.settings.extractor, "profiler": session.settings.profiler}
+    chosen = [*(("extractor", name) for name in session.settings.extractors), ("profiler", session.settings.profiler)]
     checks = list(check_machine(session.registry, session.config, session.store.root, chosen))
     if as_json:
         print_json([asdict(c) for c in checks])

@@ -44,6 +44,10 @@ Backend = Annotated[str | None, setting("backend")]
 Reader = Annotated[str | None, setting("reader")]
 Workers = Annotated[int | None, setting("workers")]
 Extractor = Annotated[str | None, setting("extractor")]
+OneExtractor = Annotated[
+    str | None,
+    typer.Option("--extractor", help=f"feature extractor{_default(StudySettings.model_fields['extractor'].default)}"),
+]
 Profiler = Annotated[str | None, setting("profiler")]
 Prevalences = Annotated[
     list[float] | None, setting("prevalences", "--prevalence", also="; may be repeated", metavar="P")

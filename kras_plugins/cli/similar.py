@@ -11,7 +11,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
-from kras_plugins.cli.options import AsJson, Extractor, Machine
+from kras_plugins.cli.options import AsJson, Machine, OneExtractor
 from kras_plugins.data import Bag, SlideRef
 from kras_plugins.errors import ConfigError, SlideError
 
@@ -32,7 +32,7 @@ def similar(
         str | None, typer.Option(metavar="SLIDE", help="the chosen tile's slide [default: the first]")
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=200, help="how many tiles")] = 11,
-    extractor: Extractor = None,
+    extractor: OneExtractor = None,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +60,7 @@ def similar(
         with open_parts(
             session.registry,
             session.config,
-            extractor=session.settings.extractor if to_embed else None,
+            extractors=_one(session.settings.extractors) if to_embed else [],
             profiler=None,
             backend=session.settings.backend,
             reader=session.settings.reader,
@@ -74,6 +74,12 @@ def similar(
     for hit in hits:
         stdout().print(f"{hit.slide_id}  {hit.xy[0]},{hit.xy[1]}  {hit.cosine:.4f}", markup=False)
     stdout().print(str(out), markup=False, soft_wrap=True)
+
+
+def _one(extractors: Sequence[str]) -> Sequence[str]:
+    if len(extractors) > 1:
+        raise ConfigError(f"--extractor {','.join(extractors)}: tiles are alike to one extractor", "name one of them")
+    return extractors
 
 
 def _point(text: str) -> tuple[float, float]:
@@ -97,4 +103,4 @@ def _embedded(session: Session, refs: Sequence[SlideRef], parts: Parts) -> list[
     processed = process(session, refs, parts)
     if processed.aside:
         raise SlideError(processed.aside[0].reason, processed.aside[0].hint)
-    return [r.bag for r in processed.results if r.bag is not None]
+    return [bag for r in processed.results for bag in r.bags]

@@ -9,7 +9,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
-from kras_plugins.cli.options import AsJson, Extractor, Machine, Overwrite, Profiler, Slides
+from kras_plugins.cli.options import AsJson, Machine, OneExtractor, Overwrite, Profiler, Slides
 from kras_plugins.study.profile import TissueFormat
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Out = Annotated[Path, typer.Option("--out", help="folder to add to")]
 def embed(
     slides: Slides,
     out: Out,
-    extractor: Extractor = None,
+    extractor: OneExtractor = None,
     overwrite: Overwrite = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,

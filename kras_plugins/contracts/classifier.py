@@ -65,6 +65,8 @@ class ClassifierPlugin(PluginRecord):
 
     `baseline`: a plain model, which studies show beside all that consume the same, as NAME_only; it joins the ensemble
     only where it is named among the classifiers.
+
+    In a study of several extractors there is a model for each, which is handed the bags of that one alone.
     """
 
     consumes: type[Bag] | type[SemanticProfile]

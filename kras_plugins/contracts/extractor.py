@@ -31,7 +31,8 @@ class ExtractorPlugin(PluginRecord):
     `create(options, infer)` gets one Infer per model, by name, and returns a function
     `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. Left out, the one network is run from its
     one input to its one output, whose length is the number of features: the host asks `assemble` and `length`.
-    `load(slide, options)` returns a Bag and never opens pixels; it raises SlideError where the slide has none.
+    `load(slide, options)` returns a Bag and never opens pixels; it raises SlideError where the slide has none. A vector
+    of the whole slide is a Bag of one row with `xy` and `size` of zeros.
     `catalog()`: published weights by the name that option `model` takes, for `kras model list` and `fetch`.
     """
 

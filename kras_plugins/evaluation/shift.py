@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.bags import slabs
+from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.evaluation.histology import histology_groups
+from kras_plugins.manifest import stated_parts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,10 +65,15 @@ def training_summary(
     if profiles:
         values = np.stack([p.values for p in profiles])
         summary["features"] = {name: _quantiles(values[:, i]) for i, name in enumerate(profiles[0].names)}
-    means = [np.mean([_mean_tile(bag) for bag in s.bags], axis=0) for s in samples if s.bags]
-    if means:
+    for extractor in dict.fromkeys(bag.extractor for s in samples for bag in s.bags):
+        bags = [[b for b in s.bags if b.extractor == extractor] for s in samples]
+        means = [np.mean([_mean_tile(b) for b in own], axis=0) for own in bags if own]
         stacked = np.stack(means)
-        summary["encoder"] = {"n": len(means), "mean": _rounded(stacked.mean(0)), "sd": _rounded(stacked.std(0))}
+        summary[of_extractor("encoder", extractor)] = {
+            "n": len(means),
+            "mean": _rounded(stacked.mean(0)),
+            "sd": _rounded(stacked.std(0)),
+        }
     return summary
 
 
@@ -83,7 +90,8 @@ def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list
     rows.append(_share("prevalence", "positive", _positive(internal), _positive(external)))
     rows.append(_share("histology", "adenocarcinoma", _luad(internal), _luad(external)))
     rows.append(_features(internal.get("features"), external.get("features")))
-    rows.append(_encoder(internal.get("encoder"), external.get("encoder")))
+    encoders = [key for key in internal if split_extractor(key)[0] == "encoder"]
+    rows += [_encoder(key, internal.get(key), external.get(key)) for key in encoders]
     return [row for row in rows if row is not None]
 
 
@@ -93,10 +101,10 @@ def identity_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> l
     Other weights are refused before; here is told what may differ.
     """
     rows = []
-    for kind in ("extractor", "profiler"):
-        a, b = ({} if f.get(kind) is None else f[kind] for f in (internal, external))
-        if a or b:
-            rows.append(_same(kind, *(f"{x.get('name', 'none')} {x.get('version', '')}".strip() for x in (a, b))))
+    ours, theirs = stated_parts(internal), stated_parts(external)
+    for key in sorted({*ours, *theirs}):
+        a, b = ours.get(key, {}), theirs.get(key, {})
+        rows.append(_same(key, *(f"{x.get('name', 'none')} {x.get('version', '')}".strip() for x in (a, b))))
     rows.append(_same("precision", str(internal.get("precision") or "none"), str(external.get("precision") or "none")))
     return rows
 
@@ -207,7 +215,7 @@ def _features(a: Any, b: Any) -> dict[str, Any] | None:
     return _row("features (share that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
 
 
-def _encoder(a: Any, b: Any) -> dict[str, Any] | None:
+def _encoder(key: str, a: Any, b: Any) -> dict[str, Any] | None:
     if not a or not b or len(a["mean"]) != len(b["mean"]):
         return None
     sd = np.maximum(np.array(a["sd"]), 1e-12)
@@ -216,11 +224,11 @@ def _encoder(a: Any, b: Any) -> dict[str, Any] | None:
     warning = ""
     if moved.mean() > FEATURE_SHARE:
         warning = (
-            f"the mean of {int(moved.sum())} of {len(moved)} encoder dimensions lies more than {FEATURE_SHIFT:g} "
+            f"the mean of {int(moved.sum())} of {len(moved)} {key} dimensions lies more than {FEATURE_SHIFT:g} "
             "standard deviations and three standard errors from training's (warned beyond "
             f"{FEATURE_SHARE:.0%} of dimensions)"
         )
-    return _row("encoder (share of dimensions that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
+    return _row(f"{key} (share of dimensions that moved)", 0.0, float(moved.mean()), float(moved.mean()), warning)
 
 
 def _same(what: str, internal: str, external: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,10 +38,13 @@ class Check:
     found: str
 
 
-def check_machine(registry: Registry, config: Config, store: Path, chosen: Mapping[str, str]) -> Iterator[Check]:
+def check_machine(
+    registry: Registry, config: Config, store: Path, chosen: Collection[tuple[str, str]]
+) -> Iterator[Check]:
     """Look at the machine, the libraries, the store, the plug-ins and the weights.
 
-    `chosen`: the extractor and the profiler of a run, by kind: their weights must be here, those of others need not.
+    `chosen`: kind and name of the extractors and the profiler of a run: their weights must be here, those of others
+    need not.
     """
     yield Check("kras", "ok", metadata.version("kras"))
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -92,14 +95,14 @@ def check_store(root: Path) -> Check:
     return Check("store", "warn" if free < LOW_DISK_GB else "ok", f"{root}, {free:.0f} GB free")
 
 
-def check_weights(registry: Registry, config: Config, chosen: Mapping[str, str]) -> Iterator[Check]:
+def check_weights(registry: Registry, config: Config, chosen: Collection[tuple[str, str]]) -> Iterator[Check]:
     """Whether the weights of extractors and profilers as configured are here."""
-    for kind, name in chosen.items():
+    for kind, name in chosen:
         if name not in registry.names(kind):
             yield Check("weights", "fail", f"there is no {kind} {name!r}")
     for p in registry.provided:
         if isinstance(p.record, ExtractorPlugin | ProfilerPlugin):
-            yield from _weights(p, config, needed=chosen.get(p.kind) == p.record.name)
+            yield from _weights(p, config, needed=(p.kind, p.record.name) in chosen)
 
 
 def _weights(p: Provided, config: Config, *, needed: bool) -> Iterator[Check]:

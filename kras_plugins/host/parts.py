@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.contracts.reader import ReaderPlugin
-from kras_plugins.data import TileSpec
+from kras_plugins.data import TileSpec, of_extractor
 from kras_plugins.errors import ConfigError, KrasError, PluginError, plugin_boundary
 from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import allowed, ask, ask_about
@@ -151,14 +151,23 @@ class UsableReader:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """All that a slide passes through. `extractor` and `profiler` are None where no classifier asks for them."""
+    """All that a slide passes through.
+
+    `extractors`: by name, or under "" where there is only one, as bags are marked; none, and `profiler` None, where no
+    classifier asks for them.
+    """
 
     readers: tuple[UsableReader, ...]
     reader: str | None
-    extractor: Part | None
+    extractors: Mapping[str, Part]
     profiler: Part | None
     backend: Backend | None
     backend_id: str = ""
+
+    def named(self) -> dict[str, Part]:
+        """Extractors and profiler, by the names under which their facts stand in manifests and bundles."""
+        found = {of_extractor("extractor", name): part for name, part in self.extractors.items()}
+        return found if self.profiler is None else {**found, "profiler": self.profiler}
 
     @property
     def precision(self) -> str | None:
@@ -191,7 +200,7 @@ def open_parts(
     registry: Registry,
     config: Config,
     *,
-    extractor: str | None,
+    extractors: Sequence[str],
     profiler: str | None,
     backend: str,
     reader: str | None = None,
@@ -201,10 +210,10 @@ def open_parts(
     Raises ConfigError for unknown names and options, BackendError when weights or engine are missing.
     """
     readers = usable_readers(registry, config, reader)
-    wanted = [(k, n) for k, n in (("extractor", extractor), ("profiler", profiler)) if n is not None]
-    found = {kind: registry.find(kind, name) for kind, name in wanted}
-    options = {kind: config.options_for(kind, p.record) for kind, p in found.items()}
-    specs = {kind: _models(p, options[kind]) for kind, p in found.items()}
+    wanted = [*(("extractor", name) for name in extractors), *([("profiler", profiler)] if profiler else [])]
+    found = {one: registry.find(*one) for one in wanted}
+    options = {one: config.options_for(p.kind, p.record) for one, p in found.items()}
+    specs = {one: _models(p, options[one]) for one, p in found.items()}
     engine: Backend | None = None
     served_by = ""
     backend_facts: dict[str, Any] = {}
@@ -219,22 +228,22 @@ def open_parts(
             backend_facts = {**chosen.result_affecting(), **used}
     try:
         parts = {}
-        for kind, provided in found.items():
+        for one, provided in found.items():
             with plugin_boundary(provided.id):
                 facts = {
                     "plugin": provided.id,
-                    "options": options[kind].result_affecting(),
-                    "models": {s.name: model_digest(s) for s in specs[kind]},
-                    "transforms": {s.name: s.transform_hash for s in specs[kind]},
-                    "backend": backend_facts if specs[kind] else {},
+                    "options": options[one].result_affecting(),
+                    "models": {s.name: model_digest(s) for s in specs[one]},
+                    "transforms": {s.name: s.transform_hash for s in specs[one]},
+                    "backend": backend_facts if specs[one] else {},
                 }
-            infer = {s.name: LazyInfer(served_by, engine, s) for s in specs[kind]} if engine else {}
-            parts[kind] = Part(provided, options[kind], specs[kind], infer, facts)
+            infer = {s.name: LazyInfer(served_by, engine, s) for s in specs[one]} if engine else {}
+            parts[one] = Part(provided, options[one], specs[one], infer, facts)
         yield Parts(
             readers=tuple(readers),
             reader=reader,
-            extractor=parts.get("extractor"),
-            profiler=parts.get("profiler"),
+            extractors={name if len(extractors) > 1 else "": parts["extractor", name] for name in extractors},
+            profiler=None if profiler is None else parts["profiler", profiler],
             backend=engine,
             backend_id=served_by,
         )

@@ -21,16 +21,17 @@ from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.learning.calibration import Platt
-from kras_plugins.learning.content import CONTENT, SCHEMA_VERSION, read_content
+from kras_plugins.learning.content import CONTENT, read_content, schema_of
 from kras_plugins.learning.experiment import Experiment
 from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import Called, call, predict
-from kras_plugins.learning.inputs import Inputs, conform, has_input
+from kras_plugins.learning.inputs import Encoded, Inputs, conform, handed, has_input
 from kras_plugins.learning.seal import seal, sealed
 from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
+    from kras_plugins.learning.content import InputsContent
 
 K = TypeVar("K")
 
@@ -47,7 +48,7 @@ class FoldModel:
 class MemberModels:
     """One member of the bundle: its plug-in, what that consumes, and its model of each outer fold.
 
-    `who`: how errors name it.
+    `who`: how errors name it; `extractor`: whose bags it gets where there are several.
     """
 
     name: str
@@ -55,6 +56,7 @@ class MemberModels:
     plugin: str
     consumes: type[Bag] | type[SemanticProfile]
     folds: tuple[FoldModel, ...]
+    extractor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,9 @@ class Bundle:
         samples = conform(samples, self.inputs)
         by_fold = {}
         for member in self.members:
-            here = np.array([has_input(member.consumes, s) for s in samples], bool)
-            scored = [s for s, h in zip(samples, here, strict=True) if h]
+            own = [handed(s, member.extractor) for s in samples]
+            here = np.array([has_input(member.consumes, s) for s in own], bool)
+            scored = [s for s, h in zip(own, here, strict=True) if h]
             by_fold[member.name] = np.full((len(member.folds), len(samples)), np.nan)
             for k, model in enumerate(member.folds):
                 raw = predict(member.who, model.classifier, scored, f"scoring with its fold-{k} model")
@@ -119,7 +122,8 @@ class Bundle:
         attention is the plain mean over folds. Raises PluginError from the member.
         """
         member = next(m for m in self.members if m.name == name)
-        (sample,) = conform([sample], self.inputs)
+        (conforming,) = conform([sample], self.inputs)
+        sample = handed(conforming, member.extractor)
 
         def explained() -> Explanation:
             models = member.folds if fold is None else member.folds[fold : fold + 1]
@@ -193,11 +197,11 @@ def write_bundle(
     PluginError when a classifier saved a pickle, StoreError when the folder cannot be written.
     """
     content = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_of([m.extractor for m in experiment.members]),
         "facts": facts,
         "thresholds": thresholds,
         "provenance": provenance,
-        "inputs": asdict(experiment.inputs),
+        "inputs": experiment.inputs.to_dict(),
         "fusion": {"kind": experiment.fusion, "folds": [fusion.to_dict() for fusion in experiment.fusions[0]]},
         "members": [
             {
@@ -206,6 +210,7 @@ def write_bundle(
                 "identity": m.identity,
                 "options": m.options.result_affecting(),
                 "consumes": "bags" if m.plugin.consumes is Bag else "profile",
+                **({"extractor": m.extractor} if m.extractor else {}),
                 "folds": [
                     {"model": f"models/fold-{k}/{m.name}", **asdict(line)}
                     for k, line in enumerate(experiment.platt[m.name][0])
@@ -247,11 +252,6 @@ def load_bundle(
     """
     whole = sealed(folder)
     content = read_content(folder, whole.files)
-    inputs = Inputs(
-        encoder=content.inputs.encoder,
-        transform_hash=content.inputs.transform_hash,
-        features=None if content.inputs.features is None else tuple(content.inputs.features),
-    )
     members = []
     for m in content.members:
         models, who = [], Called(name=m.name, plugin=m.plugin, origin=origin(m.plugin))
@@ -261,16 +261,29 @@ def load_bundle(
             classifier = call(who, doing, partial(load_classifier, m.plugin, folder / fold.model))
             models.append(FoldModel(classifier=classifier, platt=Platt(fold.slope, fold.intercept)))
         consumes = Bag if m.consumes == "bags" else SemanticProfile
-        members.append(MemberModels(name=m.name, who=who, plugin=m.plugin, consumes=consumes, folds=tuple(models)))
+        members.append(
+            MemberModels(
+                name=m.name, who=who, plugin=m.plugin, consumes=consumes, folds=tuple(models), extractor=m.extractor
+            )
+        )
     return Bundle(
         digest=whole.digest,
         members=tuple(members),
         fusions=tuple(load_fusion(content.fusion.kind, values) for values in content.fusion.folds),
         thresholds=content.thresholds,
-        inputs=inputs,
+        inputs=_inputs(content.inputs),
         facts=content.facts,
         provenance=content.provenance,
     )
+
+
+def _inputs(stated: InputsContent) -> Inputs:
+    encoders = {
+        name: Encoded(encoder=one.encoder, transform_hash=one.transform_hash) for name, one in stated.extractors.items()
+    }
+    if stated.encoder is not None:
+        encoders[""] = Encoded(encoder=stated.encoder, transform_hash=stated.transform_hash or "")
+    return Inputs(encoders=encoders, features=None if stated.features is None else tuple(stated.features))
 
 
 def refuse_pickle(name: str, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,13 +11,17 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from kras_plugins.data import split_extractor
 from kras_plugins.errors import StoreError
 from kras_plugins.learning.fusion import Kind, load_fusion
 from kras_plugins.learning.strict_json import read_strict_json
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+ONE_EXTRACTOR = 3
+"""The schema of bundles whose members get the bags of one extractor, which earlier versions read, too."""
 CONTENT = "bundle.json"
 
+MemberName = Annotated[str, Field(max_length=400, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9_.-]+)?$")]
 Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """What is shown to people: no character that a terminal would obey."""
@@ -38,11 +42,12 @@ class FoldContent(_Part):
 class MemberContent(_Part):
     """One member and its model of each outer fold."""
 
-    name: Name
+    name: MemberName
     plugin: Name
     identity: Text
     options: dict[str, Any]
     consumes: Literal["bags", "profile"]
+    extractor: Literal[""] | Name = ""
     folds: list[FoldContent] = Field(min_length=1, max_length=1000)
 
 
@@ -53,12 +58,20 @@ class FusionContent(_Part):
     folds: list[dict[str, Any]]
 
 
+class EncodedContent(_Part):
+    """What made the bags of one of several extractors."""
+
+    encoder: Text
+    transform_hash: Text
+
+
 class InputsContent(_Part):
     """What the models were fitted on; see `inputs.Inputs`."""
 
     encoder: Text | None
     transform_hash: Text | None
     features: list[Annotated[str, Field(max_length=1000)]] | None = Field(max_length=100_000)
+    extractors: dict[Name, EncodedContent] = {}
 
 
 class BundleContent(_Part):
@@ -73,6 +86,11 @@ class BundleContent(_Part):
     members: list[MemberContent] = Field(min_length=1, max_length=100)
 
 
+def schema_of(extractors: Sequence[str]) -> int:
+    """The schema of a bundle whose members get the bags of these extractors, "" where there is only one."""
+    return SCHEMA_VERSION if any(extractors) else ONE_EXTRACTOR
+
+
 def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
     """The content of a bundle whose seal was checked. `sealed`: the names of all its files.
 
@@ -82,11 +100,11 @@ def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
     path = folder / CONTENT
     value = read_strict_json(path)
     found = value.get("schema_version") if isinstance(value, dict) else None
-    if isinstance(found, int) and found != SCHEMA_VERSION:
+    if isinstance(found, int) and found not in (ONE_EXTRACTOR, SCHEMA_VERSION):
         older = "an older kras wrote it: run the study again"
         raise StoreError(
             f"{folder} has bundle schema {found}, this version reads {SCHEMA_VERSION}",
-            older if found < SCHEMA_VERSION else "use the version of kras that wrote it",
+            older if found < ONE_EXTRACTOR else "use the version of kras that wrote it",
         )
     try:
         content = BundleContent.model_validate(value)
@@ -111,10 +129,17 @@ def told(error: pydantic.ValidationError) -> str:
 
 
 def _check_agreement(path: Path, content: BundleContent) -> None:
-    """Every member has every fold, and so has the fusion, for these members."""
+    """Every member has every fold and an extractor, and so has the fusion, for these members."""
     names = [m.name for m in content.members]
     if len(set(names)) != len(names):
         raise refused(path, "two members have one name")
+    if content.schema_version != schema_of([m.extractor for m in content.members]):
+        raise refused(path, f"schema_version {content.schema_version} is not that of its members")
+    for member in content.members:
+        if split_extractor(member.name)[1] != member.extractor:
+            raise refused(path, f"member {member.name} is not named after its extractor {member.extractor!r}")
+    if {m.extractor for m in content.members} - {""} != set(content.inputs.extractors):
+        raise refused(path, "inputs.extractors are not those of the members")
     if len({len(m.folds) for m in content.members} | {len(content.fusion.folds)}) != 1:
         raise refused(path, "members and fusion differ in their number of folds")
     features = content.inputs.features or []

@@ -28,7 +28,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
 from kras_plugins.learning.fusion import Fused, Fusion, Kind, fit_fusion, out_of_fold
 from kras_plugins.learning.guard import Called, call, predict
-from kras_plugins.learning.inputs import Inputs, common_inputs, has_input
+from kras_plugins.learning.inputs import Inputs, common_inputs, handed, has_input
 from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits
 from kras_plugins.store import Store, make_key
 
@@ -47,6 +47,7 @@ class Member:
     """A classifier taking part: its record, its validated options, and who provides it.
 
     `identity` enters the store's keys: `Provided.id` and the distribution's version. `origin`: as errors tell it.
+    `extractor`: whose bags it gets where there are several, and its name ends with, as `he@vit`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Member:
     options: Options
     identity: str
     origin: str = ""
+    extractor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +243,7 @@ def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Cal
     assignment, note = inner_assignment(subjects, train, design.inner_folds, design.scheme, seed)
     members: dict[str, MemberResult] = {}
     for m in design.fitted:
-        present = np.array([has_input(m.plugin.consumes, s) for s in design.samples], bool)
+        present = np.array([has_input(m.plugin.consumes, handed(s, m.extractor)) for s in design.samples], bool)
         seed = derive_seed(design.seed, "fold", r, k)
         fits = plan_fits(subjects, present, train, test, assignment, seed, m.name, design.scheme)
         keep = design.keep_models and r == 0 and m in design.members
@@ -321,7 +323,8 @@ class _Task:
 
 def _make(design: _Design, task: _Task) -> Path:
     """The folder with the scores of each fit (`0.npy` …, the outer one last) and the outer `model/`, if kept."""
-    samples, subjects, sample_keys = design.samples, design.subjects, design.sample_keys
+    subjects, sample_keys = design.subjects, design.sample_keys
+    samples = [handed(sample, task.member.extractor) for sample in design.samples]
     groups = [site or sample.patient_id for site, sample in zip(subjects.sites, samples, strict=True)]
 
     def cohort(index: npt.NDArray[np.intp]) -> Cohort:
@@ -358,6 +361,7 @@ def _make(design: _Design, task: _Task) -> Path:
         name=task.member.plugin.name,
         result_version=task.member.plugin.result_version,
         options=task.member.options.result_affecting(),
+        **({"extractor": task.member.extractor} if task.member.extractor else {}),
         model=task.keep_model,
         fits=[
             {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,43 +13,77 @@ from kras_plugins.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a set of samples was made with: encoder and transform of its bags, ordered features of its profiles.
+class Encoded:
+    """What made the features of bags."""
 
-    Each is None where no sample has a bag or profile.
+    encoder: str
+    transform_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a set of samples was made with: encoders of its bags, ordered features of its profiles.
+
+    `encoders`: by extractor, under "" where there is only one; empty where no sample has a bag. `features`: None where
+    none has a profile.
     """
 
-    encoder: str | None = None
-    transform_hash: str | None = None
+    encoders: Mapping[str, Encoded] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a bundle keeps it, JSON values: `extractors` is there only where there are several."""
+        one = self.encoders.get("")
+        several = {name: asdict(encoded) for name, encoded in self.encoders.items() if name}
+        return {
+            "encoder": None if one is None else one.encoder,
+            "transform_hash": None if one is None else one.transform_hash,
+            "features": self.features,
+            **({"extractors": several} if several else {}),
+        }
+
+
+def handed(sample: Sample, extractor: str) -> Sample:
+    """A sample as a member gets it: of several extractors' bags those of its own, under "" all of the only one's."""
+    if all(bag.extractor == extractor for bag in sample.bags):
+        return sample
+    return replace(sample, bags=tuple(bag for bag in sample.bags if bag.extractor == extractor))
 
 
 def has_input(consumes: type[Bag] | type[SemanticProfile], sample: Sample) -> bool:
-    """Whether a sample has what a classifier consumes: a bag with at least one tile, or a profile."""
+    """Whether a sample as it is handed has what a classifier consumes: a bag with at least one tile, or a profile."""
     if consumes is Bag:
         return any(len(bag.features) for bag in sample.bags)
     return sample.profile is not None
 
 
 def common_inputs(samples: Sequence[Sample]) -> Inputs:
-    """The one kind of bags and profiles that all samples share; raises ConfigError where they are mixed."""
-    bags = {(b.encoder, b.transform_hash): b.slide_id for s in samples for b in s.bags}
-    if len(bags) > 1:
-        (one, slide_a), (other, slide_b) = list(bags.items())[:2]
-        raise ConfigError(
-            f"slides {slide_a} and {slide_b} have features of two encoders: {' '.join(one)} and {' '.join(other)}",
-            "make all features with one encoder, resolution and normalization",
-        )
+    """The kinds of bags, one an extractor, and of profiles that all samples share; ConfigError where they are mixed."""
+    encoders: dict[str, Encoded] = {}
+    first: dict[str, str] = {}
+    for bag in (bag for sample in samples for bag in sample.bags):
+        found = _encoded(bag)
+        before = encoders.setdefault(bag.extractor, found)
+        if before != found:
+            raise ConfigError(
+                f"slides {first[bag.extractor]} and {bag.slide_id} have features of two encoders: "
+                f"{before.encoder} {before.transform_hash} and {found.encoder} {found.transform_hash}",
+                "make all features with one encoder, resolution and normalization",
+            )
+        first.setdefault(bag.extractor, bag.slide_id)
     names = {s.profile.names: s.patient_id for s in samples if s.profile is not None}
     if len(names) > 1:
-        (first, patient_a), (second, patient_b) = list(names.items())[:2]
-        differing = sorted(set(first) ^ set(second))[:3] or ["their order"]
+        (one, patient_a), (other, patient_b) = list(names.items())[:2]
+        differing = sorted(set(one) ^ set(other))[:3] or ["their order"]
         raise ConfigError(
             f"patients {patient_a} and {patient_b} have different feature columns ({', '.join(differing)})",
             "make all profiles with one profiler and one set of options",
         )
-    encoder, transform_hash = next(iter(bags), (None, None))
-    return Inputs(encoder=encoder, transform_hash=transform_hash, features=next(iter(names), None))
+    return Inputs(encoders=encoders, features=next(iter(names), None))
+
+
+def _encoded(bag: Bag) -> Encoded:
+    return Encoded(encoder=bag.encoder, transform_hash=bag.transform_hash)
 
 
 def conform(samples: Sequence[Sample], frozen: Inputs) -> list[Sample]:
@@ -61,11 +96,12 @@ def conform(samples: Sequence[Sample], frozen: Inputs) -> list[Sample]:
 
 
 def _conform(sample: Sample, frozen: Inputs) -> Sample:
-    for bag in sample.bags if frozen.encoder is not None else ():
-        if (bag.encoder, bag.transform_hash) != (frozen.encoder, frozen.transform_hash):
+    for bag in sample.bags:
+        fitted = frozen.encoders.get(bag.extractor)
+        if fitted is not None and _encoded(bag) != fitted:
             raise ConfigError(
                 f"slide {bag.slide_id}: features come from {bag.encoder} {bag.transform_hash}, "
-                f"the model was fitted on {frozen.encoder} {frozen.transform_hash}",
+                f"the model was fitted on {fitted.encoder} {fitted.transform_hash}",
                 "make the features with the encoder and transform that the bundle names",
             )
     profile = sample.profile

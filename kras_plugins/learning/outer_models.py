@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kras_plugins.learning.guard import Called, call
+from kras_plugins.learning.inputs import handed
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.classifier import Classifier
@@ -26,4 +27,5 @@ def outer_model(experiment: Experiment, member: Member, fold: int) -> tuple[Call
 def explain_out_of_fold(experiment: Experiment, member: Member, fold: int, sample: Sample) -> Explanation:
     """Why the model of that fold, which never saw the patient, gives the raw score it gives; PluginError from it."""
     who, model = outer_model(experiment, member, fold)
-    return call(who, f"explaining patient {sample.patient_id}", partial(model.explain, sample))
+    own = handed(sample, member.extractor)
+    return call(who, f"explaining patient {sample.patient_id}", partial(model.explain, own))

@@ -40,7 +40,7 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
         profiles = list({r.profile.id: r.profile for r in own if r.profile is not None}.values())
         sample = Sample(
             patient_id=patient.patient_id,
-            bags=tuple(r.bag for r in own if r.bag is not None and len(r.bag.features)),
+            bags=tuple(bag for r in own for bag in r.bags if len(bag.features)),
             profile=combine(profiles, patient.patient_id) if profiles else None,
         )
         cases.append(Case(patient=patient, sample=sample, key=_key(own), qc=_verdict(own), results=own))

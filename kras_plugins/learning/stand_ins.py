@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.data import Bag, Sample, SemanticProfile, Squares, TileSpec
-from kras_plugins.learning.inputs import Inputs
+from kras_plugins.data import Bag, Sample, SemanticProfile, Squares, TileSpec, of_extractor
+from kras_plugins.learning.inputs import Encoded, Inputs
 from kras_plugins.semantics.features.table import FEATURES
 
 if TYPE_CHECKING:
@@ -22,14 +22,18 @@ _SPREADS = (0.0, 0.5, 1.0, 3.0)
 def stand_ins(inputs: Inputs, training: Mapping[str, Any]) -> list[Sample]:
     """Patients around the middle of `training` (`evaluation.shift.training_summary`), always the same.
 
-    They have what the models were fitted on: a profile of the frozen features, a bag of the frozen encoder where
+    They have what the models were fitted on: a profile of the frozen features, a bag of each frozen encoder of which
     `training` states how many features a tile has.
     """
     rng = np.random.default_rng(0)
     known: Mapping[str, Any] = training.get("features") or {}
     quantiles = [known.get(name) or {"q25": -0.7, "median": 0.0, "q75": 0.7} for name in inputs.features or ()]
     middle, low, high = (np.array([q[key] for q in quantiles], np.float64) for key in ("median", "q25", "q75"))
-    encoder = training.get("encoder") if inputs.encoder is not None else None
+    known_bags = [
+        (name, encoded, summary)
+        for name, encoded in inputs.encoders.items()
+        if (summary := training.get(of_extractor("encoder", name))) is not None
+    ]
     samples = []
     for i in range(PATIENTS):
         far = _SPREADS[i % len(_SPREADS)]
@@ -37,7 +41,7 @@ def stand_ins(inputs: Inputs, training: Mapping[str, Any]) -> list[Sample]:
         samples.append(
             Sample(
                 patient_id=f"stand-in {i}",
-                bags=() if encoder is None else (_bag(i, inputs, encoder, far, rng),),
+                bags=tuple(_bag(i, name, encoded, summary, far, rng) for name, encoded, summary in known_bags),
                 profile=None if inputs.features is None else _profile(i, inputs.features, values),
             )
         )
@@ -56,8 +60,10 @@ def _profile(i: int, names: tuple[str, ...], values: Float64) -> SemanticProfile
     )
 
 
-def _bag(i: int, inputs: Inputs, encoder: Mapping[str, Any], far: float, rng: np.random.Generator) -> Bag:
-    mean, sd = (np.array(encoder[key], np.float64) for key in ("mean", "sd"))
+def _bag(
+    i: int, extractor: str, encoded: Encoded, summary: Mapping[str, Any], far: float, rng: np.random.Generator
+) -> Bag:
+    mean, sd = (np.array(summary[key], np.float64) for key in ("mean", "sd"))
     tiles = mean + far * sd * rng.normal(size=(TILES, len(mean)))
     return Bag(
         slide_id=f"stand-in {i}",
@@ -65,6 +71,7 @@ def _bag(i: int, inputs: Inputs, encoder: Mapping[str, Any], far: float, rng: np
         xy=np.stack([np.arange(TILES) * 448, np.zeros(TILES)], axis=1).astype(np.int32),
         size=(448.0, 448.0),
         tile_spec=TileSpec(px=224, mpp=0.5),
-        encoder=inputs.encoder or "",
-        transform_hash=inputs.transform_hash or "",
+        encoder=encoded.encoder,
+        transform_hash=encoded.transform_hash,
+        extractor=extractor,
     )

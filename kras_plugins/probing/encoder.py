@@ -47,9 +47,8 @@ def opened_encoder(
     if extractor is None:
         yield lambda tiles: np.stack([colors_and_textures(t) for t in tiles])
         return
-    with open_parts(registry, config, extractor=extractor, profiler=None, backend=backend) as parts:
-        part = parts.extractor
-        assert part is not None
+    with open_parts(registry, config, extractors=[extractor], profiler=None, backend=backend) as parts:
+        (part,) = parts.extractors.values()
         yield lambda tiles: _embedded(part, tiles, mpp / part.tile.mpp if mpp else None)
 
 

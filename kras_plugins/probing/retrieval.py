@@ -40,6 +40,8 @@ def nearest(bags: Sequence[Bag], slide_id: str, point: tuple[float, float], coun
         raise ConfigError(
             f"there is no slide {slide_id!r}", f"slides: {', '.join(sorted(bag.slide_id for bag in bags))}"
         )
+    if not bags[chosen].placed:
+        raise ConfigError(f"slide {slide_id}: its features are one vector of all of it", "give features of tiles")
     here = _tile_at(bags[chosen], point)
     cosines = _cosines(bags, np.asarray(bags[chosen].features[here], np.float64))
     owner = np.repeat(np.arange(len(bags)), [len(bag.xy) for bag in bags])

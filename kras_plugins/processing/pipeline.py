@@ -15,11 +15,12 @@ import numpy as np
 from kras_plugins.bags import let_go, read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
-from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
+from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef, of_extractor
 from kras_plugins.errors import SlideError
 from kras_plugins.host.isolation import ask
 from kras_plugins.host.parts import Part, Parts, instance
-from kras_plugins.processing.embedding import embed_slide
+from kras_plugins.processing.embedding import BAG
+from kras_plugins.processing.passes import read_flags, stored_bags, write_flags
 from kras_plugins.processing.profiling import profile_slide
 from kras_plugins.processing.readers import Readers
 from kras_plugins.processing.reading import Tiles, read_tiles
@@ -36,10 +37,9 @@ from kras_plugins.store import Key, Store, make_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kras_plugins.data import Bool
     from kras_plugins.host.parts import UsableReader
 
-BAG, TISSUE, FOCUS = "bag.h5", "tissue.h5", "tiles.h5"
+TISSUE = "tissue.h5"
 
 _SLIDES_VERSION = 1
 """Rises when tissue, quality control or tiling give other results for the same pixels."""
@@ -59,20 +59,25 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideResult:
-    """What one slide gave. `keys` identify the stored artifacts; features stay on disk.
+    """What one slide gave. `bags`: one an extractor; `keys` identify the stored artifacts; features stay on disk.
 
-    `artifacts`: digests of the store's by kind: `tissue`, `bag` and `map`, without those that were made elsewhere.
+    `artifacts`: digests of the store's by kind: `tissue`, `bag` (`bag@vit` of several extractors) and `map`, without
+    those that were made elsewhere.
     """
 
     ref: SlideRef
     qc: SlideQC | None
-    bag: Bag | None
+    bags: tuple[Bag, ...]
     profile: SemanticProfile | None
     map_folder: Path | None
     fingerprint: str
     keys: tuple[str, ...]
     seconds: float
     artifacts: Mapping[str, str] = field(default_factory=dict)
+
+    def bag_of(self, extractor: str) -> Bag | None:
+        """The bag of one of several extractors, or of the only one (`""`)."""
+        return next((bag for bag in self.bags if bag.extractor == extractor), None)
 
 
 def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
@@ -81,12 +86,12 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     Raises SlideError when the slide cannot be used, PluginError when a plug-in fails, BackendError when no model runs.
     """
     began = time.monotonic()
-    extractor, profiler = parts.extractor, parts.profiler
-    needs_pixels = [p for p in (extractor, profiler) if p is not None and not p.loads]
-    bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
+    profiler = parts.profiler
+    needs_pixels = [p for p in parts.named().values() if not p.loads]
+    bags = {name: _load_bag(ref, name, part) for name, part in parts.extractors.items() if part.loads}
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
     qc, fingerprint, map_folder, flags = None, "", None, None
-    keys = [] if bag is None else [digest_of(bag)]
+    digests = {name: digest_of(bag) for name, bag in bags.items()}
     artifacts: dict[str, str] = {}
     if needs_pixels:
         with open_slide(ref, parts.readers, parts.reader) as slide:
@@ -97,18 +102,19 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
             tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
             _refuse_without_tissue(slide, tissue)
             tiles = tiles_of(slide, parts.readers, work)
-            if extractor is not None and not extractor.loads:
-                key = key_of_part("bag", extractor, tissue_key)
-                folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, tiles, on_tiles))
-                bag, flags = read_bag(folder / BAG, ref.slide_id), read_flags(folder)
-                keys.append(key.digest)
-                artifacts["bag"] = key.digest
+            look = {name: part for name, part in parts.extractors.items() if not part.loads}
+            bag_keys = {name: key_of_part("bag", part, tissue_key) for name, part in look.items()}
+            for name, folder in stored_bags(slide, tissue, look, bag_keys, work.store, tiles, on_tiles).items():
+                bags[name] = replace(read_bag(folder / BAG, ref.slide_id), extractor=name)
+                flags = read_flags(folder) if flags is None else flags
+                digests[name] = artifacts[of_extractor("bag", name)] = bag_keys[name].digest
             if profiler is not None and not profiler.loads:
-                key = key_of_part("map", profiler, tissue_key)
-                map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
+                map_key = key_of_part("map", profiler, tissue_key)
+                map_folder = work.store.make(
+                    map_key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles)
+                )
                 flags = read_flags(map_folder) if flags is None else flags
-                keys.append(key.digest)
-                artifacts["map"] = key.digest
+                artifacts["map"] = map_key.digest
             assert flags is not None
             qc = slide_qc(
                 slide_id=ref.slide_id,
@@ -124,18 +130,18 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
                     "look at the slide; scan it again",
                 )
     if map_folder is not None:
-        key = make_key("profile", map=keys[-1], features=FEATURES_VERSION)
+        key = make_key("profile", map=artifacts["map"], features=FEATURES_VERSION)
         semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
     return SlideResult(
         ref=ref,
         qc=qc,
-        bag=bag,
+        bags=tuple(bags[name] for name in parts.extractors),
         profile=semantic,
         map_folder=map_folder,
-        fingerprint=fingerprint or (bag.encoder if bag else ""),
-        keys=tuple(keys),
+        fingerprint=fingerprint or "+".join(bags[name].encoder for name in parts.extractors),
+        keys=(*(digests[name] for name in parts.extractors), *([artifacts["map"]] if map_folder else [])),
         seconds=time.monotonic() - began,
         artifacts=artifacts,
     )
@@ -168,11 +174,17 @@ def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
     return make_key(kind, part=dict(part.facts), tissue=tissue.digest, **raster)
 
 
-def _load_bag(ref: SlideRef, part: Part) -> Bag:
+def _load_bag(ref: SlideRef, name: str, part: Part) -> Bag:
+    """What an extractor that opens no pixels has of a slide; `name`: its mark among several."""
     record = part.provided.record
     assert isinstance(record, ExtractorPlugin) and record.load is not None
-    loaded = instance(part.provided.id, ask(part.provided.id, record.load, ref.row, part.options), Bag)
-    return loaded if ref.source is None else replace(loaded, slide_id=ref.slide_id)
+    try:
+        loaded = instance(part.provided.id, ask(part.provided.id, record.load, ref.row, part.options), Bag)
+    except SlideError as e:
+        if not name:
+            raise
+        raise SlideError(f"extractor {name}: {e.message}", e.hint) from e
+    return replace(loaded, slide_id=loaded.slide_id if ref.source is None else ref.slide_id, extractor=name)
 
 
 def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
@@ -227,27 +239,11 @@ def tiles_of(slide: Slide, readers: Sequence[UsableReader], work: Work) -> Tiles
     return partial(read_tiles, slide, threads=work.read_threads, reader=reader, readers=work.readers)
 
 
-def _build_bag(slide: Slide, tissue: TissueMask, part: Part, tiles: Tiles, on_tiles: OnTiles, folder: Path) -> None:
-    _write_flags(folder, embed_slide(slide, tissue, part, folder, tiles, on_tiles))
-
-
 def _build_map(
     slide: Slide, tissue: TissueMask, part: Part, tiles: Tiles, work: Work, on_tiles: OnTiles, folder: Path
 ) -> None:
     threads, pool = work.read_threads, work.decode_pool
-    _write_flags(folder, profile_slide(slide, tissue, part, folder, tiles, threads, pool, on_tiles))
-
-
-def _write_flags(folder: Path, flags: Bool) -> None:
-    with h5py.File(folder / FOCUS, "w") as f:
-        f.create_dataset("blurred", data=flags)
-
-
-def read_flags(folder: Path) -> Bool:
-    """The focus flags bool[tile] noted while an artifact's tiles were read."""
-    with h5py.File(folder / FOCUS, "r") as f:
-        flags: Bool = f["blurred"][:]
-        return flags
+    write_flags(folder, profile_slide(slide, tissue, part, folder, tiles, threads, pool, on_tiles))
 
 
 def _stored_profile(map_folder: Path, key: Key, store: Store, slide_id: str) -> SemanticProfile:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kras_plugins.cohort.targets import target_label
+from kras_plugins.data import split_extractor
 from kras_plugins.evaluation.calls import probability
+from kras_plugins.manifest import stated_parts
 from kras_plugins.report.html import estimate, number, percent
 from kras_plugins.report.model_card import Section
 from kras_plugins.report.reported import Facts, count, rule_label
@@ -56,7 +58,7 @@ def _locked(bundle: Facts, digest: str, version: str) -> Section:
             "calibrated probability and a call for each patient.",
             f"Models: {', '.join(str(m.get('name')) for m in members) or 'not stated'}, one of each for every outer "
             f"fold, fused by {(bundle.get('fusion') or {}).get('kind') or 'not stated'}.",
-            *(_part(kind, facts[kind]) for kind in ("extractor", "profiler") if isinstance(facts.get(kind), Mapping)),
+            *(_part(split_extractor(key)[0], part) for key, part in stated_parts(facts).items()),
             f"Data: {made.get('cohort') or 'not stated'}, {count(made, 'n')} patients, {count(made, 'n_positive')} "
             f"positive; {splits}; seed {made.get('seed', 'not stated')}.",
             f"Calibrated at a prevalence of {percent(facts.get('prevalence'))}.",

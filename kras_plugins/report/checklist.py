@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kras_plugins.data import split_extractor
+from kras_plugins.manifest import stated_parts
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count
 from kras_plugins.report.style import model_label
 
@@ -95,7 +97,8 @@ def sample_size(of: Reported) -> str:
 
 def predictors(of: Reported) -> str:
     """What makes the inputs from a slide, "" where that is not stated."""
-    named = [f"{part} {of.manifest[part].get('name')}" for part in ("extractor", "profiler") if of.manifest.get(part)]
+    parts = stated_parts(of.manifest)
+    named = [f"{split_extractor(key)[0]} {part.get('name')}" for key, part in parts.items() if part]
     return f"made from the slide by {' and '.join(named)}; options are in manifest.json" if named else ""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kras_plugins.data import split_extractor
+from kras_plugins.manifest import stated_parts
 from kras_plugins.report.html import NONE, estimate, number, percent
 from kras_plugins.report.reported import Facts, Reported, auroc_in_words, count, out_of_scope_in_words, rule_label
 from kras_plugins.report.style import is_baseline, model_label, model_order
@@ -95,10 +97,8 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
 
 def _parts(manifest: Facts) -> list[str]:
     lines = []
-    for kind in ("extractor", "profiler"):
-        part = manifest.get(kind)
-        if not isinstance(part, Mapping):
-            continue
+    for key, part in stated_parts(manifest).items():
+        kind = split_extractor(key)[0]
         lines.append(f"{kind.capitalize()}: {part.get('name')} {part.get('version') or ''}".strip())
         for weights in part.get("weights") or ():
             if isinstance(weights, Mapping):

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.data import split_extractor
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -68,13 +70,19 @@ _RC: Mapping[str, Any] = {
 
 
 def model_label(name: str) -> str:
-    """What readers call a model; names of other people's plug-ins stay as they are."""
-    return MODEL_LABELS.get(name, name)
+    """What readers call a model; names of other people's plug-ins stay as they are.
+
+    A member on one of several extractors says which: `HE (attention MIL) on vit`.
+    """
+    plain, extractor = split_extractor(name)
+    label = MODEL_LABELS.get(plain, plain)
+    return f"{label} on {extractor}" if extractor else label
 
 
 def is_baseline(name: str) -> bool:
     """Whether a column of metrics.json is a baseline: no model of the slide, or a plain one beside the ensemble."""
-    return name in _BASELINES or name.endswith("_only")
+    plain, _ = split_extractor(name)
+    return plain in _BASELINES or plain.endswith("_only")
 
 
 def model_order(names: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.backend import BackendPlugin
 from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin
+from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.errors import ConfigError, StoreError, UsageError
 from kras_plugins.evaluation.shift import identity_rows, shift_rows
 from kras_plugins.host.config import Config
@@ -17,9 +18,11 @@ from kras_plugins.learning.bundle import Bundle, load_bundle
 from kras_plugins.learning.content import CONTENT, read_content
 from kras_plugins.learning.seal import sealed
 from kras_plugins.learning.signature import read_signature, require_trusted
+from kras_plugins.manifest import stated_parts
 from kras_plugins.study.audit import cohort_summary
 from kras_plugins.study.bundle_facts import check_facts
 from kras_plugins.study.outputs import slide_facts
+from kras_plugins.study.prepare import made_elsewhere
 from kras_plugins.study.vetting import vet
 
 if TYPE_CHECKING:
@@ -57,9 +60,26 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
 
 def loads_results(session: Session, bundle: Bundle) -> bool:
     """Whether what a bundle consumes was made elsewhere, by all of its parts, so that no slide is opened."""
-    named = [(kind, bundle.facts[kind]["name"]) for kind in ("extractor", "profiler") if kind in bundle.facts]
-    records = [session.registry.find(kind, name).record for kind, name in named]
-    return all(getattr(record, "load", None) is not None for record in records)
+    return made_elsewhere(session.registry, parts_of(session, bundle))
+
+
+def parts_of(session: Session, bundle: Bundle) -> list[tuple[str, str]]:
+    """Kind and name of what makes a bundle's inputs; ConfigError that names what is not installed.
+
+    Extractors come in the order of training, which is that of the members.
+    """
+    stated = stated_parts(bundle.facts)
+    ordered = [of_extractor("extractor", name) for name in dict.fromkeys(m.extractor for m in bundle.members)]
+    keys = [key for key in dict.fromkeys([*ordered, *stated]) if key in stated]
+    named = [(split_extractor(key)[0], str(stated[key]["name"])) for key in keys]
+    lacking = [f"{kind} {name}" for kind, name in named if name not in session.registry.names(kind)]
+    if lacking:
+        several = ", ".join(f"{kind} {name}" for kind, name in named)
+        raise ConfigError(
+            f"the bundle was made with {several}, of which {', '.join(lacking)} is not installed here",
+            "install the plug-in, or name its file with --plugin: all are needed",
+        )
+    return named
 
 
 @contextmanager
@@ -69,7 +89,7 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
     Warns when the arithmetic differs from the one the bundle was made with. ConfigError for finished features where the
     bundle makes them from slides.
     """
-    facts, backend = bundle.facts, session.settings.backend
+    facts, backend, named = bundle.facts, session.settings.backend, parts_of(session, bundle)
     _refuse_other_features(session, facts)
     config = _frozen_options(session, facts)
     record = session.registry.record("backend", backend, BackendPlugin)
@@ -79,7 +99,7 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
     with open_parts(
         session.registry,
         config,
-        extractor=facts["extractor"]["name"] if "extractor" in facts else None,
+        extractors=[name for kind, name in named if kind == "extractor"],
         profiler=facts["profiler"]["name"] if "profiler" in facts else None,
         backend=backend,
         reader=session.settings.reader,
@@ -89,11 +109,11 @@ def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
                 f"the bundle was made in {facts.get('precision')}, this backend computes in {parts.precision}: "
                 "scores near a threshold may differ"
             )
-        for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
-            if part is not None and part.facts["models"] != facts[kind]["models"]:
+        for key, part in parts.named().items():
+            if part.facts["models"] != facts[key]["models"]:
                 raise ConfigError(
-                    f"{kind} {part.provided.record.name}: its models are {_digests(part.facts['models'])}, "
-                    f"the bundle was made with {_digests(facts[kind]['models'])}",
+                    f"{part.provided.kind} {part.provided.record.name}: its models are "
+                    f"{_digests(part.facts['models'])}, the bundle was made with {_digests(facts[key]['models'])}",
                     "use the weights and the version of the plug-in that made the bundle",
                 )
         yield parts
@@ -139,9 +159,7 @@ def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequ
 def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
     """The bundle's options over the user's; ConfigError where those say otherwise, but for where weights lie."""
     config = session.config
-    frozen = [
-        (kind, facts[kind]["name"], facts[kind]["options"]) for kind in ("extractor", "profiler") if kind in facts
-    ]
+    frozen = [(split_extractor(key)[0], part["name"], part["options"]) for key, part in stated_parts(facts).items()]
     here = session.registry.names("reader")
     frozen += [("reader", name, options) for name, options in facts["readers"].items() if name in here]
     for kind, name, options in frozen:

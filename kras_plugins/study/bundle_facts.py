@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.evaluation.distribution import AT, MOST_FEATURES
 from kras_plugins.evaluation.rows import COLUMNS
 from kras_plugins.learning.bundle import Bundle
@@ -90,6 +91,21 @@ class _BundleFacts(_Facts):
             raise ValueError("null is neither a part nor none: none is left out")
         return value
 
+    @pydantic.model_validator(mode="after")
+    def _several(self) -> Self:
+        """`extractor@NAME` of several extractors states that one."""
+        for key, value in (self.model_extra or {}).items():
+            kind, extractor = split_extractor(key)
+            if kind != "extractor":
+                continue
+            try:
+                name = _Part.model_validate(value).name
+            except pydantic.ValidationError as e:
+                raise ValueError(f"{key[:60]}: {told(e)}") from e
+            if name != extractor:
+                raise ValueError(f"{key[:60]} states another extractor, {name}")
+        return self
+
 
 class _Provenance(_Facts):
     demonstration: list[Text] = []
@@ -114,6 +130,12 @@ def check_facts(folder: Path, content: BundleContent) -> None:
     for member in content.members:
         if member.name in COLUMNS:
             raise refused(folder / CONTENT, f"a member is named like the column {member.name}")
+    several = {of_extractor("extractor", m.extractor) for m in content.members if m.extractor}
+    stated = {key for key in content.facts if split_extractor(key)[0] == "extractor"}
+    if stated != (several or stated & {"extractor"}):
+        raise refused(
+            folder / CONTENT, f"facts state {sorted(stated)}, members need {sorted(several) or 'one extractor'}"
+        )
 
 
 def try_facts(bundle: Bundle) -> None:

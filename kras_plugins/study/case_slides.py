@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from kras_plugins.data import split_extractor
 from kras_plugins.report.case import CaseSlide, Tile, Tiles
 from kras_plugins.report.case_layers import attention_layer, cells_layer, contribution_layer
 from kras_plugins.report.gallery import Picture, tile_gallery
@@ -48,6 +49,11 @@ class Explained:
     xy: Int32
     attention: Float64 | None
     contribution: Float64 | None
+
+    @property
+    def extractor(self) -> str:
+        """Whose tiles they are where there are several."""
+        return split_extractor(self.member)[1]
 
     @classmethod
     def of(cls, member: str, why: Explanation, *, assessable: bool) -> Explained | None:
@@ -113,10 +119,12 @@ def look(
     notify: Notify,
     *,
     overlay: bool,
+    others: Sequence[Explained] = (),
 ) -> Looked:
     """Write the slide's GeoJSON, heat map and gallery, with `overlay` also the large picture of cells; give the rest.
 
-    `why`: of the whole patient; `tiles`: those whose pictures the page needs. A slide without pixels has none.
+    `why`: of the whole patient; `tiles`: those whose pictures the page needs; `others`: whose heat maps are written as
+    well, with the member in their names. A slide without pixels has none.
     """
     name, slide_id = safe_name(result.ref.slide_id), result.ref.slide_id
     semantic = map_of(result, parts)
@@ -129,13 +137,18 @@ def look(
     bare = CaseSlide(slide_id=slide_id, qc=result.qc, cells=counts)
     if result.ref.path is None or result.qc is None:
         return Looked(slide=bare)
-    own = None if why is None or result.bag is None else why.on(result.bag.slide_id)
+    bag = None if why is None else result.bag_of(why.extractor)
+    own = None if why is None or bag is None else why.on(bag.slide_id)
     with open_slide(result.ref, parts.readers, parts.reader) as slide:
         thumbnail, mpp = slide.thumbnail(_thumbnail_mpp(slide))
-        pictures = {} if tiles is None or result.bag is None else _pictures_of(tiles, slide, result.bag)
-        if own is not None and result.bag is not None:
-            _write_tiles(out / name, slide, thumbnail, mpp, result.bag, own)
-        drawn = _drawn(slide, thumbnail, mpp, result.bag, own, semantic)
+        pictures = {} if tiles is None or bag is None else _pictures_of(tiles, slide, bag)
+        if own is not None and bag is not None:
+            _write_tiles(out / name, slide, thumbnail, mpp, bag, own)
+        for other in others:
+            if (theirs := result.bag_of(other.extractor)) is not None:
+                named = out / f"{name}.{other.member}"
+                _write_tiles(named, slide, thumbnail, mpp, theirs, other.on(theirs.slide_id))
+        drawn = _drawn(slide, thumbnail, mpp, bag, own, semantic)
     pictures |= {(slide_id, layer): uri for layer, uri in drawn.items()}
     layers = tuple(layer for layer in drawn if layer != BARE)
     looked_at = None if own is None else len(own.slide_ids)

@@ -50,14 +50,13 @@ def embed(
     from kras_plugins.store import safe_name
     from kras_plugins.study.stages import stage
 
-    def write(result: SlideResult, _parts: Parts, folder: Path) -> SlideOutput | None:
-        if result.bag is None:
-            return None
+    def write(result: SlideResult, _parts: Parts, folder: Path) -> SlideOutput:
+        (bag,) = result.bags
         file = folder / f"{safe_name(result.ref.slide_id)}.h5"
         part = file.with_name(f".{file.name}.part")
-        write_bag(part, result.bag)
+        write_bag(part, bag)
         part.replace(file)
-        tiles, dim = result.bag.features.shape
+        tiles, dim = bag.features.shape
         return SlideOutput(slide_id=result.ref.slide_id, path=file, count=tiles, dim=dim, seconds=result.seconds)
 
     settings = settings or StudySettings()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from kras_plugins.data import Bag
+from kras_plugins.data import Bag, split_extractor
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.rows import PatientScores
 from kras_plugins.evaluation.typical import typical_calls
@@ -46,9 +46,18 @@ def opener(parts: Parts) -> OpenSlide:
     return partial(open_slide, readers=parts.readers, want=parts.reader)
 
 
-def out_of_fold(experiment: Experiment) -> tuple[str, Explain] | None:
-    """The first member on tiles and how the model of a patient's fold explains it; None where none looks at tiles."""
-    member = next((m for m in experiment.members if m.plugin.consumes is Bag), None)
+def placed(cases: Sequence[Case]) -> set[str]:
+    """The extractors whose features have places, "" for the only one."""
+    return {bag.extractor for case in cases for bag in case.sample.bags if bag.placed}
+
+
+def out_of_fold(experiment: Experiment, extractors: Collection[str]) -> tuple[str, Explain] | None:
+    """The first member on tiles and how the model of a patient's fold explains it; None where none looks at tiles.
+
+    `extractors`: those whose features have places.
+    """
+    on_tiles = (m for m in experiment.members if m.plugin.consumes is Bag and m.extractor in extractors)
+    member = next(on_tiles, None)
     if member is None:
         return None
 
@@ -59,9 +68,9 @@ def out_of_fold(experiment: Experiment) -> tuple[str, Explain] | None:
     return member.name, explain
 
 
-def by_bundle(bundle: Bundle) -> tuple[str, Explain] | None:
+def by_bundle(bundle: Bundle, extractors: Collection[str]) -> tuple[str, Explain] | None:
     """The same for the models of a bundle, of which none saw the patients of another cohort."""
-    member = next((m.name for m in bundle.members if m.consumes is Bag), None)
+    member = next((m.name for m in bundle.members if m.consumes is Bag and m.extractor in extractors), None)
     return None if member is None else (member, lambda _, case: bundle.explain(member, case.sample))
 
 
@@ -103,7 +112,8 @@ def _example(
         return Example(row=row, note="no slide of this patient was read")
     why = None
     try:
-        if on_tiles is not None and any(len(bag.features) for bag in case.sample.bags):
+        extractor = "" if on_tiles is None else split_extractor(on_tiles[0])[1]
+        if on_tiles is not None and any(len(bag.features) for bag in case.sample.bags if bag.extractor == extractor):
             name, explain = on_tiles
             why = Explained.of(name, explain(row, case), assessable=True)
         result = max(readable, key=lambda one: _looked_at(why, one))
@@ -125,7 +135,7 @@ def _looked_at(why: Explained | None, result: SlideResult) -> float:
 
 def _shown(row: PatientScores, result: SlideResult, why: Explained | None, slide: Slide, slides: int) -> Example:
     """The slide's pictures and tiles."""
-    slide_id, bag = result.ref.slide_id, result.bag
+    slide_id, bag = result.ref.slide_id, None if why is None else result.bag_of(why.extractor)
     longest_um = max(slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
     pixels, mpp = slide.thumbnail(max(*slide.mpp, longest_um / _SLIDE_PX))
     shape, scale = pixels.shape[:2], (mpp[0] / slide.mpp[0], mpp[1] / slide.mpp[1])

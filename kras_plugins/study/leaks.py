@@ -85,7 +85,7 @@ def feature_findings(session: Session, cohort: Path, target: str) -> list[Findin
     except ConfigError:
         return []
     with open_parts(
-        session.registry, session.config, extractor=None, profiler=settings.profiler, backend=settings.backend
+        session.registry, session.config, extractors=[], profiler=settings.profiler, backend=settings.backend
     ) as parts:
         processed = process(session, [slide for p in table.patients for slide in p.slides], parts)
     cases = assemble(table.patients, processed.results)

@@ -153,24 +153,23 @@ def part_facts(parts: Parts) -> dict[str, Any]:
     facts["readers"] = {
         r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k != "mpp"} for r in parts.readers
     }
-    for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
-        if part is not None:
-            facts[kind] = {
-                "name": part.provided.record.name,
-                "version": part.provided.version,
-                "distribution": part.provided.distribution,
-                **part.facts,
-                "weights": [
-                    {
-                        "model": s.name,
-                        "source": _source(s.weights),
-                        "licence": s.weights.licence,
-                        "tcga": s.weights.tcga,
-                        "caution": s.weights.caution,
-                    }
-                    for s in part.specs
-                ],
-            }
+    for key, part in parts.named().items():
+        facts[key] = {
+            "name": part.provided.record.name,
+            "version": part.provided.version,
+            "distribution": part.provided.distribution,
+            **part.facts,
+            "weights": [
+                {
+                    "model": s.name,
+                    "source": _source(s.weights),
+                    "licence": s.weights.licence,
+                    "tcga": s.weights.tcga,
+                    "caution": s.weights.caution,
+                }
+                for s in part.specs
+            ],
+        }
     return facts
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.targets import target_label
-from kras_plugins.data import Explanation, Prediction
+from kras_plugins.data import Explanation, Prediction, split_extractor
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
 from kras_plugins.host.parts import Parts
@@ -23,6 +23,7 @@ from kras_plugins.report.provenance import demonstration_reasons, provenance_row
 from kras_plugins.store import write_atomic
 from kras_plugins.study.case_features import measures, moved
 from kras_plugins.study.case_slides import Explained, Looked, look
+from kras_plugins.study.examples import placed
 
 if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle
@@ -60,7 +61,7 @@ def write_pages(
             continue
         why = _explained(bundle, prediction, case, notify)
         assessable = prediction.call != "not_assessable"
-        of_tiles = next((e for m, w in why.items() if (e := Explained.of(m, w, assessable=assessable))), None)
+        of_tiles = _of_tiles(why, case, assessable=assessable)
         looked, top = _looked(out, parts, case, of_tiles, notify, overlay=overlay)
         distribution = bundle.facts.get("distribution")
         profile = case.sample.profile
@@ -124,17 +125,29 @@ def _explained(bundle: Bundle, prediction: Prediction, case: Case, notify: Notif
     return found
 
 
+def _of_tiles(why: Mapping[str, Explanation], case: Case, *, assessable: bool) -> list[Explained]:
+    """Whose tiles are shown: the first member of those with places, and where there are several extractors, all."""
+    places = placed([case])
+    found = [
+        explained
+        for member, one in why.items()
+        if split_extractor(member)[1] in places and (explained := Explained.of(member, one, assessable=assessable))
+    ]
+    return [one for i, one in enumerate(found) if i == 0 or one.extractor]
+
+
 def _looked(
-    out: Path, parts: Parts, case: Case, why: Explained | None, notify: Notify, *, overlay: bool
+    out: Path, parts: Parts, case: Case, of_tiles: Sequence[Explained], notify: Notify, *, overlay: bool
 ) -> tuple[list[Looked], Any]:
-    """The patient's slides as the page shows them, and the tiles to look at."""
-    sizes = {r.bag.slide_id: r.bag.size for r in case.results if r.bag is not None}
-    top = None if why is None else why.top(sizes)
+    """The patient's slides as the page shows them, and the tiles to look at, both of the first in `of_tiles`."""
+    why, others = (of_tiles[0], of_tiles[1:]) if of_tiles else (None, ())
+    own = [] if why is None else [bag for r in case.results if (bag := r.bag_of(why.extractor)) is not None]
+    top = None if why is None else why.top({bag.slide_id: bag.size for bag in own})
     looked = []
     for result in case.results:
         shown = Looked(slide=CaseSlide(slide_id=result.ref.slide_id, qc=result.qc))
         with _without(case.patient.patient_id, notify):
-            shown = look(out, parts, result, why, top, notify, overlay=overlay)
+            shown = look(out, parts, result, why, top, notify, overlay=overlay, others=others)
         looked.append(shown)
     return looked, top
 

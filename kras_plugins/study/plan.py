@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kras_plugins.data import split_extractor
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.settings import StudySettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kras_plugins.data import SlideRef
     from kras_plugins.host.parts import Parts
     from kras_plugins.slides.slide import Slide
@@ -29,8 +32,9 @@ _WORKER_BYTES = 250e6
 class SlidePlan:
     """One slide: for tile features and semantic map `stored`, `compute` or `read from file`, "" where nobody asks.
 
-    `mm2`: area of its tissue where that is known, else of the whole slide, which bounds it; None where no pixels are
-    read. `tiles`: to compute, by kind. `error`: why the slide would be set aside.
+    Of several extractors the one with most to do counts for all. `mm2`: area of its tissue where that is known, else
+    of the whole slide, which bounds it; None where no pixels are read. `tiles`: to compute, by kind. `error`: why the
+    slide would be set aside.
     """
 
     slide_id: str
@@ -126,38 +130,46 @@ def _row(ref: SlideRef, session: Session, prepared: Prepared, parts: Parts | Non
     from kras_plugins.host.parts import usable_readers
     from kras_plugins.processing.pipeline import key_of_part, key_of_tissue
     from kras_plugins.slides.slide import open_slide
+    from kras_plugins.study.prepare import made_elsewhere
 
-    records = {kind: session.registry.find(kind, name).record for kind, name in prepared.chosen.items()}
-    states = {kind: READ if getattr(r, "load", None) is not None else COMPUTE for kind, r in records.items()}
+    states = {
+        key: READ if made_elsewhere(session.registry, [(split_extractor(key)[0], name)]) else COMPUTE
+        for key, name in prepared.chosen.items()
+    }
     if COMPUTE not in states.values():
-        return SlidePlan(slide_id=ref.slide_id, bag=states.get("extractor", ""), map=states.get("profiler", ""))
+        return SlidePlan(slide_id=ref.slide_id, bag=_bags(states), map=states.get("profiler", ""))
     reader = session.settings.reader
     readers = parts.readers if parts is not None else tuple(usable_readers(session.registry, session.config, reader))
     try:
         with open_slide(ref, readers, reader) as slide:
             tissue = key_of_tissue(slide)
-            for kind, made in (("extractor", "bag"), ("profiler", "map")):
-                part = None if parts is None else getattr(parts, kind)
-                if states.get(kind) == COMPUTE and part is not None:
-                    states[kind] = STORED if session.store.find(key_of_part(made, part, tissue)) else COMPUTE
+            for key, part in ({} if parts is None else parts.named()).items():
+                made = "map" if key == "profiler" else "bag"
+                if states[key] == COMPUTE and session.store.find(key_of_part(made, part, tissue)):
+                    states[key] = STORED
             found = session.store.find(tissue)
             share = _tissue_share(found / "tissue.h5") if found is not None else 1.0
             mm2 = math.prod(slide.size) * math.prod(slide.mpp) / 1e6
             tiles = tuple(
-                (kind, math.ceil(mm2 * share / _tile_mm2(session, kind, prepared, slide)))
-                for kind, state in states.items()
+                (key, math.ceil(mm2 * share / _tile_mm2(session, key, prepared, slide)))
+                for key, state in states.items()
                 if state == COMPUTE
             )
     except KrasError as e:
         return SlidePlan(slide_id=ref.slide_id, error=session.names.hide(str(e)))
     return SlidePlan(
         slide_id=ref.slide_id,
-        bag=states.get("extractor", ""),
+        bag=_bags(states),
         map=states.get("profiler", ""),
         mm2=mm2 * share,
         bounded=found is None,
         tiles=tiles,
     )
+
+
+def _bags(states: Mapping[str, str]) -> str:
+    found = [state for key, state in states.items() if key != "profiler"]
+    return next((state for state in (COMPUTE, STORED, READ) if state in found), "")
 
 
 def _tissue_share(file: Path) -> float:
@@ -167,13 +179,14 @@ def _tissue_share(file: Path) -> float:
         return float(f["mask"][:].mean())
 
 
-def _tile_mm2(session: Session, kind: str, prepared: Prepared, slide: Slide) -> float:
+def _tile_mm2(session: Session, key: str, prepared: Prepared, slide: Slide) -> float:
     """Area of one tile as it would be cut from this slide."""
     from kras_plugins.contracts.extractor import ExtractorPlugin
     from kras_plugins.contracts.profiler import ProfilerPlugin
     from kras_plugins.host.isolation import ask
 
-    provided = session.registry.find(kind, prepared.chosen[kind])
+    kind = split_extractor(key)[0]
+    provided = session.registry.find(kind, prepared.chosen[key])
     record = provided.record
     assert isinstance(record, ExtractorPlugin | ProfilerPlugin) and record.tile is not None
     spec = ask(provided.id, record.tile, session.config.options_for(kind, record))
@@ -184,10 +197,11 @@ def _rates(session: Session, prepared: Prepared) -> dict[str, Rate | None]:
     from kras_plugins.study.rates import rate_of
 
     found = {}
-    for kind, name in prepared.chosen.items():
+    for key, name in prepared.chosen.items():
+        kind = split_extractor(key)[0]
         provided = session.registry.find(kind, name)
         options = session.config.options_for(kind, provided.record)
-        found[kind] = rate_of(session.store, kind, provided, options)
+        found[key] = rate_of(session.store, kind, provided, options)
     return found
 
 
@@ -209,6 +223,9 @@ def _summed(
         seconds=sum(todo[kind] / rate.tiles_per_s for kind, rate in known.items()) if complete else None,
         memory=max((r.peak_bytes for r in known.values()), default=0.0) + workers * _WORKER_BYTES if complete else None,
         disk=sum(todo[kind] * rate.bytes_per_tile for kind, rate in known.items()) if complete else None,
-        rates=tuple((f"{k} {prepared.chosen[k]}", r.source if r else "no rate known yet") for k, r in needed.items()),
+        rates=tuple(
+            (f"{split_extractor(k)[0]} {prepared.chosen[k]}", r.source if r else "no rate known yet")
+            for k, r in needed.items()
+        ),
         notes=notes,
     )

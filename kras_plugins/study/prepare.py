@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kras_plugins.cohort.check import table_leaks
 from kras_plugins.cohort.table import CohortTable, check_folds, read_cohort
 from kras_plugins.contracts.classifier import ClassifierPlugin
-from kras_plugins.data import Bag, SemanticProfile, SlideRef
+from kras_plugins.data import Bag, SemanticProfile, SlideRef, of_extractor, split_extractor
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.baselines import fitted_baseline
 from kras_plugins.host.parts import Parts, open_parts
@@ -23,12 +23,12 @@ from kras_plugins.study.identity import Identity, bytes_of, inputs_of
 if TYPE_CHECKING:
     from kras_plugins.cohort.folds_file import FoldCube
     from kras_plugins.cohort.table import Patient
+    from kras_plugins.host.manager import Registry
     from kras_plugins.study.session import Session
     from kras_plugins.study.settings import StudySettings
 
 DEFAULT_COHORT, DEFAULT_OUT = Path("cohort.csv"), Path("kras-out")
 _LEAKS = {"error": "Leak", "warning": "Possible leak"}
-_CONSUMED = {"extractor": Bag, "profiler": SemanticProfile}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,9 @@ class Prepared:
 
     `baselines`: plain classifiers on the same inputs as the members, which stand beside the ensemble.
 
-    `patients`: with their covariates; `notes`: on those; `leaks`: what the table itself gives away; `chosen`: name of
-    the extractor and of the profiler, where a member consumes what it makes.
+    `patients`: with their covariates; `notes`: on those; `leaks`: what the table itself gives away; `chosen`: names of
+    the extractors and of the profiler, where a member consumes what they make, by `extractor` (`extractor@vit` of
+    several) and `profiler`.
     """
 
     folder: Path
@@ -51,6 +52,11 @@ class Prepared:
     baselines: tuple[Member, ...]
     chosen: Mapping[str, str]
     given: Mapping[str, FoldCube] | None
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Kind and name of what is chosen."""
+        return [(split_extractor(key)[0], name) for key, name in self.chosen.items()]
 
     @property
     def slides(self) -> list[SlideRef]:
@@ -82,11 +88,9 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
     session.names.begin(folder, [cohort])
     if settings.risk_control:
         require_mapie()
-    members = choose_members(session, settings.classifiers)
-    consumed = {m.plugin.consumes for m in members}
-    chosen = {kind: getattr(settings, kind) for kind, made in _CONSUMED.items() if made in consumed}
-    records = [session.registry.find(kind, name).record for kind, name in chosen.items()]
-    opens_pixels = any(getattr(record, "load", None) is None for record in records)
+    members = choose_members(session, settings.classifiers, settings.extractors)
+    chosen = _chosen(members, settings)
+    opens_pixels = not made_elsewhere(session.registry, ((split_extractor(k)[0], name) for k, name in chosen.items()))
     table = read_cohort(cohort, settings.target, needs_paths=opens_pixels, histologies=settings.histologies)
     given = None
     if settings.folds_file is not None:
@@ -103,30 +107,61 @@ def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
         notes=tuple(map(session.names.hide, notes)),
         leaks=tuple(map(session.names.hide, leaks)),
         members=tuple(members),
-        baselines=tuple(choose_baselines(session, members)),
+        baselines=tuple(choose_baselines(session, members, settings.extractors)),
         chosen=chosen,
         given=given,
     )
 
 
-def choose_members(session: Session, names: Sequence[str]) -> list[Member]:
-    """The classifiers by name with their options; ConfigError for an unknown name or option."""
+def _chosen(members: Sequence[Member], settings: StudySettings) -> dict[str, str]:
+    consumed = {m.plugin.consumes for m in members}
+    several = len(settings.extractors) > 1
+    extractors = {of_extractor("extractor", name if several else ""): name for name in settings.extractors}
+    return {
+        **(extractors if Bag in consumed else {}),
+        **({"profiler": settings.profiler} if SemanticProfile in consumed else {}),
+    }
+
+
+def made_elsewhere(registry: Registry, parts: Iterable[tuple[str, str]]) -> bool:
+    """Whether all these parts, by kind and name, read results made elsewhere, so that no slide is opened."""
+    return all(getattr(registry.find(kind, name).record, "load", None) is not None for kind, name in parts)
+
+
+def choose_members(session: Session, names: Sequence[str], extractors: Sequence[str] = ("",)) -> list[Member]:
+    """The classifiers by name with their options; ConfigError for an unknown name or option.
+
+    Of several extractors each makes a member of its own, `he@vit`, of each classifier of bags.
+    """
     members = []
     for name in names:
         provided = session.registry.find("classifier", name)
         record = session.registry.record("classifier", name, ClassifierPlugin)
         options = session.config.options_for("classifier", record)
         identity = f"{provided.id} {provided.version}"
-        members.append(Member(name=name, plugin=record, options=options, identity=identity, origin=provided.origin))
+        members += [
+            Member(
+                name=of_extractor(name, extractor),
+                plugin=record,
+                options=options,
+                identity=identity,
+                origin=provided.origin,
+                extractor=extractor,
+            )
+            for extractor in (extractors if record.consumes is Bag and len(extractors) > 1 else ("",))
+        ]
     return members
 
 
-def choose_baselines(session: Session, members: Sequence[Member]) -> list[Member]:
+def choose_baselines(session: Session, members: Sequence[Member], extractors: Sequence[str] = ("",)) -> list[Member]:
     """The classifiers that declare themselves baselines, of what some member consumes, but those that are members."""
     consumed, there = {m.plugin.consumes for m in members}, {m.plugin.name for m in members}
     records = [session.registry.record("classifier", n, ClassifierPlugin) for n in session.registry.names("classifier")]
     names = [r.name for r in records if r.baseline and r.consumes in consumed and r.name not in there]
-    return [replace(m, name=fitted_baseline(m.name)) for m in choose_members(session, names)]
+    return [
+        replace(m, name=of_extractor(fitted_baseline(m.plugin.name), m.extractor))
+        for m in choose_members(session, names, extractors)
+    ]
 
 
 @contextmanager
@@ -136,7 +171,7 @@ def parts_of(session: Session, prepared: Prepared) -> Iterator[Parts]:
     with open_parts(
         session.registry,
         session.config,
-        extractor=prepared.chosen.get("extractor"),
+        extractors=[name for kind, name in prepared.parts if kind == "extractor"],
         profiler=prepared.chosen.get("profiler"),
         backend=settings.backend,
         reader=settings.reader,
@@ -148,7 +183,7 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
     """What makes another call the same training: settings, plug-ins, and what the cohort's files hold."""
     settings = prepared.settings
     fitted = (*prepared.members, *prepared.baselines)
-    named = [*prepared.chosen.items(), *(("classifier", m.plugin.name) for m in fitted)]
+    named = list(dict.fromkeys([*prepared.parts, *(("classifier", m.plugin.name) for m in fitted)]))
     options = options_of(session, named)
     return Identity(
         call="train",
@@ -156,7 +191,7 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
         plugins=[session.registry.find(kind, name).id for kind, name in named],
         files=inputs_of(
             {"cohort": prepared.table.path, "folds_file": settings.folds_file, **named_files(settings)},
-            told_options(session, prepared.chosen),
+            told_options(session, prepared.parts),
             [slide.row.slide_id for slide in prepared.slides],
             session.names.hide,
         ),
@@ -175,12 +210,13 @@ def named_files(settings: StudySettings) -> dict[str, Path | None]:
     return {"covariates": settings.covariates, **{f"plug-in {file.name}": file for file in settings.plugins}}
 
 
-def told_options(session: Session, named: Mapping[str, str]) -> dict[str, dict[str, dict[str, object]]]:
+def told_options(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:
     """All options of plug-ins by kind and name, those too that only say where files lie."""
-    return {
-        kind: {name: session.config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")}
-        for kind, name in named.items()
-    }
+    found: dict[str, dict[str, dict[str, object]]] = {}
+    for kind, name in named:
+        options = session.config.options_for(kind, session.registry.find(kind, name).record)
+        found.setdefault(kind, {})[name] = options.model_dump(mode="json")
+    return found
 
 
 def options_of(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:

@@ -63,7 +63,7 @@ def write_study(
         evaluated,
         target=target,
         cohort_flow=dict(flow),
-        notes=[*notes, *seen_notes(manifest.get("extractor"), cases)],
+        notes=[*notes, *seen_notes(manifest, cases)],
         prevalences=prevalences,
         calibrated_at=calibrated_at,
         external=external,

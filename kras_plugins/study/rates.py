@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
@@ -84,13 +85,18 @@ class Stopwatch:
 
 
 def record(
-    store: Store, kind: str, provided: Provided, options: Options, watch: Stopwatch, results: Iterable[SlideResult]
+    store: Store, key: str, provided: Provided, options: Options, watch: Stopwatch, results: Iterable[SlideResult]
 ) -> None:
-    """Keep the rate of what was computed just now; of too little to be a measure, nothing."""
-    tiles, seconds = watch.computed(STAGES[kind]), watch.seconds(STAGES[kind])
+    """Keep the rate of what was computed just now; of too little to be a measure, nothing.
+
+    `key`: `extractor` (`extractor@vit` of several) or `profiler`.
+    """
+    kind, extractor = split_extractor(key)
+    stage = of_extractor(STAGES[kind], extractor)
+    tiles, seconds = watch.computed(stage), watch.seconds(stage)
     if sum(tiles.values()) < LEAST_TILES or seconds <= LEAST_SECONDS:
         return
-    size = sum(_bytes(kind, r) for r in results if r.ref.slide_id in tiles)
+    size = sum(_bytes(key, r) for r in results if r.ref.slide_id in tiles)
     rate = Rate(
         tiles_per_s=sum(tiles.values()) / seconds,
         bytes_per_tile=size / sum(tiles.values()),
@@ -126,9 +132,11 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return found if isinstance(found, dict) else {}
 
 
-def _bytes(kind: str, result: SlideResult) -> int:
+def _bytes(key: str, result: SlideResult) -> int:
+    kind, extractor = split_extractor(key)
     if kind == "extractor":
-        return 0 if result.bag is None else result.bag.features.nbytes + result.bag.xy.nbytes
+        bag = result.bag_of(extractor)
+        return 0 if bag is None else bag.features.nbytes + bag.xy.nbytes
     if result.map_folder is None:
         return 0
     return sum(f.stat().st_size for f in result.map_folder.iterdir() if f.is_file())

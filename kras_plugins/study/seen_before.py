@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.barcodes import parse_slide_name
+from kras_plugins.data import split_extractor
 from kras_plugins.evaluation.shift import seen_again
+from kras_plugins.manifest import stated_parts
 from kras_plugins.study.audit import content_of
 
 if TYPE_CHECKING:
@@ -25,19 +27,19 @@ def in_training(training: Mapping[str, Any] | None, cases: Sequence[Case]) -> se
     return {c.patient.patient_id for c, known in zip(cases, seen, strict=True) if known}
 
 
-def seen_notes(extractor: Mapping[str, Any] | None, cases: Sequence[Case]) -> list[str]:
+def seen_notes(facts: Mapping[str, Any], cases: Sequence[Case]) -> list[str]:
     """Notes for a report on a cohort that looks like TCGA's, by barcodes of patients or names of slides.
 
-    `extractor`: its facts as in a manifest, None where a run has none; bags made elsewhere have no weights. Encoders
-    pre-trained without TCGA need no note.
+    `facts`: of the parts, as in a manifest; bags made elsewhere have no weights. Encoders pre-trained without TCGA need
+    no note.
     """
     of_tcga = sum(map(_is_tcga, cases))
-    if extractor is None or not of_tcga:
+    if not of_tcga:
         return []
     count = f"{of_tcga} of {len(cases)} patients are TCGA's"
-    weights = extractor.get("weights") or [{"source": extractor.get("name", "features made elsewhere"), "tcga": None}]
+    extractors = [part for key, part in stated_parts(facts).items() if split_extractor(key)[0] == "extractor"]
     notes = []
-    for w in weights:
+    for w in (w for part in extractors for w in _weights(part)):
         if w.get("tcga") is True:
             notes.append(
                 f"Leak: TCGA slides, without labels, were in the pre-training of the encoder ({w['source']}), and "
@@ -50,6 +52,10 @@ def seen_notes(extractor: Mapping[str, Any] | None, cases: Sequence[Case]) -> li
                 f"known, and {count}."
             )
     return notes
+
+
+def _weights(extractor: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return extractor.get("weights") or [{"source": extractor.get("name", "features made elsewhere"), "tcga": None}]
 
 
 def _is_tcga(case: Case) -> bool:

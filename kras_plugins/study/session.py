@@ -96,9 +96,8 @@ def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Proce
     ):
         watch = Stopwatch(session.notify)
         results, failures = process_slides(slides, parts, work, watch)
-    for kind, part in (("extractor", parts.extractor), ("profiler", parts.profiler)):
-        if part is not None:
-            record(session.store, kind, part.provided, part.options, watch, results)
+    for key, part in parts.named().items():
+        record(session.store, key, part.provided, part.options, watch, results)
     remember_places(session.store, results)
     return Processed(
         results=tuple(results),
@@ -117,5 +116,5 @@ def none_usable(where: object, aside: Sequence[SetAside]) -> ConfigError:
 
 def cautions(parts: Parts) -> list[str]:
     """What the models in use ask everybody to be told."""
-    used = [s for part in (parts.extractor, parts.profiler) if part is not None for s in part.specs]
+    used = [s for part in parts.named().values() for s in part.specs]
     return [s.weights.caution for s in used if s.weights.caution]

@@ -56,7 +56,9 @@ class StudySettings(Options):
     model_config = pydantic.ConfigDict(strict=True)
 
     cohort: File | None = tuning(None, description="cohort CSV, one row a slide")
-    extractor: str = Field(default="vit", description="feature extractor")
+    extractor: str = Field(
+        default="vit", description="feature extractor, or several, comma-separated: each makes members of its own"
+    )
     profiler: str = Field(default="cells", description="semantic profiler")
     classifiers: Names = Field(default=("he", "mlp", "rf"), description="classifiers of the ensemble, comma-separated")
     target: str = Field(default="g12c", description="column of 0 and 1 to predict")
@@ -143,6 +145,21 @@ class StudySettings(Options):
     def doubted(self) -> Mapping[Named, Path]:
         """The options of plug-ins that a settings file set which nobody named or trusted, and that file."""
         return self._doubted
+
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """The extractors by name, one or more."""
+        return tuple(self.extractor.split(","))
+
+    @pydantic.field_validator("extractor", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        if not isinstance(value, str | list | tuple) or not all(isinstance(name, str) for name in value):
+            return value
+        names = [n.strip() for n in (value.split(",") if isinstance(value, str) else value)]
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError("names none, or one twice; for example vit,h5")
+        return ",".join(names)
 
     @pydantic.field_validator("classifiers", mode="before")
     @classmethod

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kras_plugins.errors import ConfigError
 from kras_plugins.host.parts import Parts, open_parts
 from kras_plugins.processing.pipeline import SlideResult
 from kras_plugins.semantics.profile import FEATURES_VERSION
 from kras_plugins.study.gathering import Gathering
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.outputs import FAILURES, failures_with, slide_facts, write_failures
-from kras_plugins.study.prepare import options_of
+from kras_plugins.study.prepare import made_elsewhere, options_of
 from kras_plugins.study.results import SlideOutput, SlideOutputs
 from kras_plugins.study.session import none_usable, opened, process
 
@@ -46,17 +47,22 @@ def stage(
     """
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     name = settings.extractor if kind == "extractor" else settings.profiler
+    if kind == "extractor" and len(settings.extractors) > 1:
+        raise ConfigError(
+            f"--extractor {name}: a folder takes the bags of one extractor",
+            "call once for each, into folders of their own",
+        )
     with opened(settings, notify) as session:
-        made_elsewhere = getattr(session.registry.find(kind, name).record, "load", None) is not None
         session.names.begin(out, map(Path, given))
-        found = slides_of(given, session.registry, made_elsewhere=made_elsewhere, learn=session.names.learn)
+        read = made_elsewhere(session.registry, [(kind, name)])
+        found = slides_of(given, session.registry, made_elsewhere=read, learn=session.names.learn)
         cohort, *_ = session.names.table(found)
         ids = [slide.slide_id for p in cohort.patients for slide in p.slides]
         gathering = Gathering.opened(out, _what(session, kind, name), ids, overwrite=overwrite)
         with open_parts(
             session.registry,
             session.config,
-            extractor=name if kind == "extractor" else None,
+            extractors=[name] if kind == "extractor" else [],
             profiler=name if kind == "profiler" else None,
             backend=settings.backend,
             reader=settings.reader,

@@ -1,15 +1,15 @@
-"""Reports where a classifier looks at part of a patient's tiles only: such a score says nothing of the rest."""
+"""Reports where a classifier looks at part of a patient's tiles only, and where features have no place on the slide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kras_plugins.data import Bag
+from kras_plugins.data import Bag, of_extractor, split_extractor
 from kras_plugins.learning.guard import Called, call
 
 if TYPE_CHECKING:
@@ -44,12 +44,34 @@ def most_in_bundle(bundle: Bundle) -> dict[str, int]:
 def with_tiles_seen(
     session: Session, processed: Processed, cases: Sequence[Case], most: Mapping[str, int]
 ) -> Processed:
-    """What the slides gave with a note for each member that does not look at all tiles, which is reported at once."""
-    tiles = [sum(len(bag.features) for bag in case.sample.bags) for case in cases]
-    notes = [text for name, limit in most.items() if (text := tiles_seen(name, tiles, limit))]
+    """What the slides gave with a note for each member that does not look at all tiles, which is reported at once.
+
+    And one for each extractor of vectors of whole slides.
+    """
+    tiles = {name: _counts(cases, split_extractor(name)[1]) for name in most}
+    notes = [text for name, limit in most.items() if (text := tiles_seen(name, tiles[name], limit))]
+    notes += without_places(processed.facts, cases)
     for text in notes:
         session.notify.note(text)
     return replace(processed, notes=(*processed.notes, *notes))
+
+
+def without_places(facts: Mapping[str, Any], cases: Sequence[Case]) -> list[str]:
+    """A sentence for each extractor of vectors of whole slides; `facts`: of the parts, as in a manifest."""
+    placed: dict[str, bool] = {}
+    for bag in (bag for case in cases for bag in case.sample.bags):
+        placed[bag.extractor] = placed.get(bag.extractor, False) or bag.placed
+    return [
+        f"Extractor {facts[of_extractor('extractor', name)]['name']} gives one vector a slide, without a place on it: "
+        "what is learned from these has no heat map and no tile to look at."
+        for name, any_placed in placed.items()
+        if not any_placed
+    ]
+
+
+def _counts(cases: Sequence[Case], extractor: str) -> list[int]:
+    """Tiles of each patient."""
+    return [sum(len(bag.features) for bag in c.sample.bags if bag.extractor == extractor) for c in cases]
 
 
 def tiles_seen(name: str, tiles: Sequence[int], most: int) -> str:

@@ -131,7 +131,7 @@ def _learned(
     from kras_plugins.report.provenance import demonstration_reasons
     from kras_plugins.report.study import write_change_plan
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
-    from kras_plugins.study.examples import examples, out_of_fold
+    from kras_plugins.study.examples import examples, out_of_fold, placed
     from kras_plugins.study.freeze import freeze
     from kras_plugins.study.importance import trained_importance
     from kras_plugins.study.learn import learn
@@ -167,12 +167,12 @@ def _learned(
             **processed.facts,
             "measured": processed.measured,
             "demonstration": list(settings.demonstration),
-            "members": [m.identity for m in prepared.members],
+            "members": [f"{m.identity} on {m.extractor}" if m.extractor else m.identity for m in prepared.members],
             "slides": slide_facts(processed.results),
         },
     )
     rows = patient_scores(evaluated, [c.qc for c in cases])
-    shown = examples(rows, cases, out_of_fold(experiment), open_again, session.notify)
+    shown = examples(rows, cases, out_of_fold(experiment, placed(cases)), open_again, session.notify)
     absent = [
         *why_absent(known, evaluated.fold, evaluated.in_scope),
         *(

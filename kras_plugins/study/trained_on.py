@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kras_plugins.data import split_extractor
 from kras_plugins.errors import StoreError
 from kras_plugins.store import Store, make_key
 
@@ -17,9 +18,9 @@ _FILE = "slides.json"
 def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]]) -> None:
     """Note the slides that the bundle of this digest was trained on; `slides`: their facts in the manifest."""
     kept = {
-        name: {"patient_id": facts["patient_id"], "bag": facts["artifacts"]["bag"]}
+        name: {"patient_id": facts["patient_id"], **bags}
         for name, facts in slides.items()
-        if "bag" in facts["artifacts"]
+        if (bags := {key: at for key, at in facts["artifacts"].items() if split_extractor(key)[0] == "bag"})
     }
 
     def write(folder: Path) -> None:
@@ -30,7 +31,10 @@ def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]])
 
 
 def remembered(store: Store, bundle: str) -> dict[str, dict[str, str]]:
-    """What `remember` noted: `patient_id` and `bag`, a digest in the store, by slide id; nothing where it is gone."""
+    """What `remember` noted, by slide id: `patient_id` and `bag`, a digest in the store, or `bag@vit` of several.
+
+    Nothing where it is gone.
+    """
     folder = store.find(make_key("trained-on", bundle=bundle))
     if folder is None:
         return {}

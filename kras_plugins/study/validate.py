@@ -136,7 +136,7 @@ def _evaluated(
     from kras_plugins.evaluation.rows import patient_scores
     from kras_plugins.study.apply import cautions_of, compared_with_training
     from kras_plugins.study.audit import frozen_baseline_inputs, scope_note, scope_reasons
-    from kras_plugins.study.examples import by_bundle, examples
+    from kras_plugins.study.examples import by_bundle, examples, placed
     from kras_plugins.study.importance import frozen_importance
     from kras_plugins.study.publish import write_manifest, write_study
 
@@ -188,7 +188,11 @@ def _evaluated(
         external=external,
         importance=frozen_importance(locked, evaluated, [c.sample for c in cases]),
         examples=examples(
-            patient_scores(evaluated, [c.qc for c in cases]), cases, by_bundle(locked), open_again, session.notify
+            patient_scores(evaluated, [c.qc for c in cases]),
+            cases,
+            by_bundle(locked, placed(cases)),
+            open_again,
+            session.notify,
         ),
     )
     write_manifest(folder, manifest)
@@ -197,11 +201,11 @@ def _evaluated(
 
 def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
     """What makes another call the same validation: bundle, the settings it heeds, and what the cohort's files hold."""
+    from kras_plugins.study.apply import parts_of
     from kras_plugins.study.identity import Identity, bytes_of, inputs_of
     from kras_plugins.study.prepare import named_files, options_of, told_options
 
     stated = session.settings.result_affecting()
-    parts = {kind: locked.facts[kind]["name"] for kind in ("extractor", "profiler") if kind in locked.facts}
     options = options_of(session, [(kind, name) for kind, named in session.config.options.items() for name in named])
     return Identity(
         call="validate",
@@ -214,7 +218,7 @@ def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
         plugins=[session.registry.find("classifier", m.plugin).id for m in locked.members],
         files=inputs_of(
             {"cohort": table.path, **named_files(session.settings)},
-            told_options(session, parts),
+            told_options(session, parts_of(session, locked)),
             [slide.row.slide_id for p in table.patients for slide in p.slides],
             session.names.hide,
         ),

@@ -11,7 +11,9 @@ import numpy as np
 
 from kras_plugins.bags import read_bag
 from kras_plugins.errors import KrasError
-from kras_plugins.processing.pipeline import BAG, key_of_tissue, read_flags, read_tissue, stored_tissue
+from kras_plugins.processing.embedding import BAG
+from kras_plugins.processing.passes import read_flags
+from kras_plugins.processing.pipeline import key_of_tissue, read_tissue, stored_tissue
 from kras_plugins.semantics.cells import CELL_SCHEMA
 from kras_plugins.semantics.map import read_map
 from kras_plugins.slides.tiles import tile_grid

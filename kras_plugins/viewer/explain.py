@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kras_plugins.bags import read_bag
-from kras_plugins.data import Bag, Sample
+from kras_plugins.data import Bag, Sample, split_extractor
 from kras_plugins.errors import ConfigError, StoreError
-from kras_plugins.processing.pipeline import BAG
+from kras_plugins.processing.embedding import BAG
+from kras_plugins.report.case import case_name
+from kras_plugins.report.case_json import ENDING, read_case
 from kras_plugins.report.heatmap import read_tiles_geojson
 from kras_plugins.store import safe_name
 from kras_plugins.viewer.results import AGAIN
@@ -43,8 +45,22 @@ class Explained:
     withheld: str = ""
 
 
-def of_result(result: Result, slide: Recorded) -> Explained:
-    """What `predict` wrote; StoreError where it did not."""
+def explained_member(result: Result, slide: Recorded) -> str:
+    """The member whose tiles `predict` wrote of a slide's patient; `he` where the patient's case is not there."""
+    try:
+        tiles = read_case(result.folder / f"{case_name(slide.patient_id)}{ENDING}").tiles
+    except StoreError:
+        tiles = None
+    return "he" if tiles is None else tiles.member
+
+
+def bag_of_study(slide: Recorded) -> str:
+    """The kind of artifact whose tiles are explained: of several extractors' bags the first that is stored."""
+    return next((kind for kind in slide.artifacts if split_extractor(kind)[0] == "bag"), "bag")
+
+
+def of_result(result: Result, slide: Recorded, member: str) -> Explained:
+    """What `predict` wrote of `member`; StoreError where it did not."""
     file = result.folder / f"{safe_name(slide.slide_id)}.attention.geojson"
     if not file.is_file():
         raise StoreError("no model of the bundle looks at tiles, or its file is gone", AGAIN)
@@ -53,7 +69,12 @@ def of_result(result: Result, slide: Recorded) -> Explained:
     if row.get("call") == NOT_ASSESSABLE:  # contributions add up to a score, and none is shown
         values.pop("contribution", None)
     return Explained(
-        xy=xy, size=size, values=values, source="Mean over the bundle's models.", withheld=row.get("reason", "")
+        xy=xy,
+        size=size,
+        values=values,
+        source="Mean over the bundle's models.",
+        member=member,
+        withheld=row.get("reason", ""),
     )
 
 
@@ -71,7 +92,7 @@ class Explainer:
         """The tiles of a slide; KrasError where there is no model, or it cannot explain."""
         with self._lock:
             if slide.patient_id not in self._done:
-                self._done[slide.patient_id] = self._explain(slide.patient_id)
+                self._done[slide.patient_id] = self._explain(slide.patient_id, bag_of_study(slide))
         why, source, member = self._done[slide.patient_id]
         here = np.array([one == slide.slide_id for one in why.slide_ids], np.bool_)
         looked = why.values if why.kind == "attention" else why.attention
@@ -82,10 +103,10 @@ class Explainer:
         bag = self._bag(slide)
         return Explained(xy=why.xy[here], size=bag.size, values=values, source=source, member=member)
 
-    def _explain(self, patient_id: str) -> tuple[Explanation, str, str]:
+    def _explain(self, patient_id: str, kind: str) -> tuple[Explanation, str, str]:
         sample = Sample(patient_id=patient_id, bags=tuple(self._bags(patient_id)))
-        bundle = self._loaded()
-        member = next((m.name for m in bundle.members if m.consumes is Bag), None)
+        bundle, extractor = self._loaded(), split_extractor(kind)[1]
+        member = next((m.name for m in bundle.members if m.consumes is Bag and m.extractor == extractor), None)
         if member is None:
             raise ConfigError("no model of the bundle looks at tiles", "use a classifier of tiles, such as `he`")
         if not self.result.trained_here:
@@ -122,5 +143,8 @@ class Explainer:
 
 def stored_bag(store: Store, slide: Recorded) -> Bag | None:
     """The bag of a slide, None where it is no longer in the store."""
-    folder = store.at(slide.artifacts.get("bag", ""))
-    return None if folder is None else read_bag(folder / BAG, slide.slide_id)
+    kind = bag_of_study(slide)
+    folder = store.at(slide.artifacts.get(kind, ""))
+    if folder is None:
+        return None
+    return replace(read_bag(folder / BAG, slide.slide_id), extractor=split_extractor(kind)[1])

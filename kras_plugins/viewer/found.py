@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.bags import read_bag
+from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.errors import UsageError
 from kras_plugins.host.parts import usable_readers
-from kras_plugins.processing.pipeline import BAG
+from kras_plugins.processing.embedding import BAG
 from kras_plugins.report.case import case_name
 from kras_plugins.report.case_json import ENDING, read_case
 from kras_plugins.report.case_page import CALLS
@@ -23,7 +24,7 @@ from kras_plugins.study.outputs import MANIFEST, METRICS, read_json
 from kras_plugins.study.trained_on import remembered
 from kras_plugins.viewer.alike import Cohort, Searched
 from kras_plugins.viewer.assemble import Sources, assembled, with_tissue
-from kras_plugins.viewer.explain import Explainer, of_result
+from kras_plugins.viewer.explain import Explainer, bag_of_study, explained_member, of_result
 from kras_plugins.viewer.moved import Finder
 from kras_plugins.viewer.results import read_result
 from kras_plugins.viewer.shown import Listed, Shown, ShownSlide
@@ -134,10 +135,12 @@ def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
     cohort = cache(partial(_cohort, store, result))
 
     def sources(slide: Recorded) -> Sources:
-        own = slide.artifacts.get("bag", "")
+        member = explained_member(result, slide) if result.kind == "result" else ""
+        bag = of_extractor("bag", split_extractor(member)[1]) if member else bag_of_study(slide)
+        own = slide.artifacts.get(bag, "")
         why = None
         if result.kind == "result":
-            why = partial(of_result, result, slide)
+            why = partial(of_result, result, slide, member)
         elif result.kind == "study" and own:
             why = partial(explainer.of, slide)
         return Sources(
@@ -148,19 +151,23 @@ def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
             asked=frozenset(slide.artifacts),
             why=why,
             digest=own,
-            cohort=cohort,
+            cohort=partial(cohort, bag),
             facts=_facts(result, slide),
         )
 
     return sources
 
 
-def _cohort(store: Store, result: Result) -> Cohort:
-    """The stored bags of the slides that the bundle was trained on, by digest, and how many more there were."""
+def _cohort(store: Store, result: Result, bag: str) -> Cohort:
+    """The stored bags of the slides that the bundle was trained on, by digest, and how many more there were.
+
+    `bag`: the kind of artifact, `bag@vit` of several extractors.
+    """
     if result.trained_here:
-        slides = {s.slide_id: (s.patient_id, s.artifacts.get("bag", "")) for s in result.slides.values()}
+        slides = {s.slide_id: (s.patient_id, s.artifacts.get(bag, "")) for s in result.slides.values()}
     else:
-        slides = {name: (one["patient_id"], one["bag"]) for name, one in remembered(store, result.bundle).items()}
+        known = remembered(store, result.bundle).items()
+        slides = {name: (one["patient_id"], one.get(bag, "")) for name, one in known}
     found: dict[str, Searched] = {}
     for slide_id, (patient_id, digest) in slides.items():
         folder = store.at(digest)

@@ -3,13 +3,14 @@
 CLAM: `features` and `coords`, nothing else. TRIDENT: the same, with `patch_size_level0`, `target_magnification` and
 others as attributes of `coords`, `encoder` and sometimes a leading axis of length one on `features`. STAMP: `feats`
 and `coords` in micrometers, `unit`, `tile_size_um` (2.0: `tile_size`), `tile_size_px` and `extractor` as attributes of
-the file; before 2.0 coordinates in pixels of 256/224 µm.
+the file; before 2.0 coordinates in pixels of 256/224 µm. Vectors of whole slides (TITAN, PRISM, GigaPath): `features`
+of one axis, beside them the places of the tiles they were made of (TRIDENT), or one row without `coords`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from kras_extractor_h5.geometry import geometry
 from kras_extractor_h5.locate import locate
-from kras_plugins import Bag, SlideError, SlideRef, note
+from kras_plugins import Bag, SlideError, SlideRef, TileSpec, note
 from kras_plugins.bags import read_bag, slabs, write_bag
 from kras_plugins.errors import StoreError
 from kras_plugins.store import Store, file_sha256, make_key
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_PACKED = 1100
 """Bytes that a byte of a file may stand for: gzip and its like pack no denser. Much more is stated, and not there."""
+_WHOLE = ("slide", "patient")
+"""What STAMP calls features that are not of tiles."""
 _AGAIN = "make it again, or copy it whole"
 
 
@@ -43,7 +46,8 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
         bag = read_bag(file, slide.slide_id)
     except StoreError as e:
         raise SlideError(e.message, _AGAIN) from e
-    if not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
+    of_slide = not bag.placed and len(bag.features) == 1
+    if not of_slide and not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
     if not all(np.isfinite(slab).all() for slab in slabs(bag)):
         raise SlideError(f"{file}: features hold NaN or infinity", _AGAIN)
@@ -70,13 +74,15 @@ def _converted(file: Path, slide: SlideRef, options: H5Options) -> Bag:
         write_bag(folder / "bag.h5", bag)
 
     bag = read_bag(Store().make(key, build) / "bag.h5", slide.slide_id)
-    if slide.mpp is None:
+    if slide.mpp is None and bag.placed:
         note("tile places of bags are in the unit of their files: the cohort states no `mpp` of the slides")
     return bag
 
 
 def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> Bag:
     name = next((n for n in ("features", "feats") if n in f), None)
+    if name is not None and _is_vector(f, name, file):
+        return _vector(f, name, file, slide, options)
     if name is None or "coords" not in f:
         raise SlideError(
             f"{file}: has {', '.join(f) or 'nothing'}, but no `features` (or `feats`) with `coords`",
@@ -103,14 +109,11 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
         raise SlideError(f"{file}: all {len(coords)} tiles lie at one place", "make the file again")
     if coords[:, :2].min() < 0:
         raise SlideError(f"{file}: coords are negative, down to {coords[:, :2].min():g}", "make the file again")
-    encoder = options.encoder or str(facts.get("encoder", facts.get("extractor", "")))
     stamp = name == "feats" or "stamp_version" in facts
     found = geometry(facts, stamp, coords[:, :2], file, slide, options)
-    if not encoder:
-        raise SlideError(f"{file}: does not say which encoder made it", "give -o extractor.h5.encoder=NAME")
+    encoder = _encoder(facts, file, options)
     if np.abs(found.xy).max() >= np.iinfo(np.int32).max:
         raise SlideError(f"{file}: coords reach {np.abs(found.xy).max():.3g}, beyond any slide", "make the file again")
-    identity = f"{encoder}/{features.shape[1]}/{found.spec.px}px@{found.spec.mpp:.4g}"
     return Bag(
         slide_id=slide.slide_id,
         features=features,
@@ -118,8 +121,46 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
         size=(found.side, found.side),
         tile_spec=found.spec,
         encoder=encoder,
-        transform_hash=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        transform_hash=_hash(f"{encoder}/{features.shape[1]}/{found.spec.px}px@{found.spec.mpp:.4g}"),
     )
+
+
+def _is_vector(f: h5py.File, name: str, file: Path) -> bool:
+    """Whether a file has one vector of the whole slide."""
+    held = _numbers(f, name, file)
+    one_row = held.ndim == 2 and len(held) == 1
+    return held.ndim == 1 or (one_row and ("coords" not in f or f.attrs.get("feat_type") in _WHOLE))
+
+
+def _vector(f: h5py.File, name: str, file: Path, slide: SlideRef, options: H5Options) -> Bag:
+    """A vector of the whole slide as a bag of one row that has no place."""
+    held = _numbers(f, name, file)
+    if held.nbytes > MOST_PACKED * file.stat().st_size:
+        raise SlideError(f"{file}: states {name} {held.shape}, more than so small a file holds", _AGAIN)
+    features = np.asarray(held, dtype=np.float32).reshape(1, -1)
+    if not features.size or not np.isfinite(features).all():
+        raise SlideError(f"{file}: {name} are empty, or hold NaN or infinity", "make the file again in full precision")
+    encoder = _encoder({**f.attrs, **held.attrs}, file, options)
+    return Bag(
+        slide_id=slide.slide_id,
+        features=features,
+        xy=np.zeros((1, 2), np.int32),
+        size=(0.0, 0.0),
+        tile_spec=TileSpec(px=0, mpp=0.0),
+        encoder=encoder,
+        transform_hash=_hash(f"{encoder}/{features.shape[1]}/slide"),
+    )
+
+
+def _encoder(facts: Mapping[str, Any], file: Path, options: H5Options) -> str:
+    encoder = options.encoder or str(facts.get("encoder", facts.get("extractor", "")))
+    if not encoder:
+        raise SlideError(f"{file}: does not say which encoder made it", "give -o extractor.h5.encoder=NAME")
+    return encoder
+
+
+def _hash(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _numbers(f: h5py.File, name: str, file: Path) -> Any:

@@ -220,7 +220,7 @@ def processed(
         opened = open_parts(
             registry,
             config,
-            extractor=None if kind == "profiler" else "bad",
+            extractors=[] if kind == "profiler" else ["bad"],
             profiler=name if kind == "profiler" else None,
             backend="local",
         )
@@ -301,11 +301,11 @@ def test_a_reader_that_refuses_its_own_defaults_is_left_out_of_a_run(
     code = READER.replace('how: str = Field("",', "how: str = Field(")
     registry = discover(["kras-noise"], [loose(tmp_path, "wants", code)])
     config = load_config(None)
-    with open_parts(registry, config, extractor=None, profiler=None, backend="local") as parts:
+    with open_parts(registry, config, extractors=[], profiler=None, backend="local") as parts:
         assert [reader.plugin.name for reader in parts.readers] == ["openslide", "tiff"]
     assert "reader 'worse' of" in caplog.text
     with (
         pytest.raises(ConfigError, match=r"reader\.worse\.how"),
-        open_parts(registry, config, extractor=None, profiler=None, backend="local", reader="worse"),
+        open_parts(registry, config, extractors=[], profiler=None, backend="local", reader="worse"),
     ):
         pass

@@ -65,7 +65,7 @@ def test_facts_thresholds_and_features_come_back_as_written(written):
     assert bundle.thresholds["ensemble"] == choose_thresholds(people.labels, experiment.ensemble.strict[0])
     assert bundle.facts == {"target": "g12c", "encoder": "vit 1"}
     assert bundle.inputs.features == ("a", "b", "c")
-    assert bundle.inputs.transform_hash == "abc"
+    assert bundle.inputs.encoders[""].transform_hash == "abc"
 
 
 def test_the_same_run_writes_the_same_bytes(written, both):

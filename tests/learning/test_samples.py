@@ -17,7 +17,7 @@ def result(slide: str, profile_id: str, area: float) -> SlideResult:
         id=profile_id, names=("area_tissue",), values=np.array([area]), valid={"A": True}, source="table"
     )
     return SlideResult(
-        ref=SlideRef(patient_id="p", slide_id=slide), qc=None, bag=None, profile=profile, map_folder=None,
+        ref=SlideRef(patient_id="p", slide_id=slide), qc=None, bags=(), profile=profile, map_folder=None,
         fingerprint="", keys=(), seconds=0.0,
     )  # fmt: skip
 

@@ -30,9 +30,8 @@ def registry() -> Registry:
 def facts(registry: Registry, *options: str) -> Mapping[str, Any]:
     """What the features of an extractor depend on, as it enters the key of a stored bag."""
     config = load_config(None, [*TINY, *(f"backend.local.{o}" for o in options)])
-    with open_parts(registry, config, extractor="vit", profiler=None, backend="local") as parts:
-        assert parts.extractor is not None
-        return parts.extractor.facts
+    with open_parts(registry, config, extractors=["vit"], profiler=None, backend="local") as parts:
+        return parts.extractors[""].facts
 
 
 def key(found: Mapping[str, Any]) -> str:

@@ -216,3 +216,62 @@ def test_more_numbers_than_a_file_can_hold_are_not_waited_for(tmp_path: Path) ->
         f["coords"] = GRID * 224
     with pytest.raises(SlideError, match="more than so small a file holds"):
         load(tmp_path, encoder="e", px=224, mpp=0.5)
+
+
+# Vectors of whole slides
+
+
+def vector_file(file: Path, features: np.ndarray, coords: np.ndarray | None = None, **attrs: object) -> Path:
+    with h5py.File(file, "w") as f:
+        f["features"] = features
+        if coords is not None:
+            f["coords"] = coords
+        f.attrs.update(attrs)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("features", "coords", "attrs"),
+    [
+        (FEATURES[0], GRID * 512, {}),  # TRIDENT: the vector beside the places of its tiles
+        (FEATURES[0], GRID[0] * 512, {}),  # and of a single one, whose axis it squeezes away
+        (FEATURES[:1], None, {}),
+        (FEATURES[:1], GRID[:1], {"feat_type": "slide"}),
+    ],
+    ids=["trident", "trident-one", "no-places", "stated"],
+)
+def test_a_vector_of_the_whole_slide_is_a_bag_of_one_row_without_a_place(
+    tmp_path: Path, features: np.ndarray, coords: np.ndarray | None, attrs: dict[str, object]
+) -> None:
+    vector_file(tmp_path / "s.h5", features, coords, **attrs)
+    with noted(lambda text: pytest.fail(f"noted: {text}")):
+        bag = load(tmp_path, slide_mpp=None, encoder="titan")
+    np.testing.assert_array_equal(bag.features, FEATURES[:1])
+    assert (bag.placed, bag.xy.tolist(), bag.size, bag.encoder) == (False, [[0, 0]], (0.0, 0.0), "titan")
+    write_bag(tmp_path / "again.h5", bag)
+    again = load(tmp_path, "again")
+    assert (again.placed, again.transform_hash) == (False, bag.transform_hash)
+    np.testing.assert_array_equal(again.features, bag.features)
+
+
+def test_a_tile_with_a_place_is_no_vector_of_the_slide_and_rows_need_places(tmp_path: Path) -> None:
+    vector_file(tmp_path / "s.h5", FEATURES[:1], GRID[:1] * 512)
+    assert load(tmp_path, encoder="e", px=224, mpp=0.5).placed
+    vector_file(tmp_path / "s.h5", FEATURES)
+    with pytest.raises(SlideError, match="no `features` .* with `coords`"):
+        load(tmp_path, encoder="e", px=224, mpp=0.5)
+    vector_file(tmp_path / "s.h5", FEATURES[:1], GRID * 512)
+    with pytest.raises(SlideError, match="do not match coords"):
+        load(tmp_path, encoder="e", px=224, mpp=0.5)
+
+
+def test_a_vector_without_encoder_or_of_no_finite_numbers_is_refused(tmp_path: Path) -> None:
+    vector_file(tmp_path / "s.h5", FEATURES[0])
+    with pytest.raises(SlideError, match="does not say which encoder made it") as e:
+        load(tmp_path)
+    assert "extractor.h5.encoder" in e.value.hint
+    vector_file(tmp_path / "s.h5", FEATURES[0] * np.nan)
+    with pytest.raises(SlideError, match="NaN or infinity"):
+        load(tmp_path, encoder="titan")
+    vector_file(tmp_path / "s.h5", FEATURES[0], encoder="prism", extractor="virchow")
+    assert load(tmp_path).encoder == "prism"

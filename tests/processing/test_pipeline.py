@@ -86,16 +86,16 @@ def opened(
     registry: Registry, extractor: str | None, profiler: str | None = None, *options: str
 ) -> AbstractContextManager[Parts]:
     config = load_config(None, options)
-    return open_parts(registry, config, extractor=extractor, profiler=profiler, backend="local")
+    return open_parts(registry, config, extractors=[extractor] if extractor else [], profiler=profiler, backend="local")
 
 
 def test_the_store_key_holds_the_precision_that_is_used_not_the_one_asked_for(registry: Registry) -> None:
     tiny = ("extractor.vit.model=vit_tiny_patch16_224", "extractor.vit.weights=random:0")
     with opened(registry, "vit", None, *tiny) as asked:
-        auto = asked.extractor.facts["backend"]
+        auto = asked.extractors[""].facts["backend"]
         assert auto["precision"] in {"bf16", "f32"}
     with opened(registry, "vit", None, *tiny, f"backend.local.precision={auto['precision']}") as told:
-        assert told.extractor.facts == asked.extractor.facts
+        assert told.extractors[""].facts == asked.extractors[""].facts
 
 
 def test_pixels_read_in_other_colors_are_stored_under_another_key(registry: Registry, slide: SlideRef) -> None:
@@ -103,7 +103,7 @@ def test_pixels_read_in_other_colors_are_stored_under_another_key(registry: Regi
     for icc in ("ignore", "srgb"):
         with opened(registry, "color", None, f"reader.openslide.icc={icc}") as parts:
             with open_slide(slide, parts.readers, "openslide") as one:
-                keys.add(key_of_part("bag", parts.extractor, key_of_tissue(one)).digest)
+                keys.add(key_of_part("bag", parts.extractors[""], key_of_tissue(one)).digest)
     assert len(keys) == 2
 
 
@@ -113,7 +113,7 @@ def test_a_stored_result_says_what_the_first_one_said(registry: Registry, slide:
         first, again = (process_slide(coarse, parts, work) for _ in range(2))
     assert first.qc == again.qc
     assert any("enlarged" in reason for reason in first.qc.reasons)
-    np.testing.assert_array_equal(first.bag.features, again.bag.features)
+    np.testing.assert_array_equal(first.bags[0].features, again.bags[0].features)
 
 
 @pytest.mark.parametrize(

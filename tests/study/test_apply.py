@@ -51,20 +51,20 @@ def session(*options: str) -> Session:
 
 def bundle_of(made: Session) -> Any:
     """The facts of a bundle that a run with these options would freeze."""
-    with open_parts(made.registry, made.config, extractor="vit", profiler=None, backend="local") as parts:
-        return SimpleNamespace(facts=part_facts(parts))
+    with open_parts(made.registry, made.config, extractors=["vit"], profiler=None, backend="local") as parts:
+        return SimpleNamespace(facts=part_facts(parts), members=())
 
 
 def test_a_resolution_that_the_preset_does_not_allow_is_refused_before_any_slide_is_opened() -> None:
     made = session("extractor.vit.model=virchow2", "extractor.vit.mpp=0.25")
     with pytest.raises(ConfigError, match=r"virchow2 was trained with 0\.5 or 1\.0 or 2\.0"):
-        with open_parts(made.registry, made.config, extractor="vit", profiler=None, backend="local"):
+        with open_parts(made.registry, made.config, extractors=["vit"], profiler=None, backend="local"):
             pass
 
 
 def test_the_same_statistics_are_accepted() -> None:
     with open_bundle_parts(session(), bundle_of(session())) as parts:
-        assert parts.extractor is not None
+        assert list(parts.extractors) == [""]
 
 
 def test_an_option_with_other_statistics_is_refused() -> None:

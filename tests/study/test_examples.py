@@ -40,7 +40,8 @@ def case(name: str, path: Path | None = Path("/somewhere/secret.svs")) -> Any:
         encoder="e", transform_hash="t",
     )  # fmt: skip
     ref = SlideRef(patient_id=name, slide_id=f"{name}-1", path=path)
-    result = SimpleNamespace(ref=ref, bag=bag, qc=None if path is None else "pass", map_folder=None)
+    qc = None if path is None else "pass"
+    result = SimpleNamespace(ref=ref, bag_of={"": bag}.get, qc=qc, map_folder=None)
     sample = Sample(patient_id=name, bags=(bag,))
     return SimpleNamespace(patient=SimpleNamespace(patient_id=name), sample=sample, results=(result,))
 
@@ -126,11 +127,12 @@ def test_a_patient_is_explained_by_the_model_of_the_own_fold(fold: int) -> None:
         return SimpleNamespace(explain=lambda sample: explained(None, case(sample.patient_id)))
 
     def member(name: str, consumes: type) -> Any:
-        return SimpleNamespace(name=name, origin="", plugin=SimpleNamespace(name=name, consumes=consumes, load=load))
+        plugin = SimpleNamespace(name=name, consumes=consumes, load=load)
+        return SimpleNamespace(name=name, origin="", plugin=plugin, extractor="")
 
     folders = {name: tuple(Path(f"{name}/fold-{k}") for k in range(3)) for name in ("rf", "he")}
     experiment: Any = SimpleNamespace(members=(member("rf", SemanticProfile), member("he", Bag)), models=folders)
-    name, explain = out_of_fold(experiment) or ("", explained)
+    name, explain = out_of_fold(experiment, {""}) or ("", explained)
     explain(row("p", fold), case("p"))
     assert (name, loaded) == ("he", [Path(f"he/fold-{fold - 1}")])
-    assert out_of_fold(SimpleNamespace(members=experiment.members[:1])) is None  # type: ignore[arg-type]
+    assert out_of_fold(SimpleNamespace(members=experiment.members[:1]), {""}) is None  # type: ignore[arg-type]

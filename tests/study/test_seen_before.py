@@ -18,7 +18,7 @@ def case(patient: str, slide: str = "s") -> Any:
 
 
 def facts(tcga: bool | None) -> dict[str, Any]:
-    return {"name": "vit", "weights": [{"model": "vit", "source": "hf:a/b/c", "tcga": tcga}]}
+    return {"extractor": {"name": "vit", "weights": [{"model": "vit", "source": "hf:a/b/c", "tcga": tcga}]}}
 
 
 COHORT = [case("TCGA-05-4244"), case("p2", "TCGA-05-4249-01Z-00-DX1"), case("p3")]
@@ -35,11 +35,11 @@ def test_the_note_says_what_is_known_of_the_pretraining(tcga: bool | None, said:
 
 def test_other_cohorts_and_runs_without_encoder_need_no_note() -> None:
     assert seen_notes(facts(True), [case("p1")]) == []
-    assert seen_notes(None, COHORT) == []
+    assert seen_notes({}, COHORT) == []
 
 
 def test_of_features_made_elsewhere_nothing_is_known() -> None:
-    (note,) = seen_notes({"name": "h5", "weights": []}, COHORT)
+    (note,) = seen_notes({"extractor": {"name": "h5", "weights": []}}, COHORT)
     assert note.startswith("Possible leak") and "h5" in note
 
 

@@ -38,6 +38,15 @@ def test_kras_toml_of_the_current_folder_is_read_by_itself_and_its_paths_are_rel
     assert elsewhere.plugins == (file.parent / "mine.py",)
 
 
+@pytest.mark.parametrize("written", ['"vit, h5"', '["vit", "h5"]'], ids=["text", "list"])
+def test_several_extractors_are_one_text_or_a_list(file: Path, written: str) -> None:
+    file.write_text(f"[run]\nextractor = {written}\n[extractor.h5]\nencoder = 'uni'\n")
+    found = StudySettings.load()
+    assert (found.extractor, found.extractors) == ("vit,h5", ("vit", "h5"))
+    assert found.options == {"extractor": {"h5": {"encoder": "uni"}}}
+    assert (StudySettings().extractor, StudySettings().extractors) == ("vit", ("vit",))
+
+
 def test_a_study_in_python_reads_no_file(file: Path) -> None:
     file.write_text("[run]\nfolds = 3\n")
     assert StudySettings().folds == 5
@@ -53,6 +62,8 @@ def test_a_study_in_python_reads_no_file(file: Path) -> None:
         ({"prevalences": [13.0]}, "--prevalence 13.0: 13 must lie strictly between 0 and 1"),
         ({"classifiers": "rf,rf"}, "--classifiers rf,rf: names none, or one twice"),
         ({"classifiers": " , "}, "names none"),
+        ({"extractor": "vit,h5,vit"}, "--extractor vit,h5,vit: names none, or one twice"),
+        ({"extractor": "vit,"}, "--extractor vit,: names none"),
         ({"folds_file": Path("folds.csv"), "folds": 3}, "--folds-file and folds exclude each other"),
     ],
 )

@@ -106,7 +106,9 @@ def _check_bag(bag: Bag, ref: SlideRef) -> None:
     require(bool(np.isfinite(features).all()), "finite features", "NaN or infinite ones")
     placed = xy.dtype == np.int32 and xy.shape == (len(features), 2)
     require(placed, f"xy int32[{len(features)} 2]", shown(bag.xy))
-    require(isinstance(bag.tile_spec, TileSpec) and min(bag.size) > 0, "a tile size", f"{bag.tile_spec}, {bag.size}")
+    of_slide = not bag.placed and len(features) == 1 and not xy.any()
+    sized = isinstance(bag.tile_spec, TileSpec) and (of_slide or min(bag.size) > 0)
+    require(sized, "a tile size, or none for one vector of the slide", f"{bag.tile_spec}, {bag.size}")
     require(bool(bag.encoder and bag.transform_hash), "encoder and transform_hash that are not empty", "an empty one")
 
 
