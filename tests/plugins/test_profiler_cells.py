@@ -391,8 +391,8 @@ def held_out(shared_data: Path):
 
 def test_it_finds_nuclei_it_was_not_trained_on(shared_data: Path, network):
     from training.evaluate import finder, tallies_of
-    from training.metrics import add, scores
     from training.fields import CLASSES, at_mpp
+    from training.metrics import add, scores
 
     fields = [f for f in held_out(shared_data) if not f.kind.startswith("hgsc")][::3]
     find = finder(network[1])
@@ -403,8 +403,8 @@ def test_it_finds_nuclei_it_was_not_trained_on(shared_data: Path, network):
 
 def test_it_tells_lymphocytes_from_tumor_cells_it_was_not_trained_on(shared_data: Path, network):
     from training.evaluate import BLOCK, finder, tallies_of
-    from training.metrics import add, scores
     from training.fields import CLASSES
+    from training.metrics import add, scores
 
     nest = next(f for f in held_out(shared_data) if f.kind == "hgsc-nest")
     total = scores(add(tallies_of(finder(network[1]), nest, BLOCK)), CLASSES)
