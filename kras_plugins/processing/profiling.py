@@ -63,7 +63,7 @@ def profile_slide(
     size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
     canvas = TissueCanvas(raster_over(*size_um))
     flags = np.zeros(len(grid), np.bool_)
-    placements = Placements(grid, slide.mpp)
+    placements = Placements(grid, slide.mpp, frame=slide.size if slide.field else None)
 
     made = part.made
 
@@ -112,5 +112,6 @@ def profile_slide(
         mpp=slide.mpp,
         provides=provides,
         source=part.identity,
+        field=slide.field,
     )
     return flags

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.identity import Identity
     from kras_plugins.study.session import Processed, Session
 
-_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader")
+_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader", "mpp", "field")
 """Settings that a validation heeds; all others are frozen in the bundle."""
 
 
@@ -200,7 +200,8 @@ def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
 
     stated = session.settings.result_affecting()
     parts = {kind: locked.facts[kind]["name"] for kind in ("extractor", "profiler") if kind in locked.facts}
-    options = options_of(session, [(kind, name) for kind, named in session.config.options.items() for name in named])
+    told = session.settings.config.options
+    options = options_of(session, [(kind, name) for kind, named in told.items() for name in named])
     return Identity(
         call="validate",
         settings={
