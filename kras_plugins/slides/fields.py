@@ -34,7 +34,7 @@ GLASS_LEVEL, GLASS_SPREAD, GLASS_TINT = 170, 45, 10
 """Glass is at least this bright in its brightest channel; its channels differ by no more than that, and the mean of red
 and blue exceeds green by no more than that, which is what dyes do (as in `tissue.glass_color`)."""
 STAIN, STAIN_SHARE = 0.06, 0.002
-"""Green excess (OD) that a nucleus has at 1 µm/px, and the least share of a field's pixels that have it: a few nuclei."""
+"""Green excess (OD) that a nucleus has at 1 µm/px, and the least share of a field that has it: a few nuclei."""
 GLASS_SHARE = 0.01
 """Share of a field below which what looks like glass is a gap, and the field all tissue."""
 
