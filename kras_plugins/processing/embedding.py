@@ -14,7 +14,8 @@ from kras_plugins.data import Bag
 from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
 from kras_plugins.host.isolation import ask, thread_pool
 from kras_plugins.host.parts import Part
-from kras_plugins.slides.qc import blurred
+from kras_plugins.processing.focus import out_of_focus
+from kras_plugins.processing.placement import Placements
 from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map
 from kras_plugins.slides.tiles import tile_grid
 
@@ -43,7 +44,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, tile
     flags = np.zeros(len(grid), np.bool_)
     sharp = folder / "sharp.f32"
 
-    embed = part.made
+    embed, places = part.made, Placements(grid, slide.mpp, frame=slide.size if slide.field else None)
 
     def run(batch: TileBatch) -> tuple[Any, Any]:
         with plugin_boundary(who):
@@ -58,7 +59,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, part: Part, folder: Path, tile
             )
         if not np.isfinite(features).all():
             raise BackendError(f"{who}: NaN or infinite features on {slide.ref.slide_id}", "try precision f32")
-        return features, blurred(batch.pixels, grid.spec.mpp)
+        return features, out_of_focus(batch, places, grid.spec.mpp)
 
     done = 0
     with (

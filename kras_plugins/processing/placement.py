@@ -62,6 +62,11 @@ class Placements:
         self._corners = np.stack([low, high, low - before, high + after, low - grid.spec.halo_px * scale], axis=1)
         self._scale, self._mpp = tuple(scale.tolist()), mpp
 
+    @property
+    def cut(self) -> bool:
+        """Whether the tiles are those of a field of view, beyond whose edge nothing is seen."""
+        return self._frame is not None
+
     def __getitem__(self, index: int) -> Placement:
         low, high, take_low, take_high, corner = map(tuple, self._corners[index].tolist())
         return Placement(
