@@ -61,7 +61,7 @@ def test_a_folder_of_fields_is_profiled_and_blank_ones_are_set_aside(profiled: S
     assert said.count("5 fields of view have areas, densities and ratios whatever their size") == 1
     assert "5 slides: 0.0" in profiled.ran.stdout and "mm² of tissue" in profiled.ran.stdout
     for row in profiled.rows:
-        assert float(row["area_tissue"]) > 0 and row["cell_ta"] and not row["is"] and not row["ripley_tl_50"]
+        assert float(row["area_tissue"]) > 0 and row["til_tissue"] and not row["is"] and not row["ripley_tl_50"]
         assert (profiled.out / row["slide_id"] / "overlay.png").stat().st_size > 10_000
 
 
@@ -96,25 +96,16 @@ def test_a_cohort_of_fields_is_checked_with_the_resolution_that_is_said(home: Si
         assert cause in " ".join((ran.stdout + ran.stderr).split())
 
 
-def test_fields_of_a_patient_are_one_row_of_summed_counts_over_summed_areas(
+def test_fields_of_a_patient_are_one_row_that_asks_enough_of_all_of_them_together(
     home: SimpleNamespace, profiled: SimpleNamespace
 ) -> None:
     settings = study.StudySettings(mpp=0.5, workers=1, cache=home.store)
     study.profile(home.folder / "cohort.csv", settings, out=home.folder / "by", geojson=False, tissue="none")
     one, two = read_rows(home.folder / "by/patients.csv")
     assert (one["patient_id"], one["slides"], two["slides"]) == ("p1", "f0 f1 f2", "f3")
-    own = profiled.rows[:3]
-    area, cells = (sum(float(r["area_ta"]) * weight(r) for r in own) for weight in (lambda r: 1.0, _cells))
-    assert float(one["area_ta"]) == pytest.approx(area)
-    together = float(one["area_ce"]) >= 0.1
-    assert (one["cell_ta"] != "") == together
-    if together:
-        assert float(one["cell_ta"]) == pytest.approx(cells / area)
-    assert two["cell_ta"] == "" and two["area_ta"]  # 0.016 mm²: too little for a patient
-
-
-def _cells(row: dict[str, str]) -> float:
-    return float(row["cell_ta"])
+    for name in ("area_tissue", "area_ce", "area_cs"):
+        assert float(one[name]) == pytest.approx(sum(float(row[name]) for row in profiled.rows[:3])), name
+    assert one["til_tissue"] == two["til_tissue"] == ""  # not 0.1 mm² of epithelium in all: too little for a patient
 
 
 def test_what_is_no_field_by_the_settings_meets_the_limits_of_a_slide(home: SimpleNamespace, tmp_path: Path) -> None:
