@@ -39,7 +39,7 @@ def areas(view: View) -> dict[str, float]:
         "frac_normal": ratio(normal, tissue),
         "frac_mucin": ratio(mucin, ta + mucin),
         "frac_pigment": ratio(view.area("pigment"), tissue),
-        "n_tissue_fragments": _fragments(view, sizes),
+        "n_tissue_fragments": _fragments(view, np.asarray(sizes, np.float64)),
     }
 
 
