@@ -108,6 +108,7 @@ class SlideQC:
 
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
     (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
+    `field`: it is a field of view.
     """
 
     slide_id: str
@@ -120,6 +121,7 @@ class SlideQC:
     blur_share: float
     n_tiles: int
     stain_od: tuple[float, float, float] | None = None
+    field: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ class SemanticMap:
     classes and columns the source can give at all (absent is unknown, not zero). `pattern`: uint8[h w] of indices into
     GROWTH_PATTERNS on the pixels of `tissue`, where a source tells growth patterns. `ce_source` says whether cancer
     epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB column
-    beside the cells' rows, if any.
+    beside the cells' rows, if any. `field`: the slide is a field of view, a window into a piece of tissue.
     """
 
     slide_id: str
@@ -182,6 +184,7 @@ class SemanticMap:
     ce_source: str
     outlines: Path | None = None
     pattern: UInt8 | None = None
+    field: bool = False
 
 
 @dataclass(frozen=True)

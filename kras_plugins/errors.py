@@ -50,6 +50,10 @@ class ContentError(SlideError):
     """
 
 
+class BlankError(SlideError):
+    """A field of view without any tissue: of many some are blank, which is no fault of the set-up."""
+
+
 class BackendError(KrasError):
     """A model cannot be run: weights missing, engine absent, server unreachable, wrong digest."""
 

@@ -103,6 +103,21 @@ def labelled_tiles(folder: Path) -> None:
     write_weights(folder / "own.safetensors", build(recipe), describe(recipe, 24, "CC0", {}), "f32")
 
 
+def fields(folder: Path) -> None:
+    """Three fields of 128 µm cut from the middle of a drawn slide."""
+    (folder / "fields").mkdir(exist_ok=True)
+    with Image.open(folder / "slide.svs") as slide:
+        middle = slide.width // 2
+        for k, name in enumerate("abc"):
+            left = middle - 384 + 256 * k
+            slide.crop((left, middle - 128, left + 256, middle + 128)).save(folder / "fields" / f"{name}.png")
+    names = zip(("p1", "p1", "p2"), "abc", strict=True)
+    write_rows(
+        folder / "fields.csv",
+        [{"patient_id": p, "slide_id": f"{p}-{n}", "path": f"fields/{n}.png", "mpp": "0.5"} for p, n in names],
+    )
+
+
 def exported_cells(folder: Path) -> None:
     """Cells of each slide as QuPath exports them: octagons of 8 µm, more lymphocytes where g12c is 1.
 
@@ -154,5 +169,6 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "hospital": hospital,
     "labelled tiles": labelled_tiles,
     "exported cells": exported_cells,
+    "fields": fields,
     "tables": tables,
 }

@@ -10,7 +10,7 @@ import typer
 
 from kras_plugins.cli.command import EXIT_ERROR, command
 from kras_plugins.cli.console import print_json
-from kras_plugins.cli.options import AsJson, Plugins, Reader
+from kras_plugins.cli.options import AsJson, Mpp, Plugins, Reader
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.check_slides import Opened
@@ -29,6 +29,7 @@ def check(
     ] = None,
     open_slides: Annotated[bool, typer.Option("--slides/--no-slides", help="open every slide")] = True,
     reader: Reader = None,
+    mpp: Mpp = None,
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +58,7 @@ def check(
                 found += feature_findings(with_tables, one, target)
     if open_slides:
         with progress() as notify:
-            session = plugins.session(notify, reader=reader)
+            session = plugins.session(notify, reader=reader, mpp=mpp)
             readers = usable_readers(session.registry, session.config, session.settings.reader)
 
             def open_one(ref: SlideRef) -> Opened:

@@ -42,6 +42,8 @@ CacheFolder = Annotated[Path | None, setting("cache")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on stdout; progress stays on stderr")]
 Backend = Annotated[str | None, setting("backend")]
 Reader = Annotated[str | None, setting("reader")]
+Mpp = Annotated[float | None, setting("mpp", metavar="UM")]
+AsField = Annotated[bool | None, setting("field", "--field/--no-field")]
 Workers = Annotated[int | None, setting("workers")]
 Extractor = Annotated[str | None, setting("extractor")]
 OneExtractor = Annotated[
@@ -96,11 +98,19 @@ class Machine(Plugins):
 
     backend: Backend = None
     reader: Reader = None
+    mpp: Mpp = None
+    field: AsField = None
     workers: Workers = None
     pseudonyms: Annotated[Path | None, setting("pseudonyms")] = None
 
     def settings(self, **given: Any) -> StudySettings:
         """The settings of a call: defaults < settings file < options."""
         return super().settings(
-            backend=self.backend, reader=self.reader, workers=self.workers, pseudonyms=self.pseudonyms, **given
+            backend=self.backend,
+            reader=self.reader,
+            mpp=self.mpp,
+            field=self.field,
+            workers=self.workers,
+            pseudonyms=self.pseudonyms,
+            **given,
         )

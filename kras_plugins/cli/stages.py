@@ -90,7 +90,18 @@ def profile(
     else:
         columns = max(0, done.table.num_columns - 1)
         stdout().print(f"{out / 'features.csv'}: {done.table.num_rows} slides x {columns}", markup=False)
+        _print_sums(done)
     _end(done)
+
+
+def _print_sums(done: SlideOutputs) -> None:
+    """What this call found in all, where there is a map of cells and tissue of each slide."""
+    assert done.table is not None
+    if not done.slides or "area_tissue" not in done.table.column_names:
+        return
+    tissue = {row["slide_id"]: row["area_tissue"] or 0.0 for row in done.table.to_pylist()}
+    mm2, cells = sum(tissue[s.slide_id] for s in done.slides), sum(s.count for s in done.slides)
+    stdout().print(f"{len(done.slides)} slides: {mm2:.3g} mm² of tissue, {cells:,} cells", markup=False)
 
 
 def _end(done: SlideOutputs) -> None:

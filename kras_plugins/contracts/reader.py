@@ -70,6 +70,13 @@ class ReaderOptions(Options):
         gt=0,
         description="micrometres per level-0 pixel for files that do not state it (a cohort's `mpp` column wins)",
     )
+    field: bool | None = Field(
+        None, description="files are fields of view or tissue cores, or (false) whole slides; where not said, by size"
+    )
+
+
+FACTS = ("mpp", "field")
+"""Those of a reader's options that state facts of a slide, which stand in its keys by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from kras_plugins.data import Sample
 from kras_plugins.semantics.patient import combine
+from kras_plugins.slides.qc import little_tissue
 
 if TYPE_CHECKING:
     from kras_plugins.cohort.table import Patient
@@ -61,4 +62,5 @@ def _key(results: Sequence[SlideResult]) -> str:
 
 def _verdict(results: Sequence[SlideResult]) -> str:
     reasons = [f"{r.qc.slide_id}: {reason}" for r in results if r.qc is not None for reason in r.qc.reasons]
+    reasons += filter(None, [little_tissue([r.qc for r in results if r.qc is not None])])
     return "warn: " + "; ".join(reasons) if reasons else "pass"

@@ -19,9 +19,9 @@ from kras_plugins.data import SlideRef, TileSpec
 from kras_plugins.errors import ConfigError, KrasError, SlideError
 from kras_plugins.files.regular import regular
 from kras_plugins.host.parts import UsableReader
+from kras_plugins.slides.fields import tissue_of
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tiles import tile_grid
-from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8
@@ -196,8 +196,7 @@ def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
 
 def _survey_slide(file: Path, readers: Readers, spec: TileSpec) -> Source:
     with open_slide(SlideRef(patient_id=file.stem, slide_id=file.stem, path=file), readers) as slide:
-        image, mpp = slide.thumbnail(TISSUE_MPP)
-        grid = tile_grid(slide, find_tissue(image, float(np.mean(mpp))), spec)
+        grid = tile_grid(slide, tissue_of(slide), spec)
         if not len(grid):
             raise SlideError(f"{file}: no tile of {spec.px} px is half tissue", "the tissue is smaller than a tile")
         return Source(file=file, corners=grid.xy.astype(np.float64), mpp=None, fingerprint=slide.fingerprint)

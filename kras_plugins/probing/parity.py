@@ -17,9 +17,9 @@ from kras_plugins.host.manager import Registry
 from kras_plugins.host.parts import usable_readers
 from kras_plugins.models.export import build_module, error, is_ready_made, rounding
 from kras_plugins.models.weights import locate
+from kras_plugins.slides.fields import tissue_of
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.slides.tiles import tile_grid
-from kras_plugins.slides.tissue import TISSUE_MPP, find_tissue
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,9 +81,8 @@ def slide_tiles(spec: ModelSpec, file: Path, count: int, registry: Registry, con
     side = spec.inputs[0].shape[0]
     ref = SlideRef(patient_id=file.stem, slide_id=file.stem, path=file)
     with open_slide(ref, usable_readers(registry, config)) as slide:
-        image, mpp = slide.thumbnail(TISSUE_MPP)
         tile = TileSpec(px=side, mpp=float(spec.transform.get("mpp", 0.5)))
-        grid = tile_grid(slide, find_tissue(image, float(np.mean(mpp))), tile)
+        grid = tile_grid(slide, tissue_of(slide), tile)
         if not len(grid):
             raise SlideError(f"{file}: no tile of {side} px is half tissue", "give a larger slide")
         chosen = np.unique(np.linspace(0, len(grid) - 1, count).round().astype(int))

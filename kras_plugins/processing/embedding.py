@@ -15,7 +15,8 @@ from kras_plugins.data import Bag
 from kras_plugins.errors import BackendError, PluginError, SlideError, plugin_boundary
 from kras_plugins.host.isolation import ask, thread_pool
 from kras_plugins.host.parts import Part
-from kras_plugins.slides.qc import blurred
+from kras_plugins.processing.focus import out_of_focus
+from kras_plugins.processing.placement import Placements
 from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map
 from kras_plugins.slides.tiles import tile_grid
 
@@ -50,9 +51,11 @@ def embed_slide(slide: Slide, tissue: TissueMask, into: Mapping[Path, Part], til
     for part in parts:
         part.made  # noqa: B018 - made here, so that what it raises is raised before a tile is read
 
+    places = Placements(grid, slide.mpp, frame=slide.size if slide.field else None)
+
     def run(batch: TileBatch) -> tuple[list[Float32], Bool]:
         features = [_embedded(part, dim, batch.pixels, slide) for part, dim in zip(parts, dims, strict=True)]
-        return features, blurred(batch.pixels, grid.spec.mpp)
+        return features, out_of_focus(batch, places, grid.spec.mpp)
 
     done, ahead = 0, max(part.in_flight for part in parts)
     with (

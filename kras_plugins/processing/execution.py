@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, BlankError, ConfigError, KrasError, PluginError, SlideError
 from kras_plugins.host.parts import Parts
 from kras_plugins.processing.pipeline import SlideResult, Work, process_slide
 from kras_plugins.processing.readers import Readers
@@ -158,7 +158,7 @@ class _Stopped(Exception):
 
 
 def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failure]) -> None:
-    if results or len(failures) != _SAME_FAILURES:
+    if results or len(failures) != _SAME_FAILURES or all(isinstance(f.error, BlankError) for f in failures):
         return
     if len({(type(f.error), _without_names(f)) for f in failures}) == 1:
         raise type(failures[0].error)(

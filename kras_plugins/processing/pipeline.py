@@ -16,7 +16,7 @@ from kras_plugins.bags import let_go, read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef, of_extractor
-from kras_plugins.errors import SlideError
+from kras_plugins.errors import BlankError, SlideError
 from kras_plugins.host.isolation import ask
 from kras_plugins.host.parts import Part, Parts, instance
 from kras_plugins.processing.embedding import BAG
@@ -28,10 +28,11 @@ from kras_plugins.processing.workers import Workers
 from kras_plugins.semantics.map import read_map
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.semantics.raster import PIXEL_UM
+from kras_plugins.slides.fields import tissue_of
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.stream import OnTiles
-from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask, find_tissue
+from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask
 from kras_plugins.store import Key, Store, make_key
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
                 mpp=float(np.mean(slide.mpp)),
                 mpp_source=slide.mpp_source,
                 warnings=slide.warnings,
+                field=slide.field,
             )
             if qc.verdict == "fail":
                 raise SlideError(
@@ -165,6 +167,7 @@ def key_of_tissue(slide: Slide) -> Key:
         mpp=list(slide.mpp),
         at=TISSUE_MPP,
         version=_SLIDES_VERSION,
+        **({"field": True} if slide.field else {}),
     )
 
 
@@ -202,8 +205,7 @@ def stored_tissue(slide: Slide, store: Store) -> TissueMask:
     """Where a slide has tissue, found once a store; raises as `Slide.thumbnail` does, StoreError on a full disk."""
 
     def build(folder: Path) -> None:
-        image, mpp = ask(slide.plugin, slide.thumbnail, TISSUE_MPP)
-        tissue = find_tissue(image, float(np.mean(mpp)))
+        tissue = tissue_of(slide, partial(ask, slide.plugin, slide.thumbnail))
         with h5py.File(folder / TISSUE, "w") as f:
             f.create_dataset("mask", data=tissue.mask, compression="gzip")
             f.create_dataset("pen", data=tissue.pen, compression="gzip")
@@ -228,9 +230,8 @@ def read_tissue(folder: Path) -> TissueMask:
 
 def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:
     if not tissue.mask.any():
-        raise SlideError(
-            f"{slide.ref.path}: no tissue found", "look at the slide; a blank or very pale one cannot be used"
-        )
+        kind = BlankError if slide.field else SlideError
+        raise kind(f"{slide.ref.path}: no tissue found", "look at it; a blank, gray or very pale one cannot be used")
 
 
 def tiles_of(slide: Slide, readers: Sequence[UsableReader], work: Work) -> Tiles:

@@ -18,11 +18,11 @@ REACH_UM = 2.0
 class Placement:
     """Where a tile lies; picklable.
 
-    `tile`: its column and row, counted from the grid's first tile. `low`, `high`: corners of its core in level-0
-    pixels, `low` inside and `high` outside (cores of neighbors share the edge). `take_low`, `take_high`: the same,
-    grown by REACH_UM on the sides where another tile adjoins: there its cells are taken. `corner`: level-0 position of
-    the tile's first pixel's corner, halo included. `scale`: level-0 pixels per tile pixel. `mpp`: µm per level-0
-    pixel. All (x, y).
+    `frame`: size of the field of view in level-0 pixels, None on a slide. `tile`: its column and row, counted from
+    the grid's first tile. `low`, `high`: corners of its core in level-0 pixels, `low` inside and `high` outside
+    (cores of neighbors share the edge). `take_low`, `take_high`: the same, grown by REACH_UM on the sides where
+    another tile adjoins: there its cells are taken. `corner`: level-0 position of the tile's first pixel's corner,
+    halo included. `scale`: level-0 pixels per tile pixel. `mpp`: µm per level-0 pixel. All (x, y).
     """
 
     tile: tuple[int, int]
@@ -33,6 +33,7 @@ class Placement:
     corner: tuple[float, float]
     scale: tuple[float, float]
     mpp: tuple[float, float]
+    frame: tuple[float, float] | None = None
 
 
 def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement:
@@ -43,10 +44,12 @@ def placement(grid: TileGrid, index: int, mpp: tuple[float, float]) -> Placement
 class Placements:
     """Where each tile of a grid lies on a slide of `mpp` µm per level-0 pixel (x, y).
 
-    Corners in a grid are rounded and sizes are not; the core therefore ends where the next tile begins.
+    Corners in a grid are rounded and sizes are not; the core therefore ends where the next tile begins. `frame`: as of
+    Placement.
     """
 
-    def __init__(self, grid: TileGrid, mpp: tuple[float, float]) -> None:
+    def __init__(self, grid: TileGrid, mpp: tuple[float, float], frame: tuple[float, float] | None = None) -> None:
+        self._frame = frame
         scale = np.array(grid.size) / grid.spec.px
         low = grid.xy.astype(np.float64)
         high = np.stack([_ends(low[:, axis], grid.size[axis]) for axis in (0, 1)], axis=1)
@@ -59,6 +62,11 @@ class Placements:
         self._corners = np.stack([low, high, low - before, high + after, low - grid.spec.halo_px * scale], axis=1)
         self._scale, self._mpp = tuple(scale.tolist()), mpp
 
+    @property
+    def cut(self) -> bool:
+        """Whether the tiles are those of a field of view, beyond whose edge nothing is seen."""
+        return self._frame is not None
+
     def __getitem__(self, index: int) -> Placement:
         low, high, take_low, take_high, corner = map(tuple, self._corners[index].tolist())
         return Placement(
@@ -70,6 +78,7 @@ class Placements:
             corner=corner,
             scale=self._scale,
             mpp=self._mpp,
+            frame=self._frame,
         )
 
 

@@ -13,13 +13,13 @@ from kras_plugins.errors import plugin_boundary
 from kras_plugins.host.isolation import ask, thread_pool
 from kras_plugins.host.parts import Part
 from kras_plugins.processing.decoding import decode_lent, received
+from kras_plugins.processing.focus import out_of_focus
 from kras_plugins.processing.handover import Handover
 from kras_plugins.processing.placement import Placements
 from kras_plugins.processing.seams import Seams
 from kras_plugins.semantics.cells import CellWriter
 from kras_plugins.semantics.map import CELLS, TissueCanvas, finish_map
 from kras_plugins.semantics.raster import raster_over
-from kras_plugins.slides.qc import blurred
 from kras_plugins.slides.stream import OnTiles, TileBatch, ordered_map
 from kras_plugins.slides.tiles import cover_grid
 
@@ -63,7 +63,7 @@ def profile_slide(
     size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
     canvas = TissueCanvas(raster_over(*size_um))
     flags = np.zeros(len(grid), np.bool_)
-    placements = Placements(grid, slide.mpp)
+    placements = Placements(grid, slide.mpp, frame=slide.size if slide.field else None)
 
     made = part.made
 
@@ -75,7 +75,7 @@ def profile_slide(
             jobs: list[Job] = [
                 (batch.first + s.start, batch.pixels[s], {k: v[s] for k, v in outputs.items()}) for s in some
             ]
-        flags[batch.first : batch.first + n] = blurred(batch.pixels, spec.mpp)
+        flags[batch.first : batch.first + n] = out_of_focus(batch, placements, spec.mpp)
         return jobs
 
     def decode(job: Job) -> list[tuple[bytes, Rim, Patch | None]]:
@@ -112,5 +112,6 @@ def profile_slide(
         mpp=slide.mpp,
         provides=provides,
         source=part.identity,
+        field=slide.field,
     )
     return flags

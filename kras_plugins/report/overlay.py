@@ -234,7 +234,7 @@ def _entries(semantic: SemanticMap) -> list[tuple[str, Any, bool]]:
     cells = [(f"{name}: {counts[name]:,}", COLORS[name], False) for name in CELL_CLASSES if name in counts]
     mm2 = np.bincount(semantic.tissue[semantic.analysed], minlength=len(TISSUE_CLASSES)) * semantic.tissue_mpp**2 / 1e6
     tissue = [
-        (f"{name.replace('_', ' ')}: {area:.2f} mm²", TISSUE_COLORS[name], True)
+        (f"{name.replace('_', ' ')}: {area:{'.2f' if area >= 0.1 else '.2g'}} mm²", TISSUE_COLORS[name], True)
         for name, area in zip(TISSUE_CLASSES, mm2.tolist(), strict=True)
         if area > 0 and name not in ("background", "other")
     ]

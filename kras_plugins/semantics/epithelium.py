@@ -30,16 +30,25 @@ BACKGROUND, EPITHELIUM, STROMA, OTHER = (
 
 
 def density_tissue(
-    x_um: Float64 | Float32, y_um: Float64 | Float32, tissue: Bool, raster: Raster, stroma_um: float = STROMA_UM
+    x_um: Float64 | Float32,
+    y_um: Float64 | Float32,
+    tissue: Bool,
+    raster: Raster,
+    stroma_um: float = STROMA_UM,
+    *,
+    cut: bool = False,
 ) -> UInt8:
     """Tissue classes uint8[h w] from the positions of tumor cells and a tissue mask bool[h w] on `raster`.
 
     Counts are smoothed by a Gaussian of 20 µm; where they exceed half of their median at the slide's tumor cells (and
     1,000 per mm²), closed by 15 µm and with holes under 0.002 mm² filled, there is cancer epithelium (never off the
     tissue); other tissue within `stroma_um` of it is cancer stroma, the rest `other`: docs/reference/definitions.md,
-    epithelium.
+    epithelium. `cut`: the raster's edge cuts tissue, so that what lies beyond counts as unknown, not as empty.
     """
-    density = ndimage.gaussian_filter(raster.count(x_um, y_um), SIGMA_UM / raster.mpp, mode="constant")
+    sigma = SIGMA_UM / raster.mpp
+    density = ndimage.gaussian_filter(raster.count(x_um, y_um), sigma, mode="constant")
+    if cut:  # divided by what of the kernel lies on the raster (Diggle, Appl Statist 1985;34:138)
+        density /= ndimage.gaussian_filter(np.ones(raster.shape, np.float32), sigma, mode="constant")
     row, column, on_raster = raster.find(x_um, y_um)
     at_cells = density[row[on_raster], column[on_raster]]
     usual = float(np.median(at_cells)) if len(at_cells) else 0.0

@@ -57,12 +57,14 @@ def finish_map(
     source: str,
     ce_source: str = "model",
     pattern: UInt8 | None = None,
+    field: bool = False,
 ) -> None:
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
     `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
     per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
     else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas' raster.
+    `field`: the slide is a field of view, whose edge cuts what is on it.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -74,13 +76,19 @@ def finish_map(
         cells = pq.read_table(folder / CELLS, columns=["class", "x_um", "y_um"])
         tumor = cells.filter(pa.array(of_class(cells, "tumor")))
         x, y = (tumor[name].to_numpy() for name in ("x_um", "y_um"))
-        classes, ce_source = density_tissue(x, y, tissue, raster), "density"
+        classes, ce_source = density_tissue(x, y, tissue, raster, cut=field), "density"
         if canvas.drawn is not None:  # other classes the profiler does know (necrosis, mucin) win over derived ones
             known = tissue & (canvas.drawn != 0) & (canvas.drawn != TISSUE_CLASSES.index("other"))
             classes = np.where(known, canvas.drawn, classes)
         if "tumor" in provides:
             provides |= _EPITHELIUM
-    facts = {"slide_id": slide_id, "provides": sorted(provides), "source": source, "ce_source": ce_source}
+    facts = {
+        "slide_id": slide_id,
+        "provides": sorted(provides),
+        "source": source,
+        "ce_source": ce_source,
+        "field": field,
+    }
     _write_rest(folder, classes, analysed, pattern, raster, facts)
 
 
@@ -101,6 +109,7 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
         "provides": sorted(semantic.provides),
         "source": semantic.source,
         "ce_source": semantic.ce_source,
+        "field": semantic.field,
     }
     _write_rest(folder, semantic.tissue, semantic.analysed, semantic.pattern, raster, facts)
 
@@ -154,6 +163,7 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             ce_source=facts["ce_source"],
             outlines=folder / CELLS if has_outlines(folder / CELLS) else None,
             pattern=pattern,
+            field=bool(facts.get("field", False)),
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
         raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e

@@ -12,7 +12,9 @@ from kras_plugins.data import SemanticProfile
 from kras_plugins.errors import ConfigError
 from kras_plugins.semantics.features.architecture import fragmented
 from kras_plugins.semantics.features.phenotype import calls, pooled
-from kras_plugins.semantics.features.table import BY_NAME
+from kras_plugins.semantics.features.table import BY_NAME, FEATURES
+from kras_plugins.semantics.features.validity import OF_FIELDS
+from kras_plugins.semantics.pooling import INPUTS, ratios_of_sums, suffice
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -26,8 +28,10 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
 
     Areas and counts are summed over the slides that have them; other features are averaged, weighted by the area they
     refer to (`Feature.weight`), over the slides that have them, equally where no such area is known; classes are
-    called anew from the combined shares. A feature that no slide has is NaN. A group is valid if it is on any slide.
-    The squares of all slides are pooled.
+    called anew from the combined shares, ratios (`pooling`) computed anew from summed counts and areas. A feature that
+    no slide has is NaN. A group is valid if it is on any slide; densities and ratios, which fields of view have
+    whatever their size, also where the patient's slides together suffice, else they are NaN. The squares of all slides
+    are pooled.
     Raises ConfigError for no profiles or different names.
     """
     if not profiles:
@@ -42,17 +46,27 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
     column = {name: table[:, i] for i, name in enumerate(names)}
     values = np.array([_combine(name, column) for name in names], np.float64)
     where = {name: i for i, name in enumerate(names)}
+    if len(profiles) > 1 and where.keys() >= INPUTS:
+        for name, value in ratios_of_sums(column).items():
+            values[where[name]] = value
     grids = [p.squares for p in profiles if p.squares is not None]
     for inputs, call in _CALLS:
         if where.keys() >= set(inputs):
             for name, value in call({k: float(values[where[k]]) for k in inputs}).items():
                 if name in where:
                     values[where[name]] = value
+    valid = {group: any(p.valid.get(group, False) for p in profiles) for group in _groups(profiles)}
+    if valid.keys() >= OF_FIELDS and where.keys() >= INPUTS:
+        known = {f.group for f in FEATURES if f.name in where and not np.isnan(values[where[f.name]])}
+        for group, enough in suffice(column).items():
+            valid[group] |= enough and group in known
+            if not valid[group]:
+                values[[where[f.name] for f in FEATURES if f.group == group and f.name in where]] = np.nan
     return SemanticProfile(
         id=patient_id,
         names=names,
         values=values,
-        valid={group: any(p.valid.get(group, False) for p in profiles) for group in _groups(profiles)},
+        valid=valid,
         source=" + ".join(sorted({p.source for p in profiles})),
         squares=pooled(grids) if len(grids) == len(profiles) else None,
     )

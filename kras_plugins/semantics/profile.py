@@ -25,7 +25,7 @@ from kras_plugins.semantics.features.ratios import ratios
 from kras_plugins.semantics.features.second_order import second_order
 from kras_plugins.semantics.features.similarity import similarity
 from kras_plugins.semantics.features.table import FEATURES
-from kras_plugins.semantics.features.validity import validity
+from kras_plugins.semantics.features.validity import OF_FIELDS, of_field, validity
 from kras_plugins.semantics.view import View
 
 FEATURES_VERSION = 5
@@ -53,7 +53,8 @@ COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
 def profile(semantic: SemanticMap) -> SemanticProfile:
     """The features of one slide, in the order of `table.FEATURES`.
 
-    A group that is not valid is NaN throughout, and so is a feature whose classes or columns the source cannot give.
+    A group that is not valid is NaN throughout, but for densities and ratios of a field of view (`validity.OF_FIELDS`);
+    and so is a feature whose classes or columns the source cannot give.
     The profile's `source` says where the cells and the cancer epithelium come from. The immune phenotype is that of
     the published thresholds; with the profile's squares, phenotype.with_thresholds gives another.
     """
@@ -64,6 +65,8 @@ def profile(semantic: SemanticMap) -> SemanticProfile:
     for group, compute in COMPUTE.items():
         if valid[group]:
             found |= compute(view)
+        elif semantic.field and group in OF_FIELDS:
+            found |= of_field(group, compute(view))
     values = [found.get(f.name, math.nan) if f.needs <= provides else math.nan for f in FEATURES]
     return SemanticProfile(
         id=semantic.slide_id,

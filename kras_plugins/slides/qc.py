@@ -85,20 +85,24 @@ def slide_qc(
     mpp: float,
     mpp_source: str,
     warnings: Sequence[str] = (),
+    field: bool = False,
 ) -> SlideQC:
     """The verdict on a slide, with a reason for all that keeps it from being a plain pass.
 
     `blurred`: bool[tile], the focus flags of all tiles looked at; without any tile the slide fails and its `blur_share`
-    is NaN. `mpp`: level-0 resolution, as found by `mpp_source`. `warnings`: the slide's own.
+    is NaN. `mpp`: level-0 resolution, as found by `mpp_source`. `warnings`: the slide's own. `field`: of a field of
+    view no least area of tissue is asked; its patient's fields are judged together (`little_tissue`).
     """
     area, pen = tissue.area_mm2, pen_share(tissue)
     blur = float(blurred.mean()) if len(blurred) else float("nan")
     failures, reasons = [], list(warnings)
-    if area < FAIL_TISSUE_MM2:
-        failures.append(f"hardly any tissue ({area:.3f} mm²)" if area else "no tissue found")
+    if not area:
+        failures.append("no tissue found")
+    elif area < FAIL_TISSUE_MM2 and not field:
+        failures.append(f"hardly any tissue ({area:.3f} mm²)")
     elif not len(blurred):
         failures.append("no tile holds enough tissue")
-    elif area < WARN_TISSUE_MM2:
+    elif area < WARN_TISSUE_MM2 and not field:
         reasons.append(f"little tissue ({area:.2f} mm²)")
     if blur > FAIL_BLUR:
         failures.append(f"out of focus ({blur:.0%} of tiles)")
@@ -119,7 +123,16 @@ def slide_qc(
         blur_share=blur,
         n_tiles=len(blurred),
         stain_od=tissue.stain_od,
+        field=field,
     )
+
+
+def little_tissue(slides: Sequence[SlideQC]) -> str:
+    """What is to be said of a patient of whom there are fields alone with little tissue together; "" otherwise."""
+    area = sum(qc.tissue_mm2 for qc in slides)
+    if not slides or area >= WARN_TISSUE_MM2 or not all(qc.field for qc in slides):
+        return ""
+    return f"{'hardly any' if area < FAIL_TISSUE_MM2 else 'little'} tissue in all fields ({area:.3f} mm²)"
 
 
 def pen_share(tissue: TissueMask) -> float:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.reader import Level, SlideSource
+from kras_plugins.contracts.reader import FACTS, Level, SlideSource
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, ContentError, KrasError, PluginError, SlideError, plugin_boundary
 from kras_plugins.files.regular import regular
 from kras_plugins.host.isolation import allowed, ask, ask_about
+from kras_plugins.slides.fields import is_field
 from kras_plugins.slides.resample import downsample, resample, window
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Slide:
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
     `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
     depend on. `objective`: magnification that the file states, if any. `fingerprint` identifies the content for the
-    store. `warnings`: what a user should know about this slide.
+    store. `field`: whether it is a field of view (`slides/fields.py`). `warnings`: what a user should know about it.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class Slide:
         self.ref = ref
         self.reader = reader
         self.plugin = _plugin_name(reader, origin)
-        # The resolution is a fact of the slide, whoever stated it; what else the reader was told changes pixels.
-        told = {name: value for name, value in options.result_affecting().items() if name != "mpp"}
+        # Resolution and kind are facts of the slide, whoever stated them; what else the reader was told changes pixels.
+        told = {name: value for name, value in options.result_affecting().items() if name not in FACTS}
         self.reader_facts: Mapping[str, Any] = {"name": reader, "version": version, "options": told}
         self.levels: tuple[Level, ...] = tuple(source.levels)
         if not self.levels or any(min(level.width, level.height) < 1 for level in self.levels):
@@ -92,6 +93,7 @@ class Slide:
         self._to_close = True
         self._lock = threading.Lock()
         self.mpp, self.mpp_source = self._find_mpp(getattr(options, "mpp", None))
+        self.field = is_field(self.size, self.mpp, getattr(options, "field", None))
         self.fingerprint = _fingerprint(path, source.quickhash)
         self._level_mpp = tuple(
             (self.mpp[0] * self.size[0] / level.width, self.mpp[1] * self.size[1] / level.height)
@@ -196,8 +198,8 @@ class Slide:
         else:
             raise SlideError(
                 "; ".join([f"{self._path}: nothing states how many micrometres a pixel has", *self.warnings]),
-                f"give the cohort a column `mpp`, or the option -o reader.{self.reader}.mpp=0.5, "
-                "or a file that states its mpp or objective power",
+                f"give the cohort a column `mpp`, or the option --mpp 0.5 (-o reader.{self.reader}.mpp=0.5; usual are "
+                "0.5 at 20x, 0.25 at 40x), or a file that states its mpp or objective power",
             )
         low, high = PLAUSIBLE_MPP
         if not all(low <= value <= high for value in mpp):

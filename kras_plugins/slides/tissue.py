@@ -39,6 +39,10 @@ WEAK, SEED = 0.025, 0.03
 """Green excess (OD) that tissue must have at all, and somewhere in each object: glass with JPEG noise stays below
 0.015, the palest tissue (fat, mucin) has 0.03, ordinary tissue 0.1 to 0.4. Fixed, because a threshold found by Otsu's
 method divides noise on blank glass and pale from dark tissue on a full slide."""
+WHITE = 245
+"""Level of glass in a picture that shows none: nearly white."""
+CUT_SHARE = 1 / 16
+"""Share of a small field that a piece of tissue has at least."""
 BLACK = 50
 """No channel of stained tissue at low power is this dark in red, green and blue at once; marker and scanner are."""
 
@@ -62,14 +66,16 @@ class TissueMask:
         return float(np.count_nonzero(self.mask)) * (self.mpp / 1000) ** 2
 
 
-def find_tissue(image: UInt8, mpp: float) -> TissueMask:
+def find_tissue(image: UInt8, mpp: float, *, glass: UInt8 | None = None, cut: bool = False) -> TissueMask:
     """Find tissue and pen on a low-power picture of a slide.
 
     `image`: uint8[h w 3], the whole slide at `mpp` µm per pixel (made for 8; 2 to 64 works). What lies under pen is
     not tissue: its color would mislead any encoder. Black that reaches the picture's edge is the scanner's, not pen.
-    Deterministic.
+    Deterministic. `cut`: the picture is a field, whose edge cuts what is on it: pieces may be small where it is, gaps
+    at its edge are no holes, and its `glass` (uint8[3], nearly white where None) is told, not looked for.
     """
-    glass = glass_color(image)
+    if glass is None:
+        glass = np.full(3, WHITE, np.uint8) if cut else glass_color(image)
     levels = np.arange(256, dtype=np.float32)[:, None]
     table = -np.log10((levels + 1) / (glass.astype(np.float32) + 1))
     red, green, blue = (table[:, c][image[..., c]] for c in range(3))
@@ -92,8 +98,10 @@ def find_tissue(image: UInt8, mpp: float) -> TissueMask:
     excess[black & ~barred] = SEED  # pigment: tissue where it is connected to tissue, dust elsewhere
     excess = _smooth(excess, SMOOTH_UM / mpp)
 
-    mask = _objects(excess > WEAK, MIN_TISSUE_MM2, mpp, seeds=excess > SEED)
-    mask = _filled(mask, MAX_HOLE_MM2, mpp)
+    least = min(MIN_TISSUE_MM2, CUT_SHARE * excess.size * (mpp / 1000) ** 2) if cut else MIN_TISSUE_MM2
+    mask = _objects(excess > WEAK, least, mpp, seeds=excess > SEED)
+    gaps = _filled(mask, MAX_HOLE_MM2, mpp) & ~mask
+    mask |= gaps & ~_touching_edge(gaps) if cut else gaps
     mask &= ~barred
     stain = (float(red[mask].mean()), float(green[mask].mean()), float(blue[mask].mean())) if mask.any() else None
     return TissueMask(mask=mask, pen=pen, mpp=mpp, stain_od=stain)
@@ -111,7 +119,7 @@ def glass_color(image: UInt8) -> UInt8:
     tint = (pixels[:, 0] + pixels[:, 2]) // 2 - pixels[:, 1]  # magenta: what dyes do, and glass hardly does
     plain = pixels[(high >= 130) & (low < 253) & (high - low <= 45) & (tint <= 10)]
     if len(plain) < 0.01 * len(pixels):
-        return np.full(3, 245, np.uint8)
+        return np.full(3, WHITE, np.uint8)
     brightness = plain.sum(axis=1)
     bright = plain[brightness >= np.percentile(brightness, 95) - 24]
     color: UInt8 = np.median(bright, axis=0).astype(np.uint8)

@@ -20,7 +20,7 @@ from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_j
 IDENTITY = "study.json"
 """Written when a study begins; what is there without it was written by something else."""
 
-FEATURES = "features.csv"
+FEATURES, PATIENTS = "features.csv", "patients.csv"
 
 SCHEMA_VERSION = 1
 _OURS = (
@@ -228,7 +228,7 @@ def clear(folder: Path) -> None:
     with suppress(ConfigError):  # a damaged one lists nothing
         manifest = read_json(folder / MANIFEST)
     listed = [str(name) for entry in _rows(manifest.get("calls")) for name in _rows(mapping(entry).get("outputs"))]
-    for name in (MANIFEST, IDENTITY, *_OURS, FEATURES, *listed):
+    for name in (MANIFEST, IDENTITY, *_OURS, FEATURES, PATIENTS, *listed):
         path = folder / name
         if path.is_file() and path.parent.resolve().is_relative_to(folder.resolve()):
             path.unlink()

@@ -69,6 +69,11 @@ def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts:
         notify.warn(f"{ref.slide_id}: no slide to draw cells over; no overlay is written")
         return None
     with open_slide(ref, parts.readers, parts.reader) as slide:
+        larger = OVERVIEW_PX // max(slide.size)
+        if larger:  # a field is shown whole, as large as there is room
+            whole = slide.box((0, 0), slide.size, (larger * slide.size[0], larger * slide.size[1]))
+            image = draw_overlay(semantic, whole, (slide.mpp[0] / larger, slide.mpp[1] / larger), slide.mpp, [])
+            return write_png(path, image)
         size_um = (slide.size[0] * slide.mpp[0], slide.size[1] * slide.mpp[1])
         overview, mpp = slide.thumbnail(max(*slide.mpp, max(size_um) / OVERVIEW_PX))
         at = max(_FIELD_MPP, *slide.mpp)

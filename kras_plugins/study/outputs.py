@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.contracts.reader import FACTS
 from kras_plugins.errors import KINDS, ConfigError
 from kras_plugins.files.portable import portable
 from kras_plugins.files.regular import TABLE, read_text
@@ -149,9 +150,9 @@ def read_predictions(file: Path, columns: Sequence[str] | None = None) -> pa.Tab
 def part_facts(parts: Parts) -> dict[str, Any]:
     """What made the inputs, as JSON values for manifest and bundle."""
     facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
-    # The resolution is a fact of a slide; what else a reader was told changes pixels and is frozen in bundles.
+    # Resolution and kind are facts of a slide; what else a reader was told changes pixels and is frozen in bundles.
     facts["readers"] = {
-        r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k != "mpp"} for r in parts.readers
+        r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k not in FACTS} for r in parts.readers
     }
     for key, part in parts.named().items():
         facts[key] = {
@@ -192,6 +193,7 @@ def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
             "qc": None if r.qc is None else {"verdict": r.qc.verdict, "reasons": list(r.qc.reasons)},
             "mpp": None if r.qc is None else r.qc.mpp,
             "mpp_source": None if r.qc is None else r.qc.mpp_source,
+            "field": None if r.qc is None else r.qc.field,
         }
         for r in results
     }

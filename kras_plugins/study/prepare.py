@@ -224,9 +224,10 @@ def options_of(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, 
 
     As the plug-ins understand them, defaults included.
     """
-    told = [("reader", name) for name in session.config.options.get("reader", {})]
+    config = session.settings.config  # not the session's: what settings say of all files is theirs, or a fact of slides
+    told = [("reader", name) for name in config.options.get("reader", {})]
     found: dict[str, dict[str, dict[str, object]]] = {}
     for kind, name in [*named, ("backend", session.settings.backend), *told]:
         record = session.registry.find(kind, name).record
-        found.setdefault(kind, {})[name] = session.config.options_for(kind, record).result_affecting()
+        found.setdefault(kind, {})[name] = config.options_for(kind, record).result_affecting()
     return found

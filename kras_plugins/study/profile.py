@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kras_plugins.study.notify import SILENT, Notify
-from kras_plugins.study.outputs import write_table
 from kras_plugins.study.results import SlideOutput, SlideOutputs
 from kras_plugins.study.settings import StudySettings
 
@@ -35,6 +34,9 @@ def profile(
 ) -> SlideOutputs:
     """Write cells and tissue of slides, a folder a slide, and features.csv, which gathers a row for each.
 
+    Slides may be fields of view or tissue cores, PNG and JPEG among them. Where a cohort names several of a patient,
+    patients.csv has a row for each patient.
+
     Parameters:
         slides: slide files, folders of them, or one cohort CSV.
         settings: profiler and its options, backend, reader, workers, store.
@@ -59,6 +61,7 @@ def profile(
         (1, ['slide_id'])
     """
     from kras_plugins.store import safe_name
+    from kras_plugins.study.feature_tables import fields_note, gather_tables
     from kras_plugins.study.maps import map_of, write_exports, write_overlay
     from kras_plugins.study.stages import stage
 
@@ -79,37 +82,10 @@ def profile(
             seconds=result.seconds,
         )
 
+    def gather(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
+        if missing := fields_note(results):
+            notify.note(missing)
+        return gather_tables(folder, results)
+
     settings = settings or StudySettings()
-    return stage("profiler", slides, settings, Path(out), write, _gathered, overwrite=overwrite, notify=notify)
-
-
-def _gathered(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
-    """Add rows to features.csv, in place of earlier ones of the same slides; gives the whole table, unknown is null."""
-    import pyarrow as pa
-    import pyarrow.csv as pv
-
-    from kras_plugins.files.spreadsheet import plain
-    from kras_plugins.study.identity import FEATURES
-    from kras_plugins.study.outputs import damaged
-
-    file, profiles = folder / FEATURES, [r.profile for r in results if r.profile is not None]
-    types = {"slide_id": pa.string()} | {name: pa.float64() for p in profiles for name in p.names}
-    try:
-        options = pv.ConvertOptions(column_types=types)
-        found = plain(pv.read_csv(file, convert_options=options)) if file.is_file() else None
-    except ValueError as e:  # Arrow's errors are ValueErrors
-        raise damaged(file, e) from e
-    if found is not None and profiles and found.column_names != ["slide_id", *profiles[0].names]:
-        raise damaged(file, "its columns are not those of this profiler")
-    earlier = [] if found is None else found.to_pylist()
-    now = [
-        {"slide_id": p.id, **{n: None if v != v else float(v) for n, v in zip(p.names, p.values, strict=True)}}
-        for p in profiles
-    ]
-    rows = list({row["slide_id"]: row for row in [*earlier, *now]}.values())
-    if now:
-        write_table(file, rows)
-    schema = pa.schema(
-        [(name, pa.string() if name == "slide_id" else pa.float64()) for name in (rows[0] if rows else ())]
-    )
-    return pa.Table.from_pylist(rows, schema)
+    return stage("profiler", slides, settings, Path(out), write, gather, overwrite=overwrite, notify=notify)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.contracts.reader import FACTS
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import deadline
@@ -37,8 +38,14 @@ class Session:
 
     @property
     def config(self) -> Config:
-        """The options of plug-ins."""
-        return self.settings.config
+        """The options of plug-ins; of readers also what the settings say of all files, where the options do not."""
+        config, of_all = self.settings.config, {name: getattr(self.settings, name) for name in FACTS}
+        said = {name: value for name, value in of_all.items() if value is not None}
+        for name in self.registry.names("reader") if said else ():
+            known = self.registry.find("reader", name).record.options.model_fields
+            own = config.options.get("reader", {}).get(name, {})
+            config = config.having("reader", name, {k: v for k, v in said.items() if k in known} | dict(own))
+        return config
 
 
 @contextmanager

@@ -114,6 +114,12 @@ class StudySettings(Options):
     demonstration: Names = Field(default=(), description="sentences that a report of made-up data begins with")
     backend: str = Field(default="local", description="where networks run")
     reader: str | None = Field(default=None, description="read slides with this reader only")
+    mpp: float | None = Field(
+        default=None, gt=0, description="µm per pixel of files that state none, as PNG and JPEG (20x: 0.5, 40x: 0.25)"
+    )
+    field: bool | None = Field(
+        default=None, description="all files are fields of view or tissue cores, or none is; else those up to 6.25 mm²"
+    )
     options: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="options of plug-ins, by kind and name"
     )

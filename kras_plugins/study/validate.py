@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.identity import Identity
     from kras_plugins.study.session import Processed, Session
 
-_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader")
+_OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader", "mpp", "field")
 """Settings that a validation heeds; all others are frozen in the bundle."""
 
 

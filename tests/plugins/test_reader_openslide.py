@@ -221,6 +221,6 @@ def test_empty_levels_are_dropped(pyramid, monkeypatch):
 
 
 def test_color_conversion_changes_results_and_the_cache_does_not():
-    assert PLUGIN.options(cache_mb=7, icc="srgb").result_affecting() == {"mpp": None, "icc": "srgb"}
+    assert PLUGIN.options(cache_mb=7, icc="srgb").result_affecting() == {"mpp": None, "field": None, "icc": "srgb"}
     assert isinstance(PLUGIN.suffixes, tuple)
     assert ".svs" in PLUGIN.suffixes

@@ -14,7 +14,7 @@ from kras_plugins.data import CELL_COLUMNS, TileGrid, TileSpec
 from kras_plugins.errors import PluginError, StoreError
 from kras_plugins.processing.decoding import cut_patch, decode_lent, decode_tile, place, received
 from kras_plugins.processing.handover import Lent
-from kras_plugins.processing.placement import placement
+from kras_plugins.processing.placement import Placements, placement
 from kras_plugins.processing.seams import Seams, rim_of
 from kras_plugins.semantics import wkb
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
@@ -351,3 +351,47 @@ def test_what_the_tiles_cover_has_their_area():
     part = TileGrid(spec=grid.spec, xy=grid.xy[[0, 1, 7]], size=grid.size, tissue=grid.tissue[:3])
     raster = raster_over(320, 320)
     assert covered(part, (0.5, 0.5), raster).sum() * raster.pixel_mm2 == pytest.approx(3 * 0.064**2)
+
+
+def discs(points, radius, frame, where):
+    """Cells of a tile on which discs are drawn whose centers may lie beyond the edge of a field: of those that the edge
+    cuts, outline and center are of the part that is seen."""
+    points = points[np.all((points > -radius) & (points < np.array(frame) + radius), axis=1)]
+    angle = np.arange(32) * (2 * np.pi / 32)
+    rings = points[:, None] + (radius - 0.5) * np.stack([np.cos(angle), np.sin(angle)], 1)
+    rings = np.clip(rings, 0.5, np.array(frame) - 0.5)  # outlines run through the centers of pixels
+    in_tile = (rings - where.corner) / where.scale - 0.5
+    xy = in_tile.mean(axis=1)
+    return tile_cells(xy, outlines=in_tile.astype(np.float32))
+
+
+def test_of_cells_that_the_edge_of_a_field_cuts_as_many_count_as_have_their_center_in_it():
+    """Cells on a large piece of tissue, seen through many fields: naively each would count a strip too much."""
+    rng = np.random.default_rng(0)
+    side, radius, counted, naive, true = 128, 9.0, 0, 0, 0
+    for _ in range(300):
+        points = rng.uniform(-40, side + 40, (120, 2))
+        grid = grid_over(side, side, 1.0, TileSpec(px=256, mpp=0.5, halo_px=8))
+        slide, field = (Placements(grid, (0.5, 0.5), frame)[0] for frame in (None, (side, side)))
+        cells = discs(points, radius, (side, side), field)
+        naive += place(cells, slide).num_rows
+        batch = place(cells, field)
+        counted += batch.num_rows
+        true += int(np.all((points >= 0) & (points < side), axis=1).sum())
+        assert all(0 <= v < side * 0.5 for name in ("x_um", "y_um") for v in batch[name].to_pylist())
+    assert naive > 1.15 * true
+    assert abs(counted / true - 1) < 3 / np.sqrt(true)
+
+
+def test_where_a_profiler_gives_no_outlines_the_center_decides_at_the_edge_of_a_field():
+    grid = grid_over(128, 128, 1.0, TileSpec(px=256, mpp=0.5, halo_px=8))
+    where = Placements(grid, (0.5, 0.5), (128, 128))[0]
+    cells = tile_cells([[7.0, 50.0], [8.0, 50.0], [134.9, 135.0], [136.0, 50.0]])  # the halo has 8 pixels
+    assert place(cells, where)["x_px"].to_pylist() == pytest.approx([0.5, 127.4])
+
+
+def test_on_a_slide_cells_at_its_edge_count_as_before():
+    grid = grid_over(128, 128, 1.0, TileSpec(px=128, mpp=0.5, halo_px=8))
+    where = placement(grid, 0, (0.5, 0.5))
+    assert where.frame is None
+    assert place(discs(np.array([[128.0, 60.0], [60.0, 60.0]]), 9.0, (128, 128), where), where).num_rows == 2

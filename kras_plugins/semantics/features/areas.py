@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from kras_plugins.semantics.raster import pixels_of
 from kras_plugins.semantics.view import View, ratio
+
+if TYPE_CHECKING:
+    from kras_plugins.data import Float64
 
 EPSILON_MM2 = 0.001
 FRAGMENT_MM2 = 0.05  # smaller pieces are debris, not a core or a fragment
@@ -36,5 +40,12 @@ def areas(view: View) -> dict[str, float]:
         "frac_normal": ratio(normal, tissue),
         "frac_mucin": ratio(mucin, ta + mucin),
         "frac_pigment": ratio(view.area("pigment"), tissue),
-        "n_tissue_fragments": float(np.count_nonzero(sizes >= FRAGMENT_MM2)),
+        "n_tissue_fragments": _fragments(view, np.asarray(sizes, np.float64)),
     }
+
+
+def _fragments(view: View, sizes: Float64) -> float:
+    """Pieces of 0.05 mm² or more; unknown in a field of view with less tissue, which may be a bit of one."""
+    if view.semantic.field and view.area_tissue < FRAGMENT_MM2:
+        return math.nan
+    return float(np.count_nonzero(sizes >= FRAGMENT_MM2))

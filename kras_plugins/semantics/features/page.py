@@ -19,7 +19,11 @@ cancer epithelium, CS cancer stroma, TA = CE + CS, the tumor area, which is the 
 formulas CE, CS, TA and other tissue stand for areas. Lengths are in µm of the slide.
 
 **Slides of one patient.** `sum`: added up. An area: averaged with that area as weight, which is what pooling the slides
-would give for densities. `call`: decided anew from the patient's values.
+would give for densities; ratios of counts are computed anew from the sums. `call`: decided anew from the patient's
+values.
+
+**Fields of view** have areas, densities and ratios (A to C) whatever their size; B and C are asked for of a patient's
+fields together ([fields](how-to/fields.md)).
 
 **Immune phenotype.** Group D is by the published thresholds (`lunit_jco2022`), 106 and 357 lymphocytes per mm². They
 hang on the detector that counts the cells. With `-o classifier.rf.ip_preset=quantile` (`mlp`, `lgbm`) each classifier

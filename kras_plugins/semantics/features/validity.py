@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kras_plugins.semantics.features.hotspots import HOTSPOT_SIDE_UM
@@ -12,6 +14,11 @@ from kras_plugins.semantics.view import View
 MIN_TUMOR, MIN_LYMPHOCYTES, MIN_NUCLEI = 200, 50, 500
 MIN_CE_MM2 = 0.1
 MIN_SQUARES, MIN_HOTSPOT_SQUARES = 30, 400
+OF_FIELDS = frozenset("BC")
+"""Groups that a field of view has whatever its size: counts over areas and over counts, which add up over the fields of
+a patient, of whom the same limits are asked (`patient.combine`)."""
+NOT_OF_FIELDS = frozenset({"itlr", "atlr", "dtlr"})
+"""Those of their features that need the limits all the same: a mixture fitted to many cells."""
 
 
 def validity(view: View) -> dict[str, bool]:
@@ -36,6 +43,11 @@ def validity(view: View) -> dict[str, bool]:
         "M": bool(np.count_nonzero(view.tumor & view.in_ce) >= MIN_NUCLEI),
         "N": epithelium,
     }
+
+
+def of_field(group: str, found: Mapping[str, float]) -> dict[str, float]:
+    """Those features of a group that is not valid which a field of view has nevertheless."""
+    return {k: v for k, v in found.items() if group in OF_FIELDS and k not in NOT_OF_FIELDS}
 
 
 _CE = f"CE >= {MIN_CE_MM2} mm²"
