@@ -127,6 +127,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
+    work.store.release(artifacts.values())
     return SlideResult(
         ref=ref,
         qc=qc,
@@ -138,6 +139,11 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         seconds=time.monotonic() - began,
         artifacts=artifacts,
     )
+
+
+def map_folder_of(result: SlideResult) -> Path | None:
+    """Where a slide's map lies now: of a store on object storage its copy may have made room, and is fetched again."""
+    return Store().at(result.artifacts["map"]) if "map" in result.artifacts else result.map_folder
 
 
 def digest_of(bag: Bag) -> str:

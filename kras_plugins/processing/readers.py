@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import UInt8
     from kras_plugins.host.parts import UsableReader
+    from kras_plugins.urls import Url
 
 _KEPT = 2
 """Slides that a process keeps open: as many as are processed at once."""
@@ -44,7 +45,7 @@ class Readers:
     `plugins` and `store`: as of Workers.
     """
 
-    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | None = None) -> None:
+    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | Url | None = None) -> None:
         self.count = count if hasattr(os, "memfd_create") else 0
         self.wanted = False
         self._lanes = [_Lane(Workers(1, plugins, store), Handover()) for _ in range(self.count)]

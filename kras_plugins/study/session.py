@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.errors import ConfigError
@@ -49,11 +50,12 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
     two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
     """
     names = Names(settings.pseudonyms)
-    store = Store(settings.cache and settings.cache.absolute())
+    cache = settings.cache
+    store = Store(cache.absolute() if isinstance(cache, Path) else cache)
     store.clear_dead()
     with ExitStack() as stack:
         stack.enter_context(names.kept())
-        stack.enter_context(store_at(store.root))
+        stack.enter_context(store_at(store.place))
         stack.enter_context(deadline(settings.deadline))
         registry = discover(settings.block, settings.plugins, settings.import_deadline)
         for broken in registry.broken:

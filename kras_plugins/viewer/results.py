@@ -12,6 +12,7 @@ from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, UsageError
 from kras_plugins.files.spreadsheet import unguarded
 from kras_plugins.study.outputs import MANIFEST, PREDICTIONS, read_json
+from kras_plugins.urls import Url, place
 
 Kind = Literal["result", "profile", "study"]
 AGAIN = "run the same command again, or name its store with --cache"
@@ -51,7 +52,7 @@ class Result:
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     bundle: str = ""
     bundle_folder: Path | None = None
-    cache: Path | None = None
+    cache: Path | Url | None = None
     trained_here: bool = False
 
 
@@ -81,9 +82,15 @@ def read_result(folder: Path) -> Result:
         rows=dict(_rows(folder)),
         bundle=str(manifest.get("bundle_digest", "")),
         bundle_folder=next((one for one in (own, *named) if one.is_dir()), None),
-        cache=next((place for one in caches if one and (place := folder / str(one)).is_dir()), None),
+        cache=next((found for one in caches if one and (found := _store(folder, str(one)))), None),
         trained_here=kind == "study" and not any(asked),
     )
+
+
+def _store(folder: Path, said: str) -> Path | Url | None:
+    """The store that a manifest names; None where it is no folder that is there."""
+    where = place(said)
+    return where if isinstance(where, Url) else there if (there := folder / where).is_dir() else None
 
 
 def _slides(folder: Path, entry: Mapping[str, Any]) -> Iterator[Recorded]:

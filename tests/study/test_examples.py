@@ -40,7 +40,7 @@ def case(name: str, path: Path | None = Path("/somewhere/secret.svs")) -> Any:
         encoder="e", transform_hash="t",
     )  # fmt: skip
     ref = SlideRef(patient_id=name, slide_id=f"{name}-1", path=path)
-    result = SimpleNamespace(ref=ref, bag=bag, qc=None if path is None else "pass", map_folder=None)
+    result = SimpleNamespace(ref=ref, bag=bag, qc=None if path is None else "pass", map_folder=None, artifacts={})
     sample = Sample(patient_id=name, bags=(bag,))
     return SimpleNamespace(patient=SimpleNamespace(patient_id=name), sample=sample, results=(result,))
 
