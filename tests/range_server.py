@@ -23,7 +23,7 @@ class Behavior:
     `ranges`: whether it knows them. `statuses`: the answers to the next requests, before any that goes well; each is a
     status, or one with `Retry-After` seconds. `changes_after`: so many answers later the object is another one.
     `moved_to`: it answers with a redirect to there. `cut`: bodies end after so many bytes. `delay`: seconds an answer
-    takes. `asked`: (method, path with query, range, status) of all requests.
+    takes. `says`: the text of an answer that refuses. `asked`: (method, path with query, range, status).
     """
 
     ranges: bool = True
@@ -31,6 +31,7 @@ class Behavior:
     statuses: list[int | tuple[int, float]] = field(default_factory=list)
     changes_after: int | None = None
     moved_to: str = ""
+    says: str = ""
     cut: int | None = None
     delay: float = 0.0
     asked: list[tuple[str, str, str, int]] = field(default_factory=list)
@@ -91,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
             behavior.headers.append(dict(self.headers))
         if status:
             code, after = status if isinstance(status, tuple) else (status, None)
-            return self._send(code, b"", {} if after is None else {"Retry-After": f"{after:g}"}, body)
+            told = {} if after is None else {"Retry-After": f"{after:g}"}
+            return self._send(code, behavior.says.encode(), told, body)
         if behavior.moved_to:
             return self._send(302, b"", {"Location": behavior.moved_to + self.path}, body)
         file = self.folder / unquote(urlsplit(self.path).path).lstrip("/")

@@ -168,5 +168,5 @@ def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failur
 
 
 def _without_names(failure: Failure) -> str:
-    text = failure.error.message.replace(str(failure.ref.path), "")
+    text = failure.error.message.replace(str(failure.ref.place), "")
     return re.sub(rf"\b{re.escape(failure.ref.slide_id)}\b", "", text)

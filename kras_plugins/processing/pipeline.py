@@ -61,6 +61,7 @@ class SlideResult:
     """What one slide gave. `keys` identify the stored artifacts; features stay on disk.
 
     `artifacts`: digests of the store's by kind: `tissue`, `bag` and `map`, without those that were made elsewhere.
+    `transfer`: bytes and requests that a slide took which lies elsewhere, None where it lies on a disk.
     """
 
     ref: SlideRef
@@ -72,6 +73,7 @@ class SlideResult:
     keys: tuple[str, ...]
     seconds: float
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    transfer: Mapping[str, int] | None = None
 
 
 def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
@@ -84,7 +86,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     needs_pixels = [p for p in (extractor, profiler) if p is not None and not p.loads]
     bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
-    qc, fingerprint, map_folder, flags = None, "", None, None
+    qc, fingerprint, map_folder, flags, transfer = None, "", None, None, None
     keys = [] if bag is None else [digest_of(bag)]
     artifacts: dict[str, str] = {}
     if needs_pixels:
@@ -117,9 +119,10 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
                 mpp_source=slide.mpp_source,
                 warnings=slide.warnings,
             )
+            transfer = slide.transfer()
             if qc.verdict == "fail":
                 raise SlideError(
-                    f"{ref.path}: quality control failed: {'; '.join(qc.reasons)}",
+                    f"{ref.place}: quality control failed: {'; '.join(qc.reasons)}",
                     "look at the slide; scan it again",
                 )
     if map_folder is not None:
@@ -138,6 +141,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         keys=tuple(keys),
         seconds=time.monotonic() - began,
         artifacts=artifacts,
+        transfer=transfer,
     )
 
 
@@ -220,7 +224,7 @@ def read_tissue(folder: Path) -> TissueMask:
 def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:
     if not tissue.mask.any():
         raise SlideError(
-            f"{slide.ref.path}: no tissue found", "look at the slide; a blank or very pale one cannot be used"
+            f"{slide.ref.place}: no tissue found", "look at the slide; a blank or very pale one cannot be used"
         )
 
 

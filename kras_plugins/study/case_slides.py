@@ -127,7 +127,7 @@ def look(
         if overlay:
             write_overlay(out / f"{name}.overlay.png", semantic, result, parts, notify)
     bare = CaseSlide(slide_id=slide_id, qc=result.qc, cells=counts)
-    if result.ref.path is None or result.qc is None:
+    if result.ref.place is None or result.qc is None:
         return Looked(slide=bare)
     own = None if why is None or result.bag is None else why.on(result.bag.slide_id)
     with open_slide(result.ref, parts.readers, parts.reader) as slide:

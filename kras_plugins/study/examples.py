@@ -93,7 +93,7 @@ def examples(
 
 def _readable(result: SlideResult) -> bool:
     """Whether pixels of the slide were read in this study, and so can be again."""
-    return result.ref.path is not None and result.qc is not None
+    return result.ref.place is not None and result.qc is not None
 
 
 def _example(

@@ -66,7 +66,7 @@ def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts:
     """Draw cells and tissue over the slide's own pixels (never its label or macro image); None without pixels."""
     ref = result.ref
     known = tuple(suffix for reader in parts.readers for suffix in reader.plugin.suffixes)
-    if ref.path is None or not ref.path.name.lower().endswith(known):
+    if ref.place is None or not ref.place.name.lower().endswith(known):
         notify.warn(f"{ref.slide_id}: no slide to draw cells over; no overlay is written")
         return None
     with open_slide(ref, parts.readers, parts.reader) as slide:

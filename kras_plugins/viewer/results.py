@@ -31,11 +31,12 @@ class Recorded:
     path: Path | None
     mpp: float | None
     artifacts: Mapping[str, str]
+    url: Url | None = None
 
     @property
     def ref(self) -> SlideRef:
         """The slide, with the resolution that was used."""
-        return SlideRef(patient_id=self.patient_id, slide_id=self.slide_id, path=self.path, mpp=self.mpp)
+        return SlideRef(patient_id=self.patient_id, slide_id=self.slide_id, path=self.path, mpp=self.mpp, url=self.url)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +97,14 @@ def _store(folder: Path, said: str) -> Path | Url | None:
 def _slides(folder: Path, entry: Mapping[str, Any]) -> Iterator[Recorded]:
     of = {slide: patient for patient, slides in entry.get("patients", {}).items() for slide in slides}
     for slide_id, facts in entry["slides"].items():
-        path, stated = facts.get("path"), facts.get("mpp_source") in ("cohort", "option")
+        where = None if facts.get("path") is None else place(facts["path"])
+        stated = facts.get("mpp_source") in ("cohort", "option")
         yield Recorded(
             slide_id=slide_id,
             patient_id=facts.get("patient_id") or of.get(slide_id, slide_id),
             fingerprint=str(facts.get("fingerprint", "")),
-            path=None if path is None else folder / path,
+            path=folder / where if isinstance(where, Path) else None,
+            url=where if isinstance(where, Url) else None,
             mpp=float(facts["mpp"]) if stated and facts.get("mpp") else None,
             artifacts=dict(facts.get("artifacts", {})),
         )
