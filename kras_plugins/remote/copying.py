@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import IO
 
 from kras_plugins.remote.objects import Bucket, Changed, NoRanges
 
@@ -31,21 +32,23 @@ def download(
         there = len(first)
         done(there, found.size)
         if there < found.size:
-            there += _rest(bucket, key, out.fileno(), (there, found.size), found.tag, done)
+            there += _rest(bucket, key, out, (there, found.size), found.tag, done)
     if there != found.size:
         raise Changed
     return there
 
 
 def _rest(
-    bucket: Bucket, key: str, out: int, span: tuple[int, int], tag: str | None, done: Callable[[int, int], None]
+    bucket: Bucket, key: str, out: IO[bytes], span: tuple[int, int], tag: str | None, done: Callable[[int, int], None]
 ) -> int:
     begin, size = span
+    lock = threading.Lock()
 
     def part(start: int) -> int:
         _, content = bucket.get(key, (start, min(start + PART, size)), tag)
-        os.pwrite(out, content, start)
-        return len(content)
+        with lock:
+            out.seek(start)
+            return out.write(content)
 
     written = 0
     with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="kras-copy") as pool:

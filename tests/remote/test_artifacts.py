@@ -16,6 +16,7 @@ from range_server import range_server
 from kras_plugins.errors import ConfigError, StoreError
 from kras_plugins.host.fitness import check_far_store
 from kras_plugins.remote import artifacts as module
+from kras_plugins.remote import copying
 from kras_plugins.remote.artifacts import Artifacts
 from kras_plugins.remote.copies import copies_of
 from kras_plugins.remote.objects import Bucket
@@ -302,3 +303,15 @@ def test_a_key_of_another_kind_is_another_artifact(url: Url) -> None:
     store = Store(url)
     assert store.make(Key("a", "{}"), build) != store.make(Key("b", "{}"), build)
     assert len(list(store.entries())) == 2
+
+
+def test_an_object_of_many_parts_comes_whole_and_tells_how_far_it_is(
+    url: Url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PART", 1000)
+    content = os.urandom(4500)
+    Bucket(url).put("large", content)
+    told: list[tuple[int, int]] = []
+    assert copying.download(Bucket(url), "large", tmp_path / "copy", lambda *both: told.append(both)) == 4500
+    assert (tmp_path / "copy").read_bytes() == content
+    assert told[0] == (1000, 4500) and told[-1] == (4500, 4500) and told == sorted(told)

@@ -188,3 +188,15 @@ def test_who_waits_for_bytes_of_a_file_that_is_closed_learns_it(served: tuple[Ur
     file.close()
     with pytest.raises(SlideError, match="was closed"):
         file.fetch([(1, 2)])
+
+
+def test_a_password_goes_to_its_host_and_not_along_with_a_redirect(
+    served: tuple[Url, Behavior], tmp_path: Path
+) -> None:
+    url, behavior = served
+    with range_server(tmp_path) as (other, elsewhere):
+        with RangeFile(Url(url.text.replace("//", "//me:hunter2@"))) as file:
+            assert behavior.headers[-1]["authorization"] == "Basic bWU6aHVudGVyMg=="
+            behavior.moved_to = other.replace("127.0.0.1", "localhost")
+            assert file.fetch([(2_000_000, 10)]) == [CONTENT[2_000_000:2_000_010]]
+        assert elsewhere.asked and "authorization" not in elsewhere.headers[-1]
