@@ -8,7 +8,7 @@ from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Coho
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
 from kras_plugins.contracts.profiler import Decode, Profiler, ProfilerPlugin, Tile, TileCells
-from kras_plugins.contracts.reader import Level, ReaderOptions, ReaderPlugin, SlideSource
+from kras_plugins.contracts.reader import Level, ReaderOptions, ReaderPlugin, RemoteFile, RemoteSource, SlideSource
 from kras_plugins.data import (
     CELL_CLASSES,
     CELL_COLUMNS,
@@ -36,10 +36,10 @@ __all__ = [
     "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",
     "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "ContentError", "Decode", "Explanation",
     "ExtractorPlugin", "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler",
-    "ProfilerPlugin", "ReaderOptions", "ReaderPlugin", "Sample", "SemanticMap", "SemanticProfile", "SlideError",
-    "SlideRef", "SlideSource", "StoppingTableClassifier", "StoreError", "TableClassifier", "TableOptions",
-    "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "dump_skops", "encoder", "hookimpl", "load_skops",
-    "location", "note", "onnx_file", "tuning",
+    "ProfilerPlugin", "ReaderOptions", "ReaderPlugin", "RemoteFile", "RemoteSource", "Sample", "SemanticMap",
+    "SemanticProfile", "SlideError", "SlideRef", "SlideSource", "StoppingTableClassifier", "StoreError",
+    "TableClassifier", "TableOptions", "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "dump_skops",
+    "encoder", "hookimpl", "load_skops", "location", "note", "onnx_file", "tuning",
 ]  # fmt: skip
 
 switch_off()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from kras_plugins.urls import Url
+
     UInt8 = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Float32 = npt.NDArray[np.float32]
@@ -67,6 +69,7 @@ class TileSpec:
 class SlideRef:
     """One row of a cohort: which slide of which patient, and where its pixels are.
 
+    `path`: its file on a disk, or `url` where it lies elsewhere, which plug-ins that open no pixels get as well.
     `mpp` is what the cohort states, if anything; `extra` holds the row's other columns as text. `source`: the row as
     the table has it, where the ids here are pseudonyms.
     """
@@ -77,6 +80,12 @@ class SlideRef:
     mpp: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     source: SlideRef | None = field(default=None, repr=False)
+    url: Url | None = None
+
+    @property
+    def place(self) -> Path | Url | None:
+        """Where its pixels are; as text without anybody's credentials."""
+        return self.path if self.url is None else self.url
 
     @property
     def row(self) -> SlideRef:

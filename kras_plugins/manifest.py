@@ -12,6 +12,7 @@ from typing import Any
 from kras_plugins.data import split_extractor
 from kras_plugins.host.manager import Registry
 from kras_plugins.store import file_sha256
+from kras_plugins.urls import redacted_values, without_credentials
 
 SCHEMA_VERSION = 1
 
@@ -47,8 +48,8 @@ def build_manifest(
         "platform": f"{platform.system()} {platform.machine()}",
         "plugins": [f"{p.id} {p.version}" for p in registry.provided],
         "broken_plugins": [b.facts() for b in registry.broken],
-        **facts,
-        "failures": list(failures),
+        **redacted_values(facts),
+        "failures": redacted_values(failures),
         "timings": {k: round(v, 3) for k, v in timings.items()},
     }
 
@@ -75,19 +76,19 @@ def _versions() -> dict[str, str]:
 
 
 def _without_secrets(words: Sequence[str]) -> list[str]:
-    """Arguments with the value of any `…token=…`-like option left out."""
+    """Arguments with the value of any `…token=…`-like option left out, and the credentials of addresses."""
     kept = []
-    for word in words:
+    for word in map(without_credentials, words):
         name, equals, _ = word.rpartition("=")
         kept.append(f"{name}=***" if equals and _is_secret(name) else word)
     return kept
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """Settings with the value of any `…token…`-like key left out, at any depth."""
+    """Settings with the value of any `…token…`-like key left out, at any depth, and the credentials of addresses."""
     if isinstance(value, Mapping):
         return {k: redacted(v, str(k)) for k, v in value.items()}
-    return "***" if name and _is_secret(name) and value else value
+    return "***" if name and _is_secret(name) and value else redacted_values(value)
 
 
 def _is_secret(name: str) -> bool:

@@ -1,7 +1,8 @@
 """A content-addressed store: every costly result is a folder named by the sha256 of what it was made from.
 
 A folder appears under its final name only when it is complete, so a killed run leaves nothing half-made behind, and
-several processes may share one store.
+several processes may share one store. A store on object storage is such a folder as well: of copies, as many as fit,
+of what lies there (`remote/artifacts.py`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ import stat
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path, user_config_path
 
-from kras_plugins.errors import StoreError
-from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
+from kras_plugins.errors import ConfigError, StoreError
+from kras_plugins.files.leftovers import clear_dead, clear_old, remove_marked, work_folder
 from kras_plugins.files.regular import regular
+from kras_plugins.remote.copies import Copies, copies_of
+from kras_plugins.urls import Url, place
+
+if TYPE_CHECKING:
+    from kras_plugins.remote.artifacts import Artifacts, Marker
 
 _KEY_FILE = "key.json"
 _WORK = "tmp"
@@ -51,7 +57,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """One complete artifact: its folder, kind, size in bytes and when it was last used (seconds since the epoch)."""
+    """One complete artifact: its folder, kind, size in bytes and when it was last used (seconds since the epoch).
+
+    On object storage that is the folder of its copy here, whether there is one or not, and the time is right to a day.
+    """
 
     path: Path
     kind: str
@@ -64,12 +73,15 @@ def make_key(kind: str, **facts: Any) -> Key:
     return Key(kind, json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
-_chosen: ContextVar[Path | None] = ContextVar("kras_store", default=None)
+_chosen: ContextVar[Path | Url | None] = ContextVar("kras_store", default=None)
 
 
-def default_root() -> Path:
+def default_place() -> Path | Url:
     """Where artifacts lie unless told otherwise: as `store_at` says, else KRAS_CACHE, else the user's cache folder."""
-    return _chosen.get() or Path(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+    try:
+        return _chosen.get() or place(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
+    except ValueError as e:
+        raise ConfigError(f"KRAS_CACHE: {e}", "name a folder, or an address such as s3://bucket/prefix") from e
 
 
 def user_config() -> Path:
@@ -78,7 +90,7 @@ def user_config() -> Path:
 
 
 @contextmanager
-def store_at(root: Path) -> Iterator[None]:
+def store_at(root: Path | Url) -> Iterator[None]:
     """Let `Store()` be the one at `root` meanwhile: plug-ins that keep things of their own find it so.
 
     It holds in this thread and in what `isolation.ask` and `slides.stream.ordered_map` begin from here.
@@ -91,19 +103,38 @@ def store_at(root: Path) -> Iterator[None]:
 
 
 class Store:
-    """Artifacts below one root folder, safe to share between processes.
+    """Artifacts below one root folder or URL, safe to share between processes.
 
-    Raises StoreError when the folder cannot be written (permissions, full disk).
+    `place`: where they lie; `root`: that folder, or the one of copies here of what lies at a URL.
+    Raises StoreError when the place cannot be read or written (permissions, full disk, network).
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = root or default_root()
+    def __init__(self, place: Path | Url | None = None) -> None:
+        self.place = place or default_place()
+        self._far: Artifacts | None = None
+        self._copies: Copies | None = None
+        if isinstance(self.place, Url):
+            from kras_plugins.remote.artifacts import Artifacts
+
+            self._far, self._copies = Artifacts(self.place), copies_of(self.place)
+        self.root = self._copies.root if self._copies else Path(str(self.place))
+
+    @property
+    def copies(self) -> Copies | None:
+        """The copies here of what lies at a URL; None where the store is a folder."""
+        return self._copies
+
+    @property
+    def here(self) -> Store:
+        """The folder alone: for what is of this machine only, such as where slides lie."""
+        return self if self._far is None else Store(self.root)
 
     def find(self, key: Key) -> Path | None:
         """The folder of a complete artifact, or None."""
-        folder = self._folder(key)
+        folder = self._folder(key.digest)
         if not (folder / _KEY_FILE).is_file():
-            return None
+            return self._fetched(key.digest)
+        self._used(key.digest)
         try:
             os.utime(folder / _KEY_FILE)
         except OSError:
@@ -112,8 +143,11 @@ class Store:
 
     def at(self, digest: str) -> Path | None:
         """The folder of the complete artifact whose key has this digest, or None."""
-        folder = self.root / digest[:2] / digest[2:32]
-        return folder if (folder / _KEY_FILE).is_file() else None
+        folder = self._folder(digest)
+        if not (folder / _KEY_FILE).is_file():
+            return self._fetched(digest)
+        self._used(digest)
+        return folder
 
     def make(self, key: Key, build: Callable[[Path], None]) -> Path:
         """The artifact's folder, built first if it is not there: `build` fills an empty folder.
@@ -123,30 +157,26 @@ class Store:
         found = self.find(key)
         if found is not None:
             return found
-        final = self._folder(key)
+        stated = {"kind": key.kind, "facts": json.loads(key.text)}
         try:
             with work_folder(self.root / _WORK, key.digest[:16]) as work:
                 build(work)
-                write_atomic(work / _KEY_FILE, json.dumps({"kind": key.kind, "facts": json.loads(key.text)}, indent=1))
-                share(work, _KEY_FILE)
-                final.parent.mkdir(parents=True, exist_ok=True)
-                if final.is_dir() and not (final / _KEY_FILE).is_file():
-                    shutil.rmtree(final)  # what a killed `prune` left
-                try:
-                    work.rename(final)
-                except OSError:
-                    # Another process finished the same artifact first; ours is identical by construction.
-                    if not (final / _KEY_FILE).is_file():
-                        raise
+                if self._far is not None and self._far.writable:
+                    self._far.keep(key.digest, stated, work)
+                return self._placed(work, key.digest, stated)
         except (OSError, RuntimeError) as e:
             # HDF5 tells a full disk as a RuntimeError when a file is closed.
             if isinstance(e, RuntimeError) and "errno" not in str(e):
                 raise
-            raise StoreError(
-                f"cannot write to the store {self.root}: {getattr(e, 'strerror', None) or e}",
-                "free disk space or choose another folder with --cache DIR",
-            ) from e
-        return final
+            raise self._unwritten(e) from e
+
+    def release(self, digests: Iterable[str]) -> None:
+        """Say that nobody here goes on with the folders of these artifacts: copies of a URL's may make room.
+
+        Whoever wants one once more asks for it with `at`.
+        """
+        if self._copies is not None:
+            self._copies.release(map(self._folder, digests))
 
     def clear_dead(self) -> None:
         """Remove what killed processes of this machine left half-made; one that lives keeps what it works on."""
@@ -154,38 +184,104 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """Every complete artifact, oldest use first."""
-        found = []
-        for key_file in self.root.glob(f"*/*/{_KEY_FILE}"):
-            folder = key_file.parent
-            if folder.parent.name == _WORK:
-                continue
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            kind = json.loads(key_file.read_text())["kind"]
-            found.append(Entry(folder, kind, size, key_file.stat().st_mtime))
-        yield from sorted(found, key=lambda e: (e.used, str(e.path)))
+        yield from (entry for entry, _ in self._entries())
 
     def prune(self, *, older_than_days: float | None = None, max_bytes: int | None = None) -> list[Entry]:
         """Remove artifacts not used for so long, then the longest unused until the store fits; returns the removed.
 
         Leftovers of killed runs go as well.
         """
-        entries, removed = list(self.entries()), []
-        total = sum(e.bytes for e in entries)
+        entries, removed = self._entries(), []
+        total = sum(e.bytes for e, _ in entries)
         limit = time.time() - older_than_days * 86400 if older_than_days is not None else None
-        for entry in entries:
+        for entry, marker in entries:
             too_old = limit is not None and entry.used < limit
             too_much = max_bytes is not None and total > max_bytes
             if too_old or too_much:
-                (entry.path / _KEY_FILE).unlink()  # first, so that a half-removed artifact is never taken for whole
-                shutil.rmtree(entry.path)
+                if self._far is not None and marker is not None:
+                    self._far.remove(marker)
+                remove_marked(entry.path, _KEY_FILE)
                 total -= entry.bytes
                 removed.append(entry)
         self.clear_dead()
         clear_old(self.root / _WORK)
+        if self._far is not None:
+            self._far.clear_old()
         return removed
 
-    def _folder(self, key: Key) -> Path:
-        return self.root / key.digest[:2] / key.digest[2:32]
+    def _entries(self) -> list[tuple[Entry, Marker | None]]:
+        """Every complete artifact, with its marker where it lies on object storage."""
+        found: list[tuple[Entry, Marker | None]] = []
+        if self._far is not None:
+            for one in self._far.all():
+                path = self.root / "/".join(one.at.split("/")[-2:])
+                found.append((Entry(path, one.kind, one.bytes, one.used.timestamp()), one))
+        else:
+            found += [(entry, None) for entry in entries_below(self.root)]
+        return sorted(found, key=lambda e: (e[0].used, str(e[0].path)))
+
+    def _fetched(self, digest: str) -> Path | None:
+        """The folder of an artifact's copy, made now; None where it does not lie on object storage either."""
+        marker = self._far.find(digest) if self._far is not None else None
+        if self._far is None or marker is None:
+            return None
+        try:
+            with work_folder(self.root / _WORK, digest[:16]) as work:
+                if not self._far.fetch(marker, work):
+                    return None
+                self._far.use(digest, marker)
+                return self._placed(work, digest, {"kind": marker.kind, "facts": marker.facts})
+        except OSError as e:
+            raise self._unwritten(e) from e
+
+    def _placed(self, work: Path, digest: str, stated: Mapping[str, Any]) -> Path:
+        """The final folder of what lies in `work`, complete; OSError where it cannot be written."""
+        final = self._folder(digest)
+        write_atomic(work / _KEY_FILE, json.dumps(stated, indent=1))
+        share(work, _KEY_FILE)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.is_dir() and not (final / _KEY_FILE).is_file():
+            shutil.rmtree(final)  # what a killed `prune` left
+        size = sum(f.stat().st_size for f in work.rglob("*") if f.is_file()) if self._copies else 0
+        try:
+            work.rename(final)
+        except OSError:
+            # Another process finished the same artifact first; ours is identical by construction.
+            if not (final / _KEY_FILE).is_file():
+                raise
+        if self._copies is not None:
+            self._copies.added(final, size)
+        return final
+
+    def _used(self, digest: str) -> None:
+        """Keep the copy that is here, and have the artifact that it is of count as used."""
+        if self._far is None or self._copies is None:
+            return
+        folder = self._folder(digest)
+        self._copies.hold(folder)
+        if self._far.writable and self._copies.first_today(folder) and not self._far.use(digest):
+            stated = json.loads((folder / _KEY_FILE).read_text(encoding="utf-8"))
+            self._far.keep(digest, stated, folder)  # it was removed there, and who reads it here relies on it
+
+    def _unwritten(self, e: Exception) -> StoreError:
+        return StoreError(
+            f"cannot write to the store {self.root}: {getattr(e, 'strerror', None) or e}",
+            "free disk space or choose another folder with --cache DIR",
+        )
+
+    def _folder(self, digest: str) -> Path:
+        return self.root / digest[:2] / digest[2:32]
+
+
+def entries_below(root: Path) -> Iterator[Entry]:
+    """The complete artifacts in a folder, in any order."""
+    for key_file in root.glob(f"*/*/{_KEY_FILE}"):
+        folder = key_file.parent
+        if folder.parent.name == _WORK:
+            continue
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        kind = json.loads(key_file.read_text())["kind"]
+        yield Entry(folder, kind, size, key_file.stat().st_mtime)
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:

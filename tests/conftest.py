@@ -6,9 +6,11 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import credentials, new_bucket, object_store
 
 # The suite runs on two cores: one thread a library, so that results do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,6 +40,22 @@ def shared_cases(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no cases at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server on loopback, an emulator; the test is skipped where it is not installed."""
+    with object_store() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket, with its credentials in the environment and copies in a folder of the test."""
+    for name, value in credentials(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KRAS_LOCAL_CACHE", str(tmp_path / "copies"))
+    return new_bucket(s3_endpoint)
 
 
 LONGEST = (

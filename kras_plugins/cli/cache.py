@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from kras_plugins.cli.console import print_json, stdout
 from kras_plugins.cli.options import AsJson, CacheFolder, Plugins
 from kras_plugins.cli.words import Commands
 from kras_plugins.errors import ConfigError
+from kras_plugins.store import Store
 
 
 @command
@@ -23,14 +24,16 @@ def list_entries(cache: CacheFolder = None, as_json: AsJson = False) -> None:
         kinds.setdefault(entry.kind, []).append(entry.bytes)
     if as_json:
         listed = {k: {"artifacts": len(v), "bytes": sum(v)} for k, v in kinds.items()}
-        print_json({"root": str(store.root), "kinds": listed})
+        print_json({"root": str(store.place), "kinds": listed, **_copies(store)})
         return
     from rich.table import Table
 
-    table = Table("kind", "artifacts", "size", box=None, title=str(store.root), title_justify="left")
+    table = Table("kind", "artifacts", "size", box=None, title=str(store.place), title_justify="left")
     for kind, sizes in sorted(kinds.items()):
         table.add_row(kind, str(len(sizes)), f"{sum(sizes) / 1e6:.1f} MB")
     stdout().print(table)
+    if copies := _copies(store).get("copies"):
+        stdout().print(f"copies here: {copies['bytes'] / 1e6:.1f} MB in {copies['root']}", markup=False)
 
 
 @command
@@ -59,6 +62,11 @@ def prune(
         print_json({"removed": len(removed), "bytes": freed, "seconds": time.monotonic() - began})
     else:
         stdout().print(f"removed {len(removed)} artifacts, {freed / 1e6:.1f} MB")
+
+
+def _copies(store: Store) -> dict[str, Any]:
+    """The copies here of a store on object storage, for `list`."""
+    return {} if store.copies is None else {"copies": {"root": str(store.copies.root), "bytes": store.copies.size()}}
 
 
 app = Commands("Intermediate results kept for reuse.")

@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cli.output import results
+from kras_plugins.urls import without_credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,7 @@ def escape(text: object) -> str:
     """Text that rich prints as it is."""
     from rich.markup import escape as escaped
 
-    return escaped(str(text))
+    return escaped(without_credentials(str(text)))
 
 
 @functools.cache
@@ -49,4 +50,4 @@ def debugging() -> bool:
 def show_trace(error: BaseException) -> None:
     """Show where an error came from, if asked to by KRAS_DEBUG."""
     if debugging():
-        stderr().print("".join(traceback.format_exception(error)), markup=False)
+        stderr().print(without_credentials("".join(traceback.format_exception(error))), markup=False)

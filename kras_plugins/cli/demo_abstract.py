@@ -28,7 +28,7 @@ jobs = 1
 """
 
 
-def demo_abstract(out: Path, *, patients: int, signal: float, seed: int, overwrite: bool, cache: Path | None) -> None:
+def demo_abstract(out: Path, *, patients: int, signal: float, seed: int, overwrite: bool, cache: str | None) -> None:
     """Draw two cohorts of features, run on the first, evaluate its bundle on the second, and print what was found.
 
     Arguments as of `kras demo`. `out` gets the cohorts, `cohort` and `hospital`, and the studies, `results` and

@@ -28,7 +28,7 @@ def doctor(
 
     session = plugins.session(SILENT, extractor=extractor, profiler=profiler)  # broken plug-ins are among the checks
     chosen = [*(("extractor", name) for name in session.settings.extractors), ("profiler", session.settings.profiler)]
-    checks = list(check_machine(session.registry, session.config, session.store.root, chosen))
+    checks = list(check_machine(session.registry, session.config, session.store.place, chosen))
     if as_json:
         print_json([asdict(c) for c in checks])
     else:

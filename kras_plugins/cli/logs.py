@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from kras_plugins.cli.told import Told
 from kras_plugins.study.pseudonyms import hide_now
+from kras_plugins.urls import without_credentials
 
 
 class _Tell(logging.Handler):
@@ -16,7 +17,7 @@ class _Tell(logging.Handler):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = hide_now(record.getMessage())
+        text = without_credentials(hide_now(record.getMessage()))
         if text not in self._told:
             self._told.add(text)
             Told().note(text)

@@ -38,7 +38,7 @@ Overrides = Annotated[
     typer.Option("-o", "--option", metavar="KIND.NAME.KEY=VALUE", help="set one option of a plug-in"),
 ]
 PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="a Python file that is a plug-in")]
-CacheFolder = Annotated[Path | None, setting("cache")]
+CacheFolder = Annotated[str | None, setting("cache", metavar="FOLDER|URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on stdout; progress stays on stderr")]
 Backend = Annotated[str | None, setting("backend")]
 Reader = Annotated[str | None, setting("reader")]

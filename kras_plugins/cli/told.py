@@ -5,6 +5,7 @@ from __future__ import annotations
 from kras_plugins.cli.console import debugging, escape, show_trace, stderr
 from kras_plugins.errors import KrasError
 from kras_plugins.study.notify import Silent
+from kras_plugins.urls import without_credentials
 
 
 class Told(Silent):
@@ -22,7 +23,7 @@ class Told(Silent):
         """Print a warning."""
         stderr().print(f"[yellow]{escape(text)}[/]")
         if trace and debugging():
-            stderr().print(trace, markup=False)
+            stderr().print(without_credentials(trace), markup=False)
 
     def finished(self, slide_id: str, failure: KrasError | None) -> None:
         """Say why a slide was set aside."""

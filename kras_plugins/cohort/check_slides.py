@@ -8,10 +8,12 @@ from pathlib import Path
 
 from kras_plugins.cohort.findings import Finding
 from kras_plugins.cohort.numbers import number
+from kras_plugins.cohort.slide_places import slide_place
 from kras_plugins.cohort.table import Row, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import KrasError
 from kras_plugins.store import file_sha256
+from kras_plugins.urls import Url
 
 MPP_SPREAD = 1.5
 """Slides whose resolutions differ by more than this factor come from different magnifications."""
@@ -45,7 +47,7 @@ def check_slides(
     of how many are done.
     """
     files = [
-        (row, path.parent / row.get("path"))
+        (row, slide_place(path, row.get("path")))
         for path in paths
         for row in read_rows(path, ["patient_id", "slide_id"])
         if row.get("path")
@@ -56,7 +58,7 @@ def check_slides(
         try:
             opened.append((row, open_one(_ref(row, file))))
         except KrasError as e:
-            what = "missing" if not file.exists() else "cannot be used"
+            what = "missing" if isinstance(file, Path) and not file.exists() else "cannot be used"
             found.append(
                 Finding(severity="error", what=f"slide {what}: {e.message}", who=(row.get("slide_id"),), do=e.hint)
             )
@@ -67,21 +69,22 @@ def check_slides(
     return found
 
 
-def _ref(row: Row, file: Path) -> SlideRef:
+def _ref(row: Row, file: Path | Url) -> SlideRef:
     mpp = number(row.get("mpp"))
     return SlideRef(
         patient_id=row.get("patient_id"),
         slide_id=row.get("slide_id"),
-        path=file,
+        path=None if isinstance(file, Url) else file,
+        url=file if isinstance(file, Url) else None,
         mpp=mpp if mpp is not None and mpp > 0 else None,
     )
 
 
-def _hashes(files: Sequence[tuple[Row, Path]]) -> list[tuple[Row, str]]:
-    """sha256 of the files that share their size with another: others cannot be copies."""
+def _hashes(files: Sequence[tuple[Row, Path | Url]]) -> list[tuple[Row, str]]:
+    """sha256 of the files here that share their size with another: others cannot be copies."""
     by_size: dict[int, list[tuple[Row, Path]]] = {}
     for row, file in files:
-        if file.is_file():
+        if isinstance(file, Path) and file.is_file():
             by_size.setdefault(file.stat().st_size, []).append((row, file))
     return [(row, file_sha256(file)) for some in by_size.values() if len(some) > 1 for row, file in some]
 

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from kras_plugins.cohort.histology import WordMap, as_word
 from kras_plugins.cohort.numbers import UNKNOWN, number, shown
+from kras_plugins.cohort.slide_places import slide_place
 from kras_plugins.cohort.targets import CLASSES
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.files.spreadsheet import unguarded
+from kras_plugins.urls import Url
 
 COLUMNS = (
     "patient_id", "slide_id", "path", "mpp", "cohort", "site", "histology", "specimen", "kras_test", "kras_hgvsp",
@@ -96,7 +98,7 @@ def read_cohort(
     needs_paths: bool = True,
     histologies: WordMap | None = None,
 ) -> CohortTable:
-    """Read a cohort CSV (UTF-8, commas, one row a slide; `path` is relative to the CSV).
+    """Read a cohort CSV (UTF-8, commas, one row a slide; `path` is a URL, or relative to the CSV).
 
     `target`: the column of labels, 0 or 1; a patient whose label is unknown is not negative but set aside and
     counted in `flow`. With `labelled` false the target is not looked at. `needs_paths`: every row must say where its
@@ -323,7 +325,7 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
     if needs_paths:
         nowhere = [(row.line, "empty") for row in rows if not row.get("path")]
         _refuse(path, nowhere, "no path", "name the slide's file, relative to the CSV")
-    files = {row.line: Path(os.path.abspath(path.parent / row.get("path"))) for row in rows if row.get("path")}
+    files = {row.line: slide_place(path, row.get("path")) for row in rows if row.get("path")}
     repeated = _repeated((line, str(file)) for line, file in files.items())
     _refuse(path, repeated, "the same file is there as two slides", "keep one of the rows")
     stated = {row.line: row.get("mpp") for row in rows if row.get("mpp").lower() not in UNKNOWN}
@@ -339,7 +341,8 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
         row.line: SlideRef(
             patient_id=row.get("patient_id"),
             slide_id=row.get("slide_id"),
-            path=files.get(row.line),
+            path=None if isinstance(file := files.get(row.line), Url) else file,
+            url=file if isinstance(file, Url) else None,
             mpp=mpp.get(row.line),
             extra={c: text for c, text in row.values.items() if c not in hidden and not c.startswith(OUTCOME)},
         )

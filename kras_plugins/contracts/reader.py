@@ -6,7 +6,7 @@ white beyond the edge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,41 @@ class Level:
 
     width: int
     height: int
+
+
+class RemoteFile(Protocol):
+    """A slide's file that lies on object storage or a web server: open for reading, as if it were here.
+
+    `fetch` and `expect` may be used from many threads at once, `read`, `seek` and `tell` from one. All raise SlideError
+    where the server fails, or gives another version of the file than at first.
+    """
+
+    name: str
+    """As a file would be called."""
+    where: str
+    """Its address, as errors name it."""
+    size: int
+    """In bytes."""
+
+    def fetch(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each (offset, count), neighbors in one request, several requests at once."""
+        ...
+
+    def expect(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Read now, together, what `fetch` will be asked for one by one."""
+        ...
+
+    def read(self, count: int = -1, /) -> bytes | None:
+        """The next bytes, as of any file; these and the next two are what libraries that open files ask for."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to an offset; gives the new one."""
+        ...
+
+    def tell(self) -> int:
+        """Where the next `read` begins."""
+        ...
 
 
 class SlideSource(Protocol):
@@ -62,6 +97,14 @@ class SlideSource(Protocol):
         return
 
 
+class RemoteSource(SlideSource, Protocol):
+    """An open slide that lies elsewhere: it is told what is read next, so that this can come together."""
+
+    def prefetch(self, level: int, boxes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+        """Fetch what `read_level` of all these (xy, size) will need, but for what is kept."""
+        ...
+
+
 class ReaderOptions(Options):
     """Options that every reader has; a reader adds its own."""
 
@@ -85,13 +128,15 @@ class ReaderPlugin(PluginRecord):
 
     Then the next reader is tried, unless it is a ContentError: the file is this reader's, and no slide.
     `preferred`: those of them for which it is tried before other readers, as it gives the same pixels at less cost;
-    otherwise readers take turns by name.
+    otherwise readers take turns by name. `open_remote(file, options)`: the same for a slide that is not on a disk, of
+    which it reads what it needs; readers without it get a copy of the whole file.
     """
 
     options: type[Options] = ReaderOptions
     suffixes: tuple[str, ...]
     preferred: tuple[str, ...] = ()
     open: Callable[[Path, Any], SlideSource]
+    open_remote: Callable[[RemoteFile, Any], RemoteSource] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

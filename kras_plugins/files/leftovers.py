@@ -56,6 +56,13 @@ def clear_old(below: Path) -> None:
             _remove(folder)
 
 
+def remove_marked(folder: Path, mark: str) -> None:
+    """Remove a folder that its file `mark` says to be complete: that first, so that nobody takes half of it for all."""
+    (folder / mark).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def _folders(below: Path) -> list[Path]:
     try:
         return sorted(f for f in below.iterdir() if f.is_dir() and not f.is_symlink())

@@ -22,6 +22,7 @@ from kras_plugins.host.parts import models_of
 from kras_plugins.models.accelerators import Accelerators
 from kras_plugins.models.accelerators import look as look_for_accelerators
 from kras_plugins.models.weights import is_present
+from kras_plugins.urls import Url
 
 LOW_DISK_GB = 5
 """Less free space in the store is a warning."""
@@ -39,7 +40,7 @@ class Check:
 
 
 def check_machine(
-    registry: Registry, config: Config, store: Path, chosen: Collection[tuple[str, str]]
+    registry: Registry, config: Config, store: Path | Url, chosen: Collection[tuple[str, str]]
 ) -> Iterator[Check]:
     """Look at the machine, the libraries, the store, the plug-ins and the weights.
 
@@ -53,7 +54,7 @@ def check_machine(
         yield check_library(what, look)
     with suppress(ImportError, OSError):  # a PyTorch that does not load has failed above
         yield check_accelerators(look_for_accelerators())
-    yield check_store(store)
+    yield check_far_store(store) if isinstance(store, Url) else check_store(store)
     for broken in registry.broken:
         yield Check("plug-in", "fail", f"{broken.plugin} ({broken.distribution} {broken.version}): {broken.cause}")
     for clash in registry.clashes():
@@ -93,6 +94,20 @@ def check_store(root: Path) -> Check:
     except OSError as e:
         return Check("store", "fail", f"{root} cannot be written: {e.strerror}; choose another with --cache")
     return Check("store", "warn" if free < LOW_DISK_GB else "ok", f"{root}, {free:.0f} GB free")
+
+
+def check_far_store(url: Url) -> Check:
+    """Whether a store on object storage can be written; a web server is only read."""
+    from kras_plugins.remote.artifacts import Artifacts
+
+    try:
+        artifacts = Artifacts(url)
+        if not artifacts.writable:
+            return Check("store", "warn", f"{url}: a web server, only read; what is not there is kept on this machine")
+        artifacts.check()
+    except KrasError as e:
+        return Check("store", "fail", str(e))
+    return Check("store", "ok", str(url))
 
 
 def check_weights(registry: Registry, config: Config, chosen: Collection[tuple[str, str]]) -> Iterator[Check]:

@@ -43,7 +43,7 @@ def embed_slide(slide: Slide, tissue: TissueMask, into: Mapping[Path, Part], til
     grid = tile_grid(slide, tissue, spec)
     if not len(grid):
         raise SlideError(
-            f"{slide.ref.path}: no tile of {spec.px} px at {spec.mpp:g} µm/px is half tissue",
+            f"{slide.ref.place}: no tile of {spec.px} px at {spec.mpp:g} µm/px is half tissue",
             "the tissue is smaller than a tile; use a smaller tile or another slide",
         )
     flags = np.zeros(len(grid), np.bool_)

@@ -74,7 +74,7 @@ def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[
     count = count or os.cpu_count() or 1
     _allow_many_files()
     few = count <= FEW
-    with Workers(count, plugins, store.root) as pool, Readers(0 if few else count, plugins, store.root) as readers:
+    with Workers(count, plugins, store.place) as pool, Readers(0 if few else count, plugins, store.place) as readers:
         yield Work(store=store, read_threads=count, decode_pool=pool, readers=readers)
 
 
@@ -168,5 +168,5 @@ def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failur
 
 
 def _without_names(failure: Failure) -> str:
-    text = failure.error.message.replace(str(failure.ref.path), "")
+    text = failure.error.message.replace(str(failure.ref.place), "")
     return re.sub(rf"\b{re.escape(failure.ref.slide_id)}\b", "", text)

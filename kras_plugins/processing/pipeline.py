@@ -63,7 +63,8 @@ class SlideResult:
     """What one slide gave. `bags`: one an extractor; `keys` identify the stored artifacts; features stay on disk.
 
     `artifacts`: digests of the store's by kind: `tissue`, `bag` (`bag@vit` of several extractors) and `map`, without
-    those that were made elsewhere.
+    those that were made elsewhere. `transfer`: bytes and requests that a slide took which lies elsewhere, None where it
+    lies on a disk.
     """
 
     ref: SlideRef
@@ -75,6 +76,7 @@ class SlideResult:
     keys: tuple[str, ...]
     seconds: float
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    transfer: Mapping[str, int] | None = None
 
     def bag_of(self, extractor: str) -> Bag | None:
         """The bag of one of several extractors, or of the only one (`""`)."""
@@ -91,7 +93,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
     needs_pixels = [p for p in parts.named().values() if not p.loads]
     bags = {name: _load_bag(ref, name, part) for name, part in parts.extractors.items() if part.loads}
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
-    qc, fingerprint, map_folder, flags = None, "", None, None
+    qc, fingerprint, map_folder, flags, transfer = None, "", None, None, None
     digests = {name: digest_of(bag) for name, bag in bags.items()}
     artifacts: dict[str, str] = {}
     if needs_pixels:
@@ -126,9 +128,10 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
                 warnings=slide.warnings,
                 field=slide.field,
             )
+            transfer = slide.transfer()
             if qc.verdict == "fail":
                 raise SlideError(
-                    f"{ref.path}: quality control failed: {'; '.join(qc.reasons)}",
+                    f"{ref.place}: quality control failed: {'; '.join(qc.reasons)}",
                     "look at the slide; scan it again",
                 )
     if map_folder is not None:
@@ -136,6 +139,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
+    work.store.release(artifacts.values())
     return SlideResult(
         ref=ref,
         qc=qc,
@@ -146,7 +150,13 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         keys=(*(digests[name] for name in parts.extractors), *([artifacts["map"]] if map_folder else [])),
         seconds=time.monotonic() - began,
         artifacts=artifacts,
+        transfer=transfer,
     )
+
+
+def map_folder_of(result: SlideResult) -> Path | None:
+    """Where a slide's map lies now: of a store on object storage its copy may have made room, and is fetched again."""
+    return Store().at(result.artifacts["map"]) if "map" in result.artifacts else result.map_folder
 
 
 def digest_of(bag: Bag) -> str:
@@ -231,7 +241,7 @@ def read_tissue(folder: Path) -> TissueMask:
 def _refuse_without_tissue(slide: Slide, tissue: TissueMask) -> None:
     if not tissue.mask.any():
         kind = BlankError if slide.field else SlideError
-        raise kind(f"{slide.ref.path}: no tissue found", "look at it; a blank, gray or very pale one cannot be used")
+        raise kind(f"{slide.ref.place}: no tissue found", "look at it; a blank, gray or very pale one cannot be used")
 
 
 def tiles_of(slide: Slide, readers: Sequence[UsableReader], work: Work) -> Tiles:

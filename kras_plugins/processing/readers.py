@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import UInt8
     from kras_plugins.host.parts import UsableReader
+    from kras_plugins.urls import Url
 
 _KEPT = 2
 """Slides that a process keeps open: as many as are processed at once."""
@@ -44,7 +45,7 @@ class Readers:
     `plugins` and `store`: as of Workers.
     """
 
-    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | None = None) -> None:
+    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | Url | None = None) -> None:
         self.count = count if hasattr(os, "memfd_create") else 0
         self.wanted = False
         self._lanes = [_Lane(Workers(1, plugins, store), Handover()) for _ in range(self.count)]
@@ -59,9 +60,11 @@ class Readers:
         `batch_width`: level-0 pixels that a batch in a row is wide. Batches below each other go to one process where it
         is idle, as it has decoded what they share.
         """
+        if slide.file is None:  # threads wait for the network as well as processes do, and share what came
+            return None
         its = _sharing_out(reader, self.count)
         # What processes open is the file; the row of the cohort is nobody's business there.
-        ref = SlideRef(patient_id="", slide_id=slide.ref.slide_id, path=slide.ref.path, mpp=slide.ref.mpp)
+        ref = SlideRef(patient_id="", slide_id=slide.ref.slide_id, path=slide.file, mpp=slide.ref.mpp)
         try:
             ForkingPickler.dumps((its, ref))
         except Exception:  # noqa: BLE001 - whatever a plug-in's record holds: threads read it as well

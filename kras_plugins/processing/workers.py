@@ -23,7 +23,8 @@ from typing import Any, Self, TypeVar
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
 from kras_plugins.host.isolation import allowed, overdue, slices
 from kras_plugins.host.loose_files import find_loose_files
-from kras_plugins.store import default_root, store_at
+from kras_plugins.store import default_place, store_at
+from kras_plugins.urls import Url
 
 R = TypeVar("R")
 
@@ -38,8 +39,9 @@ class Workers:
     `plugins`: loose plug-in files, which workers import where a call needs them; `store`: where theirs is.
     """
 
-    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | None = None) -> None:
-        self._store = (store or default_root()).absolute()
+    def __init__(self, count: int, plugins: Sequence[Path] = (), store: Path | Url | None = None) -> None:
+        where = store or default_place()
+        self._store = where if isinstance(where, Url) else where.absolute()
         self._plugins = tuple(path.absolute() for path in plugins)
         self._starting = threading.Lock()
         self._all: list[_Worker] = []
@@ -89,7 +91,7 @@ class Workers:
 class _Worker:
     """One process at the other end of a pipe."""
 
-    def __init__(self, plugins: tuple[Path, ...], store: Path) -> None:
+    def __init__(self, plugins: tuple[Path, ...], store: Path | Url) -> None:
         # spawn, not fork: the parent holds threads of inference engines.
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
@@ -149,7 +151,7 @@ class _Worker:
         self.hang_up()
 
 
-def _serve(pipe: Connection, plugins: tuple[Path, ...], store: Path) -> None:
+def _serve(pipe: Connection, plugins: tuple[Path, ...], store: Path | Url) -> None:
     """What a worker process does: one call after the other, until the pipe is closed."""
     _settle()
     find_loose_files(plugins)

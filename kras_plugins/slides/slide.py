@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, ContentError, KrasError, PluginError, SlideError, plugin_boundary
 from kras_plugins.files.regular import regular
 from kras_plugins.host.isolation import allowed, ask, ask_about
+from kras_plugins.slides.elsewhere import Elsewhere, fingerprint_of
 from kras_plugins.slides.fields import is_field
 from kras_plugins.slides.resample import downsample, resample, window
+from kras_plugins.slides.scale import find_mpp, show
+from kras_plugins.urls import Url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
     from kras_plugins.host.parts import UsableReader
 
-PLAUSIBLE_MPP = (0.05, 20.0)
-"""Micrometres per level-0 pixel outside of which a slide is taken to be wrongly scaled."""
 LEVEL_TOLERANCE = 0.02
 """A level whose mpp is this near (relative) to the one asked for is read as it is."""
 CELL_PX = 1 << 14
@@ -37,10 +39,6 @@ SHARP = 0.98
 """What `box` shows with a level's pixels: nothing that is more than so much finer than they are."""
 MAX_ENLARGEMENT = 2.0
 """Beyond this factor enlarged pixels would be invented detail."""
-MPP_CONFLICT = 0.05
-"""Relative difference between the cohort's and the file's mpp that is worth a warning."""
-POWER_CONFLICT = 1.5
-"""Factor between the mpp and what the objective's power lets expect (10 µm by power) that is worth a warning."""
 MAX_PX = 1 << 40
 """More level-0 pixels than any scanner makes (26 cm a side at 0.25 µm): a damaged header."""
 BLOCK_PX = 4 << 20
@@ -62,12 +60,13 @@ class Slide:
     def __init__(
         self,
         ref: SlideRef,
-        path: Path,
+        path: Path | Url,
         reader: str,
         source: SlideSource,
         options: Options,
         version: int = 1,
         origin: str = "",
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Take over `source`; raises SlideError without a plausible mpp or size, PluginError on bad levels."""
         self.ref = ref
@@ -92,9 +91,16 @@ class Slide:
         self._source = source
         self._to_close = True
         self._lock = threading.Lock()
-        self.mpp, self.mpp_source = self._find_mpp(getattr(options, "mpp", None))
+        option = getattr(options, "mpp", None)
+        self.mpp, self.mpp_source, doubts = find_mpp(ref.mpp, source, option, path, reader, self.warnings)
+        self.warnings += doubts
         self.field = is_field(self.size, self.mpp, getattr(options, "field", None))
-        self.fingerprint = _fingerprint(path, source.quickhash)
+        self._elsewhere = elsewhere
+        if elsewhere is not None:
+            self.warnings += tuple(elsewhere.warnings)
+            self.fingerprint = elsewhere.fingerprint(source.quickhash)
+        else:
+            self.fingerprint = fingerprint_of(Path(str(path)), source.quickhash)
         self._level_mpp = tuple(
             (self.mpp[0] * self.size[0] / level.width, self.mpp[1] * self.size[1] / level.height)
             for level in self.levels
@@ -163,11 +169,42 @@ class Slide:
         pixels = self._region(index, (0.0, 0.0), (level.width / width, level.height / height), (width, height))
         return pixels, (width_um / width, height_um / height)
 
+    @property
+    def file(self) -> Path | None:
+        """The file on this disk that its pixels come from; None where they are read from elsewhere by ranges."""
+        return self.ref.path if self._elsewhere is None else self._elsewhere.path
+
+    def transfer(self) -> Mapping[str, int] | None:
+        """Bytes and requests that a slide from elsewhere took so far, for the manifest; None where it lies here."""
+        return None if self._elsewhere is None else self._elsewhere.transfer()
+
+    def expect(self, corners: Sequence[tuple[float, float]], size: tuple[int, int], mpp: float) -> None:
+        """Have what `read` of regions at these corners needs come together, where that saves time."""
+        prefetch = getattr(self._source, "prefetch", None)  # a source of ranges has it, one of a copied file need not
+        if self._elsewhere is None or prefetch is None:
+            return
+        level, as_it_is = self._choose_level(mpp)
+        width, height = self.levels[level].width, self.levels[level].height
+        across, down = (1.0, 1.0) if as_it_is else (mpp / self._level_mpp[level][0], mpp / self._level_mpp[level][1])
+        boxes = []
+        for corner in corners:
+            x, y = corner[0] * width / self.size[0], corner[1] * height / self.size[1]
+            x, y = (round(x), round(y)) if as_it_is else (x, y)
+            left, right = window(x, across, size[0], width)
+            top, bottom = window(y, down, size[1], height)
+            x0, x1, y0, y1 = max(left, 0), min(right, width), max(top, 0), min(bottom, height)
+            if x0 < x1 and y0 < y1:
+                boxes.append(((x0, y0), (x1 - x0, y1 - y0)))
+        with plugin_boundary(self.plugin, f"on {self._path}"):
+            prefetch(level, boxes)
+
     def close(self) -> None:
         """Release the file; calling it twice is harmless. A reader that fails at it is told and costs nothing."""
         if self._to_close:
             self._to_close = False
             _close(self.plugin, self._source)
+            if self._elsewhere is not None:
+                self._elsewhere.close()
 
     def leave_open(self) -> None:
         """Never close the file: a read that was given up may still be at work in it."""
@@ -181,39 +218,6 @@ class Slide:
     ) -> None:
         self.close()
 
-    def _find_mpp(self, option: float | None) -> tuple[tuple[float, float], str]:
-        """The slide's mpp and where it comes from: cohort, file, option, objective power, in this order."""
-        stated, power = self._source.mpp, self._source.objective_power
-        if self.ref.mpp is not None:
-            mpp, origin = (self.ref.mpp, self.ref.mpp), "cohort"
-            if stated and max(abs(self.ref.mpp / own - 1) for own in stated) > MPP_CONFLICT:
-                self._warn(f"the cohort says {self.ref.mpp:g} µm/px, the file {_show(stated)}; the cohort wins")
-        elif stated is not None:
-            mpp, origin = stated, "file"
-        elif option is not None:
-            mpp, origin = (option, option), "option"
-        elif power:
-            mpp, origin = (10 / power, 10 / power), "objective"
-            self._warn(f"mpp {mpp[0]:g} is derived from objective power {power:g}; a column `mpp` is surer")
-        else:
-            raise SlideError(
-                "; ".join([f"{self._path}: nothing states how many micrometres a pixel has", *self.warnings]),
-                f"give the cohort a column `mpp`, or the option --mpp 0.5 (-o reader.{self.reader}.mpp=0.5; usual are "
-                "0.5 at 20x, 0.25 at 40x), or a file that states its mpp or objective power",
-            )
-        low, high = PLAUSIBLE_MPP
-        if not all(low <= value <= high for value in mpp):
-            raise SlideError(
-                f"{self._path}: wrongly scaled, {_show(mpp)} µm per pixel by {origin}",
-                f"plausible is {low:g} to {high:g}; state the true value in the cohort's column `mpp`",
-            )
-        if power and not 1 / POWER_CONFLICT <= mpp[0] * power / 10 <= POWER_CONFLICT:
-            self._warn(
-                f"{_show(mpp)} µm/px by {origin} contradicts the magnification of {power:g} that the file states, "
-                f"usually {10 / power:g} µm/px; one of them is wrong"
-            )
-        return mpp, origin
-
     def _choose_level(self, mpp: float) -> tuple[int, bool]:
         """The level to read from, and whether its pixels are taken as they are."""
         if not 0 < mpp < 1000:
@@ -225,11 +229,11 @@ class Slide:
         enlargement = max(self._level_mpp[0]) / mpp
         if enlargement > MAX_ENLARGEMENT:
             raise SlideError(
-                f"{self._path}: {mpp:g} µm per pixel asked for, but the slide has only {_show(self.mpp)}",
+                f"{self._path}: {mpp:g} µm per pixel asked for, but the slide has only {show(self.mpp)}",
                 f"ask for {max(self.mpp) / MAX_ENLARGEMENT:g} or more, or scan it at a higher magnification",
             )
         if enlargement > 1:
-            self._warn(f"enlarged {enlargement:.2f}-fold to {mpp:g} µm per pixel; the slide has {_show(self.mpp)}")
+            self._warn(f"enlarged {enlargement:.2f}-fold to {mpp:g} µm per pixel; the slide has {show(self.mpp)}")
         finer = [i for i, own in enumerate(self._level_mpp) if max(own) <= mpp]
         return max(finer, key=lambda i: max(self._level_mpp[i]), default=0), False
 
@@ -287,28 +291,36 @@ class Slide:
 def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None = None) -> Slide:
     """Open a slide with the first reader that can.
 
-    `readers` are tried by the length of the file suffix they know (`.ome.tif` before
-    `.tif`), then those that prefer it, then by name; `want` names the only one to try, whatever the suffix. A reader
-    that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file and every
-    reader's cause, ContentError from the first that knows the file and refuses what it holds, ConfigError on an unknown
-    `want`, PluginError when the one reader there is fails with anything else or hangs.
+    `readers` are tried by the length of the file suffix they know (`.ome.tif` before `.tif`), of a URL those that read
+    it by ranges first, then those that prefer it, then by name; `want` names the only one to try, whatever the suffix.
+    A reader that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
+    and every reader's cause, or what the server of a URL says, ContentError from the first that knows the file and
+    refuses what it holds, ConfigError on an unknown `want`, PluginError when the one reader there is fails with
+    anything else or hangs.
     """
-    path = _checked_path(ref)
+    path: Path | Url = _checked_path(ref) if ref.url is None else ref.url
     chosen = _choose_readers(path, readers, want)
     failures: list[tuple[str, KrasError]] = []
-    for reader in chosen:
-        try:
-            slide = _open_with(reader, ref, path)
-        except ContentError:
-            raise
-        except (SlideError, PluginError) as e:
-            failures.append((reader.plugin.name, e))
-            continue
-        # A reader's defect must be seen even where another one stood in.
-        for name, failure in failures:
-            if isinstance(failure, PluginError):
-                slide._warn(f"read by {reader.plugin.name!r} because {name!r} failed: {failure.message}")
-        return slide
+    with ExitStack() as ends:
+        elsewhere = Elsewhere(path) if isinstance(path, Url) else None
+        if elsewhere is not None:
+            ends.callback(elsewhere.close)
+        for reader in chosen:
+            # What comes over the network first is no matter of the reader, nor of how long that may take.
+            open_it = partial(reader.plugin.open, Path(str(path))) if elsewhere is None else elsewhere.opening(reader)
+            try:
+                slide = _open_with(reader, ref, path, open_it, elsewhere)
+            except ContentError:
+                raise
+            except (SlideError, PluginError) as e:
+                failures.append((reader.plugin.name, e))
+                continue
+            # A reader's defect must be seen even where another one stood in.
+            for name, failure in failures:
+                if isinstance(failure, PluginError):
+                    slide._warn(f"read by {reader.plugin.name!r} because {name!r} failed: {failure.message}")
+            ends.pop_all()
+            return slide
     if len({why.message for _, why in failures}) == 1:
         raise failures[0][1]
     causes = "; ".join(f"{name}: {why.message.removeprefix(f'{path}: ')}" for name, why in failures)
@@ -330,7 +342,8 @@ def _checked_path(ref: SlideRef) -> Path:
     return ref.path
 
 
-def _choose_readers(path: Path, readers: Sequence[UsableReader], want: str | None) -> list[UsableReader]:
+def _choose_readers(path: Path | Url, readers: Sequence[UsableReader], want: str | None) -> list[UsableReader]:
+    name = path.name
     if want is not None:
         named = [r for r in readers if r.plugin.name == want]
         if not named:
@@ -339,27 +352,34 @@ def _choose_readers(path: Path, readers: Sequence[UsableReader], want: str | Non
         return named
 
     def match(reader: UsableReader) -> int:
-        return max((len(s) for s in reader.plugin.suffixes if path.name.lower().endswith(s)), default=0)
+        return max((len(s) for s in reader.plugin.suffixes if name.lower().endswith(s)), default=0)
 
     able = [r for r in readers if match(r)]
     if not able:
         known = " ".join(sorted({suffix for r in readers for suffix in r.plugin.suffixes})) or "none"
-        raise SlideError(f"{path}: no reader knows the suffix {path.suffix!r}", f"known are: {known}")
+        raise SlideError(f"{path}: no reader knows the suffix {Path(name).suffix!r}", f"known are: {known}")
 
-    def rank(reader: UsableReader) -> tuple[int, bool, str]:
-        return (-match(reader), not path.name.lower().endswith(reader.plugin.preferred), reader.plugin.name)
+    def rank(reader: UsableReader) -> tuple[int, bool, bool, str]:
+        whole = isinstance(path, Url) and reader.plugin.open_remote is None
+        return (-match(reader), whole, not name.lower().endswith(reader.plugin.preferred), reader.plugin.name)
 
     return sorted(able, key=rank)
 
 
-def _open_with(reader: UsableReader, ref: SlideRef, path: Path) -> Slide:
+def _open_with(
+    reader: UsableReader,
+    ref: SlideRef,
+    path: Path | Url,
+    open_it: Callable[[Options], SlideSource],
+    elsewhere: Elsewhere | None,
+) -> Slide:
     plugin, options = reader.plugin, reader.options
     who = _plugin_name(plugin.name, reader.origin)
 
     def opened() -> Slide:
-        source = plugin.open(path, options)
+        source = open_it(options)
         try:
-            return Slide(ref, path, plugin.name, source, options, plugin.result_version, reader.origin)
+            return Slide(ref, path, plugin.name, source, options, plugin.result_version, reader.origin, elsewhere)
         except BaseException:
             _close(who, source)
             raise
@@ -376,19 +396,3 @@ def _close(plugin: str, source: SlideSource) -> None:
         ask(plugin, source.close)
     except KrasError as e:  # what was read is not lost by it
         logging.getLogger("kras.slides").warning("a slide was not closed: %s", e.message)
-
-
-def _fingerprint(path: Path, quickhash: str | None) -> str:
-    """`quickhash:DIGEST:BYTES` where the format offers one, else `sha256:` of the first and last MiB."""
-    size = path.stat().st_size
-    if quickhash:
-        return f"quickhash:{quickhash}:{size}"
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(1 << 20))
-        file.seek(max(0, size - (1 << 20)))
-        digest.update(file.read(1 << 20))
-    return f"sha256:{digest.hexdigest()}:{size}"
-
-
-def _show(mpp: tuple[float, float]) -> str:
-    return f"{mpp[0]:g}" if mpp[0] == mpp[1] else f"{mpp[0]:g} x {mpp[1]:g}"

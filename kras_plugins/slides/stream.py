@@ -96,5 +96,6 @@ def stream_tiles(
 def read_into(pixels: UInt8, slide: Slide, corners: Corners, mpp: float) -> None:
     """Read tiles at these corners into uint8[tile side side 3]; raises as `Slide.read` does."""
     side = pixels.shape[1]
+    slide.expect(corners, (side, side), mpp)
     for tile, corner in zip(pixels, corners, strict=True):
         tile[...] = slide.read(corner, (side, side), mpp)

@@ -70,7 +70,7 @@ class _Found:
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def damage_told(path: Path | str) -> Iterator[None]:
     """Turn what tifffile and codecs raise on bad bytes into a SlideError that names the file."""
     try:
         yield
@@ -81,7 +81,7 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from e
 
 
-def find_image(tif: Any, path: Path) -> TiffImage:
+def find_image(tif: Any, path: Path | str) -> TiffImage:
     """The one image of an open tifffile.TiffFile with the levels of its pyramid.
 
     Raises ContentError where the file holds several slides or planes, or none in 8-bit RGB or YCbCr; SlideError where
@@ -115,7 +115,7 @@ def find_image(tif: Any, path: Path) -> TiffImage:
         return TiffImage(tuple(sorted(pages.values(), key=lambda p: -p.imagewidth * p.imagelength)), own)
 
 
-def check_tiles(tif: Any, path: Path) -> None:
+def check_tiles(tif: Any, path: Path | str) -> None:
     """Raise SlideError where tiles of any image state more pixels or bytes than can be meant.
 
     OpenSlide takes memory for both as they are stated, and ends the process where there is not enough. What tifffile
@@ -138,7 +138,7 @@ def tag_name(kind: Any, value: int) -> str:
     return kind(value).name if value in kind.__members__.values() else str(int(value))
 
 
-def _pages(tif: Any, path: Path) -> list[_Found]:
+def _pages(tif: Any, path: Path | str) -> list[_Found]:
     """All directories and their SubIFDs. The chain is walked here: tifffile follows a long loop without end."""
     found: list[_Found] = []
     seen: set[int] = set()
@@ -188,7 +188,7 @@ def _is_color(page: Any) -> bool:
     return page.samplesperpixel in samples and page.bitspersample == 8 and page.sampleformat == 1
 
 
-def _check_color(page: Any, path: Path) -> None:
+def _check_color(page: Any, path: Path | str) -> None:
     """Raise ContentError saying what it is, unless 8-bit color that lies upright."""
     if _is_color(page):
         turned = page.tags.valueof("Orientation", 1)
@@ -213,7 +213,7 @@ def _check_color(page: Any, path: Path) -> None:
     raise ContentError(f"{path}: has {has}: {what}, not 8-bit RGB", f"{do}, and {RETILE}")
 
 
-def _check_planes(found: Sequence[_Found], main: _Found, own: OmeImage | None, path: Path) -> None:
+def _check_planes(found: Sequence[_Found], main: _Found, own: OmeImage | None, path: Path | str) -> None:
     """Raise ContentError where the main image is one of several of its size: focal planes, channels, times."""
     page = main.page
     alike = sum(_size(f.page) == _size(page) for f in found)
@@ -271,7 +271,7 @@ def _same_proportions(small: tuple[int, int], large: tuple[int, int]) -> bool:
     return abs(x / y - 1) < 0.01 or (low_x <= high_y and low_y <= high_x)
 
 
-def _check_segments(page: Any, path: Path) -> None:
+def _check_segments(page: Any, path: Path | str) -> None:
     """Raise SlideError where the tags cannot describe pixels: what they declare is never believed unseen."""
     width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
@@ -287,7 +287,7 @@ def _check_segments(page: Any, path: Path) -> None:
     _check_extent(page, path)
 
 
-def _check_extent(page: Any, path: Path) -> None:
+def _check_extent(page: Any, path: Path | str) -> None:
     """Raise SlideError where tiles are larger than is ever decoded, or data lies beyond the end of the file."""
     if page.is_tiled and page.tilewidth * page.tilelength > MAX_SEGMENT_PX:
         raise SlideError(f"{path}: is stored in pieces of {page.tilewidth} x {page.tilelength} pixels", RETILE)

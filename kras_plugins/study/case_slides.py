@@ -135,7 +135,7 @@ def look(
         if overlay:
             write_overlay(out / f"{name}.overlay.png", semantic, result, parts, notify)
     bare = CaseSlide(slide_id=slide_id, qc=result.qc, cells=counts)
-    if result.ref.path is None or result.qc is None:
+    if result.ref.place is None or result.qc is None:
         return Looked(slide=bare)
     bag = None if why is None else result.bag_of(why.extractor)
     own = None if why is None or bag is None else why.on(bag.slide_id)

@@ -16,6 +16,7 @@ from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.rows import PatientScores
 from kras_plugins.evaluation.typical import typical_calls
 from kras_plugins.learning.outer_models import explain_out_of_fold
+from kras_plugins.processing.pipeline import map_folder_of
 from kras_plugins.report.case_layers import attention_layer, cells_layer, contribution_layer
 from kras_plugins.report.examples import NO_PATIENTS, NO_SLIDES, Example, Examples, ExampleTile
 from kras_plugins.report.html import photo_uri
@@ -101,7 +102,7 @@ def examples(
 
 def _readable(result: SlideResult) -> bool:
     """Whether pixels of the slide were read in this study, and so can be again."""
-    return result.ref.path is not None and result.qc is not None
+    return result.ref.place is not None and result.qc is not None
 
 
 def _example(
@@ -156,8 +157,8 @@ def _shown(row: PatientScores, result: SlideResult, why: Explained | None, slide
             layer, drawn = "contribution", contribution_layer(shape, own.xy, bag.size, own.contribution, scale)
         elif own.attention is not None:
             layer, drawn = "attention", attention_layer(shape, own.xy, bag.size, own.attention, scale)
-    elif result.map_folder is not None:
-        layer, drawn = "cells", cells_layer(shape, read_map(result.map_folder, slide_id), mpp)
+    elif (folder := map_folder_of(result)) is not None:
+        layer, drawn = "cells", cells_layer(shape, read_map(folder, slide_id), mpp)
     return Example(
         row=row,
         slide_id=slide_id,

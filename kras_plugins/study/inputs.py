@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ def slides_of(
     that words for a histology mean.
     Raises UsageError for a path that is not there or holds no slide.
     """
+    for path in paths:
+        if re.match(r"[a-z][a-z0-9]*:/", str(path)):
+            raise UsageError(f"{path}: is an address", "name slides that lie elsewhere in a cohort CSV, column `path`")
     given = [Path(p) for p in paths]
     missing = [str(p) for p in given if not p.exists()]
     if missing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kras_plugins.data import SemanticMap
 from kras_plugins.host.parts import Parts
-from kras_plugins.processing.pipeline import SlideResult, load_semantics
+from kras_plugins.processing.pipeline import SlideResult, load_semantics, map_folder_of
 from kras_plugins.report.heatmap import write_png
 from kras_plugins.report.overlay import FIELD_PX, OVERVIEW_PX, Field, densest, draw_overlay
 from kras_plugins.semantics.export import write_tissue_ome_tiff, write_tissue_png
@@ -20,8 +20,9 @@ _FIELD_MPP = 0.25
 
 def map_of(result: SlideResult, parts: Parts) -> SemanticMap | None:
     """The map a slide's profile was made from, None where there is none (a table of finished features)."""
-    if result.map_folder is not None:
-        return read_map(result.map_folder, result.ref.slide_id)
+    folder = map_folder_of(result)
+    if folder is not None:
+        return read_map(folder, result.ref.slide_id)
     if parts.profiler is None or not parts.profiler.loads:
         return None
     loaded = load_semantics(result.ref, parts.profiler)
@@ -35,7 +36,7 @@ def write_exports(
 
     What has level-0 coordinates is left out for tissue of a slide whose resolution nobody states.
     """
-    made = result.map_folder
+    made = map_folder_of(result)
     if made is None and semantic.outlines is not None and (semantic.outlines.parent / FACTS).is_file():
         made = semantic.outlines.parent
     if made is None:
@@ -65,7 +66,7 @@ def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts:
     """Draw cells and tissue over the slide's own pixels (never its label or macro image); None without pixels."""
     ref = result.ref
     known = tuple(suffix for reader in parts.readers for suffix in reader.plugin.suffixes)
-    if ref.path is None or not ref.path.name.lower().endswith(known):
+    if ref.place is None or not ref.place.name.lower().endswith(known):
         notify.warn(f"{ref.slide_id}: no slide to draw cells over; no overlay is written")
         return None
     with open_slide(ref, parts.readers, parts.reader) as slide:

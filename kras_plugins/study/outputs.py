@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from kras_plugins.contracts.model import Weights
+    from kras_plugins.data import SlideRef
     from kras_plugins.host.parts import Parts
     from kras_plugins.processing.execution import Failure
     from kras_plugins.processing.pipeline import SlideResult
@@ -48,7 +49,7 @@ def set_aside(failures: Iterable[Failure]) -> tuple[SetAside, ...]:
         SetAside(
             slide_id=f.ref.slide_id,
             patient_id=f.ref.patient_id,
-            path=str(f.ref.path or ""),
+            path=str(f.ref.place or ""),
             kind=next(kind.__name__ for kind in KINDS if isinstance(f.error, kind)),
             reason=f.error.message,
             hint=f.error.hint,
@@ -187,13 +188,21 @@ def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
     return {
         r.ref.slide_id: {
             "patient_id": r.ref.patient_id,
-            "path": None if r.ref.path is None or r.ref.source is not None else os.path.abspath(r.ref.path),
+            "path": None if r.ref.source is not None else stated_place(r.ref),
             "fingerprint": r.fingerprint,
             "artifacts": dict(r.artifacts),
             "qc": None if r.qc is None else {"verdict": r.qc.verdict, "reasons": list(r.qc.reasons)},
             "mpp": None if r.qc is None else r.qc.mpp,
             "mpp_source": None if r.qc is None else r.qc.mpp_source,
             "field": None if r.qc is None else r.qc.field,
+            **({} if r.transfer is None else {"transfer": dict(r.transfer)}),
         }
         for r in results
     }
+
+
+def stated_place(ref: SlideRef) -> str | None:
+    """Where a slide lies, as a manifest says it: a URL without credentials, or an absolute path."""
+    if ref.url is not None:
+        return str(ref.url)
+    return None if ref.path is None else os.path.abspath(ref.path)

@@ -19,6 +19,7 @@ _FILE = "path.txt"
 
 def remember_places(store: Store, results: Iterable[SlideResult]) -> None:
     """Note the files of slides that were opened, by their content; not of those under pseudonyms."""
+    store = store.here  # of this machine alone
     with suppress(StoreError):  # a store that cannot be written still serves; slides are then named again
         for result in results:
             if result.qc is not None and result.ref.path is not None and result.ref.source is None:
@@ -36,5 +37,5 @@ def _remember(store: Store, fingerprint: str, path: str) -> None:
 
 def place_of(store: Store, fingerprint: str) -> Path | None:
     """The file that had this content when it was opened last, None where nobody noted it."""
-    folder = store.find(make_key("place", slide=fingerprint))
+    folder = store.here.find(make_key("place", slide=fingerprint))
     return None if folder is None else Path((folder / _FILE).read_text(encoding="utf-8"))

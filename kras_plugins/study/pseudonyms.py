@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from kras_plugins.cohort.slide_places import slide_place
 from kras_plugins.cohort.table import CohortTable, Patient, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError
@@ -30,6 +31,7 @@ from kras_plugins.files.regular import TABLE, private, read_text
 from kras_plugins.store import write_atomic
 from kras_plugins.study.notify import Notify
 from kras_plugins.study.outputs import SetAside
+from kras_plugins.urls import Url
 
 V = TypeVar("V")
 
@@ -83,7 +85,7 @@ class Names:
             return table, tuple(patients), None if by_patient is None else dict(by_patient)
         slides = [slide for patient in table.patients for slide in patient.slides]
         self._learn([p.patient_id for p in table.patients], [])
-        self._learn([s.slide_id for s in slides], [(s.slide_id, s.path) for s in slides if s.path is not None])
+        self._learn([s.slide_id for s in slides], [(s.slide_id, s.place) for s in slides if s.place is not None])
         self._record(self.file, [p.patient_id for p in table.patients], [s.slide_id for s in slides])
         renamed = replace(
             table,
@@ -145,18 +147,21 @@ class Names:
                 rows = read_rows(path, ["patient_id", "slide_id"])
         if rows:
             self._learn([row.get(column) for row in rows for column in ("patient_id", "slide_id")], [])
-            files = [(row.get("slide_id"), path.parent / row.get("path")) for row in rows if row.get("path")]
-            self._learn([], files)
+            with suppress(KrasError):  # of an address that is not read
+                files = [(row.get("slide_id"), slide_place(path, row.get("path"))) for row in rows if row.get("path")]
+                self._learn([], files)
         else:
             self._learn([path.stem], [(path.stem, path)])
 
-    def _learn(self, ids: Iterable[str], files: Iterable[tuple[str, Path]]) -> None:
+    def _learn(self, ids: Iterable[str], files: Iterable[tuple[str, Path | Url]]) -> None:
         for name in filter(None, ids):
             self._texts[name] = self._texts[repr(name)[1:-1]] = self._name(name)  # errors may quote it
         for name, path in files:
-            told = self._name(name) + "".join(path.suffixes[-1:])
-            self._texts |= {str(path): told, os.path.abspath(path): told, path.name: told}
-            self._texts.setdefault(path.stem, self._name(name))
+            last = Path(path.name)
+            told = self._name(name) + last.suffix
+            absolute = str(path) if isinstance(path, Url) else os.path.abspath(path)
+            self._texts |= {str(path): told, absolute: told, path.name: told}
+            self._texts.setdefault(last.stem, self._name(name))
         longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(_as_a_name, longest_first))) if longest_first else None
 

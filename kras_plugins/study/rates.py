@@ -96,10 +96,11 @@ def record(
     tiles, seconds = watch.computed(stage), watch.seconds(stage)
     if sum(tiles.values()) < LEAST_TILES or seconds <= LEAST_SECONDS:
         return
-    size = sum(_bytes(key, r) for r in results if r.ref.slide_id in tiles)
+    here = [r for r in results if r.ref.slide_id in tiles and (r.map_folder is None or r.map_folder.is_dir())]
+    size = sum(_bytes(key, r) for r in here)
     rate = Rate(
         tiles_per_s=sum(tiles.values()) / seconds,
-        bytes_per_tile=size / sum(tiles.values()),
+        bytes_per_tile=size / max(1, sum(tiles[r.ref.slide_id] for r in here)),
         peak_bytes=_peak_bytes(),
         source=f"measured here, {sum(tiles.values())} tiles",
     )

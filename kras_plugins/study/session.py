@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.reader import FACTS
@@ -13,6 +14,7 @@ from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import deadline
 from kras_plugins.host.manager import Registry, discover
 from kras_plugins.host.notes import noted
+from kras_plugins.remote.staging import staging
 from kras_plugins.store import Store, store_at
 from kras_plugins.study.found import check_places
 from kras_plugins.study.notify import SILENT, Notify
@@ -56,12 +58,15 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
     two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
     """
     names = Names(settings.pseudonyms)
-    store = Store(settings.cache and settings.cache.absolute())
+    cache = settings.cache
+    store = Store(cache.absolute() if isinstance(cache, Path) else cache)
     store.clear_dead()
+    told = notify if names.file is None else Telling(names, notify)
     with ExitStack() as stack:
         stack.enter_context(names.kept())
-        stack.enter_context(store_at(store.root))
+        stack.enter_context(store_at(store.place))
         stack.enter_context(deadline(settings.deadline))
+        stack.enter_context(staging(told.step))
         registry = discover(settings.block, settings.plugins, settings.import_deadline)
         for broken in registry.broken:
             cause = f"{broken.distribution} {broken.version}: {broken.cause}"
@@ -70,7 +75,6 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
         for kind, named in settings.options.items():
             for name in named:  # options of a plug-in that is not there would be ignored without a word
                 settings.config.options_for(kind, registry.find(kind, name).record)
-        told = notify if names.file is None else Telling(names, notify)
         yield Session(settings=settings, registry=registry, store=store, notify=told, names=names)
 
 

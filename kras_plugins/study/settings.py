@@ -21,6 +21,7 @@ from kras_plugins.host.manager import IMPORT_SECONDS
 from kras_plugins.host.trust import is_trusted
 from kras_plugins.learning.fusion import Kind as Fusion
 from kras_plugins.study.found import Named, check_options, check_run, named
+from kras_plugins.urls import Url, place, without_credentials
 
 FOUND = Path("kras.toml")
 """The settings file that is read where none is named."""
@@ -30,6 +31,13 @@ Verdict = Literal["interval", "permutation"]
 """What says whether the ensemble ranks better than chance: its interval, or refits with permuted labels as well."""
 File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False)]
+Place = Annotated[
+    Path | Url,
+    pydantic.PlainValidator(place),
+    pydantic.PlainSerializer(str, when_used="json"),
+    pydantic.WithJsonSchema({"type": "string"}),
+]
+"""A folder, or a URL, which is shown without credentials wherever settings are stated."""
 
 _LONGEST = 10_000_000
 """Seconds of a deadline: longer ones overflow what waits."""
@@ -124,7 +132,10 @@ class StudySettings(Options):
         default_factory=dict, description="options of plug-ins, by kind and name"
     )
     out: File | None = tuning(None, description="folder to write into; else kras-out/<cohort>")
-    cache: File | None = location(None, description="where intermediate results are kept and reused")
+    cache: Place | None = location(
+        None,
+        description="where intermediate results are kept and reused: a folder, or s3://, gs://, az://bucket/prefix",
+    )
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
     pseudonyms: File | None = location(
         None, description="file of the key and the names, created if absent: ids and names of slides become pseudonyms"
@@ -287,8 +298,14 @@ def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
         StudySettings.model_validate(dict(run))
     except pydantic.ValidationError as e:
         raise ConfigError(*_explained(e, f"{file}: run.")) from e
-    placed: dict[str, Any] = {k: file.parent / v if k in _ONE_PATH else v for k, v in run.items()}
+    placed: dict[str, Any] = {k: _placed(v, file.parent) if k in _ONE_PATH else v for k, v in run.items()}
     return placed | ({"plugins": [file.parent / p for p in run["plugins"]]} if "plugins" in run else {})
+
+
+def _placed(value: str | Path, folder: Path) -> Path | Url:
+    """What a file names: a URL, or a path that is relative to the file's folder."""
+    where = place(value)
+    return where if isinstance(where, Url) else folder / where
 
 
 def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
@@ -300,7 +317,10 @@ def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
         return f"{_option(name)} {_shown(first['input'])}: {cause}", hint or "see `kras run --help`"
     if where == "--":
         return " ".join(_option(word) if "_" in word else word for word in cause.split()), hint
-    return f"{where}{name and name + ': '}{cause}", hint or f"correct it; it is {first['input']!r}"
+    return (
+        f"{where}{name and name + ': '}{cause}",
+        hint or f"correct it; it is {without_credentials(repr(first['input']))}",
+    )
 
 
 def _option(name: str) -> str:
@@ -308,4 +328,4 @@ def _option(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return without_credentials(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))

@@ -27,7 +27,7 @@ def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]])
         (folder / _FILE).write_text(json.dumps(kept), encoding="utf-8")
 
     with suppress(StoreError):  # a store that cannot be written still serves; its bags are then not found again
-        store.make(make_key("trained-on", bundle=bundle), write)
+        store.here.make(make_key("trained-on", bundle=bundle), write)
 
 
 def remembered(store: Store, bundle: str) -> dict[str, dict[str, str]]:
@@ -35,7 +35,7 @@ def remembered(store: Store, bundle: str) -> dict[str, dict[str, str]]:
 
     Nothing where it is gone.
     """
-    folder = store.find(make_key("trained-on", bundle=bundle))
+    folder = store.here.find(make_key("trained-on", bundle=bundle))
     if folder is None:
         return {}
     found: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kras_plugins.errors import KrasError, SlideError
 from kras_plugins.slides.slide import open_slide
 from kras_plugins.study.places import place_of
+from kras_plugins.urls import Url
 
 if TYPE_CHECKING:
     from kras_plugins.data import SlideRef
@@ -39,7 +40,12 @@ class Finder:
 
     def open(self, slide: Recorded) -> Slide:
         """The slide of this fingerprint, open. Raises SlideError where it is not found, or was changed since."""
-        changed = None
+        changed: Path | Url | None = None
+        if slide.url is not None:
+            opened = self._opened(slide, slide.url)
+            if opened is not None:
+                return opened
+            changed = slide.url
         for path in (slide.path, place_of(self._store, slide.fingerprint)):
             if path is not None and path.exists():
                 opened = self._opened(slide, path)
@@ -58,9 +64,10 @@ class Finder:
             why = f"slide {slide.slide_id}: the result does not say where it lies"
         raise SlideError(why, "name the folder or the cohort of the slides with --slides")
 
-    def _opened(self, slide: Recorded, path: Path) -> Slide | None:
+    def _opened(self, slide: Recorded, place: Path | Url) -> Slide | None:
         """The slide open, None where another one has its place now."""
-        opened = open_slide(replace(slide.ref, path=path), self._readers, self._reader)
+        ref = replace(slide.ref, **({"url": place} if isinstance(place, Url) else {"path": place, "url": None}))
+        opened = open_slide(ref, self._readers, self._reader)
         if not slide.fingerprint or opened.fingerprint == slide.fingerprint:
             return opened
         opened.close()

@@ -12,6 +12,7 @@ from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, UsageError
 from kras_plugins.files.spreadsheet import unguarded
 from kras_plugins.study.outputs import MANIFEST, PREDICTIONS, read_json
+from kras_plugins.urls import Url, place
 
 Kind = Literal["result", "profile", "study"]
 AGAIN = "run the same command again, or name its store with --cache"
@@ -30,11 +31,12 @@ class Recorded:
     path: Path | None
     mpp: float | None
     artifacts: Mapping[str, str]
+    url: Url | None = None
 
     @property
     def ref(self) -> SlideRef:
         """The slide, with the resolution that was used."""
-        return SlideRef(patient_id=self.patient_id, slide_id=self.slide_id, path=self.path, mpp=self.mpp)
+        return SlideRef(patient_id=self.patient_id, slide_id=self.slide_id, path=self.path, mpp=self.mpp, url=self.url)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Result:
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     bundle: str = ""
     bundle_folder: Path | None = None
-    cache: Path | None = None
+    cache: Path | Url | None = None
     trained_here: bool = False
 
 
@@ -81,20 +83,28 @@ def read_result(folder: Path) -> Result:
         rows=dict(_rows(folder)),
         bundle=str(manifest.get("bundle_digest", "")),
         bundle_folder=next((one for one in (own, *named) if one.is_dir()), None),
-        cache=next((place for one in caches if one and (place := folder / str(one)).is_dir()), None),
+        cache=next((found for one in caches if one and (found := _store(folder, str(one)))), None),
         trained_here=kind == "study" and not any(asked),
     )
+
+
+def _store(folder: Path, said: str) -> Path | Url | None:
+    """The store that a manifest names; None where it is no folder that is there."""
+    where = place(said)
+    return where if isinstance(where, Url) else there if (there := folder / where).is_dir() else None
 
 
 def _slides(folder: Path, entry: Mapping[str, Any]) -> Iterator[Recorded]:
     of = {slide: patient for patient, slides in entry.get("patients", {}).items() for slide in slides}
     for slide_id, facts in entry["slides"].items():
-        path, stated = facts.get("path"), facts.get("mpp_source") in ("cohort", "option")
+        where = None if facts.get("path") is None else place(facts["path"])
+        stated = facts.get("mpp_source") in ("cohort", "option")
         yield Recorded(
             slide_id=slide_id,
             patient_id=facts.get("patient_id") or of.get(slide_id, slide_id),
             fingerprint=str(facts.get("fingerprint", "")),
-            path=None if path is None else folder / path,
+            path=folder / where if isinstance(where, Path) else None,
+            url=where if isinstance(where, Url) else None,
             mpp=float(facts["mpp"]) if stated and facts.get("mpp") else None,
             artifacts=dict(facts.get("artifacts", {})),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from kras_plugins import ReaderOptions, ReaderPlugin, SlideSource, hookimpl, tuning
+from kras_plugins import ReaderOptions, ReaderPlugin, RemoteFile, RemoteSource, SlideSource, hookimpl, tuning
 
 FIELDS = (".png", ".jpg", ".jpeg")
 
@@ -26,6 +26,16 @@ def _open(path: Path, options: TiffOptions) -> SlideSource:
     return TiffSource(path, options.cache_mb)
 
 
+def _open_remote(file: RemoteFile, options: TiffOptions) -> RemoteSource:
+    if file.name.lower().endswith(FIELDS):
+        from kras_reader_tiff.field import FieldSource
+
+        return FieldSource(file.where, file)
+    from kras_reader_tiff.source import TiffSource
+
+    return TiffSource(file.where, options.cache_mb, file)
+
+
 @hookimpl
 def kras_readers() -> Iterable[ReaderPlugin]:
     """Offer the reader."""
@@ -37,4 +47,5 @@ def kras_readers() -> Iterable[ReaderPlugin]:
         preferred=(".svs",),
         suffixes=(".ome.tif", ".ome.tiff", ".tif", ".tiff", ".svs", *FIELDS),
         open=_open,
+        open_remote=_open_remote,
     )

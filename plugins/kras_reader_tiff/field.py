@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from kras_plugins import ContentError, Level, SlideError
+from kras_plugins import ContentError, Level, RemoteFile, SlideError
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -30,10 +30,14 @@ class FieldSource:
     quickhash: str | None = None
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
-        """Decode the image; raises SlideError on a damaged or oversized one, ContentError where it is not 8-bit RGB."""
+    def __init__(self, path: Path | str, remote: RemoteFile | None = None) -> None:
+        """Decode the image, of `remote` if given, which errors call `path`.
+
+        Raises SlideError on a damaged or oversized one, ContentError where it is not 8-bit RGB.
+        """
+        file: Any = path if remote is None else remote
         try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
                 _check(image, path)
                 self.properties: Mapping[str, str] = {"format": str(image.format)}
                 if image.mode == "RGBA" or "transparency" in image.info:
@@ -53,11 +57,14 @@ class FieldSource:
         (x, y), (width, height) = xy, size
         return self._pixels[y : y + height, x : x + width].copy()
 
+    def prefetch(self, level: int, boxes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+        """All of it is here."""
+
     def close(self) -> None:
         """Nothing is open."""
 
 
-def _check(image: ImageFile, path: Path) -> None:
+def _check(image: ImageFile, path: Path | str) -> None:
     """Raise ContentError saying what it is, unless one picture in 8-bit RGB."""
     if image.format == "PNG" and getattr(image, "is_animated", False):
         raise ContentError(f"{path}: is an animation, not one picture", "export one picture of it")

@@ -13,7 +13,7 @@ from kras_plugins.slides.tiff import MAX_SEGMENT_PX, RETILE, alpha_of, tag_name
 from kras_reader_tiff.stated import BOUNDED, SIZED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kras_plugins.data import UInt8
 
@@ -29,7 +29,7 @@ class Page:
     """A page of a TIFF as a grid of segments (tiles or strips): `width` x `height` pixels, `columns` in a
     row."""
 
-    def __init__(self, page: Any, path: Path) -> None:
+    def __init__(self, page: Any, path: Path | str) -> None:
         """Take over a tifffile page of 8-bit color; raises SlideError where its codec or layout cannot be read."""
         self._page = page
         self._check(path)
@@ -52,13 +52,20 @@ class Page:
         self._decode = None if self._raw else page.decode
         self._tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if jpeg else {}
 
-    def _check(self, path: Path) -> None:
+    def _check(self, path: Path | str) -> None:
         """Raise SlideError where the codec is unknown: another reader may decode it."""
         page = self._page
         undone = page.photometric == PHOTOMETRIC.YCBCR and (page.compression not in JPEG or page.planarconfig == 2)
         if (page.compression not in SIZED and page.compression not in BOUNDED) or undone:
             kind = f"{tag_name(COMPRESSION, page.compression)} of {tag_name(PHOTOMETRIC, page.photometric)}"
             raise SlideError(f"{path}: has the compression {kind}, which this reader cannot decode", RETILE)
+
+    def touched(self, xy: tuple[int, int], size: tuple[int, int]) -> Iterator[int]:
+        """The segments in which pixels of a region lie, row by row."""
+        (left, top), (width, height) = xy, size
+        for row in range(top // self.height, (top + height - 1) // self.height + 1):
+            for column in range(left // self.width, (left + width - 1) // self.width + 1):
+                yield row * self.columns + column
 
     def where(self, index: int) -> list[tuple[int, int]]:
         """Offset and byte count of a segment in the file, one pair a plane; a count of 0 is a missing

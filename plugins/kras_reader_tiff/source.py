@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION
 
-from kras_plugins import Level, SlideError
+from kras_plugins import Level, RemoteFile, SlideError
 from kras_plugins.slides.tiff import damage_told, find_image, tag_name
 from kras_reader_tiff.page import Page
 from kras_reader_tiff.scale import find_scale
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
+
+Box = tuple[tuple[int, int], tuple[int, int]]
+"""Upper left corner (x, y) and size (width, height) in pixels of a level."""
 
 
 class TiffSource:
@@ -29,13 +32,15 @@ class TiffSource:
 
     quickhash: str | None = None
 
-    def __init__(self, path: Path, cache_mb: int) -> None:
-        """Open the file; raises SlideError naming file and cause."""
+    def __init__(self, path: Path | str, cache_mb: int, remote: RemoteFile | None = None) -> None:
+        """Open the file, or `remote`, which errors call `path`; raises SlideError naming file and cause."""
         self._path = path
+        self._remote = remote
         self._file_lock = threading.Lock()
         self._cache = _Cache(cache_mb << 20)
         with damage_told(path):
-            self._tif = tifffile.TiffFile(path)
+            file: Any = path if remote is None else remote
+            self._tif = tifffile.TiffFile(file)
             try:
                 self._describe()
             except BaseException:
@@ -59,17 +64,26 @@ class TiffSource:
         damage."""
         page = self._pages[level]
         (left, top), (width, height) = xy, size
+        self.prefetch(level, [(xy, size)])
         out = np.empty((height, width, 3), np.uint8)
-        for row in range(top // page.height, (top + height - 1) // page.height + 1):
-            for column in range(left // page.width, (left + width - 1) // page.width + 1):
-                x, y = column * page.width, row * page.height
-                x0, x1 = max(left, x), min(left + width, x + page.width)
-                y0, y1 = max(top, y), min(top + height, y + page.height)
-                part = self._segment(level, row * page.columns + column)[y0 - y : y1 - y, x0 - x : x1 - x]
-                if part.shape[:2] != (y1 - y0, x1 - x0):
-                    raise SlideError(f"{self._path}: a tile of level {level} is too small", "export it again")
-                out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        for index in page.touched(xy, size):
+            x, y = index % page.columns * page.width, index // page.columns * page.height
+            x0, x1 = max(left, x), min(left + width, x + page.width)
+            y0, y1 = max(top, y), min(top + height, y + page.height)
+            part = self._segment(level, index)[y0 - y : y1 - y, x0 - x : x1 - x]
+            if part.shape[:2] != (y1 - y0, x1 - x0):
+                raise SlideError(f"{self._path}: a tile of level {level} is too small", "export it again")
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = part
         return out
+
+    def prefetch(self, level: int, boxes: Sequence[Box]) -> None:
+        """Read the tiles or strips that these (xy, size) touch together, where the file is remote."""
+        if self._remote is None:
+            return
+        page = self._pages[level]
+        needed = sorted({index for xy, size in boxes for index in page.touched(xy, size)})
+        spans = [span for index in needed if self._cache.get((level, index)) is None for span in page.where(index)]
+        self._remote.expect([span for span in spans if span[1] and sum(span) <= self._remote.size])
 
     def _segment(self, level: int, index: int) -> UInt8:
         """A decoded tile or strip, from the cache where it is there."""
@@ -77,12 +91,14 @@ class TiffSource:
         if pixels is None:
             page = self._pages[level]
             with damage_told(self._path):
-                encoded = [self._raw(offset, count) for offset, count in page.where(index)]
+                encoded = [self._raw(offset, count) if count else b"" for offset, count in page.where(index)]
                 pixels = page.decode(encoded, index)
             self._cache.put((level, index), pixels)
         return pixels
 
     def _raw(self, offset: int, count: int) -> bytes:
+        if self._remote is not None and offset + count <= self._remote.size:
+            return self._remote.fetch([(offset, count)])[0]
         with self._file_lock:
             file = self._tif.filehandle
             if file.closed:

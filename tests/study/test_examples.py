@@ -41,7 +41,7 @@ def case(name: str, path: Path | None = Path("/somewhere/secret.svs")) -> Any:
     )  # fmt: skip
     ref = SlideRef(patient_id=name, slide_id=f"{name}-1", path=path)
     qc = None if path is None else "pass"
-    result = SimpleNamespace(ref=ref, bag_of={"": bag}.get, qc=qc, map_folder=None)
+    result = SimpleNamespace(ref=ref, bag_of={"": bag}.get, qc=qc, map_folder=None, artifacts={})
     sample = Sample(patient_id=name, bags=(bag,))
     return SimpleNamespace(patient=SimpleNamespace(patient_id=name), sample=sample, results=(result,))
 

@@ -26,7 +26,7 @@ from kras_plugins import study
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.host import isolation
 from kras_plugins.learning.seal import check_seal
-from kras_plugins.store import default_root
+from kras_plugins.store import default_place
 from kras_plugins.study.results import Training
 
 SAME = ("predictions.csv", "metrics.json", "failures.csv", "study.json")
@@ -145,7 +145,7 @@ def state() -> Callable[[], dict[str, object]]:
             "random": (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().tolist()),  # type: ignore[index]
             "threads": torch.get_num_threads(),
             "deadline": isolation.allowed(),
-            "store": default_root(),
+            "store": default_place(),
             "warnings": list(warnings.filters),
         }
 

@@ -19,7 +19,7 @@ from kras_plugins.host.config import Config
 from kras_plugins.host.manager import discover
 from kras_plugins.models.export import build_module, is_ready_made
 from kras_plugins.models.weights import model_digest
-from kras_plugins.slides.slide import PLAUSIBLE_MPP
+from kras_plugins.slides.scale import PLAUSIBLE_MPP
 from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
 from kras_plugins.testing.checks.reference import present

@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from kras_plugins.contracts.reader import Level
 from kras_plugins.errors import SlideError
-from kras_plugins.slides.slide import PLAUSIBLE_MPP
+from kras_plugins.slides.scale import PLAUSIBLE_MPP
 from kras_plugins.testing.checks import slide_files
 from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told

@@ -1,0 +1,240 @@
+"""A file on object storage or a web server, read by ranges of bytes, as if it were open here.
+
+What a reader asks for one after the other (headers, directories) comes in blocks that are kept, with more ahead the
+longer it reads on; what it asks for together (tiles) comes exactly, neighbors in one request, several requests at once.
+Nothing is read twice while it is kept, nor by two threads at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from kras_plugins.errors import SlideError
+from kras_plugins.remote.objects import Bucket, Changed, Found, Missing
+from kras_plugins.urls import Url
+
+Span = tuple[int, int]
+"""Where bytes begin, and how many they are."""
+
+HEAD = 1 << 20
+"""Bytes of the first request: what most files say of themselves, and what a fingerprint is made of."""
+BLOCK = 1 << 16
+AHEAD = 1 << 20
+"""Most bytes that are read on beyond what was asked for."""
+GAP = 4096
+"""So few bytes between two ranges are read along: a request costs more."""
+LONGEST = 8 << 20
+"""Bytes of one request; more are read in several at once."""
+CONNECTIONS = 8
+KEPT = 128 << 20
+
+
+class RangeFile(io.RawIOBase):
+    """An object of one version: what changes it while it is read is a SlideError, as is what cannot be read.
+
+    `size` in bytes, `name` as a file would be called; `received` bytes so far, in `requests`. `fetch` and `expect` are
+    for many threads, `read` and `seek` for one. Raises NoRanges at once where the server knows none.
+    """
+
+    def __init__(self, url: Url) -> None:
+        super().__init__()
+        self.url, self.name, self.where = url, url.name, str(url)
+        self.received = self.requests = 0
+        self._bucket = Bucket(url, SlideError)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Span, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._coming: dict[Span, Future[bytes]] = {}
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._at = self._ahead = 0
+        self._next = -1
+        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="kras-range")
+        self._found, head = self._ask(0, HEAD, None)
+        self.size: int = self._found.size
+        self._keep_blocks(0, head)
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes]:
+        """The bytes of each span, kept or read now; those that another thread is reading are waited for."""
+        if self.closed:
+            raise SlideError(f"{self.url}: was closed")
+        coming: dict[Span, Future[bytes]] = {}
+        mine: list[Span] = []
+        found: dict[Span, bytes] = {}
+        with self._lock:
+            for span in dict.fromkeys(spans):
+                if (data := self._here(span)) is not None:
+                    found[span] = data
+                elif span in self._coming:
+                    coming[span] = self._coming[span]
+                else:
+                    coming[span] = self._coming[span] = Future()
+                    mine.append(span)
+        self._read_all(mine)
+        found |= {span: future.result() for span, future in coming.items()}
+        return [found[span] for span in spans]
+
+    def expect(self, spans: Sequence[Span]) -> None:
+        """Read spans now that `fetch` will ask for one by one."""
+        self.fetch(spans)
+
+    def close(self) -> None:
+        """Forget what was read; calling it twice is harmless."""
+        if not self.closed:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            with self._lock:
+                waited, self._coming = self._coming, {}
+                self._kept.clear()
+                self._blocks.clear()
+            for future in waited.values():  # whoever waits for them learns it
+                future.set_exception(SlideError(f"{self.url}: was closed"))
+        super().close()
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next `read` begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move there."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError("a position before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer from where it stands, as far as there is something."""
+        end = min(self._at + len(buffer), self.size)
+        if end <= self._at:
+            return 0
+        data = self._through_blocks(self._at, end)
+        buffer[: len(data)] = data
+        self._at = end
+        return len(data)
+
+    def _through_blocks(self, start: int, end: int) -> bytes:
+        """Bytes from `start` to before `end`, of blocks that are kept or read now."""
+        first, last = start // BLOCK, -(-end // BLOCK)
+        with self._lock:
+            there = {i: self._blocks[i] for i in range(first, last) if i in self._blocks}
+        for run in _runs([i for i in range(first, last) if i not in there]):
+            # Who goes on where the last read ended gets twice as much ahead each time, who jumps nothing.
+            self._ahead = min(max(2 * self._ahead, 2 * BLOCK), AHEAD) if run.start == self._next else 0
+            stop = min((run.stop - 1) * BLOCK + BLOCK + self._ahead, self.size)
+            there |= self._keep_blocks(run.start, self._get(run.start * BLOCK, stop))
+            self._next = -(-stop // BLOCK)
+        joined = b"".join(there[i] for i in range(first, last))
+        return joined[start - first * BLOCK : end - first * BLOCK]
+
+    def _keep_blocks(self, first: int, data: bytes) -> dict[int, bytes]:
+        cut = {first + at // BLOCK: data[at : at + BLOCK] for at in range(0, len(data), BLOCK)}
+        with self._lock:
+            self._blocks.update(cut)
+            while len(self._blocks) * BLOCK > KEPT // 4 and len(self._blocks) > len(cut):
+                self._blocks.popitem(last=False)
+        return cut
+
+    def _here(self, span: Span) -> bytes | None:
+        """The bytes of a span where they are kept; the lock is held."""
+        data = self._kept.get(span)
+        if data is not None:
+            self._kept.move_to_end(span)
+            return data
+        start, count = span
+        first, last = start // BLOCK, -(-(start + count) // BLOCK)
+        if any(i not in self._blocks for i in range(first, last)):
+            return None
+        return b"".join(self._blocks[i] for i in range(first, last))[start - first * BLOCK :][:count]
+
+    def _read_all(self, spans: Sequence[Span]) -> None:
+        """Read spans, in as few requests as they lie together; whoever waits for one gets it, or the error."""
+        groups = list(_together(spans))
+        if len(groups) < 2:
+            for group in groups:
+                self._read_group(group)
+            return
+        wait([self._pool.submit(self._read_group, group) for group in groups])
+
+    def _read_group(self, group: Sequence[Span]) -> None:
+        start = group[0][0]
+        try:
+            data = self._get(start, max(at + count for at, count in group))
+        except BaseException as e:
+            with self._lock:
+                futures = [self._coming.pop(span) for span in group if span in self._coming]
+            for future in futures:
+                future.set_exception(e)
+            if isinstance(e, Exception):
+                return  # told by what waits for it
+            raise
+        for span in group:
+            at, count = span
+            part = data[at - start : at - start + count]
+            with self._lock:
+                self._kept[span] = part
+                self._kept_bytes += len(part)
+                while self._kept_bytes > KEPT and len(self._kept) > 1:
+                    self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+                futures = [self._coming.pop(span)] if span in self._coming else []  # none where it was closed
+            for future in futures:
+                future.set_result(part)
+
+    def _get(self, start: int, end: int) -> bytes:
+        """Bytes from `start` to before `end`, of the version that was opened."""
+        _, data = self._ask(start, end, self._found)
+        if len(data) != min(end, self.size) - start:
+            raise SlideError(f"{self.url}: its server gave {len(data)} of {end - start} bytes", "run it again")
+        return data
+
+    def _ask(self, start: int, end: int, known: Found | None) -> tuple[Found, bytes]:
+        try:
+            found, data = self._bucket.get(self.url.key, (start, end), None if known is None else known.tag)
+            if known is not None and (found.size, found.tag, found.changed) != (known.size, known.tag, known.changed):
+                raise Changed
+        except Missing:
+            gone = "is not there any more" if known else "there is no such object"
+            raise SlideError(f"{self.url}: {gone}", "check the address in the cohort") from None
+        except Changed:
+            raise SlideError(f"{self.url}: was changed while it was read", "run the same command again") from None
+        with self._lock:
+            self.received += len(data)
+            self.requests += 1
+        return found, data
+
+
+def transfer(file: RangeFile) -> Mapping[str, int]:
+    """What was read of a file so far, for a manifest: bytes in how many requests, and the bytes of the whole."""
+    return {"bytes": file.received, "requests": file.requests, "size": file.size}
+
+
+def _together(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Spans in order, those beside each other in one group, up to so many bytes."""
+    group: list[Span] = []
+    for at, count in sorted(spans):
+        end = group[-1][0] + group[-1][1] if group else 0
+        if group and (at - end > GAP or at + count - group[0][0] > LONGEST):
+            yield group
+            group = []
+        group.append((at, count))
+    if group:
+        yield group
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[range]:
+    """Runs of numbers that follow each other."""
+    start = 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1:
+            yield range(numbers[start], numbers[i - 1] + 1)
+            start = i
