@@ -43,6 +43,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on
 Backend = Annotated[str | None, setting("backend")]
 Reader = Annotated[str | None, setting("reader")]
 Workers = Annotated[int | None, setting("workers")]
+EngineName = Annotated[str | None, setting("engine", metavar="NAME")]
 Extractor = Annotated[str | None, setting("extractor")]
 Profiler = Annotated[str | None, setting("profiler")]
 Prevalences = Annotated[
@@ -93,10 +94,16 @@ class Machine(Plugins):
     backend: Backend = None
     reader: Reader = None
     workers: Workers = None
+    engine: EngineName = None
     pseudonyms: Annotated[Path | None, setting("pseudonyms")] = None
 
     def settings(self, **given: Any) -> StudySettings:
         """The settings of a call: defaults < settings file < options."""
         return super().settings(
-            backend=self.backend, reader=self.reader, workers=self.workers, pseudonyms=self.pseudonyms, **given
+            backend=self.backend,
+            reader=self.reader,
+            workers=self.workers,
+            engine=self.engine,
+            pseudonyms=self.pseudonyms,
+            **given,
         )

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -151,7 +151,10 @@ class UsableReader:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """All that a slide passes through. `extractor` and `profiler` are None where no classifier asks for them."""
+    """All that a slide passes through. `extractor` and `profiler` are None where no classifier asks for them.
+
+    `asked`: what `open_parts` was called with, as JSON values, so that another process can open the same.
+    """
 
     readers: tuple[UsableReader, ...]
     reader: str | None
@@ -159,6 +162,7 @@ class Parts:
     profiler: Part | None
     backend: Backend | None
     backend_id: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def precision(self) -> str | None:
@@ -237,6 +241,13 @@ def open_parts(
             profiler=parts.get("profiler"),
             backend=engine,
             backend_id=served_by,
+            asked={
+                "config": config.options,
+                "extractor": extractor,
+                "profiler": profiler,
+                "backend": backend,
+                "reader": reader,
+            },
         )
     finally:
         if engine is not None:

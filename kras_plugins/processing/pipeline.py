@@ -16,7 +16,7 @@ from kras_plugins.bags import read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef
-from kras_plugins.errors import SlideError
+from kras_plugins.errors import SlideError, StoreError
 from kras_plugins.host.isolation import ask
 from kras_plugins.host.parts import Part, Parts, instance
 from kras_plugins.processing.embedding import embed_slide
@@ -74,62 +74,48 @@ class SlideResult:
     artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
-def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was made of a slide's pixels: nothing that is large, which lies in the store.
+
+    `artifacts`: digests of `tissue`, `bag` and `map`, without those that were made elsewhere.
+    """
+
+    qc: SlideQC
+    fingerprint: str
+    artifacts: Mapping[str, str]
+
+
+def process_slide(
+    ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None, made: Made | None = None
+) -> SlideResult:
     """Tissue, tiles, features and semantic profile of one slide, each from the store where it is there already.
 
+    `made`: what another process made of its pixels in the same store; made here where None.
     Raises SlideError when the slide cannot be used, PluginError when a plug-in fails, BackendError when no model runs.
     """
     began = time.monotonic()
     extractor, profiler = parts.extractor, parts.profiler
-    needs_pixels = [p for p in (extractor, profiler) if p is not None and not p.loads]
     bag = _load_bag(ref, extractor) if extractor is not None and extractor.loads else None
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
-    qc, fingerprint, map_folder, flags = None, "", None, None
     keys = [] if bag is None else [digest_of(bag)]
-    artifacts: dict[str, str] = {}
-    if needs_pixels:
-        with open_slide(ref, parts.readers, parts.reader) as slide:
-            fingerprint = slide.fingerprint
-            for part in needs_pixels:
-                slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
-            tissue_key = key_of_tissue(slide)
-            tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
-            _refuse_without_tissue(slide, tissue)
-            tiles = tiles_of(slide, parts.readers, work)
-            if extractor is not None and not extractor.loads:
-                key = key_of_part("bag", extractor, tissue_key)
-                folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, tiles, on_tiles))
-                bag, flags = read_bag(folder / BAG, ref.slide_id), read_flags(folder)
-                keys.append(key.digest)
-                artifacts["bag"] = key.digest
-            if profiler is not None and not profiler.loads:
-                key = key_of_part("map", profiler, tissue_key)
-                map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
-                flags = read_flags(map_folder) if flags is None else flags
-                keys.append(key.digest)
-                artifacts["map"] = key.digest
-            assert flags is not None
-            qc = slide_qc(
-                slide_id=ref.slide_id,
-                tissue=tissue,
-                blurred=flags,
-                mpp=float(np.mean(slide.mpp)),
-                mpp_source=slide.mpp_source,
-                warnings=slide.warnings,
-            )
-            if qc.verdict == "fail":
-                raise SlideError(
-                    f"{ref.path}: quality control failed: {'; '.join(qc.reasons)}",
-                    "look at the slide; scan it again",
-                )
-    if map_folder is not None:
-        key = make_key("profile", map=keys[-1], features=FEATURES_VERSION)
-        semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
+    if made is None and looks_at_pixels(parts):
+        made = make_slide(ref, parts, work, on_tiles)
+    artifacts = {} if made is None else made.artifacts
+    map_folder = None
+    if "bag" in artifacts:
+        bag = read_bag(_artifact(work.store, artifacts["bag"]) / BAG, ref.slide_id)
+        keys.append(artifacts["bag"])
+    if "map" in artifacts:
+        map_folder = _artifact(work.store, artifacts["map"])
+        keys.append(artifacts["map"])
+        semantic = from_json(_stored_profile(map_folder, artifacts["map"], work.store).read_text(), ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
+    fingerprint = "" if made is None else made.fingerprint
     return SlideResult(
         ref=ref,
-        qc=qc,
+        qc=None if made is None else made.qc,
         bag=bag,
         profile=semantic,
         map_folder=map_folder,
@@ -138,6 +124,65 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         seconds=time.monotonic() - began,
         artifacts=artifacts,
     )
+
+
+def looks_at_pixels(parts: Parts) -> bool:
+    """Whether any part opens slides, rather than reading results made elsewhere."""
+    return any(p is not None and not p.loads for p in (parts.extractor, parts.profiler))
+
+
+def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> Made:
+    """Make all that comes of a slide's pixels, into the store; raises as `process_slide` does."""
+    extractor, profiler = (p if p is not None and not p.loads else None for p in (parts.extractor, parts.profiler))
+    artifacts: dict[str, str] = {}
+    flags = None
+    with open_slide(ref, parts.readers, parts.reader) as slide:
+        for part in (extractor, profiler):
+            if part is not None:
+                slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
+        tissue_key = key_of_tissue(slide)
+        tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
+        _refuse_without_tissue(slide, tissue)
+        tiles = tiles_of(slide, parts.readers, work)
+        if extractor is not None:
+            key = key_of_part("bag", extractor, tissue_key)
+            folder = work.store.make(key, partial(_build_bag, slide, tissue, extractor, tiles, on_tiles))
+            flags = read_flags(folder)
+            artifacts["bag"] = key.digest
+        if profiler is not None:
+            key = key_of_part("map", profiler, tissue_key)
+            folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
+            flags = read_flags(folder) if flags is None else flags
+            artifacts["map"] = key.digest
+        assert flags is not None
+        qc = slide_qc(
+            slide_id=ref.slide_id,
+            tissue=tissue,
+            blurred=flags,
+            mpp=float(np.mean(slide.mpp)),
+            mpp_source=slide.mpp_source,
+            warnings=slide.warnings,
+        )
+        if qc.verdict == "fail":
+            raise SlideError(
+                f"{ref.path}: quality control failed: {'; '.join(qc.reasons)}",
+                "look at the slide; scan it again",
+            )
+        fingerprint = slide.fingerprint
+    if "map" in artifacts:
+        _stored_profile(folder, artifacts["map"], work.store)
+    return Made(qc=qc, fingerprint=fingerprint, artifacts=artifacts)
+
+
+def _artifact(store: Store, digest: str) -> Path:
+    """The folder of an artifact that was made just now; StoreError where this process does not find it."""
+    folder = store.at(digest)
+    if folder is None:
+        raise StoreError(
+            f"the store {store.root} does not hold {digest[:12]}, which was made just now",
+            "all machines must see one store: name a shared folder with --cache",
+        )
+    return folder
 
 
 def digest_of(bag: Bag) -> str:
@@ -247,8 +292,10 @@ def read_flags(folder: Path) -> Bool:
         return flags
 
 
-def _stored_profile(map_folder: Path, key: Key, store: Store, slide_id: str) -> SemanticProfile:
+def _stored_profile(map_folder: Path, digest: str, store: Store) -> Path:
+    """The file of a map's profile, computed once a store. `digest`: that of the map."""
+
     def build(folder: Path) -> None:
         (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))))
 
-    return from_json((store.make(key, build) / "profile.json").read_text(), slide_id)
+    return store.make(make_key("profile", map=digest, features=FEATURES_VERSION), build) / "profile.json"
