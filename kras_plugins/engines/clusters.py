@@ -16,7 +16,8 @@ from kras_plugins.engines.options import DaskOptions
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.config import did_you_mean
 
-_CONNECT_SECONDS = 20
+CONNECT_SECONDS = 20
+"""How long a scheduler is waited for, which may be about to start."""
 _CLUSTERS = {
     "slurm": "SLURMCluster",
     "pbs": "PBSCluster",
@@ -38,7 +39,7 @@ def connected(options: DaskOptions) -> Iterator[Client]:
         stack.enter_context(_quiet())
         if options.cluster is not None:
             cluster = stack.enter_context(started(options))
-            yield stack.enter_context(Client(cluster, set_as_default=False, timeout=_CONNECT_SECONDS))
+            yield stack.enter_context(Client(cluster, set_as_default=False, timeout=CONNECT_SECONDS))
             return
         if options.scheduler is None:
             raise ConfigError(
@@ -47,7 +48,7 @@ def connected(options: DaskOptions) -> Iterator[Client]:
             )
         try:
             client = Client(
-                options.scheduler, security=security_of(options), set_as_default=False, timeout=_CONNECT_SECONDS
+                options.scheduler, security=security_of(options), set_as_default=False, timeout=CONNECT_SECONDS
             )
         except (OSError, TimeoutError, ValueError, TypeError) as e:
             raise BackendError(

@@ -115,8 +115,8 @@ def discover(
     """Load every entry point of group `kras` and every loose file; a failing or hanging one is listed as broken.
 
     `block` (and the comma-separated KRAS_BLOCK) names entry points, distributions or `kind:name` to leave out.
-    `seconds`: how long each may take. `called`: where a loose file lay on the machine that it was copied from: its results
-    are known by that. Of two providers of one name neither can be used: see `Registry.find`.
+    `seconds`: how long each may take. `called`: where a loose file lay on the machine that it was copied from, by which
+    its results are known. Of two providers of one name neither can be used: see `Registry.find`.
     """
     blocked = {b.strip() for b in (*block, *os.environ.get("KRAS_BLOCK", "").split(",")) if b.strip()}
     manager = pluggy.PluginManager(GROUP)

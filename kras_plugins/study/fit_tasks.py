@@ -28,11 +28,11 @@ _SAMPLES = "samples.json"
 _KEPT = 2
 """Cohorts whose samples a worker keeps open: their bags are mapped files."""
 
-_open: OrderedDict[str, list[Sample]] = OrderedDict()
+_open: OrderedDict[str, tuple[list[Sample], list[str]]] = OrderedDict()
 
 
 def stored_samples(cases: Sequence[Case], store: Store) -> str:
-    """The digest of an artifact with the samples of all patients: profiles, and the keys of bags."""
+    """The digest of an artifact with the samples of all patients: profiles, the store keys of bags, no labels."""
     key = make_key("samples", of=[(case.patient.patient_id, case.key) for case in cases])
 
     def build(folder: Path) -> None:
@@ -49,7 +49,6 @@ def item_of(learners: Learners, task: FitTask, samples: str, store: Store) -> di
         "store": str(store.root.absolute()),
         "labels": learners.labels.tolist(),
         "groups": list(learners.groups),
-        "keys": list(learners.keys),
         "member": task.member.name,
         "identity": task.member.identity,
         "options": task.member.options.model_dump(mode="json"),
@@ -98,22 +97,24 @@ def fitted(bench: FitBench, item: Mapping[str, Any]) -> str:
         keep_model=item["keep_model"],
         where=item["where"],
     )
+    samples, keys = _samples(item["samples"], bench.store)
     learners = Learners(
-        samples=_samples(item["samples"], bench.store),
+        samples=samples,
         labels=np.array(item["labels"], np.int8),
         groups=item["groups"],
-        keys=item["keys"],
+        keys=keys,
     )
     return make_fits(learners, task, Store(Path(item["store"]))).name
 
 
-def _samples(digest: str, store: Store) -> list[Sample]:
-    """The samples of all patients, read once a process: one task at a time uses them."""
+def _samples(digest: str, store: Store) -> tuple[list[Sample], list[str]]:
+    """The samples of all patients with their keys, read once a process: one task at a time uses them."""
     if digest not in _open:
         folder = store.at(digest)
         if folder is None:
             raise StoreError(f"the store {store.root} does not hold {digest[:12]}", "all machines must see one store")
-        _open[digest] = [_sample(facts, store) for facts in json.loads((folder / _SAMPLES).read_text())]
+        patients = json.loads((folder / _SAMPLES).read_text())
+        _open[digest] = [_sample(facts, store) for facts in patients], [facts["key"] for facts in patients]
         while len(_open) > _KEPT:
             _open.popitem(last=False)
     return _open[digest]
@@ -124,6 +125,7 @@ def _facts(case: Case, store: Store) -> dict[str, Any]:
     known = {id(r.bag): r.artifacts["bag"] for r in case.results if "bag" in r.artifacts}
     return {
         "patient": sample.patient_id,
+        "key": case.key,
         "profile": None if sample.profile is None else to_json(sample.profile),
         "bags": [[bag.slide_id, known.get(id(bag)) or _stored(bag, store)] for bag in sample.bags],
     }
