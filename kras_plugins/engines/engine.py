@@ -11,7 +11,7 @@ from kras_plugins.errors import KrasError
 from kras_plugins.slides.stream import ordered_map
 
 Bench = TypeVar("Bench")
-BenchIn = TypeVar("BenchIn", contravariant=True)
+Opened = TypeVar("Opened", covariant=True)
 Given = TypeVar("Given")
 
 Item: TypeAlias = "Mapping[str, Any]"
@@ -21,11 +21,11 @@ Outcomes: TypeAlias = "Generator[tuple[int, Any]]"
 """The number of an item with what its task gave, or with the KrasError that it raised."""
 
 
-class Engine(Protocol[BenchIn]):
+class Engine(Protocol[Opened]):
     """Runs independent tasks. A bench is what they share: plug-ins, models, a store, worker processes."""
 
     def map(
-        self, perform: Callable[[BenchIn, Item], Any], items: Sequence[Item], costs: Sequence[float] = ()
+        self, perform: Callable[[Opened, Item], Any], items: Sequence[Item], costs: Sequence[float] = ()
     ) -> Outcomes:
         """`perform(bench, item)` for each item, outcomes as they finish; close the generator to end early.
 

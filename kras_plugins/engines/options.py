@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,14 @@ class DaskOptions(Options):
     insecure: bool = location(
         False, description="allow tcp:// to another machine: whoever reaches that scheduler can run code as its user"
     )
+
+    @pydantic.field_validator("job", mode="before")
+    @classmethod
+    def _times_as_text(cls, value: Any) -> Any:
+        """TOML reads `12:00:00` as a time of day, which a batch system takes for a length."""
+        if not isinstance(value, Mapping):
+            return value
+        return {k: v.isoformat() if isinstance(v, datetime.time) else v for k, v in value.items()}
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:

@@ -93,7 +93,7 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
                 "start it with DASK_DISTRIBUTED__WORKER__DAEMON=False, or with --no-nanny",
             )
         has = self._worker.state.total_resources
-        slots = min(self._at_once, self._worker.state.nthreads)
+        slots = min(self._at_once, int(self._worker.state.nthreads))
         for name, amount in self._needs.items():
             fitting = int(has.get(name, 0.0) / amount) if amount > 0 else slots
             if fitting < 1:
