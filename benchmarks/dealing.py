@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import heapq
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from kras_plugins.engines.deal import Deal
 
 TYPICAL_SECONDS = 40.0
 """Of a slide with 85 mm² of tissue on eight cores, at 41 tiles of `vit` and 44 of `cells` a second and core."""
@@ -25,8 +26,8 @@ SPREAD_OF_SIZES, SPREAD_OF_COSTS = 0.9, 0.35
 
 
 NOBODY = -1
-LOOKS, LEAST = 10.0, 30.0
-"""Seconds after which a worker with nothing to do looks again; that a slide has at least before it is late."""
+LOOKS = 1.0
+"""Seconds after which a worker with nothing to do looks again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,61 +57,49 @@ class Trial:
         return now + takes, True
 
 
-def dealt(trial: Trial, order: Sequence[int], copies: bool = False) -> float:
-    """From one queue, in this order, to whoever is free; a lost slide goes to the front again.
-
-    `copies`: once nothing waits, who is free takes a copy of a slide that takes twice what its size lets expect.
-    """
-    waiting, left, running = list(order)[::-1], set(order), Counter[int]()
-    events: list[tuple[float, int, int | None, bool]] = [(0.0, w, None, True) for w in range(len(trial.speed))]
-    heapq.heapify(events)
-    began: dict[int, float] = {}
-    rates: list[float] = []
+def dealt(trial: Trial, costs: np.ndarray, copies: bool = False) -> float:
+    """As engine `dask` deals (`Deal`); a lost slide waits again at once, its worker is back later."""
+    now = 0.0
+    deal = Deal(costs.tolist(), 1_000, clock=lambda: now)
+    ends = [(0.0, worker, -1, True) for worker in range(len(trial.speed))]
+    token = 0
     while True:
-        now, worker, slide, good = heapq.heappop(events)  # a worker is free again; it had this slide
-        if slide is not None:
-            running[slide] -= 1
-            if good and slide in left:
-                left.remove(slide)
-                rates.append((now - began[slide]) / trial.hint[slide])
-            elif slide in left and not running[slide]:
-                waiting.append(slide)
-        if not left:
+        now, worker, ended, good = heapq.heappop(ends)
+        if ended in deal.running and good:
+            deal.ended(ended)
+        elif ended in deal.running:
+            deal.lost(ended)
+        if deal.over:
             return now
         if worker == NOBODY:
             continue
-        if waiting:
-            slide = waiting.pop()
-            began[slide] = now
-        else:
-            usual = float(np.median(rates)) if copies and rates else np.inf
-            late = [s for s in left if running[s] == 1 and now - began[s] > max(LEAST, 2 * usual * trial.hint[s])]
-            if not late:
-                heapq.heappush(events, (now + LOOKS, worker, None, True))
-                continue
-            slide = min(late, key=lambda s: (began[s], s))
-        running[slide] += 1
+        slide = deal.take(copies=copies)
+        if slide is None:
+            heapq.heappush(ends, (now + LOOKS, worker, -1, True))
+            continue
+        token += 1
+        deal.began(token, slide, str(worker))
         end, good = trial.works(worker, slide, now)
         if good:
-            heapq.heappush(events, (end, worker, slide, True))
-        else:  # the slide is free at once, the worker when it is back
-            heapq.heappush(events, (end - trial.away, NOBODY, slide, False))
-            heapq.heappush(events, (end, worker, None, True))
+            heapq.heappush(ends, (end, worker, token, True))
+        else:
+            heapq.heappush(ends, (end - trial.away, NOBODY, token, False))
+            heapq.heappush(ends, (end, worker, -1, True))
 
 
 def largest_first(trial: Trial) -> float:
     """One queue, the largest file first."""
-    return dealt(trial, np.argsort(-trial.hint, kind="stable").tolist())
+    return dealt(trial, trial.hint)
 
 
 def with_copies(trial: Trial) -> float:
     """The same, and copies of what is late: what engine `dask` does."""
-    return dealt(trial, np.argsort(-trial.hint, kind="stable").tolist(), copies=True)
+    return dealt(trial, trial.hint, copies=True)
 
 
 def in_order(trial: Trial) -> float:
     """One queue in the order of the cohort."""
-    return dealt(trial, range(len(trial.cost)))
+    return dealt(trial, np.zeros(len(trial.cost)))
 
 
 def stride(trial: Trial) -> float:

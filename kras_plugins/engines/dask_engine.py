@@ -17,6 +17,7 @@ from distributed import CancelledError, Client, Future
 from distributed.scheduler import KilledWorker
 
 from kras_plugins.engines.clusters import connected
+from kras_plugins.engines.deal import Deal
 from kras_plugins.engines.engine import Item, Outcomes
 from kras_plugins.engines.options import DaskOptions
 from kras_plugins.engines.worker import (
@@ -89,7 +90,11 @@ def dask_engine(options: DaskOptions, say: Say, warn: Say) -> Iterator[Dask]:
     """Connect; raises ConfigError and BackendError as `clusters.connected` does."""
     with connected(options) as client:
         say(f"Dask scheduler {client.scheduler.address}, dashboard {client.dashboard_link}")
-        yield Dask(client, options.lost, options.needs, say, warn)
+        try:
+            yield Dask(client, options.lost, options.needs, say, warn)
+        finally:
+            if client.status == "running":
+                client.unsubscribe_topic("all")
 
 
 class Pool:
@@ -102,6 +107,7 @@ class Pool:
         self._slots: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._address = client.scheduler.address
+        self._waited = False
 
     def join(self, joining: Joining) -> None:
         """Have all workers open their benches, and note which may have tasks."""
@@ -123,78 +129,78 @@ class Pool:
 
     def map(self, perform_: Callable[[Any, Item], Any], items: Sequence[Item], costs: Sequence[float] = ()) -> Outcomes:
         """See `Engine.map`."""
-        waiting = sorted(range(len(items)), key=lambda i: (costs[i] if costs else 0.0, -i))  # dealt from the end
-        running: dict[Future, tuple[int, str]] = {}
-        losses: Counter[int] = Counter()
+        deal = Deal(costs or [0.0] * len(items), self._lost)
         try:
-            while waiting or running:
-                while waiting and (worker := self._free(running)) is not None:
-                    i = waiting.pop()
-                    future = self._client.submit(
-                        perform, self._name, perform_, items[i],
-                        workers=[worker], allow_other_workers=False, pure=False, retries=0,
-                    )  # fmt: skip
-                    running[future] = (i, worker)
-                    future.add_done_callback(lambda one: self.inbox.put(("done", one)))
-                lost: list[tuple[int, str]] = []
-                kind, what = self._next(bool(running))
-                if kind == "done" and what in running:
-                    i, worker = running.pop(what)
+            while not deal.over:
+                self._begin(deal, perform_, items)
+                lost: list[Future] = []
+                kind, what = self._next(deal)
+                if kind == "done" and what in deal.running:
                     outcome = self._outcome(what)
                     if outcome is None:
-                        lost.append((i, worker))
+                        lost = [what]
                     else:
-                        yield i, outcome
+                        number, others = deal.ended(what)
+                        self._client.cancel(others)
+                        yield number, outcome
                 elif kind == "gone":
                     self._slots.pop(what, None)
                     self._refused.pop(what, None)
-                    gone = [future for future, (_, worker) in running.items() if worker == what]
-                    lost += [running.pop(future) for future in gone]
-                    self._client.cancel(gone)
-                for i, worker in lost:
-                    losses[i] += 1
-                    if losses[i] <= self._lost:
-                        waiting.append(i)
-                    else:
+                    lost = [future for future, one in deal.running.items() if one.worker == what]
+                    self._client.cancel(lost)
+                for future in lost:
+                    worker = deal.running[future].worker
+                    if given_up := deal.lost(future):
+                        number, times = given_up
                         yield (
-                            i,
+                            number,
                             SlideError(
-                                f"{losses[i]} workers were lost while they worked on it, the last {worker}",
+                                f"{times} workers were lost while they worked on it, the last {worker}",
                                 "it may need more memory than a worker has: see the worker's log, then run again",
                             ),
                         )
         finally:
-            if running and self._client.status == "running":
-                self._client.cancel(list(running))
+            if deal.running and self._client.status == "running":
+                self._client.cancel(list(deal.running))
 
-    def _free(self, running: Mapping[Future, tuple[int, str]]) -> str | None:
-        """A worker that has a place left, the one with most; None where all are busy."""
-        busy = Counter(worker for _, worker in running.values())
-        left = {worker: slots - busy[worker] for worker, slots in self._slots.items()}
-        best = max(left, key=lambda worker: left[worker], default=None)
-        return best if best is not None and left[best] > 0 else None
-
-    def _next(self, busy: bool) -> tuple[str, Any]:
-        """The next thing that happened. Raises BackendError where the scheduler is gone, or no worker can be used."""
-        waited = False
+    def _begin(self, deal: Deal, perform_: Callable[[Any, Item], Any], items: Sequence[Item]) -> None:
+        """Give all free places a task, as long as there are both; copies of late tasks to idle workers alone."""
         while True:
-            self._check_scheduler()
-            try:
-                kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                if not busy and not self._slots:
-                    self._refuse_if_none_can()
-                    if not waited:
-                        self._say("waiting for a Dask worker")
-                    waited = True
-                continue
-            if kind == "tiles":
-                self._tell(*what["tiles"])
-            elif kind == "joined":
-                self._joined(what)
-                return kind, what
-            else:
-                return kind, what
+            busy = Counter(one.worker for one in deal.running.values())
+            left = {worker: slots - busy[worker] for worker, slots in self._slots.items()}
+            worker = max(left, key=lambda one: (left[one] > 0, -busy[one], left[one]), default="")
+            if not worker or left[worker] < 1:
+                return
+            number = deal.take(copies=not busy[worker])
+            if number is None:
+                return
+            future = self._client.submit(
+                perform, self._name, perform_, items[number],
+                workers=[worker], allow_other_workers=False, pure=False, retries=0,
+            )  # fmt: skip
+            deal.began(future, number, worker)
+            future.add_done_callback(lambda one: self.inbox.put(("done", one)))
+
+    def _next(self, deal: Deal) -> tuple[str, Any]:
+        """The next thing that happened, if only that time passed.
+
+        Raises BackendError where the scheduler is gone, or no worker can be used.
+        """
+        self._check_scheduler()
+        try:
+            kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            if not deal.running and not self._slots:
+                self._refuse_if_none_can()
+                if not self._waited:
+                    self._say("waiting for a Dask worker")
+                self._waited = True
+            return "time", None
+        if kind == "tiles":
+            self._tell(*what["tiles"])
+        elif kind == "joined":
+            self._joined(what)
+        return kind, what
 
     def _check_scheduler(self) -> None:
         if self._client.status != "running":
