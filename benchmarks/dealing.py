@@ -26,7 +26,7 @@ SPREAD_OF_SIZES, SPREAD_OF_COSTS = 0.9, 0.35
 
 
 NOBODY = -1
-LOOKS = 1.0
+LOOKS = 10.0
 """Seconds after which a worker with nothing to do looks again."""
 
 

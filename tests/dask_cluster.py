@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -20,13 +20,13 @@ _SECONDS = 120.0
 class Cluster:
     """`address`: of the scheduler; `scheduler` and `workers`: their processes."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack = folder, stack
+    def __init__(self, folder: Path, stack: ExitStack, words: Sequence[str]) -> None:
+        self._folder, self._stack, self._words = folder, stack, words
         self._file = folder / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file",
-            str(self._file),
+            str(self._file), *words,
         )  # fmt: skip
         self.address = self._read()
 
@@ -34,8 +34,8 @@ class Cluster:
         """Start one more worker, without a nanny."""
         named = f"w{len(self.workers)}"
         worker = self._start(
-            "worker", self.address, "--nthreads", "2", "--no-dashboard", "--local-directory",
-            str(self._folder / named), "--name", named, *(words or ("--no-nanny",)), **env,
+            "worker", self.address, "--nthreads", "2", "--no-dashboard", "--death-timeout", "60", "--local-directory",
+            str(self._folder / named), "--name", named, *(words or ("--no-nanny",)), *self._words, **env,
         )  # fmt: skip
         self.workers.append(worker)
         return worker
@@ -65,12 +65,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
-    """A scheduler with so many workers; the test is skipped where Dask is not installed."""
+def cluster(folder: Path, workers: int, words: Sequence[str] = ()) -> Iterator[Cluster]:
+    """A scheduler with so many workers, `words` said to all; the test is skipped where Dask is not installed."""
     pytest.importorskip("distributed", reason="no distributed: pip install 'kras[dask]'")
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        made = Cluster(folder, stack)
+        made = Cluster(folder, stack, words)
         for _ in range(workers):
             made.add()
         yield made

@@ -34,6 +34,8 @@ def work(folder: Path, item: Mapping[str, Any]) -> dict[str, Any]:
             raise SlideError(f"{item['name']} is damaged", "scan it again")
         case "kills":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "naps":
+            time.sleep(0.1)
         case "waits":
             while not (folder / "go").exists():
                 time.sleep(0.02)

@@ -2,8 +2,9 @@
 
 `<!-- made: commands -->` is the reference of all commands; `<!-- made: options extractor:vit -->` the table of one
 plug-in's options; `<!-- made: plugins extractor -->` the bundled plug-ins of a kind; `<!-- made: settings -->`,
-`<!-- made: engine -->` and `<!-- made: recipe -->` what `kras.toml` and a recipe of `kras pretrain` may hold; `<!-- made: page CHANGELOG.md -->` a
-page of the repository's root, its links turned to this folder. Nothing is written to disk: nothing can be out of date.
+`<!-- made: engine -->` and `<!-- made: recipe -->` what `kras.toml` and a recipe of `kras pretrain` may hold;
+`<!-- made: page CHANGELOG.md -->` a page of the repository's root, its links turned to this folder. Nothing is written
+to disk: nothing can be out of date.
 """
 
 from __future__ import annotations

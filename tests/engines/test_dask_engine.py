@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +18,7 @@ from typing import Any
 
 import engine_tasks
 import pytest
-from dask_cluster import Cluster, cluster
+from dask_cluster import TESTS, Cluster, cluster
 
 from kras_plugins.engines.options import DaskOptions
 from kras_plugins.errors import BackendError, SlideError
@@ -34,7 +38,8 @@ def pool(there: Cluster, folder: Path, said: list[str] | None = None, **options:
     from kras_plugins.engines.dask_engine import dask_engine
 
     said = [] if said is None else said
-    asked = DaskOptions(scheduler=there.address, **{k: v for k, v in options.items() if k in DaskOptions.model_fields})
+    told = {k: v for k, v in options.items() if k in DaskOptions.model_fields}
+    asked = DaskOptions.model_validate({"scheduler": there.address, **told})
     folder.mkdir(exist_ok=True)
     with dask_engine(asked, said.append, said.append) as dask:
         order = {"folder": str(folder), **options.get("order", {})}
@@ -159,3 +164,108 @@ def test_workers_whose_nanny_allows_no_children_are_left_out_by_name(tmp_path: P
             with pool(there, tmp_path / "work") as made:
                 list(made.map(engine_tasks.work, items(["a"])))
     assert multiprocessing.active_children() == []
+
+
+GONE = """
+import os, sys
+from pathlib import Path
+import engine_tasks
+from kras_plugins.engines.dask_engine import dask_engine
+from kras_plugins.engines.options import DaskOptions
+
+if __name__ == "__main__":
+    with dask_engine(DaskOptions(scheduler=sys.argv[1]), print, print) as dask:
+        with dask.pool(engine_tasks.bench, {"folder": sys.argv[2]}, {"library": {"numpy": "1"}}) as pool:
+            list(pool.map(engine_tasks.nothing, [0]))
+            os._exit(9)
+"""
+
+
+def test_the_benches_of_a_run_that_was_killed_are_closed_by_the_next(two: Cluster, tmp_path: Path) -> None:
+    from distributed import Client
+
+    script = tmp_path / "gone.py"
+    script.write_text(GONE)
+    ended = subprocess.run(
+        [sys.executable, str(script), two.address, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        timeout=120,
+    )
+    assert ended.returncode == 9
+
+    def benches() -> list[str]:
+        with Client(two.address, set_as_default=False) as client:
+            return client.run_on_scheduler(
+                lambda dask_scheduler: [n for n in dask_scheduler.worker_plugins if "kras:" in n]
+            )
+
+    assert len(benches()) == 1
+    with pool(two, tmp_path / "work") as made:
+        assert len(benches()) == 1
+        assert dict(made.map(engine_tasks.nothing, [7])) == {0: 7}
+    assert benches() == []
+
+
+def test_a_scheduler_by_tls_takes_who_has_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed.security import Security
+
+    made = Security.temporary()
+    files = {}
+    for name, text in {
+        "tls_ca_file": made.tls_ca_file, "tls_client_cert": made.tls_client_cert, "tls_client_key": made.tls_client_key,
+    }.items():  # fmt: skip
+        files[name] = tmp_path / f"{name}.pem"
+        files[name].write_text(text)
+    words = ("--tls-ca-file", str(files["tls_ca_file"]), "--tls-cert", str(files["tls_client_cert"]),
+             "--tls-key", str(files["tls_client_key"]))  # fmt: skip
+    with cluster(tmp_path / "dask", workers=1, words=words) as there:
+        assert there.address.startswith("tls://127.0.0.1:")
+        with pool(there, tmp_path / "work", **files) as opened:
+            assert dict(opened.map(engine_tasks.nothing, [7])) == {0: 7}
+        plain = there.address.replace("tls://", "tcp://")
+        monkeypatch.setattr("kras_plugins.engines.clusters.CONNECT_SECONDS", 2)
+        with pytest.raises(BackendError, match="no Dask scheduler answers"):
+            with pool(there, tmp_path / "work", scheduler=plain):
+                pass
+
+
+SBATCH = """#!/bin/sh
+# An emulator of Slurm's sbatch: the job runs here, at once.
+cp "$1" "$EMULATED/job.sh"
+setsid sh "$EMULATED/job.sh" > "$EMULATED/job.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # dask-jobqueue leaves those of its certificates
+def test_a_cluster_of_ones_own_is_asked_for_by_jobs_and_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm itself is not here: `sbatch` and `scancel` are emulated, all else is dask-jobqueue's, with real workers."""
+    pytest.importorskip("dask_jobqueue", reason="no dask-jobqueue: pip install 'kras[dask]'")
+    from kras_plugins.engines.dask_engine import dask_engine
+
+    (tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("scancel", '#!/bin/sh\nkill -- "-$1"\n')):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("EMULATED", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    job = {
+        "cores": 2, "memory": "2GB", "walltime": "00:10:00", "local_directory": str(tmp_path / "work"),
+        "shared_temp_directory": str(tmp_path), "death_timeout": 60,
+        "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    }  # fmt: skip
+    options = DaskOptions.model_validate({"cluster": "slurm", "jobs": 1, "job": job})
+    said: list[str] = []
+    with dask_engine(options, said.append, said.append) as dask:
+        with dask.pool(engine_tasks.bench, {"folder": str(tmp_path)}, IDENTITY) as made:
+            found = dict(made.map(engine_tasks.work, items(["a", "b"])))
+    assert [found[i]["name"] for i in (0, 1)] == ["a", "b"]
+    assert said[0].startswith("Dask scheduler tls://127.0.0.1:")
+    del dask, made
+    gc.collect()
+    script = (tmp_path / "job.sh").read_text()
+    assert "#SBATCH -t 00:10:00" in script
+    assert "--tls-key" in script
