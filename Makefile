@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench bench-gpu fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -38,6 +38,10 @@ bench-gpu: .venv/.installed-dev
 # Damages FUZZ bundles at random and seals them again: each must end in one line of error, or in scores.
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
+
+# Kills CHAOS Dask workers at random while tasks are done: none may be lost, none doubled.
+chaos: .venv/.installed-dev
+	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

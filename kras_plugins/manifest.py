@@ -44,7 +44,7 @@ def build_manifest(
         "started": began.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": redacted(config),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **library_versions()},
         "platform": f"{platform.system()} {platform.machine()}",
         "plugins": [f"{p.id} {p.version}" for p in registry.provided],
         "broken_plugins": [b.facts() for b in registry.broken],
@@ -65,7 +65,8 @@ def output_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that results depend on, by distribution; `absent` where one is not installed."""
     installed = {}
     for name in _LIBRARIES:
         try:

@@ -11,7 +11,7 @@ import pytest
 
 from kras_plugins import SlideError, SlideRef
 from kras_plugins.errors import PluginError, plugin_boundary
-from kras_plugins.processing import execution
+from kras_plugins.processing import tasks
 from kras_plugins.processing.execution import process_slides
 
 LIMITED = """
@@ -53,7 +53,7 @@ def test_a_slide_that_the_memory_does_not_hold_is_set_aside(monkeypatch: pytest.
             raise MemoryError
         return SimpleNamespace(ref=ref)
 
-    monkeypatch.setattr(execution, "process_slide", process)
+    monkeypatch.setattr(tasks, "process_slide", process)
     refs = [SlideRef(patient_id=name, slide_id=name) for name in ("a", "large", "b")]
     results, failures = process_slides(refs, None, None)  # type: ignore[arg-type]
     assert [r.ref.slide_id for r in results] == ["a", "b"]

@@ -1,9 +1,10 @@
 """What the site makes from the code: option tables, records and the commands, where a page has `<!-- made: … -->`.
 
 `<!-- made: commands -->` is the reference of all commands; `<!-- made: options extractor:vit -->` the table of one
-plug-in's options; `<!-- made: plugins extractor -->` the bundled plug-ins of a kind; `<!-- made: settings -->` and
-`<!-- made: recipe -->` what `kras.toml` and a recipe of `kras pretrain` may hold; `<!-- made: page CHANGELOG.md -->` a
-page of the repository's root, its links turned to this folder. Nothing is written to disk: nothing can be out of date.
+plug-in's options; `<!-- made: plugins extractor -->` the bundled plug-ins of a kind; `<!-- made: settings -->`,
+`<!-- made: engine -->` and `<!-- made: recipe -->` what `kras.toml` and a recipe of `kras pretrain` may hold;
+`<!-- made: page CHANGELOG.md -->` a page of the repository's root, its links turned to this folder. Nothing is written
+to disk: nothing can be out of date.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def root_page(name: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     "commands": commands.reference,
     "options": options.options,
+    "engine": settings.engine,
     "recipe": settings.recipe,
     "settings": settings.run,
     "plugins": options.listed,

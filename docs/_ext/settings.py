@@ -1,4 +1,4 @@
-"""Tables of `kras.toml` and of a pre-training's recipe, in Markdown, from the models that check them."""
+"""Tables of `kras.toml`, of an engine and of a pre-training's recipe, in Markdown, from the models that check them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import typer
 from options import table
 
 from kras_plugins.cli.run import run as run_command
+from kras_plugins.engines.options import DaskOptions
 from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.study.settings import StudySettings
 
-_NOT_IN_RUN = ("options",)
+_NOT_IN_RUN = ("options", "dask")
 _OPTIONS = {
     "cohort": "", "target_sensitivity": "--sensitivity", "target_specificity": "--specificity",
     "prevalences": "--prevalence", "plugins": "--plugin",
@@ -26,6 +27,11 @@ def run() -> str:
             option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
             rows[name] = (f"`{option}`" if option in options else "", field.description)
     return table(StudySettings, rows)
+
+
+def engine() -> str:
+    """The table `[engine.dask]`."""
+    return table(DaskOptions)
 
 
 def recipe() -> str:

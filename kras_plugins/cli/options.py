@@ -45,6 +45,7 @@ Reader = Annotated[str | None, setting("reader")]
 Mpp = Annotated[float | None, setting("mpp", metavar="UM")]
 AsField = Annotated[bool | None, setting("field", "--field/--no-field")]
 Workers = Annotated[int | None, setting("workers")]
+EngineName = Annotated[str | None, setting("engine", metavar="NAME")]
 Extractor = Annotated[str | None, setting("extractor")]
 OneExtractor = Annotated[
     str | None,
@@ -101,6 +102,7 @@ class Machine(Plugins):
     mpp: Mpp = None
     field: AsField = None
     workers: Workers = None
+    engine: EngineName = None
     pseudonyms: Annotated[Path | None, setting("pseudonyms")] = None
 
     def settings(self, **given: Any) -> StudySettings:
@@ -111,6 +113,7 @@ class Machine(Plugins):
             mpp=self.mpp,
             field=self.field,
             workers=self.workers,
+            engine=self.engine,
             pseudonyms=self.pseudonyms,
             **given,
         )

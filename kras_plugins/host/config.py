@@ -74,7 +74,7 @@ def overridden(config: Config, overrides: Iterable[str]) -> Config:
                 f"kinds: {', '.join(KINDS)}; for example -o extractor.vit.model=vit_small_patch16_224",
             )
         kind, name, key = parts
-        config = config.having(kind, name, {key: _toml_value(text.strip())})
+        config = config.having(kind, name, {key: toml_value(text.strip())})
     return config
 
 
@@ -89,7 +89,8 @@ def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
         raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """What a value on the command line means: as TOML where it parses, else the text itself."""
     try:
         return parse_toml(f"v = {text}")["v"]
     except ValueError:

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -106,18 +106,24 @@ class Registry:
         return record
 
 
-def discover(block: Iterable[str] = (), files: Iterable[Path] = (), seconds: float | None = IMPORT_SECONDS) -> Registry:
+def discover(
+    block: Iterable[str] = (),
+    files: Iterable[Path] = (),
+    seconds: float | None = IMPORT_SECONDS,
+    called: Mapping[Path, str] | None = None,
+) -> Registry:
     """Load every entry point of group `kras` and every loose file; a failing or hanging one is listed as broken.
 
     `block` (and the comma-separated KRAS_BLOCK) names entry points, distributions or `kind:name` to leave out.
-    `seconds`: how long each may take. Of two providers of one name neither can be used: see `Registry.find`.
+    `seconds`: how long each may take. `called`: where a loose file lay on the machine that it was copied from, by which
+    its results are known. Of two providers of one name neither can be used: see `Registry.find`.
     """
     blocked = {b.strip() for b in (*block, *os.environ.get("KRAS_BLOCK", "").split(",")) if b.strip()}
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     provided: list[Provided] = []
     broken: list[Broken] = []
-    for source in _sources(files, blocked):
+    for source in _sources(files, blocked, called or {}):
         if os.environ.get("KRAS_DEBUG"):  # one that ends the process at its import leaves no other trace
             print(f"importing plug-in {source.plugin} of {source.origin}", file=sys.stderr, flush=True)
         try:
@@ -156,13 +162,14 @@ def _origin(distribution: str, version: str) -> str:
     return distribution if version == "file" else f"{distribution} {version}"
 
 
-def _sources(files: Iterable[Path], blocked: Container[str]) -> Iterator[_Source]:
+def _sources(files: Iterable[Path], blocked: Container[str], called: Mapping[Path, str]) -> Iterator[_Source]:
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: e.name):
         dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
         if entry.name not in blocked and dist not in blocked:
             yield _Source(plugin=entry.name, distribution=dist, version=version, load=partial(_import_entry, entry))
     for path in files:
-        yield _Source(plugin=path.stem, distribution=str(path), version="file", load=partial(import_file, path))
+        place = called.get(path, str(path))
+        yield _Source(plugin=path.stem, distribution=place, version="file", load=partial(import_file, path))
 
 
 def _why(error: KrasError, seconds: float | None) -> tuple[str, str]:

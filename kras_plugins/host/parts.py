@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -154,7 +154,8 @@ class Parts:
     """All that a slide passes through.
 
     `extractors`: by name, or under "" where there is only one, as bags are marked; none, and `profiler` None, where no
-    classifier asks for them.
+    classifier asks for them. `asked`: what `open_parts` was called with, as JSON values, so that another process can
+    open the same.
     """
 
     readers: tuple[UsableReader, ...]
@@ -163,6 +164,7 @@ class Parts:
     profiler: Part | None
     backend: Backend | None
     backend_id: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def named(self) -> dict[str, Part]:
         """Extractors and profiler, by the names under which their facts stand in manifests and bundles."""
@@ -246,6 +248,13 @@ def open_parts(
             profiler=None if profiler is None else parts["profiler", profiler],
             backend=engine,
             backend_id=served_by,
+            asked={
+                "config": config.options,
+                "extractors": list(extractors),
+                "profiler": profiler,
+                "backend": backend,
+                "reader": reader,
+            },
         )
     finally:
         if engine is not None:

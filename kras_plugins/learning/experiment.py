@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,16 +19,14 @@ import numpy as np
 
 from kras_plugins.cohort.splits import Scheme
 from kras_plugins.cohort.splits import folds as assign_folds
-from kras_plugins.contracts.base import Options
-from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Cohort
 from kras_plugins.data import Sample
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.calibration import Platt, fit_platt
+from kras_plugins.learning.fits import FitTask, Learners, Member, RunFits, make_fits, one_by_one
 from kras_plugins.learning.fusion import Fused, Fusion, Kind, fit_fusion, out_of_fold
-from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Inputs, common_inputs, handed, has_input
-from kras_plugins.learning.plan import Fit, Subjects, derive_seed, inner_assignment, plan_fits
-from kras_plugins.store import Store, make_key
+from kras_plugins.learning.plan import Subjects, derive_seed, inner_assignment, plan_fits
+from kras_plugins.store import Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,22 +36,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int, str], None]
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A classifier taking part: its record, its validated options, and who provides it.
-
-    `identity` enters the store's keys: `Provided.id` and the distribution's version. `origin`: as errors tell it.
-    `extractor`: whose bags it gets where there are several, and its name ends with, as `he@vit`.
-    """
-
-    name: str
-    plugin: ClassifierPlugin
-    options: Options
-    identity: str
-    origin: str = ""
-    extractor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +92,7 @@ def cross_validate(
     in_scope: npt.ArrayLike | None = None,
     keep_models: bool = True,
     progress: Progress | None = None,
+    run: RunFits = one_by_one,
 ) -> Experiment:
     """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
 
@@ -121,7 +102,7 @@ def cross_validate(
     outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
     follow `scheme`. `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over
     folds; all where None. `keep_models`: whether the store gets the first repeat's outer models, which
-    only a study that is deployed needs. `progress(done, total, what)`.
+    only a study that is deployed needs. `progress(done, total, what)`. `run`: who makes the fits, here where not said.
     Raises ConfigError for a patient twice, mixed inputs or too few patients of a class, PluginError when a classifier
     fails, StoreError when the store cannot be written.
     """
@@ -140,18 +121,18 @@ def cross_validate(
         else np.atleast_2d(np.asarray(given_folds, np.int32))
     )
     repeats, folds = len(fold), int(fold.max()) + 1
+    groups = [site or sample.patient_id for site, sample in zip(sites, samples, strict=True)]
+    learners = Learners(samples=samples, labels=subjects.labels, groups=groups, keys=sample_keys)
     design = _Design(
-        samples=samples, subjects=subjects, sample_keys=sample_keys, members=tuple(members),
-        baselines=tuple(baselines), store=store,
+        learners=learners, subjects=subjects, members=tuple(members), baselines=tuple(baselines), store=store,
         inner_folds=inner_folds, scheme=scheme, seed=seed, fusion=fusion, keep_models=keep_models,
     )  # fmt: skip
-    done = count(1)
-
-    def tell(what: str) -> None:
+    plans = [[_plan(design, fold[r], (r, k)) for k in range(folds)] for r in range(repeats)]
+    tasks = [task for row in plans for plan in row for task in plan.tasks.values()]
+    for done, task in enumerate(run(learners, tasks, store), start=1):
         if progress is not None:
-            progress(next(done), repeats * folds * len(design.fitted), what)
-
-    results = [[_fold_result(design, fold[r], (r, k), tell) for k in range(folds)] for r in range(repeats)]
+            progress(done, len(tasks), f"{task.member.name}, {task.where}")
+    results = [[_fold_result(design, plan) for plan in row] for row in plans]
     found = {m.name: [[result.members[m.name] for result in row] for row in results] for m in design.fitted}
     return Experiment(
         members=design.members,
@@ -184,9 +165,8 @@ def cross_validate(
 class _Design:
     """What all outer folds of a cross-validation share; see `cross_validate`."""
 
-    samples: Sequence[Sample]
+    learners: Learners
     subjects: Subjects
-    sample_keys: Sequence[str]
     members: tuple[Member, ...]
     baselines: tuple[Member, ...]
     store: Store
@@ -234,45 +214,64 @@ class FoldResult:
     notes: tuple[str, ...]
 
 
-def _fold_result(design: _Design, fold: Int32, place: tuple[int, int], tell: Callable[[str], None]) -> FoldResult:
-    """Run one outer fold, `place` (repeat, fold); `fold`: int32[patient], that of each patient in this repeat."""
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """One outer fold before anything is fitted: who trains and who is tested, inner fold of the former, each task."""
+
+    train: npt.NDArray[np.intp]
+    test: npt.NDArray[np.intp]
+    assignment: npt.NDArray[np.int_]
+    tasks: Mapping[str, FitTask]
+    note: str
+
+
+def _plan(design: _Design, fold: Int32, place: tuple[int, int]) -> _Plan:
+    """Plan one outer fold, `place` (repeat, fold); `fold`: int32[patient], that of each patient in this repeat."""
     (r, k), subjects = place, design.subjects
     train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
     here = f"repeat {r + 1}, fold {k + 1}"
     seed = derive_seed(design.seed, "inner", r, k)
     assignment, note = inner_assignment(subjects, train, design.inner_folds, design.scheme, seed)
-    members: dict[str, MemberResult] = {}
+    tasks: dict[str, FitTask] = {}
     for m in design.fitted:
-        present = np.array([has_input(m.plugin.consumes, handed(s, m.extractor)) for s in design.samples], bool)
+        present = np.array(
+            [has_input(m.plugin.consumes, handed(s, m.extractor)) for s in design.learners.samples], bool
+        )
         seed = derive_seed(design.seed, "fold", r, k)
         fits = plan_fits(subjects, present, train, test, assignment, seed, m.name, design.scheme)
         keep = design.keep_models and r == 0 and m in design.members
-        task = _Task(member=m, fits=fits, keep_model=keep, where=here)
-        members[m.name] = _member_result(design, task)
-        tell(f"{m.name}, {here}")
+        tasks[m.name] = FitTask(member=m, fits=fits, keep_model=keep, where=here)
+    return _Plan(train=train, test=test, assignment=assignment, tasks=tasks, note=f"{here}: {note}" if note else "")
+
+
+def _fold_result(design: _Design, plan: _Plan) -> FoldResult:
+    """What one outer fold gave, whose fits are in the store."""
+    subjects, train, test = design.subjects, plan.train, plan.test
+    n = len(subjects.labels)
+    members = {name: _member_result(design, task) for name, task in plan.tasks.items()}
     learned = {m.name: members[m.name].inner[train] for m in design.members}
     fusion = fit_fusion(design.fusion, learned, subjects.labels[train], subjects.in_scope[train])
     fused = fusion.fuse({m.name: members[m.name].logit[test] for m in design.members})
-    inner = out_of_fold(design.fusion, learned, subjects.labels[train], assignment, subjects.in_scope[train])
+    inner = out_of_fold(design.fusion, learned, subjects.labels[train], plan.assignment, subjects.in_scope[train])
     return FoldResult(
         members=members,
-        strict=_spread(len(fold), test, fused.strict),
-        available=_spread(len(fold), test, fused.available),
-        inner=_spread(len(fold), train, inner),
+        strict=_spread(n, test, fused.strict),
+        available=_spread(n, test, fused.available),
+        inner=_spread(n, train, inner),
         fusion=fusion,
-        notes=(*([f"{here}: {note}"] if note else ()), *(n for found in members.values() for n in found.notes)),
+        notes=(*([plan.note] if plan.note else ()), *(text for found in members.values() for text in found.notes)),
     )
 
 
-def _member_result(design: _Design, task: _Task) -> MemberResult:
+def _member_result(design: _Design, task: FitTask) -> MemberResult:
     """Fit a member in one outer fold, or take its fits from the store, and calibrate its scores."""
-    folder = _make(design, task)
+    folder = make_fits(design.learners, task, design.store)
     *inner, outer = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(task.fits))]
     inner_raw, calibrated = np.concatenate(inner), np.concatenate([f.score for f in task.fits[:-1]])
     own = design.subjects.in_scope[calibrated]
     own = own if own.any() else ~own  # a member whose input only others have still needs a line
     line = fit_platt(inner_raw[own], design.subjects.labels[calibrated][own])
-    name, n, test = task.member.name, len(design.samples), task.fits[-1].score
+    name, n, test = task.member.name, len(design.learners.samples), task.fits[-1].score
     notes = dict.fromkeys(fit.note for fit in task.fits if fit.note)
     return MemberResult(
         raw=_spread(n, test, outer),
@@ -309,68 +308,3 @@ def _outer_folds(subjects: Subjects, folds: int, repeats: int, scheme: Scheme, s
         for r in range(repeats)
     ]
     return np.stack(assigned).astype(np.int32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """The fits of one classifier in one outer fold: one artifact of the store."""
-
-    member: Member
-    fits: tuple[Fit, ...]
-    keep_model: bool
-    where: str
-
-
-def _make(design: _Design, task: _Task) -> Path:
-    """The folder with the scores of each fit (`0.npy` …, the outer one last) and the outer `model/`, if kept."""
-    subjects, sample_keys = design.subjects, design.sample_keys
-    samples = [handed(sample, task.member.extractor) for sample in design.samples]
-    groups = [site or sample.patient_id for site, sample in zip(subjects.sites, samples, strict=True)]
-
-    def cohort(index: npt.NDArray[np.intp]) -> Cohort:
-        return Cohort(
-            samples=[samples[i] for i in index],
-            labels=subjects.labels[index],
-            groups=[groups[i] for i in index],
-        )
-
-    def build(folder: Path) -> None:
-        plugin = task.member.plugin
-        who = Called(name=task.member.name, plugin=plugin.name, origin=task.member.origin)
-
-        def fitted(fit: Fit) -> Classifier:
-            made = plugin.create(task.member.options, fit.seed)
-            made.fit(cohort(fit.fit), cohort(fit.valid))
-            return made
-
-        for i, fit in enumerate(task.fits):
-            doing = f"in {task.where}, {'outer' if i == len(task.fits) - 1 else 'inner'} fit"
-            classifier = call(who, doing, partial(fitted, fit), len(fit.fit) + len(fit.valid))
-            scored = [samples[j] for j in fit.score]
-            np.save(folder / f"{i}.npy", predict(who, classifier, scored, doing), allow_pickle=False)
-        if task.keep_model:
-            (folder / "model").mkdir()
-            call(who, f"saving, {task.where}", lambda: classifier.save(folder / "model"))
-
-    def learned(index: npt.NDArray[np.intp]) -> list[tuple[str, int, str]]:
-        return [(sample_keys[i], int(subjects.labels[i]), groups[i]) for i in index]
-
-    key = make_key(
-        "fit",
-        classifier=task.member.identity,
-        name=task.member.plugin.name,
-        result_version=task.member.plugin.result_version,
-        options=task.member.options.result_affecting(),
-        **({"extractor": task.member.extractor} if task.member.extractor else {}),
-        model=task.keep_model,
-        fits=[
-            {
-                "fit": learned(f.fit),
-                "valid": learned(f.valid),
-                "score": [sample_keys[i] for i in f.score],
-                "seed": f.seed,
-            }
-            for f in task.fits
-        ],
-    )
-    return design.store.make(key, build)

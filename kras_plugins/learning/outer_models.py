@@ -11,7 +11,8 @@ from kras_plugins.learning.inputs import handed
 if TYPE_CHECKING:
     from kras_plugins.contracts.classifier import Classifier
     from kras_plugins.data import Explanation, Sample
-    from kras_plugins.learning.experiment import Experiment, Member
+    from kras_plugins.learning.experiment import Experiment
+    from kras_plugins.learning.fits import Member
 
 
 def outer_model(experiment: Experiment, member: Member, fold: int) -> tuple[Called, Classifier]:

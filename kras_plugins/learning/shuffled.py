@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from kras_plugins.data import Float64
     from kras_plugins.learning.bundle import Bundle, MemberModels
-    from kras_plugins.learning.experiment import Experiment, Member
+    from kras_plugins.learning.experiment import Experiment
+    from kras_plugins.learning.fits import Member
 
 OTHER = "other"
 """The group of features that are not in the feature table."""

@@ -1,26 +1,25 @@
-"""Where slides are processed: here, two at a time, decoding in worker processes; or a shard of them."""
+"""Many slides, processed here, two at a time, decoding in worker processes; by another engine; or a shard of them."""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
-import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from kras_plugins.data import SlideRef
-from kras_plugins.errors import MORE_MEMORY, NO_MEMORY, BlankError, ConfigError, KrasError, PluginError, SlideError
+from kras_plugins.engines.engine import Engine, Here, Outcomes
+from kras_plugins.errors import BlankError, ConfigError, KrasError, PluginError, SlideError
 from kras_plugins.host.parts import Parts
-from kras_plugins.processing.pipeline import SlideResult, Work, process_slide
+from kras_plugins.processing.pipeline import SlideResult, Work, looks_at_pixels, process_slide
 from kras_plugins.processing.readers import Readers
 from kras_plugins.processing.reading import FEW
+from kras_plugins.processing.tasks import Bench, as_named, costs_of, item_of, made, made_from, processed
 from kras_plugins.processing.workers import Workers
-from kras_plugins.slides.stream import ordered_map
 from kras_plugins.store import Store
 
 _SLIDES_AT_ONCE = 2
@@ -101,63 +100,71 @@ def shard(slides: Sequence[SlideRef], spec: str) -> list[SlideRef]:
 
 
 def process_slides(
-    slides: Sequence[SlideRef], parts: Parts, work: Work, progress: Progress | None = None
+    slides: Sequence[SlideRef],
+    parts: Parts,
+    work: Work,
+    progress: Progress | None = None,
+    engine: Engine[Bench] | None = None,
 ) -> tuple[list[SlideResult], list[Failure]]:
-    """Process slides in order; those that cannot be used are set aside with their reason.
+    """Process slides; those that cannot be used are set aside with their reason. Both lists are in order.
 
-    Raises the error itself when the first three slides fail in the same way, and at once when no model can run or the
-    store cannot be written. Finished slides stay in the store.
+    `engine`: whose benches make what comes of the pixels, in the same store; this process where None. Raises the error
+    itself when the first three slides fail in the same way, and at once when no model can run or the store cannot be
+    written. Finished slides stay in the store.
     """
     progress = progress or Silent()
     progress.begin(len(slides))
-    results: list[SlideResult] = []
-    failures: list[Failure] = []
+    results: dict[int, SlideResult] = {}
+    failures: dict[int, Failure] = {}
     stop = threading.Event()
 
-    def one(ref: SlideRef) -> SlideResult | Failure:
-        def on_tiles(stage: str, done: int, total: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            progress.tiles(ref.slide_id, stage, done, total)
+    def tell(slide_id: str, stage: str, done: int, total: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        progress.tiles(slide_id, stage, done, total)
 
+    if engine is None or not looks_at_pixels(parts):  # finished features are read where the files are
+        here = Here(Bench(parts=parts, work=work, tell=tell), _SLIDES_AT_ONCE)
+        outcomes = here.map(processed, slides)
+    else:
+        outcomes = _made_elsewhere(slides, parts, work, engine)
+    with closing(outcomes):
         try:
-            return process_slide(ref, parts, work, on_tiles)
-        except (SlideError, PluginError) as e:
-            _forget_frames(e)
-            return Failure(ref, e)
-        except MemoryError as e:  # one slide may be too large where the others are not
-            _forget_frames(e)
-            return Failure(ref, SlideError(f"slide {ref.slide_id}: {NO_MEMORY}", MORE_MEMORY))
-
-    with ThreadPoolExecutor(_SLIDES_AT_ONCE, thread_name_prefix="kras-slide") as pool:
-        try:
-            for outcome in ordered_map(pool, one, slides, ahead=_SLIDES_AT_ONCE):
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                    progress.finished(outcome.ref.slide_id, outcome.error)
-                    _stop_if_all_alike(results, failures)
+            for i, outcome in outcomes:
+                if isinstance(outcome, SlideError | PluginError):
+                    failures[i] = Failure(slides[i], outcome)
+                    progress.finished(slides[i].slide_id, outcome)
+                    _stop_if_all_alike(results, list(failures.values()))
+                elif isinstance(outcome, KrasError):
+                    raise outcome
                 else:
-                    results.append(outcome)
-                    progress.finished(outcome.ref.slide_id, None)
+                    results[i] = outcome
+                    progress.finished(slides[i].slide_id, None)
         except BaseException:
-            stop.set()  # leaving the pool waits for the slides in work: let them end at their next tiles
+            stop.set()  # closing waits for the slides in work: let them end at their next tiles
             parts.abandon()
             raise
-    return results, failures
+    return [results[i] for i in sorted(results)], [failures[i] for i in sorted(failures)]
 
 
-def _forget_frames(error: BaseException | None) -> None:
-    """Drop the local variables (masks, tiles) that the tracebacks of an error and of its causes keep alive."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__
+def _made_elsewhere(slides: Sequence[SlideRef], parts: Parts, work: Work, engine: Engine[Bench]) -> Outcomes:
+    """What other processes made of the slides, taken from the store as they finish."""
+    with closing(engine.map(made, [item_of(ref) for ref in slides], costs_of(slides))) as outcomes:
+        for i, outcome in outcomes:
+            if isinstance(outcome, KrasError):
+                yield i, as_named(outcome, slides[i])
+                continue
+            try:
+                yield i, process_slide(slides[i], parts, work, made=made_from(outcome))
+            except KrasError as e:
+                yield i, e
 
 
 class _Stopped(Exception):
     """Ends a slide whose run was interrupted."""
 
 
-def _stop_if_all_alike(results: Sequence[SlideResult], failures: Sequence[Failure]) -> None:
+def _stop_if_all_alike(results: Sized, failures: Sequence[Failure]) -> None:
     if results or len(failures) != _SAME_FAILURES or all(isinstance(f.error, BlankError) for f in failures):
         return
     if len({(type(f.error), _without_names(f)) for f in failures}) == 1:

@@ -16,7 +16,7 @@ from kras_plugins.bags import let_go, read_bag
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
 from kras_plugins.data import Bag, SemanticMap, SemanticProfile, SlideQC, SlideRef, of_extractor
-from kras_plugins.errors import BlankError, SlideError
+from kras_plugins.errors import BlankError, SlideError, StoreError
 from kras_plugins.host.isolation import ask
 from kras_plugins.host.parts import Part, Parts, instance
 from kras_plugins.processing.embedding import BAG
@@ -83,66 +83,52 @@ class SlideResult:
         return next((bag for bag in self.bags if bag.extractor == extractor), None)
 
 
-def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> SlideResult:
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was made of a slide's pixels: nothing that is large, which lies in the store.
+
+    `artifacts`: digests of `tissue`, `bag` (`bag@vit` of several extractors) and `map`, without those that were made
+    elsewhere. `transfer`: see SlideResult.
+    """
+
+    qc: SlideQC
+    fingerprint: str
+    artifacts: Mapping[str, str]
+    transfer: Mapping[str, int] | None = None
+
+
+def process_slide(
+    ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None, made: Made | None = None
+) -> SlideResult:
     """Tissue, tiles, features and semantic profile of one slide, each from the store where it is there already.
 
+    `made`: what another process made of its pixels in the same store; made here where None.
     Raises SlideError when the slide cannot be used, PluginError when a plug-in fails, BackendError when no model runs.
     """
     began = time.monotonic()
     profiler = parts.profiler
-    needs_pixels = [p for p in parts.named().values() if not p.loads]
     bags = {name: _load_bag(ref, name, part) for name, part in parts.extractors.items() if part.loads}
     semantic = load_semantics(ref, profiler) if profiler is not None and profiler.loads else None
-    qc, fingerprint, map_folder, flags, transfer = None, "", None, None, None
     digests = {name: digest_of(bag) for name, bag in bags.items()}
-    artifacts: dict[str, str] = {}
-    if needs_pixels:
-        with open_slide(ref, parts.readers, parts.reader) as slide:
-            fingerprint = slide.fingerprint
-            for part in needs_pixels:
-                slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
-            tissue_key = key_of_tissue(slide)
-            tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
-            _refuse_without_tissue(slide, tissue)
-            tiles = tiles_of(slide, parts.readers, work)
-            look = {name: part for name, part in parts.extractors.items() if not part.loads}
-            bag_keys = {name: key_of_part("bag", part, tissue_key) for name, part in look.items()}
-            for name, folder in stored_bags(slide, tissue, look, bag_keys, work.store, tiles, on_tiles).items():
-                bags[name] = replace(read_bag(folder / BAG, ref.slide_id), extractor=name)
-                flags = read_flags(folder) if flags is None else flags
-                digests[name] = artifacts[of_extractor("bag", name)] = bag_keys[name].digest
-            if profiler is not None and not profiler.loads:
-                map_key = key_of_part("map", profiler, tissue_key)
-                map_folder = work.store.make(
-                    map_key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles)
-                )
-                flags = read_flags(map_folder) if flags is None else flags
-                artifacts["map"] = map_key.digest
-            assert flags is not None
-            qc = slide_qc(
-                slide_id=ref.slide_id,
-                tissue=tissue,
-                blurred=flags,
-                mpp=float(np.mean(slide.mpp)),
-                mpp_source=slide.mpp_source,
-                warnings=slide.warnings,
-                field=slide.field,
-            )
-            transfer = slide.transfer()
-            if qc.verdict == "fail":
-                raise SlideError(
-                    f"{ref.place}: quality control failed: {'; '.join(qc.reasons)}",
-                    "look at the slide; scan it again",
-                )
-    if map_folder is not None:
-        key = make_key("profile", map=artifacts["map"], features=FEATURES_VERSION)
-        semantic = _stored_profile(map_folder, key, work.store, ref.slide_id)
+    if made is None and looks_at_pixels(parts):
+        made = make_slide(ref, parts, work, on_tiles)
+    artifacts = {} if made is None else made.artifacts
+    map_folder = None
+    for name in parts.extractors:
+        if (kind := of_extractor("bag", name)) in artifacts:
+            folder = _artifact(work.store, artifacts[kind])
+            bags[name] = replace(read_bag(folder / BAG, ref.slide_id), extractor=name)
+            digests[name] = artifacts[kind]
+    if "map" in artifacts:
+        map_folder = _artifact(work.store, artifacts["map"])
+        semantic = from_json(_stored_profile(map_folder, artifacts["map"], work.store).read_text(), ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
     work.store.release(artifacts.values())
+    fingerprint = "" if made is None else made.fingerprint
     return SlideResult(
         ref=ref,
-        qc=qc,
+        qc=None if made is None else made.qc,
         bags=tuple(bags[name] for name in parts.extractors),
         profile=semantic,
         map_folder=map_folder,
@@ -150,13 +136,72 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
         keys=(*(digests[name] for name in parts.extractors), *([artifacts["map"]] if map_folder else [])),
         seconds=time.monotonic() - began,
         artifacts=artifacts,
-        transfer=transfer,
+        transfer=None if made is None else made.transfer,
     )
 
 
 def map_folder_of(result: SlideResult) -> Path | None:
     """Where a slide's map lies now: of a store on object storage its copy may have made room, and is fetched again."""
     return Store().at(result.artifacts["map"]) if "map" in result.artifacts else result.map_folder
+
+
+def looks_at_pixels(parts: Parts) -> bool:
+    """Whether any part opens slides, rather than reading results made elsewhere."""
+    return any(not part.loads for part in parts.named().values())
+
+
+def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> Made:
+    """Make all that comes of a slide's pixels, into the store; raises as `process_slide` does."""
+    look = {name: part for name, part in parts.extractors.items() if not part.loads}
+    profiler = parts.profiler if parts.profiler is not None and not parts.profiler.loads else None
+    artifacts: dict[str, str] = {}
+    flags = None
+    with open_slide(ref, parts.readers, parts.reader) as slide:
+        for part in (*look.values(), *([] if profiler is None else [profiler])):
+            slide.actual_mpp(part.tile.mpp)  # warns of enlargement, whether tiles are cut now or were before
+        tissue_key = key_of_tissue(slide)
+        tissue, artifacts["tissue"] = stored_tissue(slide, work.store), tissue_key.digest
+        _refuse_without_tissue(slide, tissue)
+        tiles = tiles_of(slide, parts.readers, work)
+        keys = {name: key_of_part("bag", part, tissue_key) for name, part in look.items()}
+        for name, folder in stored_bags(slide, tissue, look, keys, work.store, tiles, on_tiles).items():
+            flags = read_flags(folder) if flags is None else flags
+            artifacts[of_extractor("bag", name)] = keys[name].digest
+        if profiler is not None:
+            key = key_of_part("map", profiler, tissue_key)
+            map_folder = work.store.make(key, partial(_build_map, slide, tissue, profiler, tiles, work, on_tiles))
+            flags = read_flags(map_folder) if flags is None else flags
+            artifacts["map"] = key.digest
+        assert flags is not None
+        qc = slide_qc(
+            slide_id=ref.slide_id,
+            tissue=tissue,
+            blurred=flags,
+            mpp=float(np.mean(slide.mpp)),
+            mpp_source=slide.mpp_source,
+            warnings=slide.warnings,
+            field=slide.field,
+        )
+        if qc.verdict == "fail":
+            raise SlideError(
+                f"{ref.place}: quality control failed: {'; '.join(qc.reasons)}",
+                "look at the slide; scan it again",
+            )
+        fingerprint, transfer = slide.fingerprint, slide.transfer()
+    if "map" in artifacts:
+        _stored_profile(map_folder, artifacts["map"], work.store)
+    return Made(qc=qc, fingerprint=fingerprint, artifacts=artifacts, transfer=transfer)
+
+
+def _artifact(store: Store, digest: str) -> Path:
+    """The folder of an artifact that was made just now; StoreError where this process does not find it."""
+    folder = store.at(digest)
+    if folder is None:
+        raise StoreError(
+            f"the store {store.place} does not hold {digest[:12]}, which was made just now",
+            "all machines must see one store: name a shared folder with --cache",
+        )
+    return folder
 
 
 def digest_of(bag: Bag) -> str:
@@ -257,8 +302,10 @@ def _build_map(
     write_flags(folder, profile_slide(slide, tissue, part, folder, tiles, threads, pool, on_tiles))
 
 
-def _stored_profile(map_folder: Path, key: Key, store: Store, slide_id: str) -> SemanticProfile:
+def _stored_profile(map_folder: Path, digest: str, store: Store) -> Path:
+    """The file of a map's profile, computed once a store. `digest`: that of the map."""
+
     def build(folder: Path) -> None:
         (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))))
 
-    return from_json((store.make(key, build) / "profile.json").read_text(), slide_id)
+    return store.make(make_key("profile", map=digest, features=FEATURES_VERSION), build) / "profile.json"

@@ -33,6 +33,12 @@ def check_run(run: Mapping[str, Any], file: Path, settings: type[Options]) -> No
         _check_text(value, f"run.{name}", file)
 
 
+def check_engine(table: Mapping[str, Any], file: Path) -> None:
+    """Raise ConfigError for any option of an engine: it says who is called, and what runs there."""
+    if table:
+        raise _refused(file, "[engine.dask]", "decides who is called and what runs there,")
+
+
 def check_options(options: Mapping[str, Mapping[str, Mapping[str, Any]]], file: Path) -> None:
     """Raise ConfigError for options of plug-ins whose text is a place outside the file's folder, or an address."""
     for kind, name, key in named(options):

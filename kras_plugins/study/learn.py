@@ -10,6 +10,7 @@ import numpy as np
 from kras_plugins.errors import ConfigError
 from kras_plugins.learning.experiment import Experiment, cross_validate
 from kras_plugins.study.audit import in_scope_of
+from kras_plugins.study.elsewhere import fits_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,5 +78,6 @@ def cross_validated(
         given_folds=None if given is None else np.stack([given[c.patient.patient_id] for c in cases], axis=1),
         in_scope=in_scope_of(cases),
         keep_models=keep_models,
+        run=fits_of(session, cases),
         progress=lambda done, total, what: session.notify.step(f"{stage} {what}", this * total + done, rounds * total),
     )

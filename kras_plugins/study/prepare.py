@@ -15,7 +15,7 @@ from kras_plugins.data import Bag, SemanticProfile, SlideRef, of_extractor, spli
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.baselines import fitted_baseline
 from kras_plugins.host.parts import Parts, open_parts
-from kras_plugins.learning.experiment import Member
+from kras_plugins.learning.fits import Member
 from kras_plugins.study.audit import described
 from kras_plugins.study.given_folds import with_given_folds
 from kras_plugins.study.identity import Identity, bytes_of, inputs_of

@@ -16,6 +16,7 @@ from kras_plugins.host.manager import Registry, discover
 from kras_plugins.host.notes import noted
 from kras_plugins.remote.staging import staging
 from kras_plugins.store import Store, store_at
+from kras_plugins.study.elsewhere import Elsewhere
 from kras_plugins.study.found import check_places
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.outputs import SetAside, part_facts, set_aside
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a call works with."""
+    """What a call works with. `elsewhere`: the workers of engine `dask`; None where all is done here."""
 
     settings: StudySettings
     registry: Registry
     store: Store
     notify: Notify = SILENT
     names: Names
+    elsewhere: Elsewhere | None = None
 
     @property
     def config(self) -> Config:
@@ -75,7 +77,8 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
         for kind, named in settings.options.items():
             for name in named:  # options of a plug-in that is not there would be ignored without a word
                 settings.config.options_for(kind, registry.find(kind, name).record)
-        yield Session(settings=settings, registry=registry, store=store, notify=told, names=names)
+        elsewhere = stack.enter_context(Elsewhere()) if settings.engine == "dask" else None
+        yield Session(settings=settings, registry=registry, store=store, notify=told, names=names, elsewhere=elsewhere)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +97,9 @@ class Processed:
 
 
 def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Processed:
-    """Process slides in as many worker processes as the settings say; those that cannot be used are set aside."""
+    """Process slides on the settings' engine; those that cannot be used are set aside."""
     from kras_plugins.processing.execution import process_slides, workers
+    from kras_plugins.processing.pipeline import looks_at_pixels
     from kras_plugins.study.places import remember_places
     from kras_plugins.study.rates import Stopwatch, record
 
@@ -104,11 +108,15 @@ def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Proce
     with (
         noted(session.notify.note) as notes,
         workers(session.store, session.settings.workers, session.settings.plugins) as work,
+        ExitStack() as stack,
     ):
-        watch = Stopwatch(session.notify)
-        results, failures = process_slides(slides, parts, work, watch)
+        watch, engine = Stopwatch(session.notify), None
+        if session.elsewhere is not None and looks_at_pixels(parts):
+            engine = stack.enter_context(session.elsewhere.slides(session, parts, watch.tiles))
+        results, failures = process_slides(slides, parts, work, watch, engine)
     for key, part in parts.named().items():
-        record(session.store, key, part.provided, part.options, watch, results)
+        if engine is None:  # rates are those of one machine
+            record(session.store, key, part.provided, part.options, watch, results)
     remember_places(session.store, results)
     return Processed(
         results=tuple(results),

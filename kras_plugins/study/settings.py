@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 from kras_plugins.cohort.histology import Histology, word_map
 from kras_plugins.cohort.splits import Scheme
 from kras_plugins.contracts.base import Options, location, tuning
+from kras_plugins.engines.options import DaskOptions, dask_options
 from kras_plugins.errors import ConfigError
 from kras_plugins.evaluation.thresholds import DEFAULT, Targets
 from kras_plugins.host.config import Config, did_you_mean, overridden, plugin_tables, read_toml
@@ -20,7 +21,7 @@ from kras_plugins.host.isolation import DEADLINE
 from kras_plugins.host.manager import IMPORT_SECONDS
 from kras_plugins.host.trust import is_trusted
 from kras_plugins.learning.fusion import Kind as Fusion
-from kras_plugins.study.found import Named, check_options, check_run, named
+from kras_plugins.study.found import Named, check_engine, check_options, check_run, named
 from kras_plugins.urls import Url, place, without_credentials
 
 FOUND = Path("kras.toml")
@@ -136,6 +137,10 @@ class StudySettings(Options):
         None,
         description="where intermediate results are kept and reused: a folder, or s3://, gs://, az://bucket/prefix",
     )
+    engine: Literal["local", "dask"] = location(
+        "local", description="where slides are processed and classifiers fitted: this machine, or Dask workers"
+    )
+    dask: DaskOptions = location(DaskOptions(), description="which Dask scheduler or cluster, and how tasks are dealt")
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
     pseudonyms: File | None = location(
         None, description="file of the key and the names, created if absent: ids and names of slides become pseudonyms"
@@ -221,17 +226,21 @@ class StudySettings(Options):
         found = file is None and FOUND.exists()
         file = FOUND if found else file
         table, content = read_toml(file) if file else ({}, b"")
+        engines = table.pop("engine", {})
         in_file = Config(plugin_tables(table, file) if file else {})
         doubted = file if file and found and not is_trusted(file, content) else None
         if doubted:
             check_run({k: v for k, v in table.get("run", {}).items() if k not in said}, doubted, cls)
             check_options(in_file.options, doubted)
-        config = overridden(in_file, overrides)
+            check_engine(engines, doubted)
+        of_engine = [one for one in overrides if one.startswith("engine.")]
+        config = overridden(in_file, (one for one in overrides if one not in of_engine))
         run = _in_file(table.get("run", {}), file) if file else {}
         if said.keys() & (_BY_FILE | {"folds_file"}):  # who says one of these now means it instead of the file's
             run = {k: v for k, v in run.items() if k not in (_BY_FILE if "folds_file" in said else {"folds_file"})}
+        dask = dask_options(engines, of_engine, file) if engines or of_engine else DaskOptions()
         try:
-            made = cls.model_validate({**run, **said, "options": config.options})
+            made = cls.model_validate({**run, **said, "options": config.options, "dask": dask})
         except pydantic.ValidationError as e:
             raise ConfigError(*_explained(e, "--")) from e
         if doubted:
@@ -277,7 +286,7 @@ class StudySettings(Options):
 
     def described(self) -> dict[str, Any]:
         """All settings as JSON values, for a manifest; what was left open is left out."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"pseudonyms"})
+        return self.model_dump(mode="json", exclude_none=True, exclude={"pseudonyms", "dask"})
 
 
 def _as_in(config: Config, before: Config, one: Named) -> bool:
@@ -290,7 +299,7 @@ def _as_in(config: Config, before: Config, one: Named) -> bool:
 
 def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The table `[run]`, checked by itself so that errors name the file, with its paths relative to that."""
-    fields = StudySettings.model_fields.keys() - {"options"}
+    fields = StudySettings.model_fields.keys() - {"options", "dask"}
     for key in run:
         if key not in fields:
             raise ConfigError(f"{file}: unknown setting run.{key}", did_you_mean(key, fields))

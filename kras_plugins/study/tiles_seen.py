@@ -15,7 +15,7 @@ from kras_plugins.learning.guard import Called, call
 if TYPE_CHECKING:
     from kras_plugins.contracts.classifier import Classifier
     from kras_plugins.learning.bundle import Bundle
-    from kras_plugins.learning.experiment import Member
+    from kras_plugins.learning.fits import Member
     from kras_plugins.learning.samples import Case
     from kras_plugins.study.session import Processed, Session
 

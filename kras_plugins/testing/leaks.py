@@ -21,7 +21,8 @@ from kras_plugins.contracts.base import Options
 from kras_plugins.contracts.classifier import ClassifierPlugin
 from kras_plugins.data import Bag, Sample
 from kras_plugins.evaluation.thresholds import fold_thresholds
-from kras_plugins.learning.experiment import Experiment, Member, cross_validate
+from kras_plugins.learning.experiment import Experiment, cross_validate
+from kras_plugins.learning.fits import Member
 from kras_plugins.store import Store
 
 if TYPE_CHECKING:

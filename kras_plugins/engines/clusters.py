@@ -1,0 +1,145 @@
+"""A Dask client for a run: connected to a scheduler that runs, or to a cluster that is started for it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.security import Security
+
+from kras_plugins.engines.options import DaskOptions
+from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.host.config import did_you_mean
+
+CONNECT_SECONDS = 20
+"""How long a scheduler is waited for, which may be about to start."""
+_CLUSTERS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "lsf": "LSFCluster",
+    "sge": "SGECluster",
+    "htcondor": "HTCondorCluster",
+}
+_CHILDREN = "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
+"""Workers start processes of their own, which Dask's nanny does not allow by itself."""
+
+
+@contextmanager
+def connected(options: DaskOptions) -> Iterator[Client]:
+    """A client of the scheduler that the options name, or of the cluster that they ask for, closed at the end.
+
+    Raises ConfigError for options that cannot be meant, BackendError where no scheduler answers.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        if options.cluster is not None:
+            cluster = stack.enter_context(started(options))
+            yield stack.enter_context(Client(cluster, set_as_default=False, timeout=CONNECT_SECONDS))
+            return
+        if options.scheduler is None:
+            raise ConfigError(
+                "--engine dask: no scheduler is named",
+                "-o engine.dask.scheduler=tls://HOST:8786, or -o engine.dask.cluster=local for workers on this machine",
+            )
+        try:
+            client = Client(
+                options.scheduler, security=security_of(options), set_as_default=False, timeout=CONNECT_SECONDS
+            )
+        except (OSError, TimeoutError, ValueError, TypeError) as e:
+            raise BackendError(
+                f"no Dask scheduler answers at {options.scheduler}: {e}", "start one: `dask scheduler`; see its log"
+            ) from e
+        try:
+            yield client
+        finally:
+            client.close(timeout=2)
+
+
+def security_of(options: DaskOptions) -> Security | None:
+    """The certificates for a scheduler that is reached by TLS; None where it is not. ConfigError without any."""
+    if options.scheduler is None or not options.scheduler.startswith("tls://"):
+        return None
+    named = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    told = {name: str(file) for name in named if (file := getattr(options, name)) is not None}
+    for name, file in told.items():
+        try:
+            with open(file, "rb"):
+                pass
+        except OSError as e:
+            raise ConfigError(f"engine.dask.{name}: {file}: {e.strerror}", "check the path") from e
+    security = Security(require_encryption=True, **told)
+    missing = [name for name in named if getattr(security, name) is None]
+    if missing:
+        raise ConfigError(
+            f"{options.scheduler} needs certificates; not set: {', '.join(missing)}",
+            "set them in [engine.dask], or in Dask's own settings (distributed.comm.tls)",
+        )
+    return security
+
+
+@contextmanager
+def started(options: DaskOptions) -> Iterator[Any]:
+    """A cluster of one's own, which ends with the run: on loopback, or encrypted by certificates made for it alone."""
+    with dask.config.set({"distributed.worker.daemon": False, "distributed.scheduler.worker-ttl": "5 minutes"}):
+        if options.cluster == "local":
+            with LocalCluster(
+                n_workers=options.jobs,
+                threads_per_worker=2,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+            ) as cluster:
+                yield cluster
+            return
+        kind = _cluster_class(options)
+        with kind(**job_terms(options)) as cluster:
+            # Not `scale`: a job that ends early is asked for again.
+            cluster.adapt(minimum_jobs=options.jobs, maximum_jobs=options.jobs)
+            yield cluster
+
+
+def job_terms(options: DaskOptions) -> dict[str, Any]:
+    """What dask-jobqueue's cluster is made of: `[engine.dask.job]`, encrypted, its workers allowed to start processes.
+
+    Raises ConfigError for a term that it does not know.
+    """
+    kind = _cluster_class(options)
+    known = {
+        name
+        for one in (*kind.__mro__, *kind.job_cls.__mro__)
+        for name, parameter in inspect.signature(one.__init__).parameters.items()
+        if name != "self" and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    for name in options.job:
+        if name not in known:
+            raise ConfigError(f"unknown setting engine.dask.job.{name}", did_you_mean(name, known))
+    terms = {"security": True, "processes": 1, **options.job}
+    terms["job_script_prologue"] = [_CHILDREN, *terms.get("job_script_prologue", ())]
+    return terms
+
+
+def _cluster_class(options: DaskOptions) -> Any:
+    try:
+        import dask_jobqueue
+    except ImportError as e:
+        raise ConfigError(f"cluster = {options.cluster} needs dask-jobqueue", "pip install 'kras[dask]'") from e
+    return getattr(dask_jobqueue, _CLUSTERS[str(options.cluster)])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Dask logs of lost connections is reported as one line; its own many lines are for who looks for a fault."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
