@@ -190,7 +190,7 @@ def stored_tissue(slide: Slide, store: Store) -> TissueMask:
     """Where a slide has tissue, found once a store; raises as `Slide.thumbnail` does, StoreError on a full disk."""
 
     def build(folder: Path) -> None:
-        tissue = tissue_of(slide, partial(ask, slide.plugin, slide.thumbnail))
+        tissue = tissue_of(slide, lambda mpp: ask(slide.plugin, slide.thumbnail, mpp))
         with h5py.File(folder / TISSUE, "w") as f:
             f.create_dataset("mask", data=tissue.mask, compression="gzip")
             f.create_dataset("pen", data=tissue.pen, compression="gzip")
