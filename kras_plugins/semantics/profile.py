@@ -29,7 +29,7 @@ from kras_plugins.semantics.features.validity import OF_FIELDS, of_field, validi
 from kras_plugins.semantics.view import View
 
 FEATURES_VERSION = 5
-"""Rises when a feature gives another value for the same map, or a stored profile holds more."""
+"""Rises when a feature gives another value for the same map or patient, or a stored profile holds more."""
 
 COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
     "A": areas,
