@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -74,3 +75,4 @@ def cluster(folder: Path, workers: int, words: Sequence[str] = ()) -> Iterator[C
         for _ in range(workers):
             made.add()
         yield made
+    gc.collect()  # of clients, whose remains would be cleared away in the middle of another test

@@ -89,7 +89,8 @@ class Dask:
 def dask_engine(options: DaskOptions, say: Say, warn: Say) -> Iterator[Dask]:
     """Connect; raises ConfigError and BackendError as `clusters.connected` does."""
     with connected(options) as client:
-        say(f"Dask scheduler {client.scheduler.address}, dashboard {client.dashboard_link}")
+        served = "dashboard" in client.scheduler_info()["services"]
+        say(f"Dask scheduler {client.scheduler.address}" + (f", dashboard {client.dashboard_link}" if served else ""))
         try:
             yield Dask(client, options.lost, options.needs, say, warn)
         finally:

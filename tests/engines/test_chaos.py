@@ -24,21 +24,22 @@ def test_nothing_is_lost_or_doubled_whoever_is_killed(tmp_path: Path) -> None:
     rng, over = random.Random(0), threading.Event()
     killed = 0
     with cluster(tmp_path / "dask", workers=3) as there:
-
-        def kill() -> None:
-            nonlocal killed
-            while killed < KILLS and not over.is_set():
-                time.sleep(rng.uniform(0.1, 3.0))
-                alive = [worker for worker in there.workers if worker.poll() is None]
-                rng.choice(alive).kill()
-                killed += 1
-                there.add()
-
-        killer = threading.Thread(target=kill)
         options = DaskOptions(scheduler=there.address, lost=100)
         with dask_engine(options, print, print) as dask:
             order = {"folder": str(tmp_path)}
             with dask.pool(engine_tasks.bench, order, {"library": {"numpy": "1"}}) as pool:
+
+                def kill() -> None:
+                    nonlocal killed
+                    while killed < KILLS and not over.is_set():
+                        time.sleep(rng.uniform(0.05, 0.5))
+                        alive = [worker for worker in there.workers if worker.poll() is None]
+                        if len(pool._slots) == len(alive):  # all have joined, and have work
+                            rng.choice(alive).kill()
+                            killed += 1
+                            there.add()
+
+                killer = threading.Thread(target=kill)
                 killer.start()
                 rounds = 0
                 while killer.is_alive():
