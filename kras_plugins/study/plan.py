@@ -139,7 +139,7 @@ def _row(ref: SlideRef, session: Session, prepared: Prepared, parts: Parts | Non
             for kind, made in (("extractor", "bag"), ("profiler", "map")):
                 part = None if parts is None else getattr(parts, kind)
                 if states.get(kind) == COMPUTE and part is not None:
-                    states[kind] = STORED if session.store.find(key_of_part(made, part, tissue)) else COMPUTE
+                    states[kind] = STORED if session.store.has(key_of_part(made, part, tissue)) else COMPUTE
             found = session.store.find(tissue)
             share = _tissue_share(found / "tissue.h5") if found is not None else 1.0
             mm2 = math.prod(slide.size) * math.prod(slide.mpp) / 1e6
