@@ -141,6 +141,12 @@ class Store:
             return folder  # a read-only store still serves; only its last-used time stays old
         return folder
 
+    def has(self, key: Key) -> bool:
+        """Whether a complete artifact is there; nothing is copied for it."""
+        if (self._folder(key.digest) / _KEY_FILE).is_file():
+            return True
+        return self._far is not None and self._far.find(key.digest) is not None
+
     def at(self, digest: str) -> Path | None:
         """The folder of the complete artifact whose key has this digest, or None."""
         folder = self._folder(digest)

@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import file_digest
@@ -113,9 +114,11 @@ class Artifacts:
         if self.writable and marker.used < datetime.now(UTC) - _DAY:
             key = f"{marker.at}/{KEY_FILE}"
             try:
-                self._bucket.put(key, self._bucket.get(key)[1])
+                content = self._bucket.get(key)[1]
             except Missing:
                 return False
+            with suppress(StoreError):  # a bucket that may only be read still serves
+                self._bucket.put(key, content)
         return True
 
     def all(self) -> list[Marker]:

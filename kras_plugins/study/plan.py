@@ -145,7 +145,7 @@ def _row(ref: SlideRef, session: Session, prepared: Prepared, parts: Parts | Non
             tissue = key_of_tissue(slide)
             for key, part in ({} if parts is None else parts.named()).items():
                 made = "map" if key == "profiler" else "bag"
-                if states[key] == COMPUTE and session.store.find(key_of_part(made, part, tissue)):
+                if states[key] == COMPUTE and session.store.has(key_of_part(made, part, tissue)):
                     states[key] = STORED
             found = session.store.find(tissue)
             share = _tissue_share(found / "tissue.h5") if found is not None else 1.0
