@@ -108,6 +108,7 @@ class SlideQC:
 
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
     (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
+    `unlike_share`: share of the tissue unlike what the profiler learned from, None where it does not say.
     """
 
     slide_id: str
@@ -120,6 +121,7 @@ class SlideQC:
     blur_share: float
     n_tiles: int
     stain_od: tuple[float, float, float] | None = None
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,8 @@ class SemanticMap:
     classes and columns the source can give at all (absent is unknown, not zero). `pattern`: uint8[h w] of indices into
     GROWTH_PATTERNS on the pixels of `tissue`, where a source tells growth patterns. `ce_source` says whether cancer
     epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB column
-    beside the cells' rows, if any.
+    beside the cells' rows, if any. `unlike_share`: share of the tissue that is unlike what the source learned from,
+    None where it does not say.
     """
 
     slide_id: str
@@ -163,6 +166,7 @@ class SemanticMap:
     ce_source: str
     outlines: Path | None = None
     pattern: UInt8 | None = None
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class SemanticProfile:
 
     `values`: float64[feature], NaN where a feature cannot be computed; `valid`: one flag per feature group saying
     whether its counts and areas suffice. `squares`: what the immune phenotype can be called from anew; None where
-    features were made elsewhere.
+    features were made elsewhere. `unlike_share`: see SemanticMap.
     """
 
     id: str
@@ -193,6 +197,7 @@ class SemanticProfile:
     valid: Mapping[str, bool]
     source: str
     squares: Squares | None = None
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

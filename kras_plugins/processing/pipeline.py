@@ -24,7 +24,7 @@ from kras_plugins.processing.profiling import profile_slide
 from kras_plugins.processing.readers import Readers
 from kras_plugins.processing.reading import Tiles, read_tiles
 from kras_plugins.processing.workers import Workers
-from kras_plugins.semantics.map import read_map
+from kras_plugins.semantics.map import read_map, unlike_share
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.slides.qc import slide_qc
 from kras_plugins.slides.slide import Slide, open_slide
@@ -116,6 +116,7 @@ def process_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = l
                 mpp=float(np.mean(slide.mpp)),
                 mpp_source=slide.mpp_source,
                 warnings=slide.warnings,
+                unlike_share=None if map_folder is None else unlike_share(map_folder),
             )
             if qc.verdict == "fail":
                 raise SlideError(

@@ -28,7 +28,7 @@ from kras_plugins.semantics.features.table import FEATURES
 from kras_plugins.semantics.features.validity import validity
 from kras_plugins.semantics.view import View
 
-FEATURES_VERSION = 4
+FEATURES_VERSION = 5
 """Rises when a feature gives another value for the same map, or a stored profile holds more."""
 
 COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
@@ -72,6 +72,7 @@ def profile(semantic: SemanticMap) -> SemanticProfile:
         valid=valid,
         source=f"{semantic.source}; cancer epithelium: {semantic.ce_source}",
         squares=squares(view),
+        unlike_share=semantic.unlike_share,
     )
 
 
@@ -80,7 +81,7 @@ def to_json(profile: SemanticProfile) -> str:
     grid = None if profile.squares is None else [column.tolist() for column in astuple(profile.squares)]
     values = [None if math.isnan(v) else v for v in profile.values.tolist()]
     facts = {"names": profile.names, "values": values, "valid": dict(profile.valid), "source": profile.source}
-    return json.dumps({**facts, "squares": grid}, allow_nan=False)
+    return json.dumps({**facts, "squares": grid, "unlike_share": profile.unlike_share}, allow_nan=False)
 
 
 def from_json(text: str, slide_id: str) -> SemanticProfile:
@@ -94,4 +95,5 @@ def from_json(text: str, slide_id: str) -> SemanticProfile:
         valid=facts["valid"],
         source=facts["source"],
         squares=None if grid is None else Squares(*(np.array(column, np.float64) for column in grid)),
+        unlike_share=facts["unlike_share"],
     )
