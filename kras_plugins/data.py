@@ -117,7 +117,8 @@ class SlideQC:
 
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
     (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
-    `field`: it is a field of view.
+    `field`: it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None where
+    it does not say.
     """
 
     slide_id: str
@@ -131,6 +132,7 @@ class SlideQC:
     n_tiles: int
     stain_od: tuple[float, float, float] | None = None
     field: bool = False
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +182,7 @@ class SemanticMap:
     GROWTH_PATTERNS on the pixels of `tissue`, where a source tells growth patterns. `ce_source` says whether cancer
     epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB column
     beside the cells' rows, if any. `field`: the slide is a field of view, a window into a piece of tissue.
+    `unlike_share`: share of the tissue that is unlike what the source learned from, None where it does not say.
     """
 
     slide_id: str
@@ -194,6 +197,7 @@ class SemanticMap:
     outlines: Path | None = None
     pattern: UInt8 | None = None
     field: bool = False
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class SemanticProfile:
 
     `values`: float64[feature], NaN where a feature cannot be computed; `valid`: one flag per feature group saying
     whether its counts and areas suffice. `squares`: what the immune phenotype can be called from anew; None where
-    features were made elsewhere.
+    features were made elsewhere. `unlike_share`: see SemanticMap.
     """
 
     id: str
@@ -225,6 +229,7 @@ class SemanticProfile:
     valid: Mapping[str, bool]
     source: str
     squares: Squares | None = None
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,10 @@ _NAMES = {
 
 
 def write_card(figures: Mapping[str, Any], card: Path) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for the tables held-out, conditions and data."""
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for each of the tables."""
     text = card.read_text(encoding="utf-8")
     tables = {"held-out": held_out(figures), "conditions": conditions(figures), "data": data(figures)}
+    tables |= {"unlike": unlike(figures["typing"]), "calibration": calibration(figures["typing"])}
     for name, lines in tables.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
@@ -66,6 +67,31 @@ def data(figures: Mapping[str, Any]) -> Iterator[str]:
     for side, kinds in figures["data"].items():
         for kind, text in kinds.items():
             yield f"| {side} | {kind} | {text} |"
+
+
+def unlike(typing: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of tissue by how much of it is unlike training."""
+    yield "| tissue | windows | unlike training | median d² (the limit is 1) | AUROC against left-out fields |"
+    yield "|---|---|---|---|---|"
+    for name, found in typing["unlike"]["measured"].items():
+        if not found["windows"]:
+            yield f"| {name} | 0 | | | |"
+            continue
+        auroc = f"{found['auroc']:.2f}" if "auroc" in found else "left out"
+        yield f"| {name} | {found['windows']} | {found['share above']:.0%} | {found['median']:.2f} | {auroc} |"
+
+
+def calibration(typing: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of calibration errors by kind of image."""
+    yield "| left-out nuclei | n | right | error before | error after | error with the temperature of the other kinds |"
+    yield "|---|---|---|---|---|---|"
+    for kind, found in typing["kinds"].items():
+        other = found.get("error as the others set it")
+        errors = [found["error before"], found["error after"], other]
+        cells = " | ".join("" if e is None else f"{e:.3f}" for e in errors)
+        yield f"| {kind} | {found['nuclei']} | {found['accuracy']:.0%} | {cells} |"
+    yield ""
+    yield f"The best temperature is {typing['temperature']:.2f}, the one used {typing['used']:.2f}."
 
 
 def _cell(value: tuple[float, float, float]) -> str:

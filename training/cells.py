@@ -9,23 +9,39 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from kras_profiler_cells.network import CellNet
+from training import calibrate, unlike
 from training.card import write_card
 from training.evaluate import conditions, evaluate, finder
 from training.fields import Field, describe
 from training.learn import SEED, train
 from training.sources import load
+from training.strange import strange
 from training.synthetic import synthetic_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4000
+
+
+def trust(network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], data: Path) -> dict[str, Any]:
+    """Set when a trained network's typing is to be trusted: `unlike` and `temperature`; gives the figures of both.
+
+    `fields`: those it was trained on; `left_out`: of the same kinds, never seen; `data`: the folder `strange` reads.
+    """
+    typed = [f for f in left_out if np.any(f.classes >= 0)]
+    fitted = unlike.fit(network, fields, typed)
+    like = {kind: [f for f in typed if f.kind == kind] for kind in sorted({f.kind for f in typed})}
+    measured = unlike.figures(network, like, strange(data))
+    return {"unlike": {**fitted, "measured": measured}, **calibrate.fit(network, typed)}
 
 
 def figures(network: CellNet, held_out: list[Field], console: Console) -> dict[str, Any]:
@@ -55,6 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2, help="results depend on it only by rounding")
     parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the weights that are there")
+    parser.add_argument("--refit", action="store_true", help="train nothing, fit what typing is trusted by")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
@@ -64,18 +81,20 @@ def main() -> None:
     for side, fields in (("training", train_fields), ("held out", held_out)):
         for kind, text in describe(fields).items():
             console.print(f"{side} {kind}: {text}")
-    if options.evaluate:
-        from kras_profiler_cells.network import load as load_network
-
-        network = load_network(options.weights)
+    if options.evaluate or options.refit:
+        network = CellNet().eval()
+        network.load_state_dict(load_file(options.weights), strict=options.evaluate)
     else:
         options.work.mkdir(parents=True, exist_ok=True)
         (options.work / "pid").write_text(str(os.getpid()))
         network = train(train_fields, options.steps, options.work / "checkpoint.pt", console)
+    typing = None if options.evaluate else trust(network, train_fields, held_out, options.data.parent)
+    if not options.evaluate:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.weights)
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone
-        (options.work / "checkpoint.pt").unlink()  # the next run begins anew
+        (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run begins anew
     found = figures(network, held_out, console)
+    found["typing"] = typing or json.loads(options.figures.read_text())["typing"]
     found["data"] = {"training": describe(train_fields), "held out": describe(held_out)}
     options.figures.write_text(json.dumps(found, indent=1) + "\n")
     write_card(found, options.card)

@@ -46,7 +46,7 @@ def finder(network: CellNet, **changed: float) -> Find:
         h, w = pixels.shape[:2]
         padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
         with torch.inference_mode():
-            nucleus, distance, kinds = (m[0].numpy() for m in network(torch.from_numpy(padded[None])))
+            nucleus, distance, kinds, *_ = (m[0].numpy() for m in network(torch.from_numpy(padded[None])))
         maps = {"nucleus": nucleus, "distance": distance, "classes": kinds}
         labels = decode.segment(maps, MPP)
         classes = decode(maps, Tile(pixels=padded, mpp=MPP)).classes

@@ -189,7 +189,7 @@ def maps(network: CellNet, pixels: UInt8) -> tuple[Float32, Float32]:
     h, w = pixels.shape[:2]
     padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
     with torch.inference_mode():
-        nucleus, distance, _ = network(torch.from_numpy(padded[None]))
+        nucleus, distance, *_ = network(torch.from_numpy(padded[None]))
     return nucleus[0, :h, :w].numpy() / np.float32(255), distance[0, :h, :w].numpy() / np.float32(255)
 
 

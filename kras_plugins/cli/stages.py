@@ -86,8 +86,17 @@ def profile(
     assert done.table is not None
     if as_json:
         rows = [row for row in done.table.to_pylist() if row["slide_id"] in done.added]
-        print_json([{"slide_id": row.pop("slide_id"), "features": row} for row in rows])
+        unlike = {s.slide_id: s.unlike_share for s in done.slides}
+        print_json(
+            [
+                {"slide_id": row["slide_id"], "unlike_share": unlike.get(row.pop("slide_id")), "features": row}
+                for row in rows
+            ]
+        )
     else:
+        for s in done.slides:
+            if s.unlike_share is not None:
+                stdout().print(f"{s.slide_id}: {s.unlike_share:.0%} of the tissue is unlike training", markup=False)
         columns = max(0, done.table.num_columns - 1)
         stdout().print(f"{out / 'features.csv'}: {done.table.num_rows} slides x {columns}", markup=False)
         _print_sums(done)

@@ -15,7 +15,7 @@ from kras_plugins.errors import PluginError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, UInt8
+    from kras_plugins.data import Bool, Float32, UInt8
 
 Outputs: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
 """Named arrays that a network gave, with the tile as first axis, or without it for one tile."""
@@ -41,7 +41,8 @@ class TileCells:
     `x`, `y`: float32[cell] centroids; `columns`: further CELL_COLUMNS in µm and radians, float32[cell] each;
     `classes`: one of CELL_CLASSES per cell; `outlines`: one int32 or float32[vertex 2] polygon per cell (x, y), or
     none at all; one array [cell vertex 2] where all have as many vertices is faster. `tissue`: optional uint8[h w]
-    raster of TISSUE_CLASSES over the whole tile.
+    raster of TISSUE_CLASSES over the whole tile. `unlike`: optional bool[h/k w/k], k a whole number: where tissue is so
+    unlike what the profiler learned from that it gives no class.
     """
 
     x: Float32
@@ -50,6 +51,7 @@ class TileCells:
     columns: Mapping[str, Float32] = field(default_factory=dict)
     outlines: Sequence[npt.NDArray[Any]] | npt.NDArray[Any] = ()
     tissue: UInt8 | None = None
+    unlike: Bool | None = None
 
 
 Decode: TypeAlias = "Callable[[Outputs, Tile], TileCells]"

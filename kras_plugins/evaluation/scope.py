@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kras_plugins.cohort.histology import parse_histology
 from kras_plugins.data import SemanticProfile
+from kras_plugins.semantics.map import MOST_UNLIKE
 
 MIN_CE_MM2 = 0.1
 """Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
@@ -14,6 +15,7 @@ MIN_CE_SHARE = 0.1
 """A smaller share of the tissue may be false calls alone (docs/reference/definitions.md, scope)."""
 OUTSIDE = ("not NSCLC", "squamous")
 """Histologies that get no call."""
+UNLIKE = "tissue unlike training"
 CE_FEATURE, TISSUE_FEATURE = "area_ce", "area_tissue"
 
 
@@ -22,12 +24,16 @@ def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
 
     `histology` as stated (`kras_plugins.cohort.histology`); one that is not known is in scope. A profile without the
     feature area_ce, or with it NaN, says nothing, and nothing of the share of the tissue without area_tissue; failed
-    slides never come here, quality control sets them aside.
+    slides never come here, quality control sets them aside. Where more than MOST_UNLIKE of the tissue is unlike what
+    the profiler learned from, that is why so little counts as cancer epithelium.
     """
     meant = parse_histology(histology)
     if meant in OUTSIDE:
         return f"out of scope: {meant}" if histology == meant else f"out of scope: {histology} is {meant}"
     epithelium, share = _epithelium(profile)
+    unlike = 0.0 if profile is None or profile.unlike_share is None else profile.unlike_share
+    if unlike > MOST_UNLIKE and (epithelium < MIN_CE_MM2 or share < MIN_CE_SHARE):
+        return f"out of scope: {UNLIKE} ({unlike:.0%})"
     if epithelium < MIN_CE_MM2:
         return f"out of scope: {epithelium:.2g} mm² of cancer epithelium, less than {MIN_CE_MM2:g}"
     if share < MIN_CE_SHARE:
@@ -37,6 +43,8 @@ def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
 
 def scope_kind(reason: str) -> str:
     """What kind a reason of `out_of_scope` is of, without the patient's own figures: for counts."""
+    if UNLIKE in reason:
+        return UNLIKE
     return next((kind for kind in OUTSIDE if reason.endswith(kind)), "too little cancer epithelium")
 
 

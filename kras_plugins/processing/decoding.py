@@ -101,30 +101,52 @@ def _check(cells: TileCells) -> None:
         )
 
 
-def cut_patch(tissue: UInt8, where: Placement, raster: Raster) -> Patch:
-    """A tile's tissue on the slide's raster: the tile's pixel below each raster pixel whose center is in its core."""
+def cut_patch(
+    tissue: UInt8 | None, where: Placement, raster: Raster, unlike: Bool | None = None, step: int = 1
+) -> Patch:
+    """A tile's rasters on the slide's: the tile's pixel below each raster pixel whose center is in its core.
+
+    `step`: tile pixels per pixel of `unlike`.
+    """
     found = []
     for axis, centers in enumerate(raster.centers()):
         at = centers / where.mpp[axis]
         first, last = np.searchsorted(at, [where.low[axis], where.high[axis]])
         pixel = ((at[first:last] - where.corner[axis]) / where.scale[axis]).astype(np.int64)
-        found.append((int(first), np.clip(pixel, 0, tissue.shape[1 - axis] - 1)))
+        found.append((int(first), pixel))
     (column, x), (row, y) = found
-    return Patch(row=row, column=column, tissue=tissue[np.ix_(y, x)])
+    return Patch(
+        row=row,
+        column=column,
+        tissue=None if tissue is None else _at(tissue, y, x),
+        unlike=None if unlike is None else _at(unlike, y // step, x // step),
+    )
+
+
+def _at(raster: npt.NDArray[Any], y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Rows `y` and columns `x`, rounding errors at the edge moved inside."""
+    height, width = raster.shape
+    return raster[np.ix_(np.clip(y, 0, height - 1), np.clip(x, 0, width - 1))]
 
 
 def decode_tile(
     decode: Callable[[Outputs, Tile], TileCells], outputs: Outputs, tile: Tile, where: Placement, raster: Raster
 ) -> tuple[pa.RecordBatch, Patch | None]:
     """What a worker process does with one tile's outputs: its cells in the slide's frame, and its tissue if any."""
-    cells = decode(outputs, tile)
-    if cells.tissue is not None and cells.tissue.shape != tile.pixels.shape[:2]:
+    cells, side = decode(outputs, tile), tile.pixels.shape[:2]
+    if cells.tissue is not None and cells.tissue.shape != side:
         raise PluginError(
-            f"a profiler gave tissue of {cells.tissue.shape} for a tile of {tile.pixels.shape[:2]}",
+            f"a profiler gave tissue of {cells.tissue.shape} for a tile of {side}",
             "TileCells.tissue covers the whole tile, halo included",
         )
-    patch = None if cells.tissue is None else cut_patch(cells.tissue, where, raster)
-    return place(cells, where), patch
+    step = 1 if cells.unlike is None else side[0] // max(cells.unlike.shape[0], 1)
+    if cells.unlike is not None and tuple(n * step for n in cells.unlike.shape) != side:
+        raise PluginError(
+            f"a profiler gave `unlike` of {cells.unlike.shape} for a tile of {side}",
+            "TileCells.unlike covers the whole tile, halo included, with one pixel for k x k of its pixels",
+        )
+    drawn = cells.tissue is not None or cells.unlike is not None
+    return place(cells, where), cut_patch(cells.tissue, where, raster, cells.unlike, step) if drawn else None
 
 
 def decode_lent(

@@ -25,7 +25,7 @@ from kras_plugins.processing.profiling import profile_slide
 from kras_plugins.processing.readers import Readers
 from kras_plugins.processing.reading import Tiles, read_tiles
 from kras_plugins.processing.workers import Workers
-from kras_plugins.semantics.map import read_map
+from kras_plugins.semantics.map import read_map, unlike_share
 from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile, to_json
 from kras_plugins.semantics.raster import PIXEL_UM
 from kras_plugins.slides.fields import tissue_of
@@ -181,6 +181,7 @@ def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lamb
             mpp_source=slide.mpp_source,
             warnings=slide.warnings,
             field=slide.field,
+            unlike_share=unlike_share(map_folder) if "map" in artifacts else None,
         )
         if qc.verdict == "fail":
             raise SlideError(

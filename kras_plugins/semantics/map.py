@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -17,31 +17,45 @@ import pyarrow.parquet as pq
 from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, of_class
-from kras_plugins.semantics.epithelium import density_tissue
+from kras_plugins.semantics.epithelium import EPITHELIUM, OTHER, STROMA, density_tissue
 from kras_plugins.semantics.raster import Patch, Raster, covered, resample_mask
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kras_plugins.data import Bool, TileGrid, UInt8
 
 CELLS, TISSUE, FACTS = "cells.parquet", "tissue.h5", "facts.json"
 _EPITHELIUM = frozenset({"cancer_epithelium", "cancer_stroma"})
+_CANCER = (EPITHELIUM, STROMA)
+MOST_UNLIKE = 0.25
+"""Where a larger share of a slide's tissue is unlike training, no part of it counts as cancer: five times the share
+that a profiler's limit is to leave on tissue like that which it learned from."""
 
 
 @dataclass
 class TissueCanvas:
-    """Collects the tissue patches of a slide's tiles, if its profiler gives any."""
+    """Collects what a slide's tiles say on its raster, if its profiler gives any: tissue, and where it is unlike."""
 
     raster: Raster
     drawn: UInt8 | None = field(default=None, init=False)
+    unlike: Bool | None = field(default=None, init=False)
 
     def paste(self, patch: Patch | None) -> None:
         """Add one tile's tissue."""
-        if patch is None:
-            return
-        if self.drawn is None:
-            self.drawn = np.zeros(self.raster.shape, np.uint8)
-        height, width = patch.tissue.shape
-        self.drawn[patch.row : patch.row + height, patch.column : patch.column + width] = patch.tissue
+        if patch is not None and patch.tissue is not None:
+            if self.drawn is None:
+                self.drawn = np.zeros(self.raster.shape, np.uint8)
+            _paste(self.drawn, patch, patch.tissue)
+        if patch is not None and patch.unlike is not None:
+            if self.unlike is None:
+                self.unlike = np.zeros(self.raster.shape, np.bool_)
+            _paste(self.unlike, patch, patch.unlike)
+
+
+def _paste(on: npt.NDArray[Any], patch: Patch, values: npt.NDArray[Any]) -> None:
+    height, width = values.shape
+    on[patch.row : patch.row + height, patch.column : patch.column + width] = values
 
 
 def finish_map(
@@ -64,7 +78,9 @@ def finish_map(
     `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
     per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
     else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas' raster.
-    `field`: the slide is a field of view, whose edge cuts what is on it.
+    `field`: the slide is a field of view, whose edge cuts what is on it. Neither counts where the canvas says that
+    tissue is unlike what the profiler learned from: it is `other`, as is all of a slide that is so by more than
+    MOST_UNLIKE.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -82,14 +98,22 @@ def finish_map(
             classes = np.where(known, canvas.drawn, classes)
         if "tumor" in provides:
             provides |= _EPITHELIUM
-    facts = {
+    facts: dict[str, object] = {
         "slide_id": slide_id,
         "provides": sorted(provides),
         "source": source,
         "ce_source": ce_source,
         "field": field,
     }
+    if canvas.unlike is not None:
+        facts["unlike_share"] = share = _share(canvas.unlike, tissue)
+        distrusted = canvas.unlike | (share > MOST_UNLIKE)
+        classes = np.where(distrusted & np.isin(classes, _CANCER), np.uint8(OTHER), classes)
     _write_rest(folder, classes, analysed, pattern, raster, facts)
+
+
+def _share(of: Bool, tissue: Bool) -> float:
+    return round(int(np.count_nonzero(of & tissue)) / max(int(np.count_nonzero(tissue)), 1), 4)
 
 
 def write_map(folder: Path, semantic: SemanticMap) -> None:
@@ -104,13 +128,15 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
             writer.write(batch)
     height, width = semantic.tissue.shape
     raster = Raster(shape=(height, width), mpp=semantic.tissue_mpp, origin_um=semantic.origin_um)
-    facts = {
+    facts: dict[str, object] = {
         "slide_id": semantic.slide_id,
         "provides": sorted(semantic.provides),
         "source": semantic.source,
         "ce_source": semantic.ce_source,
         "field": semantic.field,
     }
+    if semantic.unlike_share is not None:
+        facts["unlike_share"] = semantic.unlike_share
     _write_rest(folder, semantic.tissue, semantic.analysed, semantic.pattern, raster, facts)
 
 
@@ -164,9 +190,16 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             outlines=folder / CELLS if has_outlines(folder / CELLS) else None,
             pattern=pattern,
             field=bool(facts.get("field", False)),
+            unlike_share=facts.get("unlike_share"),
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
         raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e
+
+
+def unlike_share(folder: Path) -> float | None:
+    """The share of a map's tissue that is unlike what its profiler learned from, None where that does not say."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return None if facts.get("unlike_share") is None else float(facts["unlike_share"])
 
 
 def has_outlines(cells: Path) -> bool:

@@ -69,7 +69,18 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
         valid=valid,
         source=" + ".join(sorted({p.source for p in profiles})),
         squares=pooled(grids) if len(grids) == len(profiles) else None,
+        unlike_share=_unlike(profiles, column.get("area_tissue")),
     )
+
+
+def _unlike(profiles: Sequence[SemanticProfile], area: Float64 | None) -> float | None:
+    """The mean share of the slides that have one, weighted by their tissue."""
+    shares = np.array([np.nan if p.unlike_share is None else p.unlike_share for p in profiles], np.float64)
+    known = ~np.isnan(shares)
+    if not known.any():
+        return None
+    weights = np.ones(len(shares)) if area is None else np.nan_to_num(area)
+    return float(np.average(shares[known], weights=weights[known] if weights[known].sum() > 0 else None))
 
 
 def _groups(profiles: Sequence[SemanticProfile]) -> list[str]:

@@ -75,6 +75,7 @@ def profile(semantic: SemanticMap) -> SemanticProfile:
         valid=valid,
         source=f"{semantic.source}; cancer epithelium: {semantic.ce_source}",
         squares=squares(view),
+        unlike_share=semantic.unlike_share,
     )
 
 
@@ -83,7 +84,7 @@ def to_json(profile: SemanticProfile) -> str:
     grid = None if profile.squares is None else [column.tolist() for column in astuple(profile.squares)]
     values = [None if math.isnan(v) else v for v in profile.values.tolist()]
     facts = {"names": profile.names, "values": values, "valid": dict(profile.valid), "source": profile.source}
-    return json.dumps({**facts, "squares": grid}, allow_nan=False)
+    return json.dumps({**facts, "squares": grid, "unlike_share": profile.unlike_share}, allow_nan=False)
 
 
 def from_json(text: str, slide_id: str) -> SemanticProfile:
@@ -97,4 +98,5 @@ def from_json(text: str, slide_id: str) -> SemanticProfile:
         valid=facts["valid"],
         source=facts["source"],
         squares=None if grid is None else Squares(*(np.array(column, np.float64) for column in grid)),
+        unlike_share=facts["unlike_share"],
     )

@@ -58,11 +58,15 @@ class Raster:
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """Tissue classes uint8[h w] of one tile on the slide's raster, first pixel at (`row`, `column`)."""
+    """What one tile says on the slide's raster, first pixel at (`row`, `column`); None where it does not say.
+
+    `tissue`: classes, uint8[h w]; `unlike`: bool[h w], where tissue is unlike what the profiler learned from.
+    """
 
     row: int
     column: int
-    tissue: UInt8
+    tissue: UInt8 | None = None
+    unlike: Bool | None = None
 
 
 def raster_over(width_um: float, height_um: float) -> Raster:

@@ -35,6 +35,8 @@ WARN_TISSUE_MM2 = 0.25
 """Less tissue than a needle core half a millimeter long and wide: twenty tiles."""
 WARN_PEN = 0.1
 WARN_BLUR, FAIL_BLUR = 0.3, 0.9
+WARN_UNLIKE = 0.25
+"""From here on a profiler's cells are no longer believed to be cancer: `semantics.map.MOST_UNLIKE`."""
 PEN_WINDOW_MM = 1.0
 """Pen counts as lying over tissue where most of what can be seen this near is tissue; about two strokes wide."""
 
@@ -86,12 +88,15 @@ def slide_qc(
     mpp_source: str,
     warnings: Sequence[str] = (),
     field: bool = False,
+    unlike_share: float | None = None,
 ) -> SlideQC:
     """The verdict on a slide, with a reason for all that keeps it from being a plain pass.
 
     `blurred`: bool[tile], the focus flags of all tiles looked at; without any tile the slide fails and its `blur_share`
     is NaN. `mpp`: level-0 resolution, as found by `mpp_source`. `warnings`: the slide's own. `field`: of a field of
     view no least area of tissue is asked; its patient's fields are judged together (`little_tissue`).
+    `unlike_share`: share of the tissue that is unlike what the profiler learned from; a warning, as what does not rest
+    on its cells can still be used.
     """
     area, pen = tissue.area_mm2, pen_share(tissue)
     blur = float(blurred.mean()) if len(blurred) else float("nan")
@@ -110,6 +115,8 @@ def slide_qc(
         reasons.append(f"partly out of focus ({blur:.0%} of tiles)")
     if pen > WARN_PEN:
         reasons.append(f"pen marks over tissue ({pen:.0%})")
+    if unlike_share is not None and unlike_share > WARN_UNLIKE:
+        reasons.append(f"tissue unlike training ({unlike_share:.0%})")
     if mpp_source == "objective" and not warnings:
         reasons.append("mpp is derived from the objective power")
     return SlideQC(
@@ -124,6 +131,7 @@ def slide_qc(
         n_tiles=len(blurred),
         stain_od=tissue.stain_od,
         field=field,
+        unlike_share=unlike_share,
     )
 
 

@@ -80,6 +80,7 @@ def profile(
             count=semantic.cells.num_rows,
             dim=0 if result.profile is None else len(result.profile.names),
             seconds=result.seconds,
+            unlike_share=semantic.unlike_share,
         )
 
     def gather(folder: Path, results: Sequence[SlideResult]) -> pa.Table:

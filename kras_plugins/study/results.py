@@ -142,13 +142,17 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideOutput:
-    """What `embed` or `profile` wrote of one slide; `count`: tiles or cells."""
+    """What `embed` or `profile` wrote of one slide; `count`: tiles or cells.
+
+    `unlike_share`: share of its tissue unlike what the profiler learned from, None where it does not say.
+    """
 
     slide_id: str
     path: Path
     count: int
     dim: int
     seconds: float
+    unlike_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,13 @@ class CellsOptions(Options):
     min_class_prob: float = Field(
         0.5, ge=0, le=1, description="nuclei whose likeliest class is less probable than this are `other`"
     )
+    max_unlike: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="nuclei are `other`, and cancer epithelium does not count, where tissue is more unlike training "
+        "than this; 0.5: the limit, which 95 % of left-out tissue keeps; 1: all is typed",
+    )
 
 
 def tile(options: CellsOptions) -> TileSpec:
@@ -83,7 +90,12 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
 
         return (inspect(options).spec,)
     side = TILE.px + 2 * TILE.halo_px
-    shapes = {"nucleus": (side, side), "distance": (side, side), "classes": (len(WORDS), side // 2, side // 2)}
+    shapes = {
+        "nucleus": (side, side),
+        "distance": (side, side),
+        "classes": (len(WORDS), side // 2, side // 2),
+        "unlike": (side // 64, side // 64),
+    }
     return (
         ModelSpec(
             name="cells",
@@ -96,7 +108,7 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
                 citation="trained on BBBC038 (CC0) and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
             ),
             transform={"px": side, "mpp": TILE.mpp, "mean": 170, "std": 60, "words": list(WORDS)},
-            version=3,
+            version=4,
             max_batch=16,
         ),
     )
@@ -129,7 +141,8 @@ def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
         from kras_profiler_cells.foreign import inspect
 
         words = inspect(options).words
-    decode = Decode(options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, words)
+    limits = (options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob)
+    decode = Decode(*limits, words, options.max_unlike)
     (spec,) = models(options)
     return Cells(decode, spec.inputs[0].name, infer[spec.name])
 
@@ -141,7 +154,7 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         name="cells",
         summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        result_version=3,
+        result_version=4,
         tile=tile,
         models=models,
         provides=provides,

@@ -22,7 +22,7 @@ from kras_profiler_cells.stain import hematoxylin_at
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import Float32, Int32, UInt8
+    from kras_plugins.data import Bool, Float32, Int32, UInt8
     from kras_profiler_cells.runs import Index
 
     Rectangle = tuple[tuple[float, float], tuple[float, float]]
@@ -39,11 +39,13 @@ class Decode:
 
     `min_area_um2`, `max_area_um2`: nuclei outside are dropped, as are those whose mean probability of being a nucleus
     is below `min_prob`. `words`: the class of each channel of `classes`, BACKGROUND for what is no nucleus; a nucleus
-    whose likeliest class has a probability below `min_class_prob` is `other`.
+    whose likeliest class has a probability below `min_class_prob` is `other`, as is one whose place is more than
+    `max_unlike` unlike training.
 
     Maps: `nucleus` [h w], or `classes` with a background channel; `distance` [h w] or `hv` [2 h w]; `classes`
-    [class h/k w/k] for a whole k; float32, or all but `hv` uint8 (see `maps.in_bytes`), which is what they are worked
-    on as. Coordinates of the result are pixel centers in the tile: the first pixel is (0, 0), halo included.
+    [class h/k w/k] for a whole k, as is `unlike` [h/k w/k], which may be missing; float32, or all but `hv` uint8 (see
+    `maps.in_bytes`), which is what they are worked on as. Coordinates of the result are pixel centers in the tile: the
+    first pixel is (0, 0), halo included.
     """
 
     min_area_um2: float
@@ -51,6 +53,7 @@ class Decode:
     min_prob: float
     min_class_prob: float
     words: tuple[str, ...]
+    max_unlike: float = 1.0
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], tile: Tile) -> TileCells:
         """Cells of one tile with all columns but the coordinates the host adds; PluginError for maps of other sizes."""
@@ -59,13 +62,25 @@ class Decode:
         nuclei, prob = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
         columns = measure(nuclei, hematoxylin_at(nuclei, plain(tile.pixels, np.uint8)), tile.mpp)
         x, y = columns.pop("x"), columns.pop("y")
+        classes, unlike = classify(sums(nuclei, kinds), self.words, self.min_class_prob), self.unlike(outputs)
+        if unlike is not None and unlike.any():
+            step = nucleus.shape[0] // unlike.shape[0]
+            strange = unlike[(y + 0.5).astype(np.int64) // step, (x + 0.5).astype(np.int64) // step]
+            classes = ["other" if s else c for s, c in zip(strange.tolist(), classes, strict=True)]
         return TileCells(
             x=x,
             y=y,
-            classes=classify(sums(nuclei, kinds), self.words, self.min_class_prob),
+            classes=classes,
             columns={"prob": prob, **columns},
             outlines=outlines(nuclei, x, y),
+            unlike=unlike,
         )
+
+    def unlike(self, outputs: Mapping[str, npt.NDArray[Any]]) -> Bool | None:
+        """Where tissue is too unlike training to be typed, bool[h/k w/k]; None where the network does not say."""
+        if "unlike" not in outputs:
+            return None
+        return in_bytes(outputs["unlike"]) > self.max_unlike * TOP
 
     def nucleus(self, outputs: Mapping[str, npt.NDArray[Any]]) -> UInt8:
         """The probability of being nucleus in 255ths, uint8[h w]."""
@@ -104,14 +119,21 @@ def _check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...]
     h, w = tile
     for name, wanted in (("nucleus", (h, w)), ("distance", (h, w)), ("hv", (2, h, w))):
         if name in outputs and outputs[name].shape != wanted:
-            raise _unlike(name, outputs[name].shape, tile)
+            raise _misshapen(name, outputs[name].shape, tile)
     channels, *coarse = outputs["classes"].shape
-    step = h // max(coarse[0], 1) if len(coarse) == 2 else 0
-    if step < 1 or channels != n_words or (coarse[0] * step, coarse[1] * step) != (h, w):
-        raise _unlike("classes", outputs["classes"].shape, tile)
+    if channels != n_words or not _whole(coarse, tile):
+        raise _misshapen("classes", outputs["classes"].shape, tile)
+    if "unlike" in outputs and not _whole(outputs["unlike"].shape, tile):
+        raise _misshapen("unlike", outputs["unlike"].shape, tile)
 
 
-def _unlike(name: str, shape: tuple[int, ...], tile: tuple[int, ...]) -> PluginError:
+def _whole(coarse: Sequence[int], tile: Sequence[int]) -> bool:
+    """Whether a map of that shape has one pixel for each k x k of the tile, k a whole number."""
+    step = tile[0] // max(coarse[0], 1) if len(coarse) == 2 else 0
+    return step >= 1 and (coarse[0] * step, coarse[1] * step) == (tile[0], tile[1])
+
+
+def _misshapen(name: str, shape: tuple[int, ...], tile: tuple[int, ...]) -> PluginError:
     return PluginError(
         f"{name} is {' x '.join(map(str, shape))} for a tile of {tile[0]} x {tile[1]}",
         "docs/models/cells.md says which shapes a network's outputs have",

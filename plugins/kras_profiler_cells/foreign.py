@@ -3,7 +3,8 @@
 Conventions, batch first and dynamic: one input uint8[h w 3] with the normalization inside the graph; outputs of the
 input's h and w, float32 or, all but `hv`, uint8 of 255ths: `nucleus` [h w] (probability) or a channel `background` in
 `classes`; `distance` [h w] (0 at a nucleus' edge, 1 in its middle) or `hv` [2 h w] (HoVer maps, horizontal first);
-`classes` [class h/k w/k] (probabilities), k a whole number.
+`classes` [class h/k w/k] (probabilities), k a whole number; and, if the network knows, `unlike` [h/k w/k]: how far the
+tissue is from what it was trained on, 0.5 at its limit.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ def inspect(options: CellsOptions) -> Foreign:
     inputs, outputs = _shapes(graph.input), _shapes(graph.output)
     name, side = _input(file, inputs, options)
     words = _words(file, outputs, metadata, options)
-    step = _class_step(file, outputs["classes"], side)
+    whole = _side(file, "classes", outputs["classes"], side)
     shapes = {
         "nucleus": (side, side),
         "distance": (side, side),
         "hv": (2, side, side),
-        "classes": (len(words), side // step, side // step),
+        "classes": (len(words), whole, whole),
     }
+    if "unlike" in outputs:
+        shapes["unlike"] = (_side(file, "unlike", outputs["unlike"], side),) * 2
     strange = sorted(set(outputs) - set(shapes))
     if strange:
         raise ConfigError(f"{file}: outputs {', '.join(strange)} are not known", f"leave them out; {_CONVENTION}")
@@ -157,13 +160,15 @@ def _words(
     return tuple(mapped[n] for n in names)
 
 
-def _class_step(file: Path, shape: tuple[int | None, ...], side: int) -> int:
-    if len(shape) != 3:
-        raise ConfigError(f"{file}: output `classes` is {_text(shape)}, expected (class, h, w)", _CONVENTION)
-    width = shape[2] or side
+def _side(file: Path, name: str, shape: tuple[int | None, ...], side: int) -> int:
+    """How wide a map is that may be coarser than the tile of that `side`."""
+    axes = ("class", "h", "w") if name == "classes" else ("h", "w")
+    if len(shape) != len(axes):
+        raise ConfigError(f"{file}: output {name!r} is {_text(shape)}, expected ({', '.join(axes)})", _CONVENTION)
+    width = shape[-1] or side
     if side % width:
-        raise ConfigError(f"{file}: output `classes` is {width} wide, not a whole part of {side}", _CONVENTION)
-    return side // width
+        raise ConfigError(f"{file}: output {name!r} is {width} wide, not a whole part of {side}", _CONVENTION)
+    return width
 
 
 def _agree(file: Path, name: str, found: tuple[int | None, ...], wanted: tuple[int, ...]) -> None:

@@ -9,20 +9,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kras_profiler_cells import TOP, WORDS
+from kras_profiler_cells.unlike import STEP, Unlike
 
 WIDTHS = (20, 40, 80, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution; nothing is computed at full resolution."""
-STRIDE = 16  # sides of an image must be multiples of it
+STRIDE = STEP  # sides of an image must be multiples of it
 CLASS_STEP = 2  # pixels per pixel of the class maps
 
 
 class CellNet(nn.Module):
     """Where nuclei are, how central each pixel is in its nucleus, and what cell it belongs to.
 
-    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 16, to `nucleus` uint8[tile h w] (probability),
-    `distance` uint8[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside) and
-    `classes` uint8[tile class h/2 w/2] (probabilities of WORDS given a nucleus). All are 255ths: a quarter of the bytes
-    to carry from a GPU or a server.
+    `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 64, to `nucleus` uint8[tile h w] (probability),
+    `distance` uint8[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside),
+    `classes` uint8[tile class h/2 w/2] (probabilities of WORDS given a nucleus) and `unlike` uint8[tile h/64 w/64] (how
+    far the tissue is from training, half at the limit). All are 255ths: a quarter of the bytes to carry from a GPU or a
+    server. `temperature`: what class logits are divided by, so that probabilities are as often right as they say
+    (`training.calibrate`).
     """
 
     def __init__(self) -> None:
@@ -37,23 +40,31 @@ class CellNet(nn.Module):
         # Every output pixel of a 2 x 2 block has channels of its own: sharp edges for the price of half the resolution.
         self.shape = nn.Sequential(unit(a, 2 * a), nn.Conv2d(2 * a, 2 * 4, 1), nn.PixelShuffle(2))
         self.kind = nn.Sequential(unit(a, a), nn.Conv2d(a, len(WORDS), 1))
+        self.temperature = nn.Buffer(torch.ones(1))
+        self.unlike = Unlike(d)
 
     def logits(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
         """Before the sigmoid and softmax: float32[tile 2 h w] of nucleus and distance, float32[tile class h/2 w/2]."""
-        x = (tiles.permute(0, 3, 1, 2).float() - 170.0) / 60.0
-        one = self.down1(self.stem(x))
+        shape, kind, _ = self.computed(tiles.permute(0, 3, 1, 2).float())
+        return shape, kind
+
+    def computed(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `logits` gives of float32[tile 3 h w], and the deepest features float32[tile channel h/16 w/16]."""
+        one = self.down1(self.stem((tiles - 170.0) / 60.0))
         two = self.down2(self.to2(one))
         three = self.down3(self.to3(two))
-        x = self.bottom(self.to4(three))
-        x = self.up1(self.up2(self.up3(x, three), two), one)
-        return self.shape(x), self.kind(x)
+        deep = self.bottom(self.to4(three))
+        x = self.up1(self.up2(self.up3(deep, three), two), one)
+        return self.shape(x), self.kind(x), deep
 
-    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities and distance in 255ths, see the class."""
+    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Probabilities, distance and unlikeness in 255ths, see the class."""
+        pixels = tiles.permute(0, 3, 1, 2).float()
         # In float32 whatever the body computes in: bfloat16 has eight bits, and levels would merge.
-        shape, kind = (x.float() for x in self.logits(tiles))
+        shape, kind, deep = (x.float() for x in self.computed(pixels))
         nucleus, distance = shape.sigmoid().unbind(1)
-        return in_255ths(nucleus), in_255ths(distance), in_255ths(kind.softmax(1))
+        classes = (kind / self.temperature).softmax(1)
+        return in_255ths(nucleus), in_255ths(distance), in_255ths(classes), in_255ths(self.unlike(deep, pixels))
 
 
 def in_255ths(values: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kras_plugins import Sample, SemanticProfile
 from kras_plugins.data import Bag, TileSpec
-from kras_plugins.evaluation.scope import gate_note, out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope, scope_kind
 from kras_plugins.evaluation.shift import external_block, identity_rows, internal_results, shift_rows, training_summary
 
 NAMES = tuple(f"f{i}" for i in range(20))
@@ -121,6 +122,23 @@ def test_too_little_cancer_epithelium_is_out_of_scope(area, inside):
     assert (found == "") == inside
     assert inside or "0.09 mm² of cancer epithelium, less than 0.1" in found
     assert out_of_scope("LUAD", SemanticProfile(id="p", names=("x",), values=np.zeros(1), valid={}, source="t")) == ""
+
+
+@pytest.mark.parametrize(
+    ("unlike", "epithelium", "reason"),
+    [
+        (None, 0.0, "0 mm² of cancer epithelium"),
+        (0.2, 0.0, "0 mm² of cancer epithelium"),
+        (0.62, 0.0, "out of scope: tissue unlike training (62%)"),
+        (0.62, 0.5, ""),  # another slide of the patient has enough
+        (0.62, np.nan, ""),
+    ],
+)
+def test_tissue_unlike_training_is_why_there_is_too_little_cancer(unlike, epithelium, reason):
+    found = out_of_scope("LUAD", replace(areas(epithelium, 4.0), unlike_share=unlike))
+    assert reason in found and bool(found) == bool(reason)
+    if "unlike" in reason:
+        assert scope_kind(found) == "tissue unlike training"
 
 
 def areas(epithelium=None, tissue=None):

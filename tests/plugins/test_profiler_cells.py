@@ -41,9 +41,9 @@ def run(network):
 
     def outputs(pixels):
         h, w = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
+        padded = np.pad(pixels, ((0, -h % 64), (0, -w % 64), (0, 0)), mode="edge")
         with torch.inference_mode():
-            nucleus, distance, kinds = (m[0].numpy() for m in module(torch.from_numpy(padded[None].copy())))
+            nucleus, distance, kinds, *_ = (m[0].numpy() for m in module(torch.from_numpy(padded[None].copy())))
         # Only whole pixels of the class maps are kept: sides are even here.
         return {"nucleus": nucleus[:h, :w], "distance": distance[:h, :w], "classes": kinds[:, : h // 2, : w // 2]}
 

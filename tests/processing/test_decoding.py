@@ -18,6 +18,7 @@ from kras_plugins.processing.placement import Placements, placement
 from kras_plugins.processing.seams import Seams, rim_of
 from kras_plugins.semantics import wkb
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, cell_batch
+from kras_plugins.semantics.map import TissueCanvas
 from kras_plugins.semantics.raster import Raster, covered, raster_over, resample_mask
 
 SPEC = TileSpec(px=64, mpp=0.5, halo_px=8)
@@ -218,6 +219,37 @@ def test_tissue_of_tiles_fits_together_without_seams():
     assert (canvas != 255).all()
     expected = truth(*np.meshgrid(*raster.centers()))
     assert (canvas == expected).mean() > 0.95
+
+
+def test_where_tissue_is_unlike_fits_together_on_pixels_larger_than_the_tiles():
+    """Squares of 16 pixels that tiles say are unlike training come back on the slide's raster, each where it lies."""
+    side, step = SPEC.px + 2 * SPEC.halo_px, 16
+    grid, raster = grid_over(256, 192, 1.0), raster_over(128, 96)
+    canvas, tile = TissueCanvas(raster), Tile(pixels=np.zeros((side, side, 3), np.uint8), mpp=0.5)
+
+    def truth(x, y):  # multiples of the halo, so that no square is cut by a tile's edge
+        return ((x + 8) // 16 + (y + 8) // 16) % 2 == 1
+
+    for i in range(len(grid)):
+        where = placement(grid, i, (0.5, 0.5))
+        x, y = np.meshgrid(*(c + np.arange(0, side, step) for c in where.corner))
+
+        def decode(outputs, _tile):
+            return tile_cells([[20, 20]], unlike=outputs["unlike"])
+
+        canvas.paste(decode_tile(decode, {"unlike": truth(x, y)}, tile, where, raster)[1])
+    x, y = np.meshgrid(*raster.centers())
+    np.testing.assert_array_equal(canvas.unlike, truth(x * 2, y * 2))
+    assert canvas.drawn is None
+
+
+def test_decode_tile_refuses_what_is_unlike_of_another_size():
+    def decode(_outputs, _tile):
+        return tile_cells([[20, 20]], unlike=np.zeros((7, 7), bool))
+
+    tile = Tile(pixels=np.zeros((80, 80, 3), np.uint8), mpp=0.5)
+    with pytest.raises(PluginError, match="whole tile"):
+        decode_tile(decode, {}, tile, placement(grid_over(64, 64, 1), 0, (1, 1)), raster_over(64, 64))
 
 
 def test_decode_tile_refuses_tissue_of_another_size():

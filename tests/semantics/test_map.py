@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,17 @@ import pyarrow as pa
 import pytest
 
 from kras_plugins.contracts.profiler import Tile
-from kras_plugins.data import SemanticProfile, TileGrid, TileSpec
+from kras_plugins.data import TISSUE_CLASSES, SemanticProfile, TileGrid, TileSpec
 from kras_plugins.errors import ConfigError, StoreError
 from kras_plugins.processing.decoding import decode_tile
 from kras_plugins.processing.placement import placement
 from kras_plugins.processing.seams import Seams, rim_of
-from kras_plugins.semantics.cells import CellWriter
+from kras_plugins.semantics.cells import CellWriter, cell_batch
 from kras_plugins.semantics.geojson import write_cells_geojson
-from kras_plugins.semantics.map import TissueCanvas, finish_map, read_map, write_map
+from kras_plugins.semantics.map import TissueCanvas, finish_map, read_map, unlike_share, write_map
 from kras_plugins.semantics.patient import combine
-from kras_plugins.semantics.profile import profile
-from kras_plugins.semantics.raster import raster_over
+from kras_plugins.semantics.profile import from_json, profile, to_json
+from kras_plugins.semantics.raster import Patch, raster_over
 
 
 def test_a_map_comes_back_as_it_was_written(tmp_path, make_map, nest):
@@ -34,6 +35,72 @@ def test_a_map_comes_back_as_it_was_written(tmp_path, make_map, nest):
     for name in ("slide_id", "origin_um", "tissue_mpp", "provides", "source", "ce_source"):
         assert getattr(after, name) == getattr(before, name), name
     assert read_map(tmp_path, slide_id="other").slide_id == "other"
+
+
+def finished(folder, unlike, tissue=None):
+    """A map of 2 mm x 2 mm with tumor cells all over a square of 1 mm², of which the profiler says what is unlike."""
+    raster = raster_over(2000, 2000)
+    canvas = TissueCanvas(raster)
+    canvas.paste(Patch(row=0, column=0, unlike=unlike, tissue=tissue))
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(500, 1500, 20.0), np.arange(500, 1500, 20.0)))
+    with CellWriter(folder / "cells.parquet") as writer:
+        writer.write(cell_batch(["tumor"] * len(x), {"x_um": x, "y_um": y}, None))
+    grid = TileGrid(
+        spec=TileSpec(px=4000, mpp=0.5), xy=np.zeros((1, 2), np.int32), size=(4000, 4000), tissue=np.ones(1, np.float32)
+    )
+    finish_map(
+        folder,
+        slide_id="s",
+        canvas=canvas,
+        tissue_mask=np.ones((100, 100), bool),
+        size_um=(2000, 2000),
+        grid=grid,
+        mpp=(0.5, 0.5),
+        provides=frozenset({"tumor"} | ({"cancer_epithelium", "cancer_stroma"} if tissue is not None else set())),
+        source="t",
+    )
+    return read_map(folder)
+
+
+def test_cancer_epithelium_and_stroma_do_not_count_where_tissue_is_unlike_training(tmp_path):
+    unlike = np.zeros((500, 500), bool)
+    plain = finished(tmp_path, unlike)
+    assert plain.unlike_share == 0 and np.isin(plain.tissue, (1, 2)).any()
+    unlike[100:300, 100:300] = True  # 16 % of the tissue, a corner of the tumor among it
+    some = finished(tmp_path, unlike)
+    assert some.unlike_share == pytest.approx(0.16)
+    other = TISSUE_CLASSES.index("other")
+    np.testing.assert_array_equal(some.tissue, np.where(unlike & (plain.tissue > 0), other, plain.tissue))
+    drawn = finished(tmp_path, unlike, tissue=np.ones((500, 500), np.uint8))  # a tissue model's classes neither
+    np.testing.assert_array_equal(drawn.tissue, np.where(unlike, other, 1))
+
+
+def test_no_part_of_a_slide_counts_as_cancer_of_which_more_than_a_quarter_is_unlike_training(tmp_path):
+    unlike = np.zeros((500, 500), bool)
+    unlike[:, :130] = True  # where no tumor cell is
+    found = finished(tmp_path, unlike)
+    assert found.unlike_share == pytest.approx(0.26) and not np.isin(found.tissue, (1, 2)).any()
+    made = profile(found)
+    v = dict(zip(made.names, made.values.tolist(), strict=True))
+    assert (v["area_ce"], v["area_ta"], v["area_tissue"]) == (0, 0, pytest.approx(4.0))
+    assert made.unlike_share == found.unlike_share and not any(valid for g, valid in made.valid.items() if g != "A")
+    assert from_json(to_json(made), "again").unlike_share == made.unlike_share
+    write_map(tmp_path, found)
+    assert read_map(tmp_path).unlike_share == unlike_share(tmp_path) == found.unlike_share
+
+
+def test_a_map_whose_source_does_not_say_what_is_unlike_has_no_share(tmp_path, make_map):
+    write_map(tmp_path, make_map([[1, 1]], ["tumor"]))
+    assert read_map(tmp_path).unlike_share is unlike_share(tmp_path) is None
+
+
+def test_a_patients_unlike_share_is_that_of_all_tissue():
+    one, two = slide_profile([4, 1, 2, 100, 0.5, 0.5, 0.1, 0.5, 2]), slide_profile([6, 3, 6, 3, 0.5, 0.1, 0.7, 0.1, 1])
+    assert combine([replace(one, unlike_share=0.5), replace(two, unlike_share=0.1)], "p").unlike_share == pytest.approx(
+        (4 * 0.5 + 6 * 0.1) / 10
+    )
+    assert combine([replace(one, unlike_share=0.5), two], "p").unlike_share == 0.5  # the other does not say
+    assert combine([one, two], "p").unlike_share is None
 
 
 def test_a_damaged_map_says_so(tmp_path, make_map):

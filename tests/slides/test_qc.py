@@ -14,7 +14,8 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from kras_plugins.data import SlideQC
-from kras_plugins.slides.qc import blurred, pen_share, sharpness, slide_qc
+from kras_plugins.semantics.map import MOST_UNLIKE
+from kras_plugins.slides.qc import WARN_UNLIKE, blurred, pen_share, sharpness, slide_qc
 from kras_plugins.slides.tissue import TissueMask
 from kras_plugins.testing.slides import draw_slide
 
@@ -201,6 +202,8 @@ def test_a_good_slide_passes_with_its_figures() -> None:
         ({"blurred": share(0.95)}, "fail", "out of focus (95%"),
         ({"mpp_source": "objective"}, "warn", "objective power"),
         ({"warnings": ("the cohort says 0.5",)}, "warn", "the cohort says 0.5"),
+        ({"unlike_share": 0.2}, "pass", ""),
+        ({"unlike_share": 0.62}, "warn", "tissue unlike training (62%)"),
     ],
 )
 def test_each_fault_has_its_verdict_and_reason(changes: dict[str, Any], expected: str, word: str) -> None:
@@ -208,6 +211,10 @@ def test_each_fault_has_its_verdict_and_reason(changes: dict[str, Any], expected
     assert qc.verdict == expected
     assert word in "; ".join(qc.reasons)
     assert len(qc.reasons) == (expected != "pass")
+
+
+def test_a_slide_is_warned_of_from_the_share_on_at_which_none_of_it_counts_as_cancer() -> None:
+    assert WARN_UNLIKE == MOST_UNLIKE
 
 
 def test_a_warning_of_the_slide_is_not_said_twice() -> None:

@@ -1,0 +1,58 @@
+"""How far tissue is from what typing was learned on: an out-of-distribution score from the network's own features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEP = 64
+"""Pixels per pixel of the map: 32 µm at 0.5 µm/px; sides of an image must be multiples of it."""
+WINDOW = 5
+"""Features are averaged over so many pixels of the map each way: 160 µm. Single places differ too much to tell
+organs apart; means over larger windows mix tissues (training/unlike.py)."""
+GLASS = 215.0
+"""Where all of red, green and blue are brighter is glass, which says nothing of the tissue beside it."""
+KINDS = 4
+"""Of how many kinds of training images the means are known."""
+_FARTHEST = 15.0  # float16 overflows where many numbers beyond are squared and added
+
+
+class Unlike(nn.Module):
+    """Mahalanobis distance of the mean features around a place from the nearest kind of training image.
+
+    After Lee et al., NeurIPS 2018: Gaussians with one covariance, here of kinds of images in place of classes. `mean`
+    float32[kind channel], `whiten` float32[channel channel] and `limit` float32[kind] are set by `training.unlike.fit`:
+    d² = |whiten (x - mean)|² / limit is below 1 for a stated share of left-out windows of that kind. As they are made,
+    nothing is unlike.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mean = nn.Buffer(torch.zeros(KINDS, channels))
+        self.limit = nn.Buffer(torch.ones(KINDS))
+        self.whiten = nn.Buffer(torch.zeros(channels, channels))
+
+    def forward(self, deep: Tensor, tiles: Tensor) -> Tensor:
+        """d² / (d² + 1) float32[tile h/64 w/64]: 0.5 at the limit; `deep`, `tiles`: see `around`."""
+        features, _ = self.around(deep, tiles)
+        place = F.conv2d(features, self.whiten[:, :, None, None])
+        kinds = self.mean @ self.whiten.T / self.limit.sqrt()[:, None]
+        away = [place / self.limit[k].sqrt() - kinds[k, :, None, None] for k in range(KINDS)]
+        squares = torch.stack([a.clamp(-_FARTHEST, _FARTHEST).square().sum(1) for a in away])
+        nearest = squares.amin(0)
+        return nearest / (nearest + 1)
+
+    def around(self, deep: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean features of the tissue around each place float32[tile channel h/64 w/64], and its share [tile 1 …].
+
+        `deep` float32[tile channel h/16 w/16]; `tiles` float32[tile 3 h w], pixels of 0 to 255.
+        """
+        cell = tiles.shape[-1] // deep.shape[-1]
+        # A sixteenth of the pixels is enough to tell glass.
+        darkest = F.avg_pool2d(tiles, cell // 4, cell).amin(1, keepdim=True)
+        tissue = (darkest < GLASS).to(deep.dtype)
+        each = STEP // cell
+        sums, weight = F.avg_pool2d(deep * tissue, each), F.avg_pool2d(tissue, each)
+        sums, weight = (F.avg_pool2d(v, WINDOW, 1, WINDOW // 2) for v in (sums, weight))
+        return sums / (weight + 1e-4), weight
