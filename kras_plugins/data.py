@@ -117,8 +117,8 @@ class SlideQC:
 
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
     (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
-    `field`: it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None where
-    it does not say.
+    `field`: it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None
+    where it does not say.
     """
 
     slide_id: str
