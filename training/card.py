@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ _NAMES = {
 
 def write_card(figures: Mapping[str, Any], card: Path) -> None:
     """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for each of the tables."""
-    text = card.read_text(encoding="utf-8")
     tables = {"held-out": held_out(figures), "conditions": conditions(figures), "data": data(figures)}
     tables |= {"unlike": unlike(figures["typing"]), "calibration": calibration(figures["typing"])}
+    write_tables(tables, card)
+
+
+def write_tables(tables: Mapping[str, Iterable[str]], card: Path) -> None:
+    """Replace what stands between the markers of each table; ValueError where they are not there once each."""
+    text = card.read_text(encoding="utf-8")
     for name, lines in tables.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
@@ -32,6 +38,30 @@ def write_card(figures: Mapping[str, Any], card: Path) -> None:
         before, rest = text.split(start)
         text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
     card.write_text(text, encoding="utf-8")
+
+
+def never_seen(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of scores on kinds of images that the weights were not trained on, at two stated resolutions."""
+    yield "| set | F1 | Dice | precision | recall | PQ | F1 when scanned at 0.25 µm/px | merged; split |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for kind, part in figures.items():
+        scores, finer = part["0.5"]["scores"], part["0.25"]["scores"]
+        dotted = "faults" not in part
+        cells = [_cell(scores[name]) if name in scores else "–" for name in ("f1", "dice", "precision", "recall", "pq")]
+        faults = "; ".join(f"{part['faults'][f]['all'][1]:.0%}" for f in ("merged", "split")) if not dotted else "–"
+        n = f"{part['0.5']['nuclei']} {'dots' if dotted else 'nuclei'}"
+        yield f"| {kind}: {n} | {' | '.join(cells)} | {_cell(finer['f1'])} | {faults} |"
+
+
+def recall_by(figures: Mapping[str, Any], what: str) -> Iterator[str]:
+    """Rows of recall by `what`, such as "recall by contrast", for each outlined kind."""
+    kinds = [kind for kind, part in figures.items() if "faults" in part]
+    names = dict.fromkeys(name for kind in kinds for name in figures[kind]["faults"][what])
+    yield f"| {what} | {' | '.join(kinds)} |"
+    yield "|" + "---|" * (len(kinds) + 1)
+    for name in names:
+        found = [figures[kind]["faults"][what].get(name) for kind in kinds]
+        yield f"| {name} | {' | '.join('–' if f is None else f'{f[1]:.2f} of {f[0]}' for f in found)} |"
 
 
 def held_out(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -96,3 +126,17 @@ def calibration(typing: Mapping[str, Any]) -> Iterator[str]:
 
 def _cell(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.3f} ({value[1]:.3f}–{value[2]:.3f})"
+
+
+def write_never_seen(figures: Mapping[str, Any], card: Path) -> None:
+    """Write the tables of sets never trained on from training/left_out.json into the card."""
+    shipped = figures["shipped"]
+    lines = [*never_seen(shipped), ""]
+    for what in ("recall by contrast", "recall by area (µm²)"):
+        lines += [*recall_by(shipped, what), ""]
+    write_tables({"never-seen": lines[:-1]}, card)
+
+
+if __name__ == "__main__":
+    root = Path(__file__).resolve().parents[1]
+    write_never_seen(json.loads((root / "training/left_out.json").read_text()), root / "docs/models/cells.md")

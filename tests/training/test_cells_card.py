@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.card import write_card
+from training.card import write_card, write_never_seen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +17,7 @@ def test_the_cards_tables_are_those_of_the_figures(tmp_path):
     again = tmp_path / "cells.md"
     again.write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
     write_card(json.loads((ROOT / "training/cells.json").read_text()), again)
+    write_never_seen(json.loads((ROOT / "training/left_out.json").read_text()), again)
     assert again.read_text(encoding="utf-8") == card.read_text(encoding="utf-8")
 
 
