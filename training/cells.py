@@ -94,7 +94,9 @@ def main() -> None:
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone
         (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run begins anew
     found = figures(network, held_out, console)
-    found["typing"] = typing or json.loads(options.figures.read_text())["typing"]
+    if typing is None and options.figures.is_file():
+        typing = json.loads(options.figures.read_text()).get("typing")
+    found |= {} if typing is None else {"typing": typing}
     found["data"] = {"training": describe(train_fields), "held out": describe(held_out)}
     options.figures.write_text(json.dumps(found, indent=1) + "\n")
     write_card(found, options.card)

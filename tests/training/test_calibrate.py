@@ -96,7 +96,7 @@ def test_logits_are_taken_inside_the_scored_nuclei_of_known_class():
     padded = np.pad(pixels, ((0, 58), (0, 38), (0, 0)), mode="symmetric")
     with torch.inference_mode():
         maps = network.logits(torch.from_numpy(padded[None]))[1][0].numpy()
-    np.testing.assert_allclose(typed.logits[:25], maps[:, 5:10, 5:10].reshape(3, -1).T, rtol=1e-6)
+    np.testing.assert_allclose(typed.logits[typed.nucleus == 0], maps[:, 5:10, 5:10].reshape(3, -1).T, rtol=1e-6)
     told = calibrate.fit(network, [field])
     assert float(network.temperature) == pytest.approx(told["used"])
     network.temperature.fill_(2.0)
