@@ -70,6 +70,8 @@ def place(value: str | Path | Url) -> Path | Url:
     """A path, or a Url where the text is one. ValueError for an address of another kind, or one that a Path spoiled."""
     if isinstance(value, Url):
         return value
+    if not isinstance(value, str | Path):
+        raise ValueError("is neither a folder nor an address")
     text = str(value)
     scheme = _SCHEME.match(text)
     if scheme is None:

@@ -307,14 +307,14 @@ def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
         StudySettings.model_validate(dict(run))
     except pydantic.ValidationError as e:
         raise ConfigError(*_explained(e, f"{file}: run.")) from e
-    placed: dict[str, Any] = {k: _placed(v, file.parent) if k in _ONE_PATH else v for k, v in run.items()}
+    placed: dict[str, Any] = {k: _placed(k, v, file.parent) for k, v in run.items()}
     return placed | ({"plugins": [file.parent / p for p in run["plugins"]]} if "plugins" in run else {})
 
 
-def _placed(value: str | Path, folder: Path) -> Path | Url:
-    """What a file names: a URL, or a path that is relative to the file's folder."""
-    where = place(value)
-    return where if isinstance(where, Url) else folder / where
+def _placed(name: str, value: Any, folder: Path) -> Any:
+    """A setting of a file in `folder`, to which its paths are relative; a store may have a URL."""
+    where = place(value) if name == "cache" else value
+    return folder / where if name in _ONE_PATH and not isinstance(where, Url) else where
 
 
 def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:

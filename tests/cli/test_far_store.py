@@ -67,6 +67,12 @@ def test_a_settings_file_and_the_environment_name_a_bucket_too(bucket: str, tmp_
     (tmp_path / "kras.toml").write_text(f'[run]\ncache = "{bucket}/toml"\n')
     ran = kras("cache", "list", "--json", cwd=tmp_path, store=tmp_path)
     assert json.loads(ran.stdout)["root"] == f"{bucket}/toml"
+    (tmp_path / "kras.toml").write_text('[run]\ncache = "folder"\nout = "ftp://x"\n')
+    ran = kras("cache", "list", "--json", cwd=tmp_path, store=tmp_path)
+    assert json.loads(ran.stdout)["root"] == str(tmp_path / "folder")
+    (tmp_path / "kras.toml").write_text("[run]\ncache = 5\n")
+    ran = kras("cache", "list", cwd=tmp_path, store=tmp_path)
+    assert ran.returncode == 1 and "run.cache: is neither a folder nor an address" in " ".join(ran.stderr.split())
     (tmp_path / "kras.toml").unlink()
     ran = kras("cache", "list", "--json", cwd=tmp_path, store=tmp_path, KRAS_CACHE=f"{bucket}/environment")
     assert json.loads(ran.stdout)["root"] == f"{bucket}/environment"
