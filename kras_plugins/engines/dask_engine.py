@@ -6,10 +6,11 @@ against the tasks that it worked on and no others, and only workers that were lo
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -33,6 +34,7 @@ from kras_plugins.engines.worker import (
 from kras_plugins.errors import BackendError, SlideError, described
 from kras_plugins.host.notes import note
 
+_log = logging.getLogger("kras.dask")
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 60.0
 Say = Callable[[str], None]
@@ -47,7 +49,10 @@ class Dask:
         self._pools: list[Pool] = []
         self._number = count(1)
         client.subscribe_topic("all", self._heard)
-        client.run_on_scheduler(forget_gone)
+        try:
+            client.run_on_scheduler(forget_gone)
+        except Exception as e:  # noqa: BLE001 - one that has no kras keeps what killed runs left
+            _log.info("nothing cleared on the scheduler: %s", described(e))
 
     @contextmanager
     def pool(
@@ -74,9 +79,10 @@ class Dask:
             yield pool
         finally:
             self._pools.remove(pool)
-            self._client.unsubscribe_topic(name)
             if self._client.status == "running":
-                self._client.unregister_worker_plugin(name)
+                with suppress(OSError, ValueError):  # it is lost just now, or never had the plug-in
+                    self._client.unsubscribe_topic(name)
+                    self._client.unregister_worker_plugin(name)
 
     def _heard(self, event: tuple[float, Any]) -> None:
         message = event[1]
@@ -133,6 +139,7 @@ class Pool:
         deal = Deal(costs or [0.0] * len(items), self._lost)
         try:
             while not deal.over:
+                self._check_scheduler()
                 self._begin(deal, perform_, items)
                 lost: list[Future] = []
                 kind, what = self._next(deal)
@@ -142,13 +149,13 @@ class Pool:
                         lost = [what]
                     else:
                         number, others = deal.ended(what)
-                        self._client.cancel(others)
+                        self._forget(others)
                         yield number, outcome
                 elif kind == "gone":
                     self._slots.pop(what, None)
                     self._refused.pop(what, None)
                     lost = [future for future, one in deal.running.items() if one.worker == what]
-                    self._client.cancel(lost)
+                    self._forget(lost)
                 for future in lost:
                     worker = deal.running[future].worker
                     if given_up := deal.lost(future):
@@ -161,8 +168,13 @@ class Pool:
                             ),
                         )
         finally:
-            if deal.running and self._client.status == "running":
-                self._client.cancel(list(deal.running))
+            self._forget(list(deal.running))
+
+    def _forget(self, futures: Sequence[Future]) -> None:
+        """Have nothing more of these: the scheduler drops what nobody has begun."""
+        if futures and self._client.status == "running":
+            with suppress(OSError):  # it is lost just now, which is seen next
+                self._client.cancel(futures)
 
     def _begin(self, deal: Deal, perform_: Callable[[Any, Item], Any], items: Sequence[Item]) -> None:
         """Give all free places a task, as long as there are both; copies of late tasks to idle workers alone."""
@@ -183,11 +195,7 @@ class Pool:
             future.add_done_callback(lambda one: self.inbox.put(("done", one)))
 
     def _next(self, deal: Deal) -> tuple[str, Any]:
-        """The next thing that happened, if only that time passed.
-
-        Raises BackendError where the scheduler is gone, or no worker can be used.
-        """
-        self._check_scheduler()
+        """The next thing that happened, if only that time passed. Raises BackendError where no worker can be used."""
         try:
             kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
@@ -219,7 +227,7 @@ class Pool:
             self._warn(f"Dask worker {worker} is left out: {self._refused[worker]}")
 
     def _refuse_if_none_can(self) -> None:
-        present = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        present = set(self._client.scheduler_info()["workers"])
         if present and present <= self._refused.keys():
             worker = min(present)
             raise BackendError(f"no Dask worker can be used; {worker}: {self._refused[worker]}", "mend one of them")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 LATE_SECONDS, LATE_TIMES = 30.0, 2.0
 """A task is late after so many seconds, and so many times what its cost lets expect by those that are done."""
@@ -33,7 +34,7 @@ class Deal:
         self._waiting = sorted(range(len(costs)), key=lambda i: (costs[i], -i))  # taken from the end
         self._losses: Counter[int] = Counter()
         self._rates: list[float] = []
-        self.running: dict[Hashable, Begun] = {}
+        self.running: dict[Any, Begun] = {}
 
     @property
     def over(self) -> bool:
@@ -66,7 +67,7 @@ class Deal:
         """A worker has a task now."""
         self.running[token] = Begun(number, worker, self._clock())
 
-    def ended(self, token: Hashable) -> tuple[int, list[Hashable]]:
+    def ended(self, token: Hashable) -> tuple[int, list[Any]]:
         """A task ended, well or with an error of its own: its number, and tokens of other tries, to be forgotten."""
         begun = self.running.pop(token)
         others = [other for other, one in self.running.items() if one.number == begun.number]
