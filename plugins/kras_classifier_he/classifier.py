@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kras_classifier_he import HeOptions
-from kras_classifier_he.feed import Piece, feed
+from kras_classifier_he.feed import Feed, Piece
 from kras_classifier_he.network import Dropout, GatedAttention
 from kras_plugins import Cohort, Explanation, PluginError, Sample
 from kras_plugins.learning.tiles import Source, check_source, count, evenly, gather, places, source_of
@@ -90,6 +90,7 @@ class HeClassifier:
         weight = weight.to(device)
         # Drawn where they are used: on the way to a GPU they would take longer than its products do.
         drawing = generator if device.type == "cpu" else torch.Generator(device).manual_seed(self._seed)
+        feed = Feed(device)
         drop = Dropout(o.feature_dropout, o.dropout, drawing)
         parameters = list(network.parameters())
         optimizer = torch.optim.AdamW(parameters, lr=o.lr, weight_decay=o.weight_decay, fused=True)
@@ -103,7 +104,7 @@ class HeClassifier:
             order = rng.permutation(len(train))
             batches = np.split(order, range(size, len(order), size))
             optimizer.zero_grad()
-            for piece, x in feed(_pieces(train.samples, batches, o.tiles, rng), device):
+            for piece, x in feed(_pieces(train.samples, batches, o.tiles, rng)):
                 logits = network(x, piece.lengths, drop)
                 # Summed over networks, which share no parameter: each gets its own gradient.
                 losses = _loss(logits, labels[list(piece.patients)], weight).sum()
@@ -115,20 +116,20 @@ class HeClassifier:
                     optimizer.zero_grad()
                     step += 1
             # As many tiles as in training: all of each patient would cost more than the epoch did.
-            held_out = torch.stack([logit for logit, _, _ in _run(network, valid.samples, o.tiles)], dim=-1)
+            held_out = _logits(network, valid.samples, o.tiles, feed).T.contiguous()
             if stopping.update(_loss(held_out, valid_labels, weight).mean(dim=-1)):
                 break
         stopping.restore()
-        logits = [logit for logit, _, _ in _run(network, train.samples, o.tiles)]
-        network.base.copy_(torch.stack(logits).mean(dim=0))
+        network.base.copy_(_logits(network, train.samples, o.tiles, feed).mean(dim=0))
         return network
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
         """Mean logit over the networks, float32[sample]; each patient is run alone, whatever else is asked."""
-        network = self._fitted(samples)
+        network, scores = self._fitted(samples), np.empty(len(samples), np.float32)
         with _exact():
-            scores = [logit.mean() for logit, _, _ in _run(network, samples, self._options.max_tiles)]
-            return torch.stack(scores).cpu().numpy() if scores else np.empty(0, np.float32)
+            for i, (logit, _, _) in enumerate(_run(network, samples, self._options.max_tiles, Feed(self._device))):
+                scores[i] = float(logit.mean())
+        return scores
 
     def explain(self, sample: Sample) -> Explanation:
         """Contribution of each tile looked at: a (s - base), mean over the networks; and its attention a.
@@ -138,7 +139,7 @@ class HeClassifier:
         """
         network = self._fitted([sample])
         with _exact():
-            ((_, e, s),) = _run(network, [sample], self._options.max_tiles)
+            ((_, e, s),) = _run(network, [sample], self._options.max_tiles, Feed(self._device))
         # In double precision on the CPU: not every accelerator has it.
         attention, s, base = e.cpu().double().softmax(dim=-1), s.cpu().double(), network.base.cpu().double()
         slides, xy = places(sample, evenly(count(sample), self._options.max_tiles))
@@ -248,18 +249,18 @@ def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 def _standard(samples: Sequence[Sample], tiles: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation float32[feature], each patient counting alike; 1 for a feature that is constant."""
-    moments = []
-    for sample in samples:
+    moments = np.empty((len(samples), 2, samples[0].bags[0].features.shape[1]))
+    for sample, own in zip(samples, moments, strict=True):
         x = gather(sample, evenly(count(sample), tiles)).astype(np.float64)
-        moments.append((x.mean(axis=0), (x**2).mean(axis=0)))
-    mean, square = np.mean(moments, axis=0)
+        own[:] = x.mean(axis=0), (x**2).mean(axis=0)
+    mean, square = moments.mean(axis=0)
     variance = square - mean**2
     sd = np.sqrt(np.where(variance > 1e-12 * np.maximum(square, 1e-300), variance, 1.0))
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(sd.astype(np.float32))
 
 
 @torch.no_grad()
-def _run(network: GatedAttention, samples: Sequence[Sample], at_most: int) -> Iterator[Ran]:
+def _run(network: GatedAttention, samples: Sequence[Sample], at_most: int, feed: Feed) -> Iterator[Ran]:
     """Each patient's logit float32[network], and its tiles' attention logits and scores float32[network tile].
 
     On the network's device, without dropout. `at_most`: tiles looked at, evenly spaced; 0: all.
@@ -273,9 +274,18 @@ def _run(network: GatedAttention, samples: Sequence[Sample], at_most: int) -> It
                 yield Piece([sample], [index[cut:end]], last=end >= len(index))
 
     outputs = []
-    for piece, x in feed(pieces(), network.base.device):
+    for piece, x in feed(pieces()):
         outputs.append(network.tiles(x))
         if piece.last:
             e, s = (torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True))
             outputs.clear()
             yield network.pool(e, s), e, s
+
+
+def _logits(network: GatedAttention, samples: Sequence[Sample], at_most: int, feed: Feed) -> torch.Tensor:
+    """All of them, float32[sample network]: in one array, as small ones that stay would leave holes between the large
+    ones that go, and memory would grow with each patient."""
+    found = network.base.new_empty((len(samples), len(network.base)))
+    for i, (logit, _, _) in enumerate(_run(network, samples, at_most, feed)):
+        found[i] = logit
+    return found

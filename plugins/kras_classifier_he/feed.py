@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,21 +42,61 @@ class Piece:
         return [len(index) for index in self.indexes]
 
 
-def feed(pieces: Iterable[Piece], device: torch.device) -> Generator[tuple[Piece, torch.Tensor]]:
-    """Each piece with its features float32[tile feature] on the device, samples end to end, in the given order.
+class Feed:
+    """Reads pieces ahead into the same few buffers, which for an NVIDIA GPU lie in page-locked memory.
 
-    `pieces` are asked for in this thread, a few ahead. For an NVIDIA GPU features lie in page-locked memory, from which
-    they are copied while it computes; PyTorch keeps that memory until the copy is done.
+    Buffers that come and go with each piece would leave holes in the memory of the threads that read, more with each
+    patient.
     """
 
-    def read(piece: Piece) -> tuple[Piece, torch.Tensor]:
-        dim = piece.samples[0].bags[0].features.shape[1]
-        tiles = torch.empty((sum(piece.lengths), dim), dtype=torch.float32, pin_memory=device.type == "cuda")
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._buffers = [_Buffer(pinned=device.type == "cuda") for _ in range(READERS + 1)]
+
+    def __call__(self, pieces: Iterable[Piece]) -> Generator[tuple[Piece, torch.Tensor]]:
+        """Each piece with its features float32[tile feature] on the device, samples end to end, in the given order.
+
+        They are there until the next one is asked for. `pieces` are asked for in this thread, a few ahead.
+        """
+        free: SimpleQueue[_Buffer] = SimpleQueue()
+        for buffer in self._buffers:
+            free.put(buffer)
+
+        def read(piece: Piece) -> tuple[Piece, _Buffer, torch.Tensor]:
+            buffer = free.get()
+            return piece, buffer, buffer.filled(piece)
+
+        with ThreadPoolExecutor(READERS, thread_name_prefix="he-tiles") as pool:
+            for piece, buffer, tiles in ordered_map(pool, read, pieces, READERS + 1):
+                there = tiles.to(self._device, non_blocking=buffer.pinned)
+                buffer.record()
+                yield piece, there
+                free.put(buffer)
+
+
+class _Buffer:
+    """Room for a piece, as large as the largest so far. What is not `pinned` is copied before it is used again."""
+
+    def __init__(self, *, pinned: bool) -> None:
+        self.pinned = pinned
+        self._tiles = torch.empty((0, 0))
+        self._copied: torch.cuda.Event | None = None
+
+    def filled(self, piece: Piece) -> torch.Tensor:
+        """The piece's features float32[tile feature], once what was here before is on the card."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        n, dim = sum(piece.lengths), piece.samples[0].bags[0].features.shape[1]
+        if len(self._tiles) < n or self._tiles.shape[1] != dim:
+            self._tiles = torch.empty((n, dim), dtype=torch.float32, pin_memory=self.pinned)
+        tiles = self._tiles[:n]
         parts = np.split(tiles.numpy(), np.cumsum(piece.lengths)[:-1])
         for sample, index, part in zip(piece.samples, piece.indexes, parts, strict=True):
             gather(sample, index, part)
-        return piece, tiles
+        return tiles
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="he-tiles") as pool:
-        for piece, tiles in ordered_map(pool, read, pieces, READERS + 1):
-            yield piece, tiles.to(device, non_blocking=True)
+    def record(self) -> None:
+        """Mark the end of the copy that was queued, in the stream in which it is queued."""
+        if self.pinned:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()

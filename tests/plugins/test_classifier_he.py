@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,31 @@ def test_memory_does_not_grow_with_what_was_read(tmp_path):
     classifier = fit(stored, labels, OPTIONS.model_copy(update={"epochs": 1, "tiles": 8000}))
     classifier.predict(stored)
     assert of_files() - before < 8 << 20  # all of them are 70 MB
+
+
+HIGHEST = """
+import sys; from pathlib import Path
+import numpy as np
+from kras_classifier_he import HeOptions
+from kras_classifier_he.classifier import HeClassifier
+from kras_plugins import Cohort, Sample
+from kras_plugins.bags import read_bag
+bag, labels = read_bag(Path("s.h5")), np.arange(400, dtype=np.int8) % 2
+def highest(n):
+    samples = [Sample(patient_id=str(i), bags=(bag,)) for i in range(n)]
+    part = Cohort(samples=samples, labels=labels[:n], groups=["g"] * n)
+    HeClassifier(HeOptions(hidden=4, attention=2, seeds=1, epochs=1), 0).fit(part, part)
+    text = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) >> 10
+few = highest(130)
+print(highest(400) - few)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_memory_does_not_grow_with_the_number_of_patients(tmp_path):
+    """What stays of each patient must not lie between what goes: 270 more once left 70 MB of holes."""
+    write_bag(tmp_path / "s.h5", bag(np.zeros((1024, 128), np.float32)))
+    ran = subprocess.run([sys.executable, "-c", HIGHEST], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 24
