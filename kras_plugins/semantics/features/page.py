@@ -19,7 +19,7 @@ cancer epithelium, CS cancer stroma, TA = CE + CS, the tumor area, which is the 
 formulas CE, CS, TA and other tissue stand for areas. Lengths are in µm of the slide.
 
 **Slides of one patient.** `sum`: added up. An area: averaged with that area as weight, which is what pooling the slides
-would give for densities; ratios of counts are computed anew from the sums. `call`: decided anew from the patient's
+would give for densities; ratios of counts are computed again from the sums. `call`: decided again from the patient's
 values.
 
 **Fields of view** have areas, densities and ratios (A to C) whatever their size; B and C are asked for of a patient's
