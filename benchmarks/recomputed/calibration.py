@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 from sklearn.calibration import calibration_curve
@@ -58,20 +59,26 @@ def line(y: np.ndarray, logit: np.ndarray) -> tuple[dict[str, float], dict[str, 
 
 
 def in_the_large(y: np.ndarray, logit: np.ndarray) -> dict[str, float]:
-    """The intercept with the logit as offset."""
-    if y.all() or not y.any():
+    """The intercept with the logit as offset: the shift at which the mean is right, which bisection finds.
+
+    statsmodels' Newton steps run away where most logits are far from 0.
+    """
+    if y.all() or not y.any() or not np.isfinite(logit).all():
         return nothing()
-    fitted, covariance = _clustered(y, np.ones((logit.size, 1)), len(logit), logit.ravel())
-    value, half = float(fitted[0]), Z * math.sqrt(covariance[0, 0])
+    value = brentq(lambda shift: float(expit(logit + shift).mean() - y.mean()), -1e3, 1e3, xtol=1e-12)
+    p = expit(logit + value)
+    scores = (y - p).sum(axis=0)
+    variance = scores @ scores / (p * (1 - p)).sum() ** 2 * len(y) / (len(y) - 1)
+    half = Z * math.sqrt(variance)
     return estimate(value, value - half, value + half)
 
 
-def _clustered(y: np.ndarray, x: np.ndarray, repeats: int, offset: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(y: np.ndarray, x: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients and their covariance, a sandwich clustered by patient with G/(G-1)."""
     labels = np.tile(y, repeats).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # well separated classes are no concern here
-        found = sm.GLM(labels, x, family=sm.families.Binomial(), offset=offset).fit(
+        found = sm.GLM(labels, x, family=sm.families.Binomial()).fit(
             tol=1e-10, tol_criterion="params", maxiter=1000
         )
     # statsmodels' own sandwich divides by p (1 - p), which may round to 0.
