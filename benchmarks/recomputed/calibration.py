@@ -78,9 +78,7 @@ def _clustered(y: np.ndarray, x: np.ndarray, repeats: int) -> tuple[np.ndarray, 
     labels = np.tile(y, repeats).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # well separated classes are no concern here
-        found = sm.GLM(labels, x, family=sm.families.Binomial()).fit(
-            tol=1e-10, tol_criterion="params", maxiter=1000
-        )
+        found = sm.GLM(labels, x, family=sm.families.Binomial()).fit(tol=1e-10, tol_criterion="params", maxiter=1000)
     # statsmodels' own sandwich divides by p (1 - p), which may round to 0.
     scores = (x * (labels - found.mu)[:, None]).reshape(repeats, len(y), -1).sum(axis=0)
     bread = found.cov_params()

@@ -24,7 +24,7 @@ from kras_plugins.slides.tiles import tile_grid
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from kras_plugins.data import UInt8
+    from kras_plugins.data import Float64, UInt8
 
 LIMITS = {
     "f32": (0.99999, 2e-3),
@@ -140,8 +140,6 @@ def _rows(
     rows = []
     for tensor in spec.outputs:
         both = got[tensor.name], wanted[tensor.name]
-        a, b = (values.reshape(n, -1).astype(np.float64) for values in both)
-        norms = np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
         rows.append(
             Parity(
                 model=spec.name,
@@ -149,10 +147,24 @@ def _rows(
                 output=tensor.name,
                 against=against,
                 tiles=n,
-                cosine=float(((a * b).sum(axis=1) / norms).min()),
+                cosine=float(cosines(*both).min()),
                 error=error(*both),
                 cosine_limit=cosine_limit,
                 error_limit=error_limit + rounding(tensor),
             )
         )
     return rows
+
+
+def cosines(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Float64:
+    """The cosine of each tile's output with the wanted one, float64[tile].
+
+    Of two outputs of zeros it is 1, as it is of two in bytes that are nowhere further apart than rounding: a map that is
+    almost empty has no direction.
+    """
+    a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (got, wanted))
+    level = 1.0 if wanted.dtype == np.uint8 else 0.0
+    alike = np.abs(a - b).max(axis=1) <= level
+    alike &= (level > 0) | ~b.any(axis=1)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.where(alike, 1.0, (a * b).sum(axis=1) / np.maximum(norms, 1e-12))
