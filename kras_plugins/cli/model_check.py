@@ -53,7 +53,7 @@ def check_models(
         raise BackendError(
             f"{far[0].model}: {backend} is too far from {far[0].against} (cosine {far[0].cosine:.6f}, relative error "
             f"{far[0].error:.2g})",
-            "export the model anew; another precision may be needed",
+            "export the model again; another precision may be needed",
         )
 
 

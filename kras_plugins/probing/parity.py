@@ -159,8 +159,8 @@ def _rows(
 def cosines(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Float64:
     """The cosine of each tile's output with the wanted one, float64[tile].
 
-    Of two outputs of zeros it is 1, as it is of two in bytes that are nowhere further apart than rounding: a map that is
-    almost empty has no direction.
+    Of two outputs of zeros it is 1, as it is of two in bytes that are nowhere further apart than rounding: a map that
+    is almost empty has no direction.
     """
     a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (got, wanted))
     level = 1.0 if wanted.dtype == np.uint8 else 0.0
