@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from training.bbbc038 import read_dsb, read_stage1_test, split_dsb
@@ -13,12 +12,18 @@ from training.hgsc import read_hgsc, split_field
 
 def load(folder: Path) -> tuple[list[Field], list[Field]]:
     """(training fields, held-out fields) of `folder`, which holds the sets as folders (see docs/models/cells.md)."""
+    train, held_out = first_sets(folder)
+    return [*train, *_later_sets(folder)], held_out
+
+
+def first_sets(folder: Path) -> tuple[list[Field], list[Field]]:
+    """(training side, held-out side) of the two sets that are split."""
     train, held_out = split_dsb(read_dsb(folder / "dsb2018"))
     for whole, axis in ((read_hgsc(folder / "hgsc", "nest"), 0), (read_hgsc(folder / "hgsc", "stromal"), 1)):
         part, rest = split_field(whole, axis=axis)
         train.append(part)
         held_out.append(rest)
-    return [*train, *_later_sets(folder)], held_out
+    return train, held_out
 
 
 def whole(folder: Path) -> list[Field]:
@@ -29,8 +34,3 @@ def whole(folder: Path) -> list[Field]:
 
 def _later_sets(folder: Path) -> list[Field]:
     return [*read_stage1_test(folder / "bbbc038_stage1_test"), *read_brca(folder / "brca_m2c", "training")]
-
-
-def without(fields: Sequence[Field], kind: str) -> tuple[list[Field], list[Field]]:
-    """(the fields of all other kinds, those of `kind`)."""
-    return [f for f in fields if f.kind != kind], [f for f in fields if f.kind == kind]

@@ -100,7 +100,7 @@ def real(request, shared_data: Path):
         pixels = np.asarray(Image.open(shared_data / "nuclei" / "hgsc" / "hgsc_nest.jpg").convert("RGB"))[400:912, :448]
     with torch.inference_mode():
         found = load(plugin.WEIGHTS)(torch.from_numpy(pixels[None].copy()))
-    named = zip(("nucleus", "distance", "classes"), found, strict=True)
+    named = zip(("nucleus", "distance", "classes", "unlike"), found, strict=True)
     return pixels, {name: m[0].numpy() for name, m in named}
 
 
