@@ -40,7 +40,7 @@ def test_tiles_are_ordered_by_the_angle_between_features_whatever_their_length_a
 def test_cosines_are_scikit_learns_also_over_several_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.metrics.pairwise import cosine_similarity
 
-    monkeypatch.setattr("kras_plugins.probing.retrieval._SLAB", 7)
+    monkeypatch.setattr("kras_plugins.bags._SLAB", 7)
     rng = np.random.default_rng(0)
     bags = [bag("a", rng.standard_normal((20, 16))), bag("b", rng.standard_normal((5, 16)))]
     hits = nearest(bags, "b", (448 * 2 + 1, 1), count=24)
