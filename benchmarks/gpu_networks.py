@@ -7,6 +7,7 @@ under autocast. `bf16 throughout` casts all weights, for comparison.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -68,19 +69,24 @@ class Encoder(nn.Module):
 
 
 def cells(device: str) -> nn.Module:
-    """The trained network of profiler `cells`: its file alone, as the plug-in itself imports pydantic."""
+    """The trained network of profiler `cells`: its two files alone, as the plug-in itself imports pydantic."""
     from safetensors.torch import load_file
 
     plugin = ModuleType("kras_profiler_cells")
     vars(plugin).update(constants(CELLS / "__init__.py"))
-    spec = util.spec_from_file_location("cells_network", CELLS / "network.py")
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
     with mock.patch.dict("sys.modules", {"kras_profiler_cells": plugin}):
-        spec.loader.exec_module(module)
-    network: nn.Module = module.CellNet()
+        sys.modules["kras_profiler_cells.unlike"] = _executed(CELLS / "unlike.py")
+        network: nn.Module = _executed(CELLS / "network.py").CellNet()
     network.load_state_dict(load_file(CELLS / "cells.safetensors"))
     return network.eval().to(device)
+
+
+def _executed(file: Path) -> ModuleType:
+    spec = util.spec_from_file_location(f"cells_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def constants(file: Path) -> dict[str, Any]:

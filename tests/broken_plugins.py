@@ -219,7 +219,7 @@ CLASSIFIERS = [
         "means",
         SCORES,
         f"self.weights += 1e-6 * np.mean([row(s) for s in samples], axis=0)\n        {SCORES}",
-        ("saved_alike", "saved_and_loaded"),
+        ("saved_alike", "saved_and_loaded", "scored_alone"),
     ),
     Broken(
         "one_class_refused",

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -26,6 +27,8 @@ from kras_plugins.semantics.features.phenotype import (
 from kras_plugins.semantics.features.table import BY_NAME, CORE, FEATURES
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kras_plugins.data import Float64
 
 MAX_CORRELATION = 0.95
@@ -200,22 +203,21 @@ def _phenotyped(samples: Sequence[Sample], thresholds: Thresholds | None) -> Seq
 
 def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str], logged: Sequence[str]) -> Float64:
     """Float64[sample column] by name, NaN where missing; `logged` ones keep their sign, should one be negative."""
-    rows = np.empty((len(samples), len(features) + len(flags)))
+    rows, wanted = np.empty((len(samples), len(features) + len(flags))), tuple(features)
     for row, sample in zip(rows, samples, strict=True):
         profile = profile_of(sample)
-        known = dict(zip(profile.names, np.asarray(profile.values, dtype=np.float64), strict=True))
-        if "ip_class" in known:
-            ip = known["ip_class"]
-            known |= {name: np.nan if np.isnan(ip) else float(ip == of) for name, of in ONE_HOT.items()}
-        absent = next((n for n in features if n not in known), None) or next(
-            (f"{group} (validity)" for group in flags if group not in profile.valid), None
-        )
+        columns, absent = _columns(tuple(profile.names), wanted)
+        absent = absent or next((f"{group} (validity)" for group in flags if group not in profile.valid), None)
         if absent is not None:
             raise ConfigError(
                 f"patient {sample.patient_id!r} lacks the feature {absent!r}",
                 "make the profile with the profiler and options that the model was trained with",
             )
-        row[: len(features)] = [known[name] for name in features]
+        values = np.asarray(profile.values, dtype=np.float64)
+        if "ip_class" in profile.names:
+            ip = values[profile.names.index("ip_class")]
+            values = np.append(values, [np.nan if np.isnan(ip) else float(ip == of) for of in ONE_HOT.values()])
+        row[: len(features)] = values[columns]
         row[len(features) :] = [not profile.valid[group] for group in flags]
         if np.isinf(row).any():
             raise ConfigError(
@@ -225,6 +227,17 @@ def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[st
     for column in (features.index(name) for name in logged):
         rows[:, column] = np.sign(rows[:, column]) * np.log1p(np.abs(rows[:, column]))
     return rows
+
+
+@lru_cache(maxsize=64)
+def _columns(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[npt.NDArray[np.intp], str | None]:
+    """Where the `wanted` features stand in a profile of `names` with ONE_HOT after them, and the first that is absent.
+
+    Kept: permuting features looks them up for all patients over and over.
+    """
+    every = (*names, *ONE_HOT) if "ip_class" in names else names
+    at = {name: i for i, name in enumerate(every)}
+    return np.array([at.get(name, 0) for name in wanted], np.intp), next((n for n in wanted if n not in at), None)
 
 
 def _impute(rows: Float64, median: Float64) -> Float64:

@@ -29,8 +29,10 @@ class Centers:
         return {"x": tiles[:, :1, :1, 0]}
     @staticmethod
     def decode(outputs, tile):
-        half = np.array([tile.pixels.shape[0] / 2], "float32")
-        return TileCells(x=half, y=half, classes=["tumor"])
+        # Tumor cells dense enough for epithelium, and the more lymphocytes the darker the tile.
+        x, y = (a.ravel().astype("float32") for a in np.mgrid[8:tile.pixels.shape[1]:16, 8:tile.pixels.shape[0]:16])
+        few = int(255 - tile.pixels.mean()) // 4
+        return TileCells(x=x, y=y, classes=["lymphocyte" if i < few else "tumor" for i in range(len(x))])
 
 def color(tiles):
     return np.hstack([tiles.mean((1, 2)), tiles.std((1, 2))]).astype("float32")
@@ -43,7 +45,7 @@ def kras_extractors():
 @hookimpl
 def kras_profilers():
     yield ProfilerPlugin(name="centers", summary="centers", tile=lambda o: TileSpec(px=256, mpp=0.5),
-                         create=lambda options, infer: Centers())
+                         provides=lambda o: frozenset({"tumor", "lymphocyte"}), create=lambda options, infer: Centers())
 """
 SETTINGS = """
 [run]
@@ -77,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows: list[dict[str, Any]] = []
     for i in range(N):
         file = folder / "slides" / f"s{i}.tiff"
-        draw_slide(file, seed=i, size_um=(384.0, 384.0), stain=(1 + 0.5 * (i % 2), 1.0), levels=2)
+        draw_slide(file, seed=i, size_um=(512.0, 512.0), stain=(1 + 0.5 * (i % 2), 1.0), levels=2)
         rows.append({"patient_id": f"p{i}", "slide_id": f"s{i}", "path": f"slides/s{i}.tiff", "g12c": i % 2})
     with (folder / "cohort.csv").open("w", newline="") as f:
         csv.DictWriter(f, list(rows[0])).writeheader()
@@ -182,7 +184,7 @@ def test_a_study_that_was_killed_resumes_with_the_same_bytes(
 def test_a_dry_run_counts_what_is_to_do_for_all_extractors(home: Path, ran: subprocess.CompletedProcess[str]) -> None:
     plan = study.plan(home / "cohort.csv", settings(home))
     assert {(slide.bag, slide.map) for slide in plan.slides} == {("stored", "stored")}
-    assert plan.fits == 2 * len(MEMBERS)
+    assert plan.fits == 2 * (len(MEMBERS) + 2)  # and the baseline on the bags of each
     fresh = study.plan(home / "cohort.csv", settings(home).having(cache=home / "empty"))
     assert {slide.bag for slide in fresh.slides} == {"compute"}
     assert [name for name, _ in fresh.rates] == ["extractor vit", "profiler centers"]

@@ -27,8 +27,10 @@ class Centers:
         return {"x": tiles[:, :1, :1, 0]}
     @staticmethod
     def decode(outputs, tile):
-        half = np.array([tile.pixels.shape[0] / 2], "float32")
-        return TileCells(x=half, y=half, classes=["tumor"])
+        # Tumor cells dense enough for epithelium, and the more lymphocytes the darker the tile.
+        x, y = (a.ravel().astype("float32") for a in np.mgrid[8:tile.pixels.shape[1]:16, 8:tile.pixels.shape[0]:16])
+        few = int(255 - tile.pixels.mean()) // 4
+        return TileCells(x=x, y=y, classes=["lymphocyte" if i < few else "tumor" for i in range(len(x))])
 
 def color(tiles):
     return np.hstack([tiles.mean((1, 2)), tiles.std((1, 2))]).astype("float32")
@@ -41,7 +43,7 @@ def kras_extractors():
 @hookimpl
 def kras_profilers():
     yield ProfilerPlugin(name="centers", summary="centers", tile=lambda o: TileSpec(px=256, mpp=0.5),
-                         create=lambda options, infer: Centers())
+                         provides=lambda o: frozenset({"tumor", "lymphocyte"}), create=lambda options, infer: Centers())
 """
 N = 16
 
@@ -55,7 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for i in range(N):
         draw_slide(
-            folder / "slides" / f"s{i}.tiff", seed=i, size_um=(384.0, 384.0), stain=(1 + 0.5 * (i % 2), 1.0), levels=2
+            folder / "slides" / f"s{i}.tiff", seed=i, size_um=(512.0, 512.0), stain=(1 + 0.5 * (i % 2), 1.0), levels=2
         )
         rows.append({"patient_id": f"p{i}", "slide_id": f"s{i}", "path": f"slides/s{i}.tiff", "g12c": i % 2})
     with (folder / "cohort.csv").open("w", newline="") as f:
