@@ -89,7 +89,7 @@ def test_the_guard_band_is_wider_than_what_the_network_sees():
 
 
 def test_the_real_split_shares_no_source_and_scores_every_class(shared_data: Path):
-    train, held_out = sources.load(shared_data / "nuclei")
+    train, held_out = sources.first_sets(shared_data / "nuclei")
     dsb = [[f for f in side if f.kind in bbbc038.DSB_MPP] for side in (train, held_out)]
     assert {f.source for f in dsb[0]}.isdisjoint({f.source for f in dsb[1]})
     assert len(dsb[0]) + len(dsb[1]) == 107 and len(dsb[1]) >= 20
@@ -99,8 +99,9 @@ def test_the_real_split_shares_no_source_and_scores_every_class(shared_data: Pat
 
 
 def test_assumed_resolutions_give_nuclei_of_a_likely_size(shared_data: Path):
-    train, _ = sources.load(shared_data / "nuclei")
-    for kind in {f.kind for f in train} - {"breast"}:  # whose outlines are made
+    train, _ = sources.first_sets(shared_data / "nuclei")
+    train += bbbc038.read_stage1_test(shared_data / "nuclei" / "bbbc038_stage1_test")
+    for kind in {f.kind for f in train}:
         widths = [2 * np.sqrt(np.bincount(f.labels.ravel())[1:] / np.pi) * f.mpp for f in train if f.kind == kind]
         assert 6 < np.median([w for part in widths for w in part if w > 0]) < 10, kind
 
@@ -211,3 +212,24 @@ def test_changed_conditions_change_pixels_and_scale_but_not_nuclei(field):
         assert len(shown.centers) == len(field.centers), name
         if shown.labels.shape == field.labels.shape and name != "as it is":
             assert np.any(shown.pixels != field.pixels), name
+
+
+def test_a_patient_of_the_published_test_split_never_trains(tmp_path: Path):
+    from PIL import Image
+
+    from training.brca_m2c import read_brca
+
+    names = {"TCGA-AA-0001-a": "train", "TCGA-AA-0002-a": "val", "TCGA-AA-0003-a": "test", "TCGA-AA-0003-b": "train"}
+    (tmp_path / "images").mkdir()
+    rows = ["image\tsplit\ty\tx\tclass"]
+    for name, split in names.items():
+        Image.new("RGB", (60, 50), (200, 150, 190)).save(tmp_path / "images" / f"{name}.jpg")
+        rows += [f"{name}\t{split}\t10\t20\t1", f"{name}\t{split}\t30\t40\t2", f"{name}\t{split}\t49.6\t60\t3"]
+    (tmp_path / "cells.tsv").write_text("\n".join(rows) + "\n")
+    train, test = (read_brca(tmp_path, side) for side in ("training", "test"))
+    assert [f.name for f in train] == ["TCGA-AA-0001-a", "TCGA-AA-0002-a"] and [f.name for f in test] == [
+        "TCGA-AA-0003-a"
+    ]
+    assert train[0].classes.tolist() == [fields.UNKNOWN, 1, 0, 2]  # lymphocyte, tumor, fibroblast
+    np.testing.assert_array_equal(train[0].dots, [[20, 10], [40, 30], [59, 49]])  # the file has rows before columns
+    assert train[0].labels[10, 20] == 1 and train[0].labels[30, 40] == 2
