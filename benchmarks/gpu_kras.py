@@ -235,7 +235,7 @@ def he_training(bench: Bench) -> Iterator[Row]:
         samples, labels = cohort_of(Path(name), patients, tiles, dim)
         parts = [Cohort(samples=samples[i::2], labels=labels[i::2], groups=["p"] * (patients // 2)) for i in (0, 1)]
         made, seconds = [], []
-        for i in range(2):  # the second time nothing is begun anew
+        for i in range(2):  # the second time nothing is started
             classifier, began = HeClassifier(options, 0), time.perf_counter()
             classifier.fit(*parts)
             seconds.append(time.perf_counter() - began)

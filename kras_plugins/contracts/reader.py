@@ -98,7 +98,7 @@ class SlideSource(Protocol):
 
 
 class RemoteSource(SlideSource, Protocol):
-    """An open slide that lies elsewhere: it is told what is read next, so that this can come together."""
+    """An open slide that lies elsewhere: it learns what is read next, so that this can come together."""
 
     def prefetch(self, level: int, boxes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> None:
         """Fetch what `read_level` of all these (xy, size) will need, but for what is kept."""

@@ -47,7 +47,7 @@ class Deal:
         return bool(self._waiting)
 
     def take(self, *, copies: bool = False) -> int | None:
-        """The task to begin now; with `copies` also one that is late, where none waits. None where there is none."""
+        """The task to begin now; with `copies` also one that is late, where none waits; None if none is due."""
         if self._waiting:
             return self._waiting.pop()
         if not copies or not self._rates:

@@ -65,7 +65,7 @@ class Artifacts:
         self._below = url.key.rstrip("/")
 
     def find(self, digest: str) -> Marker | None:
-        """The marker of a complete artifact, None where there is none."""
+        """The marker of a complete artifact; None if it is absent or incomplete."""
         return self._read(self._folder(digest))
 
     def fetch(self, marker: Marker, folder: Path) -> bool:

@@ -28,8 +28,8 @@ def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticPro
 
     Areas and counts are summed over the slides that have them; other features are averaged, weighted by the area they
     refer to (`Feature.weight`), over the slides that have them, equally where no such area is known; classes are
-    called anew from the combined shares, ratios (`pooling`) computed anew from summed counts and areas. A feature that
-    no slide has is NaN. A group is valid if it is on any slide; densities and ratios, which fields of view have
+    called again from the combined shares, ratios (`pooling`) computed again from summed counts and areas. A feature
+    that no slide has is NaN. A group is valid if it is on any slide; densities and ratios, which fields of view have
     whatever their size, also where the patient's slides together suffice, else they are NaN. The squares of all slides
     are pooled.
     Raises ConfigError for no profiles or different names.
