@@ -72,6 +72,9 @@ class CellsOptions(Options):
         description="nuclei are `other`, and cancer epithelium does not count, where tissue is more unlike training "
         "than this; 0.5: the limit, which 95 % of left-out tissue keeps; 1: all is typed",
     )
+    flips: bool = Field(
+        False, description="average the maps of each tile and its three mirror images: four times the network's work"
+    )
 
 
 def tile(options: CellsOptions) -> TileSpec:
@@ -144,7 +147,7 @@ def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
     limits = (options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob)
     decode = Decode(*limits, words, options.max_unlike)
     (spec,) = models(options)
-    return Cells(decode, spec.inputs[0].name, infer[spec.name])
+    return Cells(decode, spec.inputs[0].name, infer[spec.name], flips=options.flips)
 
 
 @hookimpl

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kras_profiler_cells.decode import BACKGROUND
 from kras_profiler_cells.maps import in_bytes, opposite
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from kras_plugins import Decode as Decoder
     from kras_plugins import Infer
     from kras_plugins.contracts.profiler import Outputs
@@ -15,18 +20,58 @@ if TYPE_CHECKING:
     from kras_profiler_cells.decode import Decode
 
 
-class Cells:
-    """A Profiler of one network, whose one input is named `tiles`."""
+WAYS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+"""Steps along rows and columns: a tile as it is, and mirrored left to right, top to bottom and both."""
 
-    def __init__(self, decode: Decode, tiles: str, infer: Infer) -> None:
+
+class Cells:
+    """A Profiler of one network, whose one input is named `tiles`.
+
+    `flips`: the mean of what the network says of each tile and of its three mirror images.
+    """
+
+    def __init__(self, decode: Decode, tiles: str, infer: Infer, *, flips: bool = False) -> None:
         self.decode: Decoder = decode
         self._words = decode.words
         self._tiles = tiles
         self._infer = infer
+        self._flips = flips
 
     def predict(self, tiles: UInt8) -> Outputs:
         """The network's maps of uint8[tile h w 3], in 255ths; HoVer maps, which have a sign, as they are."""
+        if not self._flips:
+            return self._maps(tiles)
+        return mean([mirrored(self._maps(np.ascontiguousarray(_turned(tiles, way))), way) for way in WAYS])
+
+    def _maps(self, tiles: UInt8) -> Outputs:
         maps = {**self._infer({self._tiles: tiles})}
         if "nucleus" not in maps:  # before it is rounded, as what is not a number is no nucleus then
             maps["nucleus"] = opposite(maps["classes"][:, self._words.index(BACKGROUND)])
         return {name: values if name == "hv" else in_bytes(values) for name, values in maps.items()}
+
+
+def mirrored(maps: Outputs, way: tuple[int, int]) -> Outputs:
+    """Maps [tile … h w] of mirrored tiles turned back; `way`: -1 where rows, and where columns, were reversed.
+
+    HoVer maps [tile 2 h w] grow along columns and along rows: what was mirrored grows the other way.
+    """
+    back = {name: _turned(values, way, first=values.ndim - 2) for name, values in maps.items()}
+    if "hv" in back:
+        back["hv"] = back["hv"] * np.array(way[::-1], np.float32)[:, None, None]
+    return back
+
+
+def mean(several: Sequence[Outputs]) -> Outputs:
+    """The mean of each map, uint8 rounded to the nearest."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, first in several[0].items():
+        if first.dtype != np.uint8:
+            found[name] = np.mean([maps[name] for maps in several], 0, dtype=first.dtype)
+            continue
+        total = np.sum([maps[name] for maps in several], 0, dtype=np.uint16)
+        found[name] = ((total + len(several) // 2) // len(several)).astype(np.uint8)
+    return found
+
+
+def _turned(values: npt.NDArray[Any], way: tuple[int, int], first: int = 1) -> npt.NDArray[Any]:
+    return values[(slice(None),) * first + tuple(slice(None, None, step) for step in way)]
