@@ -66,7 +66,7 @@ def mean(several: Sequence[Outputs]) -> Outputs:
     found: dict[str, npt.NDArray[Any]] = {}
     for name, first in several[0].items():
         if first.dtype != np.uint8:
-            found[name] = np.mean([maps[name] for maps in several], 0, dtype=first.dtype)
+            found[name] = np.asarray(np.mean([maps[name] for maps in several], 0, dtype=first.dtype))
             continue
         total = np.sum([maps[name] for maps in several], 0, dtype=np.uint16)
         found[name] = ((total + len(several) // 2) // len(several)).astype(np.uint8)
