@@ -68,7 +68,7 @@ def mean(several: Sequence[Outputs]) -> Outputs:
         if first.dtype != np.uint8:
             found[name] = np.asarray(np.mean([maps[name] for maps in several], 0, dtype=first.dtype))
             continue
-        total = np.sum([maps[name] for maps in several], 0, dtype=np.uint16)
+        total: npt.NDArray[np.uint16] = np.sum([maps[name] for maps in several], 0, dtype=np.uint16)
         found[name] = ((total + len(several) // 2) // len(several)).astype(np.uint8)
     return found
 
