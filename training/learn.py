@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,14 +127,15 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
     borders = [*(round(share * steps) for share in OUTLINED_AT), steps]
     first, began = step, time.monotonic()
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress, ExitStack() as stack:
         task = progress.add_task("training", total=steps, completed=step)
         smooth = float("nan")
         while step < steps:
             if step in borders:
                 teacher = {name: tensor.clone() for name, tensor in average.state_dict().items()}
             until = min(border for border in borders if border > step)
-            for pixels, *wanted in _batches(outlined(fields, teacher), step, until):
+            batches = _batches(outlined(fields, teacher), step, until)
+            for pixels, *wanted in stack.enter_context(closing(batches)):  # ends its workers, however this ends
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, steps)
                 with torch.autocast("cpu", torch.bfloat16):
@@ -193,7 +195,7 @@ def maps(network: CellNet, pixels: UInt8) -> tuple[Float32, Float32]:
     return nucleus[0, :h, :w].numpy() / np.float32(255), distance[0, :h, :w].numpy() / np.float32(255)
 
 
-def _batches(fields: Sequence[Field], step: int, until: int) -> Iterator[list[Tensor]]:
+def _batches(fields: Sequence[Field], step: int, until: int) -> Generator[list[Tensor]]:
     samples = Samples(fields, step * BATCH, until * BATCH)
     yield from DataLoader(samples, batch_size=BATCH, num_workers=WORKERS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -21,12 +22,8 @@ _STATED = re.compile(rf"^{API_NAME}(?:\s*:[^=]*)?\s*=\s*([^#\n]*)", re.MULTILINE
 
 def check_distribution(dist: metadata.Distribution) -> None:
     """Raise PluginError where a distribution requires another version of kras than is installed."""
-    for text in dist.requires or ():
-        try:
-            wanted = Requirement(text)
-        except InvalidRequirement:
-            continue  # pip would have refused it: not ours to judge
-        if canonicalize_name(wanted.name) != HOST or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+    for wanted in filter(None, map(_of_host, dist.requires or ())):
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
         here = metadata.version(HOST)
         if not wanted.specifier.contains(here, prereleases=True):
@@ -34,6 +31,16 @@ def check_distribution(dist: metadata.Distribution) -> None:
                 f"it requires {HOST}{wanted.specifier}, installed is {HOST} {here}",
                 f"pip install -U {HOST} {dist.name}",
             )
+
+
+@cache
+def _of_host(text: str) -> Requirement | None:
+    """A requirement if it is one of kras; read once, since each plug-in of a distribution asks for all it requires."""
+    try:
+        wanted = Requirement(text)
+    except InvalidRequirement:
+        return None  # pip would have refused it: not ours to judge
+    return wanted if canonicalize_name(wanted.name) == HOST else None
 
 
 def check_module(name: str) -> None:

@@ -9,9 +9,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.regular import SETTINGS, regular
@@ -38,7 +38,7 @@ def import_file(path: Path) -> ModuleType:
         known = sys.modules.get(name)
         if known is not None and getattr(known, _SOURCE, "") == source:
             return known
-        spec = importlib.util.spec_from_file_location(name, path)
+        spec = _spec(name, path)
         if spec is None or spec.loader is None:
             raise ConfigError(f"{path}: not a Python file", "a loose plug-in ends in .py")
         module = importlib.util.module_from_spec(spec)
@@ -63,7 +63,23 @@ class _LooseFiles(MetaPathFinder):
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         file = self._files.get(name)
-        return None if file is None else importlib.util.spec_from_file_location(name, file)
+        return None if file is None else _spec(name, file)
+
+
+class _Source(SourceFileLoader):
+    """Reads the text itself: Python takes byte code of before for it where the file changed, but not its size, within
+    a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def _spec(name: str, path: Path) -> ModuleSpec | None:
+    """How a loose file is imported; None where it is no text of Python."""
+    if path.suffix != ".py":
+        return None
+    return importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
 
 
 def module_name(path: Path) -> str:

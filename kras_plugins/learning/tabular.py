@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -203,27 +204,32 @@ def _phenotyped(samples: Sequence[Sample], thresholds: Thresholds | None) -> Seq
 
 def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str], logged: Sequence[str]) -> Float64:
     """Float64[sample column] by name, NaN where missing; `logged` ones keep their sign, should one be negative."""
-    rows, wanted = np.empty((len(samples), len(features) + len(flags))), tuple(features)
-    for row, sample in zip(rows, samples, strict=True):
-        profile = profile_of(sample)
-        columns, absent = _columns(tuple(profile.names), wanted)
-        absent = absent or next((f"{group} (validity)" for group in flags if group not in profile.valid), None)
-        if absent is not None:
-            raise ConfigError(
-                f"patient {sample.patient_id!r} lacks the feature {absent!r}",
-                "make the profile with the profiler and options that the model was trained with",
-            )
-        values = np.asarray(profile.values, dtype=np.float64)
-        if "ip_class" in profile.names:
-            ip = values[profile.names.index("ip_class")]
-            values = np.append(values, [np.nan if np.isnan(ip) else float(ip == of) for of in ONE_HOT.values()])
-        row[: len(features)] = values[columns]
-        row[len(features) :] = [not profile.valid[group] for group in flags]
-        if np.isinf(row).any():
-            raise ConfigError(
-                f"patient {sample.patient_id!r} has an infinite value in its profile",
-                "leave a value that cannot be computed empty",
-            )
+    rows, n = np.empty((len(samples), len(features) + len(flags))), len(features)
+    profiles, first = [profile_of(s) for s in samples], 0
+    for names, same in groupby(profiles, lambda profile: tuple(profile.names)):
+        block = list(same)
+        here = slice(first, first + len(block))
+        first += len(block)
+        columns, absent = _columns(names, tuple(features))
+        for sample, profile in zip(samples[here], block, strict=True):
+            lacks = absent or next((f"{group} (validity)" for group in flags if group not in profile.valid), None)
+            if lacks is not None:
+                raise ConfigError(
+                    f"patient {sample.patient_id!r} lacks the feature {lacks!r}",
+                    "make the profile with the profiler and options that the model was trained with",
+                )
+        values = np.array([profile.values for profile in block], np.float64)
+        if "ip_class" in names:
+            ip = values[:, names.index("ip_class"), None]
+            values = np.hstack([values, np.where(np.isnan(ip), np.nan, ip == list(ONE_HOT.values()))])
+        rows[here, :n] = values[:, columns]
+        rows[here, n:] = [[not profile.valid[group] for group in flags] for profile in block]
+    infinite = np.isinf(rows).any(axis=1)
+    if infinite.any():
+        raise ConfigError(
+            f"patient {samples[int(infinite.argmax())].patient_id!r} has an infinite value in its profile",
+            "leave a value that cannot be computed empty",
+        )
     for column in (features.index(name) for name in logged):
         rows[:, column] = np.sign(rows[:, column]) * np.log1p(np.abs(rows[:, column]))
     return rows

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,39 +88,40 @@ def pretrain(
     if crew.size > 1:
         student = DistributedDataParallel(training.student)
     clock = _Clock()
-    parts = clock.timed(_loader(corpus, recipe, first, crew, workers))
-    for step in range(first, recipe.steps):
-        settings = settings_at(recipe, step)
-        with _seeded(recipe, step, crew):
-            value, seen = _step(training, student, recipe, settings, parts, crew)
-        if step == first:
-            clock.start()  # what precedes it, the first samples and compilation, happens once
-        due = (step + 1) % watch_every == 0 or step + 1 == recipe.steps
-        health = examine(*seen, training.loss.center[0], settings.temperature) if due else None
-        if due and health is not None:
-            why = watch.sees(step, value, health)
-            if crew.any(bool(why)):
-                raise collapsed(step, why or "another process found a collapse")
-        tell(
-            Report(
-                step=step + 1,
-                loss=value,
-                settings=settings,
-                health=health,
-                tiles_per_s=recipe.batch * (step - first) / clock.seconds if step > first else 0.0,
-                waiting=clock.waiting,
+    with closing(_loader(corpus, recipe, first, crew, workers)) as loaded:  # ends the workers, however this ends
+        parts = clock.timed(loaded)
+        for step in range(first, recipe.steps):
+            settings = settings_at(recipe, step)
+            with _seeded(recipe, step, crew):
+                value, seen = _step(training, student, recipe, settings, parts, crew)
+            if step == first:
+                clock.start()  # what precedes it, the first samples and compilation, happens once
+            due = (step + 1) % watch_every == 0 or step + 1 == recipe.steps
+            health = examine(*seen, training.loss.center[0], settings.temperature) if due else None
+            if due and health is not None:
+                why = watch.sees(step, value, health)
+                if crew.any(bool(why)):
+                    raise collapsed(step, why or "another process found a collapse")
+            tell(
+                Report(
+                    step=step + 1,
+                    loss=value,
+                    settings=settings,
+                    health=health,
+                    tiles_per_s=recipe.batch * (step - first) / clock.seconds if step > first else 0.0,
+                    waiting=clock.waiting,
+                )
             )
-        )
-        if (step + 1) % keep_every == 0 or step + 1 == recipe.steps:
-            now = {
-                "step": step + 1,
-                "seconds": progress["seconds"] + clock.seconds,
-                "waited": progress["waited"] + clock.waited,
-                "bad": watch.bad,
-            }
-            if crew.rank == 0:
-                checkpoint.write(file, training, same, now)
-            crew.meet()
+            if (step + 1) % keep_every == 0 or step + 1 == recipe.steps:
+                now = {
+                    "step": step + 1,
+                    "seconds": progress["seconds"] + clock.seconds,
+                    "waited": progress["waited"] + clock.waited,
+                    "bad": watch.bad,
+                }
+                if crew.rank == 0:
+                    checkpoint.write(file, training, same, now)
+                crew.meet()
     seconds, waited = progress["seconds"] + clock.seconds, progress["waited"] + clock.waited
     return Result(teacher=training.teacher, seconds=seconds, waiting=waited / seconds if seconds else 0.0)
 
@@ -138,7 +139,7 @@ def _begin(recipe: Recipe, device: torch.device) -> Training:
     return Training(student=student, teacher=teacher, loss=StepLoss(recipe).to(device), optimizer=optimizer)
 
 
-def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int) -> Iterator[list[Tensor]]:
+def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int) -> Generator[list[Tensor]]:
     loader: DataLoader[Any] = DataLoader(
         Views(corpus, recipe),
         batch_sampler=Batches(recipe=recipe, first=first, rank=crew.rank, processes=crew.size),

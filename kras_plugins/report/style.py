@@ -128,7 +128,8 @@ def draw_svg(name: str, size: tuple[float, float], paint: Callable[[Figure], Non
 
     import matplotlib
     import matplotlib.style
-    from matplotlib.figure import Figure
+
+    from kras_plugins.report.laid_out import LaidOutFigure
 
     buffer = io.StringIO()
     with (
@@ -138,7 +139,7 @@ def draw_svg(name: str, size: tuple[float, float], paint: Callable[[Figure], Non
     ):
         # The browser has fonts for scripts that DejaVu lacks; only the layout is estimated without them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = LaidOutFigure(figsize=size, layout="constrained")
         paint(figure)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)

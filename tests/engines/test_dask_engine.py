@@ -158,12 +158,13 @@ def test_a_scheduler_that_is_lost_ends_the_run_with_one_line(tmp_path: Path, mon
 
 
 def test_workers_whose_nanny_allows_no_children_are_left_out_by_name(tmp_path: Path) -> None:
+    before = multiprocessing.active_children()
     with cluster(tmp_path / "dask", workers=0) as there:
         there.add("--nanny")
         with pytest.raises(BackendError, match="it may not start processes of its own"):
             with pool(there, tmp_path / "work") as made:
                 list(made.map(engine_tasks.work, items(["a"])))
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 GONE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -71,6 +72,18 @@ def test_a_loose_file_is_imported_once_while_it_does_not_change_and_two_of_one_n
     assert sys.modules[module_name(file)] is first
     file.write_text(GOOD + "\nCHANGED = True\n")
     assert import_file(file).CHANGED
+
+
+def test_a_loose_file_that_changes_within_a_second_is_imported_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte code knows its source by size and second alone."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for value in (1, 2):
+        file = loose(tmp_path, "mine", f"{GOOD}\nVALUE = {value}\n")
+        os.utime(file, (1e9, 1e9))
+        assert vars(import_file(file))["VALUE"] == value
+    assert [f.name for f in tmp_path.iterdir()] == ["mine.py"]
 
 
 @pytest.mark.parametrize(

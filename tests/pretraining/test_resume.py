@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_what_the_student_drops_is_the_same_after_a_stop_and_the_teacher_drops_n
     assert not straight.teacher.training
     other = resumed.teacher.state_dict()
     assert all(torch.equal(tensor, other[name]) for name, tensor in straight.teacher.state_dict().items())
+
+
+def test_a_stopped_training_ends_its_workers_at_once(tiles: Path, tmp_path: Path) -> None:
+    """Not only once nobody looks at the exception any more."""
+    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    alone = Crew(rank=0, size=1, device=torch.device("cpu"))
+    before, during = set(active_children()), []
+
+    def stop(report: Report) -> None:
+        during.extend(set(active_children()) - before)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        pretrain(corpus, Recipe(**TINY), tmp_path / "c", alone, workers=1, tell=stop)
+    assert len(during) == 1 and not during[0].is_alive(), stopped
 
 
 class AnotherHasACheckpoint(Crew):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from multiprocessing import active_children
 
 import pytest
 
@@ -50,6 +51,24 @@ def test_a_stopped_training_ends_with_the_same_weights(tmp_path, drawn, monkeypa
     resumed = learn.train(fields, 5, tmp_path / "b.pt", console)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_stopped_training_ends_its_workers_at_once(tmp_path, drawn, monkeypatch):
+    """Not only once nobody looks at the exception any more."""
+    from rich.console import Console
+
+    learn, fields = drawn
+    before, during = set(active_children()), []
+
+    def stop(*_):
+        during.extend(set(active_children()) - before)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learn, "WORKERS", 1)
+    monkeypatch.setattr(learn, "_average", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        learn.train(fields, 5, tmp_path / "a.pt", Console(quiet=True))
+    assert len(during) == 1 and not during[0].is_alive(), stopped
 
 
 def test_the_loss_is_small_where_the_network_is_right_and_ignores_unknown_classes():
