@@ -80,12 +80,23 @@ def test_a_bag_of_so_many_tiles_has_so_many_bytes(scale: Any, tmp_path: Path) ->
 def test_a_slide_has_so_many_files_in_the_store(scale: Any, tmp_path: Path) -> None:
     (tmp_path / "color.py").write_text(PLUGIN)
     rows = []
-    for i in range(2):
+    for i in range(4):
         draw_slide(tmp_path / f"{i}.tiff", seed=i, size_um=(384.0, 384.0))
-        rows.append({"patient_id": f"p{i}", "slide_id": f"s{i}", "path": f"{i}.tiff", "g12c": str(i)})
+        rows.append({"patient_id": f"p{i}", "slide_id": f"s{i}", "path": f"{i}.tiff", "g12c": str(i % 2)})
     write_rows(tmp_path / "cohort.csv", rows)
-    words = ["--extractor", "color", "--plugin", "color.py", "--classifiers", "rf,meanmax", "--workers", "1"]
-    ran = kras("run", "cohort.csv", *words, "--shard", "1/2", cwd=tmp_path, store=tmp_path / "store")
+    words = [
+        "--extractor",
+        "color",
+        "--plugin",
+        "color.py",
+        "--classifiers",
+        "rf,meanmax",
+        "--folds",
+        "2",
+        "--workers",
+        "1",
+    ]
+    ran = kras("run", "cohort.csv", *words, "--shard", "1/4", cwd=tmp_path, store=tmp_path / "store")
     assert ran.returncode == 0, ran.stderr
     found = {json.loads(key.read_text())["kind"]: key.parent for key in (tmp_path / "store").glob("*/*/key.json")}
     files = {kind: len(list(folder.iterdir())) for kind, folder in found.items()}

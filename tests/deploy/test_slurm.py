@@ -52,7 +52,7 @@ def options(words: str) -> list[str]:
 @pytest.mark.parametrize("file", [*SCRIPTS, *SETTINGS], ids=named)
 def test_it_says_that_we_did_not_run_it(file: Path) -> None:
     said = [line for line in file.read_text().splitlines() if not line.startswith("#!")]
-    assert said[0].startswith("# Not run by us. ")
+    assert said[0].startswith("# Not run by us on a cluster. ")
 
 
 @pytest.mark.parametrize("file", SCRIPTS, ids=named)
@@ -118,4 +118,4 @@ def test_the_page_shows_the_files_as_they_are() -> None:
     shown = {block.text for block in blocks(ROOT / "docs/how-to/cluster.md")}
     for name in ("kras.toml", "features.sbatch", "study.sbatch", "submit.sh", "dask.toml"):
         lines = (FOLDER / name).read_text().splitlines(keepends=True)
-        assert "".join(line for line in lines if not line.startswith("# Not run by us.")) in shown, name
+        assert "".join(line for line in lines if not line.startswith("# Not run by us on a cluster.")) in shown, name
