@@ -74,7 +74,7 @@ def test_predictions_of_two_hosts_are_those_of_one_machine(hosts: tuple[Host, Ho
     seen = cohort / "seen"
     seen.mkdir()
     there_words, here_words = certificates(cohort)
-    with cluster(cohort / "dask", workers=0, words=there_words, host=first) as there:
+    with cluster(cohort / "cluster", workers=0, words=there_words, host=first) as there:
         for host in hosts:
             there.add(host=host, TEST_SEEN_BY=str(seen))
         assert there.address.startswith(f"tls://{first.address}:")
