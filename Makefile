@@ -42,7 +42,7 @@ bench-gpu: .venv/.installed-dev
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
-# Kills CHAOS Dask workers at random while tasks are done: none may be lost, none doubled.
+# Kills CHAOS Dask workers at random while tasks are done: none may be lost, none doubled; killed, it goes on where it was.
 chaos: .venv/.installed-dev
 	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py
 

@@ -46,10 +46,12 @@ def kras(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.C
     return subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr)
 
 
-def kras_process(*words: str | Path, cwd: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the `kras` command in `cwd` with a store of its own, in a process of its own."""
+def kras_process(
+    *words: str | Path, cwd: Path, store: Path, enter: Sequence[str] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the `kras` command in `cwd` with a store of its own, in a process of its own; `enter`: words before it."""
     return subprocess.run(
-        command(*words),
+        [*enter, *command(*words)],
         cwd=cwd,
         env=environment(store, **env),
         stdin=subprocess.DEVNULL,

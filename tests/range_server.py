@@ -22,12 +22,14 @@ class Behavior:
 
     `ranges`: whether it knows them. `statuses`: the answers to the next requests, before any that goes well; each is a
     status, or one with `Retry-After` seconds. `changes_after`: so many answers later the object is another one.
+    `empty_as_range`: an empty file is sent as bytes 0 to 0 of 0, as s3rver does, in place of 416.
     `moved_to`: it answers with a redirect to there. `cut`: bodies end after so many bytes. `delay`: seconds an answer
     takes. `says`: the text of an answer that refuses. `asked`: (method, path with query, range, status).
     """
 
     ranges: bool = True
     etags: bool = True
+    empty_as_range: bool = False
     statuses: list[int | tuple[int, float]] = field(default_factory=list)
     changes_after: int | None = None
     moved_to: str = ""
@@ -111,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             return self._send(200, content, headers, body)
         first, last = int(found[1]), min(int(found[2] or len(content) - 1), len(content) - 1)
+        if not content and behavior.empty_as_range:
+            return self._send(206, b"", headers | {"Content-Range": "bytes 0-0/0"}, body)
         if first >= len(content):
             return self._send(416, b"", headers | {"Content-Range": f"bytes */{len(content)}"}, body)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"

@@ -147,8 +147,8 @@ class Bucket:
         except raised.AlreadyExistsError:
             raise Exists from None
         except (raised.BaseError, OSError, ValueError) as e:
-            if "status code: 416" in str(e):
-                raise NoRanges from None  # an empty object has no range
+            if "status code: 416" in str(e) or "object was only 0 bytes" in str(e):
+                raise NoRanges from None  # an empty object has no range, whatever a server makes of it
             # Its text holds the whole address, so it is quoted and not chained.
             raise _told(e, self._shown(key), self._error) from None
 

@@ -10,8 +10,11 @@ import pytest
 from kras_plugins.semantics.features.table import FEATURES, GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("kras_plugins", "plugins", "training", "benchmarks", "experiments", "examples", "tests", "docs", ".github")
-WRITTEN = {".py", ".md", ".j2", ".toml", ".yml", ".sh", ".css", ".js", ".svg"}
+FOLDERS = (
+    "kras_plugins", "plugins", "training", "benchmarks", "experiments", "examples", "tests", "docs", "deploy",
+    ".github",
+)  # fmt: skip
+WRITTEN = {".py", ".md", ".j2", ".toml", ".yml", ".sh", ".sbatch", ".nf", ".css", ".js", ".svg"}
 SOURCES = [
     f
     for f in (*ROOT.glob("*.*"), *(f for folder in FOLDERS for f in sorted((ROOT / folder).rglob("*.*"))))

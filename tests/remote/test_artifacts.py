@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from range_server import range_server
+from range_server import Behavior, range_server
 
 from kras_plugins.errors import ConfigError, StoreError
 from kras_plugins.host.fitness import check_far_store
@@ -298,6 +298,13 @@ def test_a_web_server_gives_a_store_that_is_only_read(
         with pytest.raises(StoreError, match="does not list") as e:
             list(Store(served).entries())
         assert "S3CRET" not in str(e.value)
+
+
+def test_an_empty_file_is_taken_from_a_server_that_calls_it_a_range(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    with range_server(tmp_path, Behavior(empty_as_range=True)) as (address, _):
+        assert copying.download(Bucket(Url(address)), "empty", tmp_path / "copy") == 0
+    assert (tmp_path / "copy").read_bytes() == b""
 
 
 def test_a_bound_that_is_no_number_is_refused(url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
