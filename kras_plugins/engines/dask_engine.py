@@ -102,7 +102,7 @@ class Dask:
 def dask_engine(options: DaskOptions, say: Say, warn: Say) -> Iterator[Dask]:
     """Connect; raises ConfigError and BackendError as `clusters.connected` does."""
     with connected(options) as client:
-        served = "dashboard" in client.scheduler_info()["services"]
+        served = "dashboard" in client.scheduler_info().get("services", ())
         say(f"Dask scheduler {client.scheduler.address}" + (f", dashboard {client.dashboard_link}" if served else ""))
         try:
             yield Dask(client, options.lost, options.needs, say, warn)
@@ -124,7 +124,8 @@ class Pool:
         self._waited, self._looked = False, time.monotonic()
 
     def join(self, joining: Joining) -> None:
-        """Have all workers open their benches, and note which may have tasks."""
+        """Have all workers open their benches, and note which may have tasks; those that come later tell it."""
+        present = self._present()
         try:
             self._client.register_plugin(joining, name=self._name)
         except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
@@ -133,7 +134,7 @@ class Pool:
         else:
             failed = ""
         try:
-            found = self._client.run(standing, self._name, on_error="return")
+            found = self._client.run(standing, self._name, workers=present, on_error="return") if present else {}
         except OSError as e:
             raise self._gone() from e
         for worker, told in found.items():
@@ -252,9 +253,13 @@ class Pool:
             self._refused[worker] = str(told["refused"])
             self._warn(f"Dask worker {worker} is left out: {self._refused[worker]}")
 
+    def _present(self) -> list[str]:
+        """The addresses of all workers; none where the scheduler is lost, which is seen next."""
+        return list(self._client.scheduler_info().get("workers", ()))
+
     def _refuse_if_none_can(self) -> None:
-        present = set(self._client.scheduler_info()["workers"])
-        if present and present <= self._refused.keys():
+        present = self._present()
+        if present and self._refused.keys() >= set(present):
             worker = min(present)
             raise BackendError(f"no Dask worker can be used; {worker}: {self._refused[worker]}", "mend one of them")
         if not present and (why := refusal(self._client.cluster)):

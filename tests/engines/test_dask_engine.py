@@ -106,42 +106,45 @@ def test_a_scheduler_that_was_lost_in_between_ends_the_run(two: Cluster, tmp_pat
     (tmp_path / "work" / "go").touch()
 
 
-def test_workers_that_open_their_bench_are_waited_for_and_close_it_whatever_happens_meanwhile(tmp_path: Path) -> None:
+def test_workers_that_open_their_bench_are_not_waited_for_and_close_it_whoever_leaves_meanwhile(tmp_path: Path) -> None:
     from distributed import Client
 
-    work, said, joined = tmp_path / "work", [], queue.Queue()
+    first, second, said, ended = tmp_path / "first", tmp_path / "second", [], queue.Queue()
+
+    def run(work: Path, tasks: list[dict[str, str]]) -> None:
+        with pool(there, work, said, order={"waits": "yes"}) as made:
+            ended.put((dict(made.map(engine_tasks.work, tasks)), len(made._slots)))
+
     with cluster(tmp_path / "dask", workers=0) as there:
         there.add(TEST_NAME="-a")
         with Client(there.address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=PATIENCE)
+            thread = threading.Thread(target=run, args=(first, items(["a", "b"])))
+            thread.start()
+            until(first / "opening-a")
+            there.add(TEST_NAME="-b")
+            until(first / "opening-b")
+            (first / "open-a").touch()
+            found, workers = ended.get(timeout=PATIENCE)
+            assert (found.keys(), workers) == ({0, 1}, 1)
+            (first / "open-b").touch()
+            thread.join(timeout=PATIENCE)
+            assert {file.name for file in first.glob("closed-*")} == {"closed-a", "closed-b"}
+            assert not [text for text in said if "left out" in text]
 
-        def run() -> None:
-            with pool(there, work, said, order={"waits": "yes"}) as made:
-                joined.put(made)
-                found = dict(made.map(engine_tasks.work, items(["a", "b"], a="waits", b="waits")))
-                joined.put(found)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        until(work / "opening-a")
-        there.add(TEST_NAME="-b")
-        until(work / "opening-b")
-        (work / "open-a").touch()
-        made = joined.get(timeout=PATIENCE)
-        until(work / "began-b")
-        assert len(made._slots) == 1  # the other is not refused, and has no task
-        ender = threading.Thread(target=made._client.unregister_worker_plugin, args=(made._name,))
-        ender.start()
-        until(work / "closed-a")
-        assert not (work / "closed-b").exists()
-        (work / "open-b").touch()
-        until(work / "closed-b")
-        ender.join(timeout=PATIENCE)
-        (work / "go").touch()
-        found = joined.get(timeout=PATIENCE)
-        thread.join(timeout=PATIENCE)
-    assert found.keys() == {0, 1}
-    assert not [text for text in said if "left out" in text]
+            thread = threading.Thread(target=run, args=(second, []))
+            thread.start()
+            until(second / "opening-a")
+            (name,) = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+            leaver = threading.Thread(target=client.unregister_worker_plugin, args=(name,))
+            leaver.start()
+            time.sleep(0.5)  # so that it asks first, where nobody else works; else this proves less
+            for worker in "ab":
+                until(second / f"opening-{worker}")
+                (second / f"open-{worker}").touch()
+                until(second / f"closed-{worker}")
+            leaver.join(timeout=PATIENCE)
+            thread.join(timeout=PATIENCE)
 
 
 def until(file: Path) -> None:
