@@ -135,7 +135,7 @@ def test_workers_that_open_their_bench_are_not_waited_for_and_close_it_whoever_l
             thread = threading.Thread(target=run, args=(second, []))
             thread.start()
             until(second / "opening-a")
-            (name,) = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+            (name,) = benches(there)
             leaver = threading.Thread(target=client.unregister_worker_plugin, args=(name,))
             leaver.start()
             time.sleep(0.5)  # so that it asks first, where nobody else works; else this proves less
@@ -145,6 +145,16 @@ def test_workers_that_open_their_bench_are_not_waited_for_and_close_it_whoever_l
                 until(second / f"closed-{worker}")
             leaver.join(timeout=PATIENCE)
             thread.join(timeout=PATIENCE)
+
+
+def benches(there: Cluster) -> list[str]:
+    """The names of all runs that have benches."""
+    from distributed import Client
+
+    with Client(there.address, set_as_default=False) as client:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: [name for name in dask_scheduler.worker_plugins if "kras:" in name]
+        )
 
 
 def until(file: Path) -> None:
@@ -259,8 +269,6 @@ if __name__ == "__main__":
 
 
 def test_the_benches_of_a_run_that_was_killed_are_closed_by_the_next(two: Cluster, tmp_path: Path) -> None:
-    from distributed import Client
-
     script = tmp_path / "gone.py"
     script.write_text(GONE)
     ended = subprocess.run(
@@ -270,17 +278,11 @@ def test_the_benches_of_a_run_that_was_killed_are_closed_by_the_next(two: Cluste
     )
     assert ended.returncode == 9
 
-    def benches() -> list[str]:
-        with Client(two.address, set_as_default=False) as client:
-            return client.run_on_scheduler(
-                lambda dask_scheduler: [n for n in dask_scheduler.worker_plugins if "kras:" in n]
-            )
-
-    assert len(benches()) == 1
+    assert len(benches(two)) == 1
     with pool(two, tmp_path / "work") as made:
-        assert len(benches()) == 1
+        assert len(benches(two)) == 1
         assert dict(made.map(engine_tasks.nothing, [7])) == {0: 7}
-    assert benches() == []
+    assert benches(two) == []
 
 
 def test_a_scheduler_by_tls_takes_who_has_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
