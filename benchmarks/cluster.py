@@ -72,7 +72,7 @@ def fits(folder: Path, told: argparse.Namespace) -> tuple[StudySettings, Turn]:
         for row in rows:
             name, mixed = row["PATIENT_BARCODE"], row["kras_g12c"] == "1" and row["kras_hgvsp"] != "p.Gly12Cys"
             table.writerow([name, name, row["DISEASE"], name.split("-")[1], "" if mixed else row["kras_g12c"]])
-    settings = StudySettings(classifiers=("mlp", "rf"), folds=5).with_options(
+    settings = StudySettings(classifiers=tuple(told.classifiers.split(",")), folds=5).with_options(
         f"classifier.rf.trees={told.trees}", f"classifier.mlp.seeds={told.seeds}", "classifier.rf.jobs=1"
     )
     settings = settings.with_tables([TCGA / "hif_luad.csv.gz", TCGA / "hif_lusc.csv.gz"])
@@ -124,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["fits", "slides"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--classifiers", default="mlp,rf")
     parser.add_argument("--trees", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--slides", type=int, default=8)
