@@ -117,7 +117,7 @@ def slides(folder: Path, told: argparse.Namespace) -> tuple[StudySettings, Turn]
             assert not failures, failures
             return time.perf_counter() - began
 
-    return StudySettings(), turn
+    return StudySettings().with_options("extractor.vit.model=vit-mini"), turn
 
 
 def main() -> None:

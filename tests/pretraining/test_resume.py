@@ -147,7 +147,7 @@ def test_two_processes_learn_what_one_learns(tiles: Path, straight: Path, tmp_pa
              "kras_plugins.cli", "pretrain", str(tiles), "--out", "w.safetensors", *settings(), "--workers", "0",
              "--threads", "1"]  # fmt: skip
     ran = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
-                         text=True, timeout=300)  # fmt: skip
+                         text=True, timeout=1800)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert_alike(tmp_path / "w.safetensors", straight)
 
