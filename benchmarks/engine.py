@@ -2,12 +2,14 @@
 
     python benchmarks/engine.py --tasks 10000
 
-Prints milliseconds a task on the clock, and of CPU in this process, which deals, and in which the scheduler runs.
+Prints milliseconds a task on the clock, of CPU in this process, which deals, and in which the scheduler runs, and of
+CPU in all workers.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,12 +39,14 @@ def main() -> None:
     options = DaskOptions(cluster="local", jobs=told.workers)
     with dask_engine(options, print, print) as dask, dask.pool(bench, {}, {}) as pool:
         list(pool.map(nothing, items[:100]))
+        there = sum(dask._client.run(time.process_time).values())
         clock, cpu = time.perf_counter(), time.process_time()
         done = sum(1 for _ in pool.map(nothing, items, [float(i % 97) for i in range(len(items))]))
         clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    print(
-        f"{done} tasks, {told.workers} workers: {clock / done * 1e3:.2f} ms each, {cpu / done * 1e3:.2f} ms of CPU here"
-    )
+        there = sum(dask._client.run(time.process_time).values()) - there
+    each = {"ms each": clock, "ms of CPU here": cpu, "in the workers": there}
+    measured = ", ".join(f"{seconds / done * 1e3:.2f} {what}" for what, seconds in each.items())
+    print(f"{done} tasks, {told.workers} workers: {measured}; load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Cluster:
         """Start one more worker, without a nanny."""
         named = f"w{len(self.workers)}"
         worker = self._start(
-            host, "worker", self.address, "--nthreads", "2", "--no-dashboard", "--death-timeout", "60",
+            host, "worker", self.address, "--nthreads", "2", "--no-dashboard", "--death-timeout", "600",
             "--local-directory", str(self._folder / named), "--name", named,
             *(words or ("--no-nanny",)), *self._words, **env,
         )  # fmt: skip

@@ -20,7 +20,14 @@ def bench(order: Mapping[str, Any], tell: Callable[[str, str, int, int], None]) 
     if "fails" in order:
         raise PluginError(order["fails"], "mend it")
     tell("slide", "embed", 1, 2)
-    yield Path(order["folder"]), {"library": {"numpy": os.environ.get("TEST_NUMPY", "1")}}
+    folder, who = Path(order["folder"]), os.environ.get("TEST_NAME", "")
+    if "waits" in order:
+        (folder / f"opening{who}").touch()
+        _wait_for(folder / f"open{who}")
+    try:
+        yield folder, {"library": {"numpy": os.environ.get("TEST_NUMPY", "1")}}
+    finally:
+        (folder / f"closed{who}").touch()
 
 
 def work(folder: Path, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,9 +44,15 @@ def work(folder: Path, item: Mapping[str, Any]) -> dict[str, Any]:
         case "naps":
             time.sleep(0.1)
         case "waits":
-            while not (folder / "go").exists():
-                time.sleep(0.02)
+            _wait_for(folder / "go")
+        case "divides":
+            1 / 0  # noqa: B018 - a bug
     return {"name": item["name"], "pid": os.getpid()}
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.02)
 
 
 def nothing(_bench: Path, item: int) -> int:

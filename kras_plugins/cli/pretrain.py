@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stderr, stdout
-from kras_plugins.cli.options import AsJson, Plugins
+from kras_plugins.cli.options import AsJson, EngineName, Plugins
 from kras_plugins.errors import KrasError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def pretrain(
     learning: Learning = Learning(),
     working: Working = Working(),
     plugins: Plugins = Plugins(),
+    engine: EngineName = None,
     as_json: AsJson = False,
 ) -> None:
     """Train an encoder on slides and tiles without labels.
@@ -76,8 +78,10 @@ def pretrain(
     job = Job(data=data, out=out, recipe=recipe, image_mpp=learning.image_mpp, **vars(working))
     make_folder(out.parent)
     with progress() as notify:
-        session = plugins.session(notify)
-        made = run_job(job, usable_readers(session.registry, session.config), _Told(notify, recipe.steps))
+        session = plugins.session(notify, engine=engine)
+        readers, elsewhere = usable_readers(session.registry, session.config), session.elsewhere
+        look = None if elsewhere is None else partial(elsewhere.tiles, session)
+        made = run_job(job, readers, session.store, _Told(notify, recipe.steps), look)
     if made is None:
         return
     stderr().print(
@@ -104,6 +108,9 @@ class _Told:
 
     def left_out(self, file: Path, why: KrasError) -> None:
         self.notify.warn(f"left out {file.name}: {why}")
+
+    def looked(self, done: int, total: int) -> None:
+        self.notify.step("files looked at", done, total)
 
     def step(self, report: Report) -> None:
         if report.health is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.core import Status
 from distributed.security import Security
 
 from kras_plugins.engines.options import DaskOptions
@@ -84,7 +85,10 @@ def security_of(options: DaskOptions) -> Security | None:
 
 @contextmanager
 def started(options: DaskOptions) -> Iterator[Any]:
-    """A cluster of one's own, which ends with the run: on loopback, or encrypted by certificates made for it alone."""
+    """A cluster of one's own, which ends with the run, encrypted by certificates made for it alone.
+
+    On loopback, too: whoever else is logged in on this machine could connect, and run code as its user.
+    """
     with dask.config.set({"distributed.worker.daemon": False, "distributed.scheduler.worker-ttl": "5 minutes"}):
         if options.cluster == "local":
             with LocalCluster(
@@ -93,14 +97,37 @@ def started(options: DaskOptions) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
+                security=True,
             ) as cluster:
                 yield cluster
             return
         kind = _cluster_class(options)
-        with kind(**job_terms(options)) as cluster:
+        with kind(job_cls=_asked(kind.job_cls), **job_terms(options)) as cluster:
             # Not `scale`: a job that ends early is asked for again.
             cluster.adapt(minimum_jobs=options.jobs, maximum_jobs=options.jobs)
             yield cluster
+
+
+def refusal(cluster: Any) -> str:
+    """Why the batch system took none of a cluster's jobs; "" where it took any, or nobody knows yet."""
+    reasons = [getattr(job, "refused", "") for job in list(getattr(cluster, "workers", {}).values())]
+    return reasons[0] if reasons and all(reasons) else ""
+
+
+def _asked(kind: Any) -> Any:
+    """A class of jobs that keep why they were refused. Dask logs it, and waits for their workers for ever."""
+
+    class Asked(kind):  # type: ignore[misc]  # Dask has no types
+        refused = ""
+
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except Exception as e:
+                self.status, self.refused = Status.failed, " ".join(str(e).split())
+                raise
+
+    return Asked
 
 
 def job_terms(options: DaskOptions) -> dict[str, Any]:

@@ -6,8 +6,10 @@ against the tasks that it worked on and no others, and only workers that were lo
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ from typing import Any
 from distributed import CancelledError, Client, Future
 from distributed.scheduler import KilledWorker
 
-from kras_plugins.engines.clusters import connected
+from kras_plugins.engines.clusters import connected, refusal
 from kras_plugins.engines.deal import Deal
 from kras_plugins.engines.engine import Item, Outcomes
 from kras_plugins.engines.options import DaskOptions
@@ -27,6 +29,7 @@ from kras_plugins.engines.worker import (
     Open,
     Tell,
     error_from,
+    forget_events,
     forget_gone,
     perform,
     standing,
@@ -49,10 +52,7 @@ class Dask:
         self._pools: list[Pool] = []
         self._number = count(1)
         client.subscribe_topic("all", self._heard)
-        try:
-            client.run_on_scheduler(forget_gone)
-        except Exception as e:  # noqa: BLE001 - one that has no kras keeps what killed runs left
-            _log.info("nothing cleared on the scheduler: %s", described(e))
+        self._clear(forget_gone)
 
     @contextmanager
     def pool(
@@ -83,6 +83,13 @@ class Dask:
                 with suppress(OSError, ValueError):  # it is lost just now, or never had the plug-in
                     self._client.unsubscribe_topic(name)
                     self._client.unregister_worker_plugin(name)
+                self._clear(forget_events, name)
+
+    def _clear(self, what: Callable[..., Any], *of: str) -> None:
+        try:
+            self._client.run_on_scheduler(what, *of)
+        except Exception as e:  # noqa: BLE001 - one that has no kras keeps what runs left
+            _log.info("nothing cleared on the scheduler: %s", described(e))
 
     def _heard(self, event: tuple[float, Any]) -> None:
         message = event[1]
@@ -95,7 +102,7 @@ class Dask:
 def dask_engine(options: DaskOptions, say: Say, warn: Say) -> Iterator[Dask]:
     """Connect; raises ConfigError and BackendError as `clusters.connected` does."""
     with connected(options) as client:
-        served = "dashboard" in client.scheduler_info()["services"]
+        served = "dashboard" in client.scheduler_info().get("services", ())
         say(f"Dask scheduler {client.scheduler.address}" + (f", dashboard {client.dashboard_link}" if served else ""))
         try:
             yield Dask(client, options.lost, options.needs, say, warn)
@@ -113,62 +120,55 @@ class Pool:
         self._tell, self._say, self._warn = tell, say, warn
         self._slots: dict[str, int] = {}
         self._refused: dict[str, str] = {}
-        self._address = client.scheduler.address
-        self._waited = False
+        self._address, self._comm = client.scheduler.address, client.scheduler_comm
+        self._waited, self._looked = False, time.monotonic()
 
     def join(self, joining: Joining) -> None:
-        """Have all workers open their benches, and note which may have tasks."""
+        """Have all workers open their benches, and note which may have tasks; those that come later tell it."""
+        present = self._present()
         try:
             self._client.register_plugin(joining, name=self._name)
         except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
+            self._check_scheduler()
             failed = described(e)
         else:
             failed = ""
-        found = self._client.run(standing, self._name, on_error="return")
+        try:
+            found = self._client.run(standing, self._name, workers=present, on_error="return") if present else {}
+        except OSError as e:
+            raise self._gone() from e
         for worker, told in found.items():
+            if told == {} or (told is None and not failed):
+                continue  # it is about to join, and says itself how that went
             facts = told if isinstance(told, Mapping) else {"refused": failed or described(told)}
             self._joined({"worker": worker, **facts})
 
     def heard(self, event: tuple[float, Any]) -> None:
-        """An event of this run, from a worker: it joined, or tiles are done."""
+        """An event of this run, from a worker: it joined, tiles are done, or a task is."""
         message = event[1]
-        self.inbox.put(("tiles" if "tiles" in message else "joined", message))
+        self.inbox.put((next((kind for kind in ("done", "tiles") if kind in message), "joined"), message))
 
     def map(self, perform_: Callable[[Any, Item], Any], items: Sequence[Item], costs: Sequence[float] = ()) -> Outcomes:
         """See `Engine.map`."""
         deal = Deal(costs or [0.0] * len(items), self._lost)
+        futures: dict[str, Future] = {}
         try:
             while not deal.over:
                 self._check_scheduler()
-                self._begin(deal, perform_, items)
-                lost: list[Future] = []
-                kind, what = self._next(deal)
-                if kind == "done" and what in deal.running:
-                    outcome = self._outcome(what)
-                    if outcome is None:
-                        lost = [what]
-                    else:
-                        number, others = deal.ended(what)
-                        self._forget(others)
-                        yield number, outcome
-                elif kind == "gone":
-                    self._slots.pop(what, None)
-                    self._refused.pop(what, None)
-                    lost = [future for future, one in deal.running.items() if one.worker == what]
-                    self._forget(lost)
-                for future in lost:
-                    worker = deal.running[future].worker
-                    if given_up := deal.lost(future):
-                        number, times = given_up
-                        yield (
-                            number,
-                            SlideError(
-                                f"{times} workers were lost while they worked on it, the last {worker}",
-                                "it may need more memory than a worker has: see the worker's log, then run again",
-                            ),
-                        )
+                self._begin(deal, futures, perform_, items)
+                for key, told in self._ended(deal, futures):
+                    worker = deal.running[key].worker
+                    if told is not None:
+                        number, others = deal.ended(key)
+                        del futures[key]
+                        self._forget([futures.pop(other) for other in others])
+                        yield number, _outcome(told)
+                        continue
+                    self._forget([futures.pop(key)])
+                    if given_up := deal.lost(key):
+                        yield given_up[0], _lost_with(given_up[1], worker)
         finally:
-            self._forget(list(deal.running))
+            self._forget(list(futures.values()))
 
     def _forget(self, futures: Sequence[Future]) -> None:
         """Have nothing more of these: the scheduler drops what nobody has begun."""
@@ -176,7 +176,9 @@ class Pool:
             with suppress(OSError):  # it is lost just now, which is seen next
                 self._client.cancel(futures)
 
-    def _begin(self, deal: Deal, perform_: Callable[[Any, Item], Any], items: Sequence[Item]) -> None:
+    def _begin(
+        self, deal: Deal, futures: dict[str, Future], perform_: Callable[[Any, Item], Any], items: Sequence[Item]
+    ) -> None:
         """Give all free places a task, as long as there are both; copies of late tasks to idle workers alone."""
         while True:
             busy = Counter(one.worker for one in deal.running.values())
@@ -191,8 +193,28 @@ class Pool:
                 perform, self._name, perform_, items[number],
                 workers=[worker], allow_other_workers=False, pure=False, retries=0,
             )  # fmt: skip
-            deal.began(future, number, worker)
-            future.add_done_callback(lambda one: self.inbox.put(("done", one)))
+            futures[future.key] = future
+            deal.began(future.key, number, worker)
+
+    def _ended(self, deal: Deal, futures: Mapping[str, Future]) -> Iterator[tuple[str, str | None]]:
+        """The next tasks that ended, by key, with what they told; None where the worker was lost.
+
+        A worker says by an event that a task is done: asking for a result would be two more round trips. What no event
+        tells, such as that Dask gave a task up, is looked for once in a while.
+        """
+        kind, what = self._next(deal)
+        if kind == "done" and what["done"] in deal.running:
+            yield what["done"], what["told"]
+        elif kind == "gone":
+            self._slots.pop(what, None)
+            self._refused.pop(what, None)
+            for key in [key for key, one in deal.running.items() if one.worker == what]:
+                yield key, None
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            for key in [key for key in deal.running if futures[key].status != "pending"]:
+                if key in deal.running:  # else it was the copy of one that has just ended
+                    yield key, self._fetched(futures[key])
+            self._looked = time.monotonic()
 
     def _next(self, deal: Deal) -> tuple[str, Any]:
         """The next thing that happened, if only that time passed. Raises BackendError where no worker can be used."""
@@ -212,33 +234,58 @@ class Pool:
         return kind, what
 
     def _check_scheduler(self) -> None:
-        if self._client.status != "running":
-            raise BackendError(
-                f"the Dask scheduler {self._address} is gone",
-                "start it again, then run the same command: it goes on where it stopped",
-            )
+        """Raises BackendError where it is lost, or was in between: then it knows nothing more of these tasks."""
+        if self._client.status != "running" or self._client.scheduler_comm is not self._comm:
+            raise self._gone()
+
+    def _gone(self) -> BackendError:
+        return BackendError(
+            f"the Dask scheduler {self._address} is gone",
+            "start it again, then run the same command: it goes on where it stopped",
+        )
 
     def _joined(self, told: Mapping[str, Any]) -> None:
         worker = str(told["worker"])
         if "slots" in told:
             self._slots[worker] = int(told["slots"])
+            self._refused.pop(worker, None)
         elif worker not in self._refused:
-            self._refused[worker] = str(told.get("refused", "it did not answer"))
+            self._refused[worker] = str(told["refused"])
             self._warn(f"Dask worker {worker} is left out: {self._refused[worker]}")
 
+    def _present(self) -> list[str]:
+        """The addresses of all workers; none where the scheduler is lost, which is seen next."""
+        return list(self._client.scheduler_info().get("workers", ()))
+
     def _refuse_if_none_can(self) -> None:
-        present = set(self._client.scheduler_info()["workers"])
-        if present and present <= self._refused.keys():
+        present = self._present()
+        if present and self._refused.keys() >= set(present):
             worker = min(present)
             raise BackendError(f"no Dask worker can be used; {worker}: {self._refused[worker]}", "mend one of them")
+        if not present and (why := refusal(self._client.cluster)):
+            raise BackendError(f"the batch system took no job: {why}", "correct [engine.dask.job]")
 
-    def _outcome(self, future: Future) -> Any:
-        """What a task gave, or the KrasError that it raised; None where its worker was lost."""
+    def _fetched(self, future: Future) -> str | None:
+        """What a task told that no event told of; None where its worker was lost. Raises what is no KrasError."""
         try:
-            told = future.result(timeout=_FETCH_SECONDS)
+            told: str = future.result(timeout=_FETCH_SECONDS)
         except (CancelledError, KilledWorker, TimeoutError):
             self._check_scheduler()
             return None
-        for text in told["notes"]:
-            note(text)
-        return error_from(told["error"]) if "error" in told else told["value"]
+        return told
+
+
+def _outcome(told: str) -> Any:
+    """What a task gave, or the KrasError that it raised; what it noted is noted here."""
+    facts = json.loads(told)
+    for text in facts["notes"]:
+        note(text)
+    return error_from(facts["error"]) if "error" in facts else facts["value"]
+
+
+def _lost_with(times: int, worker: str) -> SlideError:
+    were = "1 worker was lost while it" if times == 1 else f"{times} workers were lost while they"
+    return SlideError(
+        f"{were} worked on it, the last {worker}",
+        "it may need more memory than a worker has: see the worker's log, then run again",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import logging
 import multiprocessing
 import time
@@ -59,6 +60,7 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         """Open the bench beside the worker's loop, and report whether this worker may have tasks."""
         self._worker = worker
         self._stack, self._context = ExitStack(), contextvars.copy_context()
+        self._decided = asyncio.Event()
         try:
             slots = await asyncio.to_thread(self._joined)
             self.standing = {"slots": slots}
@@ -67,16 +69,21 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         except Exception as e:  # noqa: BLE001 - whatever it is, this worker has no tasks
             _log.exception("no bench")
             self.standing = {"refused": described(e)}
+        finally:
+            self._decided.set()
         worker.log_event(self.name, {"worker": worker.address, **self.standing})
 
     async def teardown(self, worker: Any) -> None:
-        """Close the bench; slides in work end at their next tiles."""
+        """Close the bench, once it is open; slides in work end at their next tiles."""
+        await self._decided.wait()
         self.bench = None
         await asyncio.to_thread(self._context.run, self._stack.close)
 
-    def perform(self, function: Callable[[Any, Item], Any], item: Item) -> dict[str, Any]:
-        """What a task gave, or the error that it raised, with what it noted; all JSON values."""
-        return self._context.copy().run(self._performed, function, item)
+    def perform(self, key: str, function: Callable[[Any, Item], Any], item: Item) -> str:
+        """What a task gave, or the error that it raised, with what it noted: JSON, which the client is told at once."""
+        told = json.dumps(self._context.copy().run(self._performed, function, item))
+        self._worker.log_event(self.name, {"done": key, "told": told})
+        return told
 
     def _performed(self, function: Callable[[Any, Item], Any], item: Item) -> dict[str, Any]:
         with noted(lambda _: None) as notes:
@@ -118,15 +125,17 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         return tell
 
 
-def perform(name: str, function: Callable[[Any, Item], Any], item: Item) -> dict[str, Any]:
+def perform(name: str, function: Callable[[Any, Item], Any], item: Item) -> str:
     """The Dask task: one item on the bench that plug-in `name` opened on this worker."""
-    joining: Joining = get_worker().plugins[name]
-    return joining.perform(function, item)
+    worker = get_worker()
+    joining: Joining = worker.plugins[name]
+    return joining.perform(worker.get_current_task(), function, item)
 
 
-def standing(name: str, dask_worker: Any) -> dict[str, Any]:
-    """Whether this worker may have tasks of plug-in `name`, or why not."""
-    return dict(dask_worker.plugins[name].standing)
+def standing(name: str, dask_worker: Any) -> dict[str, Any] | None:
+    """Whether this worker may have tasks of plug-in `name`, or why not; {} while it opens its bench, None before."""
+    joining = dask_worker.plugins.get(name)
+    return None if joining is None else dict(joining.standing)
 
 
 async def forget_gone(dask_scheduler: Any) -> None:
@@ -134,6 +143,12 @@ async def forget_gone(dask_scheduler: Any) -> None:
     for name in [n for n in dask_scheduler.worker_plugins if n.startswith("kras:")]:
         if name.split(":")[1] not in dask_scheduler.clients:
             await dask_scheduler.unregister_worker_plugin(None, name=name)
+            forget_events(name, dask_scheduler)
+
+
+def forget_events(name: str, dask_scheduler: Any) -> None:
+    """On the scheduler: drop what workers told of a run that ended. It would keep the last thousand of each."""
+    dask_scheduler._broker.truncate(name)
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any], where: str = "") -> str:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
+from kras_plugins.data import TileSpec
+from kras_plugins.engines.engine import Engine
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.pretraining.dino import Report, pretrain
 from kras_plugins.pretraining.log import step_log
 from kras_plugins.pretraining.network import build
-from kras_plugins.pretraining.processes import crew
+from kras_plugins.pretraining.processes import Crew, crew
 from kras_plugins.pretraining.recipe import Recipe
-from kras_plugins.pretraining.tiles import Readers, survey
+from kras_plugins.pretraining.tiles import Corpus, Readers, TileBench, survey
 from kras_plugins.pretraining.weights import describe, write_weights
+from kras_plugins.store import Store
+
+OpenEngine: TypeAlias = "Callable[[TileBench], AbstractContextManager[Engine[TileBench]]]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,9 @@ class Listener(Protocol):
     def left_out(self, file: Path, why: KrasError) -> None:
         """A file that cannot be used."""
 
+    def looked(self, done: int, total: int) -> None:
+        """So many files were looked at for tiles."""
+
     def step(self, report: Report) -> None:
         """A step is done."""
 
@@ -77,28 +85,25 @@ class Made:
     waiting: float
 
 
-def run_job(job: Job, readers: Readers, listener: Listener) -> Made | None:
+def run_job(
+    job: Job, readers: Readers, store: Store, listener: Listener, engine: OpenEngine | None = None
+) -> Made | None:
     """Train and write the weights; None in all processes but the first.
 
-    Killed and begun anew, it goes on from its checkpoint, which lies beside `out` with the log of steps.
+    Killed and begun anew, it goes on from its checkpoint, which lies beside `out` with the log of steps. `engine`:
+    opens whose benches look where slides have tiles, until they have; this process where None.
     """
     if job.threads:
         torch.set_num_threads(job.threads)
+    bench = TileBench(readers=readers, spec=TileSpec(px=job.recipe.px, mpp=job.recipe.mpp), store=store)
     with crew() as here, ExitStack() as stack:
         first = here.rank == 0
-
-        def set_aside(file: Path, why: KrasError) -> None:
-            if first:
-                listener.left_out(file, why)
 
         def resumed(step: int) -> None:
             if first:
                 listener.say(f"goes on from step {step}")
 
-        mpp = job.image_mpp or job.recipe.mpp
-        corpus = stack.enter_context(
-            survey(job.data, readers, px=job.recipe.px, mpp=job.recipe.mpp, image_mpp=mpp, set_aside=set_aside)
-        )
+        corpus = stack.enter_context(_surveyed(job, bench, here, listener, engine))
         counts = corpus.counts()
         tell: Callable[[Report], None] = lambda _: None  # noqa: E731
         if first:
@@ -115,6 +120,25 @@ def run_job(job: Job, readers: Readers, listener: Listener) -> Made | None:
         write_weights(job.out, result.teacher, facts, job.dtype)
         kept.unlink()
         return Made(dim=dim, counts=counts, seconds=result.seconds, waiting=result.waiting)
+
+
+def _surveyed(job: Job, bench: TileBench, here: Crew, listener: Listener, engine: OpenEngine | None) -> Corpus:
+    """All tiles, found by the first process or its engine; the others wait for it and find them in the store."""
+    image_mpp = job.image_mpp or job.recipe.mpp
+    if here.rank:
+        here.meet()
+        return survey(job.data, bench, image_mpp=image_mpp, set_aside=lambda *_: None)
+    with nullcontext() if engine is None else engine(bench) as opened:
+        corpus = survey(
+            job.data,
+            bench,
+            image_mpp=image_mpp,
+            set_aside=listener.left_out,
+            engine=opened,
+            looked=listener.looked,
+        )
+    here.meet()
+    return corpus
 
 
 def _both(keep: Callable[[Report], None], listener: Listener) -> Callable[[Report], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import torch
 import torch.distributed as dist
 
 from kras_plugins.errors import ConfigError
+
+_PATIENCE = datetime.timedelta(days=1)
+"""How long a process waits for the others: the first of them may look for tiles in thousands of slides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ def crew() -> Iterator[Crew]:
         yield Crew(rank=0, size=1, device=device)
         return
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     except (ValueError, RuntimeError) as e:
         raise ConfigError(f"cannot join the other processes: {e}", "start with torchrun --nproc-per-node N …") from e
     try:

@@ -7,26 +7,32 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from kras_plugins.data import SlideRef, TileSpec
+from kras_plugins.engines.engine import Engine, Here
 from kras_plugins.errors import ConfigError, KrasError, SlideError
 from kras_plugins.files.regular import regular
 from kras_plugins.host.parts import UsableReader
-from kras_plugins.slides.fields import tissue_of
+from kras_plugins.processing.pipeline import key_of_tissue, made_artifact, stored_tissue
+from kras_plugins.processing.tasks import as_named, costs_of, item_of, ref_of
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.tiles import tile_grid
+from kras_plugins.store import Store, make_key
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_CORNERS = "corners.npy"
 _LOG = logging.getLogger("kras")
 _TRIES = 20
 """Damaged places met in a row that end a training: then it is the disk and no single file."""
@@ -146,34 +152,98 @@ class Corpus:
         return sum(0 if isinstance(opened, Slide) else opened.nbytes for opened in self._open.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class TileBench:
+    """What slides are looked at with: readers, the tiles that are wanted, and the store that keeps where they are."""
+
+    readers: Readers
+    spec: TileSpec
+    store: Store
+
+
 def survey(
     paths: Iterable[Path],
-    readers: Readers,
+    bench: TileBench,
     *,
-    px: int,
-    mpp: float,
     image_mpp: float,
     set_aside: Callable[[Path, KrasError], None],
+    engine: Engine[TileBench] | None = None,
+    looked: Callable[[int, int], None] = lambda *_: None,
 ) -> Corpus:
-    """Find the tiles of `px` at `mpp` in slides, images and folders of both.
+    """Find the tiles that `bench` asks for in slides, images and folders of both.
 
-    A slide's tiles are those with half tissue and little pen; an image of `image_mpp` is taken whole. What cannot be
-    read or is empty is told to `set_aside`. Raises ConfigError where nothing is left.
+    A slide's tiles are those with half tissue and little pen, found once a store; an image of `image_mpp` is taken
+    whole. What cannot be read or is empty is told to `set_aside`. `engine`: whose benches look at the slides, in the
+    same store; this process where None. `looked`: told how many files of how many are done. Raises ConfigError where
+    nothing is left.
     """
-    sources: list[Source] = []
-    for file in _files(paths, readers):
-        try:
-            if file.suffix.lower() in IMAGES:
-                sources.append(_survey_image(file, px * mpp / image_mpp, image_mpp))
-            else:
-                sources.append(_survey_slide(file, readers, TileSpec(px=px, mpp=mpp)))
-        except SlideError as e:
-            set_aside(file, e)
+    files = _files(paths, bench.readers)
+    slides = [i for i, file in enumerate(files) if file.suffix.lower() not in IMAGES]
+    images = sorted({*range(len(files))}.difference(slides))
+    sources: dict[int, Source] = {}
+    found = chain(_images(files, images, bench.spec, image_mpp), _slides(files, slides, bench, engine))
+    for done, (i, outcome) in enumerate(found, 1):
+        if isinstance(outcome, SlideError):
+            set_aside(files[i], outcome)
+        elif isinstance(outcome, KrasError):
+            raise outcome
+        else:
+            sources[i] = outcome
+        looked(done, len(files))
     if not sources:
         raise ConfigError(
             "no tile to train on", f"give slides, or folders of slides or of {' '.join(IMAGES)} images, with tissue"
         )
-    return Corpus(sources, readers)
+    return Corpus([sources[i] for i in sorted(sources)], bench.readers)
+
+
+def tiles_found(bench: TileBench, item: Mapping[str, Any]) -> dict[str, str]:
+    """Find the tiles of the slide of a row: its fingerprint, and the digest of where they are in the store.
+
+    Raises SlideError where it cannot be read or has none.
+    """
+    with open_slide(ref_of(item), bench.readers) as slide:
+        key = make_key("tiles", tissue=key_of_tissue(slide).digest, px=bench.spec.px, mpp=bench.spec.mpp)
+
+        def build(folder: Path) -> None:
+            grid = tile_grid(slide, stored_tissue(slide, bench.store), bench.spec)
+            if not len(grid):
+                raise SlideError(
+                    f"{slide.ref.path}: no tile of {bench.spec.px} px is half tissue",
+                    "the tissue is smaller than a tile",
+                )
+            np.save(folder / _CORNERS, grid.xy, allow_pickle=False)
+
+        bench.store.make(key, build)
+        return {"fingerprint": slide.fingerprint, "tiles": key.digest}
+
+
+def _slides(
+    files: Sequence[Path], which: Sequence[int], bench: TileBench, engine: Engine[TileBench] | None
+) -> Iterator[tuple[int, Source | KrasError]]:
+    refs = [SlideRef(patient_id=files[i].stem, slide_id=files[i].stem, path=files[i]) for i in which]
+    by = engine or Here(bench)
+    with closing(by.map(tiles_found, [item_of(ref) for ref in refs], costs_of(refs))) as outcomes:
+        for number, found in outcomes:
+            if isinstance(found, KrasError):
+                yield which[number], as_named(found, refs[number])
+                continue
+            corners = np.load(made_artifact(bench.store, found["tiles"]) / _CORNERS, allow_pickle=False)
+            file, fingerprint = files[which[number]], found["fingerprint"]
+            yield (
+                which[number],
+                Source(file=file, corners=corners.astype(np.float64), mpp=None, fingerprint=fingerprint),
+            )
+
+
+def _images(
+    files: Sequence[Path], which: Sequence[int], spec: TileSpec, mpp: float
+) -> Iterator[tuple[int, Source | KrasError]]:
+    for i in which:
+        try:
+            yield i, _survey_image(files[i], spec.px * spec.mpp / mpp, mpp)
+        except SlideError as e:
+            yield i, e
 
 
 def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
@@ -192,14 +262,6 @@ def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
         else:
             raise ConfigError(f"{path}: no such file or folder", "correct the path")
     return files
-
-
-def _survey_slide(file: Path, readers: Readers, spec: TileSpec) -> Source:
-    with open_slide(SlideRef(patient_id=file.stem, slide_id=file.stem, path=file), readers) as slide:
-        grid = tile_grid(slide, tissue_of(slide), spec)
-        if not len(grid):
-            raise SlideError(f"{file}: no tile of {spec.px} px is half tissue", "the tissue is smaller than a tile")
-        return Source(file=file, corners=grid.xy.astype(np.float64), mpp=None, fingerprint=slide.fingerprint)
 
 
 def _survey_image(file: Path, side: float, mpp: float) -> Source:

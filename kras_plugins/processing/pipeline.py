@@ -116,11 +116,11 @@ def process_slide(
     map_folder = None
     for name in parts.extractors:
         if (kind := of_extractor("bag", name)) in artifacts:
-            folder = _artifact(work.store, artifacts[kind])
+            folder = made_artifact(work.store, artifacts[kind])
             bags[name] = replace(read_bag(folder / BAG, ref.slide_id), extractor=name)
             digests[name] = artifacts[kind]
     if "map" in artifacts:
-        map_folder = _artifact(work.store, artifacts["map"])
+        map_folder = made_artifact(work.store, artifacts["map"])
         semantic = from_json(_stored_profile(map_folder, artifacts["map"], work.store).read_text(), ref.slide_id)
     elif isinstance(semantic, SemanticMap):
         semantic = profile(semantic)
@@ -194,7 +194,7 @@ def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lamb
     return Made(qc=qc, fingerprint=fingerprint, artifacts=artifacts, transfer=transfer)
 
 
-def _artifact(store: Store, digest: str) -> Path:
+def made_artifact(store: Store, digest: str) -> Path:
     """The folder of an artifact that was made just now; StoreError where this process does not find it."""
     folder = store.at(digest)
     if folder is None:

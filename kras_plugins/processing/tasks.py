@@ -35,8 +35,7 @@ def processed(bench: Bench, ref: SlideRef) -> SlideResult:
 
 def made(bench: Bench, item: Mapping[str, Any]) -> dict[str, Any]:
     """What comes of the pixels of the slide of a row, made into the store; raises as `make_slide` does."""
-    path, url = (Path(item["path"]), None) if item["path"] else (None, Url(item["url"]))
-    ref = SlideRef(patient_id="", slide_id=item["slide_id"], path=path, url=url, mpp=item["mpp"])
+    ref = ref_of(item)
     try:
         found = make_slide(ref, bench.parts, bench.work, partial(bench.tell, ref.slide_id))
         bench.work.store.release(found.artifacts.values())
@@ -49,6 +48,12 @@ def item_of(ref: SlideRef) -> dict[str, Any]:
     """What another process must know of a slide to make what comes of its pixels."""
     url = "" if ref.url is None else ref.url.text
     return {"slide_id": ref.slide_id, "path": _place(ref), "url": url, "mpp": ref.mpp}
+
+
+def ref_of(item: Mapping[str, Any]) -> SlideRef:
+    """The slide of which `item_of` told, of a patient that only the client knows."""
+    path, url = (Path(item["path"]), None) if item["path"] else (None, Url(item["url"]))
+    return SlideRef(patient_id="", slide_id=item["slide_id"], path=path, url=url, mpp=item["mpp"])
 
 
 def made_from(facts: Mapping[str, Any]) -> Made:

@@ -12,21 +12,23 @@ import platform
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.data import Sample, TileSpec
 from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import deadline
 from kras_plugins.host.manager import Registry, discover
-from kras_plugins.host.parts import Parts, open_parts
+from kras_plugins.host.parts import Parts, UsableReader, open_parts, usable_readers
 from kras_plugins.manifest import library_versions
+from kras_plugins.pretraining.tiles import TileBench
 from kras_plugins.processing.execution import workers
 from kras_plugins.processing.tasks import Bench
 from kras_plugins.store import Store, make_key, store_at
-from kras_plugins.study.outputs import part_facts
+from kras_plugins.study.outputs import part_facts, reader_facts
 from kras_plugins.urls import Url, place
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 Tell = Callable[[str, str, int, int], None]
 JSON = dict[str, Any]
 
+_JOBLIB = "LOKY_MAX_CPU_COUNT"
+"""Where joblib is told how many cores there are for it."""
+
 
 class _Stopped(Exception):
     """Ends a slide whose run is over."""
@@ -42,15 +47,16 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class FitBench:
-    """What classifiers are fitted with."""
+    """What classifiers are fitted with. `kept`: samples that were read, by the digest of all of a cohort."""
 
     registry: Registry
     config: Config
     store: Store
+    kept: dict[str, tuple[list[Sample], list[str]]] = field(default_factory=dict)
 
 
-def order_for(session: Session, parts: Parts | None = None) -> JSON:
-    """What workers must know to open a bench: for slides where there are parts, else for fits.
+def order_for(session: Session, parts: Parts | None = None, tiles: TileBench | None = None) -> JSON:
+    """What workers must know to open a bench: for slides where there are parts, for a survey of tiles, else for fits.
 
     Threads are decided here, so that all workers compute with as many.
     """
@@ -70,13 +76,19 @@ def order_for(session: Session, parts: Parts | None = None) -> JSON:
             "workers": settings.workers or os.cpu_count() or 1,
             "threads": torch.get_num_threads(),
             "parts": None if parts is None else parts.asked,
+            "tiles": None if tiles is None else {**asdict(tiles.spec), "config": session.config.options},
         }
     )
 
 
-def identity_of(registry: Registry, store: Store, parts: Parts | None = None) -> JSON:
-    """What must be alike on two machines, so that one computes what the other would, into the same store."""
-    facts = {} if parts is None else part_facts(parts)
+def identity_of(
+    registry: Registry, store: Store, parts: Parts | None = None, readers: Sequence[UsableReader] = ()
+) -> JSON:
+    """What must be alike on two machines, so that one computes what the other would, into the same store.
+
+    `readers`: where they are all that is used of plug-ins.
+    """
+    facts = {"readers": reader_facts(readers)} if parts is None else part_facts(parts)
     return _plain(
         {
             "python": ".".join(platform.python_version_tuple()[:2]),
@@ -85,7 +97,7 @@ def identity_of(registry: Registry, store: Store, parts: Parts | None = None) ->
             "plug-in": {p.id: p.version for p in registry.provided},
             "store": _mark(store),
             **{k: v for k, v in facts.items() if k != "readers"},
-            "reader": facts.get("readers", {}),
+            "reader": facts["readers"],
         }
     )
 
@@ -138,6 +150,16 @@ def slide_bench(order: Mapping[str, Any], tell: Tell) -> Iterator[tuple[Bench, J
 
 
 @contextmanager
+def tile_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[TileBench, JSON]]:
+    """Open what slides are looked at with for their tiles, and say what identifies it. See `engines.worker.Open`."""
+    asked = order["tiles"]
+    with _opened(order) as (registry, store, _):
+        readers = usable_readers(registry, Config(asked["config"]))
+        spec = TileSpec(px=asked["px"], mpp=asked["mpp"])
+        yield TileBench(readers=readers, spec=spec, store=store), identity_of(registry, store, readers=readers)
+
+
+@contextmanager
 def fit_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[FitBench, JSON]]:
     """Open what classifiers are fitted with, and say what identifies it. See `engines.worker.Open`."""
     with _opened(order) as (registry, store, _):
@@ -165,17 +187,25 @@ def _opened(order: Mapping[str, Any]) -> Iterator[tuple[Registry, Store, list[Pa
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for the arithmetic of this process, as the client has: other numbers round otherwise."""
+    """So many threads for the arithmetic of this process, as the client has: other numbers round otherwise.
+
+    Also for what would take one a core (joblib), as there may be several workers on a machine.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
+    before, cores = torch.get_num_threads(), os.environ.get(_JOBLIB)
     torch.set_num_threads(count)
+    os.environ[_JOBLIB] = str(count)
     try:
         with threadpool_limits(count):
             yield
     finally:
         torch.set_num_threads(before)
+        if cores is None:
+            del os.environ[_JOBLIB]
+        else:
+            os.environ[_JOBLIB] = cores
 
 
 def _plain(value: Any) -> JSON:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kras_plugins.host.parts import Parts
     from kras_plugins.learning.fits import FitTask, Learners, RunFits
     from kras_plugins.learning.samples import Case
+    from kras_plugins.pretraining.tiles import TileBench
     from kras_plugins.store import Store
     from kras_plugins.study.benches import Tell
     from kras_plugins.study.session import Session
@@ -42,6 +43,20 @@ class Elsewhere:
         identity = identity_of(session.registry, session.store, parts)
         with dask.pool(slide_bench, order_for(session, parts), identity, needing=True, tell=tell) as pool:
             yield pool
+
+    @contextmanager
+    def tiles(self, session: Session, bench: TileBench) -> Iterator[Pool]:
+        """Workers that look where slides have tiles; let go of at the end, as a training of days may follow."""
+        from kras_plugins.study.benches import identity_of, mark, order_for, tile_bench
+
+        mark(session.store)
+        identity = identity_of(session.registry, session.store, readers=bench.readers)
+        try:
+            with self._connected(session).pool(tile_bench, order_for(session, tiles=bench), identity) as pool:
+                yield pool
+        finally:
+            self._dask = self._fits = None
+            self._stack.close()
 
     def fits(self, session: Session) -> Pool:
         """Workers that fit classifiers, one at a time each, until the session ends."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
 _SAMPLES = "samples.json"
 _KEPT = 2
-"""Cohorts whose samples a worker keeps open: their bags are mapped files."""
-
-_open: OrderedDict[str, tuple[list[Sample], list[str]]] = OrderedDict()
+"""Cohorts whose samples a bench keeps open: their bags are mapped files."""
 
 
 def stored_samples(cases: Sequence[Case], store: Store) -> str:
@@ -104,7 +101,7 @@ def fitted(bench: FitBench, item: Mapping[str, Any]) -> str:
         keep_model=item["keep_model"],
         where=item["where"],
     )
-    samples, keys = _samples(item["samples"], bench.store)
+    samples, keys = _samples(item["samples"], bench)
     learners = Learners(
         samples=samples,
         labels=np.array(item["labels"], np.int8),
@@ -114,17 +111,19 @@ def fitted(bench: FitBench, item: Mapping[str, Any]) -> str:
     return make_fits(learners, task, Store(place(item["store"]))).name
 
 
-def _samples(digest: str, store: Store) -> tuple[list[Sample], list[str]]:
-    """The samples of all patients with their keys, read once a process: one task at a time uses them."""
-    if digest not in _open:
-        folder = store.at(digest)
+def _samples(digest: str, bench: FitBench) -> tuple[list[Sample], list[str]]:
+    """The samples of all patients with their keys, read once a bench, which has one task at a time."""
+    if digest not in bench.kept:
+        folder = bench.store.at(digest)
         if folder is None:
-            raise StoreError(f"the store {store.place} does not hold {digest[:12]}", "all machines must see one store")
+            raise StoreError(
+                f"the store {bench.store.place} does not hold {digest[:12]}", "all machines must see one store"
+            )
         patients = json.loads((folder / _SAMPLES).read_text())
-        _open[digest] = [_sample(facts, store) for facts in patients], [facts["key"] for facts in patients]
-        while len(_open) > _KEPT:
-            _open.popitem(last=False)
-    return _open[digest]
+        while len(bench.kept) >= _KEPT:
+            del bench.kept[next(iter(bench.kept))]
+        bench.kept[digest] = [_sample(facts, bench.store) for facts in patients], [facts["key"] for facts in patients]
+    return bench.kept[digest]
 
 
 def _facts(case: Case, store: Store) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kras_plugins.contracts.model import Weights
     from kras_plugins.data import SlideRef
-    from kras_plugins.host.parts import Parts
+    from kras_plugins.host.parts import Parts, UsableReader
     from kras_plugins.processing.execution import Failure
     from kras_plugins.processing.pipeline import SlideResult
 
@@ -151,10 +151,7 @@ def read_predictions(file: Path, columns: Sequence[str] | None = None) -> pa.Tab
 def part_facts(parts: Parts) -> dict[str, Any]:
     """What made the inputs, as JSON values for manifest and bundle."""
     facts: dict[str, Any] = {"precision": parts.precision, "engine": parts.engine}
-    # Resolution and kind are facts of a slide; what else a reader was told changes pixels and is frozen in bundles.
-    facts["readers"] = {
-        r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k not in FACTS} for r in parts.readers
-    }
+    facts["readers"] = reader_facts(parts.readers)
     for key, part in parts.named().items():
         facts[key] = {
             "name": part.provided.record.name,
@@ -173,6 +170,11 @@ def part_facts(parts: Parts) -> dict[str, Any]:
             ],
         }
     return facts
+
+
+def reader_facts(readers: Iterable[UsableReader]) -> dict[str, Any]:
+    """What each reader was told that changes pixels, as JSON values; resolution and kind are facts of a slide."""
+    return {r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k not in FACTS} for r in readers}
 
 
 def _source(weights: Weights) -> str:

@@ -25,6 +25,8 @@ from kras_plugins.errors import BackendError, SlideError
 from kras_plugins.host.notes import noted
 
 IDENTITY = {"library": {"numpy": "1"}}
+PATIENCE = 600
+"""Seconds for what takes one or two where nobody else works."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,91 @@ def test_a_tasks_own_error_comes_back_and_is_not_tried_again(two: Cluster, tmp_p
     assert len(began(tmp_path / "work", "b")) == 1
 
 
+def test_a_bug_in_a_task_is_raised_as_it_is(two: Cluster, tmp_path: Path) -> None:
+    with pool(two, tmp_path / "work") as made, pytest.raises(ZeroDivisionError):
+        list(made.map(engine_tasks.work, items(["a", "b"], b="divides")))
+
+
+def test_what_no_event_told_is_asked_for(two: Cluster, tmp_path: Path) -> None:
+    with pool(two, tmp_path / "work") as made:
+        made._client.unsubscribe_topic(made._name)
+        found = dict(made.map(engine_tasks.work, items(["a", "b", "c"], b="fails")))
+        made._client.subscribe_topic(made._name, made.heard)
+    assert [found[i]["name"] for i in (0, 2)] == ["a", "c"]
+    assert isinstance(found[1], SlideError)
+    assert [len(began(tmp_path / "work", name)) for name in "abc"] == [1, 1, 1]
+
+
+def test_a_scheduler_that_was_lost_in_between_ends_the_run(two: Cluster, tmp_path: Path) -> None:
+    """It forgot the tasks and who wants to know of lost workers: waiting on would be for ever."""
+
+    def cut(made: Any) -> None:
+        for _ in made.map(engine_tasks.work, items(["a", "b"], b="waits")):
+            made._client.loop.add_callback(made._client.scheduler_comm.comm.abort)
+
+    with pool(two, tmp_path / "work") as made, pytest.raises(BackendError, match="is gone"):
+        cut(made)
+    (tmp_path / "work" / "go").touch()
+
+
+def test_workers_that_open_their_bench_are_not_waited_for_and_close_it_whoever_leaves_meanwhile(tmp_path: Path) -> None:
+    from distributed import Client
+
+    first, second, said, ended = tmp_path / "first", tmp_path / "second", [], queue.Queue()
+
+    def run(work: Path, tasks: list[dict[str, str]]) -> None:
+        with pool(there, work, said, order={"waits": "yes"}) as made:
+            ended.put((dict(made.map(engine_tasks.work, tasks)), len(made._slots)))
+
+    with cluster(tmp_path / "dask", workers=0) as there:
+        there.add(TEST_NAME="-a")
+        with Client(there.address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=PATIENCE)
+            thread = threading.Thread(target=run, args=(first, items(["a", "b"])))
+            thread.start()
+            until(first / "opening-a")
+            there.add(TEST_NAME="-b")
+            until(first / "opening-b")
+            (first / "open-a").touch()
+            found, workers = ended.get(timeout=PATIENCE)
+            assert (found.keys(), workers) == ({0, 1}, 1)
+            (first / "open-b").touch()
+            thread.join(timeout=PATIENCE)
+            assert {file.name for file in first.glob("closed-*")} == {"closed-a", "closed-b"}
+            assert not [text for text in said if "left out" in text]
+
+            thread = threading.Thread(target=run, args=(second, []))
+            thread.start()
+            until(second / "opening-a")
+            (name,) = benches(there)
+            leaver = threading.Thread(target=client.unregister_worker_plugin, args=(name,))
+            leaver.start()
+            time.sleep(0.5)  # so that it asks first, where nobody else works; else this proves less
+            for worker in "ab":
+                until(second / f"opening-{worker}")
+                (second / f"open-{worker}").touch()
+                until(second / f"closed-{worker}")
+            leaver.join(timeout=PATIENCE)
+            thread.join(timeout=PATIENCE)
+
+
+def benches(there: Cluster) -> list[str]:
+    """The names of all runs that have benches."""
+    from distributed import Client
+
+    with Client(there.address, set_as_default=False) as client:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: [name for name in dask_scheduler.worker_plugins if "kras:" in name]
+        )
+
+
+def until(file: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert time.monotonic() < end, file
+        time.sleep(0.02)
+
+
 def test_a_worker_of_another_version_is_left_out_by_name(two: Cluster, tmp_path: Path) -> None:
     other, said = two.add(TEST_NUMPY="2"), []
     try:
@@ -93,7 +180,7 @@ def test_a_worker_of_another_version_is_left_out_by_name(two: Cluster, tmp_path:
 
 def wait_for(ready: Any, made: Any) -> None:
     """Until something happened that workers tell; the pool hears it between tasks."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < end
         dict(made.map(engine_tasks.nothing, [0]))
@@ -119,14 +206,14 @@ def test_a_killed_workers_tasks_are_done_by_others_and_one_that_kills_is_set_asi
             tasks = items([*waits, *(f"t{i}" for i in range(6))], **dict.fromkeys(waits, "waits"))
             thread = threading.Thread(target=lambda: outcomes.put(list(made.map(engine_tasks.work, tasks))))
             thread.start()
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE
             while not all((work / f"began-{name}").exists() for name in waits):  # eight places, all taken
                 assert time.monotonic() < end
                 time.sleep(0.05)
             there.workers[0].send_signal(signal.SIGKILL)
             time.sleep(0.3)
             (work / "go").touch()
-            found = outcomes.get(timeout=60)
+            found = outcomes.get(timeout=PATIENCE)
             assert sorted(i for i, _ in found) == list(range(14))
             assert all(one["name"] == tasks[i]["name"] for i, one in found)
             assert there.workers[0].pid not in {one["pid"] for _, one in found}
@@ -183,8 +270,6 @@ if __name__ == "__main__":
 
 
 def test_the_benches_of_a_run_that_was_killed_are_closed_by_the_next(two: Cluster, tmp_path: Path) -> None:
-    from distributed import Client
-
     script = tmp_path / "gone.py"
     script.write_text(GONE)
     ended = subprocess.run(
@@ -194,17 +279,11 @@ def test_the_benches_of_a_run_that_was_killed_are_closed_by_the_next(two: Cluste
     )
     assert ended.returncode == 9
 
-    def benches() -> list[str]:
-        with Client(two.address, set_as_default=False) as client:
-            return client.run_on_scheduler(
-                lambda dask_scheduler: [n for n in dask_scheduler.worker_plugins if "kras:" in n]
-            )
-
-    assert len(benches()) == 1
+    assert len(benches(two)) == 1
     with pool(two, tmp_path / "work") as made:
-        assert len(benches()) == 1
+        assert len(benches(two)) == 1
         assert dict(made.map(engine_tasks.nothing, [7])) == {0: 7}
-    assert benches() == []
+    assert benches(two) == []
 
 
 def test_a_scheduler_by_tls_takes_who_has_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,27 +317,52 @@ echo "Submitted batch job $!"
 """
 
 
+REFUSES = """#!/bin/sh
+echo "sbatch: error: invalid partition specified: long" >&2
+exit 1
+"""
+
+
+def slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, sbatch: str) -> DaskOptions:
+    """One job of a Slurm that is not here: `sbatch` and `scancel` are emulated, all else is dask-jobqueue's."""
+    pytest.importorskip("dask_jobqueue", reason="no dask-jobqueue: pip install 'kras[dask]'")
+    (folder / "bin").mkdir()
+    for name, text in (("sbatch", sbatch), ("scancel", '#!/bin/sh\nkill -- "-$1"\n')):
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("EMULATED", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    job = {
+        "cores": 2, "memory": "2GB", "walltime": "00:10:00", "local_directory": str(folder / "work"),
+        "shared_temp_directory": str(folder), "death_timeout": 600,
+        "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    }  # fmt: skip
+    return DaskOptions.model_validate({"cluster": "slurm", "jobs": 1, "job": job})
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # dask-jobqueue leaves those of its certificates
+def test_a_job_that_is_refused_ends_the_run_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = slurm(tmp_path, monkeypatch, REFUSES)
+    from kras_plugins.engines.dask_engine import dask_engine
+
+    def run() -> None:
+        with dask_engine(options, print, print) as dask:
+            with dask.pool(engine_tasks.bench, {"folder": str(tmp_path)}, IDENTITY) as made:
+                list(made.map(engine_tasks.work, items(["a"])))
+
+    with pytest.raises(BackendError, match="the batch system took no job: .* invalid partition specified: long"):
+        run()
+    gc.collect()
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # dask-jobqueue leaves those of its certificates
 def test_a_cluster_of_ones_own_is_asked_for_by_jobs_and_encrypted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slurm itself is not here: `sbatch` and `scancel` are emulated, all else is dask-jobqueue's, with real workers."""
-    pytest.importorskip("dask_jobqueue", reason="no dask-jobqueue: pip install 'kras[dask]'")
+    options = slurm(tmp_path, monkeypatch, SBATCH)
     from kras_plugins.engines.dask_engine import dask_engine
 
-    (tmp_path / "bin").mkdir()
-    for name, text in (("sbatch", SBATCH), ("scancel", '#!/bin/sh\nkill -- "-$1"\n')):
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("EMULATED", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    job = {
-        "cores": 2, "memory": "2GB", "walltime": "00:10:00", "local_directory": str(tmp_path / "work"),
-        "shared_temp_directory": str(tmp_path), "death_timeout": 60,
-        "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
-    }  # fmt: skip
-    options = DaskOptions.model_validate({"cluster": "slurm", "jobs": 1, "job": job})
     said: list[str] = []
     with dask_engine(options, said.append, said.append) as dask:
         with dask.pool(engine_tasks.bench, {"folder": str(tmp_path)}, IDENTITY) as made:

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kras_plugins.data import TileSpec
+from kras_plugins.pretraining.tiles import Readers, TileBench
+from kras_plugins.store import Store
+
 TINY: dict[str, Any] = {
     "model": "vit_tiny_patch16_224",
     "arguments": {"depth": 2, "embed_dim": 24, "num_heads": 2, "patch_size": 8},
@@ -24,6 +28,11 @@ TINY: dict[str, Any] = {
     "head": (32, 16, 64),
     "precision": "f32",
 }
+
+
+def looking(store: Path, readers: Readers = ()) -> TileBench:
+    """What the tiles of TINY are looked for with."""
+    return TileBench(readers=readers, spec=TileSpec(px=TINY["px"], mpp=0.5), store=Store(store))
 
 
 @pytest.fixture(scope="session")

@@ -29,15 +29,14 @@ from kras_plugins.pretraining.stain import another_laboratory, restain
 from kras_plugins.pretraining.tiles import Corpus, survey
 from kras_plugins.pretraining.views import Batches, Views
 
-from .conftest import TINY
+from .conftest import TINY, looking
 
 ALONE = Crew(rank=0, size=1, device=torch.device("cpu"))
 
 
-def corpus_of(*places: Path, mpp: float = 0.5) -> Corpus:
-    readers = usable_readers(discover(), Config())
-    return survey(places, readers, px=32, mpp=0.5, image_mpp=mpp,
-                  set_aside=lambda f, e: pytest.fail(str(e)))  # fmt: skip
+def corpus_of(*places: Path, mpp: float = 0.5, store: Path = Path("none")) -> Corpus:
+    bench = looking(store, usable_readers(discover(), Config()))
+    return survey(places, bench, image_mpp=mpp, set_aside=lambda f, e: pytest.fail(str(e)))
 
 
 def test_schedules_are_those_of_dino() -> None:
@@ -114,14 +113,18 @@ def test_large_images_are_not_all_kept_in_memory(tiles: Path, monkeypatch: pytes
         assert len(corpus._open) == kept
 
 
-def test_tiles_of_a_slide_are_its_tissue(shared_data: Path) -> None:
+def test_tiles_of_a_slide_are_its_tissue_and_looked_for_once_a_store(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slide = shared_data / "slides" / "cmu_small_region.svs"
-    with corpus_of(slide) as corpus:
+    with corpus_of(slide, store=tmp_path / "store") as corpus:
         assert corpus.counts()["slides"] == 1
         assert len(corpus) > 1000
         tiles = [corpus.draw(np.random.default_rng(i), 64, 0.5) for i in range(8)]
         assert np.mean([t.std() for t in tiles]) > 15
-        assert corpus.digest == corpus_of(slide).digest
+        assert corpus.digest == corpus_of(slide, store=tmp_path / "other").digest
+        monkeypatch.setattr("kras_plugins.pretraining.tiles.tile_grid", lambda *_: pytest.fail("looked again"))
+        assert corpus.digest == corpus_of(slide, store=tmp_path / "store").digest
 
 
 def test_nothing_to_train_on_is_told(tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_nothing_to_train_on_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     told = []
     with pytest.raises(ConfigError, match="no tile to train on"):
-        survey([tmp_path], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: told.append(f.name))
+        survey([tmp_path], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: told.append(f.name))
     assert told == ["bad.png"]
 
 
@@ -140,7 +143,7 @@ def test_an_image_too_large_to_open_is_left_out(tiles: Path, monkeypatch: pytest
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # twice that and more is refused by Pillow
     told: list[str] = []
     with pytest.raises(ConfigError, match="no tile to train on"):
-        survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: told.append(str(e)))
+        survey([tiles], looking(Path("none")), image_mpp=0.5, set_aside=lambda f, e: told.append(str(e)))
     assert len(told) == 12
     assert "exceeds limit" in told[0]
 

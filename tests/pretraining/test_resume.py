@@ -28,7 +28,7 @@ from kras_plugins.pretraining.recipe import Recipe
 from kras_plugins.pretraining.tiles import survey
 from kras_plugins.pretraining.weights import describe, write_weights
 
-from .conftest import TINY
+from .conftest import TINY, looking
 
 
 def settings(**changed: object) -> list[str]:
@@ -51,7 +51,7 @@ def trained(tiles: Path, folder: Path, **changed: object) -> Path:
     """The weights of a training in this process."""
     folder.mkdir(exist_ok=True)
     recipe = Recipe(**{**TINY, **changed})
-    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    corpus = survey([tiles], looking(folder), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     alone = Crew(rank=0, size=1, device=torch.device("cpu"))
     result = pretrain(corpus, recipe, folder / "c.safetensors", alone, workers=0)
     facts = describe(recipe, 24, "not stated", {**corpus.counts(), "note": ""})
@@ -93,7 +93,7 @@ def test_what_the_student_drops_is_the_same_after_a_stop_and_the_teacher_drops_n
 ) -> None:
     dropping = {**TINY["arguments"], "drop_path_rate": 0.5, "proj_drop_rate": 0.2}
     recipe = Recipe(**{**TINY, "arguments": dropping})
-    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    corpus = survey([tiles], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     alone = Crew(rank=0, size=1, device=torch.device("cpu"))
 
     def stop(report: Report) -> None:
@@ -134,7 +134,7 @@ class AnotherHasACheckpoint(Crew):
 
 
 def test_a_checkpoint_that_only_some_machines_see_is_told(tiles: Path, tmp_path: Path) -> None:
-    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    corpus = survey([tiles], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     here = AnotherHasACheckpoint(rank=0, size=1, device=torch.device("cpu"))
     with pytest.raises(ConfigError, match="another process goes on from it"):
         pretrain(corpus, Recipe(**TINY), tmp_path / "c", here, workers=0)
@@ -145,7 +145,7 @@ def test_why_samples_are_no_more_is_told_as_it_was_said(tiles: Path, tmp_path: P
     """Also from a worker process, whose exceptions torch would turn into one long text."""
     for file in tiles.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    corpus = survey([tmp_path], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    corpus = survey([tmp_path], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     for file in tmp_path.iterdir():
         file.write_bytes(b"the disk is gone")
     alone = Crew(rank=0, size=1, device=torch.device("cpu"))
@@ -163,7 +163,7 @@ def test_two_processes_learn_what_one_learns(tiles: Path, straight: Path, tmp_pa
              "kras_plugins.cli", "pretrain", str(tiles), "--out", "w.safetensors", *settings(), "--workers", "0",
              "--threads", "1"]  # fmt: skip
     ran = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
-                         text=True, timeout=300)  # fmt: skip
+                         text=True, timeout=1800)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert_alike(tmp_path / "w.safetensors", straight)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -10,9 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cohorts import draw_tables, kras, read_rows, write_rows
 from dask_cluster import Cluster, cluster
+from PIL import Image
 
 from kras_plugins.bags import read_bag
 from kras_plugins.testing import draw_slide
@@ -127,6 +130,33 @@ def test_predictions_are_those_of_this_machine(there: Cluster, tmp_path: Path) -
     assert models[0] == models[1]
     (samples,) = (tmp_path / "store-dask").glob("*/*/samples.json")
     assert '"label"' not in samples.read_text()
+
+
+TINY = {
+    "model": "vit_tiny_patch16_224", "arguments": {"depth": 1, "embed_dim": 24, "num_heads": 2, "patch_size": 8},
+    "px": 32, "read_px": 40, "global_px": 32, "local_px": 16, "local_views": 2, "batch": 4, "head": (32, 16, 64),
+    "precision": "f32",
+}  # fmt: skip
+
+
+def test_an_encoder_of_tiles_that_workers_found_is_that_of_this_machine(
+    there: Cluster, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lightly", reason="no lightly: pip install 'kras[pretrain]'")
+    (images := tmp_path / "images").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(60, 200, (96, 96, 3), np.uint8)).save(images / "a.png")
+    recipe = [word for k, v in TINY.items() for word in ("--set", f"{k}={json.dumps(v)}")]
+    words = ["pretrain", str(images), ".", "--steps", "2", *recipe, "--threads", "1", "--workers", "0", "--out"]
+    here = kras(*words, str(tmp_path / "here.safetensors"), cwd=drawn, store=tmp_path / "store-here")
+    assert here.returncode == 0, here.stderr
+    monkeypatch.setattr("kras_plugins.pretraining.tiles.tile_grid", lambda *_: pytest.fail("not by this process"))
+    dask = kras(*words, str(tmp_path / "dask.safetensors"), *on(there), cwd=drawn, store=tmp_path / "store-dask")
+    assert dask.returncode == 0, dask.stderr
+    assert (tmp_path / "here.safetensors").read_bytes() == (tmp_path / "dask.safetensors").read_bytes()
+    assert f"Dask scheduler {there.address}" in dask.stderr
+    for ran in (here, dask):
+        assert f"{SLIDES} slides and 1 images" in ran.stderr
+        assert re.search(r"left out bad\.tiff: bad\.tiff: ", ran.stderr.replace("\n", " ")), ran.stderr
 
 
 def test_after_a_lost_scheduler_the_same_command_goes_on(drawn: Path, tmp_path: Path) -> None:
