@@ -98,7 +98,8 @@ def _parts(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 def suffixes_described(candidate: Candidate) -> None:
     """Suffixes are in lower case with their dot, and those it prefers are among them."""
     suffixes = candidate.record.suffixes
-    require(isinstance(suffixes, tuple) and bool(suffixes), "a tuple of suffixes", repr(suffixes))
+    some = bool(suffixes) or bool(candidate.record.addresses)  # what asks a service opens no files
+    require(isinstance(suffixes, tuple) and some, "a tuple of suffixes", repr(suffixes))
     wrong = [s for s in suffixes if not s.startswith(".") or s != s.lower() or len(s) < 2]
     require(not wrong, "lower-case suffixes with a dot", ", ".join(wrong))
     strange = sorted(set(candidate.record.preferred) - set(suffixes))
