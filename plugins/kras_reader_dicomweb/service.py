@@ -27,10 +27,11 @@ RETRY: dict[str, Any] = {
     "backoff_factor": 0.2,
     "backoff_max": 30,
     "backoff_jitter": 0.2,
+    "retry_after_max": 60,
     "status_forcelist": (429, 500, 502, 503, 504),
     "raise_on_status": False,
 }
-"""How patient a request is, as urllib3 has it: some three minutes with a server that is busy; `Retry-After` counts."""
+"""How patient a request is, as urllib3 has it: some three minutes with a busy server, or as its `Retry-After` says."""
 TIMEOUT = 15, 120
 """Seconds for a connection to come about, and for an answer to go on."""
 BREAKS = 3
@@ -62,7 +63,9 @@ class Service:
         self._series = parts["study"], parts["series"]
         self._query = dict(parse_qsl(urlsplit(url.text).query, keep_blank_values=True)) or None
         self._http = _Http(login, tokens)
-        self._client = DICOMwebClient(f"{url.scheme}://{base}", session=self._http, timeout=TIMEOUT)
+        self._client = DICOMwebClient(
+            f"{url.scheme}://{base}", session=self._http, timeout=TIMEOUT, permissive_uid=True
+        )
         self._client.set_http_retry_params(retry=False)  # urllib3's heed Retry-After
         self._fails = RequestException, ValueError, KeyError  # the last two where answers are not what they say
         self._together = True

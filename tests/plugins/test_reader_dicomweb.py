@@ -19,6 +19,9 @@ from kras_plugins import ConfigError, ContentError, SlideError, Url
 from kras_plugins.data import SlideRef
 from kras_plugins.host.parts import UsableReader
 from kras_plugins.slides.slide import Slide, open_slide
+from kras_plugins.testing.checks.candidate import Given, candidates
+from kras_plugins.testing.checks.catalog import checks_of
+from kras_plugins.testing.checks.run import run_check
 from kras_reader_dicomweb import DicomWebOptions, service
 from kras_reader_dicomweb.header import Header
 from kras_reader_dicomweb.level import levels_of, volumes
@@ -265,6 +268,17 @@ def test_a_series_that_is_no_slide_is_told_by_its_kind(server: Server, tmp_path:
         at(server.series(STUDY, f"{series}.2"))
     with pytest.raises(SlideError, match=r"there is no such series \(404\)"):
         at(server.series(STUDY, f"{series}.3"))
+
+
+def test_it_keeps_the_contract_of_readers(server: Server, tmp_path: Path) -> None:
+    series, picture = "1.2.826.0.1.3680043.9.20.6", blocks()
+    server.store(save(pyramid([picture, picture[::2, ::2]], series, codec="none"), tmp_path / "whole"))
+    sample = (server.series(STUDY, series), picture)
+    (*_, candidate) = candidates(kras_reader_dicomweb, Given(samples={"reader:dicomweb": [sample]}))
+    outcomes = {check.name: run_check(check, candidate) for check in checks_of(candidate)}
+    assert [o.message for o in outcomes.values() if o.status == "failed"] == []
+    passed = {name for name, o in outcomes.items() if o.status == "passed"}
+    assert passed >= {"opens", "reference_pixels", "regions_agree", "many_threads", "no_identifiers", "closes_twice"}
 
 
 URL = Url("https://host/studies/1/series/2")
