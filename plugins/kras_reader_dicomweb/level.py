@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from pydicom.uid import UID
+from pydicom.uid import UID_dictionary
 
 from kras_plugins import ContentError, SlideError, Url
 from kras_plugins.slides.grid import Grid
@@ -58,7 +59,8 @@ def volumes(headers: Sequence[Header], url: Url) -> list[Header]:
     """The instances that hold the slide itself: no labels, overviews and thumbnails. ContentError without any."""
     slides = [h for h in headers if h.text("SOPClassUID") == WHOLE_SLIDE]
     if not slides:
-        kinds = sorted({UID(h.text("SOPClassUID")).name for h in headers}) or ["nothing"]
+        names = {UID_dictionary.get(h.text("SOPClassUID"), ["something unknown"])[0] for h in headers}
+        kinds = sorted(names) or ["nothing"]
         raise ContentError(
             f"{url}: is no series of whole-slide images (it has {', '.join(kinds)})", "check the address in the cohort"
         )
@@ -111,7 +113,7 @@ def _matrix(header: Header, url: Url) -> Matrix:
 def _runs(header: Header, matrix: Matrix, url: Url) -> Iterator[Run]:
     """Where the frames of an instance lie."""
     instance, frames = header.text("SOPInstanceUID"), header.number("NumberOfFrames", 1)
-    if not instance:
+    if not re.fullmatch("[0-9.]+", instance):  # it becomes part of an address
         raise ValueError("an instance without UID")
     tiles = matrix.grid.columns * -(-matrix.height // matrix.grid.height)
     if not _is_sparse(header):

@@ -268,6 +268,9 @@ def test_a_series_that_is_no_slide_is_told_by_its_kind(server: Server, tmp_path:
         at(server.series(STUDY, f"{series}.2"))
     with pytest.raises(SlideError, match=r"there is no such series \(404\)"):
         at(server.series(STUDY, f"{series}.3"))
+    unknown = [Header({"00080016": {"vr": "UI", "Value": ["Zwetschgenbaum"]}})]
+    with pytest.raises(ContentError, match="it has something unknown"):
+        volumes(unknown, URL)
 
 
 def test_it_keeps_the_contract_of_readers(server: Server, tmp_path: Path) -> None:
@@ -338,8 +341,9 @@ def test_frames_in_one_place_and_levels_of_another_shape_are_refused() -> None:
         ("00480006", [], "TotalPixelMatrixColumns is not stated"),
         ("00280008", [float("inf")], "NumberOfFrames is no number"),
         ("00280008", [3], "3 frames with 20 positions"),
+        ("00080018", ["../../1.2"], "an instance without UID"),
     ],
-    ids=["huge", "empty", "text", "no list", "negative", "absent", "infinite", "count"],
+    ids=["huge", "empty", "text", "no list", "negative", "absent", "infinite", "count", "path"],
 )
 def test_headers_that_make_no_sense_are_errors_without_their_text(tag: str, value: object, why: str) -> None:
     (header,) = headers(instance(blocks(), 1, series="1.2", sparse=True))
