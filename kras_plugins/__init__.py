@@ -8,7 +8,15 @@ from kras_plugins.contracts.classifier import Classifier, ClassifierPlugin, Coho
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.model import ModelSpec, TensorSpec, Weights
 from kras_plugins.contracts.profiler import Decode, Profiler, ProfilerPlugin, Tile, TileCells
-from kras_plugins.contracts.reader import Level, ReaderOptions, ReaderPlugin, RemoteFile, RemoteSource, SlideSource
+from kras_plugins.contracts.reader import (
+    AddressSource,
+    Level,
+    ReaderOptions,
+    ReaderPlugin,
+    RemoteFile,
+    RemoteSource,
+    SlideSource,
+)
 from kras_plugins.data import (
     CELL_CLASSES,
     CELL_COLUMNS,
@@ -31,15 +39,62 @@ from kras_plugins.learning.skops_files import dump_skops, load_skops
 from kras_plugins.learning.table_classifier import StoppingTableClassifier, TableClassifier
 from kras_plugins.models.encoders import encoder
 from kras_plugins.models.export import onnx_file
+from kras_plugins.urls import Url
 
 __all__ = [
-    "API_VERSION", "CELL_CLASSES", "CELL_COLUMNS", "TISSUE_CLASSES", "Backend", "BackendError", "BackendPlugin",
-    "Bag", "Classifier", "ClassifierPlugin", "Cohort", "ConfigError", "ContentError", "Decode", "Explanation",
-    "ExtractorPlugin", "Infer", "KrasError", "Level", "ModelSpec", "Options", "PluginError", "Profiler",
-    "ProfilerPlugin", "ReaderOptions", "ReaderPlugin", "RemoteFile", "RemoteSource", "Sample", "SemanticMap",
-    "SemanticProfile", "SlideError", "SlideRef", "SlideSource", "StoppingTableClassifier", "StoreError",
-    "TableClassifier", "TableOptions", "TensorSpec", "Tile", "TileCells", "TileSpec", "Weights", "dump_skops",
-    "encoder", "hookimpl", "load_skops", "location", "note", "onnx_file", "tuning",
+    "API_VERSION",
+    "CELL_CLASSES",
+    "CELL_COLUMNS",
+    "TISSUE_CLASSES",
+    "AddressSource",
+    "Backend",
+    "BackendError",
+    "BackendPlugin",
+    "Bag",
+    "Classifier",
+    "ClassifierPlugin",
+    "Cohort",
+    "ConfigError",
+    "ContentError",
+    "Decode",
+    "Explanation",
+    "ExtractorPlugin",
+    "Infer",
+    "KrasError",
+    "Level",
+    "ModelSpec",
+    "Options",
+    "PluginError",
+    "Profiler",
+    "ProfilerPlugin",
+    "ReaderOptions",
+    "ReaderPlugin",
+    "RemoteFile",
+    "RemoteSource",
+    "Sample",
+    "SemanticMap",
+    "SemanticProfile",
+    "SlideError",
+    "SlideRef",
+    "SlideSource",
+    "StoppingTableClassifier",
+    "StoreError",
+    "TableClassifier",
+    "TableOptions",
+    "TensorSpec",
+    "Tile",
+    "TileCells",
+    "TileSpec",
+    "Url",
+    "Weights",
+    "dump_skops",
+    "encoder",
+    "hookimpl",
+    "load_skops",
+    "location",
+    "note",
+    "onnx_file",
+    "tuning",
 ]  # fmt: skip
 
 switch_off()

@@ -6,6 +6,7 @@ white beyond the edge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import Field
 
 from kras_plugins.contracts.base import Options, PluginRecord
-from kras_plugins.errors import PluginError
+from kras_plugins.errors import PluginError, SlideError
+from kras_plugins.urls import Url
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
@@ -105,6 +107,17 @@ class RemoteSource(SlideSource, Protocol):
         ...
 
 
+class AddressSource(RemoteSource, Protocol):
+    """An open slide that its reader fetches by itself, from the web address that it was given.
+
+    `quickhash` identifies the content, of which the host sees nothing: never None.
+    """
+
+    def transfer(self) -> Mapping[str, int]:
+        """What came over the network so far, for the manifest: `bytes` in how many `requests`."""
+        ...
+
+
 class ReaderOptions(Options):
     """Options that every reader has; a reader adds its own."""
 
@@ -122,6 +135,10 @@ FACTS = ("mpp", "field")
 """Those of a reader's options that state facts of a slide, which stand in its keys by themselves."""
 
 
+def _no_file(path: Path, options: Any) -> SlideSource:
+    raise SlideError(f"{path}: this reader opens addresses, and no files", "leave out --reader")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReaderPlugin(PluginRecord):
     """`suffixes`: lower-case file endings with their dot; `open(path, options)` raises SlideError on a bad file.
@@ -130,13 +147,20 @@ class ReaderPlugin(PluginRecord):
     `preferred`: those of them for which it is tried before other readers, as it gives the same pixels at less cost;
     otherwise readers take turns by name. `open_remote(file, options)`: the same for a slide that is not on a disk, of
     which it reads what it needs; readers without it get a copy of the whole file.
+
+    `addresses`: a regular expression of web addresses, without their query, that are no files but a service which the
+    reader asks by itself. `open_address(url, options)` opens such a one; no other reader is tried. `url.text` has the
+    credentials that the user gave, `str(url)`, which errors name, has none. A reader of addresses alone has no
+    `suffixes` and no `open`.
     """
 
     options: type[Options] = ReaderOptions
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...] = ()
     preferred: tuple[str, ...] = ()
-    open: Callable[[Path, Any], SlideSource]
+    open: Callable[[Path, Any], SlideSource] = _no_file
     open_remote: Callable[[RemoteFile, Any], RemoteSource] | None = None
+    addresses: str = ""
+    open_address: Callable[[Url, Any], AddressSource] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,3 +171,18 @@ class ReaderPlugin(PluginRecord):
                     f"reader {self.name!r}: suffixes or preferred are {endings!r}",
                     'give tuples of lower-case endings with their dot: suffixes=(".abc",)',
                 )
+        try:
+            re.compile(self.addresses)
+        except re.error as e:
+            raise PluginError(f"reader {self.name!r}: addresses is no regular expression: {e}", "mend it") from e
+        if bool(self.addresses) != (self.open_address is not None) or (not self.addresses and self.open is _no_file):
+            raise PluginError(
+                f"reader {self.name!r} opens nothing, or not what it says",
+                "give suffixes and open for files, or addresses and open_address for services",
+            )
+
+    def asks(self, url: Url) -> bool:
+        """Whether it is one of its `addresses`."""
+        return (
+            bool(self.addresses) and url.is_web and re.fullmatch(self.addresses, url.text.partition("?")[0]) is not None
+        )

@@ -11,10 +11,10 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from kras_plugins.errors import SlideError
 from kras_plugins.remote.objects import Bucket, Changed, Found, Missing
+from kras_plugins.remote.pieces import KEPT, Pieces
 from kras_plugins.urls import Url
 
 Span = tuple[int, int]
@@ -29,8 +29,6 @@ GAP = 4096
 """So few bytes between two ranges are read along: a request costs more."""
 LONGEST = 8 << 20
 """Bytes of one request; more are read in several at once."""
-CONNECTIONS = 8
-KEPT = 128 << 20
 
 
 class RangeFile(io.RawIOBase):
@@ -46,36 +44,17 @@ class RangeFile(io.RawIOBase):
         self.received = self.requests = 0
         self._bucket = Bucket(url, SlideError)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Span, bytes] = OrderedDict()
-        self._kept_bytes = 0
-        self._coming: dict[Span, Future[bytes]] = {}
+        self._pieces: Pieces[Span] = Pieces(url, self._read_group, _together, self._in_blocks)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._at = self._ahead = 0
         self._next = -1
-        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="kras-range")
         self._found, head = self._ask(0, HEAD, None)
         self.size: int = self._found.size
         self._keep_blocks(0, head)
 
     def fetch(self, spans: Sequence[Span]) -> list[bytes]:
         """The bytes of each span, kept or read now; those that another thread is reading are waited for."""
-        if self.closed:
-            raise SlideError(f"{self.url}: was closed")
-        coming: dict[Span, Future[bytes]] = {}
-        mine: list[Span] = []
-        found: dict[Span, bytes] = {}
-        with self._lock:
-            for span in dict.fromkeys(spans):
-                if (data := self._here(span)) is not None:
-                    found[span] = data
-                elif span in self._coming:
-                    coming[span] = self._coming[span]
-                else:
-                    coming[span] = self._coming[span] = Future()
-                    mine.append(span)
-        self._read_all(mine)
-        found |= {span: future.result() for span, future in coming.items()}
-        return [found[span] for span in spans]
+        return self._pieces.fetch(spans)
 
     def expect(self, spans: Sequence[Span]) -> None:
         """Read spans now that `fetch` will ask for one by one."""
@@ -84,13 +63,9 @@ class RangeFile(io.RawIOBase):
     def close(self) -> None:
         """Forget what was read; calling it twice is harmless."""
         if not self.closed:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pieces.close()
             with self._lock:
-                waited, self._coming = self._coming, {}
-                self._kept.clear()
                 self._blocks.clear()
-            for future in waited.values():  # whoever waits for them learns it
-                future.set_exception(SlideError(f"{self.url}: was closed"))
         super().close()
 
     def readable(self) -> bool:
@@ -145,50 +120,19 @@ class RangeFile(io.RawIOBase):
                 self._blocks.popitem(last=False)
         return cut
 
-    def _here(self, span: Span) -> bytes | None:
-        """The bytes of a span where they are kept; the lock is held."""
-        data = self._kept.get(span)
-        if data is not None:
-            self._kept.move_to_end(span)
-            return data
+    def _in_blocks(self, span: Span) -> bytes | None:
+        """The bytes of a span where they are in blocks that are kept."""
         start, count = span
         first, last = start // BLOCK, -(-(start + count) // BLOCK)
-        if any(i not in self._blocks for i in range(first, last)):
-            return None
-        return b"".join(self._blocks[i] for i in range(first, last))[start - first * BLOCK :][:count]
+        with self._lock:
+            if any(i not in self._blocks for i in range(first, last)):
+                return None
+            return b"".join(self._blocks[i] for i in range(first, last))[start - first * BLOCK :][:count]
 
-    def _read_all(self, spans: Sequence[Span]) -> None:
-        """Read spans, in as few requests as they lie together; whoever waits for one gets it, or the error."""
-        groups = list(_together(spans))
-        if len(groups) < 2:
-            for group in groups:
-                self._read_group(group)
-            return
-        wait([self._pool.submit(self._read_group, group) for group in groups])
-
-    def _read_group(self, group: Sequence[Span]) -> None:
+    def _read_group(self, group: Sequence[Span]) -> list[bytes]:
         start = group[0][0]
-        try:
-            data = self._get(start, max(at + count for at, count in group))
-        except BaseException as e:
-            with self._lock:
-                futures = [self._coming.pop(span) for span in group if span in self._coming]
-            for future in futures:
-                future.set_exception(e)
-            if isinstance(e, Exception):
-                return  # told by what waits for it
-            raise
-        for span in group:
-            at, count = span
-            part = data[at - start : at - start + count]
-            with self._lock:
-                self._kept[span] = part
-                self._kept_bytes += len(part)
-                while self._kept_bytes > KEPT and len(self._kept) > 1:
-                    self._kept_bytes -= len(self._kept.popitem(last=False)[1])
-                futures = [self._coming.pop(span)] if span in self._coming else []  # none where it was closed
-            for future in futures:
-                future.set_result(part)
+        data = self._get(start, max(at + count for at, count in group))
+        return [data[at - start : at - start + count] for at, count in group]
 
     def _get(self, start: int, end: int) -> bytes:
         """Bytes from `start` to before `end`, of the version that was opened."""

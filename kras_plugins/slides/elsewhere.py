@@ -1,4 +1,4 @@
-"""A slide that lies at a URL: read by ranges where its reader can, else copied here as a whole."""
+"""A slide at a URL: asked for by its reader, read by ranges where that can, else copied here as a whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kras_plugins.errors import SlideError
+from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.remote.objects import NoRanges
 from kras_plugins.remote.ranges import RangeFile, transfer
 from kras_plugins.remote.staging import current, place_for_copies
@@ -17,7 +17,7 @@ from kras_plugins.urls import Url
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.base import Options
-    from kras_plugins.contracts.reader import SlideSource
+    from kras_plugins.contracts.reader import AddressSource, SlideSource
     from kras_plugins.host.parts import UsableReader
 
 _END = 1 << 20
@@ -33,6 +33,7 @@ class Elsewhere:
         self.path: Path | None = None
         self._ends = ExitStack()
         self._file: RangeFile | None = None
+        self._asked: AddressSource | None = None
         self._looked = False
 
     def ranges(self) -> RangeFile | None:
@@ -57,26 +58,41 @@ class Elsewhere:
         return self.path
 
     def opening(self, reader: UsableReader) -> Callable[[Options], SlideSource]:
-        """What opens it with a reader, called with that one's options: by ranges if both can, else its copy."""
+        """What opens it with a reader, called with that one's options: the reader asks, reads by ranges, or a copy."""
+        if reader.plugin.asks(self.url):
+            return partial(self._ask, reader)
         by_ranges = reader.plugin.open_remote
         if by_ranges is not None and (file := self.ranges()) is not None:
             return partial(by_ranges, file)
+        if not reader.plugin.suffixes:  # it opens no copy either
+            return partial(reader.plugin.open, Path(str(self.url)))
         return partial(reader.plugin.open, self.copied())
 
     def fingerprint(self, quickhash: str | None) -> str:
-        """What `fingerprint_of` says of the same file on a disk."""
+        """What `fingerprint_of` says of the same file on a disk; of what a service has, its reader's digest alone."""
+        if self._asked is not None:
+            if not quickhash:
+                raise PluginError(f"{self.url}: its reader states no quickhash", "this is a fault of the plug-in")
+            return f"quickhash:{quickhash}"
         if self._file is None:
             return fingerprint_of(self.copied(), quickhash)
         self._file.seek(0)
         return _fingerprint(self._file, self._file.size, quickhash)
 
     def transfer(self) -> Mapping[str, int]:
-        """Bytes that came over the network, in how many requests; `size` of the whole, which a copy took once."""
+        """Bytes that came over the network, in how many requests; `size` of a file, which a copy took once."""
+        if self._asked is not None:
+            return dict(self._asked.transfer())
         ranges = {"bytes": 0, "requests": 0, "size": 0} if self._file is None else dict(transfer(self._file))
         if self.path is not None and self.path.exists():
             ranges["size"] = self.path.stat().st_size
             ranges["copied"] = ranges["size"]
         return ranges
+
+    def _ask(self, reader: UsableReader, options: Options) -> SlideSource:
+        assert reader.plugin.open_address is not None
+        self._asked = reader.plugin.open_address(self.url, options)
+        return self._asked
 
     def close(self) -> None:
         """Forget it; a copy is removed when others want its room, or the call ends."""

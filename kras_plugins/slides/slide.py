@@ -291,8 +291,8 @@ class Slide:
 def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None = None) -> Slide:
     """Open a slide with the first reader that can.
 
-    `readers` are tried by the length of the file suffix they know (`.ome.tif` before `.tif`), of a URL those that read
-    it by ranges first, then those that prefer it, then by name; `want` names the only one to try, whatever the suffix.
+    `readers` are tried by the length of the suffix they know (`.ome.tif` before `.tif`); of a URL those alone that ask
+    for it, else those that read by ranges first; then those that prefer it, then by name. `want`: the only one to try.
     A reader that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
     and every reader's cause, or what the server of a URL says, ContentError from the first that knows the file and
     refuses what it holds, ConfigError on an unknown `want`, PluginError when the one reader there is fails with
@@ -354,6 +354,8 @@ def _choose_readers(path: Path | Url, readers: Sequence[UsableReader], want: str
     def match(reader: UsableReader) -> int:
         return max((len(s) for s in reader.plugin.suffixes if name.lower().endswith(s)), default=0)
 
+    if isinstance(path, Url) and (asking := [r for r in readers if r.plugin.asks(path)]):
+        return asking
     able = [r for r in readers if match(r)]
     if not able:
         known = " ".join(sorted({suffix for r in readers for suffix in r.plugin.suffixes})) or "none"

@@ -241,7 +241,7 @@ def _is_level(f: _Found, main: _Found) -> bool:
     if f.parent is not None and f.parent is not top:
         return False
     alike = _is_color(page) and page.samplesperpixel == top.samplesperpixel and page.is_tiled == top.is_tiled
-    return alike and f.area < main.area and _same_proportions(_size(page), _size(top))
+    return alike and f.area < main.area and same_proportions(_size(page), _size(top))
 
 
 def _is_halved(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | None) -> bool:
@@ -264,7 +264,7 @@ def _is_scene(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | N
     return f.area >= SCENE_SHARE * main.area
 
 
-def _same_proportions(small: tuple[int, int], large: tuple[int, int]) -> bool:
+def same_proportions(small: tuple[int, int], large: tuple[int, int]) -> bool:
     """Whether one size is the other one scaled, up to a pixel or a hundredth."""
     ratios = [(b / (a + 1), b / a, b / max(a - 1, 0.5)) for a, b in zip(small, large, strict=True)]
     (low_x, x, high_x), (low_y, y, high_y) = ratios

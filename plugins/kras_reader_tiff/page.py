@@ -9,11 +9,12 @@ import numpy as np
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from kras_plugins import SlideError
+from kras_plugins.slides.grid import Grid
+from kras_plugins.slides.stated import BOUNDED, SIZED
 from kras_plugins.slides.tiff import MAX_SEGMENT_PX, RETILE, alpha_of, tag_name
-from kras_reader_tiff.stated import BOUNDED, SIZED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kras_plugins.data import UInt8
 
@@ -26,8 +27,7 @@ RAW_ROWS = 256
 
 
 class Page:
-    """A page of a TIFF as a grid of segments (tiles or strips): `width` x `height` pixels, `columns` in a
-    row."""
+    """A page of a TIFF as a `grid` of segments: tiles or strips."""
 
     def __init__(self, page: Any, path: Path | str) -> None:
         """Take over a tifffile page of 8-bit color; raises SlideError where its codec or layout cannot be read."""
@@ -37,14 +37,14 @@ class Page:
         self._raw = (
             page.compression == COMPRESSION.NONE and single_strip and page.planarconfig == 1 and page.fillorder == 1
         )
-        self.width: int = page.tilewidth if page.is_tiled else page.imagewidth
-        self.height: int = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+        width: int = page.tilewidth if page.is_tiled else page.imagewidth
+        height: int = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
         if self._raw:
-            self.height = min(RAW_ROWS, self.height)
-        if self.width * self.height > MAX_SEGMENT_PX:
-            raise SlideError(f"{path}: is stored in pieces of {self.width} x {self.height} pixels", RETILE)
-        self.columns = -(-page.imagewidth // self.width)
-        self._per_plane = self.columns * -(-page.imagelength // self.height)
+            height = min(RAW_ROWS, height)
+        if width * height > MAX_SEGMENT_PX:
+            raise SlideError(f"{path}: is stored in pieces of {width} x {height} pixels", RETILE)
+        self.grid = Grid(width, height, -(-page.imagewidth // width))
+        self._per_plane = self.grid.columns * -(-page.imagelength // height)
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._alpha = alpha_of(page)
         jpeg = page.compression in JPEG
@@ -60,21 +60,14 @@ class Page:
             kind = f"{tag_name(COMPRESSION, page.compression)} of {tag_name(PHOTOMETRIC, page.photometric)}"
             raise SlideError(f"{path}: has the compression {kind}, which this reader cannot decode", RETILE)
 
-    def touched(self, xy: tuple[int, int], size: tuple[int, int]) -> Iterator[int]:
-        """The segments in which pixels of a region lie, row by row."""
-        (left, top), (width, height) = xy, size
-        for row in range(top // self.height, (top + height - 1) // self.height + 1):
-            for column in range(left // self.width, (left + width - 1) // self.width + 1):
-                yield row * self.columns + column
-
     def where(self, index: int) -> list[tuple[int, int]]:
         """Offset and byte count of a segment in the file, one pair a plane; a count of 0 is a missing
         segment."""
         page = self._page
         if self._raw:
-            row = index * self.height
-            stride = self.width * page.samplesperpixel
-            count = min(self.height, page.imagelength - row) * stride
+            row = index * self.grid.height
+            stride = self.grid.width * page.samplesperpixel
+            count = min(self.grid.height, page.imagelength - row) * stride
             return [(page.dataoffsets[0] + row * stride, count)]
         parts = range(index, index + self._planes * self._per_plane, self._per_plane)
         return [(page.dataoffsets[i], page.databytecounts[i]) for i in parts]
@@ -82,9 +75,9 @@ class Page:
     def decode(self, encoded: Sequence[bytes], index: int) -> UInt8:
         """A segment's pixels uint8[h w 3]; it may be cut at the level's edge. Raises what tifffile raises."""
         if not all(encoded):
-            return np.full((self.height, self.width, 3), 255, np.uint8)
+            return np.full((self.grid.height, self.grid.width, 3), 255, np.uint8)
         if self._decode is None:
-            pixels = np.frombuffer(encoded[0], np.uint8).reshape(-1, self.width, self._page.samplesperpixel)
+            pixels = np.frombuffer(encoded[0], np.uint8).reshape(-1, self.grid.width, self._page.samplesperpixel)
         else:
             self._check_stated(encoded)
             planes = [
@@ -99,8 +92,8 @@ class Page:
             return
         for data in encoded:
             width, height = SIZED[self._page.compression](data)
-            if width * height > MAX_EXCESS * self.width * self.height:
-                raise ValueError(f"a tile of {self.width} x {self.height} pixels states {width} x {height}")
+            if width * height > MAX_EXCESS * self.grid.width * self.grid.height:
+                raise ValueError(f"a tile of {self.grid.width} x {self.grid.height} pixels states {width} x {height}")
 
     def _on_white(self, pixels: UInt8) -> UInt8:
         """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored.

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tifffile
 from tifffile import COMPRESSION
 
 from kras_plugins import Level, RemoteFile, SlideError
+from kras_plugins.slides.grid import Box, Decoded
 from kras_plugins.slides.tiff import damage_told, find_image, tag_name
 from kras_reader_tiff.page import Page
 from kras_reader_tiff.scale import find_scale
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
-
-Box = tuple[tuple[int, int], tuple[int, int]]
-"""Upper left corner (x, y) and size (width, height) in pixels of a level."""
 
 
 class TiffSource:
@@ -37,7 +33,7 @@ class TiffSource:
         self._path = path
         self._remote = remote
         self._file_lock = threading.Lock()
-        self._cache = _Cache(cache_mb << 20)
+        self._cache = Decoded(cache_mb << 20)
         with damage_told(path):
             file: Any = path if remote is None else remote
             self._tif = tifffile.TiffFile(file)
@@ -60,28 +56,16 @@ class TiffSource:
         }
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
-        """Pixels uint8[h w 3] of a region of `level`; missing tiles are white. Raises SlideError on
-        damage."""
-        page = self._pages[level]
-        (left, top), (width, height) = xy, size
+        """Pixels uint8[h w 3] of a region of `level`; missing tiles are white. Raises SlideError on damage."""
         self.prefetch(level, [(xy, size)])
-        out = np.empty((height, width, 3), np.uint8)
-        for index in page.touched(xy, size):
-            x, y = index % page.columns * page.width, index // page.columns * page.height
-            x0, x1 = max(left, x), min(left + width, x + page.width)
-            y0, y1 = max(top, y), min(top + height, y + page.height)
-            part = self._segment(level, index)[y0 - y : y1 - y, x0 - x : x1 - x]
-            if part.shape[:2] != (y1 - y0, x1 - x0):
-                raise SlideError(f"{self._path}: a tile of level {level} is too small", "export it again")
-            out[y0 - top : y1 - top, x0 - left : x1 - left] = part
-        return out
+        return self._pages[level].grid.region(xy, size, lambda index: self._segment(level, index), self._path)
 
     def prefetch(self, level: int, boxes: Sequence[Box]) -> None:
         """Read the tiles or strips that these (xy, size) touch together, where the file is remote."""
         if self._remote is None:
             return
         page = self._pages[level]
-        needed = sorted({index for xy, size in boxes for index in page.touched(xy, size)})
+        needed = sorted({index for xy, size in boxes for index in page.grid.touched(xy, size)})
         spans = [span for index in needed if self._cache.get((level, index)) is None for span in page.where(index)]
         self._remote.expect([span for span in spans if span[1] and sum(span) <= self._remote.size])
 
@@ -117,34 +101,3 @@ class TiffSource:
         with self._file_lock:
             self._tif.close()
         self._cache.clear()
-
-
-class _Cache:
-    """Decoded segments, the least recently used ones forgotten; never fewer than one."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[tuple[int, int], UInt8] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[int, int]) -> UInt8 | None:
-        with self._lock:
-            pixels = self._kept.get(key)
-            if pixels is not None:
-                self._kept.move_to_end(key)
-            return pixels
-
-    def put(self, key: tuple[int, int], pixels: UInt8) -> None:
-        with self._lock:
-            if key in self._kept:  # another thread was faster
-                return
-            self._kept[key] = pixels
-            self._bytes += pixels.nbytes
-            while self._bytes > self._max and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-    def clear(self) -> None:
-        with self._lock:
-            self._kept.clear()
-            self._bytes = 0

@@ -16,7 +16,7 @@ from kras_plugins.host.loose_files import import_file, module_name
 from kras_plugins.host.manager import discover
 
 BUNDLED = {
-    "reader": ["openslide", "tiff"],
+    "reader": ["dicomweb", "openslide", "tiff"],
     "extractor": ["h5", "vit"],
     "profiler": ["cells", "import"],
     "classifier": ["he", "lgbm", "meanmax", "mlp", "rf"],

@@ -14,7 +14,7 @@ import pytest
 from range_server import Behavior, range_server
 
 from kras_plugins.errors import SlideError
-from kras_plugins.remote import objects, ranges
+from kras_plugins.remote import objects, pieces, ranges
 from kras_plugins.remote.objects import NoRanges
 from kras_plugins.remote.ranges import RangeFile
 from kras_plugins.urls import Url
@@ -107,7 +107,7 @@ def test_requests_go_side_by_side(served: tuple[Url, Behavior]) -> None:
 
         file._bucket.get = counted  # type: ignore[method-assign, assignment]
         file.expect([(2_000_000 + 100_000 * i, 10) for i in range(16)])
-        assert most[0] == ranges.CONNECTIONS
+        assert most[0] == pieces.CONNECTIONS
 
 
 @pytest.mark.parametrize("etags", [True, False])

@@ -13,8 +13,10 @@ import tifffile
 from range_server import Behavior, range_server
 from tiff_files import READERS, level_zero
 
+from kras_plugins import Level, PluginError, ReaderPlugin, SlideSource
 from kras_plugins.data import SlideRef, TileGrid, TileSpec
 from kras_plugins.errors import SlideError
+from kras_plugins.host.parts import UsableReader
 from kras_plugins.remote import objects
 from kras_plugins.remote.objects import Bucket
 from kras_plugins.remote.staging import current, staging
@@ -234,3 +236,55 @@ def test_a_mirax_slide_comes_with_its_folder(bucket: str, tmp_path: Path) -> Non
         assert sorted(f.name for f in copy.parent.rglob("*") if f.is_file()) == [
             "Data0000.dat", "Slidedat.ini", "slide.mrxs",
         ]  # fmt: skip
+
+
+class Service(SlideSource):
+    """What a reader got from a service: one white level."""
+
+    def __init__(self, quickhash: str | None) -> None:
+        self.levels, self.quickhash = (Level(width=40, height=30),), quickhash
+
+    def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        return np.full((*size[::-1], 3), 255, np.uint8)
+
+    def prefetch(self, level: int, boxes: object) -> None:
+        """All of it is here."""
+
+    def transfer(self) -> dict[str, int]:
+        return {"bytes": 7, "requests": 1}
+
+
+def asking(quickhash: str | None = "abc") -> UsableReader:
+    plugin = ReaderPlugin(
+        name="asking",
+        summary="asks",
+        addresses=r"https://host/\d+",
+        open_address=lambda _url, _options: Service(quickhash),
+    )
+    return UsableReader(plugin, plugin.options())
+
+
+def test_an_address_that_a_reader_asks_for_goes_to_it_alone() -> None:
+    ref = SlideRef(patient_id="p", slide_id="s", url=Url("https://host/12?key=1"), mpp=0.5)
+    with open_slide(ref, [*READERS, asking()]) as slide:
+        assert (slide.reader, slide.fingerprint, slide.file) == ("asking", "quickhash:abc", None)
+        assert slide.transfer() == {"bytes": 7, "requests": 1}
+    with pytest.raises(PluginError, match="states no quickhash"):
+        open_slide(ref, [asking(None)])
+    with pytest.raises(SlideError, match="no reader knows the suffix"):
+        open_slide(SlideRef(patient_id="p", slide_id="s", url=Url("https://host/x")), [*READERS, asking()])
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        ({}, "opens nothing"),
+        ({"addresses": "https://.*"}, "opens nothing, or not what it says"),
+        ({"suffixes": (".a",), "open": print, "open_address": print}, "not what it says"),
+        ({"addresses": "(", "open_address": print}, "no regular expression"),
+    ],
+    ids=["nothing", "no function", "no addresses", "no expression"],
+)
+def test_a_record_that_cannot_open_what_it_says_is_refused(own: dict[str, object], why: str) -> None:
+    with pytest.raises(PluginError, match=why):
+        ReaderPlugin(name="asking", summary="asks", **own)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from PIL import Image
 from tiff_files import directory, level_zero, long, noise, opened, raw_tiff, short
 
 from kras_plugins import SlideError
-from kras_reader_tiff.stated import jpeg2000_size, jpeg_size, png_size, webp_size
+from kras_plugins.slides.stated import jpeg2000_size, jpeg_size, png_size, webp_size
 
 DOUBLE = 12
 

@@ -1,4 +1,4 @@
-"""The thirteen bundled plug-ins do what the host relies on: one line each, as a third party's test file has it."""
+"""The fourteen bundled plug-ins do what the host relies on: one line each, as a third party's test file has it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import kras_extractor_h5
 import kras_extractor_vit
 import kras_profiler_cells
 import kras_profiler_import
+import kras_reader_dicomweb
 import kras_reader_openslide
 import kras_reader_tiff
 from kras_plugins import Bag, SlideRef, TileSpec
@@ -50,6 +51,7 @@ def some_cells() -> str:
 
 SLIDE = SlideRef(patient_id="p", slide_id="s", mpp=MPP)
 
+test_reader_dicomweb = conformance(kras_reader_dicomweb)  # with a server: test_reader_dicomweb.py
 test_reader_openslide = conformance(kras_reader_openslide)
 test_reader_tiff = conformance(kras_reader_tiff)
 test_extractor_vit = conformance(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from kras_plugins.testing.checks.candidate import Candidate
 from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
 from kras_plugins.testing.checks.rule import check, refused, require, same, shown
 from kras_plugins.testing.checks.slide_files import SlideFile
+from kras_plugins.urls import Url
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,11 +63,20 @@ def _opened(candidate: Candidate) -> Iterator[tuple[SlideFile, SlideSource]]:
 
 
 def _open(candidate: Candidate, file: SlideFile) -> SlideSource:
-    source: SlideSource = candidate.record.open(file.path, candidate.options)
+    source = _fresh(candidate, file)
     candidate.at_end(source.close)
     levels = source.levels
     right = isinstance(levels, tuple) and bool(levels) and all(isinstance(level, Level) for level in levels)
     require(right, "levels, a tuple of Level", repr(levels))
+    return source
+
+
+def _fresh(candidate: Candidate, file: SlideFile) -> SlideSource:
+    """A file, or what is at an address, opened as the host would."""
+    asked = isinstance(file.path, Url)
+    source: SlideSource = (candidate.record.open_address if asked else candidate.record.open)(
+        file.path, candidate.options
+    )
     return source
 
 
@@ -98,7 +108,8 @@ def _parts(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 def suffixes_described(candidate: Candidate) -> None:
     """Suffixes are in lower case with their dot, and those it prefers are among them."""
     suffixes = candidate.record.suffixes
-    require(isinstance(suffixes, tuple) and bool(suffixes), "a tuple of suffixes", repr(suffixes))
+    some = bool(suffixes) or bool(candidate.record.addresses)  # what asks a service opens no files
+    require(isinstance(suffixes, tuple) and some, "a tuple of suffixes", repr(suffixes))
     wrong = [s for s in suffixes if not s.startswith(".") or s != s.lower() or len(s) < 2]
     require(not wrong, "lower-case suffixes with a dot", ", ".join(wrong))
     strange = sorted(set(candidate.record.preferred) - set(suffixes))
@@ -232,7 +243,10 @@ def no_identifiers(candidate: Candidate) -> None:
         require(isinstance(source.properties, Mapping), "a mapping of words", shown(source.properties))
         for name, value in source.properties.items():
             require(isinstance(value, str) and len(value) < 500, f"a short text for {name}", repr(value)[:60])
-            named = str(file.path) in value or value in (file.path.name, file.path.stem)  # often the patient's
+            named = str(file.path) in value or value in (
+                file.path.name,
+                PurePath(file.path.name).stem,
+            )  # often the patient's
             clean = PERSONAL.search(name) is None and slide_files.PERSON not in value and not named
             require(clean, f"no property that may name a person ({file.path.name})", f"{name}: {value[:60]}")
 
@@ -242,7 +256,7 @@ def closes_twice(candidate: Candidate) -> None:
     """Closing twice is harmless."""
     for file in _files(candidate):
         candidate.need(f"open {file.path}", partial(_open, candidate, file), "opens")
-        source = candidate.record.open(file.path, candidate.options)
+        source = _fresh(candidate, file)
         source.close()
         source.close()
 
@@ -251,6 +265,8 @@ def closes_twice(candidate: Candidate) -> None:
 def damage_told(candidate: Candidate) -> None:
     """A missing, foreign or truncated file is a SlideError: the slide is set aside and the run goes on."""
     for file, source in _opened(candidate):
+        if isinstance(file.path, Url):
+            raise NotApplicable("what is wrong at an address is its server's matter")
         suffix = "".join(file.path.suffixes)
         with refused("a file that is not there", SlideError, came=lambda: "an open slide"):
             candidate.record.open(candidate.folder / f"absent{suffix}", candidate.options)

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from kras_plugins.testing.checks.scenes import scene
+from kras_plugins.urls import Url, place
 
 if TYPE_CHECKING:
     from kras_plugins.data import UInt8
@@ -27,9 +28,12 @@ GIVEN_ERROR = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class SlideFile:
-    """A slide with what is known of it: `pixels` of level 0 uint8[h w 3], `mpp`, whether the file states it."""
+    """A slide, in a file or at an address that its reader asks for, with what is known of it.
 
-    path: Path
+    `pixels` of level 0 uint8[h w 3], `mpp`, whether the file states it.
+    """
+
+    path: Path | Url
     pixels: UInt8 | None = None
     mpp: float | None = None
     stated: bool = False
@@ -37,9 +41,9 @@ class SlideFile:
 
 
 def given(samples: Sequence[Any]) -> list[SlideFile]:
-    """The author's samples: paths, or (path, pixels)."""
+    """The author's samples: paths or addresses, or (path, pixels)."""
     pairs = [s if isinstance(s, tuple) else (s, None) for s in samples]
-    return [SlideFile(path=Path(path), pixels=pixels) for path, pixels in pairs]
+    return [SlideFile(path=place(path), pixels=pixels) for path, pixels in pairs]
 
 
 def written(suffixes: Sequence[str], folder: Path) -> list[SlideFile]:
