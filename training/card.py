@@ -42,7 +42,7 @@ def write_tables(tables: Mapping[str, Iterable[str]], card: Path) -> None:
 
 
 def never_seen(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Rows of scores on kinds of images that the weights were not trained on, at two stated resolutions."""
+    """Rows of scores on kinds of images that the weights were not trained on, at two resolutions, and their mean."""
     yield "| set | F1 | Dice | precision | recall | PQ | F1 when scanned at 0.25 µm/px | merged; split |"
     yield "|---|---|---|---|---|---|---|---|"
     for kind, part in figures.items():
@@ -52,6 +52,14 @@ def never_seen(figures: Mapping[str, Any]) -> Iterator[str]:
         faults = "; ".join(f"{part['faults'][f]['all'][1]:.0%}" for f in ("merged", "split")) if not dotted else "–"
         n = f"{part['0.5']['nuclei']} {'dots' if dotted else 'nuclei'}"
         yield f"| {kind}: {n} | {' | '.join(cells)} | {_cell(finer['f1'])} | {faults} |"
+    if len(figures) > 1:
+        means = [_mean(figures, name) for name in ("f1", "dice", "precision", "recall", "pq")]
+        yield f"| mean | {' | '.join(means)} | {_mean(figures, 'f1', '0.25')} | |"
+
+
+def _mean(figures: Mapping[str, Any], name: str, mpp: str = "0.5") -> str:
+    values = [part[mpp]["scores"][name][0] for part in figures.values() if name in part[mpp]["scores"]]
+    return f"{sum(values) / len(values):.3f}"
 
 
 def recall_by(figures: Mapping[str, Any], what: str) -> Iterator[str]:
@@ -129,13 +137,29 @@ def _cell(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.3f} ({value[1]:.3f}–{value[2]:.3f})"
 
 
+def bars(kinds: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Rows of F1 by what is added to the logit of being nucleus and by `min_prob`: mean over kinds, and the least."""
+    every = list(next(iter(kinds.values())))
+    shifts, sure = (list(dict.fromkeys(bar.split(", ")[i] for bar in every)) for i in (0, 1))
+    yield f"| added to the logit | {' | '.join(f'`min_prob` {s}' for s in sure)} |"
+    yield "|" + "---|" * (len(sure) + 1)
+    for by in shifts:
+        found = [[f1[f"{by}, {s}"] for f1 in kinds.values()] for s in sure]
+        yield f"| {by} | {' | '.join(f'{sum(f1) / len(f1):.3f} ({min(f1):.3f})' for f1 in found)} |"
+
+
 def write_never_seen(figures: Mapping[str, Any], card: Path) -> None:
-    """Write the tables of sets never trained on from training/left_out.json into the card."""
-    shipped = figures["shipped"]
-    lines = [*never_seen(shipped), ""]
+    """Write the tables of what was left out, of the bars compared and of the test split from training/left_out.json."""
+    left_out = figures["left out"]
+    lines = [*never_seen(left_out), ""]
     for what in ("recall by contrast", "recall by area (µm²)"):
-        lines += [*recall_by(shipped, what), ""]
-    write_tables({"never-seen": lines[:-1]}, card)
+        lines += [*recall_by(left_out, what), ""]
+    tables = {
+        "never-seen": lines[:-1],
+        "bars": bars(figures["bars"]),
+        "test-split": never_seen({"breast, test split": figures["test split"]}),
+    }
+    write_tables(tables, card)
 
 
 if __name__ == "__main__":

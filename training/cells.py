@@ -29,7 +29,7 @@ from training.strange import strange
 from training.synthetic import synthetic_fields
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = 4000
+STEPS = 3500
 
 
 def trust(network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], data: Path) -> dict[str, Any]:

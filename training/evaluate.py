@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from kras_plugins import Tile
-from kras_profiler_cells import CellsOptions
+from kras_profiler_cells import TOP, CellsOptions
 from kras_profiler_cells.decode import Decode
 from kras_profiler_cells.network import STRIDE, CellNet
 from training.augment import MPP, remix
@@ -21,38 +21,51 @@ from training.fields import CLASSES, Field, at_mpp, centroids, in_box
 from training.metrics import Tally, bootstrap, nearest_pairs, tally, tally_of_pairs
 
 if TYPE_CHECKING:
-    from kras_plugins.data import Bool, Int32, UInt8
+    from kras_plugins.data import Bool, Float64, Int32, UInt8
 
     Find = Callable[[UInt8], tuple[Int32, list[str]]]
+    Maps = Mapping[str, UInt8]
     Scores = Mapping[str, tuple[float, float, float]]
 
 BLOCK = 250
 """Side in pixels of the blocks of a field that the bootstrap draws: 125 µm."""
 
-
 DOT_REACH_UM = 4.0
 """How far from its dot the centroid of a found nucleus may lie: about the radius of a nucleus."""
+_MOSTLY = 0.5
 
 
 def finder(network: CellNet, **changed: float) -> Find:
     """The network with the profiler's own post-processing, for any image at 0.5 µm/px; its default options, if not
     `changed`."""
+    decode = decoder(**changed)
+    return lambda pixels: decoded(decode, maps_of(network, pixels), pixels)
+
+
+def decoder(**changed: float) -> Decode:
+    """The profiler's post-processing by its default options, if not `changed`."""
     options = CellsOptions.model_validate(changed)
-    decode = Decode(
-        options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob, tuple(CLASSES)
-    )
+    limits = (options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob)
+    return Decode(*limits, tuple(CLASSES))
 
-    def find(pixels: UInt8) -> tuple[Int32, list[str]]:
-        h, w = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
-        with torch.inference_mode():
-            nucleus, distance, kinds, *_ = (m[0].numpy() for m in network(torch.from_numpy(padded[None])))
-        maps = {"nucleus": nucleus, "distance": distance, "classes": kinds}
-        labels = decode.segment(maps, MPP)
-        classes = decode(maps, Tile(pixels=padded, mpp=MPP)).classes
-        return labels[:h, :w], list(classes)
 
-    return find
+def maps_of(network: CellNet, pixels: UInt8) -> Maps:
+    """What the network says of an image uint8[h w 3] of any size at 0.5 µm/px: maps of the image, mirrored at its edges
+    to sides that the network takes."""
+    h, w = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
+    with torch.inference_mode():
+        nucleus, distance, kinds, *_ = (m[0].numpy() for m in network(torch.from_numpy(padded[None])))
+    return {"nucleus": nucleus, "distance": distance, "classes": kinds}
+
+
+def decoded(decode: Decode, maps: Maps, pixels: UInt8) -> tuple[Int32, list[str]]:
+    """Label map int32[h w] and the class of each nucleus, of what `maps_of` gave."""
+    h, w = pixels.shape[:2]
+    sides = maps["nucleus"].shape
+    padded = np.pad(pixels, ((0, sides[0] - h), (0, sides[1] - w), (0, 0)), mode="symmetric")
+    labels = decode.segment(maps, MPP)
+    return labels[:h, :w], list(decode(maps, Tile(pixels=padded, mpp=MPP)).classes)
 
 
 def evaluate(
@@ -77,9 +90,14 @@ def evaluate(
 
 
 def tallies_of(find: Find, field: Field, block: int | None) -> list[Tally]:
-    """One tally of a field, or one for each block of its scored part; a nucleus belongs where its centroid lies."""
+    """One tally of a field, or one for each block of its scored part; a nucleus belongs where its centroid lies.
+
+    What is found where labels are not to be believed is neither right nor wrong.
+    """
     found, words = find(field.pixels)
     true_at, found_at = centroids(field.labels), centroids(found)
+    if field.weight is not None:
+        found_at[shares(found, field.weight < TOP) > _MOSTLY] = np.nan
     true_class = np.concatenate([field.classes, np.full(max(0, len(true_at) - len(field.classes)), -1)])
     # Where nothing is known of classes, a given class is neither right nor wrong.
     typed = bool(np.any(field.classes >= 0))
@@ -104,6 +122,22 @@ def tallies_of(find: Find, field: Field, block: int | None) -> list[Tally]:
         )
         for box in boxes
     ]
+
+
+def shares(labels: Int32, where: Bool) -> Float64:
+    """Which share of each label's pixels lies `where`, float64[label]; 0 for those that have none."""
+    n = int(labels.max(initial=0)) + 1
+    inside, size = (np.bincount(labels[chosen], minlength=n) for chosen in (where, labels >= 0))
+    return np.asarray(inside / np.maximum(size, 1))
+
+
+def units_of(find: Find, field: Field) -> list[Tally]:
+    """Tallies of the parts of a field at 0.5 µm/px that a bootstrap draws, those without any nucleus left out."""
+    if field.dots is not None:
+        tallies = [dotted_tally(find, field)]
+    else:
+        tallies = tallies_of(find, field, BLOCK if max(field.labels.shape) > 2 * BLOCK else None)
+    return [t for t in tallies if t.tp + t.fp + t.fn]
 
 
 def dotted_tally(find: Find, field: Field, reach_um: float = DOT_REACH_UM) -> Tally:

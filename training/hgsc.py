@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
 _HGSC_CLASSES = {"neoplastic": "tumor", "inflammatory": "lymphocyte", "connective": "fibroblast"}
-HGSC_MPP = 0.5
-"""Assumed: its lymphocytes are 15.4 px wide (median); 0.5 makes that 7.7 µm, 0.25 an impossible 3.9 µm."""
+HGSC_MPP = 0.4
+"""Assumed: its lymphocytes are 15.4 px wide (median), which makes 6.2 µm; 0.25 would make an impossible 3.9 µm, and at
+0.5 networks that never saw these fields find and type their cells worse (docs/models/cells.md)."""
 
 GUARD = 144
 """Pixels at 0.5 µm/px left unused between training and held-out parts of a field: more than the network sees."""

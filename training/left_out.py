@@ -1,8 +1,8 @@
 """How `cells` does on sources it never saw: `python -m training.left_out`; it goes on where it was stopped.
 
-Each origin is left out in turn: the network trains on all others and is judged on what was left out. `--weights FILE
---kinds gland …` judges weights that are there on kinds that they were not trained on. Writes training/left_out.json,
-which `python -m training.card` writes into the model card.
+Each origin is left out in turn: the network trains on all others and is judged on what was left out. `--weights FILE`
+judges weights that are there on the test split of BRCA-M2C, which nothing is trained or chosen on. Writes
+training/left_out.json, which `python -m training.card` writes into the model card.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from safetensors.torch import load_file, save_file
 
 from kras_profiler_cells.network import CellNet, load
 from training.augment import MPP
-from training.evaluate import BLOCK, dotted_tally, finder, tallies_of
+from training.brca_m2c import read_brca
+from training.evaluate import finder, units_of
 from training.faults import faults, nuclei_of
 from training.fields import CLASSES, Field, at_mpp
 from training.learn import SEED, train
-from training.metrics import Tally, bootstrap
+from training.metrics import bootstrap
 from training.sources import whole
 from training.synthetic import synthetic_fields
+from training.thresholds import compared
 
 if TYPE_CHECKING:
     from training.evaluate import Find
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = 600
+STEPS = 1500
 ORIGINS = {
     "hgsc": ("hgsc-nest", "hgsc-stromal"),
     "breast": ("breast",),
     "test": ("gland", "blue-large", "blue-spindle"),
     "violet": ("violet-20x", "violet-40x"),
-    "marrow": ("marrow",),
-    "pink": ("pink",),
+    "marrow": ("marrow", "pink"),
 }
 """Kinds that may come from one slide or laboratory are left out together: stricter than each kind alone."""
 RESOLUTIONS = (0.25, 0.35, 0.5)
@@ -50,14 +51,7 @@ def judge(find: Find, fields: Sequence[Field], draws: int = 1000) -> dict[str, A
     """Scores of one kind with intervals, at each of RESOLUTIONS (the field resampled to that, then to 0.5 µm/px)."""
     out: dict[str, Any] = {}
     for mpp in RESOLUTIONS:
-        tallies: list[Tally] = []
-        for field in fields:
-            shown = at_mpp(at_mpp(field, mpp), MPP)
-            if field.dots is not None:
-                tallies.append(dotted_tally(find, shown))
-            else:
-                tallies += tallies_of(find, shown, BLOCK if max(shown.labels.shape) > 2 * BLOCK else None)
-        tallies = [t for t in tallies if t.tp + t.fp + t.fn]
+        tallies = [t for field in fields for t in units_of(find, at_mpp(at_mpp(field, mpp), MPP))]
         found = bootstrap(tallies, CLASSES, draws)
         scores = {k: [round(x, 4) for x in v] for k, v in found.items() if np.isfinite(v[0])}
         out[f"{mpp:g}"] = {"units": len(tallies), "nuclei": sum(t.tp + t.fn for t in tallies), "scores": scores}
@@ -76,21 +70,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--origins", nargs="*", default=list(ORIGINS))
-    parser.add_argument("--weights", type=Path, help="judge these, trained without the kinds named, and train nothing")
-    parser.add_argument("--kinds", nargs="*", default=[], help="with --weights")
+    parser.add_argument("--weights", type=Path, help="judge these on BRCA-M2C's test split, and train nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
     options.work.mkdir(parents=True, exist_ok=True)
-    fields = whole(options.data)
     figures = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
     if options.weights is not None:
-        find = finder(load(options.weights))
-        for kind in options.kinds:
-            console.print(f"judging {kind}")
-            figures.setdefault("shipped", {})[kind] = judge(find, [f for f in fields if f.kind == kind])
-            options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+        figures["test split"] = judge(finder(load(options.weights)), read_brca(options.data / "brca_m2c", "test"))
+        options.figures.write_text(json.dumps(figures, indent=1) + "\n")
         return
+    fields = whole(options.data)
     with tempfile.TemporaryDirectory() as folder:
         drawn = synthetic_fields(Path(folder), SEED)
     for origin in options.origins:
@@ -104,8 +94,10 @@ def main() -> None:
             network = train([*others, *drawn], options.steps, options.work / f"{origin}.pt", console)
             save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
         for kind in ORIGINS[origin]:
-            found = judge(finder(network), [f for f in fields if f.kind == kind])
+            of_kind = [f for f in fields if f.kind == kind]
+            found = judge(finder(network), of_kind)
             figures.setdefault("left out", {})[kind] = found
+            figures.setdefault("bars", {})[kind] = compared(network, of_kind)
             scores = found["0.5"]["scores"]
             wanted = ("f1", "dice", "precision", "recall", "pq", "f1 lymphocyte/tumor")
             console.print(kind, {k: scores[k][0] for k in wanted if k in scores})

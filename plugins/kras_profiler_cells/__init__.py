@@ -108,10 +108,10 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
             weights=Weights(
                 source=str(WEIGHTS),
                 licence="Apache-2.0",
-                citation="trained on BBBC038 (CC0) and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
+                citation="trained on BBBC038 (CC0), BRCA-M2C and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
             ),
             transform={"px": side, "mpp": TILE.mpp, "mean": 170, "std": 60, "words": list(WORDS)},
-            version=4,
+            version=5,
             max_batch=16,
         ),
     )
@@ -157,7 +157,7 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         name="cells",
         summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        result_version=4,
+        result_version=5,
         tile=tile,
         models=models,
         provides=provides,

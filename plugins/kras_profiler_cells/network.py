@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kras_profiler_cells import TOP, WORDS
 from kras_profiler_cells.unlike import STEP, Unlike
 
-WIDTHS = (20, 40, 80, 128)
+WIDTHS = (16, 32, 96, 192)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution; nothing is computed at full resolution."""
 STRIDE = STEP  # sides of an image must be multiples of it
 CLASS_STEP = 2  # pixels per pixel of the class maps
