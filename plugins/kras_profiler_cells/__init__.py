@@ -108,7 +108,7 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
             weights=Weights(
                 source=str(WEIGHTS),
                 licence="Apache-2.0",
-                citation="trained on BBBC038 (CC0), BRCA-M2C and histolytics HGSC fields (BSD-3); see docs/models/cells.md",
+                citation="trained on BBBC038 (CC0), BRCA-M2C and HGSC of histolytics (BSD-3); see docs/models/cells.md",
             ),
             transform={"px": side, "mpp": TILE.mpp, "mean": 170, "std": 60, "words": list(WORDS)},
             version=5,
