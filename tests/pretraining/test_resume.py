@@ -112,7 +112,7 @@ def test_what_the_student_drops_is_the_same_after_a_stop_and_the_teacher_drops_n
 
 def test_a_stopped_training_ends_its_workers_at_once(tiles: Path, tmp_path: Path) -> None:
     """Not only once nobody looks at the exception any more."""
-    corpus = survey([tiles], [], px=32, mpp=0.5, image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
+    corpus = survey([tiles], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     alone = Crew(rank=0, size=1, device=torch.device("cpu"))
     before, during = set(active_children()), []
 
