@@ -295,7 +295,7 @@ def test_areas_scale_with_the_resolution():
 
 @pytest.mark.parametrize(("stains", "tumor"), [((1.0, 1.0), 0.85), ((0.7, 0.8), 0.85), ((1.3, 1.2), 0.75)])
 def test_it_finds_and_types_nuclei_on_pale_and_dark_synthetic_tissue(tmp_path, find, stains, tumor):
-    """Of drawn tumor nuclei stained darkly a fifth pass for lymphocytes; real tissue does not show it (see the card)."""
+    """Of drawn tumor nuclei in dark stain a fifth pass for lymphocytes; real tissue does not show it (see the card)."""
     pixels, truth = synthetic(seed=3, size_um=(400, 400), stain=stains)(tmp_path)
     cells = find(pixels)
     found = np.stack([cells.x + 0.5, cells.y + 0.5], 1) * 0.5
