@@ -14,7 +14,7 @@ from PIL import Image
 
 from kras_plugins.testing import draw_cohort
 
-PATIENTS, POSITIVES, SIDE_UM = 20, 10, 736.0
+PATIENTS, POSITIVES, SIDE_UM = 20, 10, 832.0
 SETTINGS = """
 [extractor.vit]
 model = "vit-mini"

@@ -32,14 +32,18 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = 3500
 
 
-def trust(network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], data: Path) -> dict[str, Any]:
+def trust(
+    network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], drawn: Sequence[Field], data: Path
+) -> dict[str, Any]:
     """Set when a trained network's typing is to be trusted: `unlike` and `temperature`; gives the figures of both.
 
-    `fields`: those it was trained on; `left_out`: of the same kinds, never seen; `data`: the folder `strange` reads.
+    `fields`: those it was trained on; `left_out` and `drawn`: of the same kinds, never seen; `data`: the folder
+    `strange` reads. Drawn ones set no temperature: how sure one may be is a matter of real cells.
     """
     typed = [f for f in left_out if np.any(f.classes >= 0)]
-    fitted = unlike.fit(network, fields, typed)
-    like = {kind: [f for f in typed if f.kind == kind] for kind in sorted({f.kind for f in typed})}
+    known = [*typed, *drawn]
+    fitted = unlike.fit(network, fields, known)
+    like = {kind: [f for f in known if f.kind == kind] for kind in sorted({f.kind for f in known})}
     measured = unlike.figures(network, like, strange(data))
     return {"unlike": {**fitted, "measured": measured}, **calibrate.fit(network, typed)}
 
@@ -76,8 +80,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     console = Console()
     train_fields, held_out = load(options.data)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as apart:
         train_fields += synthetic_fields(Path(folder), SEED)
+        drawn = synthetic_fields(Path(apart), SEED + 1)
     for side, fields in (("training", train_fields), ("held out", held_out)):
         for kind, text in describe(fields).items():
             console.print(f"{side} {kind}: {text}")
@@ -88,7 +93,7 @@ def main() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         (options.work / "pid").write_text(str(os.getpid()))
         network = train(train_fields, options.steps, options.work / "checkpoint.pt", console)
-    typing = None if options.evaluate else trust(network, train_fields, held_out, options.data.parent)
+    typing = None if options.evaluate else trust(network, train_fields, held_out, drawn, options.data.parent)
     if not options.evaluate:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.weights)
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone

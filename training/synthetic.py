@@ -25,7 +25,7 @@ def synthetic_fields(folder: Path, seed: int) -> list[Field]:
         file = folder / f"{i}.tif"
         truth = draw_slide(
             file,
-            seed=1000 + i,
+            seed=1000 * (seed + 1) + i,
             size_um=(400.0, 400.0),
             mpp=_MPP,
             histology=("LUAD", "LUSC")[i % 2],
