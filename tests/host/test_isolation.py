@@ -302,7 +302,7 @@ def test_a_reader_that_refuses_its_own_defaults_is_left_out_of_a_run(
     registry = discover(["kras-noise"], [loose(tmp_path, "wants", code)])
     config = load_config(None)
     with open_parts(registry, config, extractors=[], profiler=None, backend="local") as parts:
-        assert [reader.plugin.name for reader in parts.readers] == ["openslide", "tiff"]
+        assert [reader.plugin.name for reader in parts.readers] == ["dicomweb", "openslide", "tiff"]
     assert "reader 'worse' of" in caplog.text
     with (
         pytest.raises(ConfigError, match=r"reader\.worse\.how"),

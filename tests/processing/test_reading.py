@@ -168,7 +168,7 @@ def test_batches_below_each_other_go_to_one_process_while_it_is_idle():
 def test_processes_share_the_memory_for_decoded_tiles():
     found = usable_readers(discover(), load_config(None, ["reader.tiff.cache_mb=64"]))
     shares = {r.plugin.name: module._sharing_out(r, 16).options.cache_mb for r in found if r.plugin.name != "pattern"}
-    assert shares == {"tiff": 4, "openslide": 8}
+    assert shares == {"tiff": 4, "openslide": 8, "dicomweb": 8}
 
 
 @pytest.mark.parametrize(
