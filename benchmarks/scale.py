@@ -41,8 +41,8 @@ STORED = {"tissue": 2, "bag": 3, "map": 5, "profile": 2}
 two files, comes on top."""
 PIECE = 5 << 20
 """Bytes that obstore uploads in one request; a larger file takes one a piece, one to begin and one to end."""
-SCHEDULER_SECONDS = 13.3e-3
-"""A task that does nothing, by the clock: docs/decisions/0020-dask.md, on a busy machine."""
+SCHEDULER_SECONDS = 4.2e-3
+"""A task that does nothing, by the clock, on two quiet cores: docs/decisions/0020-dask.md."""
 CORES_A_PLACE = 8
 FOLDS, HE_FOLD_HOURS = 5, 4.4e-3
 """CPU hours of `he` a patient and outer fold: five networks, all epochs (docs/decisions/0022)."""
