@@ -14,9 +14,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from local_http import Handler, served
 from services import need
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -106,31 +106,13 @@ class Front:
 def proxy(server: Server) -> Iterator[tuple[Server, Front]]:
     """A proxy before the server, on a port of its own."""
     front = Front()
-    own = type("_Own", (_Handler,), {"front": front, "behind": server.root.removeprefix("http://")})
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), own)
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield Server(f"http://127.0.0.1:{listener.server_address[1]}"), front
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
+    with served(_Handler, front=front, behind=server.root.removeprefix("http://")) as address:
+        yield Server(address), front
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     front: Front
     behind: str
-    protocol_version = "HTTP/1.1"
-    timeout = 5.0
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def log_message(self, *_: object) -> None:
-        return
 
     def do_GET(self) -> None:
         front, more = self.front, {}

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
+from services import need
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ _NETWORK = "10.77.0"
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
     """Two hosts that reach each other and nobody else; the test is skipped where the machine makes no namespaces."""
-    if shutil.which("ip") is None:
-        pytest.skip("no ip: apt-get install iproute2")
+    need(shutil.which("ip") is not None, "ip", "apt-get install iproute2")
     names = [f"kras-{os.getpid()}-{n}" for n in (1, 2)]
     with ExitStack() as stack:
         for name in names:

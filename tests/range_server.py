@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from local_http import Handler, served
 
 
 @dataclass
@@ -54,30 +54,13 @@ class Behavior:
 def range_server(folder: Path, behavior: Behavior | None = None) -> Iterator[tuple[str, Behavior]]:
     """Serve the files of a folder on a free port of loopback; gives the address and how it behaves."""
     behavior = behavior or Behavior()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Own", (_Handler,), {"folder": folder, "behavior": behavior}))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", behavior
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(_Handler, folder=folder, behavior=behavior) as address:
+        yield address, behavior
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     folder: Path
     behavior: Behavior
-    protocol_version = "HTTP/1.1"
-    timeout = 5.0
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def log_message(self, *_: object) -> None:
-        return
 
     def do_HEAD(self) -> None:
         self._answer(body=False)

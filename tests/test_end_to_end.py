@@ -114,21 +114,6 @@ def test_shuffled_labels_give_half_within_its_interval(home: Path, done: Path) -
     assert auroc["low"] <= 0.5 <= auroc["high"]
 
 
-def of_slides(store: Path) -> list[list[Path]]:
-    """What a store keeps of each slide: tissue, bag, map and profile, each of which names what it was made from."""
-    keys = {"".join(file.parts[-3:-1]): file for file in sorted(store.glob("*/*/key.json"))}
-    known = {digest: json.loads(file.read_text()) for digest, file in keys.items()}
-    found: dict[str, list[Path]] = {digest: [] for digest, key in known.items() if key["kind"] == "tissue"}
-    for digest, key in known.items():
-        if key["kind"] in ("tissue", "bag", "map", "profile"):
-            tissue = digest
-            while above := known[tissue]["facts"].get("map") or known[tissue]["facts"].get("tissue"):
-                tissue = above[: len(digest)]  # folders are named by the first half of it
-            found[tissue].append(keys[digest].parent)
-    assert {len(entries) for entries in found.values()} == {4}
-    return list(found.values())
-
-
 def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path: Path) -> None:
     words = command(*AS_WRITTEN, "--out", tmp_path / "out")
     store = tmp_path / "store"
@@ -140,12 +125,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(home: Path, done: Path, tmp_path
     def stored() -> int:
         return len(list(store.glob("*/*/key.json")))
 
-    slides = of_slides(home / "store")
-    left = len(slides) // 4  # enough to be killed among; the others were made by the run that nobody killed
-    for entry in (entry for entries in slides[left:] for entry in entries):
-        shutil.copytree(entry, store / entry.relative_to(home / "store"))
-    there, noted = stored(), len(slides)  # in the end each has the place noted where it lies
-    for wanted in (there + 3, there + 2 * left, there + 4 * left + noted + 6):  # among the slides, later, in learning
+    there, slides = stored(), len(list((tmp_path / "slides").iterdir()))
+    # Each slide has tissue, bag, map, profile and the place where it lies; then come fits.
+    for wanted in (there + 6, there + 2 * slides, there + 5 * slides + 6):
         with subprocess.Popen(words, cwd=tmp_path, env=environment(store), stderr=subprocess.DEVNULL) as run:
             while stored() < wanted and run.poll() is None:
                 time.sleep(0.02)

@@ -80,7 +80,7 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         await asyncio.to_thread(self._context.run, self._stack.close)
 
     def perform(self, key: str, function: Callable[[Any, Item], Any], item: Item) -> str:
-        """What a task gave, or the error that it raised, with what it noted: JSON, which the client is told at once."""
+        """What a task gave or raised, and what it noted, as JSON; an event brings it to the client at once."""
         told = json.dumps(self._context.copy().run(self._performed, function, item))
         self._worker.log_event(self.name, {"done": key, "told": told})
         return told

@@ -90,7 +90,7 @@ def run_job(
 ) -> Made | None:
     """Train and write the weights; None in all processes but the first.
 
-    Killed and begun anew, it goes on from its checkpoint, which lies beside `out` with the log of steps. `engine`:
+    Killed and started again, it goes on from its checkpoint, which lies beside `out` with the log of steps. `engine`:
     opens whose benches look where slides have tiles, until they have; this process where None.
     """
     if job.threads:

@@ -173,8 +173,8 @@ def survey(
     """Find the tiles that `bench` asks for in slides, images and folders of both.
 
     A slide's tiles are those with half tissue and little pen, found once a store; an image of `image_mpp` is taken
-    whole. What cannot be read or is empty is told to `set_aside`. `engine`: whose benches look at the slides, in the
-    same store; this process where None. `looked`: told how many files of how many are done. Raises ConfigError where
+    whole. `set_aside` gets what cannot be read or is empty. `engine`: whose benches look at the slides, in the
+    same store; this process where None. `looked` gets how many files of how many are done. Raises ConfigError where
     nothing is left.
     """
     files = _files(paths, bench.readers)

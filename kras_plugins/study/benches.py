@@ -38,7 +38,7 @@ Tell = Callable[[str, str, int, int], None]
 JSON = dict[str, Any]
 
 _JOBLIB = "LOKY_MAX_CPU_COUNT"
-"""Where joblib is told how many cores there are for it."""
+"""The environment variable that limits the cores joblib uses."""
 
 
 class _Stopped(Exception):

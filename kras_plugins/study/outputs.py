@@ -173,7 +173,7 @@ def part_facts(parts: Parts) -> dict[str, Any]:
 
 
 def reader_facts(readers: Iterable[UsableReader]) -> dict[str, Any]:
-    """What each reader was told that changes pixels, as JSON values; resolution and kind are facts of a slide."""
+    """The options of each reader that change pixels, as JSON values; resolution and kind are facts of a slide."""
     return {r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k not in FACTS} for r in readers}
 
 

@@ -172,7 +172,7 @@ class _Http:
             user, _, password = login.partition(":")
             self.session.auth = unquote(user), unquote(password)
         elif tokens is not None:
-            _token(tokens, "")  # a file that cannot be read is told before anything is asked
+            _token(tokens, "")  # a file that cannot be read ends it before anything is asked
             self.session.auth = lambda request: _bearer(request, tokens)
         self._broken = requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError
         self._lock = threading.Lock()
