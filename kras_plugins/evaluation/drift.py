@@ -106,6 +106,12 @@ def binned(values: Float64, edges: Sequence[float] | None = None) -> Binned:
     return Binned(edges=tuple(edges), counts=tuple(counts.tolist()), missing=len(values) - len(known))
 
 
+def quantile(found: Binned, share: float) -> float:
+    """The first edge up to which this share of the patients lies."""
+    at = int(np.searchsorted(np.cumsum(found.counts), share * found.n * (1 - 1e-12)))
+    return found.edges[min(at, len(found.edges) - 1)]
+
+
 def compare_values(name: str, training: Binned, values: Float64, fewest: int = FEWEST) -> Compared:
     """A continuous quantity, float64[patient] with NaN where unknown, against what is frozen of training."""
     here = binned(values, training.edges)
@@ -114,7 +120,7 @@ def compare_values(name: str, training: Binned, values: Float64, fewest: int = F
         return _without(found, note)
     d, p = ks(training.counts, here.counts)
     low, high = np.percentile(values[np.isfinite(values)], [25, 75]).tolist()
-    middle, before = float(np.nanmedian(values)), _median(training)
+    middle, before = float(np.nanmedian(values)), quantile(training, 0.5)
     detail = f"median {_shown(middle)} (middle half {_shown(low)} to {_shown(high)}), training {_shown(before)}"
     return Compared(
         **_counts(found),
@@ -143,7 +149,7 @@ def compare_levels(name: str, training: Mapping[str, int], levels: Sequence[str]
         statistic=statistic,
         p=p,
         psi=psi(*_common(a, b)),
-        detail=f"{every[which]}: {b[which]} of {n} ({b[which] / n:.0%}), training {a[which]} of {m} ({a[which] / m:.0%})",
+        detail=f"{every[which]}: {_share(b[which], n)}, training {_share(a[which], m)}",
     )
 
 
@@ -165,8 +171,9 @@ def ks(training: Sequence[int], here: Sequence[int]) -> tuple[float, float]:
 def categories(training: Sequence[int], here: Sequence[int]) -> tuple[str, float | None, float, int]:
     """Test, statistic (None of an exact one), two-sided p and the level that differs most, of counts by level.
 
-    Two levels: Fisher's exact test, and the rarer one of training is named. More: Pearson's chi-square where all cells have 5 to be expected; else Fisher's of
-    each level against the rest, the smallest p times the number of levels (Bonferroni), which any counts allow.
+    Two levels: Fisher's exact test, and the rarer one of training is named. More: Pearson's chi-square where all cells
+    have 5 to be expected; else Fisher's of each level against the rest, the smallest p times the number of levels
+    (Bonferroni), which any counts allow.
     """
     from scipy.stats import chi2_contingency, fisher_exact
 
@@ -234,10 +241,8 @@ def _common(training: Sequence[int], here: Sequence[int]) -> tuple[list[int], li
     return [x for x, _ in kept], [y for _, y in kept]
 
 
-def _median(training: Binned) -> float:
-    """The edge up to which half of training lies."""
-    at = int(np.searchsorted(np.cumsum(training.counts), training.n / 2))
-    return training.edges[min(at, len(training.edges) - 1)]
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.0%})"
 
 
 def _shown(value: float) -> str:

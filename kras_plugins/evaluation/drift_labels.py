@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kras_plugins.evaluation.drift import FEWEST, Compared, compare_levels, too_few
 
 if TYPE_CHECKING:
@@ -122,9 +120,7 @@ def _welch(name: str, values: Float64, training: list[float], m: int, note: str)
     )
 
 
-def _rate(
-    rule: str, training: list[int] | None, labels: Bool, logit: Float64, cut: float | None
-) -> Compared:
+def _rate(rule: str, training: list[int] | None, labels: Bool, logit: Float64, cut: float | None) -> Compared:
     name = f"{RATES[rule]} at {rule.replace('_', '-')}"
     if training is None or cut is None:
         return Compared(name=name, n=0, n_training=0, note="the bundle has no such threshold")

@@ -7,8 +7,8 @@ each, α / (w (w + 1)) for look w = 1, 2, …, which sum to α however many look
 Lan & DeMets 1983, Biometrika 70:659, with the sum of levels as the bound). So without drift the chance of any alarm,
 ever, is at most α.
 
-Holm and not Benjamini & Yekutieli (2001): each alarm stops somebody's work, so the chance of any false one is what is to
-be bounded, not the share of false ones among many.
+Holm and not Benjamini & Yekutieli (2001): each alarm stops somebody's work, so the chance of any false one is what is
+to be bounded, not the share of false ones among many.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One window and what was found there. `number`: from 1, None while it is not looked at; `level`: α of this look."""
+    """One window and what was found there.
+
+    `number`: from 1, None while it is not looked at, and `note` says why; `level`: the part of α that this look uses.
+    """
 
     window: Window
     number: int | None = None
