@@ -45,7 +45,7 @@ def value_plot(
 def share_plot(
     name: str, windows: Sequence[str], shares: Mapping[str, Sequence[float | None]], training: Mapping[str, float]
 ) -> str:
-    """Shares of patients in each window as lines by name, and training's as short lines of the same color at the left."""
+    """Shares of patients in each window as lines by name, and training's as short lines of that color at the left."""
 
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
@@ -79,9 +79,7 @@ def estimate_plot(
         shown = False
         for k, ((what, values), (color, _, marker)) in enumerate(zip(lines.items(), _SHAPES, strict=False)):
             known = [
-                (i + 0.14 * (k - (len(lines) - 1) / 2), v)
-                for i, v in enumerate(values)
-                if v and v["value"] == v["value"]
+                (i + 0.14 * (k - (len(lines) - 1) / 2), v) for i, v in enumerate(values) if v and v["value"] is not None
             ]
             for i, v in known:
                 ax.plot([i, i], [v["low"], v["high"]], color=color, lw=1.4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -176,7 +176,9 @@ def watched(reference: Reference, arrivals: Sequence[Arrival], plan: Plan, now: 
         "series": [series(w.name, w.arrivals) for w in seen],
     }
     sentence = _sentence(groups, result, plan)
-    return result | {"verdict": {"drift": _drift(groups, looked), "groups": groups, "sentence": sentence}}
+    known = {"drift": _drift(groups, looked), "groups": groups, "sentence": sentence}
+    finite: dict[str, Any] = _finite(result | {"verdict": known})
+    return finite
 
 
 def _drift(groups: Mapping[str, str], looked: Mapping[str, int]) -> bool | None:
@@ -294,7 +296,7 @@ def _write(folder: Path, result: Mapping[str, Any], *, overwrite: bool) -> Path:
                 f"{folder} holds {JSON} of another {what}",
                 "choose another --out, or replace it with --overwrite; a plan that changes after a look voids its rate",
             )
-    write_json(folder / JSON, _finite(result))
+    write_json(folder / JSON, result)
     write_monitor(folder / PAGE, result)
     return folder
 
@@ -305,4 +307,4 @@ def _finite(value: Any) -> Any:
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) <= sys.float_info.max else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
