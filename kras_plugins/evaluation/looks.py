@@ -132,7 +132,10 @@ def windows(
 
 
 def look_at(found: Sequence[Window], compare: Comparison, alpha: float, fewest: int = FEWEST) -> list[Look]:
-    """A look at each window that is not open: what `compare` finds in it, and in all patients up to its end."""
+    """A look at each window that is not open: what `compare` finds in it, and in all patients up to its end.
+
+    Where it finds no group to compare there is no look, and nothing is spent.
+    """
     looks: list[Look] = []
     before: list[Arrival] = []
     number = 0
@@ -142,8 +145,11 @@ def look_at(found: Sequence[Window], compare: Comparison, alpha: float, fewest: 
             note = f"too few yet: {n} of {fewest}" if n < fewest else f"{n} patients so far, not ended"
             looks.append(Look(window=window, note=note))
             continue
-        number += 1
         here = compare(window.arrivals)
+        if not here:
+            looks.append(Look(window=window, note="nothing can be compared"))
+            continue
+        number += 1
         so_far = compare([*before, *window.arrivals]) if before else {}
         before += window.arrivals
         groups = {name: _group(name, checks, so_far.get(name, ())) for name, checks in here.items()}

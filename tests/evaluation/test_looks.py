@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,8 +59,8 @@ def test_the_bound_over_looks_is_kept_by_p_values_that_are_as_small_as_they_may_
 
 @pytest.mark.parametrize(
     ("drift", "group"),
-    [({"stain": 1.0}, "stain"), ({"scanners": (0.2, 0.2, 0.6)}, "scanner"), ({"score": 1.0}, "score"),
-     ({"feature": 1.0}, "features"), ({"prevalence": 1.5}, "prevalence")],
+    [({"stain": 1.0}, "stain"), ({"scanners": (0.2, 0.2, 0.6)}, "scanner"), ({"score": 1.5}, "score"),
+     ({"feature": 1.0}, "features"), ({"prevalence": 2.5}, "prevalence")],
 )  # fmt: skip
 def test_planted_drift_is_found_in_nine_of_ten_runs_where_it_was_planted(drift: dict[str, Any], group: str) -> None:
     hits = Counter(name for seed in range(100, 110) for name in found(seed, **drift))
@@ -82,9 +83,10 @@ def test_a_month_with_too_few_patients_goes_on_into_the_next_and_the_last_waits(
     assert [(w.name, len(w.arrivals), w.open) for w in made] == [
         ("2026-01", 30, False), ("2026-02 to 2026-03", 23, False), ("2026-05", 25, False), ("2026-06", 40, True),
     ]  # fmt: skip
-    looks = look_at(made, lambda _: {}, 0.05)
+    looks = look_at(made, lambda _: {"x": [Compared(name="x", n=20, n_training=20, p=0.5)]}, 0.05)
     assert [look.number for look in looks] == [1, 2, 3, None]
     assert looks[3].note == "40 patients so far, not ended"
+    assert [look.note for look in look_at(made[:1], lambda _: {}, 0.05)] == ["nothing can be compared"]
     assert windows(of(6, 40), "month", datetime(2026, 7, 1, tzinfo=UTC))[0].open is False
     assert look_at(windows(of(6, 4), "quarter", LATER), lambda _: {}, 0.05)[0].note == "too few yet: 4 of 20"
     assert [w.name for w in windows(of(6, 30), "week", LATER)] == ["2026-W23"]
@@ -122,7 +124,6 @@ def test_who_has_no_label_is_not_negative() -> None:
     rng = np.random.default_rng(4)
     known, new = facts(people(rng, 200)), people(rng, 60)
     labeled = [a for a in new if a.label is not None]
-    from dataclasses import replace
 
     more = [*new, *(replace(a, label=None, patient_id=f"u{a.patient_id}") for a in people(rng, 200))]
     assert compare_outcomes(known, more, THRESHOLDS) == compare_outcomes(known, labeled, THRESHOLDS)

@@ -35,16 +35,18 @@ def test_without_drift_nothing_is_found_and_who_was_compared_is_said(made: tuple
     folder, digest = made
     rng = np.random.default_rng(1)
     first, second = people(rng, 60), people(rng, 60, 60)
-    again = [replace(first[3], when=second[-1].when), *second]
+    again = [replace(first[8], when=second[-1].when), *second]
     one = predictions(tmp_path / "one", digest, first, in_training=5)
     two = predictions(tmp_path / "two", digest, again)
     labels = labels_of(tmp_path / "labels.csv", first[:40])
     found = study.monitor(folder, [two, one], labels=labels, window=50, now=LATER)
     assert found.drift == ()
     assert found.verdict.startswith("No drift found (115 patients, 2 looks; chance of any false alarm at most 5%)")
+    new, known = [*first[5:], *second], first[5:40]
     assert found.result["patients"] == {
-        "n": 115, "assessable": 96, "labeled": 35, "labeled_assessable": 30, "training": 200,
-        "positive": sum(bool(a.label) for a in first[5:40]), "in_training": 5, "again": 1, "other_days": 0,
+        "n": 115, "assessable": sum(a.in_scope for a in new), "labeled": 35,
+        "labeled_assessable": sum(a.in_scope for a in known), "positive": sum(bool(a.label) for a in known),
+        "training": 200, "in_training": 5, "again": 1, "other_days": 0,
     }  # fmt: skip
     assert [row["model"] for row in found.result["performance"]] == ["ensemble", "histology_only"]
     assert json.dumps(found.result, allow_nan=False)
