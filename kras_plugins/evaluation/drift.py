@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,13 +117,13 @@ def compare_values(name: str, training: Binned, values: Float64, fewest: int = F
     here = binned(values, training.edges)
     found = Compared(name=name, n=here.n, n_training=training.n, unknown=here.missing)
     if note := too_few(here.n, training.n, fewest):
-        return _without(found, note)
+        return replace(found, note=note)
     d, p = ks(training.counts, here.counts)
     low, high = np.percentile(values[np.isfinite(values)], [25, 75]).tolist()
     middle, before = float(np.nanmedian(values)), quantile(training, 0.5)
     detail = f"median {_shown(middle)} (middle half {_shown(low)} to {_shown(high)}), training {_shown(before)}"
-    return Compared(
-        **_counts(found),
+    return replace(
+        found,
         test="Kolmogorov-Smirnov",
         statistic=d,
         p=p,
@@ -139,12 +139,12 @@ def compare_levels(name: str, training: Mapping[str, int], levels: Sequence[str]
     n, m = sum(known.values()), sum(before.values())
     found = Compared(name=name, n=n, n_training=m, unknown=len(levels) - n)
     if note := too_few(n, m, fewest):
-        return _without(found, note)
+        return replace(found, note=note)
     every = sorted({*known, *before}, key=lambda level: (-known[level] - before.get(level, 0), level))
     a, b = [before.get(level, 0) for level in every], [known[level] for level in every]
     test, statistic, p, which = categories(a, b)
-    return Compared(
-        **_counts(found),
+    return replace(
+        found,
         test=test,
         statistic=statistic,
         p=p,
@@ -247,11 +247,3 @@ def _share(part: int, whole: int) -> str:
 
 def _shown(value: float) -> str:
     return f"{value:.3g}"
-
-
-def _counts(found: Compared) -> dict[str, object]:
-    return {"name": found.name, "n": found.n, "n_training": found.n_training, "unknown": found.unknown}
-
-
-def _without(found: Compared, note: str) -> Compared:
-    return Compared(**_counts(found), note=note)  # type: ignore[arg-type]

@@ -50,10 +50,10 @@ def _state(name: str, result: Result) -> dict[str, str]:
         return found | {"state": f"not compared: {why}"}
     first = min(checks, key=lambda c: c["p"])
     unknown = f"; unknown of {first['unknown']}" if first["unknown"] else ""
-    many = f" (most of {group['checks']})" if group["checks"] > 1 else ""
+    which = f"{first['name']} (most of {group['checks']}): " if group["checks"] > 1 else ""
     return found | {
         "state": f"drift, since {since}" if since else "no drift found",
-        "seen": f"{first['name']}{many}: {first['detail']}; n={first['n']}{unknown}",
+        "seen": f"{which}{first['detail']}; n={first['n']}{unknown}",
         "p": p_value(group["p_holm"]),
         "psi": _psi(first["psi"]),
         "step": STEPS[name] if since else "",

@@ -176,8 +176,8 @@ def watched(reference: Reference, arrivals: Sequence[Arrival], plan: Plan, now: 
         "series": [series(w.name, w.arrivals) for w in seen],
     }
     sentence = _sentence(groups, result, plan)
-    known = {"drift": _drift(groups, looked), "groups": groups, "sentence": sentence}
-    finite: dict[str, Any] = _finite(result | {"verdict": known})
+    verdict = {"drift": _drift(groups, looked), "groups": groups, "sentence": sentence}
+    finite: dict[str, Any] = _finite(result | {"verdict": verdict})
     return finite
 
 
