@@ -57,6 +57,8 @@ class OpenVino:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": self._threads,
                 "INFERENCE_NUM_THREADS": self._threads,
+                # Pinned, the threads of every process take the same first cores, and two workers share half a machine.
+                "ENABLE_CPU_PINNING": False,
             },
         )
         return OpenVinoInfer(compiled, spec, batch, self._threads)
