@@ -102,8 +102,8 @@ def monitor(
     Example:
         >>> from kras_plugins import study
         >>> found = study.monitor("results/bundle", "scores")
-        >>> found.drift, found.verdict
-        ((), 'Too few patients to compare yet: 10 of 20.')
+        >>> found.verdict, found.result["patients"]["in_training"]
+        ('Too few patients to compare yet: 0 of 20.', 10)
     """
     from kras_plugins.study.monitor_inputs import read_predictions_of, read_reference, with_labels
 
