@@ -110,12 +110,14 @@ def monitor(
     plan = _checked(Plan(window=window, fewest=fewest, alpha=alpha, since=since, until=until))
     reference = read_reference(Path(bundle))
     folders = [predictions] if isinstance(predictions, str | Path) else list(predictions)
-    rows = [row for own in read_predictions_of([Path(f) for f in folders], reference.digest) for row in own]
+    rows, lacking = read_predictions_of([Path(f) for f in folders], reference.digest)
+    if lacking:
+        notify.note(f"{lacking} patients are left out: an earlier kras scored them, and did not write what is compared")
     counts, arrivals = _new(rows, plan)
     if labels is not None:
         arrivals = with_labels(arrivals, Path(labels), str(reference.facts["target"]))
     result = watched(reference, arrivals, plan, now or datetime.now(UTC)) | {"command": list(command)}
-    result["patients"] |= counts
+    result["patients"] |= counts | {"not_recorded": lacking}
     for group, why in result["not_compared"].items():
         notify.note(f"{group} cannot be compared: {why}")
     folder = None if out is None else _write(Path(out), result, overwrite=overwrite)

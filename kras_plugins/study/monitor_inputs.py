@@ -16,7 +16,7 @@ from kras_plugins.learning.content import CONTENT, read_content
 from kras_plugins.learning.seal import sealed
 from kras_plugins.study.arrivals import Row, read_rows
 from kras_plugins.study.bundle_facts import check_facts
-from kras_plugins.study.outputs import MANIFEST, MONITOR, read_json
+from kras_plugins.study.outputs import MANIFEST, MONITOR, PREDICTIONS, read_json, read_predictions
 
 if TYPE_CHECKING:
     from kras_plugins.evaluation.arrivals import Arrival
@@ -47,12 +47,14 @@ def read_reference(folder: Path) -> Reference:
     )
 
 
-def read_predictions_of(folders: Sequence[Path], digest: str) -> list[list[Row]]:
-    """The rows of each folder of `predict`.
+def read_predictions_of(folders: Sequence[Path], digest: str) -> tuple[list[Row], int]:
+    """The rows of all folders of `predict`, and of how many patients there are predictions without a row.
 
+    Those an earlier kras scored, which did not write what is compared.
     UsageError for a folder without, ConfigError for one that another bundle made, or an earlier kras.
     """
-    found = []
+    found: list[Row] = []
+    lacking = 0
     for folder in folders:
         if not (folder / MANIFEST).is_file():
             raise UsageError(f"{folder}: no folder of results", "give folders that `kras predict` wrote")
@@ -68,8 +70,16 @@ def read_predictions_of(folders: Sequence[Path], digest: str) -> list[list[Row]]
                 f"{folder} has no {MONITOR}: an earlier kras scored it, and did not write what is compared",
                 "score the slides again with `kras predict`, into another folder",
             )
-        found.append(read_rows(folder / MONITOR))
-    return found
+        rows = read_rows(folder / MONITOR)
+        found += rows
+        known = {row.arrival.patient_id for row in rows}
+        lacking += len({*_patients(folder)} - known)
+    return found, lacking
+
+
+def _patients(folder: Path) -> list[str]:
+    file = folder / PREDICTIONS
+    return read_predictions(file).column("patient_id").to_pylist() if file.is_file() else []
 
 
 def with_labels(arrivals: Sequence[Arrival], file: Path, target: str) -> list[Arrival]:

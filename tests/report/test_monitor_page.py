@@ -25,7 +25,7 @@ def result(arrivals: list[Arrival], known: dict[str, Any] | None = None) -> dict
         provenance={"demonstration": ["<b>drawn</b>"]},
     )
     found = watched(reference, arrivals, Plan(window=50), LATER)
-    return found | {"patients": found["patients"] | {"in_training": 0, "again": 0, "other_days": 0}}
+    return found | {"patients": found["patients"] | {"in_training": 0, "again": 0, "other_days": 0, "not_recorded": 0}}
 
 
 @pytest.fixture(scope="module")

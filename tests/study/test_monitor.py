@@ -37,6 +37,7 @@ def test_without_drift_nothing_is_found_and_who_was_compared_is_said(made: tuple
     first, second = people(rng, 60), people(rng, 60, 60)
     again = [replace(first[8], when=second[-1].when), *second]
     one = predictions(tmp_path / "one", digest, first, in_training=5)
+    write_rows(one / "predictions.csv", [{"patient_id": name} for name in ("p7", "long ago")])
     two = predictions(tmp_path / "two", digest, again)
     labels = labels_of(tmp_path / "labels.csv", first[:40])
     found = study.monitor(folder, [two, one], labels=labels, window=50, now=LATER)
@@ -46,7 +47,7 @@ def test_without_drift_nothing_is_found_and_who_was_compared_is_said(made: tuple
     assert found.result["patients"] == {
         "n": 115, "assessable": sum(a.in_scope for a in new), "labeled": 35,
         "labeled_assessable": sum(a.in_scope for a in known), "positive": sum(bool(a.label) for a in known),
-        "training": 200, "in_training": 5, "again": 1, "other_days": 0,
+        "training": 200, "in_training": 5, "again": 1, "other_days": 0, "not_recorded": 1,
     }  # fmt: skip
     assert [row["model"] for row in found.result["performance"]] == ["ensemble", "histology_only"]
     assert json.dumps(found.result, allow_nan=False)
