@@ -61,7 +61,9 @@ class Psi:
 
     @property
     def size(self) -> str:
-        """The corrected value in the customary words (Siddiqi 2006, Credit Risk Scorecards)."""
+        """The corrected value in the customary words (Siddiqi 2006, Credit Risk Scorecards), beyond the limit alone."""
+        if self.value <= self.limit:
+            return "within chance"
         return "large" if self.corrected >= _LARGE else "moderate" if self.corrected >= _MODERATE else "small"
 
 

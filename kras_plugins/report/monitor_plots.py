@@ -88,7 +88,7 @@ def estimate_plot(
                 ax.plot(at, middle, marker, color=color, ms=5, label=what)
                 shown = True
         if not shown:
-            say(ax, "too few labels of each class in every window")
+            say(ax, "no estimate in any window")
         _windows(ax, windows, label)
         above(figure)
 

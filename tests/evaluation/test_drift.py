@@ -91,6 +91,7 @@ def test_psi_is_the_sum_that_it_is_defined_as() -> None:
     assert found.value == pytest.approx(float(((b - a) * np.log(b / a)).sum()))
     assert found.by_chance == pytest.approx(2 * (1 / 400 + 1 / 100))
     assert found.limit == pytest.approx(stats.chi2.ppf(0.95, 2) * (1 / 400 + 1 / 100))
+    assert psi([100, 200, 100], [5, 8, 7]).size == "within chance"
     assert (found.corrected, found.size) == (pytest.approx(found.value - found.by_chance), "moderate")
 
 
