@@ -205,7 +205,7 @@ def psi(training: Sequence[int], here: Sequence[int]) -> Psi:
 
     a, b = np.asarray(training, np.float64), np.asarray(here, np.float64)
     p, q = ((x + _SMOOTHING) / (x.sum() + _SMOOTHING * len(x)) for x in (a, b))
-    per = 1 / a.sum() + 1 / b.sum()
+    per = float(1 / a.sum() + 1 / b.sum())
     free = len(a) - 1
     limit = float(chdtri(free, 0.05)) * per if free else 0.0
     return Psi(value=float(((q - p) * np.log(q / p)).sum()), by_chance=free * per, limit=limit)
