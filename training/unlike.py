@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 SIDE = WINDOW * STRIDE
 """Side in pixels of what one mean is taken over: the middle of a sample of that side sees all of it and no edge."""
-DRAWS = 400
+DRAWS = 800
 """Samples of each kind of image."""
 KEPT = 0.95
 """Share of the windows of left-out fields of a kind that lie below its limit."""
+DRAWN = "synthetic"
+"""The kind whose limit is its largest left-out window: nobody is harmed where a drawn slide passes for known."""
 FOLDS = 5
 LEAST_TISSUE = 0.25
 """A window with less tissue says too little: at the very edge of a slide."""
@@ -37,7 +39,7 @@ def fit(
     """Set `network.unlike` from those of `fields` of which classes are known, and give its figures.
 
     The Gaussians are fitted to samples drawn as for training, so that another stain, focus, scale or file is not
-    unlike, and neither is the edge of tissue on glass; kinds count alike. The limit of a kind is set on its `left_out`
+    unlike, and neither is the edge of tissue on glass. The limit of a kind is set on its `left_out`
     fields; without such on each of its sources without its own samples, if there are FOLDS or more, else on all.
     """
     rng = np.random.default_rng([seed, 7])
@@ -46,37 +48,36 @@ def fit(
     if not 1 <= len(kinds) <= KINDS:
         raise ValueError(f"{len(kinds)} kinds of typed fields, 1 to {KINDS} are known: {', '.join(kinds)}")
     drawn = {kind: _drawn(network, [f for f in typed if f.kind == kind], draws, rng) for kind in kinds}
-    means, whiten = gaussians([features for features, _ in drawn.values()])
+    fitted = [gaussian(features) for features, _ in drawn.values()]
     found: dict[str, Float64] = {}
-    for kind, mean in zip(kinds, means, strict=True):
+    for kind, (mean, whiten) in zip(kinds, fitted, strict=True):
         own, apart = ([f for f in some if f.kind == kind] for some in (typed, left_out))
         sources = sorted({f.source for f in own})
         if apart or len(sources) < FOLDS:
             found[kind] = _square(np.concatenate([windows(network, f) for f in apart or own]), mean, whiten)
         else:
             folds = [sources[i::FOLDS] for i in range(FOLDS)]
-            found[kind] = np.concatenate([_crossed(network, own, drawn, kind, fold) for fold in folds])
-    limits = np.array([np.quantile(found[kind], KEPT) for kind in kinds], np.float32)
+            found[kind] = np.concatenate([_crossed(network, own, *drawn[kind], fold) for fold in folds])
+    limits = np.array([np.quantile(found[kind], 1 if kind == DRAWN else KEPT) for kind in kinds], np.float32)
     at = [min(i, len(kinds) - 1) for i in range(KINDS)]  # places that are left repeat the last kind
-    for buffer, values in ((network.unlike.mean, means[at]), (network.unlike.limit, limits[at])):
-        buffer.copy_(torch.from_numpy(values))
-    network.unlike.whiten.copy_(torch.from_numpy(whiten))
+    means, whitens = (np.stack(values) for values in zip(*fitted, strict=True))
+    into = network.unlike
+    for buffer, values in ((into.mean, means), (into.whiten, whitens), (into.limit, limits)):
+        buffer.copy_(torch.from_numpy(values[at]))
     return {
         "samples": sum(len(features) for features, _ in drawn.values()),
         "limits": {k: {"windows": len(found[k]), "limit": float(v)} for k, v in zip(kinds, limits, strict=True)},
     }
 
 
-def gaussians(groups: Sequence[Float32]) -> tuple[Float32, Float32]:
-    """`means` [group channel] of groups float32[sample channel], and `whiten` [channel channel] for all.
+def gaussian(features: Float32) -> tuple[Float32, Float32]:
+    """`mean` [channel] and `whiten` [channel channel] of features [sample channel].
 
-    |whiten (x - mean)|² is the squared Mahalanobis distance by the covariance within groups, which is shrunk after
-    Ledoit & Wolf, J Multivar Anal 2004;88:365-411.
+    |whiten (x - mean)|² is the squared Mahalanobis distance by their covariance, which is shrunk after Ledoit & Wolf,
+    J Multivar Anal 2004;88:365-411.
     """
-    means = np.stack([g.mean(0) for g in groups])
-    within = np.concatenate([g - mean for g, mean in zip(groups, means, strict=True)])
-    precision = LedoitWolf(assume_centered=True).fit(within.astype(np.float64)).precision_
-    return means.astype(np.float32), np.linalg.cholesky(precision).T.astype(np.float32)
+    found = LedoitWolf().fit(features.astype(np.float64))
+    return found.location_.astype(np.float32), np.linalg.cholesky(found.precision_).T.astype(np.float32)
 
 
 def _square(features: Float32, mean: Float32, whiten: Float32) -> Float64:
@@ -84,17 +85,12 @@ def _square(features: Float32, mean: Float32, whiten: Float32) -> Float64:
 
 
 def _crossed(
-    network: CellNet,
-    own: Sequence[Field],
-    drawn: Mapping[str, tuple[Float32, list[str]]],
-    kind: str,
-    fold: Sequence[str],
+    network: CellNet, own: Sequence[Field], features: Float32, sources: Sequence[str], fold: Sequence[str]
 ) -> Float64:
-    """Squares of the windows of some sources of a kind under the Gaussian of all samples but theirs."""
-    rest = [f[[k != kind or source not in fold for source in sources]] for k, (f, sources) in drawn.items()]
-    means, whiten = gaussians(rest)
+    """Squares of the windows of some sources of a kind under the Gaussian of its other samples."""
+    mean, whiten = gaussian(features[[source not in fold for source in sources]])
     seen = np.concatenate([windows(network, f) for f in own if f.source in fold])
-    return _square(seen, means[list(drawn).index(kind)], whiten)
+    return _square(seen, mean, whiten)
 
 
 def _drawn(
@@ -141,9 +137,9 @@ def _around(network: CellNet, tiles: UInt8) -> tuple[Float32, Float32]:
 
 def scores(network: CellNet, field: Field) -> Float64:
     """d² of each window of a field that holds enough tissue, 1 at the limit of the nearest kind."""
-    means, limits, whiten = (b.numpy() for b in (network.unlike.mean, network.unlike.limit, network.unlike.whiten))
-    seen = windows(network, field)
-    return np.min([_square(seen, m, whiten) / limit for m, limit in zip(means, limits, strict=True)], axis=0)
+    seen, known = windows(network, field), network.unlike
+    kinds = zip(known.mean.numpy(), known.whiten.numpy(), known.limit.numpy(), strict=True)
+    return np.min([_square(seen, mean, whiten) / limit for mean, whiten, limit in kinds], axis=0)
 
 
 def figures(

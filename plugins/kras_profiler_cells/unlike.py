@@ -21,24 +21,25 @@ _FARTHEST = 15.0  # float16 overflows where many numbers beyond are squared and 
 class Unlike(nn.Module):
     """Mahalanobis distance of the mean features around a place from the nearest kind of training image.
 
-    After Lee et al., NeurIPS 2018: Gaussians with one covariance, here of kinds of images in place of classes. `mean`
-    float32[kind channel], `whiten` float32[channel channel] and `limit` float32[kind] are set by `training.unlike.fit`:
-    d² = |whiten (x - mean)|² / limit is below 1 for a stated share of left-out windows of that kind. As they are made,
-    nothing is unlike.
+    After Lee et al., NeurIPS 2018, but of kinds of images in place of classes, and each with its own covariance: drawn
+    slides vary less than tissue does. `mean` float32[kind channel], `whiten` float32[kind channel channel] and `limit`
+    float32[kind] are set by `training.unlike.fit`: d² = |whiten (x - mean)|² / limit is below 1 for a stated share of
+    left-out windows of that kind. As they are made, nothing is unlike.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.mean = nn.Buffer(torch.zeros(KINDS, channels))
         self.limit = nn.Buffer(torch.ones(KINDS))
-        self.whiten = nn.Buffer(torch.zeros(channels, channels))
+        self.whiten = nn.Buffer(torch.zeros(KINDS, channels, channels))
 
     def forward(self, deep: Tensor, tiles: Tensor) -> Tensor:
         """d² / (d² + 1) float32[tile h/64 w/64]: 0.5 at the limit; `deep`, `tiles`: see `around`."""
         features, _ = self.around(deep, tiles)
-        place = F.conv2d(features, self.whiten[:, :, None, None])
-        kinds = self.mean @ self.whiten.T / self.limit.sqrt()[:, None]
-        away = [place / self.limit[k].sqrt() - kinds[k, :, None, None] for k in range(KINDS)]
+        away = []
+        for mean, whiten, limit in zip(self.mean, self.whiten, self.limit, strict=True):
+            scaled = whiten / limit.sqrt()
+            away.append(F.conv2d(features, scaled[:, :, None, None], -scaled @ mean))
         squares = torch.stack([a.clamp(-_FARTHEST, _FARTHEST).square().sum(1) for a in away])
         nearest = squares.amin(0)
         return nearest / (nearest + 1)

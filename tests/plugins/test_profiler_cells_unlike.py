@@ -25,7 +25,8 @@ def test_the_score_is_the_distance_of_the_mean_of_the_tissue_around_from_the_nea
     tiles[:, :, :, 160:] = GLASS + 20
     tiles[:, 1, 200:, 160:] = GLASS - 1  # one dark color is no glass
     unlike = Unlike(4)
-    means, whiten, limits = rng.standard_normal((KINDS, 4)), rng.standard_normal((4, 4)) * 2, rng.uniform(1, 9, KINDS)
+    means, whiten = rng.standard_normal((KINDS, 4)), rng.standard_normal((KINDS, 4, 4)) * 2
+    limits = rng.uniform(1, 9, KINDS)
     unlike.mean.copy_(torch.from_numpy(means))
     unlike.limit.copy_(torch.from_numpy(limits))
     unlike.whiten.copy_(torch.from_numpy(whiten))
@@ -39,7 +40,8 @@ def test_the_score_is_the_distance_of_the_mean_of_the_tissue_around_from_the_nea
         rows, columns = (slice(max(0, (at - reach) * each), (at + reach + 1) * each) for at in (y, x))
         inside = tissue[rows, columns]
         features = deep[0][:, rows, columns][:, inside].mean(1) if inside.any() else np.zeros(4)
-        square = min(np.sum((whiten @ (features - m)) ** 2) / limit for m, limit in zip(means, limits, strict=True))
+        each_kind = zip(means, whiten, limits, strict=True)
+        square = min(np.sum((w @ (features - m)) ** 2) / limit for m, w, limit in each_kind)
         assert found[y, x] == pytest.approx(square / (square + 1), abs=2e-3), (y, x)
 
 
