@@ -85,13 +85,13 @@ def _map(
         VOILUTTransformation,
     )
     from highdicom.pm import ParametricMap, RealWorldValueMapping
-    from highdicom.spatial import PixelToReferenceTransformer
+    from highdicom.spatial import ImageToReferenceTransformer
     from pydicom.sr.codedict import codes
 
     measures = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     rows_mm, columns_mm = (float(side) for side in measures.PixelSpacing)
     origin = source.TotalPixelMatrixOriginSequence[0]
-    to_slide = PixelToReferenceTransformer(
+    to_slide = ImageToReferenceTransformer(
         (
             float(origin.XOffsetInSlideCoordinateSystem),
             float(origin.YOffsetInSlideCoordinateSystem),
@@ -100,8 +100,8 @@ def _map(
         [float(cosine) for cosine in source.ImageOrientationSlide],
         (rows_mm, columns_mm),
     )
-    # The middle of the first tile, in pixels (columns, rows) of level 0, whose middles are whole numbers.
-    middle = np.array([[corner[0] + (size[0] - 1) / 2, corner[1] + (size[1] - 1) / 2]])
+    # The middle of the first tile; here (0, 0) is the outer corner of the first pixel (PS3.3, C.10.5.1.2).
+    middle = np.array([[corner[0] + size[0] / 2, corner[1] + size[1] / 2]])
     known = grid[grid != OUTSIDE]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     concept = _CONCEPTS[quantity]
@@ -127,18 +127,26 @@ def _map(
             )
         ],
         voi_lut_transformations=[
-            VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-9))
+            VOILUTTransformation(
+                window_center=(low + high) / 2,
+                window_width=max(high - low, 1e-6),
+                voi_lut_function="LINEAR_EXACT",  # plain LINEAR knows no window narrower than 1
+            )
         ],
         pixel_measures=PixelMeasuresSequence(
             pixel_spacing=(rows_mm * size[1], columns_mm * size[0]),
             slice_thickness=float(measures.get("SliceThickness", 0.001)),
         ),
         plane_orientation=PlaneOrientationSequence("SLIDE", list(source.ImageOrientationSlide)),
-        plane_positions=[PlanePositionSequence("SLIDE", to_slide(middle.round().astype(int))[0].tolist(), (1, 1))],
+        plane_positions=[PlanePositionSequence("SLIDE", to_slide(middle)[0].tolist(), (1, 1))],
         content_description="Research use only: no proof of a mutation",
         content_label=quantity.upper(),
     )
-    made.FloatPixelPaddingValue = OUTSIDE
+    made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = OUTSIDE
+    made.Laterality = ""  # not known
+    for element in made.iterall():
+        if element.keyword == "DimensionOrganizationUID":
+            element.value = done.uid(f"dimensions {quantity} {source.SOPInstanceUID}")  # highdicom draws one
     made.SeriesDescription = "Research use only: map of tiles"
     made.CodingSchemeIdentificationSequence = [scheme()]
     return made

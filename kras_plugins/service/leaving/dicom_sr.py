@@ -38,16 +38,17 @@ def structured_report(done: Finished, *, identified: bool = False) -> bytes:
     evidence = [*shown.values()] if named else [carrier(done), *shown.values()]
     made = EnhancedSR(
         evidence=evidence,
-        content=_content(done, shown)[0],
+        content=_content(done, shown),
         series_instance_uid=done.uid("sr series"),
         series_number=1,
         sop_instance_uid=done.uid("sr"),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
-        record_evidence=False,
         specific_character_set="ISO_IR 192",
     )
+    if not named:
+        del made.CurrentRequestedProcedureEvidenceSequence  # the carrier, which is no image
     made.SeriesDescription = "Research use only: prediction from H&E"
     made.ManufacturerModelName = "kras"
     made.SoftwareVersions = done.versions.get("kras", "unknown")
@@ -94,7 +95,7 @@ def _content(done: Finished, images: Mapping[str, Dataset]) -> Any:
     )
     for text in _remarks(done):
         report[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, text, "CONTAINS"))
-    return report
+    return report[0]
 
 
 def _algorithm(done: Finished) -> AlgorithmIdentification:

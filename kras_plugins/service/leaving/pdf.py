@@ -261,7 +261,9 @@ def _styles() -> dict[str, Any]:
         "muted": ParagraphStyle("muted", body, fontSize=7.5, leading=10, textColor="#4B5563", spaceAfter=3),
         "title": ParagraphStyle("title", body, fontName=bold, fontSize=14, leading=18, spaceAfter=3),
         "call": ParagraphStyle("call", body, fontName=bold, fontSize=18, leading=23),
-        "heading": ParagraphStyle("heading", body, fontName=bold, fontSize=10.5, leading=14, spaceBefore=9, spaceAfter=3),
+        "heading": ParagraphStyle(
+            "heading", body, fontName=bold, fontSize=10.5, leading=14, spaceBefore=9, spaceAfter=3
+        ),
         "head": ParagraphStyle("head", body, fontName=bold, fontSize=7.5, leading=10),
         "cell": ParagraphStyle("cell", body, fontSize=7.5, leading=10),
     }
