@@ -63,7 +63,8 @@ class Finished:
 def finished(folder: Path, patient: str, places: Mapping[str, Path | Url] | None = None) -> Finished:
     """Read a patient of the folder; ConfigError where the folder has no such patient or is damaged.
 
-    `places`: where slides lie, by id, which a manifest under pseudonyms does not say. A patient none of whose slides could be used has a row in predictions.csv and no page; the reason is in the row.
+    `places`: where slides lie, by id, which a manifest under pseudonyms does not say. A patient none of whose slides
+    could be used has a row in predictions.csv and no page; the reason is in the row.
     """
     manifest = read_json(folder / MANIFEST)
     row = next((r for r in _rows(folder / PREDICTIONS) if r["patient_id"] == patient), None)

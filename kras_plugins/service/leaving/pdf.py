@@ -244,7 +244,7 @@ def _columns(cells: list[list[Flowable]]) -> Table:
 
 @cache
 def _styles() -> dict[str, Any]:
-    """Styles of paragraphs, in the font that the figures have, which comes with matplotlib and knows µ, ², ≤ and names."""
+    """Styles of paragraphs, in the font of the figures, which comes with matplotlib and has µ, ² and ≤."""
     import matplotlib
     from reportlab.lib.styles import ParagraphStyle
     from reportlab.pdfbase import pdfmetrics
