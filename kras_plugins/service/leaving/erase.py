@@ -57,8 +57,7 @@ def erase(db: Engine, settings: ServiceSettings, patient: str, actor: str) -> Er
 
     First the cases are taken from whoever has them, then the files go, then the rows, and at last the free space of the
     database. Killed in between, the same call goes on. Backups and what has left the service are the caller's.
-    Raises UnknownPatient, and ConfigError while slides of the patient lie in the folder that is watched: they would come
-    again.
+    Raises UnknownPatient, and ConfigError while slides of the patient lie in the watched folder: they would come again.
     """
     found = _stopped(db, settings, patient, actor)
     if found is None:
