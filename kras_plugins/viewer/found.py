@@ -44,7 +44,8 @@ def find_shown(session: Session, given: Sequence[Path], slides: Path | None = No
     if results and len(given) > 1:
         raise UsageError(f"{results[0]}: a result goes alone", "name one folder of a result, or slides only")
     if results or (len(given) == 1 and given[0].is_dir() and _empty(session, given[0])):
-        return _of_result(session, given[0], slides)
+        candidates = () if slides is None else slides_of([slides], session.registry).patients
+        return shown_result(session, given[0], [ref for patient in candidates for ref in patient.slides])
     return _of_slides(session, given)
 
 
@@ -75,14 +76,17 @@ def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
     return Shown(title=title, slides={one.name: one for one in found})
 
 
-def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
+def shown_result(session: Session, folder: Path, candidates: Sequence[SlideRef] = (), base: str = "") -> Shown:
+    """The slides of a result; `candidates`: among which those are looked for that are not where they were.
+
+    `base`: what addresses begin with. Raises as `find_shown`.
+    """
     result = read_result(folder)
     if session.settings.cache is None and result.cache is not None:
         session = replace(session, store=Store(result.cache))
-    candidates = () if slides is None else slides_of([slides], session.registry).patients
     finder = Finder(
         session.store,
-        [ref for patient in candidates for ref in patient.slides],
+        candidates,
         usable_readers(session.registry, session.config, session.settings.reader),
         session.settings.reader,
     )
@@ -117,6 +121,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
         folder=folder,
         target=_target(folder, cases.values()),
         out_of_fold=result.trained_here,
+        base=base,
     )
 
 
