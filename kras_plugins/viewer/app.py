@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,17 +54,20 @@ def create_app(shown: Shown, token: str, port: int) -> Iterator[ASGIApp]:
         slides.close()
 
 
-def answering(shown: Shown, slides: Opened) -> FastAPI:
-    """The addresses of `shown` without any look at who asks; `slides`: those of `shown`, which the caller closes."""
+def answering(shown: Shown, slides: Opened, tell: Callable[[KrasError], None] | None = None) -> FastAPI:
+    """The addresses of `shown` without any look at who asks; `slides`: those of `shown`, which the caller closes.
+
+    `tell`: told of what cannot be read, in place of the log.
+    """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    _refuse(app)
+    _refuse(app, tell or (lambda error: _log.warning("%s", error)))
     _pages(app, shown, slides)
     _tiles(app, slides)
     _points(app, shown, slides)
     return app
 
 
-def _refuse(app: FastAPI) -> None:
+def _refuse(app: FastAPI, tell: Callable[[KrasError], None]) -> None:
     """Answer what cannot be answered with one line of plain text."""
 
     @app.exception_handler(HTTPError)
@@ -78,7 +81,7 @@ def _refuse(app: FastAPI) -> None:
 
     @app.exception_handler(KrasError)
     def unreadable(_: Request, error: KrasError) -> Response:
-        _log.warning("%s", error)
+        tell(error)
         return PlainTextResponse(_UNREADABLE, 500)
 
 

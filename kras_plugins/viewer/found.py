@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.bags import read_bag
@@ -22,6 +23,7 @@ from kras_plugins.store import Store, safe_name
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.outputs import MANIFEST, METRICS, read_json
 from kras_plugins.study.trained_on import remembered
+from kras_plugins.urls import Url
 from kras_plugins.viewer.alike import Cohort, Searched
 from kras_plugins.viewer.assemble import Sources, assembled, with_tissue
 from kras_plugins.viewer.explain import Explainer, bag_of_study, explained_member, of_result
@@ -76,10 +78,18 @@ def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
     return Shown(title=title, slides={one.name: one for one in found})
 
 
-def shown_result(session: Session, folder: Path, candidates: Sequence[SlideRef] = (), base: str = "") -> Shown:
+def shown_result(
+    session: Session,
+    folder: Path,
+    candidates: Sequence[SlideRef] = (),
+    *,
+    places: Mapping[str, Path | Url] = MappingProxyType({}),
+    base: str = "",
+) -> Shown:
     """The slides of a result; `candidates`: among which those are looked for that are not where they were.
 
-    `base`: what addresses begin with. Raises as `find_shown`.
+    `places`: where slides lie, by id, for a result that does not say it. `base`: what addresses begin with. Raises as
+    `find_shown`.
     """
     result = read_result(folder)
     if session.settings.cache is None and result.cache is not None:
@@ -94,6 +104,9 @@ def shown_result(session: Session, folder: Path, candidates: Sequence[SlideRef] 
     cases = {file.name.removesuffix(ENDING): file for file in sorted(folder.glob(f"*{ENDING}"))}
 
     def listed(slide: Recorded) -> Listed:
+        where = places.get(slide.slide_id)
+        slide = replace(slide, url=where) if isinstance(where, Url) else replace(slide, path=where or slide.path)
+
         def opened() -> ShownSlide:
             one = finder.open(slide)
             try:

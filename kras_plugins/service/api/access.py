@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, urlsplit
 
@@ -27,10 +27,9 @@ from kras_plugins.service.tokens import SCOPES, find
 from kras_plugins.viewer.access import HEADERS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from kras_plugins.service.api.reach import Reach
+    from kras_plugins.service.parts import Service
 
 POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -61,14 +60,12 @@ class Who:
 class Access:
     """Middleware that finds out who asks, refuses strangers, and gives every answer its headers."""
 
-    def __init__(self, app: ASGIApp, db: Engine, reach: Reach, key: bytes, console: str | None) -> None:
-        """`key`: what forms for users of a proxy are signed with. `console`: the secret of the printed address."""
+    def __init__(self, app: ASGIApp, service: Service, key: bytes) -> None:
+        """`key`: what forms for users of a proxy are signed with."""
         self.app = app
-        self._db = db
-        self._reach = reach
+        self._service = service
+        self._reach = service.reach
         self._key = key
-        self._console = console
-        self.cookie = cookie_name(reach.port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -111,21 +108,25 @@ class Access:
         headers = Headers(scope=scope)
         if (given := headers.get("authorization")) is not None:
             kind, _, secret = given.partition(" ")
-            return self._holder(secret.strip(), by_hand=True) if kind.lower() == "bearer" else None
+            who = holder(self._service, secret.strip()) if kind.lower() == "bearer" else None
+            return None if who is None else replace(who, csrf="")
         if self._reach.proxy_header is not None and (scope.get("client") or ("",))[0] in self._reach.proxies:
             name = headers.get(self._reach.proxy_header, "").strip()
             if name and name.isprintable() and len(name) <= _MOST_NAME:
                 csrf = hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()
                 return Who(id=f"proxy {name}", name=name, scopes=self._reach.proxy_scopes, csrf=csrf)
-        secret = HTTPConnection(scope).cookies.get(self.cookie, "")
-        return self._holder(secret, by_hand=False) if secret else None
+        secret = HTTPConnection(scope).cookies.get(cookie_name(self._reach.port), "")
+        return holder(self._service, secret) if secret else None
 
-    def _holder(self, secret: str, *, by_hand: bool) -> Who | None:
-        csrf = "" if by_hand else hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest()
-        if self._console is not None and secrets.compare_digest(secret.encode(), self._console.encode()):
-            return Who(id="console", name="console", scopes=frozenset(SCOPES), csrf=csrf)
-        token = find(self._db, secret)
-        return None if token is None else Who(id=token.id, name=token.name, scopes=token.scopes, csrf=csrf)
+
+def holder(service: Service, secret: str) -> Who | None:
+    """Whose secret it is, as a browser's; None where nobody has it."""
+    given = secret.encode(errors="surrogatepass")
+    csrf = hmac.new(given, b"form", hashlib.sha256).hexdigest()
+    if service.console is not None and secrets.compare_digest(given, service.console.encode()):
+        return Who(id="console", name="console", scopes=frozenset(SCOPES), csrf=csrf)
+    token = find(service.db, secret)
+    return None if token is None else Who(id=token.id, name=token.name, scopes=token.scopes, csrf=csrf)
 
 
 def cookie_name(port: int) -> str:
@@ -148,8 +149,8 @@ def may(scope: str) -> Callable[..., Who]:
     return allowed
 
 
-def may_by_form(scope: str) -> Callable[..., Who]:
-    """As `may`, for what a form of a page sends."""
+def may_by_form(scope: str | None) -> Callable[..., Who]:
+    """As `may`, for what a form of a page sends; None: whoever is logged in."""
 
     def allowed(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Who:
         who = allowed_to(request, scope)
@@ -159,12 +160,12 @@ def may_by_form(scope: str) -> Callable[..., Who]:
     return allowed
 
 
-def allowed_to(request: HTTPConnection, scope: str) -> Who:
-    """Who asks; Refused (403) where they lack the scope."""
+def allowed_to(request: HTTPConnection, scope: str | None) -> Who:
+    """Who asks; Refused (401, 403) for a stranger, or where they lack the scope."""
     who: Who | None = request.scope.get("state", {}).get("who")
     if who is None:
         raise Refused(401, "no valid token", "log in")
-    if scope not in who.scopes:
+    if scope is not None and scope not in who.scopes:
         raise Refused(403, f"this needs the scope {scope}", "ask for a token that has it: `kras serve token new`")
     return who
 

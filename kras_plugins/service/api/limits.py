@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
-from kras_plugins.service.api.problems import Refused, answered
+from kras_plugins.service.api.problems import answered
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -76,7 +77,7 @@ class Limits:
             message = await receive()
             got += len(message.get("body", b""))
             if got > most:  # sent in pieces without saying how much
-                raise Refused(413, *_too_large(most))
+                raise HTTPException(413, _too_large(most)[0])
             return message
 
         await self.app(scope, counted, send)
