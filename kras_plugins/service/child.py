@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class Child:
             kill(self._process)
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    _close(pipe)
+                    with suppress(BrokenPipeError):  # what was not read in time goes nowhere
+                        pipe.close()
             self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -92,15 +94,8 @@ class Child:
             time.sleep(0.01)
         code = process.poll()
         self.end()
-        return Died("closed its answers" if code is None else f"ended with {ending(code).removeprefix('its ')}")
+        return Died("it closed its answers" if code is None else ending(code))
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _close(pipe: Any) -> None:
-    try:
-        pipe.close()
-    except BrokenPipeError:  # what was not read in time goes nowhere
-        pass

@@ -85,7 +85,8 @@ def renew(db: Engine, held: Claim, lease_s: float, now: datetime | None = None) 
 def commit(db: Engine, held: Claim, outcome: Outcome, beside: Beside | None = None) -> bool:
     """End the case with a result; False where the token is old: the result is to be thrown away, nothing was written.
 
-    The case, its audit and what is done `beside` are one transaction.
+    The case, its audit and what is done `beside` are one transaction. Who does not know whether it was kept, as the
+    connection was lost, may call this again.
     """
     with writing(db) as connection:
         now = clock(connection)
@@ -95,7 +96,8 @@ def commit(db: Engine, held: Claim, outcome: Outcome, beside: Beside | None = No
             scored_at=now,
         )  # fmt: skip
         if case is None:
-            return False
+            kept = connection.execute(sa.select(cases.c.result).where(cases.c.id == held.case.id)).scalar_one_or_none()
+            return kept is not None and kept == outcome.result
         if beside is not None:
             beside(connection, case)
         audit.append(connection, held.owner, outcome.state, case.id, token=held.token, result=outcome.digest)
@@ -113,7 +115,7 @@ def fail(db: Engine, held: Claim, reason: str, *, again: bool, retries: int, bes
 
 
 def release(db: Engine, held: Claim) -> bool:
-    """Give it back as if it had not been taken, as a worker does that is asked to stop; False where the token is old."""
+    """Give it back as if it had not been taken, as who is asked to stop does; False where the token is old."""
     with writing(db) as connection:
         now = clock(connection)
         case = _end(connection, held, now, state="queued", attempts=cases.c.attempts - 1)

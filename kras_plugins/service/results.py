@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from kras_plugins.service.database.engine import reading
 from kras_plugins.service.database.tables import cases
@@ -39,21 +39,30 @@ def sweep(db: Engine, settings: ServiceSettings, young_s: float = _YOUNG_S) -> i
             kept = set() if row is None else {row.result, running}
             stale = [one for one in folder.iterdir() if f"{folder.name}/{one.name}" not in kept and _old(one, young_s)]
             removed += _remove(stale)
-        works = [one for one in settings.work.iterdir() if _old(one, young_s)] if settings.work.is_dir() else []
-        lost = []
-        for work in works:
-            case_id, _, token = work.name.partition("-")
-            row = connection.execute(asked.where(cases.c.id == case_id)).one_or_none()
-            if row is not None and not (row.state == "running" and str(row.token) == token):
-                lost.append(work)
-        removed += _remove(lost)
+        removed += _remove(_lost_work(connection, settings.work, young_s))
     return removed
 
 
-def _remove(folders: list[Path]) -> int:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)
+def _lost_work(connection: Connection, folder: Path, young_s: float) -> list[Path]:
+    """Work of claims that have ended, and what processes printed that are long gone."""
+    lost = []
+    for work in folder.iterdir() if folder.is_dir() else ():
+        case_id, _, token = work.name.partition("-")
+        held = sa.select(cases.c.id).where(
+            cases.c.id == case_id, cases.c.state == "running", sa.cast(cases.c.token, sa.Text) == token
+        )
+        if _old(work, young_s) and connection.execute(held).first() is None:
+            lost.append(work)
+    return lost
+
+
+def _remove(stale: list[Path]) -> int:
+    for one in stale:
+        if one.is_dir():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            one.unlink(missing_ok=True)
+    return len(stale)
 
 
 def _old(path: Path, young_s: float) -> bool:

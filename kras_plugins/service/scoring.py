@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kras_plugins.errors import BackendError, KrasError, StoreError
+from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError
 from kras_plugins.service.intake.fingerprints import fingerprint
 from kras_plugins.service.leases import Outcome
 from kras_plugins.store import file_sha256
@@ -26,6 +26,7 @@ from kras_plugins.study.settings import StudySettings
 from kras_plugins.urls import Url, place
 
 CHANGED = "a slide was changed after it was submitted"
+GONE = "a slide cannot be read where it was when it was submitted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,11 @@ def score(order: Order) -> Outcome:
     """Score a case as `kras predict` does, and say what came of it; raises what `study.score` does."""
     from kras_plugins import study
 
-    if any(fingerprint(place(where)).text != found for _, where, found in order.slides):
+    try:
+        changed = any(fingerprint(place(where)).text != found for _, where, found in order.slides)
+    except SlideError:  # it names the place
+        return Outcome(state="failed", reason=GONE)
+    if changed:
         return Outcome(state="failed", reason=CHANGED)
     table = Path(order.work) / "cohort.csv"
     with table.open("w", newline="", encoding="utf-8") as file:

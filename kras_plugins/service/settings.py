@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kras_plugins.errors import ConfigError
+from kras_plugins.errors import ConfigError, UsageError
 from kras_plugins.study.settings import StudySettings
 
 
@@ -42,6 +42,10 @@ class ServiceSettings:
             raise ConfigError(f"lease {self.lease_s:g} s: must be more than 0", "for example 60")
         if self.retries < 0:
             raise ConfigError(f"retries {self.retries}: must be 0 or more", "for example 3")
+        if self.study.doubted:
+            raise ConfigError(
+                "a kras.toml that nobody trusts says how to score", "name it with --config, or `kras trust` it"
+            )
         if self.name_pattern is not None:
             try:
                 groups = re.compile(self.name_pattern).groupindex
@@ -56,6 +60,13 @@ class ServiceSettings:
     def database_url(self) -> str:
         """Where the cases are."""
         return self.database or f"sqlite:///{self.data / 'kras.sqlite'}"
+
+    @property
+    def existing_database_url(self) -> str:
+        """The same; UsageError where it is a file that is not there."""
+        if not self.database and not (self.data / "kras.sqlite").is_file():
+            raise UsageError(f"{self.data}: no service keeps its cases there", "name its folder with --data")
+        return self.database_url
 
     @property
     def results(self) -> Path:

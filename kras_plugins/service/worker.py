@@ -45,7 +45,8 @@ class Worker:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._db, self._settings, self._bundles, self._beside = db, settings, bundles, beside
         self._stop, self._now = threading.Event(), threading.Event()
-        self._child = Child(settings.work / f"{self.owner}.log")
+        self._log = settings.work / f"{self.owner}.log"
+        self._child = Child(self._log)
         self._key = None if settings.names is None else read_key(settings.names)
         self._troubles, self._swept = 0, 0.0
 
@@ -64,6 +65,7 @@ class Worker:
                 self._stop.wait(self._pause())
         finally:
             self._child.end()
+            self._log.unlink(missing_ok=True)
 
     def stop(self, now: bool = False) -> None:
         """Take no more cases, and end with the one in hand; `now`: give that one back instead. From any thread."""
@@ -94,7 +96,7 @@ class Worker:
             answered = self._child.ask(asdict(self._order(held, work)), self._beat(held), self._now.is_set)
         except Died as e:
             self._troubles += 1
-            ends.without(f"the process that scored it {e}", again=True)
+            ends.without(f"scoring broke off: {e}", again=True)
             return
         if answered is None:  # nobody waits for it: the lease is lost, or the worker is to stop at once
             if leases.release(self._db, held):
@@ -172,8 +174,18 @@ class Ends:
         self._db, self._held, self._settings, self._beside = db, held, settings, beside
 
     def having(self, outcome: Outcome) -> None:
-        """With a result."""
-        if not leases.commit(self._db, self._held, outcome, self._beside):
+        """With a result; a database that is away is waited for as long as a lease lasts."""
+        until = time.monotonic() + self._settings.lease_s
+        while True:
+            try:
+                kept = leases.commit(self._db, self._held, outcome, self._beside)
+                break
+            except StoreError as e:
+                if time.monotonic() > until:
+                    raise
+                _log.warning("%s", e)
+                time.sleep(POLL_S)
+        if not kept:
             self._refused()
 
     def without(self, reason: str, *, again: bool) -> None:

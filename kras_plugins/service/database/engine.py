@@ -49,7 +49,7 @@ def open_database(url: str) -> Engine:
 def _sqlite(url: sa.URL) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ConfigError("a database in memory is nobody else's", "sqlite:///FILE")
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    Path(str(url.database)).parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     db = sa.create_engine(url, connect_args={"timeout": _WAIT_S}, hide_parameters=True)
 
     @event.listens_for(db, "connect")
