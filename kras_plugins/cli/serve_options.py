@@ -56,9 +56,9 @@ class Reached:
     name: Annotated[
         Words, typer.Option("--name", metavar="HOST", help="name by which browsers ask for it, over TLS")
     ] = None
-    trust_proxy: Annotated[
-        str | None, typer.Option(metavar="HEADER", help="header in which a proxy says who asks")
-    ] = None
+    trust_proxy: Annotated[str | None, typer.Option(metavar="HEADER", help="header in which a proxy says who asks")] = (
+        None
+    )
     proxy: Annotated[
         Words, typer.Option("--proxy", metavar="ADDRESS", help="of the proxy that is trusted [default: loopback]")
     ] = None

@@ -46,13 +46,12 @@ def start(
 
     if demo == bool(bundles):
         raise UsageError("name a bundle, or --demo", "kras serve kras-out/cohort/bundle")
-    given = Reached() if reached is None else reached
     reach = Reach(
-        host=given.host,
-        port=given.port,
-        names=frozenset(given.name or ()),
-        proxy_header=given.trust_proxy,
-        **({"proxies": frozenset(given.proxy)} if given.proxy else {}),
+        host=reached.host,
+        port=reached.port,
+        names=frozenset(reached.name or ()),
+        proxy_header=reached.trust_proxy,
+        **({"proxies": frozenset(reached.proxy)} if reached.proxy else {}),
     )
     settings = ServiceSettings(
         data=kept.data,
@@ -70,8 +69,10 @@ def start(
     shown = None
     if demo:
         with progress() as notify:
-            shown = prepared(notify)
-        settings = replace(shown.settings(settings), data=shown.data if kept.data == DATA else kept.data)
+            shown = prepared(notify=notify)
+        settings = shown.served(settings)
+        if kept.data == DATA:  # not named: the cases of the demonstration stay with its bundle
+            settings = replace(settings, data=shown.folder / "service")
     ending = Ending()
     for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
         signal.signal(told, lambda *_: ending.ask())

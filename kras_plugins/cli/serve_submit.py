@@ -21,7 +21,9 @@ def submit(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="paths or addresses, as the service sees them")],
     patient: Annotated[str | None, typer.Option(help="whose slides these are; one slide may stand alone")] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="larger is earlier")] = 0,
-    upload: Annotated[bool, typer.Option("--upload", help="send files of this machine, going on after a break")] = False,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="send files of this machine, going on after a break")
+    ] = False,
     to: Annotated[str, typer.Option(metavar="URL", help="where the service is")] = "http://127.0.0.1:8700",
     token_file: Annotated[Path | None, typer.Option(help=f"file with the token; else {TOKEN} has it")] = None,
     as_json: AsJson = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +26,8 @@ ACTOR = "command line"
 def new_token(
     name: Annotated[str, typer.Argument(help="who will use it")],
     scope: Annotated[
-        list[Literal["read", "submit", "admin"]] | None,
-        typer.Option(help="what it opens; may be repeated [default: read]"),
+        list[str] | None,
+        typer.Option(metavar="read|submit|admin", help="what it opens; may be repeated [default: read]"),
     ] = None,
     kept: Kept = Kept(),
 ) -> None:

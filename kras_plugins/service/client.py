@@ -42,9 +42,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
 
     def submit(self, slides: Sequence[Mapping[str, str]], patient: str | None, priority: int) -> dict[str, Any]:

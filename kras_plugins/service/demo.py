@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
+
+from kras_plugins.service.settings import ServiceSettings
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.service.intake.arrivals import Arrivals
 
 PATIENTS, POSITIVES, SIDE_UM = 24, 11, 768.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
@@ -35,36 +43,48 @@ jobs = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demonstration begins with. `slides` by patient: files below `folder`; `study`: how they are scored."""
+    """What the demonstration begins with. `slides`: files by patient, below `folder`."""
 
-    bundle: Path
     folder: Path
-    slides: dict[str, tuple[Path, ...]]
-    study: StudySettings
+    bundle: Path
+    slides: Mapping[str, tuple[Path, ...]]
+
+    def served(self, settings: ServiceSettings) -> ServiceSettings:
+        """The settings of a service that scores these slides."""
+        study = settings.study.having(cache=self.folder / "store")
+        return replace(settings, bundles=(self.bundle,), roots=(*settings.roots, self.folder / "slides"), study=study)
 
 
-def demo(folder: Path, notify: Notify = SILENT) -> Demo:
-    """Draw and train in `folder` what is not there yet: minutes the first time, and nothing after that.
+def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
+    """Draw and train what is not there yet in `folder`, by default one of the user's cache.
 
-    An interrupted call goes on where it stopped. Raises what `study.train` does.
+    That takes minutes the first time, and goes on where it was interrupted. Raises what `study.train` does.
     """
     from kras_plugins import study
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.testing.cohort import draw_cohort
 
-    cohort, arriving = folder / "cohort", folder / "slides"
-    size = (SIDE_UM, SIDE_UM)
+    folder = folder or user_cache_path("kras") / "serve-demo"
     notify.note("demonstration: synthetic slides with a planted signal; the numbers say nothing about patients")
-    draw_cohort(cohort, patients=PATIENTS, positives=POSITIVES, signal=0.45, size_um=size)
-    table = read_cohort(draw_cohort(arriving, patients=CASES, signal=0.45, seed=1, name="new-", size_um=size))
-    (cohort / "kras.toml").write_text(_TOML, encoding="utf-8")
-    settings = StudySettings.load(cohort / "kras.toml", cache=folder / "store")
-    out = folder / "study"
-    if not (out / "bundle" / "bundle.json").is_file():
-        study.train(settings=settings, out=out, notify=notify, command=("kras", "serve", "--demo"))
+    size = (SIDE_UM, SIDE_UM)
+    draw_cohort(folder / "cohort", patients=PATIENTS, positives=POSITIVES, signal=0.45, size_um=size)
+    arriving = draw_cohort(folder / "slides", patients=CASES, signal=0.45, seed=1, name="new-", size_um=size)
+    out, settings = folder / "study", folder / "cohort" / "kras.toml"
+    if not (out / "manifest.json").is_file():  # which a study writes last
+        settings.write_text(_TOML, encoding="utf-8")
+        loaded = StudySettings.load(settings, cache=folder / "store")
+        study.train(settings=loaded, out=out, notify=notify, command=("kras", "serve", "--demo"))
     return Demo(
+        folder=folder,
         bundle=out / "bundle",
-        folder=arriving,
-        slides={p.patient_id: tuple(s.path for s in p.slides if s.path is not None) for p in table.patients},
-        study=StudySettings(cache=folder / "store"),
+        slides={
+            patient.patient_id: tuple(slide.path for slide in patient.slides if slide.path is not None)
+            for patient in read_cohort(arriving).patients
+        },
     )
+
+
+def submitted(demo: Demo, arrivals: Arrivals) -> None:
+    """Queue the ten patients; those of a service that has them already stay as they are."""
+    for patient, slides in demo.slides.items():
+        arrivals.take(slides, "demonstration", patient_id=patient)

@@ -77,9 +77,7 @@ def run(
         jobs = [_Job(f"worker-{i}", one.run, ending) for i, one in enumerate(scorers)]
         if settings.watch is not None:
             watch = Watch(settings.watch, slide_suffixes(session.registry))
-            jobs.append(
-                _Job("watch", lambda: watching(arrivals, watch, settings.name_pattern, ending.asked), ending)
-            )
+            jobs.append(_Job("watch", lambda: watching(arrivals, watch, settings.name_pattern, ending.asked), ending))
         pages = _Job("pages", lambda: server.run([listener]), ending)
         pages.start()
         announce(_address(service))

@@ -133,9 +133,9 @@ def shown_score(row: CaseRow) -> float | None:
 
 
 def files_of(folder: Folder) -> dict[str, Folder]:
-    """The files of a result by their names, with those of its folders as `folder/file`; no links."""
+    """The files of a result by their names, with those of its folders as `folder/file`; no links, nothing hidden."""
     found = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
-    return {file.relative_to(folder).as_posix(): file for file in found}
+    return {file.relative_to(folder).as_posix(): file for file in found if file.name[0] != "."}
 
 
 def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
