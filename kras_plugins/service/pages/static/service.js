@@ -1,10 +1,10 @@
 // What pages do beyond what a browser does by itself: look again while cases wait, print, send slides in pieces.
 
 const live = document.querySelector("#live[data-live]");
-if (live) watch(live, 1000 * Number(live.dataset.live));
+if (live) watch(live);
 
 /** Put what has changed into the page; a page that is no longer watched, as its case has ended, is loaded as a whole. */
-function watch(part, pause) {
+function watch(part) {
   setTimeout(async () => {
     let next = part;
     if (!document.hidden && !part.contains(document.activeElement)) {
@@ -21,8 +21,8 @@ function watch(part, pause) {
         // The service is away for a moment: look again.
       }
     }
-    watch(next, pause);
-  }, pause);
+    watch(next);
+  }, 1000 * Number(part.dataset.live));
 }
 
 const print = document.querySelector("#print");
