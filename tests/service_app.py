@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from kras_plugins.study.session import opened
 
 CONSOLE = "kras_the-secret-that-the-console-shows"
 PORT = 8700
+REACH = Reach(port=PORT, per_minute=1_000_000)
+"""Tests ask more than people do."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def running(settings: ServiceSettings, reach: Reach | None = None) -> Iterator[R
         with opened(settings.study) as session:
             service = Service(
                 settings=settings,
-                reach=reach or Reach(port=PORT),
+                reach=reach or REACH,
                 db=db,
                 bundles=open_bundles(settings),
                 session=session,
@@ -86,8 +88,3 @@ def running(settings: ServiceSettings, reach: Reach | None = None) -> Iterator[R
 def csrf_of(page: str) -> str:
     """What the forms of a page carry."""
     return page.split('name="csrf" value="')[1].split('"')[0]
-
-
-def limited(reach: Reach | None = None, **changed: Any) -> Reach:
-    """A reach with other limits."""
-    return replace(reach or Reach(port=PORT), **changed)
