@@ -21,7 +21,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the audit of a service: nothing in it changed, removed or moved.
+    """Check that nothing in the audit was changed, removed or moved.
 
     Prints how many entries there are and the hash of the last one. Whoever may write to the database could make all of
     it again; give the service's logs, kept where he cannot write, to find that as well. Ends with 1 where it is wrong.
