@@ -8,12 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import served
 from cohorts import draw_tables, kras
+from quick_study import quick
 from served_worker import written
 from sqlalchemy import Engine
 
@@ -27,6 +28,7 @@ from kras_plugins.service.results import sweep
 from kras_plugins.service.scoring import CHANGED, GONE
 from kras_plugins.service.settings import ServiceSettings
 from kras_plugins.service.worker import Worker
+from kras_plugins.study import train
 
 
 @dataclass(frozen=True)
@@ -137,19 +139,17 @@ def test_a_process_that_is_killed_costs_one_more_attempt_and_a_worker_that_stops
     assert not (service.settings.results / made.id).exists() or not list((service.settings.results / made.id).iterdir())
 
 
-def test_a_canceled_case_ends_its_process(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    quick = Service(service.db, replace(service.settings, lease_s=2.0), service.bundles)
-    made = quick.submitted(0)
-    worker = quick.worker()
+def test_a_canceled_case_ends_its_process(service: Service) -> None:
+    hasty = Service(service.db, replace(service.settings, lease_s=2.0), service.bundles)
+    made = hasty.submitted(0)
+    worker = hasty.worker()
     thread = threading.Thread(target=worker.run, args=(True,))
     thread.start()
     until(lambda: scorer(worker) is not None)
     pid = scorer(worker)
-    cases.cancel(quick.db, made.id, "me")
+    cases.cancel(hasty.db, made.id, "me")
     thread.join()
-    assert cases.get(quick.db, made.id).state == "canceled"
+    assert cases.get(hasty.db, made.id).state == "canceled"
     with pytest.raises(ProcessLookupError):
         os.kill(pid or 0, 0)
 
@@ -157,10 +157,6 @@ def test_a_canceled_case_ends_its_process(service: Service, monkeypatch: pytest.
 def test_a_silent_bundle_is_scored_beside_the_locked_one_and_shown_to_nobody(
     tmp_path: Path, tables: Path, bundle: Path
 ) -> None:
-    from quick_study import quick
-
-    from kras_plugins.study import train
-
     other = (
         train(tables / "cohort.csv", quick(tables, tmp_path / "store", seed=1), out=tmp_path / "other").folder
         / "bundle"

@@ -56,10 +56,10 @@ def test_names_stay_where_pseudonyms_are_off(db: Engine, scans: Path, tmp_path: 
     assert cases.patient_id(db, "b") == "b" and not (tmp_path / "data" / "pseudonyms.json").exists()
 
 
-@pytest.mark.parametrize("patient", ["", " ", "a\nb", "\0", "x" * 501, "\udc80"], ids=range(6))
-def test_a_patient_id_that_is_no_text_is_refused(db: Engine, scans: Path, tmp_path: Path, patient: str) -> None:
-    with pytest.raises(UsageError, match="patient's id"):
-        arrivals(db, tmp_path).take([scans / "b.svs"], "me", patient_id=patient)
+def test_a_patient_id_that_is_no_text_is_refused(db: Engine, scans: Path, tmp_path: Path) -> None:
+    for patient in ("", " ", "a\nb", "\0", "x" * 501, "\udc80"):
+        with pytest.raises(UsageError, match="patient's id"):
+            arrivals(db, tmp_path).take([scans / "b.svs"], "me", patient_id=patient)
 
 
 def test_nothing_is_queued_where_one_slide_cannot_be_taken(db: Engine, scans: Path, tmp_path: Path) -> None:
