@@ -1,4 +1,4 @@
-"""`kras serve BUNDLE`, and `kras serve submit|token|audit`: the service, and what speaks with one."""
+"""`kras serve BUNDLE`, and `kras serve submit|token|audit|backup|…`: the service, and what speaks with one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from kras_plugins.cli import serve_audit, serve_start, serve_submit, serve_token
+from kras_plugins.cli import (
+    serve_audit,
+    serve_backup,
+    serve_erase,
+    serve_expire,
+    serve_start,
+    serve_submit,
+    serve_token,
+)
 from kras_plugins.cli.words import Commands
 
 _HELP = ("-h", "--help")
@@ -31,3 +39,7 @@ app.add("start", serve_start.start)
 app.add("submit", serve_submit.submit)
 app.add_typer(serve_token.app, name="token")
 app.add("audit", serve_audit.audit)
+app.add("backup", serve_backup.backup)
+app.add("restore", serve_backup.restore)
+app.add("expire", serve_expire.expire)
+app.add("erase", serve_erase.erase)

@@ -14,13 +14,14 @@ from starlette.exceptions import HTTPException
 
 from kras_plugins.errors import BackendError, ConfigError, KrasError, SlideError, StoreError
 from kras_plugins.service.cases import UnknownCase, WrongState
+from kras_plugins.service.leaving.downloads import UnknownDocument
 from kras_plugins.service.pages.rendered import page
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
 _log = logging.getLogger("kras.service.api")
-_MEANT = ((UnknownCase, 404), (WrongState, 409), (ConfigError, 422), (SlideError, 422))
+_MEANT = ((UnknownCase, 404), (UnknownDocument, 404), (WrongState, 409), (ConfigError, 422), (SlideError, 422))
 """What whoever asks can mend."""
 
 
