@@ -167,10 +167,10 @@ def pause_s(attempts: int, message: str) -> float:
 
 
 class Courier:
-    """Delivers until it is asked to stop; run in a thread."""
+    """Delivers until it is asked to stop, or `stop` is set; run in a thread."""
 
-    def __init__(self, db: Engine, hook: Webhook) -> None:
-        self._db, self._hook, self._stop = db, hook, threading.Event()
+    def __init__(self, db: Engine, hook: Webhook, stop: threading.Event | None = None) -> None:
+        self._db, self._hook, self._stop = db, hook, stop or threading.Event()
 
     def run(self) -> None:
         """Deliver what is due, and wait."""

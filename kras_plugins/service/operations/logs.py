@@ -49,7 +49,8 @@ class JsonLines(logging.Formatter):
 def json_logs(stream: TextIO, level: int = logging.INFO) -> Iterator[None]:
     """Write what is logged while the block runs: the service's from `level` on, everybody else's from warnings on.
 
-    What uvicorn says of each request is not written: addresses may have what somebody searched for.
+    It takes the place of whatever else listened to the logger `kras`. What uvicorn says of each request is not written:
+    addresses may have what somebody searched for.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
@@ -60,15 +61,15 @@ def json_logs(stream: TextIO, level: int = logging.INFO) -> Iterator[None]:
     others.setFormatter(JsonLines())
     others.setLevel(logging.WARNING)
     others.addFilter(elsewhere)
-    before = ours.level, access.disabled
-    ours.addHandler(handler)
+    before = ours.level, access.disabled, ours.handlers[:]
+    ours.handlers[:] = [handler]
     root.addHandler(others)
     ours.setLevel(level)
     access.disabled = True
     try:
         yield
     finally:
-        ours.removeHandler(handler)
+        ours.handlers[:] = before[2]
         root.removeHandler(others)
         ours.setLevel(before[0])
         access.disabled = before[1]
