@@ -74,7 +74,9 @@ def service(tables: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def scored(tables: Path, bundle: Path, scored_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def scored(
+    tables: Path, bundle: Path, scored_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     """A service that scored two patients, which the tests of a file share."""
     folder = tmp_path_factory.mktemp("scored")
     shutil.copytree(scored_data, folder, dirs_exist_ok=True)
