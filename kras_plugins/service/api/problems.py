@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from kras_plugins.errors import BackendError, ConfigError, KrasError, SlideError, StoreError
 from kras_plugins.service.cases import UnknownCase, WrongState
+from kras_plugins.service.intake.uploads import UnknownUpload, WrongOffset
 from kras_plugins.service.leaving.downloads import UnknownDocument
 from kras_plugins.service.pages.rendered import page
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _log = logging.getLogger("kras.service.api")
-_MEANT = ((UnknownCase, 404), (UnknownDocument, 404), (WrongState, 409), (ConfigError, 422), (SlideError, 422))
+_MEANT = (
+    (UnknownCase, 404), (UnknownUpload, 404), (UnknownDocument, 404), (WrongState, 409), (WrongOffset, 409),
+    (ConfigError, 422), (SlideError, 422),
+)  # fmt: skip
 """What whoever asks can mend."""
 
 
@@ -48,7 +52,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"description": what, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
     for code, what in (
         (400, "What was sent cannot be read"), (401, "No valid token"), (403, "The token lacks the scope"),
-        (404, "There is no such thing"), (409, "The state it is in does not allow it"), (413, "Too large"),
+        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"), (413, "Too large"),
         (422, "What was sent cannot be meant"), (429, "Too many requests"), (503, "Part of the service is away"),
     )
 }  # fmt: skip

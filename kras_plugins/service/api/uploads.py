@@ -29,7 +29,7 @@ Submitter = Annotated[Who, Depends(may("submit"))]
 
 def upload_routes(service: Service) -> APIRouter:
     """Begin an upload, send its pieces, ask how far it is, take it back."""
-    routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses=RESPONSES)
+    routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses={**RESPONSES, 412: RESPONSES[400]})
     folder = service.settings.uploads
 
     def found(upload_id: str, who: Who, version: str) -> uploads.Upload:
@@ -61,7 +61,7 @@ def upload_routes(service: Service) -> APIRouter:
         "/{upload_id}",
         status_code=204,
         response_class=Response,
-        responses={460: {"description": "The piece has another checksum"}, 415: RESPONSES[400]},
+        responses={415: RESPONSES[400], _WRONG_SUM: {"description": "The piece has another checksum"}},
         openapi_extra={
             "requestBody": {"content": {_PIECE: {"schema": {"type": "string", "format": "binary"}}}, "required": True}
         },
