@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import served
-from cohorts import draw_tables, kras
-from quick_study import quick
+from cohorts import draw_tables, kras, read_rows
 from served_worker import written
 from sqlalchemy import Engine
 
+from kras_plugins.learning.seal import SEAL, seal
 from kras_plugins.service import audit, cases, leases, worklist
 from kras_plugins.service.bundles import Bundles, open_bundles
 from kras_plugins.service.cases import CaseRow
@@ -28,7 +28,6 @@ from kras_plugins.service.results import sweep
 from kras_plugins.service.scoring import CHANGED, GONE
 from kras_plugins.service.settings import ServiceSettings
 from kras_plugins.service.worker import Worker
-from kras_plugins.study import train
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def test_a_result_is_what_predict_writes_and_names_nobody(service: Service, tabl
     assert ran.returncode == 0, ran.stderr
     for name in ("predictions.csv", "failures.csv"):
         assert (service.result(made.id) / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-    row = next(csv.DictReader((service.result(made.id) / "predictions.csv").open()))
+    row = read_rows(service.result(made.id) / "predictions.csv")[0]
     assert (row["patient_id"], row["call"], float(row["ensemble"])) == (done.patient, done.call, done.score)
     told = [p for p in service.settings.results.rglob("*") if p.is_file() and b"TCGA-00-0000" in p.read_bytes()]
     assert told == []
@@ -157,10 +156,11 @@ def test_a_canceled_case_ends_its_process(service: Service) -> None:
 def test_a_silent_bundle_is_scored_beside_the_locked_one_and_shown_to_nobody(
     tmp_path: Path, tables: Path, bundle: Path
 ) -> None:
-    other = (
-        train(tables / "cohort.csv", quick(tables, tmp_path / "store", seed=1), out=tmp_path / "other").folder
-        / "bundle"
-    )
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    (other / "note.txt").write_text("the same models, another bundle")
+    (other / SEAL).unlink()
+    seal(other)
     settings = served.serving(tmp_path, tables, [bundle], silent=(other,))
     db = open_database(settings.database_url)
     upgrade(db)
@@ -169,8 +169,10 @@ def test_a_silent_bundle_is_scored_beside_the_locked_one_and_shown_to_nobody(
     assert (shown.silent, silent.silent) == (False, True) and silent.priority < shown.priority
     assert shown.patient == silent.patient
     assert [one.id for one in worklist.listed(db, worklist.Filter()).cases] == [shown.id]
-    first = leases.claim(db, "worker", 60)
-    assert first is not None and first.case.id == shown.id
+    Worker(db, settings, bundles).run(until_empty=True)
+    assert [e.subject for e in audit.entries(db) if e.action == "claim"] == [shown.id, silent.id]
+    scores = {cases.get(db, one.id).score for one in (shown, silent)}
+    assert len(scores) == 1 and None not in scores
     db.dispose()
 
 
