@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from local_http import Handler, served
+from local_http import served
 from service_cases import case, scored
+from service_receiver import SECRET, Got, Receiver
 from sqlalchemy import Engine
 
 from kras_plugins.errors import ConfigError
@@ -38,37 +38,7 @@ from kras_plugins.service.leaving.outbox import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-SECRET = b"s" * 32
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
-
-
-@dataclass
-class Got:
-    """What a receiver was sent. `answers`: its next answers, then 204; `hold`: set while it keeps senders waiting."""
-
-    answers: list[int | str] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    came: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
-
-
-class Receiver(Handler):
-    got: Got
-
-    def do_POST(self) -> None:
-        self.got.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.got.headers.append(dict(self.headers))
-        self.got.came.set()
-        answer = self.got.answers.pop(0) if self.got.answers else 204
-        if answer == "hang":
-            self.got.go_on.wait(60)
-            return
-        self.send_response(307 if isinstance(answer, str) else answer)
-        if isinstance(answer, str):
-            self.send_header("Location", answer)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
 
 
 @pytest.fixture
