@@ -168,9 +168,10 @@ def _maps(slides: Sequence[FinishedSlide]) -> Iterator[Flowable]:
     shown = [(slide.slide_id, slide.heatmap) for slide in slides if slide.heatmap is not None][:_MOST_MAPS]
     if not shown:
         return
-    width = _WIDTH / 2 - 6
-    cells = [[_picture(_jpeg(file), width, 62 * _MM), _text(f"{name}: attention", "muted")] for name, file in shown]
-    yield _columns(cells)
+    width = _WIDTH / len(shown)
+    said = "attention, from blue (least) to yellow (most) among the tiles of this slide"
+    cells = [[_picture(_jpeg(file), width - 6, 75 * _MM), _text(f"{name}: {said}", "muted")] for name, file in shown]
+    yield _columns(cells, width)
 
 
 def _more(some: Sequence[Any]) -> str:
@@ -235,11 +236,11 @@ def _box(content: list[Flowable]) -> Table:
     return Table([[one] for one in content], [_WIDTH], style=style, hAlign="LEFT", spaceBefore=4, spaceAfter=6)
 
 
-def _columns(cells: list[list[Flowable]]) -> Table:
+def _columns(cells: list[list[Flowable]], width: float) -> Table:
     from reportlab.platypus import Table
 
     style = [("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)]
-    return Table([cells], [_WIDTH / 2] * len(cells), style=style, hAlign="LEFT", spaceBefore=6)
+    return Table([cells], [width] * len(cells), style=style, hAlign="LEFT", spaceBefore=6)
 
 
 @cache
