@@ -118,7 +118,7 @@ def submit(db: Engine, new: NewCase, actor: str) -> CaseRow:
     this changes is a new version: the one before stays, superseded, and what was not scored of it no longer will be.
     """
     with writing(db) as connection:
-        lock(connection, f"submit {new.patient} {new.bundle_digest}")
+        lock(connection, f"submit {new.patient}")
         before = _current(connection, new)
         own = {} if before is None else {s.name: s for s in _slides(connection, before.id)}
         joined = {**own, **{s.name: s for s in new.slides}}

@@ -55,9 +55,10 @@ class Worker:
         try:
             while not self._stop.is_set():
                 try:
-                    if self._step():
+                    busy = self._step()
+                    if busy and not self._troubles:
                         continue
-                    if until_empty and not self._left():
+                    if until_empty and not busy and not self._left():
                         return
                 except StoreError as e:  # a database that is away for a while ends no worker
                     _log.warning("%s", e)
