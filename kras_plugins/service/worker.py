@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from kras_plugins.errors import StoreError
-from kras_plugins.service import cases, leases
+from kras_plugins.service import cases, leases, worklist
 from kras_plugins.service.bundles import Bundles
 from kras_plugins.service.child import Child, Died
 from kras_plugins.service.leases import Beside, Claim, Outcome
@@ -160,9 +160,7 @@ class Worker:
             self._swept = time.monotonic() + _SWEEP_S
 
     def _left(self) -> bool:
-        from kras_plugins.service.worklist import counts
-
-        found = counts(self._db)
+        found = worklist.counts(self._db)
         return found["queued"] + found["running"] > 0
 
     def _pause(self) -> float:
