@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from served_worker import written
 from sqlalchemy import Engine
 
+from kras_plugins.errors import StoreError
 from kras_plugins.service import audit, leases, worklist
 from kras_plugins.service.bundles import open_bundles
 from kras_plugins.service.cases import CaseRow
@@ -163,10 +164,15 @@ class _Workers:
     def _let_expire(self, victim: subprocess.Popen[bytes]) -> None:
         """Its lease is over, as if it had been silent for so long."""
         mine = cases.c.owner.contains(f"-{victim.pid}-") & (cases.c.state == "running")
-        with writing(self._db) as connection:
-            over = clock(connection) - timedelta(seconds=1)
-            connection.execute(cases.update().where(mine).values(lease_until=over))
-        leases.expire(self._db, 1000)
+        while True:
+            try:
+                with writing(self._db) as connection:
+                    over = clock(connection) - timedelta(seconds=1)
+                    connection.execute(cases.update().where(mine).values(lease_until=over))
+                leases.expire(self._db, 1000)
+                return
+            except StoreError:  # it was paused while it wrote, so nobody else can
+                victim.send_signal(signal.SIGCONT)
 
     def _owners(self) -> str:
         page = worklist.listed(self._db, worklist.Filter(state="running"), 10)
