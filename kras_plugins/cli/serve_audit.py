@@ -26,9 +26,11 @@ def audit(
     Prints how many entries there are and the hash of the last one. Whoever may write to the database could make all of
     it again; give the service's logs, kept where he cannot write, to find that as well. Ends with 1 where it is wrong.
     """
+    from kras_plugins.errors import StoreError
     from kras_plugins.files.regular import STREAMED, regular
     from kras_plugins.service.audit import verify
     from kras_plugins.service.database.engine import open_database
+    from kras_plugins.service.database.migrate import is_current
     from kras_plugins.service.settings import ServiceSettings
 
     lines = (
@@ -39,6 +41,8 @@ def audit(
     )
     db = open_database(ServiceSettings(data=data, database=database).existing_database_url)
     try:
+        if not is_current(db):
+            raise StoreError("the database has not the tables of this version", "start `kras serve` with it once")
         found = verify(db, lines)
     finally:
         db.dispose()

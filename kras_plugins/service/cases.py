@@ -118,10 +118,11 @@ def submit(db: Engine, new: NewCase, actor: str) -> CaseRow:
     this changes is a new version: the one before stays, superseded, and what was not scored of it no longer will be.
     """
     with writing(db) as connection:
-        lock(connection, f"submit {new.patient} {new.bundle_digest}")
+        lock(connection, f"submit {new.patient}")
         before = _current(connection, new)
-        own = {} if before is None else {s.name: s for s in _slides(connection, before.id)}
-        joined = {**own, **{s.name: s for s in new.slides}}
+        joined: dict[str, NewSlide | SlideRow] = {}
+        for one in (*(() if before is None else _slides(connection, before.id)), *new.slides):
+            joined[one.name] = one
         key = case_key(new.patient, new.bundle_digest, (s.fingerprint for s in joined.values()))
         there = connection.execute(sa.select(cases).where(cases.c.key == key)).mappings().one_or_none()
         if there is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from kras_plugins.errors import StoreError
-from kras_plugins.service import cases, leases
+from kras_plugins.service import cases, leases, worklist
 from kras_plugins.service.bundles import Bundles
 from kras_plugins.service.child import Child, Died
 from kras_plugins.service.leases import Beside, Claim, Outcome
@@ -55,9 +55,10 @@ class Worker:
         try:
             while not self._stop.is_set():
                 try:
-                    if self._step():
+                    busy = self._step()
+                    if busy and not self._troubles:
                         continue
-                    if until_empty and not self._left():
+                    if until_empty and not busy and not self._left():
                         return
                 except StoreError as e:  # a database that is away for a while ends no worker
                     _log.warning("%s", e)
@@ -120,6 +121,8 @@ class Worker:
             bundle=str(self._bundles.folders[case.bundle_digest]),
             patient_id=cases.patient_id(self._db, case.patient),
             slides=tuple((s.name, s.place, s.fingerprint) for s in slides),
+            roots=tuple(str(root) for root in self._settings.readable),
+            hosts=tuple(self._settings.hosts),
             results=str(self._settings.results.absolute()),
             result=result_of(held),
             work=str(work.absolute()),
@@ -157,9 +160,7 @@ class Worker:
             self._swept = time.monotonic() + _SWEEP_S
 
     def _left(self) -> bool:
-        from kras_plugins.service.worklist import counts
-
-        found = counts(self._db)
+        found = worklist.counts(self._db)
         return found["queued"] + found["running"] > 0
 
     def _pause(self) -> float:

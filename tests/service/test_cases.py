@@ -36,6 +36,12 @@ def test_two_who_submit_at_once_make_one_case(db: Engine) -> None:
     assert len(set(found)) == 1 and count(db, tables.cases) == 1
 
 
+def test_two_bundles_of_one_new_patient_may_be_submitted_at_once(db: Engine) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: cases.submit(db, case("ann", "a", bundle_digest=f"{i}"), "me"), range(8)))
+    assert (count(db, tables.cases), count(db, tables.people)) == (8, 1)
+
+
 def test_cases_differ_by_patient_and_by_bundle(db: Engine) -> None:
     ids = {
         cases.submit(db, case(name, "a", bundle_digest=b), "me").id for name in ("ann", "bob") for b in (BUNDLE, "c")

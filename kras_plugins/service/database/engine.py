@@ -20,7 +20,7 @@ HEAD = "kras_audit_head"
 """Under which key of a connection `audit.append` leaves the head of its chain, which is logged once it is committed."""
 
 _WAIT_S = 60
-"""How long a writer waits for another one on SQLite, where one writes at a time."""
+"""How long a writer waits for another one, and how long one on PostgreSQL may do nothing in its transaction."""
 _log = logging.getLogger("kras.service.audit")
 
 
@@ -41,9 +41,22 @@ def open_database(url: str) -> Engine:
     try:
         if made.drivername == "sqlite":
             return _sqlite(made)
-        return sa.create_engine(made, pool_pre_ping=True, hide_parameters=True)
+        return _postgresql(made)
     except (ImportError, NoSuchModuleError) as e:
         raise ConfigError(f"{made.drivername}: its driver is not installed", "pip install 'kras[service]'") from e
+
+
+def _postgresql(url: sa.URL) -> Engine:
+    db = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+    @event.listens_for(db, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        # A process that was stopped in the middle of a transaction would keep all others waiting for as long as it is.
+        for name in ("idle_in_transaction_session_timeout", "lock_timeout"):
+            connection.execute(f"SET {name} = '{_WAIT_S}s'").close()
+        connection.commit()
+
+    return db
 
 
 def _sqlite(url: sa.URL) -> Engine:

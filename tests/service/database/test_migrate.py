@@ -75,3 +75,12 @@ def test_a_database_that_does_not_answer_is_an_error_that_shows_no_password() ->
     with pytest.raises(StoreError, match="the database does not answer") as e, reading(db):
         pass
     assert "secret" not in str(e.value)
+
+
+def test_whoever_stops_in_the_middle_of_a_transaction_keeps_the_others_waiting_for_a_minute_at_most(db: Engine) -> None:
+    with reading(db) as connection:
+        if db.dialect.name == "postgresql":
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout"):
+                assert connection.execute(sa.text(f"SHOW {name}")).scalar_one() == "1min"
+        else:
+            assert connection.execute(sa.text("PRAGMA busy_timeout")).scalar_one() == 60_000
