@@ -23,8 +23,8 @@ class Serving(TyperGroup):
 
 
 app = Commands(
-    "Score slides as they come, and show the results, in a service.\n\nWithout a command it starts: `kras serve BUNDLE` "
-    "is `kras serve start BUNDLE`.",
+    "Score slides as they come, and show the results, in a service.\n\n"
+    "Without a command it starts: `kras serve BUNDLE` is `kras serve start BUNDLE`.",
     cls=Serving,
 )
 app.add("start", serve_start.start)

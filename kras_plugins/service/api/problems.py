@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("kras.service.api")
 _MEANT = (
-    (UnknownCase, 404), (UnknownUpload, 404), (WrongState, 409), (WrongOffset, 409), (ConfigError, 422), (SlideError, 422),
+    (UnknownCase, 404), (UnknownUpload, 404), (WrongState, 409), (WrongOffset, 409), (ConfigError, 422),
+    (SlideError, 422),
 )  # fmt: skip
 """What whoever asks can mend."""
 
@@ -46,12 +47,14 @@ class Problem(BaseModel):
     remedy: str = ""
 
 
+_PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    code: {"description": what, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    code: {"description": what, "content": _PROBLEM}
     for code, what in (
         (400, "What was sent cannot be read"), (401, "No valid token"), (403, "The token lacks the scope"),
-        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"), (413, "Too large"),
-        (422, "What was sent cannot be meant"), (429, "Too many requests"), (503, "Part of the service is away"),
+        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"),
+        (413, "Too large"), (422, "What was sent cannot be meant"), (429, "Too many requests"),
+        (503, "Part of the service is away"),
     )
 }  # fmt: skip
 """What every route of the API may answer besides."""
