@@ -42,9 +42,10 @@ bench-gpu: .venv/.installed-dev
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
-# Kills CHAOS Dask workers at random while tasks are done: none may be lost, none doubled; killed, it goes on where it was.
+# Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
+# be lost, none doubled; killed, it goes on where it was.
 chaos: .venv/.installed-dev
-	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py
+	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

@@ -23,7 +23,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from embed import make_slide
+import numpy as np
+from embed import make_slide, real_pixels
 
 from kras_plugins import SlideRef
 from kras_plugins.engines.clusters import started
@@ -96,9 +97,10 @@ def fits(folder: Path, told: argparse.Namespace) -> tuple[StudySettings, Turn]:
 def slides(folder: Path, told: argparse.Namespace) -> tuple[StudySettings, Turn]:
     """Bags of slides of different sizes, and of two small ones before the clock starts."""
     sides = [1024, 1024, *(told.side * (2 + i % 3) // 3 for i in range(told.slides))]
-    refs = []
+    refs, pixels = [], real_pixels()
     for i, side in enumerate(sides):
-        make_slide(folder / f"{i}.svs", side)
+        # Each its own pixels: what one slide shares with another would be made once and found by the other.
+        make_slide(folder / f"{i}.svs", side, np.roll(pixels, 16 * i, axis=1))
         refs.append(SlideRef(patient_id=f"p{i}", slide_id=f"s{i}", path=folder / f"{i}.svs"))
 
     def turn(settings: StudySettings) -> float:

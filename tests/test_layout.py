@@ -129,7 +129,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
 
 def test_nothing_lies_loose_at_the_top() -> None:
     loose = {f.stem for f in (ROOT / "kras_plugins").glob("*.py")}
-    assert loose == {"__init__", "hookspecs", "data", "errors", "urls", "store", "manifest", "bags"}
+    assert loose == {"__init__", "hookspecs", "data", "errors", "urls", "cores", "store", "manifest", "bags"}
 
 
 def test_settings_do_not_travel_as_dictionaries() -> None:

@@ -26,8 +26,12 @@ _CLUSTERS = {
     "sge": "SGECluster",
     "htcondor": "HTCondorCluster",
 }
-_CHILDREN = "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
-"""Workers start processes of their own, which Dask's nanny does not allow by itself."""
+_WORKERS: dict[str, Any] = {
+    "distributed.worker.daemon": False,  # they start processes, which Dask's nanny does not allow by itself
+    # It looks at every thread 100 times a second under Python's lock: a tenth of a core, of no use here.
+    "distributed.worker.profile.enabled": False,
+}
+"""Dask's settings of the workers that are started here."""
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def started(options: DaskOptions) -> Iterator[Any]:
 
     On loopback, too: whoever else is logged in on this machine could connect, and run code as its user.
     """
-    with dask.config.set({"distributed.worker.daemon": False, "distributed.scheduler.worker-ttl": "5 minutes"}):
+    with dask.config.set({**_WORKERS, "distributed.scheduler.worker-ttl": "5 minutes"}):
         if options.cluster == "local":
             with LocalCluster(
                 n_workers=options.jobs,
@@ -146,8 +150,13 @@ def job_terms(options: DaskOptions) -> dict[str, Any]:
         if name not in known:
             raise ConfigError(f"unknown setting engine.dask.job.{name}", did_you_mean(name, known))
     terms = {"security": True, "processes": 1, **options.job}
-    terms["job_script_prologue"] = [_CHILDREN, *terms.get("job_script_prologue", ())]
+    terms["job_script_prologue"] = [*_exports(), *terms.get("job_script_prologue", ())]
     return terms
+
+
+def _exports() -> list[str]:
+    """The settings of workers as lines of a job's script."""
+    return [f"export DASK_{key.replace('.', '__').upper()}={value}" for key, value in _WORKERS.items()]
 
 
 def _cluster_class(options: DaskOptions) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from typing import Literal
 
 from kras_plugins.contracts.extractor import ExtractorPlugin
 from kras_plugins.contracts.profiler import ProfilerPlugin
+from kras_plugins.cores import cores
 from kras_plugins.errors import KrasError
 from kras_plugins.host.config import Config
 from kras_plugins.host.manager import Provided, Registry
@@ -49,7 +49,7 @@ def check_machine(
     """
     yield Check("kras", "ok", metadata.version("kras"))
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Check("processor", "ok", f"{os.cpu_count()} cores")
+    yield Check("processor", "ok", f"{cores()} cores")
     for what, look in LIBRARIES.items():
         yield check_library(what, look)
     with suppress(ImportError, OSError):  # a PyTorch that does not load has failed above

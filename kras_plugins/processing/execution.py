@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence, Sized
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from kras_plugins.cores import cores
 from kras_plugins.data import SlideRef
 from kras_plugins.engines.engine import Engine, Here, Outcomes
 from kras_plugins.errors import BlankError, ConfigError, KrasError, PluginError, SlideError
@@ -70,7 +70,7 @@ def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[
 
     `plugins`: loose plug-in files, which workers must find too.
     """
-    count = count or os.cpu_count() or 1
+    count = count or cores()
     _allow_many_files()
     few = count <= FEW
     with Workers(count, plugins, store.place) as pool, Readers(0 if few else count, plugins, store.place) as readers:

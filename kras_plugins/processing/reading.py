@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
+from kras_plugins.cores import cores
 from kras_plugins.slides.stream import TileBatch, stream_tiles
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Watch:
     ) -> None:
         self.clock = clock
         self._cpu = cpu
-        self._cores = min(threads, os.cpu_count() or threads)
+        self._cores = min(threads, cores())
         self._begin()
 
     def _begin(self) -> None:

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError
+from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
+from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
 from kras_plugins.service.leases import Outcome
 from kras_plugins.store import file_sha256
@@ -33,13 +34,16 @@ GONE = "a slide cannot be read where it was when it was submitted"
 class Order:
     """What is to be scored. `slides`: name, place and fingerprint of each; `work`: a folder that names patients.
 
-    `results` is the folder of all results, `result` the one of this order below it. `settings`: of the study, as
-    JSON values; `names`: the file of pseudonyms of this order, None where there are none.
+    `roots` and `hosts`: where slides may lie. `results` is the folder of all results, `result` the one of this order
+    below it. `settings`: of the study, as JSON values; `names`: the file of pseudonyms of this order, None where there
+    are none.
     """
 
     bundle: str
     patient_id: str
     slides: tuple[tuple[str, str, str], ...]
+    roots: tuple[str, ...]
+    hosts: tuple[str, ...]
     results: str
     result: str
     work: str
@@ -52,8 +56,8 @@ def score(order: Order) -> Outcome:
     from kras_plugins import study
 
     try:
-        changed = any(fingerprint(place(where)).text != found for _, where, found in order.slides)
-    except SlideError:  # it names the place
+        changed = any(fingerprint(_still(order, where)).text != found for _, where, found in order.slides)
+    except (SlideError, UsageError):  # it names the place
         return Outcome(state="failed", reason=GONE)
     if changed:
         return Outcome(state="failed", reason=CHANGED)
@@ -107,6 +111,12 @@ def _listen(orders: queue.Queue[str]) -> None:
     for line in sys.stdin:
         orders.put(line)
     os.killpg(os.getpgid(0), signal.SIGKILL)  # nobody waits for the answer any more
+
+
+def _still(order: Order, where: str) -> Path | Url:
+    """The place of a slide, where it may be read now: links and redirects may have changed since it was submitted."""
+    found = place(where)
+    return allowed_url(found, order.hosts) if isinstance(found, Url) else allowed_path(found, map(Path, order.roots))
 
 
 def _opened(where: str) -> str:

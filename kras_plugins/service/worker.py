@@ -120,6 +120,8 @@ class Worker:
             bundle=str(self._bundles.folders[case.bundle_digest]),
             patient_id=cases.patient_id(self._db, case.patient),
             slides=tuple((s.name, s.place, s.fingerprint) for s in slides),
+            roots=tuple(str(root) for root in self._settings.readable),
+            hosts=tuple(self._settings.hosts),
             results=str(self._settings.results.absolute()),
             result=result_of(held),
             work=str(work.absolute()),

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.cores import cores
 from kras_plugins.data import Sample, TileSpec
 from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import deadline
@@ -73,7 +74,7 @@ def order_for(session: Session, parts: Parts | None = None, tiles: TileBench | N
             },
             "plugins": [{"place": str(file), "text": file.read_text(encoding="utf-8")} for file in settings.plugins],
             "store": address(session.store),
-            "workers": settings.workers or os.cpu_count() or 1,
+            "workers": settings.workers or cores(),
             "threads": torch.get_num_threads(),
             "parts": None if parts is None else parts.asked,
             "tiles": None if tiles is None else {**asdict(tiles.spec), "config": session.config.options},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kras_plugins.cores import cores
 from kras_plugins.data import split_extractor
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.settings import StudySettings
@@ -215,7 +215,7 @@ def _summed(
     needed = {kind: rates.get(kind) for kind, count in todo.items() if count}
     known = {kind: rate for kind, rate in needed.items() if rate is not None}
     complete = len(known) == len(needed)
-    workers = (prepared.settings.workers or os.cpu_count() or 1) if "profiler" in needed else 0
+    workers = (prepared.settings.workers or cores()) if "profiler" in needed else 0
     return Plan(
         settings=prepared.settings,
         slides=tuple(rows),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kras_plugins.cores import cores
 from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.store import write_atomic
 
@@ -116,8 +116,7 @@ def rate_of(store: Store, kind: str, provided: Provided, options: Options) -> Ra
     name = f"{kind}:{provided.record.name}"
     model = getattr(options, "model", "")
     found = RECORDED.get(f"{name} {model}") or (RECORDED.get(name) if not model else None)
-    cores = os.cpu_count() or 1
-    return None if found is None else Rate(**{**asdict(found), "tiles_per_s": found.tiles_per_s * cores})
+    return None if found is None else Rate(**{**asdict(found), "tiles_per_s": found.tiles_per_s * cores()})
 
 
 def _key(provided: Provided, options: Options) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,6 +11,7 @@ import numpy as np
 
 from kras_backend_local.batches import batch_of, count, filled
 from kras_plugins.contracts.model import ModelSpec
+from kras_plugins.cores import cores
 from kras_plugins.errors import BackendError
 from kras_plugins.models.export import onnx_file
 
@@ -41,7 +41,7 @@ class OpenVino:
         self.precision: str = wanted
         self._asked = options.batch
         self.engine = f"openvino {metadata.version('openvino')} batch {options.batch or BATCH}"
-        self._threads = options.threads or os.cpu_count() or 1
+        self._threads = options.threads or cores()
         self._unused = unused
 
     def load(self, spec: ModelSpec) -> OpenVinoInfer:
@@ -57,6 +57,8 @@ class OpenVino:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": self._threads,
                 "INFERENCE_NUM_THREADS": self._threads,
+                # Pinned, the threads of every process take the same first cores, and two workers share half a machine.
+                "ENABLE_CPU_PINNING": False,
             },
         )
         return OpenVinoInfer(compiled, spec, batch, self._threads)

@@ -92,6 +92,7 @@ def test_jobs_are_asked_for_in_the_terms_of_each_batch_system(cluster: str) -> N
     job = {k: v for k, v in terms.items() if k != "security"}
     script = _cluster_class(options).job_cls("tls://head:8786", name="w", **job).job_script()
     assert "DASK_DISTRIBUTED__WORKER__DAEMON=False" in script
+    assert "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False" in script  # it takes a tenth of a core
     assert "module load python" in script
     assert "--nthreads 8" in script
     assert "tls://head:8786" in script

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,38 @@ def test_a_tile_gives_the_same_bits_alone_in_company_and_from_many_threads(engin
         threads = list(pool.map(lambda _: infer({"tiles": tiles})["features"], range(8)))
     assert alone.tobytes() == together.tobytes()
     assert {t.tobytes() for t in threads} == {together.tobytes()}
+
+
+_AFFINITIES = """
+import os, threading
+import numpy as np
+from kras_plugins.host.manager import discover
+from kras_plugins.testing.checks.probe import probe_model
+
+record = discover().find("backend", "local").record
+infer = record.create(record.options(engine="openvino", threads=1)).load(probe_model())
+zeros = {t.name: np.zeros((infer.batch, *t.shape), t.dtype) for t in probe_model().inputs}
+looked = threading.Event()
+
+def work():
+    while not looked.is_set():
+        infer(zeros)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+mine, pinned = os.sched_getaffinity(0), 0
+for thread in threads:
+    thread.start()
+for _ in range(2000):
+    pinned += sum(os.sched_getaffinity(thread.native_id) != mine for thread in threads)
+looked.set()
+print(pinned)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or os.cpu_count() == 1, reason="needs Linux, two cores")
+def test_openvino_takes_whichever_cores_are_free_as_several_processes_may_share_a_machine() -> None:
+    pinned = subprocess.run([sys.executable, "-c", _AFFINITIES], capture_output=True, text=True, check=True)
+    assert pinned.stdout == "0\n"
 
 
 @ENGINES

@@ -178,7 +178,7 @@ def test_processes_share_the_memory_for_decoded_tiles():
 )
 def test_threads_hold_each_other_up_where_a_model_waits_beside_idle_cores(monkeypatch, waited, used, found):
     """`waited`: share of the time that the model waits, `used`: of 8 cores' time that the process takes."""
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("kras_plugins.processing.reading.cores", lambda: 8)
     now = [0.0]
     watch = Watch(8, clock=lambda: now[0], cpu=lambda: 8 * used * now[0])
     step, seen = WINDOW_S / 10, []

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import postgres_server
 import pytest
+import sqlalchemy as sa
 from cohorts import draw_tables
 from served import serving, small_bundle
 from service_app import Running, running
 from sqlalchemy import Engine
 
-from kras_plugins.service.database.engine import open_database
+from kras_plugins.service.database.engine import open_database, writing
 from kras_plugins.service.database.migrate import upgrade
+from kras_plugins.service.database.tables import metadata
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +32,25 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return postgres_server.new_database(request.getfixturevalue("postgres"))
 
 
-@pytest.fixture
-def db(new_database: str) -> Iterator[Engine]:
-    """A database with the tables of today, of each kind in turn."""
-    made = open_database(new_database)
+@pytest.fixture(scope="session")
+def tables_on_postgres(postgres: str) -> Iterator[Engine]:
+    """Tables of today on PostgreSQL, which tests empty: to make them takes seconds on a busy machine."""
+    made = open_database(postgres_server.new_database(postgres))
+    upgrade(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database with the tables of today and nothing in them, of each kind in turn."""
+    if request.param == "postgres":
+        made: Engine = request.getfixturevalue("tables_on_postgres")
+        with writing(made) as connection:
+            connection.execute(sa.text(f"TRUNCATE {', '.join(metadata.tables)}"))
+        yield made
+        return
+    made = open_database(f"sqlite:///{tmp_path / 'cases.sqlite'}")
     upgrade(made)
     yield made
     made.dispose()

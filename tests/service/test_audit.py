@@ -42,12 +42,12 @@ def test_a_record_that_nobody_touched_is_whole(five: Engine) -> None:
     assert audit.entries(five)[-1].hash == found.head
 
 
-@pytest.mark.parametrize(
-    "column", ["actor = 'you'", "action = 'view'", "subject = 'x'", "detail = '{}'", "at = '2020-01-01T00:00:00+00:00'"]
-)
-def test_a_changed_entry_is_found(five: Engine, column: str) -> None:
-    do(five, f"UPDATE audit SET {column} WHERE number = 3")
-    assert audit.verify(five).wrong == ("entry 3 was changed",)
+def test_a_changed_entry_is_found(five: Engine) -> None:
+    for number, column in enumerate(("at", "actor", "action", "subject", "detail"), 1):
+        value = "2020-01-01T00:00:00+00:00" if column == "at" else "x"
+        do(five, f"UPDATE audit SET {column} = '{value}' WHERE number = {number}")
+        assert f"entry {number} was changed" in audit.verify(five).wrong
+    assert len(audit.verify(five).wrong) == 5
 
 
 def test_a_removed_entry_is_found(five: Engine) -> None:

@@ -113,10 +113,10 @@ def test_who_looked_at_a_result_is_noted_and_audited(db: Engine) -> None:
     assert audit.entries(db, made.id)[-1].detail == {"result": "d" * 64}
 
 
-@pytest.mark.parametrize("name", ["", "0" * 32, "\0", "\udc80", "'; drop table cases", "x" * 10_000], ids=range(6))
-def test_an_id_that_is_none_is_an_unknown_case(db: Engine, name: str) -> None:
-    with pytest.raises(UnknownCase):
-        cases.get(db, name)
+def test_an_id_that_is_none_is_an_unknown_case(db: Engine) -> None:
+    for name in ("", "0" * 32, "\0", "\udc80", "'; drop table cases", "x" * 10_000):
+        with pytest.raises(UnknownCase):
+            cases.get(db, name)
 
 
 def test_only_the_table_of_people_says_who_a_pseudonym_is(db: Engine) -> None:

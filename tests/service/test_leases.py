@@ -63,12 +63,14 @@ def claim_all(url: str, owner: str, found: multiprocessing.Queue[str]) -> None:
     db.dispose()
 
 
-def test_no_two_processes_get_one_case(db: Engine, new_database: str) -> None:
+def test_no_two_processes_get_one_case(db: Engine) -> None:
     for i in range(12):
         cases.submit(db, case(f"patient {i}"), "me")
     context = multiprocessing.get_context("spawn")
     found: multiprocessing.Queue[str] = context.Queue()
-    processes = [context.Process(target=claim_all, args=(new_database, str(i), found)) for i in range(2)]
+    processes = [
+        context.Process(target=claim_all, args=(db.url.render_as_string(False), str(i), found)) for i in range(2)
+    ]
     for one in processes:
         one.start()
     ids = [found.get(timeout=120) for _ in range(12)]

@@ -53,7 +53,7 @@ class Arrivals:
         if len({str(one) for one in found}) < len(found):
             raise UsageError("a slide is named twice", "name each slide once")
         names = _names([one.name for one in found])
-        whose = (patient_id or names[0]).strip()
+        whose = (names[0] if patient_id is None else patient_id).strip()
         if not whose or not whose.isprintable() or len(whose) > 500:
             raise UsageError("the patient's id is empty, too long or cannot be printed", "give the id as text")
         slides = tuple(map(self._slide, names, found))
