@@ -1,4 +1,4 @@
-"""`kras serve BUNDLE`, and `kras serve submit|token|audit`: the service, and what speaks with one."""
+"""`kras serve BUNDLE`, and `kras serve submit|token|audit|backup|…`: the service, and what speaks with one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from kras_plugins.cli import serve_audit, serve_start, serve_submit, serve_token
+from kras_plugins.cli import (
+    serve_audit,
+    serve_backup,
+    serve_erase,
+    serve_expire,
+    serve_start,
+    serve_submit,
+    serve_token,
+)
 from kras_plugins.cli.words import Commands
 
 _HELP = ("-h", "--help")
@@ -23,11 +31,15 @@ class Serving(TyperGroup):
 
 
 app = Commands(
-    "Score slides as they come, and show the results, in a service.\n\n"
-    "Without a command it starts: `kras serve BUNDLE` is `kras serve start BUNDLE`.",
+    "Score slides as they come, and show the results, in a service.\n\nWithout a command it starts: "
+    "`kras serve BUNDLE` is `kras serve start BUNDLE`.",
     cls=Serving,
 )
 app.add("start", serve_start.start)
 app.add("submit", serve_submit.submit)
 app.add_typer(serve_token.app, name="token")
 app.add("audit", serve_audit.audit)
+app.add("backup", serve_backup.backup)
+app.add("restore", serve_backup.restore)
+app.add("expire", serve_expire.expire)
+app.add("erase", serve_erase.erase)

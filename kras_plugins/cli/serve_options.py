@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kras_plugins.cli.options import Backend, EngineName, Mpp, Plugins, ProfileTables, Reader, RequireSignature
+from kras_plugins.errors import UsageError
 from kras_plugins.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from kras_plugins.service.leaving.outbox import Webhook
 
 Data = Annotated[Path, typer.Option(metavar="FOLDER", help="the service's folder")]
 Database = Annotated[str, typer.Option(metavar="URL", help="the database's URL; else SQLite in that folder")]
@@ -85,3 +89,26 @@ class Scored(Plugins):
             engine=self.engine,
             require_signature=self.require_signature or None,
         ).with_tables(self.profile_table or ())
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who else learns what a service does."""
+
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="post each result there, until it is taken")] = None
+    webhook_secret: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="that signs what is posted: 32 characters or more")
+    ] = None
+    log_json: Annotated[bool, typer.Option("--log-json", help="log to stderr as JSON, without names or paths")] = False
+
+    def hook(self) -> Webhook | None:
+        """Where results are posted to, if anywhere; UsageError for an address without a secret."""
+        from urllib.parse import urlsplit
+
+        from kras_plugins.service.leaving.outbox import read_webhook
+
+        if self.webhook is None:
+            return None
+        if self.webhook_secret is None:
+            raise UsageError("--webhook without a secret", "name its file with --webhook-secret")
+        return read_webhook(self.webhook, self.webhook_secret, frozenset({urlsplit(self.webhook).hostname or ""}))

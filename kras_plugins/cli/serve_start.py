@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +13,10 @@ import typer
 
 from kras_plugins.cli.command import command
 from kras_plugins.cli.console import stderr, stdout
-from kras_plugins.cli.serve_options import DATA, Kept, Reached, Scored, Taken
+from kras_plugins.cli.serve_options import DATA, Kept, Reached, Scored, Taken, Told
 from kras_plugins.errors import ConfigError, UsageError
 
-NEEDED = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart")
+NEEDED = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "multipart", "prometheus_client", "reportlab", "highdicom")
 
 
 @command
@@ -31,6 +33,7 @@ def start(
     taken: Taken = Taken(),
     reached: Reached = Reached(),
     scored: Scored = Scored(),
+    told: Told = Told(),
 ) -> None:
     """Start the service, until Ctrl-C.
 
@@ -41,6 +44,7 @@ def start(
     from kras_plugins.cli.progress import progress
     from kras_plugins.service.api.reach import Reach
     from kras_plugins.service.demo import prepared, submitted
+    from kras_plugins.service.operations.logs import json_logs
     from kras_plugins.service.running import Ending, run
     from kras_plugins.service.settings import ServiceSettings
 
@@ -74,15 +78,16 @@ def start(
         if kept.data == DATA:  # not named: the cases of the demonstration stay with its bundle
             settings = replace(settings, data=shown.folder / "service")
     ending = Ending()
-    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
-        signal.signal(told, lambda *_: ending.ask())
+    for asked in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
+        signal.signal(asked, lambda *_: ending.ask())
 
     def announce(address: str) -> None:
         stdout().print(address, markup=False, soft_wrap=True)
         stderr().print("Ctrl-C ends it: cases in hand may end; once more, and they are given back", markup=False)
 
     begun = (lambda arrivals: None) if shown is None else (lambda arrivals: submitted(shown, arrivals))
-    run(settings, reach, ending, workers=scored.workers, announce=announce, begun=begun)
+    with json_logs(sys.stderr) if told.log_json else nullcontext():
+        run(settings, reach, ending, workers=scored.workers, announce=announce, begun=begun, hook=told.hook())
 
 
 def need() -> None:

@@ -84,7 +84,7 @@ def case_view(case: CasePage, links: Links) -> dict[str, Any]:
         "prevalence": case.prevalence,
         "thresholds": thresholds,
         "trained_on": case.trained_on,
-        "no_thresholds": "" if thresholds or not given else _no_thresholds(case.trained_on),
+        "no_thresholds": "" if thresholds or not given else no_thresholds(case.trained_on),
         "rates_known": any(point["sensitivity"] is not None for _, point in thresholds),
         "call_figure": call_plot(prediction.ensemble, prediction.members, marks) if given else "",
         "slides": [_slide(slide, links) for slide in case.slides],
@@ -100,7 +100,7 @@ def case_view(case: CasePage, links: Links) -> dict[str, Any]:
     }
 
 
-def _no_thresholds(trained_on: tuple[int, int] | None) -> str:
+def no_thresholds(trained_on: tuple[int, int] | None) -> str:
     """Why the bundle has no thresholds, as far as it says."""
     if trained_on is None or trained_on[1] >= FEWEST_POSITIVES:
         return "The bundle has no thresholds: no patient gets a call."

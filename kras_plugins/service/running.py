@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kras_plugins.errors import KrasError
@@ -17,6 +18,7 @@ from kras_plugins.service.database.engine import open_database
 from kras_plugins.service.database.migrate import upgrade
 from kras_plugins.service.intake.arrivals import Arrivals
 from kras_plugins.service.intake.watch import Watch, watching
+from kras_plugins.service.leaving.outbox import Courier, put
 from kras_plugins.service.parts import Service
 from kras_plugins.service.tokens import new_secret
 from kras_plugins.service.worker import Worker
@@ -27,6 +29,7 @@ from kras_plugins.viewer.server import PATIENCE, listening, web_server
 
 if TYPE_CHECKING:
     from kras_plugins.service.api.reach import Reach
+    from kras_plugins.service.leaving.outbox import Webhook
     from kras_plugins.service.settings import ServiceSettings
 
 PATIENCE_S = 30.0
@@ -53,13 +56,14 @@ def run(
     workers: int,
     announce: Callable[[str], None],
     begun: Callable[[Arrivals], object] = lambda arrivals: None,
+    hook: Webhook | None = None,
     notify: Notify = SILENT,
 ) -> None:
     """Serve until `ending`. `workers`: cases that are scored at a time, 0 where other processes score.
 
-    `announce` gets the address that a browser opens, with a secret where only this machine can reach it; `begun` is
-    called before the first case is scored. Raises ConfigError for a port that is taken, KrasError where a part of the
-    service failed, and what `open_bundles`, `open_database` and `upgrade` do.
+    `hook`: where results are posted to. `announce` gets the address that a browser opens, with a secret where only this
+    machine can reach it; `begun` is called before the first case is scored. Raises ConfigError for a port that is
+    taken, KrasError where a part of the service failed, and what `open_bundles`, `open_database` and `upgrade` do.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     bundles = open_bundles(settings)
@@ -73,11 +77,14 @@ def run(
         console = new_secret() if reach.local and reach.proxy_header is None else None
         service = Service(settings=settings, reach=reach, db=db, bundles=bundles, session=session, console=console)
         server, arrivals = web_server(stack.enter_context(create_app(service))), Arrivals(db, settings, bundles)
-        scorers = [Worker(db, settings, bundles) for _ in range(workers)]
+        beside = None if hook is None else partial(put, url=hook.url)
+        scorers = [Worker(db, settings, bundles, beside) for _ in range(workers)]
         jobs = [_Job(f"worker-{i}", one.run, ending) for i, one in enumerate(scorers)]
         if settings.watch is not None:
             watch = Watch(settings.watch, slide_suffixes(session.registry))
             jobs.append(_Job("watch", lambda: watching(arrivals, watch, settings.name_pattern, ending.asked), ending))
+        if hook is not None:
+            jobs.append(_Job("courier", Courier(db, hook, ending.asked).run, ending))
         pages = _Job("pages", lambda: server.run([listener]), ending)
         pages.start()
         announce(_address(service))

@@ -14,11 +14,15 @@ from fastapi.responses import JSONResponse
 
 from kras_plugins.service.api.access import Access, Who, may
 from kras_plugins.service.api.cases import case_routes
+from kras_plugins.service.api.documents import document_routes
 from kras_plugins.service.api.limits import Limits
 from kras_plugins.service.api.problems import add_problems
 from kras_plugins.service.api.tokens import token_routes
 from kras_plugins.service.api.uploads import upload_routes
 from kras_plugins.service.intake.arrivals import Arrivals
+from kras_plugins.service.operations.health import Readiness, checks, servers_of
+from kras_plugins.service.operations.metrics import Metrics, Timed
+from kras_plugins.service.operations.routes import operation_routes
 from kras_plugins.service.pages.routes import page_routes
 from kras_plugins.service.pages.viewers import Viewers
 
@@ -37,13 +41,18 @@ def create_app(service: Service) -> Iterator[ASGIApp]:
     app = FastAPI(title=_TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
     arrivals, viewers = Arrivals(service.db, service.settings, service.bundles), Viewers(service)
     add_problems(app)
-    for routes in (case_routes(service, arrivals), upload_routes(service), token_routes(service)):
+    own = (case_routes(service, arrivals), document_routes(service), upload_routes(service), token_routes(service))
+    for routes in own:
         app.include_router(routes)
     _schema(app)
     app.include_router(page_routes(service, arrivals))
     app.mount("/cases/{case_id}/view", viewers)
+    metrics = Metrics(service.db)
+    servers = servers_of(service.settings.study)
+    ready = Readiness(lambda: checks(service.db, service.settings, service.bundles, servers))
+    app.include_router(operation_routes(ready, metrics, may("read")))
     try:
-        yield Access(Limits(app, service.reach), service, _form_key(service.settings.data))
+        yield Access(Limits(Timed(app, metrics), service.reach), service, _form_key(service.settings.data))
     finally:
         viewers.close()
 

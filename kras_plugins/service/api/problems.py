@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from kras_plugins.errors import BackendError, ConfigError, KrasError, SlideError, StoreError
 from kras_plugins.service.cases import UnknownCase, WrongState
 from kras_plugins.service.intake.uploads import UnknownUpload, WrongOffset
+from kras_plugins.service.leaving.downloads import UnknownDocument
 from kras_plugins.service.pages.rendered import page
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("kras.service.api")
 _MEANT = (
-    (UnknownCase, 404), (UnknownUpload, 404), (WrongState, 409), (WrongOffset, 409), (ConfigError, 422),
-    (SlideError, 422),
+    (UnknownCase, 404), (UnknownUpload, 404), (UnknownDocument, 404), (WrongState, 409), (WrongOffset, 409),
+    (ConfigError, 422), (SlideError, 422),
 )  # fmt: skip
 """What whoever asks can mend."""
 

@@ -17,8 +17,10 @@ from kras_plugins.report.links import Served
 from kras_plugins.service import cases
 from kras_plugins.service.api.access import Who, cookie_name, holder, may, may_by_form
 from kras_plugins.service.api.cases import MOST_PRIORITY, files_of, shown_score, upload_place
+from kras_plugins.service.api.documents import finished_of
 from kras_plugins.service.api.problems import Refused
 from kras_plugins.service.cases import CaseRow
+from kras_plugins.service.leaving.downloads import documents
 from kras_plugins.service.pages.rendered import STATIC, page
 from kras_plugins.service.pages.viewers import case_file, result_folder, seen_by
 from kras_plugins.service.worklist import Filter, Sort, counts, listed
@@ -169,7 +171,9 @@ def _case(routes: APIRouter, service: Service) -> None:
         names = frozenset(safe_name(slide) for slide in read_result(folder).slides)
         links = Served(slides=names, base=f"/cases/{case_id}/view")
         files = [(name, one.stat().st_size) for name, one in files_of(folder).items()]
-        return page("scored.html.j2", case_view(read_case(file), links) | view | {"files": files, "leaving": ()})
+        own = documents(finished_of(service, request.scope, case_id)).values()
+        leaving = [(one.label, f"/api/v1/cases/{case_id}/documents/{one.name}") for one in own]
+        return page("scored.html.j2", case_view(read_case(file), links) | view | {"files": files, "leaving": leaving})
 
     def changed(change: Any) -> Any:
         def done(request: Request, who: Sent, case_id: str) -> Response:
