@@ -168,7 +168,8 @@ def test_a_result_is_what_predict_writes_and_who_takes_it_has_viewed_it(scored: 
 
 @pytest.mark.parametrize(
     "name",
-    ["../../kras.sqlite", "..%2f..%2fform.key", "%2e%2e/form.key", "/etc/passwd", "link.csv", ".adding", "a" * 3000, "%00"],
+    ["../../kras.sqlite", "..%2f..%2fform.key", "%2e%2e/form.key", "/etc/passwd", "link.csv", ".adding",
+     "a" * 3000, "%00"],
 )  # fmt: skip
 def test_no_file_outside_of_the_result_is_given(scored: Running, name: str) -> None:
     client = scored.client("read")
