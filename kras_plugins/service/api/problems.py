@@ -48,12 +48,14 @@ class Problem(BaseModel):
     remedy: str = ""
 
 
+_PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    code: {"description": what, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    code: {"description": what, "content": _PROBLEM}
     for code, what in (
         (400, "What was sent cannot be read"), (401, "No valid token"), (403, "The token lacks the scope"),
-        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"), (413, "Too large"),
-        (422, "What was sent cannot be meant"), (429, "Too many requests"), (503, "Part of the service is away"),
+        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"),
+        (413, "Too large"), (422, "What was sent cannot be meant"), (429, "Too many requests"),
+        (503, "Part of the service is away"),
     )
 }  # fmt: skip
 """What every route of the API may answer besides."""

@@ -136,7 +136,7 @@ def _new(routes: APIRouter, service: Service, arrivals: Arrivals) -> None:
         given = {"patient": patient, "slides": slides, "priority": priority}
         try:
             places = [_typed(service, line.strip(), who) for line in slides.splitlines() if line.strip()]
-            made = arrivals.take(places, who.name, patient_id=patient, priority=_priority(priority))[0]
+            made = arrivals.take(places, who.name, patient_id=patient.strip() or None, priority=_priority(priority))[0]
         except UsageError as e:
             return HTMLResponse(form(who, given, e), 422)
         return RedirectResponse(f"/cases/{made.id}", 303)

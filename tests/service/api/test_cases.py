@@ -67,7 +67,8 @@ def test_what_lies_outside_of_the_roots_is_refused_alike_whether_it_is_there_or_
     (deep / "1.dcm").symlink_to(outside)
     named = [
         str(outside), "/etc/passwd", str(root / ".." / "outside" / outside.name), str(root / "link.svs"),
-        str(root / "folder" / outside.name), str(root / "loop.svs"), str(root / "nothing.svs"), str(deep), "relative.svs",
+        str(root / "folder" / outside.name), str(root / "loop.svs"), str(root / "nothing.svs"), str(deep),
+        "relative.svs",
         f"{root}/../../../../etc/passwd", "file:///etc/passwd",
     ]  # fmt: skip
     answers = [submit(service, one, patient="outside") for one in named]
@@ -78,7 +79,8 @@ def test_what_lies_outside_of_the_roots_is_refused_alike_whether_it_is_there_or_
 
 @pytest.mark.parametrize(
     "url",
-    ["https://evil.example/a.svs", "http://169.254.169.254/latest/meta-data", "http://127.0.0.1:1/a.svs", "ftp://a/b.svs", "s3://bucket/a.svs"],
+    ["https://evil.example/a.svs", "http://169.254.169.254/latest/meta-data", "http://127.0.0.1:1/a.svs",
+     "ftp://a/b.svs", "s3://bucket/a.svs"],
 )  # fmt: skip
 def test_an_address_of_a_host_that_is_not_allowed_is_refused(service: Running, url: str) -> None:
     answer = service.client("submit").post("/api/v1/cases", json={"slides": [{"url": url}], "patient": "p"})
@@ -92,9 +94,11 @@ def test_an_address_of_a_host_that_is_not_allowed_is_refused(service: Running, u
         b'{"slides": []}', b'{"slides": [{}]}', b'{"slides": [{"path": "/a", "url": "s3://a/b"}]}',
         b'{"slides": [{"path": "/a\\u0000b"}]}', b'{"slides": [{"path": "\\ud800"}]}', b'{"slides": [{"path": 7}]}',
         b'{"slides": [{"path": "/a", "sha256": "' + b"0" * 64 + b'"}]}', b'{"slides": [{"upload": "../../etc"}]}',
-        b'{"slides": [{"path": "/a"}], "priority": 1' + b"0" * 500 + b"}", b'{"slides": [{"path": "/a"}], "priority": 1e400}',
+        b'{"slides": [{"path": "/a"}], "priority": 1' + b"0" * 500 + b"}",
+        b'{"slides": [{"path": "/a"}], "priority": 1e400}',
         b'{"slides": [{"path": "/a"}], "priority": NaN}', b'{"slides": [{"path": "/a"}], "patient": "a\\nb"}',
-        b'{"slides": [{"path": "/a"}], "patient": ""}', b'{"slides": [{"path": "/a"}], "patient": "' + b"a" * 501 + b'"}',
+        b'{"slides": [{"path": "/a"}], "patient": ""}',
+        b'{"slides": [{"path": "/a"}], "patient": "' + b"a" * 501 + b'"}',
         b'{"slides": [{"path": "/a"}], "surprise": 1}', b'{"slides": [{"path": "' + b"a" * 600 + b'"}]}',
     ],
     ids=range(23),
@@ -111,7 +115,8 @@ def test_what_makes_no_sense_is_the_askers_fault(service: Running, body: bytes) 
     "query",
     [
         "state=nope", "call=nope", "qc=nope", "sort=nope", "limit=0", "limit=501", f"limit={'9' * 400}", "limit=x",
-        "after=x", "after=bnVsbA", f"after={'A' * 900}", "text=%00", "text=%ED%A0%80", f"text={'a' * 501}", "silent=maybe",
+        "after=x", "after=bnVsbA", f"after={'A' * 900}", "text=%00", "text=%ED%A0%80", f"text={'a' * 501}",
+        "silent=maybe",
     ],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_refused(service: Running, query: str) -> None:
@@ -162,7 +167,9 @@ def test_a_result_is_what_predict_writes_and_who_takes_it_has_viewed_it(scored: 
 
 
 @pytest.mark.parametrize(
-    "name", ["../../kras.sqlite", "..%2f..%2fform.key", "%2e%2e/form.key", "/etc/passwd", "link.csv", ".adding", "a" * 3000, "%00"]
+    "name",
+    ["../../kras.sqlite", "..%2f..%2fform.key", "%2e%2e/form.key", "/etc/passwd", "link.csv", ".adding",
+     "a" * 3000, "%00"],
 )  # fmt: skip
 def test_no_file_outside_of_the_result_is_given(scored: Running, name: str) -> None:
     client = scored.client("read")

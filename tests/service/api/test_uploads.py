@@ -1,4 +1,4 @@
-"""Slides sent in pieces: a break costs nothing, a piece that is wrong is not kept, and nobody goes on with another's."""
+"""Slides sent in pieces: a break costs nothing, a wrong piece is not kept, and nobody goes on with another's."""
 
 from __future__ import annotations
 
@@ -122,7 +122,11 @@ def test_what_begins_no_upload_says_why(client: TestClient, headers: dict[str, s
     assert answer.json()["detail"]
 
 
-@pytest.mark.parametrize("name", ["../../evil.svs", "a/b.svs", "a\\b.svs", "a\0.svs", "no-ending", ".svs", "a\n.svs", "x" * 300 + ".svs"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil.svs", "a/b.svs", "a\\b.svs", "a\0.svs", "no-ending", ".svs", "a\n.svs", "x" * 300 + ".svs"],
+    ids=["up", "folder", "backslash", "zero byte", "no ending", "ending alone", "line", "long"],
+)
 def test_a_name_leads_nowhere_else(client: TestClient, name: str) -> None:
     named = base64.b64encode(name.encode()).decode()
     answer = client.post("/api/v1/uploads", headers={"Upload-Length": "10", "Upload-Metadata": f"filename {named}"})
