@@ -44,7 +44,8 @@ def fill(db: object, many: int) -> None:
         rows.append(
             {
                 "id": uuid.uuid4().hex, "key": str(i), "patient": f"p-{i:06d}", "grouping": "api", "bundle_digest": "d",
-                "silent": False, "version": 1, "state": state, "created": began + timedelta(seconds=i), "updated": began,
+                "silent": False, "version": 1, "state": state, "created": began + timedelta(seconds=i),
+                "updated": began,
                 "score": (i % 997) / 997 if scored else None, "call": calls[i % 4] if scored else None,
                 "qc": ("pass", "warn", "fail")[i % 3] if scored else None,
             }
