@@ -18,7 +18,7 @@ Copy = Annotated[Path, typer.Argument(metavar="FOLDER", help="the backup")]
 
 @command
 def backup(out: Copy, kept: Kept = Kept(), as_json: AsJson = False) -> None:
-    """Copy database, results and uploads into a new folder, while the service runs.
+    """Copy database, results and uploads while the service runs.
 
     It holds the names of patients and the key of their pseudonyms: keep it as you keep these. Of a database on
     PostgreSQL take `pg_dump` before, then this.
@@ -40,7 +40,7 @@ def backup(out: Copy, kept: Kept = Kept(), as_json: AsJson = False) -> None:
 
 @command
 def restore(source: Copy, kept: Kept = Kept(), as_json: AsJson = False) -> None:
-    """Put a backup into an empty folder, after checking each of its files.
+    """Put a backup into an empty folder, each file checked.
 
     Start the service there afterwards. Patients who were erased since the backup must be erased again.
     """

@@ -26,7 +26,7 @@ def erase(
     sure: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a patient's cases, results, pages, uploads and stored intermediate results.
+    """Erase cases, results, uploads and stored work of a patient.
 
     The audit keeps that there were cases, and that they were erased. Backups, what was downloaded or sent, and slides
     in folders that are not the service's own stay: they are yours to remove.

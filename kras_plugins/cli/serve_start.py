@@ -55,7 +55,7 @@ def start(
         port=reached.port,
         names=frozenset(reached.name or ()),
         proxy_header=reached.trust_proxy,
-        **({"proxies": frozenset(reached.proxy)} if reached.proxy else {}),
+        proxies=frozenset(reached.proxy) if reached.proxy else Reach().proxies,
     )
     settings = ServiceSettings(
         data=kept.data,

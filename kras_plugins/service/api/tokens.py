@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,5 +70,5 @@ def token_routes(service: Service) -> APIRouter:
     return routes
 
 
-def _facts(token: tokens.Token) -> dict[str, object]:
+def _facts(token: tokens.Token) -> dict[str, Any]:
     return {**token.__dict__, "scopes": [scope for scope in tokens.SCOPES if scope in token.scopes]}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
-from starlette.routing import get_route_path
 
 from kras_plugins.errors import KrasError, StoreError
 from kras_plugins.report.case_json import ENDING
@@ -46,7 +45,8 @@ class Viewers:
         case_id = scope["path_params"]["case_id"]
         allowed_to(HTTPConnection(scope), "read")
         app = await run_in_threadpool(self._app, scope, case_id)
-        if not get_route_path(scope).startswith(("/slides/", "/static/")):
+        below = str(scope["path"]).removeprefix(str(scope["root_path"]))
+        if not below.startswith(("/slides/", "/static/")):
             app = RedirectResponse(f"/cases/{case_id}", 303)
         await app(scope, receive, send)
 
