@@ -27,6 +27,7 @@ OPERATIONS = [
     "POST /api/v1/cases/{case_id}/retry", "PUT /api/v1/cases/{case_id}/priority", "GET /api/v1/cases/{case_id}/result",
     "GET /api/v1/cases/{case_id}/files", "GET /api/v1/cases/{case_id}/files/{name}", "POST /api/v1/uploads",
     "HEAD /api/v1/uploads/{upload_id}", "PATCH /api/v1/uploads/{upload_id}", "DELETE /api/v1/uploads/{upload_id}",
+    "GET /api/v1/cases/{case_id}/documents", "GET /api/v1/cases/{case_id}/documents/{name}",
     "GET /api/v1/tokens", "POST /api/v1/tokens", "POST /api/v1/tokens/{token_id}/revoke",
 ]  # fmt: skip
 
