@@ -118,7 +118,7 @@ class SlideQC:
     Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
     (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
     `field`: it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None
-    where it does not say.
+    where it does not say. `scanner`: which made it, "" where the file does not say.
     """
 
     slide_id: str
@@ -133,6 +133,7 @@ class SlideQC:
     stain_od: tuple[float, float, float] | None = None
     field: bool = False
     unlike_share: float | None = None
+    scanner: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

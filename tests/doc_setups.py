@@ -158,6 +158,22 @@ def tables(folder: Path) -> None:
         (folder / f"{file}.csv.gz").write_bytes(gzip.compress((folder / f"{file}.csv").read_bytes(), mtime=0))
 
 
+def arrivals(folder: Path) -> None:
+    """A cohort of 60 patients with finished features and no slides, 60 who came later, and labels of 55 of these."""
+    rng = np.random.default_rng(0)
+    for name, table, prefix in (("cohort", "features", "t"), ("spring", "spring_features", "n")):
+        ids, labels = [f"{prefix}{i:02d}" for i in range(60)], [int(i % 3 == 0) for i in range(60)]
+        rows = [{"patient_id": n, "slide_id": n, "histology": "LUAD"} for n in ids]
+        known = [{"g12c": str(label)} for label in labels] if name == "cohort" else [{}] * 60
+        write_rows(folder / f"{name}.csv", [row | label for row, label in zip(rows, known, strict=True)])
+        made = [rng.normal(size=8) + 2 * label * np.eye(8)[0] for label in labels]
+        values = [{f"DENSITY {k}": f"{v:.4f}" for k, v in enumerate(one)} for one in made]
+        write_rows(folder / f"{table}.csv", [{"slide_id": n} | v for n, v in zip(ids, values, strict=True)])
+        if name == "spring":
+            arrived = [{"patient_id": n, "g12c": str(y)} for n, y in zip(ids, labels, strict=True)]
+            write_rows(folder / "sequenced.csv", arrived[:55])
+
+
 def quick_settings(folder: Path) -> None:
     """The settings that other setups may have taken away."""
     (folder / "kras.toml").write_text(SETTINGS)
@@ -197,4 +213,5 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "fields": fields,
     "tables": tables,
     "service": service,
+    "arrivals": arrivals,
 }

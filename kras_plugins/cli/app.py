@@ -16,6 +16,7 @@ from kras_plugins.cli import (
     doctor,
     evaluate,
     model,
+    monitor,
     plugin,
     predict,
     pretrain,
@@ -37,6 +38,7 @@ app = Commands(
 app.add("run", run.run)
 app.add("predict", predict.predict)
 app.add("evaluate", evaluate.evaluate)
+app.add("monitor", monitor.monitor)
 app.add("embed", stages.embed)
 app.add("profile", stages.profile)
 app.add("similar", similar.similar)

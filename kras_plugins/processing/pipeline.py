@@ -30,6 +30,7 @@ from kras_plugins.semantics.profile import FEATURES_VERSION, from_json, profile,
 from kras_plugins.semantics.raster import PIXEL_UM
 from kras_plugins.slides.fields import tissue_of
 from kras_plugins.slides.qc import slide_qc
+from kras_plugins.slides.scanner import scanner_of
 from kras_plugins.slides.slide import Slide, open_slide
 from kras_plugins.slides.stream import OnTiles
 from kras_plugins.slides.tissue import TISSUE_MPP, TissueMask
@@ -182,6 +183,7 @@ def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lamb
             warnings=slide.warnings,
             field=slide.field,
             unlike_share=unlike_share(map_folder) if "map" in artifacts else None,
+            scanner=scanner_of(slide.properties),
         )
         if qc.verdict == "fail":
             raise SlideError(

@@ -29,6 +29,20 @@ CHANGES = (
 )
 """Kinds of change that a plan may propose: each with what it changes and what it leaves."""
 
+STEPS = {
+    "scanner": "Hold results of that scanner back; test the version on its slides (modification 4)",
+    "mpp": "Ask for the scanning profile that training had; else test the version at this one (modification 4)",
+    "stain": "Ask the laboratory; control slides; test the version on the new stain (modification 4)",
+    "quality": "Ask the laboratory and the scanner's operator; no modification of the version",
+    "abstention": "Look at the reasons: quality, scope or a member without input; no modification by itself",
+    "features": "Look at those named; test the profiler on cells and tissue of the new slides (modification 4 or 5)",
+    "score": "Find the cause above; without one, ask for labels of these patients before any modification",
+    "prevalence": "Calibrate for the new prevalence (modification 3); predictive values do not carry over",
+    "calibration": "Calibrate again (modification 3), or train on more patients (modification 1)",
+    "rates": "Make no calls until it is understood; thresholds anew (modification 2), or train again (modification 1)",
+}
+"""By group of `kras monitor`, the step that drift would trigger; numbers are those of CHANGES."""
+
 _RATES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 
 
@@ -42,8 +56,22 @@ def change_plan(bundle: Facts, digest: str, version: str) -> list[Section]:
         _modifications(),
         *_protocol(bundle),
         _acceptance(bundle),
+        _watch(),
         *_impact(),
     ]
+
+
+def _watch() -> Section:
+    return Section(
+        title="2. Modification protocol: what monitoring would trigger",
+        points=(
+            "`kras monitor BUNDLE PREDICTIONS --labels LABELS` compares new patients with those of training, at a rate "
+            "of false alarms that is stated before the first look; an alarm is a reason to look, no proof of harm.",
+            f"Windows, rate of false alarms, who looks, and within which time: {BLANK}",
+        ),
+        headers=("Drift found in", "Step", "Who, by when?"),
+        rows=tuple((group.capitalize(), step, BLANK) for group, step in STEPS.items()),
+    )
 
 
 def _locked(bundle: Facts, digest: str, version: str) -> Section:

@@ -89,6 +89,7 @@ def slide_qc(
     warnings: Sequence[str] = (),
     field: bool = False,
     unlike_share: float | None = None,
+    scanner: str = "",
 ) -> SlideQC:
     """The verdict on a slide, with a reason for all that keeps it from being a plain pass.
 
@@ -132,6 +133,7 @@ def slide_qc(
         stain_od=tissue.stain_od,
         field=field,
         unlike_share=unlike_share,
+        scanner=scanner,
     )
 
 

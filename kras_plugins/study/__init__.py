@@ -12,6 +12,7 @@ What is heavy is imported when a verb is called.
 
 from kras_plugins.study.embed import embed
 from kras_plugins.study.features import features
+from kras_plugins.study.monitor import monitor
 from kras_plugins.study.notebook import bars
 from kras_plugins.study.notify import SILENT, Notify, Silent
 from kras_plugins.study.plan import plan
@@ -23,6 +24,6 @@ from kras_plugins.study.train import train
 from kras_plugins.study.validate import validate
 
 __all__ = [
-    "SILENT", "Notify", "Silent", "StudySettings", "bars", "embed", "features", "plan", "profile", "read_training",
-    "read_validation", "score", "train", "validate",
+    "SILENT", "Notify", "Silent", "StudySettings", "bars", "embed", "features", "monitor", "plan", "profile",
+    "read_training", "read_validation", "score", "train", "validate",
 ]  # fmt: skip

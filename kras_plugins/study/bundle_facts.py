@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from kras_plugins.data import of_extractor, split_extractor
 from kras_plugins.evaluation.distribution import AT, MOST_FEATURES
+from kras_plugins.evaluation.drift import edges_of
 from kras_plugins.evaluation.rows import COLUMNS
 from kras_plugins.learning.bundle import Bundle
 from kras_plugins.learning.content import CONTENT, BundleContent, Name, Text, refused, told
@@ -71,6 +72,68 @@ class _Distribution(_Facts):
         return self
 
 
+class _Counts(_Facts):
+    """Patients between edges; see `evaluation.drift.Binned`."""
+
+    edges: list[float] = Field(max_length=len(AT) + 1)
+    counts: list[Annotated[int, Field(ge=0)]]
+    missing: int = Field(ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _between(self) -> Self:
+        if len(self.counts) != len(self.edges) + 1 or sorted(set(self.edges)) != self.edges:
+            raise ValueError("counts do not lie between ascending edges")
+        return self
+
+
+class _FeatureCounts(_Facts):
+    counts: list[Annotated[int, Field(ge=0)]]
+    missing: int = Field(ge=0)
+
+
+Moments = Annotated[list[float], Field(min_length=2, max_length=2)]
+Pair = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+Levels = Annotated[dict[Text, Annotated[int, Field(ge=0)]], Field(max_length=10_000)]
+
+
+class _Labeled(_Facts):
+    n: int = Field(ge=0)
+    n_positive: int = Field(ge=0)
+    center: float
+    large: Moments
+    slope: Moments
+    rules: dict[Text, Pair]
+
+
+class _Reference(_Facts):
+    """What new patients are compared with; see `evaluation.arrivals`."""
+
+    schema_version: Literal[1]
+    n: int = Field(ge=1)
+    scanner: Levels
+    mpp: _Counts
+    stain: Annotated[list[_Counts], Field(min_length=3, max_length=3)]
+    quality: Levels
+    assessable: int = Field(ge=0)
+    score: _Counts
+    features: dict[Annotated[str, Field(max_length=1000)], _FeatureCounts] = Field(max_length=MOST_FEATURES)
+    labels: _Labeled
+
+    @pydantic.model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.assessable > self.n or self.labels.n_positive > self.labels.n:
+            raise ValueError("more patients of a kind than patients")
+        if any(k > m for k, m in self.labels.rules.values()):
+            raise ValueError("labels.rules: more hits than patients")
+        return self
+
+
+class _LaterReference(_Facts):
+    """One of a later version, of which nothing is known but that."""
+
+    schema_version: int = Field(gt=1)
+
+
 class _BundleFacts(_Facts):
     target: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
     prevalence: Share
@@ -83,6 +146,17 @@ class _BundleFacts(_Facts):
     internal: _InternalResults = _InternalResults()
     training: dict[str, Any] | None = None
     distribution: _Distribution | None = None
+    reference: _Reference | _LaterReference | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _features_of_reference(self) -> Self:
+        """Each feature has as many counts as its quantiles leave room for."""
+        if isinstance(self.reference, _Reference):
+            quantiles = {} if self.distribution is None else self.distribution.features
+            for name, kept in self.reference.features.items():
+                if name not in quantiles or len(kept.counts) != len(edges_of(quantiles[name])) + 1:
+                    raise ValueError(f"reference.features: {name[:60]!r} has no counts between its quantiles")
+        return self
 
     @pydantic.field_validator("extractor", "profiler")
     @classmethod

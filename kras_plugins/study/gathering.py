@@ -15,7 +15,7 @@ from kras_plugins.files.portable import portable
 from kras_plugins.manifest import output_digests, redacted
 from kras_plugins.store import safe_name
 from kras_plugins.study.identity import FEATURES, IDENTITY, PATIENTS, clear, mapping, named_after, told_differences
-from kras_plugins.study.outputs import FAILURES, MANIFEST, PREDICTIONS, make_folder, read_json, write_json
+from kras_plugins.study.outputs import FAILURES, MANIFEST, MONITOR, PREDICTIONS, make_folder, read_json, write_json
 
 SCHEMA_VERSION = 2
 _LOCK = ".adding"
@@ -101,7 +101,7 @@ class Gathering:
                 "schema_version": SCHEMA_VERSION,
                 **self.what,
                 "calls": [*self.calls(), {**portable(entry, self.folder), "outputs": [*written, *also]}],
-                "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, FEATURES, PATIENTS)),
+                "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, MONITOR, FEATURES, PATIENTS)),
             },
         )
 

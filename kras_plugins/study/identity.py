@@ -27,6 +27,7 @@ _OURS = (
     "predictions.csv",
     "metrics.json",
     "failures.csv",
+    "monitor.csv",
     "report.html",
     "model-card.md",
     "tripod-ai.md",

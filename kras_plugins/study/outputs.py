@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, str | int | float | None]
 
 PREDICTIONS, METRICS, FAILURES, MANIFEST = "predictions.csv", "metrics.json", "failures.csv", "manifest.json"
+MONITOR = "monitor.csv"
 
 
 @dataclass(frozen=True, kw_only=True)

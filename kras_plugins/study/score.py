@@ -14,6 +14,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.study.notify import SILENT, Notify
 from kras_plugins.study.outputs import (
     FAILURES,
+    MONITOR,
     PREDICTIONS,
     failures_with,
     predictions_table,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from kras_plugins.cohort.table import CohortTable
-    from kras_plugins.learning.bundle import Bundle
+    from kras_plugins.learning.bundle import Bundle, BundleScores
     from kras_plugins.learning.samples import Case
+    from kras_plugins.study.arrivals import Row as WatchedRow
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.outputs import Row, SetAside
 
@@ -84,6 +86,7 @@ def score(
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.case import case_name
     from kras_plugins.study.apply import cautions_of, loads_results, open_bundle, open_bundle_parts, stated
+    from kras_plugins.study.arrivals import new_rows
     from kras_plugins.study.audit import scope_note
     from kras_plugins.study.gathering import Gathering
     from kras_plugins.study.inputs import slides_of
@@ -128,7 +131,8 @@ def score(
                     session.notify.note(f"demonstration: {caution}")
             gate = scope_note(cases)
             session.notify.note(gate)
-            predictions = predicted(locked, table, cases, processed.aside, used_at, seen)
+            scores = locked.score([c.sample for c in cases])
+            predictions = predicted(locked, table, cases, scores, processed.aside, used_at, seen)
             entry = build_manifest(
                 command=session.names.hidden(list(command)),
                 registry=session.registry,
@@ -164,7 +168,8 @@ def score(
                 overlay=overlay,
             )
             rows = [row_of(p, locked) for p in predictions]
-            table_of_all = _added(gathering, rows, processed.aside, entry, locked, session.notify)
+            watched = new_rows(table.patients, cases, scores, seen, str(entry["finished"]))
+            table_of_all = _added(gathering, rows, watched, processed.aside, entry, locked, session.notify)
     return Scoring(
         folder=gathering.folder,
         predictions=table_of_all,
@@ -177,6 +182,7 @@ def score(
 def _added(
     gathering: Gathering,
     rows: Sequence[Row],
+    watched: Sequence[WatchedRow],
     aside: Sequence[SetAside],
     entry: Mapping[str, Any],
     bundle: Bundle,
@@ -184,8 +190,9 @@ def _added(
 ) -> pa.Table:
     """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
 
-    A patient who comes again takes the place of the earlier row.
+    A patient who comes again takes the place of the earlier row. `watched`: the rows for monitoring.
     """
+    from kras_plugins.study.arrivals import add_rows
     from kras_plugins.study.pages import write_index
 
     predictions, failures = gathering.folder / PREDICTIONS, gathering.folder / FAILURES
@@ -199,6 +206,7 @@ def _added(
         merged = list({row["patient_id"]: row for row in [*earlier, *rows]}.values())
         write_table(predictions, merged)
         write_failures(failures, aside)
+        add_rows(gathering.folder / MONITOR, watched)
         gathering.record(entry, also=write_index(gathering, merged, entry["patients"], bundle, notify))
     return predictions_table(merged)
 
@@ -207,13 +215,14 @@ def predicted(
     bundle: Bundle,
     table: CohortTable,
     cases: Sequence[Case],
+    scores: BundleScores,
     aside: Sequence[SetAside],
     prevalence: float,
     seen: Container[str] = (),
 ) -> list[Prediction]:
     """One prediction a patient, in the cohort's order; those without a usable slide are not assessable.
 
-    `seen`: who was in training. Each prediction carries the bundle's cautions, and that one.
+    `scores`: of the cases; `seen`: who was in training. Each prediction carries the bundle's cautions, and that one.
     """
     from kras_plugins.evaluation.calls import predictions
     from kras_plugins.learning.calibration import shift_prevalence
@@ -222,7 +231,6 @@ def predicted(
     from kras_plugins.study.seen_before import IN_TRAINING
 
     shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
-    scores = bundle.score([c.sample for c in cases])
     made = {
         p.patient_id: p
         for p in predictions(

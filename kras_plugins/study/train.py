@@ -121,6 +121,7 @@ def _learned(
     command: Sequence[str],
 ) -> Training:
     """Learn, evaluate, write everything; the manifest last."""
+    from kras_plugins.evaluation.arrivals import frozen_reference
     from kras_plugins.evaluation.baselines import why_absent
     from kras_plugins.evaluation.distribution import training_distribution
     from kras_plugins.evaluation.evaluated import Evaluated
@@ -130,6 +131,7 @@ def _learned(
     from kras_plugins.manifest import build_manifest
     from kras_plugins.report.provenance import demonstration_reasons
     from kras_plugins.report.study import write_change_plan
+    from kras_plugins.study.arrivals import training_arrivals
     from kras_plugins.study.audit import baseline_inputs, cohort_summary, scope_note, scope_reasons
     from kras_plugins.study.examples import examples, out_of_fold, placed
     from kras_plugins.study.freeze import freeze
@@ -198,13 +200,15 @@ def _learned(
         importance=trained_importance(experiment, evaluated, [c.sample for c in cases], settings.seed),
         examples=shown,
     )
+    distribution = training_distribution([c.sample.profile for c, why in zip(cases, outside, strict=True) if not why])
     frozen = {
         **processed.facts,
         "operating_points": metrics["bundle_thresholds"],
         "internal": internal_results(metrics),
         "training": cohort_summary(cases),
-        "distribution": training_distribution(
-            [c.sample.profile for c, why in zip(cases, outside, strict=True) if not why]
+        "distribution": distribution,
+        "reference": frozen_reference(
+            training_arrivals(table.patients, cases, evaluated), distribution, evaluated.frozen["ensemble"]
         ),
     }
     digest = freeze(folder, experiment, evaluated, known, frozen, prepared, cautions=demonstration_reasons(manifest))

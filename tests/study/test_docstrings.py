@@ -15,7 +15,9 @@ from cohorts import write_rows
 from kras_plugins import study
 from kras_plugins.testing import draw_slide
 
-VERBS = (study.train, study.validate, study.score, study.embed, study.profile, study.features, study.plan)
+VERBS = (
+    study.train, study.validate, study.score, study.monitor, study.embed, study.profile, study.features, study.plan,
+)  # fmt: skip
 OTHERS = (study.StudySettings, study.bars)
 
 
@@ -45,6 +47,8 @@ def test_the_example_runs(function: Callable[..., Any], home: Path, monkeypatch:
     monkeypatch.chdir(home)
     if function in (study.validate, study.score) and not (home / "results").exists():
         test_the_example_runs(study.train, home, monkeypatch)
+    if function is study.monitor and not (home / "scores").exists():
+        test_the_example_runs(study.score, home, monkeypatch)
     (test,) = doctest.DocTestFinder(recurse=False).find(function, function.__name__)
     assert test.examples
     said: list[str] = []
