@@ -33,6 +33,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
+	$(BIN)/python benchmarks/service.py
 
 # On a machine with an NVIDIA GPU: is it used rightly and well? Ten minutes; figures in build/gpu (docs/how-to/gpu.md).
 bench-gpu: .venv/.installed-dev
