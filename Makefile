@@ -33,6 +33,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/mil.py
+	$(BIN)/python benchmarks/service.py
 
 # On a machine with an NVIDIA GPU: is it used rightly and well? Ten minutes; figures in build/gpu (docs/how-to/gpu.md).
 bench-gpu: .venv/.installed-dev
@@ -42,9 +43,10 @@ bench-gpu: .venv/.installed-dev
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
-# Kills CHAOS Dask workers at random while tasks are done: none may be lost, none doubled; killed, it goes on where it was.
+# Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
+# be lost, none doubled; killed, it goes on where it was.
 chaos: .venv/.installed-dev
-	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py
+	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

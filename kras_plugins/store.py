@@ -215,6 +215,27 @@ class Store:
             self._far.clear_old()
         return removed
 
+    def remove_made_from(self, sources: Iterable[str]) -> int:
+        """Remove all artifacts whose facts name one of these fingerprints or digests, and all made of those; how many.
+
+        What is of this machine alone, such as where a slide lies, goes as well.
+        """
+        left = {}
+        for entry, marker in self._entries():
+            text = (entry.path / _KEY_FILE).read_text(encoding="utf-8") if marker is None else ""
+            stated = {"kind": marker.kind, "facts": marker.facts} if marker is not None else json.loads(text)
+            key = make_key(stated["kind"], **stated["facts"])
+            left[key.digest] = (key.text, entry, marker)
+        removed, wanted = 0, set(sources)
+        while gone := [digest for digest, (text, *_) in left.items() if digest in wanted or _names_any(text, wanted)]:
+            for digest in gone:
+                _, entry, marker = left.pop(digest)
+                if self._far is not None and marker is not None:
+                    self._far.remove(marker)
+                remove_marked(entry.path, _KEY_FILE)
+            removed, wanted = removed + len(gone), set(gone)
+        return removed if self._far is None else removed + self.here.remove_made_from(sources)
+
     def _entries(self) -> list[tuple[Entry, Marker | None]]:
         """Every complete artifact, with its marker where it lies on object storage."""
         found: list[tuple[Entry, Marker | None]] = []
@@ -277,6 +298,10 @@ class Store:
 
     def _folder(self, digest: str) -> Path:
         return self.root / digest[:2] / digest[2:32]
+
+
+def _names_any(text: str, wanted: Iterable[str]) -> bool:
+    return any(f'"{one}"' in text for one in wanted)
 
 
 def entries_below(root: Path) -> Iterator[Entry]:

@@ -179,6 +179,31 @@ def quick_settings(folder: Path) -> None:
     (folder / "kras.toml").write_text(SETTINGS)
 
 
+def service(folder: Path) -> None:
+    """A service's folder with one patient, `patient-7`, who was scored."""
+    from left_results import left
+    from made_cases import fake_case
+    from service_cases import scored
+
+    from kras_plugins.service import cases, leases
+    from kras_plugins.service.database.engine import open_database
+    from kras_plugins.service.database.migrate import upgrade
+    from kras_plugins.service.settings import ServiceSettings
+
+    settings = ServiceSettings(data=folder / "kras-service")
+    db = open_database(settings.database_url)
+    upgrade(db)
+    slide = cases.NewSlide(slide_id="slide-7", name="slide-7", place=str(folder / "a.svs"), fingerprint="f", bytes=1)
+    new = cases.NewCase(patient="patient-7", patient_id="patient-7", slides=(slide,), bundle_digest="b" * 64)
+    cases.submit(db, new, "page")
+    held = leases.claim(db, "page", 60.0)
+    assert held is not None
+    where = f"{held.case.id}/{held.token}"
+    left(settings.results / where, fake_case("patient-7", "slide-7"))
+    assert leases.commit(db, held, scored(where))
+    db.dispose()
+
+
 SETUPS: dict[str, Callable[[Path], None]] = {
     "quick settings": quick_settings,
     "barcoded": barcoded,
@@ -187,5 +212,6 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "exported cells": exported_cells,
     "fields": fields,
     "tables": tables,
+    "service": service,
     "arrivals": arrivals,
 }

@@ -144,3 +144,15 @@ def test_a_file_name_is_valid_everywhere_and_tells_ids_apart(a: str, b: str) -> 
 @given(st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,78}[A-Za-z0-9_-]", fullmatch=True))
 def test_an_id_that_is_a_file_name_stays_as_it_is(identifier: str) -> None:
     assert safe_name(identifier) == identifier
+
+
+def test_what_was_made_from_a_slide_goes_with_what_was_made_from_that_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    tissue, other = (make_key("tissue", slide=name) for name in ("one", "one-2"))
+    found = make_key("map", tissue=tissue.digest, part={"name": "cells"})
+    for key in (tissue, other, found, make_key("profile", map=found.digest), make_key("place", slide="one")):
+        store.make(key, writer("x"))
+    assert store.remove_made_from({"one"}) == 4
+    assert [e.path for e in store.entries()] == [store.at(other.digest)]
+    assert store.remove_made_from({"one"}) == 0
+    assert store.remove_made_from({other.digest}) == 1

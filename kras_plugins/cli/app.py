@@ -21,6 +21,7 @@ from kras_plugins.cli import (
     predict,
     pretrain,
     run,
+    serve,
     similar,
     stages,
     trust,
@@ -42,6 +43,7 @@ app.add("embed", stages.embed)
 app.add("profile", stages.profile)
 app.add("similar", similar.similar)
 app.add("view", view.view)
+app.add_typer(serve.app, name="serve")
 app.add("pretrain", pretrain.pretrain)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(bundle.app, name="bundle")

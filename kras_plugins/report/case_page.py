@@ -62,43 +62,45 @@ def write_case(folder: Path, case: CasePage, links: Links) -> Path:
 
 def render_case(case: CasePage, links: Links) -> str:
     """The page as HTML, with pictures and links where `links` says; no score of one who is not assessable."""
+    return rendered("case.html.j2", case_view(case, links))
+
+
+def case_view(case: CasePage, links: Links) -> dict[str, Any]:
+    """What the page's template is given, and one that builds on it."""
     case = without_scores(case)
     prediction = case.prediction
     title, meaning = CALLS[prediction.call]
     thresholds = [(n, asdict(case.thresholds[n])) for n in ("rule_in", "rule_out") if n in case.thresholds]
     marks = {name: {"threshold": point.threshold} for name, point in case.thresholds.items()}
     given = case.assessable
-    return rendered(
-        "case.html.j2",
-        {
-            "served": links.served,
-            "index": links.index(),
-            "target": target_label(case.target),
-            "prediction": prediction,
-            "given": given,
-            "call_title": title,
-            "call_meaning": meaning,
-            "prevalence": case.prevalence,
-            "thresholds": thresholds,
-            "trained_on": case.trained_on,
-            "no_thresholds": "" if thresholds or not given else _no_thresholds(case.trained_on),
-            "rates_known": any(point["sensitivity"] is not None for _, point in thresholds),
-            "call_figure": call_plot(prediction.ensemble, prediction.members, marks) if given else "",
-            "slides": [_slide(slide, links) for slide in case.slides],
-            "cells": _cells(case.slides),
-            "measures": [_measure(m, case.among) for m in case.measures],
-            "among": case.among,
-            "moved": [(model_label(member), _moved(some, case.among)) for member, some in case.moved.items() if some],
-            "tiles": None if case.tiles is None else _tiles(case, links),
-            "demonstration": case.demonstration,
-            # What the banner says need not be said again.
-            "cautions": [caution for caution in prediction.cautions if caution not in case.demonstration],
-            "provenance": case.provenance,
-        },
-    )
+    return {
+        "served": links.served,
+        "index": links.index(),
+        "target": target_label(case.target),
+        "prediction": prediction,
+        "given": given,
+        "call_title": title,
+        "call_meaning": meaning,
+        "prevalence": case.prevalence,
+        "thresholds": thresholds,
+        "trained_on": case.trained_on,
+        "no_thresholds": "" if thresholds or not given else no_thresholds(case.trained_on),
+        "rates_known": any(point["sensitivity"] is not None for _, point in thresholds),
+        "call_figure": call_plot(prediction.ensemble, prediction.members, marks) if given else "",
+        "slides": [_slide(slide, links) for slide in case.slides],
+        "cells": _cells(case.slides),
+        "measures": [_measure(m, case.among) for m in case.measures],
+        "among": case.among,
+        "moved": [(model_label(member), _moved(some, case.among)) for member, some in case.moved.items() if some],
+        "tiles": None if case.tiles is None else _tiles(case, links),
+        "demonstration": case.demonstration,
+        # What the banner says need not be said again.
+        "cautions": [caution for caution in prediction.cautions if caution not in case.demonstration],
+        "provenance": case.provenance,
+    }
 
 
-def _no_thresholds(trained_on: tuple[int, int] | None) -> str:
+def no_thresholds(trained_on: tuple[int, int] | None) -> str:
     """Why the bundle has no thresholds, as far as it says."""
     if trained_on is None or trained_on[1] >= FEWEST_POSITIVES:
         return "The bundle has no thresholds: no patient gets a call."

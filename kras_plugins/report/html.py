@@ -186,15 +186,16 @@ def write_page(path: Path, template: str, view: Mapping[str, Any]) -> Path:
     return path
 
 
-def rendered(template: str, view: Mapping[str, Any]) -> str:
-    """The page that `template` makes of `view`."""
-    return _environment().get_template(template).render(view)
+def rendered(template: str, view: Mapping[str, Any], *, beside: Path | None = None) -> str:
+    """The page that `template` makes of `view`; `beside`: a folder of templates that build on those of reports."""
+    return _environment(beside).get_template(template).render(view)
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(beside: Path | None) -> jinja2.Environment:
+    folders = [folder for folder in (beside, Path(__file__).parent / "templates") if folder is not None]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -95,26 +95,27 @@ class OnDisk:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """Pages of `kras view`. `slides`, `cases`: the names of those that it shows."""
+    """Pages of `kras view`. `slides`, `cases`: the names of those that it shows; `base`: what addresses begin with."""
 
     slides: Collection[str]
     cases: Collection[str] = ()
+    base: str = ""
 
     served = True
 
     def index(self) -> str:
         """The first page."""
-        return "/"
+        return f"{self.base}/"
 
     def case(self, patient_id: str) -> str:
         """The page of a patient who is shown."""
         name = case_name(patient_id)
-        return f"/cases/{name}" if name in self.cases else ""
+        return f"{self.base}/cases/{name}" if name in self.cases else ""
 
     def slide(self, slide_id: str) -> str:
         """The viewer on a slide that is shown."""
         name = safe_name(slide_id)
-        return f"/slides/{name}" if name in self.slides else ""
+        return f"{self.base}/slides/{name}" if name in self.slides else ""
 
     def place(self, tile: Tile, mpp: float) -> str:
         """The viewer with the tile in its middle."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,14 @@ def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) 
 
 
 def call_plot(probability: float | None, members: Mapping[str, float], thresholds: Mapping[str, Any]) -> str:
-    """One patient's ensemble and member probabilities on the line that the two thresholds divide."""
+    """One patient's ensemble and member probabilities on the line that the two thresholds divide, as SVG."""
+    return draw_svg("call", *call_figure(probability, members, thresholds))
+
+
+def call_figure(
+    probability: float | None, members: Mapping[str, float], thresholds: Mapping[str, Any]
+) -> tuple[tuple[float, float], Callable[[Figure], None]]:
+    """Size in inches and painter of `call_plot`."""
     out, into = _threshold(thresholds, "rule_out"), _threshold(thresholds, "rule_in")
     known = [v for v in (probability, out, into, *members.values()) if v is not None and np.isfinite(v)]
     end = min(1.0, 1.25 * max([*known, 0.04]))
@@ -93,10 +100,11 @@ def call_plot(probability: float | None, members: Mapping[str, float], threshold
                 ax.plot([value], [y], marker, color=color, ms=size, clip_on=False)
         ax.set_yticks(range(len(rows)), [model_label(name) for name, _ in rows])
         ax.tick_params(axis="y", length=0)
+        ax.locator_params(axis="x", nbins=6)
         ax.set(xlim=(0, end), ylim=(len(rows) - 0.4, -0.6), xlabel="Calibrated probability")
         ax.spines["left"].set_visible(False)
 
-    return draw_svg("call", (4.6, 1.0 + 0.28 * (1 + len(members))), paint)
+    return (4.6, 1.0 + 0.28 * (1 + len(members))), paint
 
 
 def _threshold(operating_points: Mapping[str, Any], name: str) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.data import split_extractor
@@ -124,24 +126,41 @@ def draw_svg(name: str, size: tuple[float, float], paint: Callable[[Figure], Non
     The bytes depend only on what is painted: the user's matplotlib settings, the date and random ids stay
     out. `name` keeps the ids of several figures on one page apart.
     """
-    import io
+    buffer = io.StringIO()
+    with _styled({"svg.hashsalt": name}):
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        _figure(size, paint).savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue()
+    return re.sub(r'<g id="[A-Za-z0-9_.]+">', "<g>", text[text.index("<svg") :])
 
+
+def draw_png(size: tuple[float, float], paint: Callable[[Figure], None], dpi: int = 220) -> bytes:
+    """The same figure as PNG on white, for what takes no SVG; the bytes depend only on what is painted."""
+    buffer = io.BytesIO()
+    with _styled({}):
+        _figure(size, paint).savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, facecolor="white")
+    return buffer.getvalue()
+
+
+def _figure(size: tuple[float, float], paint: Callable[[Figure], None]) -> Figure:
+    from kras_plugins.report.laid_out import LaidOutFigure
+
+    figure = LaidOutFigure(figsize=size, layout="constrained")
+    paint(figure)
+    return figure
+
+
+@contextmanager
+def _styled(more: Mapping[str, Any]) -> Iterator[None]:
+    """Our settings of matplotlib and no others."""
     import matplotlib
     import matplotlib.style
 
-    from kras_plugins.report.laid_out import LaidOutFigure
-
-    buffer = io.StringIO()
     with (
         matplotlib.style.context("default"),
-        matplotlib.rc_context({**_RC, "svg.hashsalt": name}),
+        matplotlib.rc_context({**_RC, **more}),
         warnings.catch_warnings(),
     ):
         # The browser has fonts for scripts that DejaVu lacks; only the layout is estimated without them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure = LaidOutFigure(figsize=size, layout="constrained")
-        paint(figure)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
-    text = buffer.getvalue()
-    return re.sub(r'<g id="[A-Za-z0-9_.]+">', "<g>", text[text.index("<svg") :])
+        yield

@@ -41,6 +41,23 @@ _SHORT = 4
 """Shorter names are words of any text, or its numbers: they are replaced where it says that they are names."""
 
 
+def pseudonym(key: bytes, name: str) -> str:
+    """What a patient or slide is called instead, under that key: the same for the same name, always."""
+    digest = hmac.new(key, name.encode(), hashlib.sha256).digest()
+    return f"id-{base64.b32encode(digest[:10]).decode().lower()}"
+
+
+def read_key(file: Path) -> bytes:
+    """The key of a file of pseudonyms, which is made where there is none; ConfigError where it is none of ours."""
+    with _locked(file):
+        return bytes.fromhex(_read_or_make(file)["key"])
+
+
+def write_key(file: Path, key: bytes) -> None:
+    """Make a file of pseudonyms with that key and without any name."""
+    _write(file, {"schema_version": SCHEMA_VERSION, "key": key.hex(), "patients": {}, "slides": {}})
+
+
 class Names:
     """The pseudonyms of one call; without a file, names stay as they are. Used from several threads."""
 
@@ -64,8 +81,7 @@ class Names:
                 raise ConfigError(
                     f"{self.file} lies in {told}, which it would betray", "keep --pseudonyms outside of the study"
                 )
-        with _locked(self.file):
-            self._key = bytes.fromhex(_read_or_make(self.file)["key"])
+        self._key = read_key(self.file)
         for path in given:
             self._learn_given(path)
 
@@ -166,8 +182,7 @@ class Names:
         self._pattern = re.compile("|".join(map(_as_a_name, longest_first))) if longest_first else None
 
     def _name(self, name: str) -> str:
-        digest = hmac.new(self._key, name.encode(), hashlib.sha256).digest()
-        return f"id-{base64.b32encode(digest[:10]).decode().lower()}"
+        return pseudonym(self._key, name)
 
     def _patients(self, patients: Iterable[Patient]) -> tuple[Patient, ...]:
         return tuple(sorted(map(self._patient, patients), key=lambda p: p.patient_id))

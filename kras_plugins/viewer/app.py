@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,19 +47,27 @@ def create_app(shown: Shown, token: str, port: int) -> Iterator[ASGIApp]:
     It answers in the threads of a pool; slides are opened when they are asked for. Answers name no place of this
     machine: what went wrong with a slide is logged (`kras.viewer`).
     """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     slides = Opened(shown.slides)
-    _refuse(app)
-    _pages(app, shown, slides)
-    _tiles(app, slides)
-    _points(app, shown, slides)
     try:
-        yield Access(app, token, port)
+        yield Access(answering(shown, slides), token, port)
     finally:
         slides.close()
 
 
-def _refuse(app: FastAPI) -> None:
+def answering(shown: Shown, slides: Opened, tell: Callable[[KrasError], None] | None = None) -> FastAPI:
+    """The addresses of `shown` without any look at who asks; `slides`: those of `shown`, which the caller closes.
+
+    `tell`: told of what cannot be read, in place of the log.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    _refuse(app, tell or (lambda error: _log.warning("%s", error)))
+    _pages(app, shown, slides)
+    _tiles(app, slides)
+    _points(app, shown, slides)
+    return app
+
+
+def _refuse(app: FastAPI, tell: Callable[[KrasError], None]) -> None:
     """Answer what cannot be answered with one line of plain text."""
 
     @app.exception_handler(HTTPError)
@@ -73,7 +81,7 @@ def _refuse(app: FastAPI) -> None:
 
     @app.exception_handler(KrasError)
     def unreadable(_: Request, error: KrasError) -> Response:
-        _log.warning("%s", error)
+        tell(error)
         return PlainTextResponse(_UNREADABLE, 500)
 
 
@@ -83,14 +91,14 @@ def _pages(app: FastAPI, shown: Shown, slides: Opened) -> None:
     @app.get("/")
     def index() -> Response:
         if len(shown.slides) == 1 and not shown.cases:
-            return RedirectResponse(f"/slides/{next(iter(shown.slides))}", 303)
+            return RedirectResponse(f"{shown.base}/slides/{next(iter(shown.slides))}", 303)
         return HTMLResponse(index_page(shown))
 
     @app.get("/slides/{name}")
     def viewer(name: str) -> Response:
         with _use(slides, name) as one:
             listed = _listed(shown, name)
-            return HTMLResponse(viewer_page(shown, listed, _facts(listed, one)))
+            return HTMLResponse(viewer_page(shown, listed, _facts(shown, listed, one)))
 
     @app.get("/cases/{name}")
     def case(name: str) -> Response:
@@ -177,7 +185,7 @@ def _points(app: FastAPI, shown: Shown, slides: Opened) -> None:
     @app.get("/slides/{name}/facts")
     def facts(name: str) -> Response:
         with _use(slides, name) as one:
-            return JSONResponse(_facts(_listed(shown, name), one))
+            return JSONResponse(_facts(shown, _listed(shown, name), one))
 
     @app.get("/slides/{name}/at")
     def at(name: str, x: Number, y: Number) -> Response:
@@ -190,7 +198,7 @@ def _points(app: FastAPI, shown: Shown, slides: Opened) -> None:
             return JSONResponse(one.similar(x, y, n))
 
 
-def _facts(listed: Listed, one: ShownSlide) -> dict[str, Any]:
+def _facts(shown: Shown, listed: Listed, one: ShownSlide) -> dict[str, Any]:
     pyramid = one.pyramid
     width, height = pyramid.display
     return {
@@ -218,7 +226,7 @@ def _facts(listed: Listed, one: ShownSlide) -> dict[str, Any]:
             for layer in one.layers
         ],
         "missing": dict(one.missing),
-        "case": f"/cases/{listed.patient}" if listed.patient else None,
+        "case": f"{shown.base}/cases/{listed.patient}" if listed.patient else None,
     }  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.bags import read_bag
@@ -22,6 +23,7 @@ from kras_plugins.store import Store, safe_name
 from kras_plugins.study.inputs import slides_of
 from kras_plugins.study.outputs import MANIFEST, METRICS, read_json
 from kras_plugins.study.trained_on import remembered
+from kras_plugins.urls import Url
 from kras_plugins.viewer.alike import Cohort, Searched
 from kras_plugins.viewer.assemble import Sources, assembled, with_tissue
 from kras_plugins.viewer.explain import Explainer, bag_of_study, explained_member, of_result
@@ -44,7 +46,8 @@ def find_shown(session: Session, given: Sequence[Path], slides: Path | None = No
     if results and len(given) > 1:
         raise UsageError(f"{results[0]}: a result goes alone", "name one folder of a result, or slides only")
     if results or (len(given) == 1 and given[0].is_dir() and _empty(session, given[0])):
-        return _of_result(session, given[0], slides)
+        candidates = () if slides is None else slides_of([slides], session.registry).patients
+        return shown_result(session, given[0], [ref for patient in candidates for ref in patient.slides])
     return _of_slides(session, given)
 
 
@@ -75,14 +78,25 @@ def _of_slides(session: Session, given: Sequence[Path]) -> Shown:
     return Shown(title=title, slides={one.name: one for one in found})
 
 
-def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
+def shown_result(
+    session: Session,
+    folder: Path,
+    candidates: Sequence[SlideRef] = (),
+    *,
+    places: Mapping[str, Path | Url] = MappingProxyType({}),
+    base: str = "",
+) -> Shown:
+    """The slides of a result; `candidates`: among which those are looked for that are not where they were.
+
+    `places`: where slides lie, by id, for a result that does not say it. `base`: what addresses begin with. Raises as
+    `find_shown`.
+    """
     result = read_result(folder)
     if session.settings.cache is None and result.cache is not None:
         session = replace(session, store=Store(result.cache))
-    candidates = () if slides is None else slides_of([slides], session.registry).patients
     finder = Finder(
         session.store,
-        [ref for patient in candidates for ref in patient.slides],
+        candidates,
         usable_readers(session.registry, session.config, session.settings.reader),
         session.settings.reader,
     )
@@ -90,6 +104,9 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
     cases = {file.name.removesuffix(ENDING): file for file in sorted(folder.glob(f"*{ENDING}"))}
 
     def listed(slide: Recorded) -> Listed:
+        where = places.get(slide.slide_id)
+        slide = replace(slide, url=where) if isinstance(where, Url) else replace(slide, path=where or slide.path)
+
         def opened() -> ShownSlide:
             one = finder.open(slide)
             try:
@@ -117,6 +134,7 @@ def _of_result(session: Session, folder: Path, slides: Path | None) -> Shown:
         folder=folder,
         target=_target(folder, cases.values()),
         out_of_fold=result.trained_here,
+        base=base,
     )
 
 

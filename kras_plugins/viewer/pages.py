@@ -31,14 +31,19 @@ def index_page(shown: Shown) -> str:
         title=shown.title,
         target=shown.target and target_label(shown.target),
         out_of_fold=shown.out_of_fold,
-        report="" if shown.report is None else "/report",
+        report="" if shown.report is None else f"{shown.base}/report",
     )
 
 
 def viewer_page(shown: Shown, slide: Listed, facts: Mapping[str, Any]) -> str:
     """One slide; `facts`: what the address `facts` answers."""
     alone = len(shown.slides) == 1 and not shown.cases
-    view = {"facts": facts, "base": f"/slides/{slide.name}", "index": None if alone else "/"}
+    view = {
+        "facts": facts,
+        "root": shown.base,
+        "base": f"{shown.base}/slides/{slide.name}",
+        "index": None if alone else f"{shown.base}/",
+    }
     return rendered("viewer.html.j2", view)
 
 
@@ -48,4 +53,4 @@ def case_page(shown: Shown, case: Path) -> str:
 
 
 def _links(shown: Shown) -> Served:
-    return Served(slides=frozenset(shown.slides), cases=frozenset(shown.cases))
+    return Served(slides=frozenset(shown.slides), cases=frozenset(shown.cases), base=shown.base)

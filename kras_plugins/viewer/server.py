@@ -32,14 +32,7 @@ def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], N
     `port`: 0 for a free one; `announce` gets the address, token included, once a browser can open it; `browser`: open
     the user's. A read that never ends is left behind. Raises ConfigError where the port is taken.
     """
-    # Named, the protocol lets asyncio send without delay: else a tile waits 40 ms for the acknowledgment of its header.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError as e:
-            raise ConfigError(f"port {port} cannot be used: {e.strerror}", "choose another --port, or none") from e
-        listener.listen(128)
+    with listening(LOOPBACK, port) as listener:
         port = listener.getsockname()[1]
         token = new_token()
         with create_app(shown, token, port) as app:
@@ -47,10 +40,26 @@ def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], N
             announce(address)
             if browser:  # what it asks for waits in the socket's queue until the server runs
                 threading.Thread(target=webbrowser.open, args=(address,), name="kras-browser", daemon=True).start()
-            _run(_server(app), listener)
+            _run(web_server(app), listener)
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address of this machine; `port`: 0 for a free one. ConfigError where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, the protocol lets asyncio send without delay: else a tile waits 40 ms for the acknowledgment of its header.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as e:
+        listener.close()
+        raise ConfigError(f"port {port} cannot be used: {e.strerror}", "choose another --port, or none") from e
+    listener.listen(128)
+    return listener
+
+
+def web_server(app: ASGIApp) -> uvicorn.Server:
+    """A server of an application that logs no address."""
     # Whoever asks nonsense gets an answer and no line here; a bug keeps its traceback.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Server(

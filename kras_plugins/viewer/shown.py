@@ -85,7 +85,8 @@ class Shown:
 
     `slides` and `cases` by name, in the order of the index; a case is its `NAME.case.json`. `report`: the study's
     report.html; `folder`: where all of it lies, None for bare slides. `target`: what was scored, "" where nothing was;
-    `out_of_fold`: by models that never saw the patient.
+    `out_of_fold`: by models that never saw the patient. `base`: what the addresses of these pages begin with, "" where
+    they have a server of their own.
     """
 
     title: str
@@ -95,3 +96,4 @@ class Shown:
     folder: Path | None = None
     target: str = ""
     out_of_fold: bool = False
+    base: str = ""

@@ -1,0 +1,58 @@
+"""`kras serve audit`: is the record of who did what whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kras_plugins.cli.command import command
+from kras_plugins.cli.console import print_json, stdout
+from kras_plugins.cli.options import AsJson
+
+
+@command
+def audit(
+    data: Annotated[Path, typer.Option(help="the service's folder")] = Path("kras-service"),
+    database: Annotated[str, typer.Option(help="the database's URL; else SQLite in that folder")] = "",
+    log: Annotated[
+        list[Path] | None, typer.Option(help="a log that was kept elsewhere, whose heads must be in the record")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that nothing in the audit was changed, removed or moved.
+
+    Prints how many entries there are and the hash of the last one. Whoever may write to the database could make all of
+    it again; give the service's logs, kept where he cannot write, to find that as well. Ends with 1 where it is wrong.
+    """
+    from kras_plugins.errors import StoreError
+    from kras_plugins.files.regular import STREAMED, regular
+    from kras_plugins.service.audit import verify
+    from kras_plugins.service.database.engine import open_database
+    from kras_plugins.service.database.migrate import is_current
+    from kras_plugins.service.settings import ServiceSettings
+
+    lines = (
+        line
+        for file in log or ()
+        for line in regular(file, STREAMED).open(encoding="utf-8", errors="replace")
+        if "audit head" in line
+    )
+    db = open_database(ServiceSettings(data=data, database=database).existing_database_url)
+    try:
+        if not is_current(db):
+            raise StoreError("the database has not the tables of this version", "start `kras serve` with it once")
+        found = verify(db, lines)
+    finally:
+        db.dispose()
+    if as_json:
+        print_json({"entries": found.entries, "head": found.head, "wrong": list(found.wrong)})
+    else:
+        stdout().print(f"{found.entries} entries, head {found.head}", markup=False)
+        for what in found.wrong:
+            stdout().print(what, markup=False)
+        if not found.wrong:
+            stdout().print("the record is whole", markup=False)
+    if found.wrong:
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""The bundles that a service scores with, by the digests under which cases know them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.learning.content import CONTENT
+from kras_plugins.learning.seal import check_seal
+from kras_plugins.learning.signature import read_signature, require_trusted
+from kras_plugins.service.settings import ServiceSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundles:
+    """Folders by digest. `shown`: digests of those whose results are shown, the locked one first; `silent`: others."""
+
+    folders: Mapping[str, Path]
+    shown: tuple[str, ...]
+    silent: tuple[str, ...] = ()
+
+
+def open_bundles(settings: ServiceSettings) -> Bundles:
+    """Check each bundle against its seal, and its signature where the settings demand one.
+
+    Raises UsageError for a folder that is no bundle, ConfigError where none is named or one twice, StoreError for one
+    that is not whole or that no trusted key signed where one must.
+    """
+    if not settings.bundles:
+        raise ConfigError("no bundle was named", "name the `bundle` folder that `kras run` wrote")
+    folders: dict[str, Path] = {}
+    for folder in (*settings.bundles, *settings.silent):
+        digest = _digest(folder, settings.require_signature)
+        if digest in folders:
+            raise ConfigError(f"{folder} and {folders[digest]} are the same bundle", "name each bundle once")
+        folders[digest] = folder.absolute()
+    digests = tuple(folders)
+    shown = len(settings.bundles)
+    return Bundles(folders=folders, shown=digests[:shown], silent=digests[shown:])
+
+
+def _digest(folder: Path, signed: bool) -> str:
+    if not (folder / CONTENT).is_file():
+        raise UsageError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
+    digest = check_seal(folder)
+    signature = read_signature(folder, digest)
+    if signed:
+        require_trusted(folder, signature)
+    return digest

@@ -1,0 +1,1 @@
+"""How each version's tables become those of the next."""

@@ -1,0 +1,10 @@
+"""What alembic runs: the steps to the tables of today, in the transaction that `upgrade` opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from kras_plugins.service.database.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

@@ -1,0 +1,142 @@
+"""Slides that are sent in pieces: what came stays when the connection breaks, and the sender goes on from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+from sqlalchemy import Engine
+
+from kras_plugins.errors import NO_ROOM, KrasError, StoreError, UsageError
+from kras_plugins.service import audit
+from kras_plugins.service.database.engine import clock, reading, writing
+from kras_plugins.service.database.tables import slides, uploads
+from kras_plugins.store import file_sha256, safe_name
+
+_ID = re.compile("[0-9a-f]{32}")
+_NAME = re.compile(r"(?P<stem>[^/\\\0]{1,200}?)(?P<ending>\.[A-Za-z0-9]{1,12})")
+
+
+class UnknownUpload(KrasError):
+    """There is no upload of that id, or it is another's."""
+
+
+class WrongOffset(KrasError):
+    """A piece does not begin where the one before ended, or another one is being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A slide that comes, or came. `received`: bytes that are here, `size`: that it will have; `path`: its file."""
+
+    id: str
+    path: Path
+    size: int
+    received: int
+    owner: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is here."""
+        return self.received == self.size
+
+
+def create(db: Engine, folder: Path, name: str, size: int, owner: str) -> Upload:
+    """Begin an upload of a slide file of this name into `folder`; `owner` alone goes on with it.
+
+    Raises UsageError for a name without an ending, by which readers are found, and StoreError where there is no room.
+    """
+    parts = _NAME.fullmatch(name)
+    if parts is None or not name.isprintable():
+        raise UsageError("the name of an upload is no file name with an ending", "for example slide.svs")
+    made = uuid.uuid4().hex
+    file = f"{safe_name(parts['stem'])}{parts['ending']}"
+    free = shutil.disk_usage(_made(folder)).free
+    if size > free:
+        raise StoreError(f"an upload of {size:,} bytes has no room: {free:,} are free", "make room for uploads")
+    _made(folder / made)
+    (folder / made / file).touch(mode=0o600)
+    with writing(db) as connection:
+        connection.execute(
+            uploads.insert().values(id=made, file=file, size=size, received=0, owner=owner, created=clock(connection))
+        )
+        audit.append(connection, owner, "upload", made, bytes=size)
+    return Upload(id=made, path=folder / made / file, size=size, received=0, owner=owner)
+
+
+def find(db: Engine, folder: Path, upload_id: str, owner: str) -> Upload:
+    """The upload of this id, as far as it is here; UnknownUpload where `owner` has none such."""
+    known = _ID.fullmatch(upload_id) is not None
+    with reading(db) as connection:
+        row = connection.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none() if known else None
+    if row is None or row.owner != owner:
+        raise UnknownUpload(f"there is no upload {upload_id[:64]!r}", "begin one: POST /api/v1/uploads")
+    path = folder / row.id / row.file
+    if not path.is_file():
+        raise UnknownUpload("the upload was removed", "begin one: POST /api/v1/uploads")
+    return Upload(id=row.id, path=path, size=row.size, received=path.stat().st_size, owner=row.owner)
+
+
+@contextmanager
+def piece(db: Engine, upload: Upload, offset: int) -> Iterator[IO[bytes]]:
+    """Where a piece that begins at `offset` is written to; what came before an interruption stays.
+
+    Raises WrongOffset where that is not the end of what is here, or where another piece is being written.
+    """
+    lock = FileLock(upload.path.with_name(".lock"), thread_local=False)  # begun in one thread, ended in another
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as e:
+        raise WrongOffset("another piece of this upload is being written", "ask where it ends, and go on there") from e
+    try:
+        here = upload.path.stat().st_size
+        if offset != here:
+            raise WrongOffset(f"the piece begins at {offset}, {here} bytes are here", f"go on at {here}")
+        with upload.path.open("ab") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as e:
+        if e.errno in NO_ROOM:
+            raise StoreError("an upload cannot be written: the disk is full", "make room for uploads") from e
+        raise
+    finally:
+        with writing(db) as connection:
+            received = upload.path.stat().st_size
+            connection.execute(uploads.update().where(uploads.c.id == upload.id).values(received=received))
+        lock.release()
+
+
+def whole(upload: Upload, sha256: str | None = None) -> Path:
+    """The file of an upload; UsageError where it is not all here, or has another digest than the sender says."""
+    if not upload.whole:
+        raise UsageError(
+            f"of upload {upload.id} {upload.received} of {upload.size} bytes are here", f"go on at {upload.received}"
+        )
+    if sha256 is not None and file_sha256(upload.path) != sha256:
+        raise UsageError(f"upload {upload.id} has another SHA-256 than was said", "send the slide again")
+    return upload.path
+
+
+def remove(db: Engine, upload: Upload) -> None:
+    """Forget an upload; UsageError where a case has it."""
+    with writing(db) as connection:
+        if connection.execute(sa.select(slides.c.id).where(slides.c.place == str(upload.path)).limit(1)).first():
+            raise UsageError(f"upload {upload.id} is a slide of a case", "it is removed with the patient")
+        shutil.rmtree(upload.path.parent)
+        connection.execute(uploads.delete().where(uploads.c.id == upload.id))
+        audit.append(connection, upload.owner, "remove upload", upload.id)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -1,0 +1,141 @@
+"""The process that scores: it takes orders one by one, each of which may hang, crash or grow without harm to others.
+
+`python -m kras_plugins.service.scoring` reads an order, a line of JSON, from stdin and answers with a line of JSON on
+what was stdout; what plug-ins print goes to stderr. It ends itself, and whatever it started, when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
+from kras_plugins.service.intake.allowed import allowed_path, allowed_url
+from kras_plugins.service.intake.fingerprints import fingerprint
+from kras_plugins.service.leases import Outcome
+from kras_plugins.store import file_sha256
+from kras_plugins.study.outputs import PREDICTIONS
+from kras_plugins.study.settings import StudySettings
+from kras_plugins.urls import Url, place
+
+CHANGED = "a slide was changed after it was submitted"
+GONE = "a slide cannot be read where it was when it was submitted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be scored. `slides`: name, place and fingerprint of each; `work`: a folder that names patients.
+
+    `roots` and `hosts`: where slides may lie. `results` is the folder of all results, `result` the one of this order
+    below it. `settings`: of the study, as JSON values; `names`: the file of pseudonyms of this order, None where there
+    are none.
+    """
+
+    bundle: str
+    patient_id: str
+    slides: tuple[tuple[str, str, str], ...]
+    roots: tuple[str, ...]
+    hosts: tuple[str, ...]
+    results: str
+    result: str
+    work: str
+    settings: dict[str, Any]
+    names: str | None
+
+
+def score(order: Order) -> Outcome:
+    """Score a case as `kras predict` does, and say what came of it; raises what `study.score` does."""
+    from kras_plugins import study
+
+    try:
+        changed = any(fingerprint(_still(order, where)).text != found for _, where, found in order.slides)
+    except (SlideError, UsageError):  # it names the place
+        return Outcome(state="failed", reason=GONE)
+    if changed:
+        return Outcome(state="failed", reason=CHANGED)
+    table = Path(order.work) / "cohort.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("patient_id", "slide_id", "path"))
+        rows.writerows((order.patient_id, name, _opened(where)) for name, where, _ in order.slides)
+    settings = StudySettings.model_validate_json(json.dumps(order.settings))
+    if order.names is not None:
+        settings = settings.having(pseudonyms=Path(order.names))
+    out = Path(order.results) / order.result
+    done = study.score(order.bundle, table, settings, out=out, command=("kras", "serve"))
+    _flush(out)
+    row = next(row for row in done.predictions.to_pylist() if row["patient_id"] == done.added[0])
+    assessed = row["call"] != "not_assessable"
+    broken = not row["slides"] and len(done.failures) == len(order.slides)  # no slide could be used at all
+    return Outcome(
+        state="scored" if assessed else "failed" if broken else "not_assessable",
+        reason=row["reason"] or "",
+        score=row["ensemble"],
+        call=row["call"],
+        qc=row["qc"],
+        cautions=row["cautions"] or "",
+        result=order.result,
+        digest=file_sha256(out / PREDICTIONS),
+    )
+
+
+def answer(order: Order) -> dict[str, Any]:
+    """The outcome of an order as JSON values, or `error` and whether trying `again` may help."""
+    try:
+        return {"outcome": asdict(score(order))}
+    except KrasError as e:
+        return {"error": e.message, "again": isinstance(e, BackendError | StoreError)}
+
+
+def main() -> None:
+    """Answer orders until stdin ends; its end in the middle of one ends this process and all that it started."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    orders: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    while True:
+        given = json.loads(orders.get())
+        slides = tuple((name, where, found) for name, where, found in given.pop("slides"))
+        print(json.dumps(answer(Order(slides=slides, **given))), file=answers, flush=True)
+
+
+def _listen(orders: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        orders.put(line)
+    os.killpg(os.getpgid(0), signal.SIGKILL)  # nobody waits for the answer any more
+
+
+def _still(order: Order, where: str) -> Path | Url:
+    """The place of a slide, where it may be read now: links and redirects may have changed since it was submitted."""
+    found = place(where)
+    return allowed_url(found, order.hosts) if isinstance(found, Url) else allowed_path(found, map(Path, order.roots))
+
+
+def _opened(where: str) -> str:
+    """What a reader opens of a place: of a folder of DICOM files any one, of all else itself."""
+    found = place(where)
+    if isinstance(found, Url) or not found.is_dir():
+        return found.text if isinstance(found, Url) else str(found)
+    return str(min(file for file in found.iterdir() if file.is_file()))
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk keep a result before the database says that there is one."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+if __name__ == "__main__":
+    main()
