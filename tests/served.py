@@ -17,9 +17,10 @@ from kras_plugins.study import train
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def small_bundle(tables: Path, folder: Path) -> Path:
-    """A bundle on finished features: real, and scored in a second."""
-    return train(tables / "cohort.csv", quick(tables, folder / "store"), out=folder / "out").folder / "bundle"
+def small_bundle(tables: Path, folder: Path, **given: Any) -> Path:
+    """A bundle on finished features: real, and scored in a second. `given`: other settings of the study."""
+    settings = quick(tables, folder / "store").model_copy(update=given)
+    return train(tables / "cohort.csv", settings, out=folder / "out").folder / "bundle"
 
 
 def arrive(folder: Path, patient: int) -> Path:

@@ -120,13 +120,12 @@ def submit(db: Engine, new: NewCase, actor: str) -> CaseRow:
     with writing(db) as connection:
         lock(connection, f"submit {new.patient}")
         before = _current(connection, new)
-        joined: dict[str, NewSlide | SlideRow] = {}
-        for one in (*(() if before is None else _slides(connection, before.id)), *new.slides):
-            joined[one.name] = one
+        there: Sequence[NewSlide | SlideRow] = () if before is None else _slides(connection, before.id)
+        joined = {one.name: one for one in [*there, *new.slides]}
         key = case_key(new.patient, new.bundle_digest, (s.fingerprint for s in joined.values()))
-        there = connection.execute(sa.select(cases).where(cases.c.key == key)).mappings().one_or_none()
-        if there is not None:
-            return CaseRow(**there)
+        same = connection.execute(sa.select(cases).where(cases.c.key == key)).mappings().one_or_none()
+        if same is not None:
+            return CaseRow(**same)
         now, made = clock(connection), uuid.uuid4().hex
         if before is not None:
             _supersede(connection, before, made, now)

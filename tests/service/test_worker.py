@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -17,7 +16,6 @@ from cohorts import draw_tables, kras, read_rows
 from served_worker import written
 from sqlalchemy import Engine
 
-from kras_plugins.learning.seal import SEAL, seal
 from kras_plugins.service import audit, cases, leases, worklist
 from kras_plugins.service.bundles import Bundles, open_bundles
 from kras_plugins.service.cases import CaseRow
@@ -156,11 +154,7 @@ def test_a_canceled_case_ends_its_process(service: Service) -> None:
 def test_a_silent_bundle_is_scored_beside_the_locked_one_and_shown_to_nobody(
     tmp_path: Path, tables: Path, bundle: Path
 ) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(bundle, other)
-    (other / "note.txt").write_text("the same models, another bundle")
-    (other / SEAL).unlink()
-    seal(other)
+    other = served.small_bundle(tables, tmp_path / "other", seed=1)
     settings = served.serving(tmp_path, tables, [bundle], silent=(other,))
     db = open_database(settings.database_url)
     upgrade(db)
@@ -171,8 +165,8 @@ def test_a_silent_bundle_is_scored_beside_the_locked_one_and_shown_to_nobody(
     assert [one.id for one in worklist.listed(db, worklist.Filter()).cases] == [shown.id]
     Worker(db, settings, bundles).run(until_empty=True)
     assert [e.subject for e in audit.entries(db) if e.action == "claim"] == [shown.id, silent.id]
-    scores = {cases.get(db, one.id).score for one in (shown, silent)}
-    assert len(scores) == 1 and None not in scores
+    scores = [cases.get(db, one.id).score for one in (shown, silent)]
+    assert None not in scores and scores[0] != scores[1]  # each by its own bundle
     db.dispose()
 
 

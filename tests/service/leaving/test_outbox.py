@@ -202,12 +202,11 @@ def test_two_couriers_share_the_messages(db: Engine, hook: Webhook, got: Got) ->
     assert sorted(json.loads(b)["patient"] for b in got.bodies) == [f"id-p{i}" for i in range(6)]
 
 
-def test_what_a_killed_process_posted_is_posted_again_under_the_same_key(
-    db: Engine, new_database: str, hook: Webhook, got: Got
-) -> None:
+def test_what_a_killed_process_posted_is_posted_again_under_the_same_key(db: Engine, hook: Webhook, got: Got) -> None:
     got.answers.append("hang")
     ended(db, hook)
-    words = [sys.executable, str(ROOT / "tests" / "outbox_courier.py"), new_database, hook.url, SECRET.decode()]
+    database = db.url.render_as_string(hide_password=False)
+    words = [sys.executable, str(ROOT / "tests" / "outbox_courier.py"), database, hook.url, SECRET.decode()]
     process = subprocess.Popen(words)
     while not got.came.wait(0.5):
         assert process.poll() is None

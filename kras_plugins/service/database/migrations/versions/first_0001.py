@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,7 +12,7 @@ from kras_plugins.service.database.tables import Utc
 revision = "0001"
 down_revision = None
 
-_NEWEST = (sa.literal_column("created DESC"), sa.literal_column("id DESC"))
+_NEWEST: tuple[Any, ...] = (sa.literal_column("created DESC"), sa.literal_column("id DESC"))
 _CURRENT = {f"{kind}_where": sa.text("superseded_by IS NULL") for kind in ("sqlite", "postgresql")}
 
 
