@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kras_plugins.errors import ConfigError, UsageError
+from kras_plugins.errors import BackendError, ConfigError, UsageError
 from kras_plugins.learning.content import CONTENT
 from kras_plugins.learning.seal import check_seal
 from kras_plugins.learning.signature import read_signature, require_trusted
 from kras_plugins.service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from kras_plugins.study.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,19 @@ def open_bundles(settings: ServiceSettings) -> Bundles:
     digests = tuple(folders)
     shown = len(settings.bundles)
     return Bundles(folders=folders, shown=digests[:shown], silent=digests[shown:])
+
+
+def require_usable(session: Session, folders: Iterable[Path]) -> None:
+    """Open each bundle, and what makes its inputs, as a case does: what fails then would fail every case.
+
+    Raises ConfigError for a bundle that was made with other weights or plug-ins than this machine has, and what
+    `open_bundle` does. A server of models that does not answer is waited for later.
+    """
+    from kras_plugins.study.apply import open_bundle, open_bundle_parts
+
+    for folder in folders:
+        with suppress(BackendError), open_bundle_parts(session, open_bundle(session, folder)):
+            pass
 
 
 def _digest(folder: Path, signed: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from kras_plugins.errors import ConfigError, StoreError, UsageError
+from kras_plugins.service.bundles import require_usable
 from kras_plugins.service.settings import ServiceSettings
 from kras_plugins.study.notify import SILENT, Notify
+from kras_plugins.study.session import opened
 from kras_plugins.study.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -70,6 +74,9 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
     draw_cohort(folder / "cohort", patients=PATIENTS, positives=POSITIVES, signal=0.45, size_um=size)
     arriving = draw_cohort(folder / "slides", patients=CASES, signal=0.45, seed=1, name="new-", size_um=size)
     out, settings = folder / "study", folder / "cohort" / "kras.toml"
+    if (out / "manifest.json").is_file() and not _usable(out / "bundle", folder / "store"):
+        notify.note("the bundle of the demonstration was made by another version of kras: it is made again")
+        shutil.rmtree(out)
     if not (out / "manifest.json").is_file():  # which a study writes last
         settings.write_text(_TOML, encoding="utf-8")
         loaded = StudySettings.load(settings, cache=folder / "store")
@@ -82,6 +89,15 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
             for patient in read_cohort(arriving).patients
         },
     )
+
+
+def _usable(bundle: Path, store: Path) -> bool:
+    with opened(StudySettings().having(cache=store)) as session:
+        try:
+            require_usable(session, [bundle])
+        except (ConfigError, StoreError, UsageError):
+            return False
+    return True
 
 
 def submitted(demo: Demo, arrivals: Arrivals) -> None:

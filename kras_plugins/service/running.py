@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kras_plugins.errors import KrasError
 from kras_plugins.service.api.app import create_app
-from kras_plugins.service.bundles import open_bundles
+from kras_plugins.service.bundles import open_bundles, require_usable
 from kras_plugins.service.database.engine import open_database
 from kras_plugins.service.database.migrate import upgrade
 from kras_plugins.service.intake.arrivals import Arrivals
@@ -63,7 +63,8 @@ def run(
 
     `hook`: where results are posted to. `announce` gets the address that a browser opens, with a secret where only this
     machine can reach it; `begun` is called before the first case is scored. Raises ConfigError for a port that is
-    taken, KrasError where a part of the service failed, and what `open_bundles`, `open_database` and `upgrade` do.
+    taken, KrasError where a part of the service failed, and what `open_bundles`, `require_usable`, `open_database` and
+    `upgrade` do.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     bundles = open_bundles(settings)
@@ -72,6 +73,8 @@ def run(
         stack.callback(db.dispose)
         upgrade(db)
         session = stack.enter_context(opened(settings.study, notify))
+        if workers:
+            require_usable(session, bundles.folders.values())
         listener = stack.enter_context(listening(reach.host, reach.port))
         reach = replace(reach, port=listener.getsockname()[1])
         console = new_secret() if reach.local and reach.proxy_header is None else None
