@@ -6,7 +6,6 @@ what was stdout; what plug-ins print goes to stderr. It ends itself, and whateve
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import queue
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
+from kras_plugins.files.spreadsheet import csv_text
 from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
 from kras_plugins.service.leases import Outcome
@@ -62,10 +62,11 @@ def score(order: Order) -> Outcome:
     if changed:
         return Outcome(state="failed", reason=CHANGED)
     table = Path(order.work) / "cohort.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("patient_id", "slide_id", "path"))
-        rows.writerows((order.patient_id, name, _opened(where)) for name, where, _ in order.slides)
+    rows = [
+        {"patient_id": order.patient_id, "slide_id": name, "path": str(_opened(where))}
+        for name, where, _ in order.slides
+    ]
+    table.write_text(csv_text(rows), encoding="utf-8", newline="")
     settings = StudySettings.model_validate_json(json.dumps(order.settings))
     if order.names is not None:
         settings = settings.having(pseudonyms=Path(order.names))
