@@ -44,12 +44,15 @@ def test_several_processes_may_bring_it_up_to_date_at_once_and_again(new_databas
     db.dispose()
 
 
-def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(db: Engine) -> None:
+def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(new_database: str) -> None:
+    db = open_database(new_database)
+    upgrade(db)
     with writing(db) as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match=r"tables of a later kras \(9999\)"):
         upgrade(db)
     assert not is_current(db)
+    db.dispose()
 
 
 def test_moments_come_back_in_utc_and_those_without_a_zone_are_refused(db: Engine) -> None:
