@@ -71,8 +71,8 @@ class Psi:
 class Compared:
     """One quantity of some patients against training.
 
-    `n` and `n_training`: patients with a value; `unknown`: those here without one; `p`: None where there is none, and
-    then `note` says why; `statistic`: of the test; `detail`: what is seen, in words.
+    `n` and `n_training`: patients with a value; `unknown`: those here without one; `p`: None if nothing could be
+    tested, and then `note` says why; `statistic`: of the test; `detail`: what is seen, in words.
     """
 
     name: str

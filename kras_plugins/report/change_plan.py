@@ -39,7 +39,7 @@ STEPS = {
     "score": "Find the cause above; without one, ask for labels of these patients before any modification",
     "prevalence": "Calibrate for the new prevalence (modification 3); predictive values do not carry over",
     "calibration": "Calibrate again (modification 3), or train on more patients (modification 1)",
-    "rates": "Make no calls until it is understood; thresholds anew (modification 2), or train again (modification 1)",
+    "rates": "Make no calls until it is understood; choose thresholds (modification 2) or train (modification 1) again",
 }
 """By group of `kras monitor`, the step that drift would trigger; numbers are those of CHANGES."""
 

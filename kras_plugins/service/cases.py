@@ -153,7 +153,7 @@ def submit(db: Engine, new: NewCase, actor: str) -> CaseRow:
 
 
 def get(db: Engine, case_id: str) -> CaseRow:
-    """The case of that id; UnknownCase where there is none."""
+    """The case of that id. Raises UnknownCase."""
     with reading(db) as connection:
         return _row(connection, case_id)
 
@@ -172,7 +172,7 @@ def patient_id(db: Engine, patient: str) -> str:
 
 
 def cancel(db: Engine, case_id: str, actor: str) -> CaseRow:
-    """Do not score a case that waits or runs; WrongState where it has ended, UnknownCase where there is none."""
+    """Do not score a case that waits or runs; raises WrongState where it has ended, UnknownCase."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.state not in ("queued", "running"):
@@ -198,7 +198,7 @@ def retry(db: Engine, case_id: str, actor: str) -> CaseRow:
 
 
 def prioritize(db: Engine, case_id: str, priority: int, actor: str) -> CaseRow:
-    """Let a case come earlier (larger numbers) or later; UnknownCase where there is none."""
+    """Let a case come earlier (larger numbers) or later. Raises UnknownCase."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.priority != priority:
@@ -208,7 +208,7 @@ def prioritize(db: Engine, case_id: str, priority: int, actor: str) -> CaseRow:
 
 
 def viewed(db: Engine, case_id: str, by: str) -> CaseRow:
-    """Note who looked at a result last, and when; WrongState where there is no result yet."""
+    """Note who looked at a result last, and when. Raises WrongState before it has a result."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.result is None:

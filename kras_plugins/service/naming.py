@@ -9,7 +9,7 @@ from kras_plugins.study.pseudonyms import pseudonym, read_key
 class Naming:
     """The pseudonyms of a service, or the names themselves where these are off.
 
-    They are those of `kras predict --pseudonyms` with the same file. Makes the file where there is none.
+    They are those of `kras predict --pseudonyms` with the same file. Makes the file if it is missing.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:

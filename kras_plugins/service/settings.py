@@ -85,7 +85,7 @@ class ServiceSettings:
 
     @property
     def names(self) -> Path | None:
-        """The key of the pseudonyms, in the form of `kras predict --pseudonyms`; None where there are none."""
+        """The key of the pseudonyms, in the form of `kras predict --pseudonyms`; None with real names."""
         return self.data / "pseudonyms.json" if self.pseudonyms else None
 
     @property

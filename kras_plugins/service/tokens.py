@@ -66,7 +66,7 @@ def listed(db: Engine) -> tuple[Token, ...]:
 
 
 def revoke(db: Engine, token_id: str, actor: str) -> Token:
-    """Let a token open nothing any more, from its next request on. UsageError where there is none of that id."""
+    """Let a token open nothing any more, from its next request on. Raises UsageError for an unknown id."""
     with writing(db) as connection:
         known = re.fullmatch("[0-9a-f]{32}", token_id) is not None
         row = connection.execute(sa.select(tokens).where(tokens.c.id == token_id)).one_or_none() if known else None
@@ -79,7 +79,7 @@ def revoke(db: Engine, token_id: str, actor: str) -> Token:
 
 
 def find(db: Engine, secret: str) -> Token | None:
-    """The token with this secret, None where there is none or it was revoked."""
+    """The token with this secret, None if it is unknown or revoked."""
     with reading(db) as connection:
         row = connection.execute(sa.select(tokens).where(tokens.c.hash == _hash(secret))).one_or_none()
         now = clock(connection)

@@ -26,7 +26,7 @@ from kras_plugins.service.settings import ServiceSettings
 from kras_plugins.study.pseudonyms import read_key, write_key
 
 POLL_S = 1.0
-"""How long a worker waits where there is nothing to do."""
+"""How long a worker without a case waits."""
 _LONGEST_PAUSE_S = 60.0
 _RENEWALS = 4
 """How often a lease is renewed while it lasts: so many may fail before it is lost."""
@@ -75,7 +75,7 @@ class Worker:
             self._now.set()
 
     def _step(self) -> bool:
-        """Score one case; False where there was none."""
+        """Score one case; False if none was waiting."""
         self._tidy()
         held = leases.claim(self._db, self.owner, self._settings.lease_s, tuple(self._bundles.folders))
         if held is None:

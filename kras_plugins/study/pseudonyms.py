@@ -48,7 +48,7 @@ def pseudonym(key: bytes, name: str) -> str:
 
 
 def read_key(file: Path) -> bytes:
-    """The key of a file of pseudonyms, which is made where there is none; ConfigError where it is none of ours."""
+    """The key of a file of pseudonyms, made if it is missing. Raises ConfigError for a file of another kind."""
     with _locked(file):
         return bytes.fromhex(_read_or_make(file)["key"])
 

@@ -9,6 +9,7 @@ embedded, read or kept by another site.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -41,6 +42,20 @@ _WELCOME = (
 )
 
 
+def with_headers(send: Send, headers: Mapping[str, str] = HEADERS, policy: str = POLICY) -> Send:
+    """A `send` whose answers carry these headers, and the policy where they state none of their own."""
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            stated = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                stated[name] = value
+            stated.setdefault("Content-Security-Policy", policy)
+        await send(message)
+
+    return guarded
+
+
 def new_token() -> str:
     """A token that cannot be guessed."""
     return secrets.token_urlsafe(32)
@@ -63,17 +78,8 @@ class Access:
             return
         if scope["type"] != "http":
             return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Content-Security-Policy", POLICY)
-            await send(message)
-
         answer = self._refusal(scope)
-        await (answer or self.app)(scope, receive, guarded)
+        await (answer or self.app)(scope, receive, with_headers(send))
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that does not get through; None for one that does."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import served
-from cohorts import draw_tables, kras, read_rows
+from cohorts import kras, read_rows
 from served_worker import written
 from sqlalchemy import Engine
 
@@ -43,18 +43,6 @@ class Service:
 
     def result(self, case_id: str) -> Path:
         return self.settings.results / str(cases.get(self.db, case_id).result)
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    draw_tables(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return served.small_bundle(tables, tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clean_page import clean_page
 from marked_slides import SIDE
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Download, Page, expect, sync_playwright
@@ -60,18 +61,8 @@ def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, address: str) -> Iterator[Page]:
     """A page of which at the end nothing went wrong, and nothing was asked of anyone else."""
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    page.on(
-        "request", lambda asked: None if asked.url.startswith((home(address), "data:")) else wrong.append(asked.url)
-    )
-    page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
-    yield page
-    page.close()
-    assert wrong == []
+    with clean_page(context, home(address), "data:") as page:
+        yield page
 
 
 def home(address: str) -> str:

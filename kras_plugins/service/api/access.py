@@ -18,16 +18,16 @@ from urllib.parse import quote, urlsplit
 from fastapi import Depends, Form, Request
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from kras_plugins.service.api.problems import Refused, answered
 from kras_plugins.service.tokens import SCOPES, find
-from kras_plugins.viewer.access import HEADERS
+from kras_plugins.viewer.access import HEADERS, with_headers
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from kras_plugins.service.parts import Service
 
@@ -74,17 +74,8 @@ class Access:
             return
         if scope["type"] != "http":
             return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Content-Security-Policy", POLICY)
-            await send(message)
-
         answer = await self._refusal(scope)
-        await (answer or self.app)(scope, receive, guarded)
+        await (answer or self.app)(scope, receive, with_headers(send, _HEADERS, POLICY))
 
     async def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that does not get through; None for one that does, with `who` in its state."""

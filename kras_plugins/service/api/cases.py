@@ -122,13 +122,13 @@ class File(BaseModel):
 
 
 def case_of(row: CaseRow) -> Case:
-    """A case as it is told: no score of one who is not assessable."""
+    """A case as the API shows it: without a score where the patient is not assessable."""
     values = {name: getattr(row, name) for name in Case.model_fields}
     return Case(**values | {"score": shown_score(row)})
 
 
 def shown_score(row: CaseRow) -> float | None:
-    """The score, None where there is none or the patient is not assessable."""
+    """The score; None before one is known, or where the patient is not assessable."""
     return row.score if row.state == "scored" and row.call != "not_assessable" else None
 
 

@@ -63,7 +63,7 @@ def documents(done: Finished) -> Mapping[str, Document]:
 
 
 def document(done: Finished, name: str) -> Document:
-    """The document of that name; UnknownDocument where there is none."""
+    """The document of that name. Raises UnknownDocument."""
     found = documents(done).get(name)
     if found is None:
         raise UnknownDocument("the case has no such document", "see the list of its documents")

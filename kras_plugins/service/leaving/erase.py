@@ -111,7 +111,7 @@ def scrub(db: Engine) -> None:
 
 
 def _stopped(db: Engine, settings: ServiceSettings, patient: str, actor: str) -> _Found | None:
-    """Find a patient, and take all that waits or runs from whoever would go on with it; None where there is none."""
+    """Find a patient, and take all that waits or runs from whoever would go on with it; None for an unknown one."""
     with writing(db) as connection:
         named = sa.select(people.c.pseudonym).where(people.c.patient_id == patient)
         shown = connection.execute(named).scalar_one_or_none() or patient

@@ -89,7 +89,7 @@ def seen_by(scope: Scope, case: CaseRow) -> CaseRow:
 
 
 def result_folder(service: Service, case: CaseRow) -> Path:
-    """Where the result of a case lies. Raises WrongState where there is none, StoreError where it is gone."""
+    """Where the result of a case lies. Raises WrongState before it has one, StoreError when its files are gone."""
     if case.result is None:
         raise WrongState(f"case {case.id} is {case.state}: it has no result", "wait until it is scored")
     folder = service.settings.results / case.result

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from clean_page import clean_page
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from served import serving
 from service_app import CONSOLE, REACH, Running, running
@@ -95,17 +96,8 @@ def context(browser: Browser, there: Open) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, there: Open) -> Iterator[Page]:
     """A page of which at the end nothing went wrong, and nothing was asked of anyone else."""
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    page.on(
-        "request",
-        lambda asked: None if asked.url.startswith((there.address, "data:", "blob:")) else wrong.append(asked.url),
-    )
-    yield page
-    page.close()
-    assert wrong == []
+    with clean_page(context, there.address, "data:", "blob:") as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
