@@ -145,6 +145,7 @@ def test_it_goes_with_no_other_profiler_and_needs_a_file(tmp_path: Path) -> None
     assert "a.csv: no such table" in refused(tmp_path, tmp_path, "--profile-table", "a.csv")
 
 
+@pytest.mark.long
 def test_the_real_luad_table_runs_and_finds_what_others_found(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
