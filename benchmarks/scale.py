@@ -146,13 +146,13 @@ STORE = (
         quantity,
     ),
     Row("`manifest.json`", MANIFEST_BYTES, size),
-    Row("dealing, in all", SCHEDULER_SECONDS, span),
+    Row("scheduling, in total", SCHEDULER_SECONDS, span),
 )
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """A table in Markdown with a column a size."""
-    yield f"| | a slide | {' | '.join(f'{n:,}' for n in SIZES)} |"
+    yield f"| | per slide | {' | '.join(f'{n:,}' for n in SIZES)} |"
     yield f"|---|{'---|' * (1 + len(SIZES))}"
     for row in rows:
         yield f"| {row.name} | {' | '.join(row.written(row.a_slide * n) for n in (1, *SIZES))} |"
