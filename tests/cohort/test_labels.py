@@ -334,7 +334,7 @@ def test_identifiers_of_other_projects_are_patients_or_their_table_knows_the_pat
         ("Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\tTCGA-05-4244-01\n", "line 2: 2 cells under a header of 3"),
         (
             "Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\tTCGA-05-42\tp.G12C\n",
-            "line 2: 'TCGA-05-42' is no TCGA barcode",
+            "line 2: 'TCGA-05-42' is not a TCGA barcode",
         ),
         ("Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\t\tp.G12C\n", "line 2: an identifier is empty"),
     ],
@@ -366,7 +366,7 @@ def test_a_folder_of_one_maf_a_case_is_read_whole(tmp_path: Path) -> None:
     assert "z.maf.gz has no rows" in found.warnings[0]
     empty = tmp_path / "d"
     empty.mkdir()
-    with pytest.raises(ConfigError, match=r"holds no \.maf"):
+    with pytest.raises(ConfigError, match=r"contains no \.maf"):
         read_mutations([str(empty)])
 
 

@@ -142,12 +142,12 @@ def test_a_word_for_no_gene_contradicts_no_number(tmp_path: Path, untold: str) -
 @pytest.mark.parametrize("name", ["TUMOR", "tumor", "__UNKNOWN__", "NORMAL", "unknown", "."])
 def test_samples_that_name_nobody_are_refused_unless_the_patient_is_told(tmp_path: Path, name: str) -> None:
     files = [write(tmp_path / f"{i}.maf", {"Tumor_Sample_Barcode": name}) for i in range(3)]
-    with pytest.raises(ConfigError, match="names nobody") as e:
+    with pytest.raises(ConfigError, match="names no patient") as e:
         labels(*files)
     assert "0.maf, line 2" in e.value.message and "PATIENT_ID" in e.value.hint
     told = [write(tmp_path / f"{i}.maf", {"Tumor_Sample_Barcode": name, "PATIENT_ID": f"P{i}"}) for i in range(3)]
     assert {p: one.g12c for p, one in labels(*told).items()} == {"P0": 1, "P1": 1, "P2": 1}
-    with pytest.raises(ConfigError, match="names nobody"):
+    with pytest.raises(ConfigError, match="names no patient"):
         labels(write(tmp_path / "x", {"Tumor_Sample_Barcode": "s", "PATIENT_ID": name}))
 
 
@@ -163,7 +163,7 @@ def test_several_files_of_one_name_are_not_taken_for_one_patient(tmp_path: Path)
 
 def test_a_list_of_sequenced_cases_that_names_nobody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cases").write_text(f"{PATIENT}-01\nTUMOR\n")
-    with pytest.raises(ConfigError, match="cases: sample 'TUMOR' names nobody"):
+    with pytest.raises(ConfigError, match="cases: sample 'TUMOR' names no patient"):
         read_mutations([write(tmp_path / "x", {})], [str(tmp_path / "cases")])
 
 
@@ -176,7 +176,7 @@ def test_a_list_of_sequenced_cases_that_names_nobody_is_refused(tmp_path: Path) 
 def test_a_number_that_is_none_is_an_error_with_row_and_column(tmp_path: Path, column: str, text: str) -> None:
     with pytest.raises(ConfigError) as e:
         labels(write(tmp_path / "x.maf", {}, {column: text}))
-    assert f"x.maf: a cell is no number (row 3, column '{column}': '{text[:40]}" in e.value.message
+    assert f"x.maf: a cell is not a number (row 3, column '{column}': '{text[:40]}" in e.value.message
     assert len(e.value.message) < 300
 
 

@@ -55,7 +55,7 @@ def test_maps_are_read_by_the_names_of_their_columns(tmp_path: Path, text: str) 
         ("name,hospital\n05,A\n", "has no column of sites; it has name, hospital", "one of code, tss_code"),
         ("code,institution\n05,A\n66,B\n05,B\n", "line 4: site '05' is 'B' here and 'A' in line 2", "one institution"),
         ("code,institution\n,A\n", "line 2: no site", "fill in"),
-        ("code,institution\n05,\n", "names no institution", "one row a site"),
+        ("code,institution\n05,\n", "names no institution", "one row per site"),
         ("", "is empty", "header"),
     ],
 )
@@ -96,7 +96,7 @@ def test_banks_that_pool_hospitals_and_institutions_that_dominate_are_noted() ->
     ]
     large = known(**{**plain.institutions, **dict.fromkeys("abc", "Hospital a")})
     assert map_sites(sites, large)[1][1:] == [
-        "sites: Hospital a holds 38 % of the patients: folds of whole sites will be unlike in size"
+        "sites: Hospital a holds 38 % of the patients: folds of whole sites will differ in size"
     ]
 
 
@@ -162,7 +162,7 @@ def test_check_says_that_codes_which_hold_one_histology_each_are_no_hospitals(tm
         write_rows(tmp_path / "cohort.csv", changed)
         found = check_table(tmp_path / "cohort.csv", "g12c", 5, histology_auroc)
         assert [one.what for one in found if "one histology" in one.what] == [
-            "each of 8 sites holds one histology, as TCGA's codes do: whole sites are no whole hospitals"
+            "each of 8 sites has one histology, as TCGA's codes do: a site is not a whole hospital"
         ] * told
 
 

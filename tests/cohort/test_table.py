@@ -139,7 +139,7 @@ def test_missing_histology_and_a_magnification_as_mpp_are_warned_of(write: Write
 TRAPS = {
     "an empty file": ("", "is empty", "patient_id"),
     "only blank lines": (" \n\n", "is empty", "patient_id"),
-    "a header alone": (GOOD.splitlines()[0] + "\n", "no rows", "one row a slide"),
+    "a header alone": (GOOD.splitlines()[0] + "\n", "no rows", "one row per slide"),
     "no header": ("\n".join(GOOD.splitlines()[1:]), "lacks patient_id, slide_id, path, g12c", "first line"),
     "semicolons": (GOOD.replace(",", ";"), "semicolons", "commas"),
     "tabs": (GOOD.replace(",", "\t"), "tabs", "commas"),
@@ -195,7 +195,7 @@ def test_a_packed_file_is_refused_as_such(write: Write) -> None:
 
 
 def test_a_file_of_two_bytes_a_letter_is_refused_as_such(write: Write) -> None:
-    for encoding, cause in (("utf-16", "not UTF-8"), ("utf-16-le", "holds NUL bytes")):
+    for encoding, cause in (("utf-16", "not UTF-8"), ("utf-16-le", "contains NUL bytes")):
         assert cause in refused(write(GOOD.encode(encoding))).message
 
 
