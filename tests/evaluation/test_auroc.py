@@ -286,7 +286,7 @@ def test_a_model_against_itself_has_no_p():
     assert same.value == 0
     assert (same.low, same.high) == (0, 0)
     assert np.isnan(same.p)
-    assert same.note == "both rank alike"
+    assert same.note == "both rank patients the same way"
 
 
 def test_holm_steps_down_and_leaves_out_undefined_tests():

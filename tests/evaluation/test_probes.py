@@ -123,7 +123,7 @@ def test_a_score_that_runs_against_the_label_has_a_small_p_that_is_told_to_be_no
     for one, says in ((score, False), (turned, True)):
         (row,) = incremental(y, Design(fold), {"he": one}, {"clinical": base}, ["histology"], "all")
         assert row["p"] < 1e-6
-        assert ("no sign of a gain" in row["note"]) is says is (row["coefficient"] < 0)
+        assert ("does not show a gain" in row["note"]) is says is (row["coefficient"] < 0)
     assert row["delta_auroc"]["value"] == 0
 
 

@@ -277,7 +277,7 @@ def test_an_external_cohort_gets_an_interval_that_is_not_widened_and_frozen_thre
 
 def test_a_member_alone_cannot_be_told_from_the_ensemble_and_says_why():
     row = summary(external()[0])["comparisons"][0]
-    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "both rank alike")
+    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "both rank patients the same way")
 
 
 @pytest.mark.parametrize("labels", [np.zeros(200), np.ones(200), np.arange(200) == 1])
