@@ -351,7 +351,7 @@ def test_a_job_that_is_refused_ends_the_run_with_the_reason(tmp_path: Path, monk
             with dask.pool(engine_tasks.bench, {"folder": str(tmp_path)}, IDENTITY) as made:
                 list(made.map(engine_tasks.work, items(["a"])))
 
-    with pytest.raises(BackendError, match="the batch system took no job: .* invalid partition specified: long"):
+    with pytest.raises(BackendError, match="the batch system accepted no job: .* invalid partition specified: long"):
         run()
     gc.collect()
 
