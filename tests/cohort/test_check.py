@@ -174,7 +174,7 @@ def test_cells_that_keep_a_covariate_from_being_numbers_are_named(check) -> None
     rows[3]["age"], rows[7]["age"], rows[9]["age"] = "6O", "#DIV/0!", "NA"
     for i, row in enumerate(rows):  # codes of levels are no measurements
         row["grade"] = ("1", "2", "3", "3A")[i % 7 % 4]
-    odd = found(check(rows), "warning", "column age holds numbers, but for 2 cells")
+    odd = found(check(rows), "warning", "column age contains numbers, except in 2 cells")
     assert odd.who == ("line 5: '6O'", "line 9: '#DIV/0!'")
     assert not [f for f in check(rows) if "grade" in f.what]
 
@@ -316,7 +316,7 @@ def test_words_that_the_user_explains_are_shown_as_theirs_and_unknown_ones_are_c
     assert "'Typ A' (1) is adenocarcinoma (yours)" in told and "'NS' (1) is squamous (yours)" in told
     assert "'LUAD' (59) is adenocarcinoma," in told and "'tumor B' (1) is unknown" in told
     counts = found(findings, "note", "patients by histology").what
-    assert counts.endswith("61 adenocarcinoma, 57 squamous; apart from them 2 unknown, 1 of whom state none")
+    assert counts.endswith("61 adenocarcinoma, 57 squamous; in addition, 2 unknown, 1 of whom state none")
     assert found(findings, "warning", "not recognized").who == ("tumor B",)
     assert found(findings, "note", "that no patient has").who == ("typ c",)
 

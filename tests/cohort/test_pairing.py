@@ -41,9 +41,9 @@ def test_diagnostic_slides_of_primary_tumors_are_kept_and_each_other_is_counted_
     assert [row["slide_id"] for row in found.rows] == [f"TCGA-05-{names[i]}" for i in (0, 1, 8, 4)]
     assert found.dropped == {
         "not DX: frozen section": 1,
-        "no primary tumor: normal tissue": 1,
+        "not a primary tumor: normal tissue": 1,
         "label unknown: not sequenced": 1,
-        "no primary tumor: metastasis": 1,
+        "not a primary tumor: metastasis": 1,
         "patient in no source: no proof of sequencing": 1,
         "name states no patient": 1,
     }

@@ -81,7 +81,9 @@ def test_a_site_is_found_as_stated_else_by_the_barcode_and_else_stays_and_is_cou
 
 
 def test_a_map_of_other_sites_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"map\.csv has no site of these patients: they are of 44, its sites are 05"):
+    with pytest.raises(
+        ConfigError, match=r"map\.csv has no site of these patients: theirs are of 44, its sites are 05"
+    ):
         map_sites({"P1": "44"}, known(**{"05": "A"}))
 
 
