@@ -5,7 +5,7 @@ from __future__ import annotations
 from kras_plugins.cli import plugin_check, plugin_list, plugin_new, plugin_show
 from kras_plugins.cli.words import Commands
 
-app = Commands("What is installed and which options it takes; how to write your own.")
+app = Commands("Installed plug-ins and their options; writing your own.")
 app.add("new", plugin_new.new)
 app.add("check", plugin_check.check_plugin)
 app.add("list", plugin_list.list_plugins)

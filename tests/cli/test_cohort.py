@@ -159,7 +159,7 @@ def test_split_writes_folds_that_come_back_and_says_how_alike_they_are(tmp_path:
     assert fold.shape == (2, 60)
     sites = [p.site for p in table.patients]
     assert keeps_sites(fold, sites) == (scheme == "site")
-    for r in range(2):  # the folds that `kras run` deals with the same seed
+    for r in range(2):  # the folds of `kras run` with the same seed
         dealt = folds(y, [p.histology for p in table.patients], sites, 3, derive_seed(4, "outer", r), scheme)
         np.testing.assert_array_equal(fold[r], dealt)
     assert len(told["imbalance"]) == 2

@@ -1,4 +1,4 @@
-"""The check before a study: each thing that breaks one is found, and a sound cohort has no error."""
+"""The check before a study: each thing that breaks one is found, and a clean cohort has no error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kras_plugins.evaluation.histology import histology_auroc
 
 
 def people(n: int = 120) -> list[dict[str, str]]:
-    """A sound cohort: every fourth patient positive, histology and sites independent of it."""
+    """A clean cohort: every fourth patient positive, histology and sites independent of it."""
     return [
         {
             "patient_id": f"p{i}",
@@ -172,7 +172,7 @@ def test_a_covariate_that_tells_the_label_is_an_error(check, column, word: str) 
 def test_cells_that_keep_a_covariate_from_being_numbers_are_named(check) -> None:
     rows = people()
     rows[3]["age"], rows[7]["age"], rows[9]["age"] = "6O", "#DIV/0!", "NA"
-    for i, row in enumerate(rows):  # codes of levels are no measurements
+    for i, row in enumerate(rows):  # codes of levels are not measurements
         row["grade"] = ("1", "2", "3", "3A")[i % 7 % 4]
     odd = found(check(rows), "warning", "column age contains numbers, except in 2 cells")
     assert odd.who == ("line 5: '6O'", "line 9: '#DIV/0!'")
@@ -224,7 +224,7 @@ def test_patients_in_two_cohort_files_are_found_whatever_part_of_the_barcode_nam
     assert one.severity == "error"
     assert one.who == (f"TCGA-05-4244 ({a}, {b})",)
     both = write(tmp_path, [{"patient_id": "TCGA-05-4244"}, {"patient_id": "TCGA-05-4244-01A"}], "both.csv")
-    assert not check_across([both])  # one file's own affair
+    assert not check_across([both])  # concerns one file only
 
 
 def test_the_permutation_test_agrees_with_fishers_exact_one() -> None:

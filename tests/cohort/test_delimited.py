@@ -1,4 +1,4 @@
-"""Text tables as they truly come: compressed, damaged, in other encodings, with odd ends of lines and rows."""
+"""Text tables as they occur in practice: compressed, damaged, in other encodings, with odd ends of lines and rows."""
 
 from __future__ import annotations
 

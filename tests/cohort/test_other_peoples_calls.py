@@ -1,4 +1,4 @@
-"""Mutation tables of other people: other names of KRAS, contradictions, samples that name nobody, odd numbers."""
+"""Mutation tables of other people: other names of KRAS, contradictions, samples that name no patient, odd numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENT = "TCGA-05-4244"
 
 
 def write(path: Path, *rows: dict[str, str]) -> str:
-    """A table of KRAS G12C calls of one patient, but for what each row says otherwise."""
+    """A table of KRAS G12C calls of one patient; each row may override values."""
     usual = {"Hugo_Symbol": "KRAS", "Tumor_Sample_Barcode": f"{PATIENT}-01A", "HGVSp_Short": "p.G12C"}
     full = [{**usual, **row} for row in rows]
     names = list(dict.fromkeys(name for row in full for name in row))
@@ -158,7 +158,7 @@ def test_several_files_of_one_name_are_not_taken_for_one_patient(tmp_path: Path)
     with pytest.raises(ConfigError, match="all name one sample"):
         labels(str(tmp_path))
     assert labels(files[0])["run7"].g12c == 1
-    assert labels(*(write(tmp_path / f"{i}.maf", {}) for i in range(2)))[PATIENT].g12c == 1  # a barcode names somebody
+    assert labels(*(write(tmp_path / f"{i}.maf", {}) for i in range(2)))[PATIENT].g12c == 1  # a barcode names a patient
 
 
 def test_a_list_of_sequenced_cases_that_names_nobody_is_refused(tmp_path: Path) -> None:

@@ -108,11 +108,11 @@ def test_no_institution_is_in_two_folds_of_a_split_by_site(data: st.DataObject) 
     n, codes = 60, [f"c{i}" for i in range(12)]
     of = {code: f"Hospital {data.draw(st.integers(0, 5))}" for code in codes} | {
         f"c{i}": f"Hospital {i}"
-        for i in range(4)  # so many institutions there are at least
+        for i in range(4)  # there are at least this many institutions
     }
     sites = codes * 5
     labels = [1, 0, *data.draw(st.lists(st.integers(0, 1), min_size=n - 2, max_size=n - 2))]
-    for i in range(4):  # each of these institutions holds both labels
+    for i in range(4):  # each of these institutions has both labels
         labels[i], labels[12 + i] = 1, 0
     patients = tuple(
         Patient(patient_id=f"p{i:02d}", slides=(), label=labels[i], site=sites[i], histology="LUAD") for i in range(n)

@@ -280,7 +280,7 @@ def test_no_slide_and_a_slide_twice_are_refused() -> None:
 
 
 def test_patients_have_the_histology_that_the_user_gives_their_word(write: Write) -> None:
-    """Also words that we take for unknown; one meaning under two words is no contradiction."""
+    """Also words that we treat as unknown; two words with the same meaning are not a contradiction."""
     text = GOOD.replace("LUSC", "Typ B", 1).replace("LUSC", "NS").replace("LUAD", "Adeno X")
     mine = {"typ b": "squamous", "ns": "squamous", "adeno x": "unknown"}
     table = read_cohort(write(text), histologies=mine)

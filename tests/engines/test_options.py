@@ -1,4 +1,4 @@
-"""Options of engine `dask`: what cannot be meant is refused before anything is started."""
+"""Options of engine `dask`: invalid ones are refused before anything is started."""
 
 from __future__ import annotations
 

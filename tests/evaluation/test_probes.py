@@ -1,4 +1,4 @@
-"""What else the score tells, and what it adds to a clinical model."""
+"""What else the score reveals, and what it adds to a clinical model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_score_that_follows_the_site_is_told_by_every_probe():
 
 
 def test_a_score_that_only_knows_the_label_passes_every_probe():
-    """Though sites differ in their share of positives, the score does not tell them once the label is known."""
+    """Though sites differ in their share of positives, the score does not reveal them once the label is known."""
     p = {"site": [], "specimen": [], "mpp": []}
     value = []
     for seed in range(60):

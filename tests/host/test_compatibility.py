@@ -1,4 +1,4 @@
-"""A plug-in for another kras is told as that, and not as a broken one; none of its code runs."""
+"""A plug-in for another kras is reported as such, and not as broken; none of its code runs."""
 
 from __future__ import annotations
 

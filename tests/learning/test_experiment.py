@@ -19,7 +19,7 @@ def run(people, members, root, **options):
 
 @pytest.fixture
 def spy(ridge):
-    """A classifier that writes down who it was shown: one (fit, valid, scored) entry a fit."""
+    """A classifier that records who it was shown: one (fit, valid, scored) entry per fit."""
     seen = []
 
     class Spy(ridge):

@@ -1,4 +1,4 @@
-"""A bundle from somebody else, sealed anew: it is loaded from its own files alone, or refused in one line."""
+"""A bundle from somebody else, sealed again: it is loaded from its own files alone, or refused in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load(original: tuple[Path, Callable[[Path], Bundle]]) -> Callable[[Path], Bu
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The bundle with another bundle.json, sealed anew."""
+    """The bundle with another bundle.json, sealed again."""
     file = bundle / "bundle.json"
     content = json.loads(file.read_text())
     change(content)

@@ -1,4 +1,4 @@
-"""Signatures of bundles: they cover every file, count for trusted keys alone, and damaged ones are one error."""
+"""Signatures of bundles: they cover every file, count only for trusted keys, and a damaged one is an error."""
 
 from __future__ import annotations
 
