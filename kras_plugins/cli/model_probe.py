@@ -1,4 +1,4 @@
-"""`kras model probe`: which encoder is worth using, by numbers on labelled tiles."""
+"""`kras model probe`: which encoder is worth using, by numbers on labeled tiles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def probe(
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:
-    """Measure what an encoder is worth on labelled tiles.
+    """Measure what an encoder is worth on labeled tiles.
 
     kNN and logistic probe, cross-validated by group, and the robustness of its features.
     """

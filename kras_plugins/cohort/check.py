@@ -188,7 +188,7 @@ def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
     if share >= FOLLOWS:
         yield Finding(
             severity="warning",
-            what=f"the rows are sorted by {target}{'' if share == 1 else ', but for a few'}: ids, file names or times "
+            what=f"the rows are sorted by {target}{'' if share == 1 else ', except for a few'}: ids, file names or times "
             "of such a list may reveal it",
             do="make sure that no column, path or feature was numbered along this list",
         )
@@ -249,13 +249,13 @@ def _numbers(people: Patients, target: str, folds: int) -> Iterator[Finding]:
         if count < folds:
             yield Finding(
                 severity="error",
-                what=f"{count} of {n} labelled patients are {name} for {target}: too few for {folds} folds",
+                what=f"{count} of {n} labeled patients are {name} for {target}: too few for {folds} folds",
                 do=f"use at most {count} folds" if count > 1 else f"add {name} patients",
             )
         elif count < folds * POSITIVES_PER_FOLD:
             yield Finding(
                 severity="warning",
-                what=f"{count} {name} patients are {count / folds:.1f} a fold: intervals will be wide",
+                what=f"{count} {name} patients are {count / folds:.1f} per fold: intervals will be wide",
                 do=f"use fewer folds, --repeats, or more patients; {POSITIVES_PER_FOLD} a fold are already few",
             )
-    yield Finding(severity="note", what=f"{n} labelled patients, {positive} positive for {target}")
+    yield Finding(severity="note", what=f"{n} labeled patients, {positive} positive for {target}")

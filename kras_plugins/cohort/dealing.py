@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Dealt:
-    """Folds of labelled patients: int64[repeat patient], counted from 0, their rows as a file, and JSON facts."""
+    """Folds of labeled patients: int64[repeat patient], counted from 0, their rows as a file, and JSON facts."""
 
     folds: npt.NDArray[np.int64]
     rows: Sequence[Mapping[str, Any]]

@@ -27,7 +27,7 @@ _FROZEN = {"TS": "frozen section", "BS": "frozen section", "MS": "frozen section
 
 @dataclass(frozen=True, kw_only=True)
 class SlideFile:
-    """One slide to be labelled: `patient_id` is "" if no table names it; `known`: what else a table states."""
+    """One slide to be labeled: `patient_id` is "" if no table names it; `known`: what else a table states."""
 
     path: Path
     slide_id: str
@@ -123,7 +123,7 @@ def pair(
     flow.append({"step": "slides in the cohort", "slides": len(rows), "patients": len(used)})
     labelled = [label for label in known.values() if label.g12c is not None]
     flow.append(
-        {"step": "labelled patients without a slide", "patients": sum(x.patient_id not in used for x in labelled)}
+        {"step": "labeled patients without a slide", "patients": sum(x.patient_id not in used for x in labelled)}
     )
     for name, value in (("G12C", 1), ("not G12C", 0), ("G12C unknown, another label known", None)):
         of = [label.patient_id for label in used.values() if label.g12c == value]

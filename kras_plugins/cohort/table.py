@@ -386,4 +386,4 @@ def _joined(values: Iterable[str]) -> str:
 def _only_class(n: int, positive: int) -> str:
     if n == 0:
         return "no patient has a label"
-    return f"all {n} labelled patients are {'positive' if positive else 'negative'}"
+    return f"all {n} labeled patients are {'positive' if positive else 'negative'}"

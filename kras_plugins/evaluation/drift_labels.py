@@ -51,7 +51,7 @@ def compare_labelled(
     thresholds: Mapping[str, float | None],
     fewest: int = FEWEST,
 ) -> dict[str, list[Compared]]:
-    """Comparisons by group, `prevalence`, `calibration` and `rates`, of labelled patients with scores.
+    """Comparisons by group, `prevalence`, `calibration` and `rates`, of labeled patients with scores.
 
     `labels` and `logit`: bool and float64[patient]; `thresholds`: the bundle's frozen logits by rule.
     """

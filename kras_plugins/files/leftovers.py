@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:60] or "unknown"
 _LOCK = ".lock"
 _OLD_SECONDS = 7 * 24 * 3600
-"""So long nothing changes in a folder that anybody still works in."""
+"""A folder in which nothing changed for this long is not in use."""
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def test_of_several_cohorts_each_finding_says_which_it_is_about(tmp_path: Path) 
         "cohort", "check", "many.csv", "more.csv", "--json", "--no-slides", cwd=tmp_path, store=tmp_path / "store"
     )
     found = [one["what"] for one in json.loads(ran.stdout)["findings"]]
-    assert all(sum("labelled patients" in what and name in what for what in found) == 1 for name in ("many", "more"))
+    assert all(sum("labeled patients" in what and name in what for what in found) == 1 for name in ("many", "more"))
 
 
 def test_what_histology_alone_would_score_is_what_a_run_will_say() -> None:

@@ -59,7 +59,7 @@ def found(findings: list[Finding], severity: str, words: str) -> Finding:
 def test_a_sound_cohort_has_notes_only(check) -> None:
     findings = check(people())
     assert {f.severity for f in findings} == {"note"}
-    found(findings, "note", "120 labelled patients, 30 positive")
+    found(findings, "note", "120 labeled patients, 30 positive")
     assert "AUROC 0.500" in found(findings, "note", "is it adenocarcinoma").what
 
 
@@ -104,12 +104,12 @@ def test_fewer_positives_than_folds_are_an_error_and_few_of_them_a_warning(check
     rows = people()
     for i, row in enumerate(r for r in rows if r["g12c"] == "1"):
         row["g12c"] = str(int(i < 4))
-    assert found(check(rows, 5), "error", "4 of 120 labelled patients are positive").do == "use at most 4 folds"
+    assert found(check(rows, 5), "error", "4 of 120 labeled patients are positive").do == "use at most 4 folds"
     found(check(rows, 3), "warning", "4 positive patients are 1.3 a fold")
 
 
 def test_labels_of_one_class_are_an_error_and_no_crash(check) -> None:
-    found(check([{**row, "g12c": "0"} for row in people()]), "error", "0 of 120 labelled patients are positive")
+    found(check([{**row, "g12c": "0"} for row in people()]), "error", "0 of 120 labeled patients are positive")
 
 
 def test_a_histology_that_holds_all_positives_is_warned_of_with_what_it_alone_would_score(check) -> None:

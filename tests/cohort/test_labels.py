@@ -1,4 +1,4 @@
-"""Labels from mutation tables: one small table for each trap that has mislabelled patients before."""
+"""Labels from mutation tables: one small table for each trap that has mislabeled patients before."""
 
 from __future__ import annotations
 

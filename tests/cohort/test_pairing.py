@@ -59,7 +59,7 @@ def test_diagnostic_slides_of_primary_tumors_are_kept_and_each_other_is_counted_
     flow = {step["step"]: step for step in found.flow}
     assert (flow["slides in the cohort"]["slides"], flow["slides in the cohort"]["patients"]) == (4, 3)
     assert (flow["G12C"]["slides"], flow["G12C"]["patients"]) == (2, 1)
-    assert flow["labelled patients without a slide"]["patients"] == 2
+    assert flow["labeled patients without a slide"]["patients"] == 2
 
 
 def test_frozen_sections_are_kept_where_asked_for() -> None:

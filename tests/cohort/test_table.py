@@ -168,8 +168,8 @@ TRAPS = {
     "an mpp in words": (GOOD.replace("0.25", "20x"), "line 2: '20x'", "µm per pixel"),
     "an mpp of nought": (GOOD.replace("0.25", "0"), "line 2: '0'", "µm per pixel"),
     "a negative mpp": (GOOD.replace("0.25", "-0.5"), "line 2: '-0.5'", "µm per pixel"),
-    "negatives only": (GOOD.replace("n,1,60", "n,0,60"), "all 2 labelled patients are negative", "both classes"),
-    "positives only": (GOOD.replace(",0,71", ",,71"), "all 1 labelled patients are positive", "both classes"),
+    "negatives only": (GOOD.replace("n,1,60", "n,0,60"), "all 2 labeled patients are negative", "both classes"),
+    "positives only": (GOOD.replace(",0,71", ",,71"), "all 1 labeled patients are positive", "both classes"),
     "no label at all": (
         GOOD.replace(",0,71", ",,71").replace(",1,60", ",,60"),
         "no patient has a label",
