@@ -331,7 +331,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
 
 def share(folder: Path, like: str) -> None:
-    """Give all files below a folder the permissions of its file `like`, which was made by the rules of the umask and the disk.
+    """Give all files below a folder the permissions of its file `like`, which follow the umask and the disk.
 
     Some libraries write through temporary files, which only their owner can read; whoever may read a study must be able
     to read all of it.

@@ -188,8 +188,8 @@ def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
     if share >= FOLLOWS:
         yield Finding(
             severity="warning",
-            what=f"the rows are sorted by {target}{'' if share == 1 else ', except for a few'}: ids, file names or times "
-            "of such a list may reveal it",
+            what=f"the rows are sorted by {target}{'' if share == 1 else ', except for a few'}: ids, file names or "
+            "times of such a list may reveal it",
             do="make sure that no column, path or feature was numbered along this list",
         )
 

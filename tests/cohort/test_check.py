@@ -357,7 +357,7 @@ def test_the_order_of_the_label_is_seen_within_histologies_but_for_a_few_rows_an
     many = sorted(people(200), key=lambda row: (row["histology"], row["g12c"] == "0"))
     last = [i for i, row in enumerate(many) if row["g12c"] == "1"][-1]
     many[last], many[last + 1] = many[last + 1], many[last]
-    found(check(many), "warning", "the rows are sorted by g12c, but for a few: ")
+    found(check(many), "warning", "the rows are sorted by g12c, except for a few: ")
     one = [{**row, "g12c": str(int(i == 0))} for i, row in enumerate(people())]
     assert not [f for f in check(one) if "sorted" in f.what]  # 1 of n orders
     half = [{**row, "histology": ("LUAD", "LUSC")[i >= 20], "g12c": str(int(i < 20))} for i, row in enumerate(people())]
