@@ -66,7 +66,7 @@ def output_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of the libraries that results depend on, by distribution; `absent` where one is not installed."""
+    """The versions of the libraries that results depend on, by distribution; `absent` if one is not installed."""
     installed = {}
     for name in _LIBRARIES:
         try:

@@ -95,7 +95,7 @@ def start(
 
 
 def need() -> None:
-    """ConfigError where the packages of the service are not installed."""
+    """ConfigError if the packages of the service are not installed."""
     from importlib.util import find_spec
 
     missing = [name for name in NEEDED if find_spec(name) is None]

@@ -34,7 +34,7 @@ class Call:
 
     `change`: as `variants.protein_change` gives it, "" if the row states none; `decided`: whether it is known well
     enough to say that it is or is not G12C; `dna`: the change of the coding sequence, if it is a substitution; `vaf`:
-    share of reads, None where the source has no counts; `notes`: what is odd about it.
+    share of reads, None if the source has no counts; `notes`: what is odd about it.
     """
 
     sample: str

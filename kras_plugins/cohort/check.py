@@ -209,7 +209,7 @@ def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
 
 
 def _cells(people: Patients, columns: Sequence[str]) -> dict[str, list[str]]:
-    """Each patient's cell by column, those of several slides joined by `+` where they differ."""
+    """Each patient's cell by column, those of several slides joined by `+` if they differ."""
     return {c: ["+".join(sorted({row.get(c) for row in own} - {""})) for own in people.rows] for c in columns}
 
 

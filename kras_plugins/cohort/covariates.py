@@ -24,7 +24,7 @@ def join_covariates(patients: Sequence[Patient], file: Path, target: str = "") -
 
     The table is separated by tabs, commas or semicolons, gzipped or not. Rows are found by patient_id or another of
     KEYS; of a TCGA barcode, the patient part counts. Columns that a patient has already are left as they are, and one
-    named like the `target` is left out; several rows of one patient are joined by `+` where they differ. Raises
+    named like the `target` is left out; several rows of one patient are joined by `+` if they differ. Raises
     ConfigError if the file cannot be read, or matches no patient.
     """
     header, rows = _read(file)

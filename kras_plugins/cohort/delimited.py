@@ -66,7 +66,7 @@ def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[
 
 
 def open_text(path: Path, most: int = STREAMED) -> IO[str]:
-    """Open a text file, unpacked where it is gzipped; ConfigError where it cannot be read."""
+    """Open a text file, unpacked if it is gzipped; ConfigError if it cannot be read."""
     with naming_damage(path):
         return io.TextIOWrapper(open_unpacked(path, most), encoding="utf-8-sig")
 

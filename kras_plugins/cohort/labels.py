@@ -113,7 +113,7 @@ def label_patients(mutations: Mutations, policy: Policy | None = None) -> list[L
 
 
 def totals(labels: Sequence[Label]) -> dict[str, Any]:
-    """Counts to check against others': all patients, and by histology where it is known."""
+    """Counts to check against others': all patients, and by histology if it is known."""
 
     def count(some: Sequence[Label]) -> dict[str, int]:
         return {

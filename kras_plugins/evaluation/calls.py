@@ -53,7 +53,7 @@ def predictions(
     shift: float = 0.0,
     out_of_scope: Sequence[str] = (),
 ) -> list[Prediction]:
-    """Results for new patients from logits[patient], NaN where a member is missing.
+    """Results for new patients from logits[patient], NaN if a member is missing.
 
     `ensemble`: the mean over available members. `thresholds`: the bundle's for the ensemble. `shift`: added to every
     logit before it becomes a probability (another prevalence); thresholds would move with it, so calls do not change.

@@ -94,7 +94,7 @@ def auroc_entry(area: Auroc, design: Design) -> dict[str, Any]:
 
 
 def _by_site(area: Auroc) -> dict[str, Any] | None:
-    """The error by site, not widened, and whether there were enough sites to use it; None where no site is known."""
+    """The error by site, not widened, and whether there were enough sites to use it; None if no site is known."""
     found = area.spread
     if area.left_out is None:
         return None

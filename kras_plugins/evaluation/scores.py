@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Scores:
     """Calibrated logits of one model, float64[repeat patient], NaN if it could not score a patient.
 
-    `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty where none apply.
+    `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty if none apply.
     `provenance`: by rule, what its threshold means and what it was chosen on. `rank`: what to rank by instead of the
     logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`: Platt's slope by repeat and fold.
     `in_fold`: what to rank by within a fold if that is not `ranking`, because a calibration found nothing there and

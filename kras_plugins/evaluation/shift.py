@@ -84,7 +84,7 @@ def _mean_tile(bag: Bag) -> Float64:
 
 
 def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence where they differ."""
+    """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence if they differ."""
     rows = [_mpp(internal.get("mpp"), external.get("mpp")), *_stain(internal.get("stain"), external.get("stain"))]
     rows.append(_again(internal.get("content", ()), external.get("content", ())))
     rows.append(_share("prevalence", "positive", _positive(internal), _positive(external)))

@@ -61,7 +61,7 @@ def plugin_tables(table: Mapping[str, Any], file: Path) -> dict[str, dict[str, d
 
 
 def overridden(config: Config, overrides: Iterable[str]) -> Config:
-    """The same with `kind.name.key=value` overrides, their values read as TOML where they parse and as text otherwise.
+    """The same with `kind.name.key=value` overrides, their values read as TOML if they parse and as text otherwise.
 
     Raises ConfigError for an override of another form.
     """
@@ -90,7 +90,7 @@ def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def toml_value(text: str) -> Any:
-    """What a value on the command line means: as TOML where it parses, else the text itself."""
+    """What a value on the command line means: as TOML if it parses, else the text itself."""
     try:
         return parse_toml(f"v = {text}")["v"]
     except ValueError:
