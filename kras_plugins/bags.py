@@ -96,7 +96,7 @@ def _mapped(file: Path) -> mmap.mmap:
 
 
 def _make_room(file: int) -> None:
-    """Raise the limit of open files once half of it is used: each mapped file counts in addition to its own handle.
+    """Raise the limit of open files once half of it is used: every mapped file counts as an open one.
 
     A soft limit of 1,024 is usual, and so is a cohort of as many slides.
     """

@@ -31,9 +31,7 @@ def work_folder(below: Path, name: str) -> Iterator[Path]:
     lock = FileLock(_lock_of(folder))
     try:
         lock.acquire()
-    except (
-        NotImplementedError
-    ):  # a disk without locks: whether this process lives is unknown to others, so only age counts
+    except NotImplementedError:  # a disk without locks: others cannot tell that this process lives, so only age counts
         _lock_of(folder).unlink(missing_ok=True)
     try:
         folder.mkdir()
