@@ -115,7 +115,7 @@ def test_the_command_prints_what_the_tutorial_shows_and_what_to_type_next(tmp_pa
     assert "is there already" in again.stderr
     clash = kras("plugin", "new", "extractor", "vit", "--out", "x", cwd=tmp_path, store=tmp_path / "store")
     assert clash.returncode == 1
-    assert "extractor 'vit' is there already, from kras" in clash.stderr
+    assert "extractor 'vit' exists already, from kras" in clash.stderr
     assert not (tmp_path / "x").exists()
 
 

@@ -19,7 +19,7 @@ BY_RANK = ("prevalence", "histology_only")
 ENSEMBLE = "ensemble"
 RULES = ("target_sensitivity", "target_specificity", "youden", "rule_in", "rule_out")
 FEWEST_POSITIVES = 10
-"""Fewer positive patients in scope set no threshold."""
+"""With fewer positive patients in scope, no threshold is set."""
 
 
 @dataclass
