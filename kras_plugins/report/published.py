@@ -77,7 +77,7 @@ STUDIES = (
 
 
 TCGA_DRIVERS = 150
-"""TCGA patients with a KRAS driver mutation as the abstract counts them; it has no such count of its external cohort."""
+"""TCGA patients with a KRAS driver mutation, as the abstract counts them; it gives none for its external cohort."""
 SMC_SENSITIVITY, SMC_SPECIFICITY = 0.710, 0.727
 """Of the ensemble on the external cohort, as printed: see SENSITIVITY_NOTE."""
 

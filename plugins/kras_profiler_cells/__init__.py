@@ -54,7 +54,7 @@ class CellsOptions(Options):
         description='with `model`: its class names to ours, such as {neoplastic="tumor", inflammatory="lymphocyte"}; '
         "`background` stays itself",
     )
-    mpp: float = Field(TILE.mpp, gt=0, description="with `model`: micrometres per pixel it was trained at")
+    mpp: float = Field(TILE.mpp, gt=0, description="with `model`: micrometers per pixel it was trained at")
     px: int = Field(0, ge=0, le=8192, description="with `model`: tile side without halo; 0: from the file, else 512")
     halo_px: int = Field(TILE.halo_px, ge=0, description="with `model`: pixels of context on each side of a tile")
     min_area_um2: float = Field(8.0, gt=0, description="smaller nuclei are dropped (debris, fragments), in µm²")
