@@ -277,7 +277,7 @@ def test_an_unsure_class_is_other_and_an_unsure_nucleus_is_none():
     assert len(decoder(min_prob=0.5)(maps, tile).classes) == 2
 
 
-def test_the_area_limits_are_in_square_micrometers():
+def test_the_area_limits_are_in_square_micrometres():
     labels = two_touching()  # some 300 px each: 75 µm² at 0.5 µm/px
     maps, pixels = drawn(labels, [0, 1]), np.full((64, 64, 3), 120, np.uint8)
     assert len(decoder(max_area_um2=60.0)(maps, Tile(pixels=pixels, mpp=0.5)).x) == 0
