@@ -187,12 +187,12 @@ def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        (401, r"wants credentials \(401\)"),
+        (401, r"needs credentials \(401\)"),
         (403, r"may not read it, or have expired \(403\)"),
         (404, r"there is no such series \(404\)"),
         (410, r"its server refuses it \(410\)"),
-        (429, r"busy or failed, again and again \(429\)"),
-        (503, r"busy or failed, again and again \(503\)"),
+        (429, r"busy or failed repeatedly \(429\)"),
+        (503, r"busy or failed repeatedly \(503\)"),
     ],
 )
 def test_what_the_server_refuses_is_told_without_secrets(front: tuple[str, Front], status: int, why: str) -> None:

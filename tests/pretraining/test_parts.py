@@ -163,7 +163,7 @@ def test_a_tile_that_cannot_be_read_is_told_once_and_another_is_drawn(
     same = [np.array_equal(a, b) for a, b in zip(whole, drawn, strict=True)]
     assert 5 < sum(same) < 20, "only tiles of the damaged file are others"
     assert [r.getMessage() for r in caplog.records] == [
-        f"a tile cannot be read, another is taken: {tmp_path}/01.png: cannot be read: cannot identify image file "
+        f"a tile cannot be read, another one is used: {tmp_path}/01.png: cannot be read: cannot identify image file "
         f"'{tmp_path}/01.png' (replace or remove the image)"
     ]
     corpus.close()

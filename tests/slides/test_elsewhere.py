@@ -212,7 +212,7 @@ def test_an_empty_object_and_an_unknown_ending_are_told(folder: Path, served: tu
         at(f"{served[0]}/empty.svs")
     with pytest.raises(SlideError, match="no reader knows the suffix '.xyz'"):
         at(f"{served[0]}/a.xyz")
-    with pytest.raises(SlideError, match="lies in several files"):
+    with pytest.raises(SlideError, match="consists of several files"):
         at(f"{served[0]}/a.vms")
 
 
