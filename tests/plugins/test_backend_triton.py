@@ -237,7 +237,7 @@ def test_a_second_model_of_the_same_name_is_not_taken_for_the_first(server: Serv
 
 
 def test_a_wrong_version_is_refused_with_those_that_are_there(server: Server, connect: Any) -> None:
-    with pytest.raises(BackendError, match="version 1, wanted is 7"):
+    with pytest.raises(BackendError, match="version 1, expected is 7"):
         connect(server.url).load(replace(SPEC, version=7))
 
 
@@ -249,7 +249,7 @@ def test_an_unknown_model_is_refused_with_those_that_are_there(server: Server, c
 def test_tensors_of_another_shape_or_type_are_refused() -> None:
     config = model_config(SPEC, digest="d")
     wider = replace(SPEC.inputs[0], shape=(16, 16, 3))
-    with pytest.raises(BackendError, match=r"inputs tiles uint8\[8, 8, 3\]; wanted are tiles uint8\[16, 16, 3\]"):
+    with pytest.raises(BackendError, match=r"inputs tiles uint8\[8, 8, 3\]; expected are tiles uint8\[16, 16, 3\]"):
         check_model(config, replace(SPEC, inputs=(wider,)), "d", "here")
     renamed = replace(SPEC.outputs[0], name="tokens")
     with pytest.raises(BackendError, match="outputs features"):

@@ -111,7 +111,7 @@ def test_positives_weigh_the_root_of_their_rarity():
         (r"(?m)^Tree=1$", "Tree=7", "another number"),
         (r"end of trees", "", "end is missing"),
         (r"^tree", "wood", "no tree"),
-        (r"binary", "lambdarank", "no binary classifier"),
+        (r"binary", "lambdarank", "not a binary classifier"),
         (r"(?m)^Tree=0$", "Tree=0\0", "no text"),
     ],
 )

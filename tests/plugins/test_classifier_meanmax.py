@@ -130,5 +130,5 @@ def test_a_file_that_makes_no_score_is_refused(classifier: MeanMaxClassifier, tm
     whole = load_file(file)
     for broken in (whole | {name: whole[name][1:]}, whole | {name: whole[name] * np.nan}):
         save_file(broken, file)
-        with pytest.raises(StoreError, match="no model of classifier meanmax"):
+        with pytest.raises(StoreError, match="not a model of classifier meanmax"):
             MeanMaxClassifier.load(tmp_path)

@@ -77,7 +77,7 @@ def test_texts_of_parquet_are_numbers_or_named(tmp_path: Path) -> None:
 def test_a_slide_as_wide_as_no_number_is_told(tmp_path: Path, width: str) -> None:
     (tmp_path / "s.csv").write_text(text_of(), encoding="utf-8")
     assert load(tmp_path, width="NA", height="").cells.num_rows == len(XY)
-    with pytest.raises(SlideError, match="slide s: width is no number of pixels") as e:
+    with pytest.raises(SlideError, match="slide s: width is not a number of pixels") as e:
         load(tmp_path, width=width, height="2400")
     assert len(e.value.message) < 100
 
@@ -88,7 +88,7 @@ def test_a_slide_as_wide_as_no_number_is_told(tmp_path: Path, width: str) -> Non
         (gzip.compress(text_of().encode(), mtime=0)[:200], "damaged"),
         (gzip.compress(text_of().encode(), mtime=0)[:-8] + bytes(8), "damaged"),
         (text_of().encode("utf-16"), "UTF-16"),
-        (text_of(**{"class": '"Tumor'}).encode(), "a quotation mark does not close"),
+        (text_of(**{"class": '"Tumor'}).encode(), "a quotation mark is not closed"),
     ],
 )
 def test_a_damaged_table_of_cells_is_named_as_such(tmp_path: Path, content: bytes, message: str) -> None:
