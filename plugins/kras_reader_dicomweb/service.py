@@ -147,9 +147,7 @@ class Service:
         if status == 403:
             return SlideError(f"{self._url}: these credentials may not read it, or have expired (403)", "get others")
         if status in RETRY["status_forcelist"]:
-            return SlideError(
-                f"{self._url}: the server was busy or failed repeatedly ({status})", "run it again later"
-            )
+            return SlideError(f"{self._url}: the server was busy or failed repeatedly ({status})", "run it again later")
         if frames:
             return SlideError(f"{self._url}: its server gives no frames as they are stored ({status})", ELSE)
         if status == 404:

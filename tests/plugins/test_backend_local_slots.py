@@ -92,7 +92,9 @@ def test_a_slot_without_memory_fails_its_own_caller_and_serves_the_next(
     failures = [(f.exception(60), g) for f, g in zip(asked, given, strict=True)]
     (error,) = [e for e, _ in failures if e is not None]
     assert isinstance(error, BackendError)
-    assert "card 1 does not have enough memory for batches of 3" in error.message and "backend.local.batch" in error.hint
+    assert (
+        "card 1 does not have enough memory for batches of 3" in error.message and "backend.local.batch" in error.hint
+    )
     for future, (failed, g) in zip(asked, failures, strict=True):
         if failed is None:
             np.testing.assert_array_equal(future.result(), oracle(g))

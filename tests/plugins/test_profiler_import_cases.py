@@ -114,7 +114,9 @@ def test_coordinates_of_another_magnification_are_scaled(
         assert np.median(semantic.cells["area_um2"]) == pytest.approx(np.pi * 16, rel=0.03)
 
 
-@pytest.mark.parametrize(("mag", "mpp", "message"), [(40, 0.35, "29x"), (0, 0.25, "not a magnification"), ("x", 0.25, "")])
+@pytest.mark.parametrize(
+    ("mag", "mpp", "message"), [(40, 0.35, "29x"), (0, 0.25, "not a magnification"), ("x", 0.25, "")]
+)
 def test_a_magnification_that_cannot_be_meant_is_refused(tmp_path: Path, mag: object, mpp: float, message: str) -> None:
     write(tmp_path / "s.json", {"mag": mag, "nuc": dict(enumerate(nuclei()))})
     with pytest.raises(SlideError, match=rf"s\.json.*{message}"):

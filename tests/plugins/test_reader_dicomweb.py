@@ -262,7 +262,9 @@ def test_a_series_that_is_no_slide_is_told_by_its_kind(server: Server, tmp_path:
     series = "1.2.826.0.1.3680043.9.20.5"
     label = instance(BLANK, 1, series=f"{series}.2", flavor="LABEL")
     server.store(save([other_kind(f"{series}.1"), label], tmp_path / "made"))
-    with pytest.raises(ContentError, match="not a series of whole-slide images .it has Secondary Capture Image Storage"):
+    with pytest.raises(
+        ContentError, match="not a series of whole-slide images .it has Secondary Capture Image Storage"
+    ):
         at(server.series(STUDY, f"{series}.1"))
     with pytest.raises(ContentError, match="contains only labels, overviews or thumbnails"):
         at(server.series(STUDY, f"{series}.2"))
