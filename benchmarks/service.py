@@ -1,6 +1,6 @@
 """How fast the worklist answers with many cases: `python benchmarks/service.py [CASES]`, on SQLite in a new folder.
 
-Prints a page's time for each way to ask, as the median and the slowest of twenty, through the whole application.
+Prints a page's time for each kind of query, as the median and the slowest of twenty, through the whole application.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a page of the worklist takes with many cases in the database: `python benchmarks/worklist.py [URL] [CASES]`.
 
-Without a URL of PostgreSQL it fills a SQLite file. Wall time and processor time of this process, median of 20 pages.
+Without a PostgreSQL URL it fills a SQLite file. Wall time and CPU time of this process, median of 20 pages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def fill(db: Engine, n: int) -> None:
-    """So many cases, of which one in a thousand waits and one in a hundred has failed."""
+    """Add `n` cases, of which one in a thousand waits and one in a hundred has failed."""
     rng = random.Random(0)
     for start in range(0, n, 1000):
         rows = [

@@ -1,4 +1,4 @@
-"""Unlabelled H&E that the model `cells` was not trained on: what its score of being unlike training is measured on."""
+"""Unlabeled H&E that the model `cells` was not trained on, for measuring its score of being unlike training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TILES = {
 
 
 def strange(folder: Path) -> dict[str, list[Field]]:
-    """A field for each kind of tissue, by name; `folder` holds `slides` and `tiles` (../shared/data)."""
+    """A field for each kind of tissue, by name; `folder` contains `slides` and `tiles` (../shared/data)."""
     import tifffile
 
     with tifffile.TiffFile(folder / SKIN) as slide:
