@@ -76,9 +76,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="results depend on it only by rounding")
     parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the existing weights")
     parser.add_argument("--refit", action="store_true", help="train nothing, fit `unlike` and `temperature` again")
-    parser.add_argument(
-        "--unlike", action="store_true", help="store `unlike` in the weights; else it is only measured"
-    )
+    parser.add_argument("--unlike", action="store_true", help="store `unlike` in the weights; else it is only measured")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
