@@ -21,7 +21,7 @@ from kras_plugins.scaffold import Project, named, write_project
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "write-an-encoder.md"
 GIVEN = {"extractor": ("-o", "extractor.new_extractor.weights=random:0")}
-"""What a check must be told: the scaffold's extractor has no weights yet."""
+"""What a check needs: the scaffold's extractor has no weights yet."""
 
 
 @dataclass(frozen=True)

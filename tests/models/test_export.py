@@ -1,4 +1,4 @@
-"""One verified ONNX file a model: made from PyTorch, or brought along and held against what its plug-in says of it."""
+"""One verified ONNX file per model: made from PyTorch, or ready-made and compared with what its plug-in states."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_spec_that_states_a_wrong_output_is_refused(tmp_path: Path) -> None:
 
 
 class Rounded(torch.nn.Module):
-    """Means of colors as uint8; the exported graph is so many levels off."""
+    """Means of colors as uint8; the exported graph is off by this many levels."""
 
     def __init__(self, off: int) -> None:
         super().__init__()

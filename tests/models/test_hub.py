@@ -28,7 +28,7 @@ FILES = ("model.bin", "pytorch_model.bin")
 
 @dataclass
 class Hub:
-    """What the server holds, how it behaves, and what it was asked."""
+    """What the server has, how it behaves, and what was requested."""
 
     url: str = ""
     content: bytes = BYTES

@@ -1,4 +1,4 @@
-"""int8: the file holds int8 products, takes uint8 tiles as any other, and stays near float32 by a measured cosine."""
+"""int8: the file has int8 products, takes uint8 tiles like any other, and stays near float32 by a measured cosine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backend local: what holds for its engines alike, and what OpenVINO needs."""
+"""Backend local: what applies to all its engines, and what OpenVINO needs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CARDS = Target(engine="onnxruntime", devices=("cuda:0", "cuda:1"), name="NVIDIA 
 
 
 class Session:
-    """Counts what it is given; `held`: the providers that it really has."""
+    """Counts what it is given; `held`: the providers that it actually has."""
 
     held = (PROVIDER, "CPUExecutionProvider")
     made: list[Session] = []  # noqa: RUF012 - emptied by the fixture

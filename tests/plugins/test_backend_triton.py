@@ -1,4 +1,4 @@
-"""Backend triton against a real server: right answers, nothing taken on trust, and every fault survived or told."""
+"""Backend triton against a real server: right answers, nothing taken on trust, and every fault survived or reported."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_the_cpu_server_is_as_coarse_as_the_coarser_of_graph_and_processor() -> 
 
     assert said("f32", "f32") == ("f32", "triton 2.51.0 openvino 1 batch 2")
     assert said("f32", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2")
-    # Weights in float16 are others than those in float32, whatever computes them: both are to be told apart.
+    # Weights in float16 differ from those in float32, whatever computes them: the two must be distinguished.
     assert said("f16", "f32") == ("f16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
     assert said("f16", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
 

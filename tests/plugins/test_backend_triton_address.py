@@ -1,4 +1,4 @@
-"""Addresses of backend triton: proxies do not stand before this host, and a wrong address is told at once, and why."""
+"""Addresses of backend triton: proxies are not used for this host, and a wrong address is reported at once, and why."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_server_of_which_only_the_socket_file_is_known_is_left_to_grpc(tmp_pat
 
 
 def test_a_dns_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a headless service: each is checked and balanced by itself, and its certificate names the service."""
+    """As of a headless service: each is checked and balanced separately, and its certificate names the service."""
 
     def resolved(host: str, port: int, **_: object) -> list[object]:
         assert (host, port) == ("kras-triton", 8001)

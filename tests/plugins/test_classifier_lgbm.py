@@ -119,7 +119,7 @@ def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, t
     classifier.save(tmp_path)
     file = tmp_path / "model.txt"
     text = re.sub(pattern, new, file.read_text(), count=1)
-    if said != "tree_sizes":  # an attacker mends the sizes, too
+    if said != "tree_sizes":  # an attacker corrects the sizes, too
         sizes = " ".join(
             str(len(part.partition("end of trees\n")[0])) for part in re.split(r"(?m)^(?=Tree=)", text)[1:]
         )

@@ -81,7 +81,7 @@ def test_noise_gets_a_strong_penalty_and_a_signal_a_weak_one(classifier: MeanMax
 
 
 def test_a_tile_contributes_its_share_of_the_mean_and_the_maxima_that_it_holds(classifier: MeanMaxClassifier) -> None:
-    """Of a patient whose tile 3 has the highest first feature, raising it moves the score by its weights alone."""
+    """If a patient's tile 3 has the highest first feature, raising it moves the score by its weights alone."""
     (sample,), _ = patients(1, 7)
     x = np.concatenate([b.features for b in sample.bags])
     why, line = classifier.explain(sample), classifier._line

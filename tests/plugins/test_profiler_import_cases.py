@@ -1,4 +1,4 @@
-"""Cells in other people's files: unusual ones come in, odd objects are counted and told, wrong scales are refused."""
+"""Cells in other people's files: unusual ones are read, odd objects are counted and reported, wrong scales refused."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ COLUMNS = ("x", "y", "class", "Nucleus: Area µm^2")
 
 
 def text_of(delimiter: str = ";", say: Callable[[float], str] = str, **odd: str) -> str:
-    """A table of cells; `odd`: what stands in row 7 instead, by column."""
+    """A table of cells; `odd`: what is in row 7 instead, by column."""
     rows = [(say(x), say(y), name, say(50.0)) for (x, y), name in zip(XY, NAMES, strict=True)]
     rows[5] = tuple(odd.get(name.split(":")[0], text) for name, text in zip(COLUMNS, rows[5], strict=True))  # type: ignore[assignment]
     return "\n".join(delimiter.join(row) for row in [COLUMNS, *rows]) + "\n"
 
 
 def comma(value: float) -> str:
-    return f"{value:g}" if value < 260 else f"{value + 0.25:.2f}".replace(".", ",")  # the first rows hold whole numbers
+    return f"{value:g}" if value < 260 else f"{value + 0.25:.2f}".replace(".", ",")  # the first rows have whole numbers
 
 
 def test_the_case_of_a_first_row_of_whole_numbers(shared_data: Path) -> None:

@@ -126,10 +126,10 @@ def test_a_stopped_training_ends_its_workers_at_once(tiles: Path, tmp_path: Path
 
 
 class AnotherHasACheckpoint(Crew):
-    """One of two processes, the other of which goes on from a checkpoint that is not seen here."""
+    """One of two processes; the other one resumes from a checkpoint that is not seen here."""
 
     def any(self, flag: bool) -> bool:
-        """As told by the other."""
+        """As reported by the other."""
         return True
 
 

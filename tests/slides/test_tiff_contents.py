@@ -1,4 +1,4 @@
-"""What a TIFF holds decides whether it is a slide, for both readers alike: nothing is read by half or false."""
+"""A TIFF's content decides whether it is a slide, for both readers alike: nothing is read by half or wrongly."""
 
 from __future__ import annotations
 
