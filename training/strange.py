@@ -28,7 +28,7 @@ TILES = {
     "high-nuclei-score-level0": "papillary tumor",
     "medium-nuclei-score-level1-2": "tumor with stroma",
 }
-"""histolab's tiles by what they show, as far as can be told; levels 0 and 1 are taken for 0.25 and 0.5 µm/px."""
+"""histolab's tiles by what they appear to show; levels 0 and 1 are assumed to have 0.25 and 0.5 µm/px."""
 
 
 def strange(folder: Path) -> dict[str, list[Field]]:

@@ -61,7 +61,7 @@ def write_case(folder: Path, case: CasePage, links: Links) -> Path:
 
 
 def render_case(case: CasePage, links: Links) -> str:
-    """The page as HTML, with pictures and links where `links` says; no score of one who is not assessable."""
+    """The page as HTML, with pictures and links from `links`; without scores if the patient is not assessable."""
     return rendered("case.html.j2", case_view(case, links))
 
 

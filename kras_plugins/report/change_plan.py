@@ -34,7 +34,7 @@ STEPS = {
     "mpp": "Ask for the scanning profile used in training; else test the version at this one (modification 4)",
     "stain": "Ask the laboratory; control slides; test the version on the new stain (modification 4)",
     "quality": "Ask the laboratory and the scanner's operator; no modification of the version",
-    "abstention": "Look at the reasons: quality, scope or a member without input; no modification by itself",
+    "abstention": "Look at the reasons: quality, scope or a member without input; no modification for that alone",
     "features": "Look at the named ones; test the profiler on cells and tissue of new slides (modification 4 or 5)",
     "score": "Find the cause above; without one, ask for labels of these patients before any modification",
     "prevalence": "Calibrate for the new prevalence (modification 3); predictive values do not carry over",

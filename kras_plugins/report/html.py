@@ -52,7 +52,7 @@ _HEADERS = {
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A number with fixed decimals; a dash for null, NaN, infinity or anything that is no number."""
+    """A number with fixed decimals; a dash for null, NaN, infinity or anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NONE
     text = f"{value:.{digits}f}"
@@ -73,7 +73,7 @@ def significant(value: object, digits: int = 3, sign: bool = False) -> str:
 
 
 def percent(value: object, digits: int = 1) -> str:
-    """A share of one, or an estimate of one with its interval, as per cent; a dash where there is none."""
+    """A share of one, or an estimate of one with its interval, in percent; a dash where there is none."""
     if not isinstance(value, Mapping):
         known = isinstance(value, int | float) and not isinstance(value, bool)
         text = number(100 * value if known else None, digits)  # type: ignore[operator]

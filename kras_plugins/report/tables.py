@@ -24,7 +24,7 @@ def comparison_table(of: Reported) -> Table:
 
 
 def group_tables(of: Reported, key: str, column: str) -> tuple[Table, Table]:
-    """Groups with an AUROC, and those without; `column` holds what a row is a level of.
+    """Groups with an AUROC, and those without; `column` names the column that a row is a level of.
 
     Columns on adenocarcinoma are left out where all in scope have it.
     """

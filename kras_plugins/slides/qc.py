@@ -36,7 +36,7 @@ WARN_TISSUE_MM2 = 0.25
 WARN_PEN = 0.1
 WARN_BLUR, FAIL_BLUR = 0.3, 0.9
 WARN_UNLIKE = 0.25
-"""From here on a profiler's cells are no longer believed to be cancer: `semantics.map.MOST_UNLIKE`."""
+"""Above this share a profiler's cells are no longer trusted to be cancer: `semantics.map.MOST_UNLIKE`."""
 PEN_WINDOW_MM = 1.0
 """Pen counts as lying over tissue where most of the unmarked area this near is tissue; about two strokes wide."""
 

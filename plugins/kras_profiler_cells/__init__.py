@@ -33,7 +33,7 @@ WEIGHTS = Path(__file__).parent / "cells.safetensors"
 WORDS: tuple[str, ...] = ("tumor", "lymphocyte", "fibroblast")
 """The class of each channel of the shipped network."""
 TOP = 255
-"""The level of a map in bytes that stands for 1."""
+"""The level of a map in bytes that represents 1."""
 
 
 class CellsOptions(Options):

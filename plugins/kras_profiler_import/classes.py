@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
 
 UNCLASSIFIED = "unclassified"
-"""The name of objects to which a file gives no class."""
+"""The name of objects without a class in their file."""
 
 VOCABULARIES: Mapping[str, Mapping[str, str]] = {
     # Gamper et al., PanNuke, arXiv 2003.10778. `inflammatory` includes some macrophages; the numbers are HoVer-Net's.
