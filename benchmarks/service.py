@@ -95,13 +95,13 @@ def report(what: str, do: Callable[[], object]) -> None:
 
 
 def ask(client: TestClient, path: str) -> None:
-    """Get a page that must be there."""
+    """Get a page that must exist."""
     answer = client.get(path)
     assert answer.status_code == 200, answer.text
 
 
 def fill(db: Engine, many: int) -> None:
-    """So many cases in all states."""
+    """Add `many` cases in all states."""
     rng, began = random.Random(0), datetime(2026, 1, 1, tzinfo=UTC)
     rows = []
     for i in range(many):
@@ -159,7 +159,7 @@ def resident_mb() -> float:
 
 
 def overhead() -> None:
-    """Print seconds a case by a worker and by `study.score`."""
+    """Print seconds per case by a worker and by `study.score`."""
     demo = prepared()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -177,7 +177,7 @@ def overhead() -> None:
 
 
 def by_worker(settings: ServiceSettings, slides: list[Path]) -> float:
-    """Seconds a case, from the database's times: between the end of the first case and that of the last."""
+    """Seconds per case, from the database's times: between the end of the first case and that of the last."""
     settings.data.mkdir()
     db = open_database(settings.database_url)
     upgrade(db)
@@ -193,7 +193,7 @@ def by_worker(settings: ServiceSettings, slides: list[Path]) -> float:
 
 
 def by_score(settings: ServiceSettings, slides: list[Path]) -> float:
-    """Seconds a case of `study.score`, one call a case in this process."""
+    """Seconds per case of `study.score`, with one call per case in this process."""
     settings.data.mkdir()
     took = []
     for i, slide in enumerate(slides):

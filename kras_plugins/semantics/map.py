@@ -120,7 +120,7 @@ def finish_map(
 
 
 def _near(pen: Bool | None, size_um: tuple[float, float], raster: Raster) -> Bool:
-    """bool[h w]: what lies within PEN_REACH_UM of pen, on the raster."""
+    """bool[h w] on the raster: pixels within PEN_REACH_UM of pen."""
     if pen is None or not pen.any():
         return np.zeros(raster.shape, np.bool_)
     return distance_to(resample_mask(pen, size_um, raster), raster.mpp) <= PEN_REACH_UM
