@@ -133,5 +133,5 @@ def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, t
 def test_texts_that_end_the_process_are_refused_before_lightgbm_sees_them(classifier, tmp_path, shared_cases, name):
     classifier.save(tmp_path)
     (tmp_path / "model.txt").write_bytes((shared_cases / "bundles" / name).read_bytes())
-    with pytest.raises(StoreError, match=r"model\.txt is no model"):
+    with pytest.raises(StoreError, match=r"model\.txt is not a model"):
         LgbmClassifier.load(tmp_path)

@@ -249,7 +249,7 @@ def test_credentials_go_along_with_every_request(front: tuple[str, Front], tmp_p
         tokens.chmod(0o600)
         with at(address, tokens=tokens):
             assert asked.headers[-1].get("authorization") == sent
-    for content, mode, why in ((line, 0o644, "others can read it"), ("{", 0o600, "no TOML"), ("", None, "cannot be")):
+    for content, mode, why in ((line, 0o644, "others can read it"), ("{", 0o600, "not TOML"), ("", None, "cannot be")):
         tokens.unlink(missing_ok=True)
         if mode is not None:
             tokens.write_text(content)
