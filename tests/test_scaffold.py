@@ -21,7 +21,7 @@ from kras_plugins.scaffold import Project, named, write_project
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "write-an-encoder.md"
 GIVEN = {"extractor": ("-o", "extractor.new_extractor.weights=random:0")}
-"""What a check must be told: the scaffold's extractor has no weights yet."""
+"""What a check needs: the scaffold's extractor has no weights yet."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_the_command_prints_what_the_tutorial_shows_and_what_to_type_next(tmp_pa
     assert shown.splitlines()[-3].strip() == "pip install -e './kras-extractor-my-convnext[test]'"
     again = kras("plugin", "new", "extractor", "my-convnext", cwd=tmp_path, store=tmp_path / "store")
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     clash = kras("plugin", "new", "extractor", "vit", "--out", "x", cwd=tmp_path, store=tmp_path / "store")
     assert clash.returncode == 1
     assert "extractor 'vit' exists already, from kras" in clash.stderr
@@ -142,9 +142,9 @@ def test_a_name_that_cannot_be_is_refused(given: str) -> None:
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         write_project(named("reader", "x"), tmp_path)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         write_project(named("reader", "x"), tmp_path / "kept.txt")
     assert [f.name for f in tmp_path.iterdir()] == ["kept.txt"]
     with pytest.raises(StoreError, match="too long"):
