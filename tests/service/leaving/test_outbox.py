@@ -246,5 +246,5 @@ def test_the_secret_is_a_private_file_and_is_never_shown(tmp_path: Path) -> None
     assert hook.secret == b"q" * 40
     assert "qqq" not in repr(hook)
     file.write_text("short")
-    with pytest.raises(ConfigError, match="less than 32 bytes"):
+    with pytest.raises(ConfigError, match="fewer than 32 bytes"):
         read_webhook("https://good.example/", file, frozenset({"good.example"}))

@@ -143,7 +143,7 @@ def test_a_backup_that_is_not_whole_is_refused_and_nothing_is_written(
 
 def test_nothing_is_written_over(own: Engine, settings: ServiceSettings, tmp_path: Path) -> None:
     backup(own, settings, tmp_path / "backup", "admin")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         backup(own, settings, tmp_path / "backup", "admin")
     with pytest.raises(UsageError, match="is not empty"):
         restore(tmp_path / "backup", settings, "admin")
