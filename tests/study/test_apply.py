@@ -41,7 +41,7 @@ def test_a_table_of_features_is_refused_where_the_bundle_makes_them_from_slides(
     with opened(given) as made, pytest.raises(ConfigError, match="features.csv.*its profiler is none") as refused:
         with open_bundle_parts(made, bundle_of(session())):
             pass
-    assert "leave the table out" in refused.value.hint
+    assert "leave out the table" in refused.value.hint
 
 
 def session(*options: str) -> Session:

@@ -83,7 +83,7 @@ def test_bags_profiles_and_what_is_told_hold_pseudonyms_alone(tmp_path: Path, sl
     files = sorted(slides.iterdir())
     profiled = study.profile(files, settings(tmp_path), out=tmp_path / "cells", overlay=True, notify=heard)
     assert profiled.added == (name,)
-    with pytest.raises(ConfigError, match="holds results of another call: pseudonyms"):
+    with pytest.raises(ConfigError, match="contains results of another call: pseudonyms"):
         study.embed(slides, settings(tmp_path).having(pseudonyms=None), out=tmp_path / "bags")
     assert not betrayed(tmp_path / "bags") and not betrayed(tmp_path / "cells")
     assert PLANTED not in "\n".join(heard.said)
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_key_is_named_and_left_alone(
     tmp_path: Path, slides: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(tmp_path / "who.json")
-    with pytest.raises(ConfigError, match=r"who\.json: no key of pseudonyms"):
+    with pytest.raises(ConfigError, match=r"who\.json: contains no key of pseudonyms"):
         study.embed(slides, settings(tmp_path), out=tmp_path / "out")
 
 

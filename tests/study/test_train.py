@@ -87,10 +87,10 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     assert low is not None and high is not None and low < high
     everyone = done.auroc("histology_only", among="all_patients")
     assert everyone.value is not None and everyone.n == done.auroc(among="all_patients").n == 42
-    with pytest.raises(ConfigError, match="there is no histology_only among in_scope") as refused:
+    with pytest.raises(ConfigError, match="this study has no histology_only among in_scope") as refused:
         done.auroc("histology_only")
     assert "among all_patients" in str(refused.value.hint)
-    with pytest.raises(ConfigError, match="no patients 'luad'"):
+    with pytest.raises(ConfigError, match="no group of patients is called 'luad'"):
         done.auroc(among="luad")  # type: ignore[arg-type]
     assert done.predictions.num_rows == 42
     types = {field.name: str(field.type) for field in done.predictions.schema}
@@ -100,7 +100,7 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     manifest = json.loads((done.folder / "manifest.json").read_text())
     assert {"model-card.md", "tripod-ai.md", "stard-ai.md", "change-plan.md"} <= set(manifest["outputs"])
     assert manifest["bundle_digest"] in (done.folder / "change-plan.md").read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="there is no he among in_scope"):
+    with pytest.raises(ConfigError, match="this study has no he among in_scope"):
         done.auroc("he")
 
 
