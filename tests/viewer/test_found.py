@@ -271,5 +271,5 @@ def test_manifests_say_where_slides_lie_but_not_under_pseudonyms(home: Path, tmp
 def test_what_is_no_result_is_named(home: Path, find, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a finished result"):
         find(tmp_path)
-    with pytest.raises(UsageError, match="goes alone"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         find(home / "scores", home / "slides" / "s0.tiff")

@@ -227,7 +227,7 @@ def test_contributions_of_one_size_are_equally_far_from_neutral_and_unseen_tiles
     assert unseen[3] in (0, 255)
     only = layer.draw(*pyramid.box(pyramid.top, 0, 0), frozenset({"lowers"}))
     assert {tuple(c) for c in only[only[..., 3] > 0][:, :3]} <= {tuple(down[:3]), tuple(less_down[:3])}
-    assert "no counterfactual" in layer.note
+    assert "not a counterfactual" in layer.note
     assert "not that of the ensemble" in layer.note
 
 
