@@ -74,7 +74,7 @@ def test_an_option_with_other_statistics_is_refused() -> None:
 
 
 def test_a_plugin_whose_preset_states_other_statistics_now_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an upgrade that mended a preset: the options are the same, the transform is not."""
+    """As after an upgrade that corrected a preset: the options are the same, the transform is not."""
     from dataclasses import replace
 
     from kras_extractor_vit import presets, resolve

@@ -1,4 +1,4 @@
-"""Beside classifiers on tiles stands a plain one on the same tiles, which is no member of the ensemble."""
+"""Classifiers on tiles are compared with a plain one on the same tiles, which is not a member of the ensemble."""
 
 from __future__ import annotations
 

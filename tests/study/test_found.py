@@ -27,7 +27,7 @@ COMPILED = user_cache_path("kras") / "compiled"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Somebody else's folder, in which one stands, with a home of one's own."""
+    """Somebody else's folder as the current folder, with a home of our own."""
     here = tmp_path / "foreign"
     here.mkdir()
     monkeypatch.chdir(here)

@@ -1,4 +1,4 @@
-"""Nothing is overwritten in silence: the same call goes on, any other is an error that names what differs."""
+"""Nothing is silently overwritten: the same call resumes, any other is an error that names what differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monitoring from a bundle and folders of results: what is read, who counts, what is said, what is written."""
+"""Monitoring from a bundle and folders of results: what is read, who counts, what is reported and written."""
 
 from __future__ import annotations
 

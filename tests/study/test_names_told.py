@@ -1,4 +1,4 @@
-"""Pseudonyms and keys as somebody would try them who did not write them."""
+"""Pseudonyms and keys as tried by somebody who did not write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pseudonyms: no name of a patient or slide is in anything that is written or told; who is who is known outside."""
+"""Pseudonyms: nothing that is written or reported has the name of a patient or slide; only the key file has them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLANTED = "ACC20391"
 
 
 class Heard(study.Silent):
-    """A Notify that keeps all that it is told."""
+    """A Notify that keeps all that is reported to it."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -44,7 +44,7 @@ class Heard(study.Silent):
 
 
 def betrayed(folder: Path, planted: str = PLANTED) -> list[str]:
-    """The files below a folder whose name, or content as bytes, holds a planted name in any case."""
+    """The files below a folder whose name, or content as bytes, contains a planted name in any case."""
     files = [path for path in folder.rglob("*") if planted.lower() in path.name.lower()]
     read = [
         path for path in folder.rglob("*") if path.is_file() and planted.encode().lower() in path.read_bytes().lower()
@@ -54,7 +54,7 @@ def betrayed(folder: Path, planted: str = PLANTED) -> list[str]:
 
 @pytest.fixture
 def slides(tmp_path: Path) -> Path:
-    """A folder of two slides, named as a scanner does, of which one is damaged."""
+    """A folder of two slides, named as a scanner names them, one of them damaged."""
     (tmp_path / "scans").mkdir()
     draw_slide(tmp_path / "scans" / f"{PLANTED}-1.tiff", seed=0, size_um=(400.0, 400.0))
     (tmp_path / "scans" / f"{PLANTED}-2.tiff").write_bytes(b"II*\0 no slide")

@@ -79,7 +79,7 @@ def scored(home: Path, ran: subprocess.CompletedProcess[str]) -> Path:
 
 
 def settings(folder: Path, **given: object) -> study.StudySettings:
-    """Those of the command, as a program has them."""
+    """The settings of the command, for use from Python."""
     made = study.StudySettings.load(folder / "kras.toml", cache=folder / "store", **given)
     return made.having(extractor="vit,h5", classifiers=("he", "rf")).with_options(f"extractor.h5.folder={folder}/bags")
 

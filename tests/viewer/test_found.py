@@ -111,7 +111,7 @@ def test_a_store_that_was_named_is_found_again_beside_its_results(home: Path, na
 
 @pytest.fixture(scope="module")
 def assessable(home: Path) -> Path:
-    """The scores as they would be had the few patients sufficed for thresholds."""
+    """The scores as they would be if there were enough patients for thresholds."""
     folder = home / "assessable"
     shutil.copytree(home / "scores", folder)
     file = folder / "predictions.csv"

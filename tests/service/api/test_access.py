@@ -74,7 +74,7 @@ def asked(service: Running, route: str, *scopes: str) -> Any:
 
 
 def test_every_route_is_in_this_table(service: Running) -> None:
-    """A route that is added has to say who may ask it."""
+    """A new route must say who may use it."""
     assert set(routes(service.app)) == set(SCOPES) | FOR_ALL
 
 

@@ -66,7 +66,7 @@ def test_a_pipe_is_no_slide(root: Path) -> None:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Sends whoever asks for /to/ADDRESS there; has everything else."""
+    """Redirects requests for /to/ADDRESS to that address; answers all others."""
 
     asked: list[str] = []  # noqa: RUF012
 

@@ -22,7 +22,7 @@ def done_of(folder: Path, case: CasePage | None = None) -> Finished:
 
 
 def pages_of(data: bytes) -> list[str]:
-    """The text of each page, its white space alike."""
+    """The text of each page, with normalized white space."""
     return [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(io.BytesIO(data)).pages]
 
 

@@ -82,7 +82,7 @@ def test_what_is_restored_is_what_was_backed_up_and_the_audit_goes_on(
     whole = content(settings.data)
     del whole["results/never-committed/x"]
     assert content(other.data) == whole
-    assert leases.claim(db, "w", 60.0) is not None  # it goes on with what waited
+    assert leases.claim(db, "w", 60.0) is not None  # it continues with what waited
     db.dispose()
 
 

@@ -1,4 +1,4 @@
-"""The pages without a browser: what the worklist lists, what a case says of itself, and who has viewed it."""
+"""The pages without a browser: what the worklist lists, what the page of a case says, and who has viewed it."""
 
 from __future__ import annotations
 

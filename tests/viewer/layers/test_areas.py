@@ -24,7 +24,7 @@ from kras_plugins.viewer.layers.tiles import Tiles
 from kras_plugins.viewer.layers.tissue import TissueLayer
 
 EDGE = 0.02
-"""GeoJSON is rounded to a hundredth of a pixel: nearer to an edge, either side is right."""
+"""GeoJSON is rounded to a hundredth of a pixel: closer to an edge, either side is correct."""
 
 
 def blobs(shape, seed, n):
