@@ -46,7 +46,7 @@ class Client:
         self._connection.close()
 
     def submit(self, slides: Sequence[Mapping[str, str]], patient: str | None, priority: int) -> dict[str, Any]:
-        """Queue a case; gives it as the API does. UsageError with the service's words where it refuses."""
+        """Queue a case; returns it as the API does. Raises UsageError with the service's words if it refuses."""
         asked = json.dumps({"slides": [*slides], "patient": patient, "priority": priority}).encode()
         _, text = self._ask("POST", "/api/v1/cases", {"Content-Type": "application/json"}, asked)
         made: dict[str, Any] = json.loads(text)

@@ -184,7 +184,7 @@ def _refuse_other_features(session: Session, facts: Mapping[str, Any]) -> None:
     if session.settings.profiler == "import" and given and made_by != "import":
         raise ConfigError(
             f"--profile-table {given}: the bundle was not made with finished features, its profiler is {made_by}",
-            "leave out the table and give the slides",
+            "leave out the table and name the slides",
         )
 
 

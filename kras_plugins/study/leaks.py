@@ -1,4 +1,4 @@
-"""What would give the label away without any tissue: patients who share content, a feature that is the label."""
+"""What would reveal the label without any tissue: patients who share content, a feature that is the label."""
 
 from __future__ import annotations
 

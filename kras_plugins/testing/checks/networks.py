@@ -114,7 +114,7 @@ def exported(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="seeded random weights")
 def builds_alike(candidate: Candidate) -> None:
-    """`build` gives the same network each time, whatever random numbers were drawn before: its digest identifies it."""
+    """`build` returns the same network each time, whatever random numbers were drawn before: its digest names it."""
     specs = networks(candidate)
     import torch
 

@@ -51,7 +51,7 @@ def _files(candidate: Candidate) -> list[SlideFile]:
     if not found:
         known = ", ".join(candidate.record.suffixes)
         more = f"--sample FILE, or samples={{{candidate.id!r}: [path or (path, pixels)]}}"
-        raise NotApplicable(f"the kit writes no {known}: give {more}")
+        raise NotApplicable(f"the kit does not write {known}: give {more}")
     return found
 
 
