@@ -46,7 +46,7 @@ def issue(db: Engine, name: str, scopes: Iterable[str], actor: str) -> tuple[Tok
     """Make a token; returns it and its secret, which is stored nowhere. UsageError for an invalid name or scope."""
     wanted = frozenset(scopes)
     if not wanted or not wanted <= set(SCOPES):
-        raise UsageError(f"scopes {', '.join(sorted(wanted)) or 'none'}: not known", f"choose of {', '.join(SCOPES)}")
+        raise UsageError(f"scopes {', '.join(sorted(wanted)) or 'none'}: not known", f"choose from {', '.join(SCOPES)}")
     if _NAME.fullmatch(name) is None:
         raise UsageError("the name of a token must be 1 to 80 letters, digits, spaces or .@+-_", "name its user")
     secret, made = new_secret(), uuid.uuid4().hex
