@@ -18,8 +18,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from kras_profiler_cells.network import WIDTHS, CellNet
-from kras_profiler_cells.unlike import Unlike
+from kras_profiler_cells.network import CellNet
 from training import calibrate, unlike
 from training.card import write_card
 from training.evaluate import conditions, evaluate, finder
@@ -76,9 +75,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="results depend on it only by rounding")
     parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the weights that are there")
     parser.add_argument("--refit", action="store_true", help="train nothing, fit what typing is trusted by")
-    parser.add_argument(
-        "--unlike", action="store_true", help="weights that say what is unlike; else it is measured alone"
-    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
@@ -98,8 +94,6 @@ def main() -> None:
         network = train(train_fields, options.steps, options.work / "checkpoint.pt", console)
     typing = None if options.evaluate else trust(network, train_fields, held_out, drawn, options.data.parent)
     if not options.evaluate:
-        if not options.unlike:
-            network.unlike = Unlike(WIDTHS[-1])  # as it is made, nothing is unlike: decision 23
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.weights)
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone
         (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run begins anew

@@ -62,6 +62,18 @@ def gate_note(profiles: Sequence[SemanticProfile | None]) -> str:
     return f"histology, area of cancer epithelium{of(areas)}{share}"
 
 
+def unlike_note(profiles: Sequence[SemanticProfile | None]) -> str:
+    """How many of these patients' tissue the profiler does not know, and what to do about it; "" where it knows all."""
+    many = sum((0.0 if p is None or p.unlike_share is None else p.unlike_share) > MOST_UNLIKE for p in profiles)
+    if not many:
+        return ""
+    return (
+        f"Of {many} of {len(profiles)} patients more than {MOST_UNLIKE:.0%} of the tissue is unlike what the profiler "
+        "was trained on, and no cancer epithelium counts. Where this is many, look at their slides: the profiler may "
+        "not know this organ or stain. -o profiler.cells.max_unlike=1 counts all tissue."
+    )
+
+
 def _epithelium(profile: SemanticProfile | None) -> tuple[float, float]:
     """Area of cancer epithelium in mm² and its share of the tissue, NaN where unknown."""
     if profile is None:

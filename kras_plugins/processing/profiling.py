@@ -107,6 +107,7 @@ def profile_slide(
         slide_id=slide.ref.slide_id,
         canvas=canvas,
         tissue_mask=tissue.mask,
+        pen=tissue.pen,
         size_um=size_um,
         grid=grid,
         mpp=slide.mpp,

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, of_class
+from kras_plugins.semantics.distance import distance_to
 from kras_plugins.semantics.epithelium import EPITHELIUM, OTHER, STROMA, density_tissue
 from kras_plugins.semantics.raster import Patch, Raster, covered, resample_mask
 
@@ -31,6 +32,9 @@ _CANCER = (EPITHELIUM, STROMA)
 MOST_UNLIKE = 0.25
 """Where a larger share of a slide's tissue is unlike training, no part of it counts as cancer: five times the share
 that a profiler's limit is to leave on tissue like that which it learned from."""
+PEN_REACH_UM = 160.0
+"""Tissue this near a pen mark is not judged: means of features over 160 µm, each of which sees its surroundings too,
+say there how unlike ink is (plugins/kras_profiler_cells/unlike.py)."""
 
 
 @dataclass
@@ -69,18 +73,20 @@ def finish_map(
     mpp: tuple[float, float],
     provides: frozenset[str],
     source: str,
+    pen: Bool | None = None,
     ce_source: str = "model",
     pattern: UInt8 | None = None,
     field: bool = False,
 ) -> None:
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
-    `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
-    per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
-    else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas' raster.
+    `tissue_mask`, `pen`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at;
+    `mpp`: µm per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source`
+    says; else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas'
+    raster.
     `field`: the slide is a field of view, whose edge cuts what is on it. Neither counts where the canvas says that
     tissue is unlike what the profiler learned from: it is `other`, as is all of a slide that is so by more than
-    MOST_UNLIKE.
+    MOST_UNLIKE. Tissue within PEN_REACH_UM of pen is not judged and is in no share.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -106,10 +112,18 @@ def finish_map(
         "field": field,
     }
     if canvas.unlike is not None:
-        facts["unlike_share"] = share = _share(canvas.unlike, tissue)
-        distrusted = canvas.unlike | (share > MOST_UNLIKE)
+        judged = tissue & ~_near(pen, size_um, raster)
+        facts["unlike_share"] = share = _share(canvas.unlike, judged)
+        distrusted = canvas.unlike & judged if share <= MOST_UNLIKE else np.ones_like(judged)
         classes = np.where(distrusted & np.isin(classes, _CANCER), np.uint8(OTHER), classes)
     _write_rest(folder, classes, analysed, pattern, raster, facts)
+
+
+def _near(pen: Bool | None, size_um: tuple[float, float], raster: Raster) -> Bool:
+    """bool[h w]: what lies within PEN_REACH_UM of pen, on the raster."""
+    if pen is None or not pen.any():
+        return np.zeros(raster.shape, np.bool_)
+    return distance_to(resample_mask(pen, size_um, raster), raster.mpp) <= PEN_REACH_UM
 
 
 def _share(of: Bool, tissue: Bool) -> float:

@@ -20,7 +20,7 @@ from kras_plugins.study.settings import StudySettings
 if TYPE_CHECKING:
     from kras_plugins.service.intake.arrivals import Arrivals
 
-PATIENTS, POSITIVES, SIDE_UM = 24, 11, 768.0
+PATIENTS, POSITIVES, SIDE_UM = 24, 11, 800.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
 CASES = 10
 _TOML = """\

@@ -15,7 +15,7 @@ from kras_plugins.evaluation.baselines import Known, frozen_inputs
 from kras_plugins.evaluation.columns import available, check_columns, check_numbers, clinical_columns, texts
 from kras_plugins.evaluation.confounders import possible_factors
 from kras_plugins.evaluation.lymphocytes import til_feature
-from kras_plugins.evaluation.scope import gate_note, out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope, unlike_note
 from kras_plugins.evaluation.shift import training_summary
 from kras_plugins.study.notify import SILENT, Notify
 
@@ -123,8 +123,9 @@ def in_scope_of(cases: Sequence[Case]) -> Bool:
 
 
 def scope_note(cases: Sequence[Case]) -> str:
-    """What decided which of these patients are in scope, in a sentence."""
-    return f"Scope is decided by {gate_note([c.sample.profile for c in cases])}."
+    """What decided which of these patients are in scope, and for how many the profiler does not know the tissue."""
+    profiles = [c.sample.profile for c in cases]
+    return f"Scope is decided by {gate_note(profiles)}. {unlike_note(profiles)}".rstrip()
 
 
 def _with_mpp(patient: Patient, case: Case) -> Patient:

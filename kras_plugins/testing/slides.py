@@ -38,6 +38,8 @@ INKS = {
     "black": (0.12, 0.12, 0.14),
 }
 """Pen colors: the share of red, green and blue light that the ink transmits."""
+PEN_UM = 100.0
+"""Smallest width of a stroke, a third of a real one: no tissue mask takes a thinner one for a pen mark."""
 
 HISTOLOGIES = ("LUAD", "LUSC")
 
@@ -369,7 +371,7 @@ def _pen_stroke(rng: np.random.Generator, shape: tuple[int, int]) -> Bool:
     t = np.linspace(0, 1, 50)[:, None]
     curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
     canvas = Image.new("L", (w, h))
-    width = max(2, round(0.05 * min(h, w)))
+    width = round(max(0.05 * min(h, w), PEN_UM / _GRID))
     ImageDraw.Draw(canvas).line((curve * (w, h)).ravel().tolist(), fill=255, width=width)
     return np.asarray(canvas) > 0
 

@@ -157,7 +157,7 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         name="cells",
         summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        result_version=5,
+        result_version=6,
         tile=tile,
         models=models,
         provides=provides,

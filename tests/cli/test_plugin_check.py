@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +107,15 @@ def test_what_a_plugin_prints_is_a_failure_and_no_result(tmp_path: Path) -> None
     assert found["options_valid"].status == "passed"
 
 
-def test_an_installed_plugin_is_checked_by_its_name() -> None:
+def test_an_installed_plugin_is_checked_by_its_name_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     outcomes = check_plugin(Request(target="h5"), 60)
     assert {o.subject for o in outcomes} == {"kras_extractor_h5", "extractor:h5"}
     assert not [o for o in outcomes if o.status == "failed"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

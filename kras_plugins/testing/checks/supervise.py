@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,8 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
     (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
     results, errors = work / "results.jsonl", work / "stderr.txt"
     results.write_text("")
+    temporary = work / "temporary"  # files of a killed process are removed with the rest
+    temporary.mkdir(exist_ok=True)
     command = [
         sys.executable,
         "-P",
@@ -76,7 +79,12 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
     at = [request["target"], hooks.name, hooks.what, hooks.says]
     with errors.open("wb") as stderr, results.open(encoding="utf-8") as told:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+            command,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
         )
         try:
             began, came, seconds, expected = time.monotonic(), "", _START_SECONDS, "a process that lives on"
