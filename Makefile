@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test test-long lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -18,6 +18,11 @@ test: export OMP_NUM_THREADS = 1
 test: .venv/.installed-dev
 	$(MAKE) --jobs=2 lint .venv-triton/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What takes minutes and has a shorter test of the same in `make test`: before a release.
+test-long: export OMP_NUM_THREADS = 1
+test-long: .venv/.installed-dev .venv-triton/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

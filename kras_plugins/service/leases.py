@@ -42,7 +42,7 @@ class Outcome:
     reason: str = ""
     score: float | None = None
     call: str | None = None
-    qc: str | None = None
+    qc: Literal["pass", "warn", "fail"] | None = None
     cautions: str = ""
     result: str | None = None
     digest: str | None = None

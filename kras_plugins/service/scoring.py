@@ -18,6 +18,7 @@ from typing import Any
 
 from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
 from kras_plugins.files.spreadsheet import csv_text
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
 from kras_plugins.service.leases import Outcome
@@ -81,7 +82,7 @@ def score(order: Order) -> Outcome:
         reason=row["reason"] or "",
         score=row["ensemble"],
         call=row["call"],
-        qc=row["qc"],
+        qc=verdict_of(row["qc"]),
         cautions=row["cautions"] or "",
         result=order.result,
         digest=file_sha256(out / PREDICTIONS),

@@ -14,6 +14,7 @@ import numpy as np
 
 from kras_plugins.evaluation.arrivals import COLORS, Arrival, Quality
 from kras_plugins.files.spreadsheet import unguarded
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.study.audit import scope_reasons
 from kras_plugins.study.outputs import damaged, write_table
 
@@ -114,7 +115,7 @@ def _made(
             scanner="+".join(sorted({qc.scanner for qc in qcs if qc.scanner})),
             mpp=float(np.median([qc.mpp for qc in qcs])) if qcs else None,
             stain=(red, green, blue) if stains else None,
-            quality="fail" if aside else "warn" if case.qc.startswith("warn") else "pass",
+            quality="fail" if aside else verdict_of(case.qc),
             in_scope=not outside[i],
             histology=case.patient.histology or "",
             fold_score=_known(fold_score[i]),

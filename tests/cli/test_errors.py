@@ -18,7 +18,7 @@ CASES = {
     "duplicate slide": (HEAD + "a,s,x.svs,0\nb,s,y.svs,1\n", [], "s", ""),
     "two labels": (HEAD + "a,s,x.svs,0\na,t,y.svs,1\n", [], "a", ""),
     "non-numeric label": (HEAD + "a,s,x.svs,mutated\nb,t,y.svs,0\n", [], "mutated", ""),
-    "one class": (HEAD + "a,s,x.svs,0\nb,t,y.svs,0\n", [], "all 2 labelled patients are negative", "both classes"),
+    "one class": (HEAD + "a,s,x.svs,0\nb,t,y.svs,0\n", [], "all 2 labeled patients are negative", "both classes"),
     "fewer positives than folds": (FEW, [], "fold", ""),
     "unknown extractor": (GOOD, ["--extractor", "vti"], "there is no extractor 'vti'", "did you mean 'vit'"),
     "unknown classifier": (GOOD, ["--classifiers", "he,lgmb"], "there is no classifier 'lgmb'", "did you mean 'lgbm'"),

@@ -1,4 +1,4 @@
-"""`kras serve` as a process: it starts, takes slides, scores them, and ends when it is asked to."""
+"""`kras serve` as a process: it starts, takes slides, scores them, and ends on request."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_text_that_crashes_lightgbm_is_refused(bundle: Path, tmp_path: Path, s
     crash = (shared_cases / "bundles" / "crash-58.txt").read_bytes()
     (bundle / "models/fold-1/lgbm/model.txt").write_bytes(crash)
     seal(bundle)
-    with pytest.raises(StoreError, match=r"bundle refused: .*model\.txt is no model of classifier lgbm"):
+    with pytest.raises(StoreError, match=r"bundle refused: .*model\.txt is not a model of classifier lgbm"):
         loaded(bundle, settings_at(tmp_path))
 
 

@@ -129,7 +129,7 @@ def test_the_command_says_so_and_exits_with_0_or_1(home: Path) -> None:
     assert first.returncode == 0, first.stderr
     again = kras(*words, cwd=home, store=home / "store")
     assert (again.returncode, again.stdout) == (0, first.stdout)
-    assert "holds this study, finished; nothing was computed" in " ".join(again.stderr.split())
+    assert "contains this study, finished; nothing was computed" in " ".join(again.stderr.split())
     other = kras(*words, "--seed", "1", cwd=home, store=home / "store")
     assert other.returncode == 1 and other.stdout == ""
     assert "kras-out/cohort contains another study: seed: 0 there, 1 now" in " ".join(other.stderr.split())

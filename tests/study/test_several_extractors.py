@@ -226,4 +226,4 @@ def test_a_folder_of_bags_is_of_one_extractor(home: Path, tmp_path: Path) -> Non
         study.embed(home / "slides" / "s0.tiff", settings(home), out=tmp_path)
     words = ("similar", "slides/s0.tiff", "--tile", "1,1", "--out", tmp_path / "alike.png", "--extractor", "vit,h5")
     asked = kras(*words, cwd=home, store=home / "store")
-    assert asked.returncode == 1 and "tiles are alike to one extractor" in " ".join(asked.stderr.split())
+    assert asked.returncode == 1 and "tiles are compared by one extractor" in " ".join(asked.stderr.split())

@@ -79,7 +79,7 @@ def test_a_folder_without_slides_says_what_slides_end_in(
     home: Path, settings: study.StudySettings, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no slides") as caught:
+    with pytest.raises(UsageError, match="contains no slides") as caught:
         study.embed(tmp_path / "empty", settings, out=tmp_path / "out")
     assert ".svs" in caught.value.hint
 

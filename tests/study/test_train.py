@@ -178,6 +178,7 @@ def test_a_study_prints_nothing_reads_no_arguments_and_leaves_the_process_as_it_
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_two_studies_in_two_threads_are_as_two_after_each_other(tables: Path, tmp_path: Path) -> None:
     def run(name: str, where: str) -> Path:
         own = {"one": {"seed": 0}, "two": {"seed": 1, "classifiers": ("mlp", "rf"), "deadline": 99.0}}[name]

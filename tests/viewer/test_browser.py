@@ -166,7 +166,7 @@ def test_layers_go_on_and_off_with_opacity_and_classes(page: Page, address: str)
         row.get_by_role("checkbox", name="Show").uncheck()
     assert np.abs(picture(page) - bare).mean() < 0.05
     expect(page.locator("[data-layer=cells]")).to_contain_text("tumor")
-    page.get_by_text("Layers that are not there").click()
+    page.get_by_text("Missing layers").click()
     expect(page.get_by_text("run `kras profile`")).to_be_visible()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.targets import target_label
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.leaving import codes as own
 from kras_plugins.service.leaving.dicom_source import carrier, sources, stripped
 from kras_plugins.service.leaving.pdf import RESEARCH
@@ -135,8 +136,7 @@ def _evaluations(done: Finished) -> Iterator[QualitativeEvaluation]:
     target = own.TARGETS.get(case.target, own.OTHER_TARGET)
     yield QualitativeEvaluation(coded(own.TARGET), coded(target))
     yield QualitativeEvaluation(coded(own.CALL), coded(own.CALLS[case.prediction.call]))
-    if (quality := own.QUALITIES.get(case.prediction.qc)) is not None:
-        yield QualitativeEvaluation(coded(own.QUALITY), coded(quality))
+    yield QualitativeEvaluation(coded(own.QUALITY), coded(own.QUALITIES[verdict_of(case.prediction.qc)]))
 
 
 def _remarks(done: Finished) -> Iterator[str]:
