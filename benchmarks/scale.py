@@ -146,7 +146,7 @@ STORE = (
         quantity,
     ),
     Row("`manifest.json`", MANIFEST_BYTES, size),
-    Row("dealing, in all", SCHEDULER_SECONDS, span),
+    Row("scheduling, in total", SCHEDULER_SECONDS, span),
 )
 
 

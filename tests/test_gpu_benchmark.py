@@ -51,6 +51,7 @@ def result(out: Path) -> dict[str, dict[str, Any]]:
     return {r["block"]: r for r in json.loads((out / "gpu.json").read_text())["blocks"]}
 
 
+@pytest.mark.long
 def test_all_of_it_runs_on_a_cpu_with_what_is_carried_to_a_machine_alone(tmp_path: Path) -> None:
     done = gpu(tmp_path, "--minutes", "60", without=NOT_CARRIED)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is kept."""
+"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Means(TableClassifier):
 
 
 class Stump(StoppingTableClassifier):
-    """The one split, in the features' own units, that best tells patients apart whom it does not learn from."""
+    """The one split, in the features' own units, that best separates patients it does not learn from."""
 
     options_type = TableOptions
     scaled = False

@@ -415,6 +415,7 @@ def test_a_server_that_only_answers_with_errors_does_not_draw_the_work_to_itself
         backend.close()
 
 
+@pytest.mark.long
 def test_a_stopped_server_holds_neither_loading_nor_waiting_callers_nor_closing_up(
     place: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,7 +190,7 @@ def test_a_bag_is_found_by_what_it_states_and_by_its_name(tmp_path: Path) -> Non
     with pytest.raises(SlideError, match=r"no such feature file.*there are a\.h5, b\.h5, renamed\.h5"):
         load(tmp_path, "c")
     ours(tmp_path / "copy.h5", "a")
-    with pytest.raises(SlideError, match=r"b\.h5 \(which states a\) and copy\.h5 \(which states a\) are both"):
+    with pytest.raises(SlideError, match=r"b\.h5 \(which states a\) and copy\.h5 \(which states a\) both belong"):
         load(tmp_path, "a")
 
 

@@ -61,7 +61,7 @@ def test_an_odd_cell_is_named(tmp_path: Path, column: str, odd: str) -> None:
     with pytest.raises(SlideError) as e:
         load(tmp_path)
     name = next(name for name in COLUMNS if name.startswith(column))
-    assert f"s.csv: a cell is no number (row 7, column {name!r}: {odd!r})" in e.value.message
+    assert f"s.csv: a cell is not a number (row 7, column {name!r}: {odd!r})" in e.value.message
 
 
 def test_texts_of_parquet_are_numbers_or_named(tmp_path: Path) -> None:

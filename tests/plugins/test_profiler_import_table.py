@@ -205,7 +205,7 @@ def test_commas_that_may_be_of_thousands_are_decimal_between_semicolons_alone(tm
 def test_an_odd_cell_of_a_column_of_numbers_is_an_error_that_names_it(tmp_path: Path, odd: str) -> None:
     with pytest.raises(ConfigError) as e:
         numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5")
-    assert f"t.csv: a cell is no number (row 4, column 'f': '{odd[:40]}" in e.value.message
+    assert f"t.csv: a cell is not a number (row 4, column 'f': '{odd[:40]}" in e.value.message
     assert "profiler.import.features" in e.value.hint
     found = numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5", features=["g"])
     assert found == {"g": 0}  # a column that nobody wants may hold anything

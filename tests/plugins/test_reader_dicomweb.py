@@ -388,7 +388,7 @@ def test_an_address_is_known_by_its_path(address: str, asked: bool) -> None:
 
 def test_files_are_no_matter_of_it(folder: Path) -> None:
     readers = [UsableReader(PLUGIN, DicomWebOptions())]
-    with pytest.raises(SlideError, match="opens addresses, and no files"):
+    with pytest.raises(SlideError, match="opens addresses, not files"):
         open_slide(SlideRef(patient_id="p", slide_id="s", path=folder / "jpeg" / "1.dcm"), readers, "dicomweb")
-    with pytest.raises(SlideError, match="opens addresses, and no files"):
+    with pytest.raises(SlideError, match="opens addresses, not files"):
         open_slide(SlideRef(patient_id="p", slide_id="s", url=Url("https://h/a.svs")), readers, "dicomweb")

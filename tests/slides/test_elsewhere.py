@@ -279,9 +279,9 @@ def test_an_address_that_a_reader_asks_for_goes_to_it_alone() -> None:
     ("own", "why"),
     [
         ({}, "opens nothing"),
-        ({"addresses": "https://.*"}, "opens nothing, or not what it says"),
-        ({"suffixes": (".a",), "open": print, "open_address": print}, "not what it says"),
-        ({"addresses": "(", "open_address": print}, "no regular expression"),
+        ({"addresses": "https://.*"}, "opens nothing, or not what it states"),
+        ({"suffixes": (".a",), "open": print, "open_address": print}, "not what it states"),
+        ({"addresses": "(", "open_address": print}, "not a regular expression"),
     ],
     ids=["nothing", "no function", "no addresses", "no expression"],
 )
