@@ -159,7 +159,7 @@ def test_a_site_with_positives_only_is_named(check) -> None:
     [
         (lambda i, y: "yes" if y else "no", "equals"),
         (lambda i, y: "measured" if y else "", "equals"),
-        (lambda i, y: f"{'ab'[i % 2] if y else 'cd'[i % 2]}", "tells"),
+        (lambda i, y: f"{'ab'[i % 2] if y else 'cd'[i % 2]}", "reveals"),
         (lambda i, y: str(100 + i if y else i / 2), "nearly reveals"),
         (lambda i, y: str(-i - 1 if y else i), "nearly reveals"),
     ],
