@@ -44,7 +44,7 @@ def labels(
     out: Annotated[Path, typer.Option(metavar="FILE", help="labels, one row per patient")] = Path("labels.csv"),
     slides: Annotated[Path | None, typer.Option(help="slides to label: a folder, a table, or a GDC manifest")] = None,
     cohort: Annotated[
-        Path | None, typer.Option(help="cohort table [default: cohort.csv beside --out, with --slides]")
+        Path | None, typer.Option(help="cohort table to write [default: with --slides, cohort.csv next to --out]")
     ] = None,
     kinds: Annotated[
         str, typer.Option(metavar="DX,…", help="TCGA slides to keep: DX, and TS,BS,MS for frozen ones")

@@ -18,7 +18,7 @@ def predict(
     bundle: Bundle,
     slides: Slides,
     out: Annotated[Path, typer.Option(help="folder to add to")],
-    patient: Annotated[str | None, typer.Option(help="all slides are of this patient")] = None,
+    patient: Annotated[str | None, typer.Option(help="patient to whom all slides belong")] = None,
     prevalence: Annotated[
         float | None,
         typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where the result is used"),

@@ -14,8 +14,8 @@ from kras_plugins.cli.options import AsJson
 
 @command
 def audit(
-    data: Annotated[Path, typer.Option(help="the service's folder")] = Path("kras-service"),
-    database: Annotated[str, typer.Option(help="the database's URL; else SQLite in that folder")] = "",
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="the service's folder")] = Path("kras-service"),
+    database: Annotated[str, typer.Option(metavar="URL", help="the database's URL; else SQLite in that folder")] = "",
     log: Annotated[
         list[Path] | None, typer.Option(help="a log that was kept elsewhere; its heads must be in the record")
     ] = None,

@@ -22,10 +22,10 @@ def view(
         typer.Argument(metavar="SLIDE", help="slide files, or the folder of a predict, profile, run or evaluate"),
     ],
     slides: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="folder or cohort CSV of slides that were moved since")
+        Path | None, typer.Option(metavar="FILE", help="folder or cohort CSV of slides moved since the run")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="where to listen on loopback, 0 for a free port")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address and open nothing")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address, open no browser")] = False,
     reader: Reader = None,
     plugins: Plugins = Plugins(),
 ) -> None:

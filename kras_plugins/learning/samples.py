@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -46,6 +46,18 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
         )
         cases.append(Case(patient=patient, sample=sample, key=_key(own), qc=_verdict(own), results=own))
     return cases
+
+
+def verdict_of(qc: str) -> Literal["pass", "warn", "fail"]:
+    """The verdict of a patient's quality control, without its reasons. Raises ValueError if there is none in `qc`.
+
+    >>> verdict_of("warn: s1: pen marks over tissue (19%)")
+    'warn'
+    """
+    verdict = qc.partition(":")[0]
+    if verdict not in ("pass", "warn", "fail"):
+        raise ValueError(f"no verdict of quality control: {qc!r}")
+    return cast("Literal['pass', 'warn', 'fail']", verdict)
 
 
 def _key(results: Sequence[SlideResult]) -> str:

@@ -25,8 +25,6 @@ from kras_plugins.host.manager import discover
 from kras_plugins.host.parts import usable_readers
 from kras_plugins.slides.slide import open_slide
 
-pytestmark = pytest.mark.slow
-
 _DATA = re.compile(rb"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)")
 
 

@@ -272,7 +272,7 @@ def test_slides_that_are_missing_or_cannot_be_opened_are_errors_and_the_rest_is_
     (tmp_path / "s1.svs").touch()
     contents = {
         "s0.svs": SlideError("no such file", "find it"),
-        "s1.svs": SlideError("nothing states how many micrometres a pixel has", "give mpp"),
+        "s1.svs": SlideError("nothing states how many micrometers wide a pixel is", "give mpp"),
         "s2.svs": opened("a", 0.25, "objective", ("derived from objective power 40",)),
         "s3.svs": opened("b", 0.5, warnings=("the cohort says 0.5 µm/px, the file 0.25",)),
     }

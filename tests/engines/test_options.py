@@ -69,7 +69,7 @@ def test_a_settings_file_that_was_only_found_names_no_scheduler(
     monkeypatch.setenv("KRAS_CONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("KRAS_TRUST", raising=False)
     (tmp_path / "kras.toml").write_text('[engine.dask]\nscheduler = "tcp://127.0.0.1:8786"\n')
-    with pytest.raises(ConfigError, match=r"\[engine.dask\] decides who is called"):
+    with pytest.raises(ConfigError, match=r"\[engine.dask\] decides which machines are called"):
         StudySettings.load()
     (tmp_path / "kras.toml").write_text('[run]\nengine = "dask"\n')
     with pytest.raises(ConfigError, match="run.engine decides"):

@@ -217,5 +217,5 @@ def test_a_tree_whose_walk_would_not_end_is_refused(kind: str, tmp_path: Path) -
         state["nodes"]["left_child"][0] = 0
         tree.__setstate__(state)
     dump_skops(model, tmp_path / "cycle")
-    with pytest.raises(StoreError, match="a child does not stand behind its parent"):
+    with pytest.raises(StoreError, match="a child does not come after its parent"):
         load_skops(tmp_path / "cycle", trusted)

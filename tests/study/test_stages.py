@@ -119,7 +119,7 @@ def test_features_of_slides_gather_in_one_table(home: Path, settings: study.Stud
     assert [r["slide_id"] for r in read_rows(out / "features.csv")] == ["one", "two"]
     assert two.table.slice(0, 1).equals(one.table)
     assert two.slides[0].count > 0 and (out / "one/cells.parquet").is_file()
-    with pytest.raises(ConfigError, match="holds results of another call: call: profile there, embed now"):
+    with pytest.raises(ConfigError, match="contains results of another call: call: profile there, embed now"):
         study.embed(home / "slides/one.tiff", settings, out=out)
 
 
