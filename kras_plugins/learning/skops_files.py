@@ -80,7 +80,7 @@ def _check_order(item: Any) -> None:
         return
     own = np.arange(children.shape[1])
     if ((children <= own) | (children >= len(own)))[:, inner].any():
-        raise ValueError("a tree in which a child does not stand behind its parent")
+        raise ValueError("a tree in which a child does not come after its parent")
 
 
 def _renumbered(text: str, number: dict[str, str]) -> str:
