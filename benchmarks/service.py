@@ -1,12 +1,12 @@
 """What a service takes: `python benchmarks/service.py [pages] [queue] [overhead]`, all three unless named.
 
     pages     a page of the worklist and of the API's list with 100,000 cases, on SQLite and on PostgreSQL
-    queue     seconds to queue a case, and memory of the process that serves, with 100 and with 10,000 cases waiting
-    overhead  a case scored by a service's worker beside `study.score` on the same slides, each twice into an empty
-              store, in turn; the first case of each warms it up and does not count
+    queue     seconds to queue a case, and memory of the serving process, with 100 and with 10,000 cases waiting
+    overhead  a case scored by a service's worker compared with `study.score` on the same slides, each twice into an
+              empty store, in turn; the first case of each is a warm-up and does not count
 
-Pages go through the whole application; each is the median and the slowest of twenty. `overhead` trains the bundle of
-`kras serve --demo` first, which takes minutes; it is kept.
+Pages go through the whole application; each is given as the median and the slowest of twenty. `overhead` first trains
+the bundle of `kras serve --demo`, which takes minutes; it is kept.
 """
 
 from __future__ import annotations
@@ -95,13 +95,13 @@ def report(what: str, do: Callable[[], object]) -> None:
 
 
 def ask(client: TestClient, path: str) -> None:
-    """Get a page that must be there."""
+    """Get a page that must exist."""
     answer = client.get(path)
     assert answer.status_code == 200, answer.text
 
 
 def fill(db: Engine, many: int) -> None:
-    """So many cases in all states."""
+    """Add `many` cases in all states."""
     rng, began = random.Random(0), datetime(2026, 1, 1, tzinfo=UTC)
     rows = []
     for i in range(many):
@@ -159,7 +159,7 @@ def resident_mb() -> float:
 
 
 def overhead() -> None:
-    """Print seconds a case by a worker and by `study.score`."""
+    """Print seconds per case by a worker and by `study.score`."""
     demo = prepared()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -177,7 +177,7 @@ def overhead() -> None:
 
 
 def by_worker(settings: ServiceSettings, slides: list[Path]) -> float:
-    """Seconds a case, from the database's times: between the end of the first case and that of the last."""
+    """Seconds per case, from the database's times: between the end of the first case and that of the last."""
     settings.data.mkdir()
     db = open_database(settings.database_url)
     upgrade(db)
@@ -193,7 +193,7 @@ def by_worker(settings: ServiceSettings, slides: list[Path]) -> float:
 
 
 def by_score(settings: ServiceSettings, slides: list[Path]) -> float:
-    """Seconds a case of `study.score`, one call a case in this process."""
+    """Seconds per case of `study.score`, with one call per case in this process."""
     settings.data.mkdir()
     took = []
     for i, slide in enumerate(slides):

@@ -1,4 +1,4 @@
-"""Train the model `cells`: `python -m training.cells` from the repository; it resumes where it was stopped.
+"""Train the model `cells`: `python -m training.cells` from the repository; it resumes after an interruption.
 
 Writes the weights into the plug-in, held-out figures into training/cells.json and the tables of docs/models/cells.md.
 """
@@ -35,10 +35,10 @@ STEPS = 3500
 def trust(
     network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], drawn: Sequence[Field], data: Path
 ) -> dict[str, Any]:
-    """Set when a trained network's typing is to be trusted: `unlike` and `temperature`; gives the figures of both.
+    """Set when to trust a trained network's typing, `unlike` and `temperature`, and return the figures of both.
 
-    `fields`: those it was trained on; `left_out` and `drawn`: of the same kinds, never seen; `data`: the folder
-    `strange` reads. Drawn ones set no temperature: how sure one may be is a matter of real cells.
+    `fields`: those it was trained on; `left_out` and `drawn`: of the same kinds, never seen; `data`: the folder that
+    `strange` reads. Synthetic (drawn) fields do not set the temperature: confidence must be calibrated on real cells.
     """
     typed = [f for f in left_out if np.any(f.classes >= 0)]
     fitted = unlike.fit(network, fields, [*typed, *drawn])
@@ -73,8 +73,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build/train-cells", help="checkpoints")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2, help="results depend on it only by rounding")
-    parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the weights that are there")
-    parser.add_argument("--refit", action="store_true", help="train nothing, fit what typing is trusted by")
+    parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the existing weights")
+    parser.add_argument("--refit", action="store_true", help="train nothing, fit `unlike` and `temperature` again")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
@@ -96,7 +96,7 @@ def main() -> None:
     if not options.evaluate:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.weights)
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone
-        (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run begins anew
+        (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run starts again
     found = figures(network, held_out, console)
     if typing is None and options.figures.is_file():
         typing = json.loads(options.figures.read_text()).get("typing")

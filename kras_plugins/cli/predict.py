@@ -24,7 +24,7 @@ def predict(
         typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where the result is used"),
     ] = None,
     profile_table: ProfileTables = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="draw cells at full resolution, too")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="also draw cells at full resolution")] = False,
     overwrite: Overwrite = False,
     require_signature: RequireSignature = False,
     machine: Machine = Machine(),

@@ -31,7 +31,7 @@ def view(
 ) -> None:
     """Look at slides and results in the browser, until Ctrl-C.
 
-    Only this machine and who has the printed address can look. Nothing is loaded from elsewhere.
+    Only somebody on this machine who has the printed address can look. Nothing is loaded from elsewhere.
     """
     try:
         import fastapi  # noqa: F401
@@ -46,6 +46,6 @@ def view(
         stderr().print("Ctrl-C ends it", markup=False)
 
     shown = find_shown(plugins.session(reader=reader), given, slides)
-    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
+    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; a shell may have set it to be ignored
         signal.signal(told, lambda *_: sys.exit(0))
     serve(shown, port, browser=not no_browser, announce=announce)

@@ -30,16 +30,16 @@ CELLS, TISSUE, FACTS = "cells.parquet", "tissue.h5", "facts.json"
 _EPITHELIUM = frozenset({"cancer_epithelium", "cancer_stroma"})
 _CANCER = (EPITHELIUM, STROMA)
 MOST_UNLIKE = 0.25
-"""Where a larger share of a slide's tissue is unlike training, no part of it counts as cancer: five times the share
-that a profiler's limit is to leave on tissue like that which it learned from."""
+"""If a larger share of a slide's tissue is unlike training, no part of it counts as cancer. This is five times the
+share that a profiler's limit should leave on tissue like its training tissue."""
 PEN_REACH_UM = 160.0
-"""Tissue this near a pen mark is not judged: means of features over 160 µm, each of which sees its surroundings too,
-say there how unlike ink is (plugins/kras_profiler_cells/unlike.py)."""
+"""Tissue this near a pen mark is not judged: features are averaged over 160 µm and also see their surroundings, so that
+there they measure how unlike ink is (plugins/kras_profiler_cells/unlike.py)."""
 
 
 @dataclass
 class TissueCanvas:
-    """Collects what a slide's tiles say on its raster, if its profiler gives any: tissue, and where it is unlike."""
+    """Collects on a slide's raster what its profiler gives for tiles, if anything: tissue, and where it is unlike."""
 
     raster: Raster
     drawn: UInt8 | None = field(default=None, init=False)
@@ -81,12 +81,12 @@ def finish_map(
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
     `tissue_mask`, `pen`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at;
-    `mpp`: µm per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source`
-    says; else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas'
+    `mpp`: µm per level-0 pixel. Cancer epithelium is the profiler's if `provides` includes it, and `ce_source` says
+    where from; else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas'
     raster.
     `field`: the slide is a field of view, whose edge cuts what is on it. Neither counts where the canvas says that
-    tissue is unlike what the profiler learned from: it is `other`, as is all of a slide that is so by more than
-    MOST_UNLIKE. Tissue within PEN_REACH_UM of pen is not judged and is in no share.
+    tissue is unlike what the profiler learned from: it is `other`, as is a whole slide if more than MOST_UNLIKE of it
+    is unlike. Tissue within PEN_REACH_UM of pen is not judged and counts in no share.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -99,7 +99,7 @@ def finish_map(
         tumor = cells.filter(pa.array(of_class(cells, "tumor")))
         x, y = (tumor[name].to_numpy() for name in ("x_um", "y_um"))
         classes, ce_source = density_tissue(x, y, tissue, raster, cut=field), "density"
-        if canvas.drawn is not None:  # other classes the profiler does know (necrosis, mucin) win over derived ones
+        if canvas.drawn is not None:  # other classes that the profiler knows (necrosis, mucin) override derived ones
             known = tissue & (canvas.drawn != 0) & (canvas.drawn != TISSUE_CLASSES.index("other"))
             classes = np.where(known, canvas.drawn, classes)
         if "tumor" in provides:
@@ -120,7 +120,7 @@ def finish_map(
 
 
 def _near(pen: Bool | None, size_um: tuple[float, float], raster: Raster) -> Bool:
-    """bool[h w]: what lies within PEN_REACH_UM of pen, on the raster."""
+    """bool[h w] on the raster: pixels within PEN_REACH_UM of pen."""
     if pen is None or not pen.any():
         return np.zeros(raster.shape, np.bool_)
     return distance_to(resample_mask(pen, size_um, raster), raster.mpp) <= PEN_REACH_UM
@@ -131,7 +131,7 @@ def _share(of: Bool, tissue: Bool) -> float:
 
 
 def write_map(folder: Path, semantic: SemanticMap) -> None:
-    """Write a whole map into an existing folder; outlines are copied from where they lie."""
+    """Write a whole map into an existing folder; outlines are copied from their file."""
     outlines = None if semantic.outlines is None else pq.ParquetFile(semantic.outlines)
     geometry = None if outlines is None else outlines.read(columns=["geometry"])["geometry"]
     if geometry is None:
@@ -155,7 +155,7 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
 
 
 def copy_map(made: Path, folder: Path, slide_id: str) -> None:
-    """Copy a map into an existing folder under this id: the store's states the slide for which it was made first."""
+    """Copy a map into an existing folder under this id; the one in the store names the slide it was first made for."""
     for name in (CELLS, TISSUE):
         shutil.copyfile(made / name, folder / name)
     facts = json.loads((made / FACTS).read_text(encoding="utf-8"))
@@ -207,11 +207,11 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             unlike_share=facts.get("unlike_share"),
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
-        raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e
+        raise StoreError(f"{folder}: not a complete semantic map: {e}", "remove it and run again") from e
 
 
 def unlike_share(folder: Path) -> float | None:
-    """The share of a map's tissue that is unlike what its profiler learned from, None where that does not say."""
+    """The share of a map's tissue that is unlike what its profiler learned from, None if the profiler gives none."""
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return None if facts.get("unlike_share") is None else float(facts["unlike_share"])
 

@@ -130,11 +130,11 @@ def test_a_target_is_a_name_with_or_without_its_kind_or_a_module(target: str, id
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("no_such_thing", "no installed plug-in, Python file or module"),
-        ("no/such/folder", "no installed plug-in, Python file or module"),
-        ("", "no installed plug-in, Python file or module"),
-        (".relative", "no installed plug-in, Python file or module"),
-        ("slicer:h5", "there is no kind 'slicer'"),
+        ("no_such_thing", "not an installed plug-in, Python file or module"),
+        ("no/such/folder", "not an installed plug-in, Python file or module"),
+        ("", "not an installed plug-in, Python file or module"),
+        (".relative", "not an installed plug-in, Python file or module"),
+        ("slicer:h5", "unknown kind 'slicer'"),
         ("no_such_file.py", "no_such_file.py: no such plug-in file"),
         ("project", "project is a folder"),
         ("./project", "./project is a folder"),
@@ -188,7 +188,7 @@ def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no_such_thing"], "no installed plug-in, Python file or module"),
+        (["no_such_thing"], "not an installed plug-in, Python file or module"),
         (["h5", "--known", "order_kept"], "not of the form CHECK=REASON"),
         (["h5", "--known", "ordre_kept=why"], "there is no such check"),
         (["h5", "--known", ":x:=why"], "--known :x:: there is no such check"),  # and not an emoji of that name

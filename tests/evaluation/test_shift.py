@@ -1,4 +1,4 @@
-"""A cohort unlike training is told, one like it is not; whom a bundle was made for; covariates from another table."""
+"""A cohort unlike training is reported, one like it is not; a bundle's scope; covariates from another table."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_tissue_unlike_training_is_why_there_is_too_little_cancer(unlike, epithe
 
 
 def areas(epithelium=None, tissue=None):
-    """A profile that knows these areas in mm²."""
+    """A profile with these areas in mm²."""
     known = {k: v for k, v in {"x": 9.0, "area_tissue": tissue, "area_ce": epithelium}.items() if v is not None}
     return SemanticProfile(id="p", names=tuple(known), values=np.array([*known.values()]), valid={}, source="t")
 

@@ -122,7 +122,7 @@ def test_a_patients_unlike_share_is_that_of_all_tissue():
 def test_a_damaged_map_says_so(tmp_path, make_map):
     write_map(tmp_path, make_map([[1, 1]], ["tumor"]))
     (tmp_path / "cells.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StoreError, match="not a whole semantic map"):
+    with pytest.raises(StoreError, match="not a complete semantic map"):
         read_map(tmp_path)
 
 
