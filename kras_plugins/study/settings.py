@@ -124,10 +124,10 @@ class StudySettings(Options):
     backend: str = Field(default="local", description="where networks run")
     reader: str | None = Field(default=None, description="read slides with this reader only")
     mpp: float | None = Field(
-        default=None, gt=0, description="µm per pixel of files that state none, such as PNG (20x: 0.5, 40x: 0.25)"
+        default=None, gt=0, description="µm per pixel of files that state none (PNG, JPEG); 20x: 0.5, 40x: 0.25"
     )
     field: bool | None = Field(
-        default=None, description="treat all files as fields of view or tissue cores, or none; else those up to 6.25 mm²"
+        default=None, description="treat all files as fields of view or tissue cores, or none; else only up to 6.25 mm²"
     )
     options: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="options of plug-ins, by kind and name"
