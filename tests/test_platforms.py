@@ -16,10 +16,9 @@ SOURCES = [f for top in ("kras_plugins", "plugins") for f in sorted((ROOT / top)
 
 # Read by every Python process that is started, workers too. Not taken away: what Python's own modules need on Linux.
 LACKING = """
-import os, signal, socket, sys
-sys.modules["resource"] = None
+import os, signal, socket
 for module, names in {
-    os: "fork forkpty killpg getpgid setsid memfd_create posix_fallocate sched_getaffinity pread O_NOFOLLOW",
+    os: "fork forkpty getpgid setsid memfd_create posix_fallocate sched_getaffinity pread O_NOFOLLOW",
     signal: "SIGCONT SIGHUP SIGUSR1 SIGUSR2",
     socket: "AF_UNIX",
 }.items():

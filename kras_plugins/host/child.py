@@ -90,5 +90,5 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def kill_own_session() -> NoReturn:
     """End this process, which is the first of its session, and whatever it started; on Windows, it alone."""
     if sys.platform != "win32":
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)

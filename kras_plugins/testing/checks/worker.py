@@ -107,7 +107,7 @@ class Noise:
 
 def _read_at(file: int, size: int, offset: int) -> bytes:
     """Bytes of a file that is written to at its end; Windows has no `pread`, so the place of writing moves there."""
-    if sys.platform != "win32":
+    if hasattr(os, "pread"):
         return os.pread(file, size, offset)
     os.lseek(file, offset, os.SEEK_SET)
     return os.read(file, size)
