@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from clean_environment import ROOT, Clean, install
+from clean_environment import ROOT, Clean, built, holding
 from services import need
 
 from kras_plugins.errors import PluginError
@@ -21,16 +22,16 @@ PLUGIN = {"kind": "reader", "name": "tile_folder", "distribution": "kras-reader-
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheels of kras and of an example."""
-    folder = tmp_path_factory.mktemp("built")
-    install(folder, [EXAMPLE])
-    return folder / "wheels"
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheels of kras and of an example."""
+    kras, example = built(tmp_path_factory.mktemp("wheels"), [EXAMPLE])
+    return kras, example
 
 
-def named(wheels: Path, start: str) -> Path:
-    (wheel,) = wheels.glob(f"{start}-*.whl")
-    return wheel
+@pytest.fixture
+def clean(wheels: tuple[Path, Path], tmp_path: Path) -> Clean:
+    """A new environment with kras."""
+    return holding(tmp_path / "venv", wheels[:1])
 
 
 def brought(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
@@ -38,9 +39,8 @@ def brought(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
     return [{k: v for k, v in plugin.items() if k != "version"} for plugin in json.loads(done.stdout)["plugins"]]
 
 
-def test_pip_installs_beside_kras_and_says_what_came(wheels: Path, tmp_path: Path) -> None:
-    clean = install(tmp_path, [])
-    words = ("plugin", "install", "--json", named(wheels, "kras_reader_tile_folder"))
+def test_pip_installs_beside_kras_and_says_what_came(clean: Clean, wheels: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("plugin", "install", "--json", wheels[1])
     done = clean.kras(*words, cwd=tmp_path, PIP_NO_INDEX="1")
     assert brought(done) == [PLUGIN]
     assert f"running {clean.folder}/bin/python -P -m pip install" in done.stderr
@@ -52,31 +52,28 @@ def test_pip_installs_beside_kras_and_says_what_came(wheels: Path, tmp_path: Pat
     assert "error: kras-no-such-thing: not installed" in absent.stderr
 
 
-def test_a_plugin_that_wants_another_kras_does_not_bring_it(wheels: Path, tmp_path: Path) -> None:
-    clean = install(tmp_path, [])
+def test_a_plugin_that_wants_another_kras_does_not_bring_it(clean: Clean, tmp_path: Path) -> None:
     project = tmp_path / "later"
     shutil.copytree(EXAMPLE, project)
     facts = project / "pyproject.toml"
-    facts.write_text(facts.read_text().replace('"kras', '"kras>=9", "kras', 1))
+    facts.write_text(re.sub('"kras>=[^"]*"', '"kras>=9"', facts.read_text()))
     done = clean.kras("plugin", "install", project, cwd=tmp_path, PIP_NO_INDEX="1", PIP_NO_BUILD_ISOLATION="0")
     assert done.returncode == 1
     assert "kras>=9" in done.stderr
     assert clean.kras("plugin", "list", cwd=tmp_path).returncode == 0
 
 
-def test_uv_installs_where_there_is_no_pip(wheels: Path, tmp_path: Path) -> None:
+def test_uv_installs_where_there_is_no_pip(clean: Clean, wheels: tuple[Path, Path], tmp_path: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     need(uv.is_file(), "uv", "pip install uv")
-    made = install(tmp_path, [])
-    (own,) = made.folder.glob("lib/python*/site-packages")
+    (own,) = clean.folder.glob("lib/python*/site-packages")
     (own / "other-libraries.pth").unlink()
     for folder in dict.fromkeys(map(Path, (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]))):
         for entry in folder.iterdir():  # uv sees what lies in an environment's own folder alone
             if not entry.name.startswith(("pip", "kras", "__editable__", "_kras")) and not (own / entry.name).exists():
                 (own / entry.name).symlink_to(entry)
-    clean = Clean(made.folder)
     assert "No module named pip" in clean.run("-m", "pip", cwd=tmp_path).stderr
-    words = ("plugin", "install", "--json", named(wheels, "kras_reader_tile_folder"))
+    words = ("plugin", "install", "--json", wheels[1])
     none = clean.kras(*words, cwd=tmp_path, PATH="/usr/bin:/bin")
     assert none.returncode == 1
     assert "no pip, and there is no uv" in none.stderr and "-m ensurepip" in none.stderr
