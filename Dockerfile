@@ -13,7 +13,7 @@ RUN pip install --no-cache-dir --extra-index-url "$TORCH" --constraint /tmp/kras
     && useradd --uid 10001 --create-home kras \
     && install --directory --owner kras /data
 
-USER kras
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["kras"]
 CMD ["--help"]

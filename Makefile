@@ -111,7 +111,7 @@ constraints: .venv/.installed-dev
 audit: .venv/.installed-dev
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct $(USED:%=--extra %) --output-file build/lowest-direct.txt pyproject.toml
 	for versions in constraints.txt build/lowest-direct.txt; do \
-	  $(BIN)/uv tool run pip-audit --requirement $$versions --no-deps --disable-pip || exit 1; done
+	  $(BIN)/uv tool run pip-audit --strict --requirement $$versions --no-deps --disable-pip || exit 1; done
 
 # Lint on each commit.
 hooks: .venv/.installed-dev
