@@ -132,7 +132,9 @@ def test_what_the_dockerfile_runs_gives_its_user_a_kras_that_works(clean: Clean,
                 assert done.returncode == 0, done.stdout + done.stderr
         assert not copied.exists()
         assert users == ["10001"]
-        done = root.run("cd /data && touch here && kras --version && id -u", path | {"HOME": "/home/kras"}, user=users[0])
+        done = root.run(
+            "cd /data && touch here && kras --version && id -u", path | {"HOME": "/home/kras"}, user=users[0]
+        )
         assert (done.stdout.split(), done.returncode) == (["kras", PROJECT["version"], "10001"], 0), done.stderr
     assert [words for step, words in told if step == "WORKDIR"] == ["/data"]
 

@@ -71,7 +71,10 @@ def test_uv_installs_where_there_is_no_pip(clean: Clean, wheels: tuple[Path, Pat
     for folder in dict.fromkeys(map(Path, (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]))):
         for entry in folder.iterdir():  # uv sees what lies in an environment's own folder alone
             if not entry.name.startswith(("pip", "kras", "__editable__", "_kras")) and not (own / entry.name).exists():
-                (own / entry.name).symlink_to(entry)
+                if entry.suffix == ".dist-info":  # it follows no link to what says that a package is there
+                    shutil.copytree(entry, own / entry.name)
+                else:
+                    (own / entry.name).symlink_to(entry)
     assert "No module named pip" in clean.run("-m", "pip", cwd=tmp_path).stderr
     words = ("plugin", "install", "--json", wheels[1])
     none = clean.kras(*words, cwd=tmp_path, PATH="/usr/bin:/bin")
