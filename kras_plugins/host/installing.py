@@ -51,9 +51,13 @@ class Installed:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How packages come into an environment: a command, further variables for it, a note for the user."""
+    """How packages come into an environment: a command, further variables for it, a note for the user.
+
+    `each`: words that stand before each package in the command.
+    """
 
     command: tuple[str, ...]
+    each: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     note: str = ""
 
@@ -69,8 +73,8 @@ def install(what: Sequence[str], *, editable: bool, upgrade: bool, say: Callable
     with tempfile.TemporaryDirectory(prefix="kras-install-") as work:
         constraints = Path(work) / "constraints.txt"
         constraints.write_text(f"{HOST}=={metadata.version(HOST)}\n", encoding="utf-8", newline="\n")
-        way = way_into(Path(sys.prefix), constraints, upgrade=upgrade)
-        words = [*way.command, *(word for one in what for word in (("--editable", one) if editable else (one,)))]
+        way = way_into(Path(sys.prefix), constraints, editable=editable, upgrade=upgrade)
+        words = [*way.command, *(word for one in what for word in (*way.each, one))]
         say(shlex.join(words))
         done = subprocess.run(words, env={**os.environ, **dict(way.variables)}, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
@@ -84,38 +88,30 @@ def install(what: Sequence[str], *, editable: bool, upgrade: bool, say: Callable
     return Installed(plugins=tuple(p for p in now["plugins"] if p not in before["plugins"]), note=way.note)
 
 
-def way_into(prefix: Path, constraints: Path, *, upgrade: bool) -> Way:
+def way_into(prefix: Path, constraints: Path, *, editable: bool = False, upgrade: bool = False) -> Way:
     """How packages come into the environment in the folder `prefix`, of which this process is.
 
     `constraints`: a file of versions that are not to change. Raises PluginError where there is no way.
     """
-    newer = ("--upgrade",) if upgrade else ()
+    newer, each = ("--upgrade",) if upgrade else (), ("--editable",) if editable else ()
+    fixed = ("--constraint", str(constraints))
     if (prefix / _PIPX).is_file():
-        arguments = f"--constraint {shlex.quote(str(constraints))}"
-        return Way(
-            command=(_tool("pipx", prefix), "inject", "--force", f"--pip-args={arguments}", prefix.name),
+        return Way(  # whose parser takes packages for foreign words once an option stands between them
+            command=(_tool("pipx", prefix), "inject", "--force", *each, f"--pip-args={shlex.join(fixed)}", prefix.name),
             variables=(("PIPX_HOME", str(prefix.parent.parent)),),
         )
     tool = (prefix / _UV_TOOL).is_file()
     if not tool and find_spec("pip") is not None:
         _owned(prefix)
-        return Way(command=(sys.executable, "-P", "-m", "pip", "install", *newer, "--constraint", str(constraints)))
+        return Way(command=(sys.executable, "-P", "-m", "pip", "install", *newer, *fixed), each=each)
     if not tool and shutil.which("uv") is None:
         raise PluginError(
             f"{prefix}: this environment has no pip, and there is no uv",
             f"run `{sys.executable} -m ensurepip`, or install uv",
         )
     return Way(
-        command=(
-            _tool("uv", prefix),
-            "pip",
-            "install",
-            "--python",
-            sys.executable,
-            *newer,
-            "--constraint",
-            str(constraints),
-        ),
+        command=(_tool("uv", prefix), "pip", "install", "--python", sys.executable, *newer, *fixed),
+        each=each,
         note="`uv tool upgrade` may leave it out: then install kras by `uv tool install kras --with …`" if tool else "",
     )
 

@@ -96,16 +96,18 @@ def test_pipx_is_asked_to_inject_into_the_environment_that_it_made(
     (prefix / "pipx_metadata.json").write_text("{}")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PluginError, match="an environment of pipx, which is not found") as e:
-        installing.way_into(prefix, tmp_path / "a b.txt", upgrade=False)
+        installing.way_into(prefix, tmp_path / "a b.txt")
     assert "PATH" in e.value.hint
     pipx = tmp_path / "pipx"
     pipx.write_text("#!/bin/sh\n")
     pipx.chmod(0o755)
-    way = installing.way_into(prefix, tmp_path / "a b.txt", upgrade=False)
+    way = installing.way_into(prefix, tmp_path / "a b.txt")
     assert way.command == (
         str(pipx), "inject", "--force", f"--pip-args=--constraint '{tmp_path / 'a b.txt'}'", "kras-here",
     )  # fmt: skip
     assert dict(way.variables) == {"PIPX_HOME": str(tmp_path / "pipx home")}
+    lying = installing.way_into(prefix, tmp_path / "c.txt", editable=True)
+    assert lying.command[2:4] == ("--force", "--editable") and lying.each == ()
 
 
 def test_packages_of_the_operating_system_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,5 +115,5 @@ def test_packages_of_the_operating_system_are_left_alone(tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(PluginError, match="the operating system manages") as e:
-        installing.way_into(Path(sys.prefix), tmp_path / "c.txt", upgrade=False)
+        installing.way_into(Path(sys.prefix), tmp_path / "c.txt")
     assert "pipx" in e.value.hint
