@@ -96,7 +96,7 @@ def way_into(prefix: Path, constraints: Path, *, editable: bool = False, upgrade
     newer, each = ("--upgrade",) if upgrade else (), ("--editable",) if editable else ()
     fixed = ("--constraint", str(constraints))
     if (prefix / _PIPX).is_file():
-        return Way(  # whose parser takes packages for foreign words once an option stands between them
+        return Way(  # the option stands once, for all packages
             command=(_tool("pipx", prefix), "inject", "--force", *each, f"--pip-args={shlex.join(fixed)}", prefix.name),
             variables=(("PIPX_HOME", str(prefix.parent.parent)),),
         )
