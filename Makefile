@@ -112,7 +112,7 @@ constraints: .venv/.installed-dev
 	{ sed '/^[^#]/d' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
-# Known weaknesses of the versions that the tests ran with, and of the oldest that are allowed; asks the package index.
+# Known vulnerabilities of the versions that the tests ran with, and of the oldest that are allowed; asks the package index.
 audit: .venv/.installed-dev
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct $(USED:%=--extra %) --output-file build/lowest-direct.txt pyproject.toml
 	for versions in constraints.txt build/lowest-direct.txt; do \

@@ -2,7 +2,7 @@
 
 Whoever publishes names the repository, as the release workflow does:
 `KRAS_REPOSITORY=https://HOST/OWNER/NAME make dist`.
-Without it links stay relative, and there are no addresses: none is written down that might be another's tomorrow.
+Without it links stay relative, and there are no addresses: no address is made up.
 """
 
 from __future__ import annotations
