@@ -17,15 +17,15 @@ def install(
         list[str], typer.Argument(metavar="WHAT", help="names in the package index, folders, wheels or addresses")
     ],
     editable: Annotated[
-        bool, typer.Option("--editable", "-e", help="use folders where they lie: what is changed there counts")
+        bool, typer.Option("--editable", "-e", help="use folders in place: later changes take effect")
     ] = False,
-    upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="take newer versions of what is installed")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="replace installed versions by newer ones")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Install plug-ins where this kras runs, by pip, uv or pipx.
+    """Install plug-ins into the environment of this kras, with pip, uv or pipx.
 
-    Whichever made the environment is used, and printed before it runs. kras itself keeps its version. A plug-in is
-    code that runs as you do: install what you trust.
+    The program that made the environment is used, and its command is shown first. kras itself keeps its version. A
+    plug-in is code that runs with your rights: install only what you trust.
     """
     from kras_plugins.host.installing import install as bring
 
@@ -41,6 +41,6 @@ def install(
         text = f"{plugin['kind']} {plugin['name']}, from {plugin['distribution']} {plugin['version']}"
         stdout().print(text, markup=False, soft_wrap=True)
     if not brought.plugins:
-        stderr().print("no plug-in is new: it was there, or what was installed has none", markup=False)
+        stderr().print("no new plug-in: it was already there, or what was installed contains none", markup=False)
     if brought.note:
         stderr().print(f"note: {brought.note}", markup=False)

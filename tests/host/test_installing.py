@@ -46,7 +46,7 @@ def test_pip_installs_beside_kras_and_says_what_came(clean: Clean, wheels: tuple
     assert f"running {clean.folder}/bin/python -P -m pip install" in done.stderr
     again = clean.kras(*words, cwd=tmp_path, PIP_NO_INDEX="1")
     assert brought(again) == []
-    assert "no plug-in is new" in again.stderr
+    assert "no new plug-in" in again.stderr
     absent = clean.kras("plugin", "install", "kras-no-such-thing", cwd=tmp_path, PIP_NO_INDEX="1")
     assert absent.returncode == 1
     assert "error: kras-no-such-thing: not installed" in absent.stderr
