@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
 from kras_plugins.files.spreadsheet import csv_text
+from kras_plugins.host.child import kill_own_session
 from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
@@ -113,7 +113,7 @@ def main() -> None:
 def _listen(orders: queue.Queue[str]) -> None:
     for line in sys.stdin:
         orders.put(line)
-    os.killpg(os.getpgid(0), signal.SIGKILL)  # nobody waits for the answer any more
+    kill_own_session()  # nobody waits for the answer any more
 
 
 def _still(order: Order, where: str) -> Path | Url:
