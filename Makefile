@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test lint bench bench-gpu chaos fuzz docs notebook pictures dist hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -51,6 +51,13 @@ chaos: .venv/.installed-dev
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev
 	$(BIN)/python -m sphinx -b html -d build/docs-cache -W --keep-going -q docs build/docs
+
+# The outputs of the tutorial's notebook, and the pictures of README and docs (it needs Chromium): look at both after it.
+notebook: .venv/.installed-dev
+	$(BIN)/python docs/tutorial/execute.py
+
+pictures: .venv/.installed-dev
+	$(BIN)/python docs/pictures/make.py
 
 # The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; killed, it goes on where it stopped.
 experiment: .venv/.installed-dev
