@@ -75,7 +75,7 @@ def test_a_calibration_that_found_nothing_leaves_the_ranking_within_folds(tables
 
 
 def test_what_has_no_curve_says_why(done: Training, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no he among in_scope"):
+    with pytest.raises(ConfigError, match="this study has no he among in_scope"):
         done.roc("he")
     shutil.copytree(done.folder, tmp_path / "copy")
     (tmp_path / "copy" / "folds.parquet").write_bytes(b"PAR1")
