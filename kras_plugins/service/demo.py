@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENTS, POSITIVES, SIDE_UM = 24, 11, 800.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
 CASES = 10
-SIGNAL = 0.35
+SIGNAL = 0.25
 """Strength of what is planted: weak enough for scores that look like those of patients, few of them near 0 or 1."""
 _TOML = """\
 [run]
@@ -76,8 +76,9 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
     draw_cohort(folder / "cohort", patients=PATIENTS, positives=POSITIVES, signal=SIGNAL, size_um=size)
     arriving = draw_cohort(folder / "slides", patients=CASES, signal=SIGNAL, seed=1, name="new-", size_um=size)
     out, settings = folder / "study", folder / "cohort" / "kras.toml"
-    finished = out / "manifest.json"  # which a study writes last
-    if finished.is_file() and not (_of(folder / "cohort", finished) and _usable(out / "bundle", folder / "store")):
+    began, finished = out / "study.json", out / "manifest.json"  # which a study writes first and last
+    stale = began.is_file() and not _of(folder / "cohort", began)
+    if stale or (finished.is_file() and not _usable(out / "bundle", folder / "store")):
         notify.note("the bundle of the demonstration was made by another version of kras: it is made again")
         shutil.rmtree(out)
     if not finished.is_file():
@@ -94,9 +95,9 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
     )
 
 
-def _of(cohort: Path, finished: Path) -> bool:
-    """Whether a study was finished after its cohort was drawn, of which a call that draws nothing leaves the record."""
-    return (cohort / "drawn.json").stat().st_mtime <= finished.stat().st_mtime
+def _of(cohort: Path, began: Path) -> bool:
+    """Whether a study began after its cohort was drawn, of which a call that draws nothing leaves the record."""
+    return (cohort / "drawn.json").stat().st_mtime <= began.stat().st_mtime
 
 
 def _usable(bundle: Path, store: Path) -> bool:
