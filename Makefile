@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-long test-oldest test-newest lint lint-platforms bench bench-gpu chaos fuzz docs dist constraints audit hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test test-long test-oldest test-newest lint lint-platforms bench bench-gpu chaos fuzz docs notebook pictures dist constraints audit hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -76,6 +76,13 @@ chaos: .venv/.installed-dev
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev
 	$(BIN)/python -m sphinx -b html -d build/docs-cache -W --keep-going -q docs build/docs
+
+# The outputs of the tutorial's notebook, and the pictures of README and docs (it needs Chromium): look at both after it.
+notebook: .venv/.installed-dev
+	$(BIN)/python docs/tutorial/execute.py
+
+pictures: .venv/.installed-dev
+	$(BIN)/python docs/pictures/make.py
 
 # The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; an interrupted run resumes.
 experiment: .venv/.installed-dev

@@ -11,13 +11,14 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "kras"
 author = "the kras contributors"
 release = metadata.version("kras")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made"]
 
 exclude_patterns = ["_build", "_ext", "_static"]
 
 # Markdown: links to headings are those of GitHub, checked like links to pages.
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
+nb_execution_mode = "off"  # the notebook has its outputs: `make notebook`
 highlight_language = "none"
 smartquotes = False  # it makes one dash of `--option`
 

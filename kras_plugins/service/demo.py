@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PATIENTS, POSITIVES, SIDE_UM = 24, 11, 800.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
 CASES = 10
+SIGNAL = 0.25
+"""Strength of what is planted: weak enough for scores that look like those of patients, few of them near 0 or 1."""
 _TOML = """\
 [run]
 cohort = "cohort.csv"
@@ -71,13 +73,15 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
     folder = folder or user_cache_path("kras") / "serve-demo"
     notify.note("demonstration: synthetic slides with a planted signal; the numbers say nothing about patients")
     size = (SIDE_UM, SIDE_UM)
-    draw_cohort(folder / "cohort", patients=PATIENTS, positives=POSITIVES, signal=0.45, size_um=size)
-    arriving = draw_cohort(folder / "slides", patients=CASES, signal=0.45, seed=1, name="new-", size_um=size)
+    draw_cohort(folder / "cohort", patients=PATIENTS, positives=POSITIVES, signal=SIGNAL, size_um=size)
+    arriving = draw_cohort(folder / "slides", patients=CASES, signal=SIGNAL, seed=1, name="new-", size_um=size)
     out, settings = folder / "study", folder / "cohort" / "kras.toml"
-    if (out / "manifest.json").is_file() and not _usable(out / "bundle", folder / "store"):
+    began, finished = out / "study.json", out / "manifest.json"  # which a study writes first and last
+    stale = began.is_file() and not _of(folder / "cohort", began)
+    if stale or (finished.is_file() and not _usable(out / "bundle", folder / "store")):
         notify.note("the bundle of the demonstration was made by another version of kras: it is made again")
         shutil.rmtree(out)
-    if not (out / "manifest.json").is_file():  # which a study writes last
+    if not finished.is_file():
         settings.write_text(_TOML, encoding="utf-8", newline="\n")
         loaded = StudySettings.load(settings, cache=folder / "store")
         study.train(settings=loaded, out=out, notify=notify, command=("kras", "serve", "--demo"))
@@ -89,6 +93,11 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
             for patient in read_cohort(arriving).patients
         },
     )
+
+
+def _of(cohort: Path, began: Path) -> bool:
+    """Whether a study began after its cohort was drawn, of which a call that draws nothing leaves the record."""
+    return (cohort / "drawn.json").stat().st_mtime <= began.stat().st_mtime
 
 
 def _usable(bundle: Path, store: Path) -> bool:

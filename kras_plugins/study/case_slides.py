@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kras_plugins.processing.pipeline import SlideResult
     from kras_plugins.study.notify import Notify
 
+HEAT_MAP = ".attention.png"
+"""What comes after a slide's name in that of its picture of attention."""
 _HEATMAP_PX = 1500
 """Longer side of a heat map: a size that a page shows well, for a biopsy as for a resection."""
 _PAGE_PX = 900
@@ -186,7 +188,7 @@ def _write_tiles(
     heatmap = attention_heatmap(
         thumbnail, own.xy, bag.size, own.attention, scale=mpp[0] / slide.mpp[0], mpp=slide.mpp[0], name="attention"
     )
-    write_png(path.with_name(f"{path.name}.attention.png"), heatmap)
+    write_png(path.with_name(f"{path.name}{HEAT_MAP}"), heatmap)
     best = np.argsort(-own.attention, kind="stable")[:_TOP_TILES].tolist()
     shown = [
         Picture(pixels=_read(slide, bag, (x, y)), caption=(f"{n}.  attention {100 * share:.3g} %", f"{x}, {y}"))

@@ -22,6 +22,7 @@ from kras_plugins.study.outputs import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from kras_plugins.data import Float64
 
 Among = Literal["in_scope", "adenocarcinoma", "non_squamous", "all_patients"]
 
@@ -83,6 +84,12 @@ class StudyResult:
 
         `among`: patients in scope, for whom a call can be made; of these those with `adenocarcinoma` or the
         `non_squamous`; or `all_patients` pooled, which is where `histology_only` is found.
+
+        Example:
+            >>> from kras_plugins import study
+            >>> area = study.read_training("results").auroc("histology_only", among="all_patients")
+            >>> area.n, area.n_positive, area.low < area.value < area.high
+            (40, 16, True)
         """
         if among not in _TABLES:
             raise ConfigError(f"no group of patients is called {among!r}", f"among is one of {', '.join(_TABLES)}")
@@ -100,6 +107,24 @@ class StudyResult:
             n_positive=entry["n_positive"],
             note=area["note"] or "",
         )
+
+    def roc(self, model: str = "ensemble", *, among: Among = "in_scope") -> tuple[Float64, Float64]:
+        """The ROC curve whose area is `auroc(model, among=among)`: 1 - specificity and sensitivity at its corners.
+
+        Each is float64[corner]. Patients are ranked within folds, so it is the mean over these, and not the curve that
+        the `predictions` of all folds together would give. ConfigError as for `auroc`, and where there is no curve.
+
+        Example:
+            >>> from sklearn.metrics import auc
+            >>> from kras_plugins import study
+            >>> result = study.read_training("results")
+            >>> round(auc(*result.roc("rf")), 9) == round(result.auroc("rf").value, 9)
+            True
+        """
+        from kras_plugins.study.roc import roc_of
+
+        self.auroc(model, among=among)
+        return roc_of(self.folder, self.metrics, self.predictions.to_pylist(), model, among)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +146,15 @@ class Validation(StudyResult):
 class Scoring:
     """The result of `score`. `predictions`: every patient of the folder; `added`: those of this call, in their order.
 
-    `pages`: case pages of this call by patient.
+    `pages`: case pages of this call by patient; `heat_maps`: pictures of attention by slide, of a bundle whose models
+    have some.
     """
 
     folder: Path
     predictions: pa.Table = field(repr=False)
     added: tuple[str, ...]
     pages: Mapping[str, Path]
+    heat_maps: Mapping[str, Path]
     failures: tuple[SetAside, ...]
 
 
@@ -171,7 +198,14 @@ class SlideOutputs:
 
 
 def read_training(folder: Path | str, *, done_before: bool = False) -> Training:
-    """The result of an earlier `train` (`kras run`) from its folder. Raises ConfigError if there is none."""
+    """The result of an earlier `train` (`kras run`) from its folder. Raises ConfigError if there is none.
+
+    Example:
+        >>> from kras_plugins import study
+        >>> result = study.read_training("results")
+        >>> sorted(result.metrics["models"])
+        ['ensemble', 'prevalence', 'rf', 'site_only']
+    """
     return Training(**_read(Path(folder)), done_before=done_before)
 
 

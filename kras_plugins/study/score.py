@@ -175,8 +175,18 @@ def score(
         predictions=table_of_all,
         added=tuple(p.patient_id for p in predictions),
         pages=pages,
+        heat_maps=_heat_maps(gathering.folder, [r.ref.slide_id for r in processed.results]),
         failures=processed.aside,
     )
+
+
+def _heat_maps(folder: Path, slides: Sequence[str]) -> dict[str, Path]:
+    """The pictures of attention that the pages of these slides have written."""
+    from kras_plugins.store import safe_name
+    from kras_plugins.study.case_slides import HEAT_MAP
+
+    made = {slide: folder / f"{safe_name(slide)}{HEAT_MAP}" for slide in slides}
+    return {slide: path for slide, path in made.items() if path.is_file()}
 
 
 def _added(

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import kras_plugins.testing
+from kras_plugins import study
 from kras_plugins.cli.app import app
 from kras_plugins.hookspecs import KINDS
 from kras_plugins.host.manager import Provided, discover
@@ -80,6 +81,19 @@ def test_each_name_that_authors_import_is_in_the_api_reference_once(site: Path) 
     # A constant or alias stands under the module that says what it is.
     told = {n: [i for i in ids if i == n or i.endswith("." + n.rpartition(".")[2])] for n in names}
     assert {n: found for n, found in told.items() if len(found) != 1} == {}
+
+
+def test_each_name_that_users_import_is_in_the_reference_of_studies_once(site: Path) -> None:
+    page = (site / "reference" / "study.html").read_text(encoding="utf-8")
+    ids = re.findall(r'id="(kras_plugins[\w.]*)"', page)
+    names = [f"kras_plugins.study.{name}" for name in study.__all__]
+    assert {name for name in names if ids.count(name) != 1} == set()
+
+
+def test_the_notebook_is_a_page_that_loads_nothing_from_elsewhere(site: Path) -> None:
+    page = (site / "tutorial" / "notebook.html").read_text(encoding="utf-8")
+    assert "histology_only" in page and page.count("<img") >= 2, "its outputs are shown"
+    assert re.findall(r'(?:src|rel="stylesheet" [^>]*href)="(https?:[^"]*)"', page) == []
 
 
 NOWHERE = {

@@ -13,12 +13,18 @@ import pytest
 from cohorts import write_rows
 
 from kras_plugins import study
+from kras_plugins.study.results import StudyResult
 from kras_plugins.testing import draw_slide
 
 VERBS = (
     study.train, study.validate, study.score, study.monitor, study.embed, study.profile, study.features, study.plan,
 )  # fmt: skip
-OTHERS = (study.StudySettings, study.bars)
+OTHERS = (study.StudySettings, study.bars, study.read_training, StudyResult.auroc, StudyResult.roc)
+NEEDED = {
+    **dict.fromkeys((study.validate, study.score, *OTHERS[2:]), ("results", study.train)),
+    study.monitor: ("scores", study.score),
+}
+"""Which folder an example needs, and the function whose example makes it."""
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +51,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("function", [*OTHERS, *VERBS], ids=lambda f: f.__name__)
 def test_the_example_runs(function: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-    if function in (study.validate, study.score) and not (home / "results").exists():
-        test_the_example_runs(study.train, home, monkeypatch)
-    if function is study.monitor and not (home / "scores").exists():
-        test_the_example_runs(study.score, home, monkeypatch)
+    folder, maker = NEEDED.get(function, ("", None))
+    if maker is not None and not (home / folder).exists():
+        test_the_example_runs(maker, home, monkeypatch)
     (test,) = doctest.DocTestFinder(recurse=False).find(function, function.__name__)
     assert test.examples
     said: list[str] = []

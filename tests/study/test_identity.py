@@ -169,7 +169,7 @@ def test_scoring_adds_patients_and_drops_none(home: Path, done: Training) -> Non
 def test_scores_of_another_bundle_or_prevalence_do_not_join(home: Path, done: Training) -> None:
     settings, out = quick(home, home / "store"), home / "scores"
     few = some(home, "a.csv", slice(0, 3))
-    study.score(done.bundle, few, settings, out=out)
+    assert study.score(done.bundle, few, settings, out=out).heat_maps == {}, "no member looks at tiles"
     other = study.train(home / "cohort.csv", settings.having(seed=5), out=home / "other")
     before = (out / "predictions.csv").read_bytes()
     with pytest.raises(ConfigError, match="contains results of another call: bundle_digest"):
