@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kras_plugins.errors import StoreError
-from kras_plugins.store import Store, make_key, safe_name, write_atomic
+from kras_plugins.files.atomic import write_atomic
+from kras_plugins.store import Store, make_key, safe_name
 
 
 def writer(text: str):  # type: ignore[no-untyped-def]

@@ -40,6 +40,8 @@ from kras_plugins.host.notes import note
 _log = logging.getLogger("kras.dask")
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 60.0
+_SAY_SECONDS = 60.0
+"""So often a run that has nobody to work for it says so."""
 Say = Callable[[str], None]
 
 
@@ -121,7 +123,8 @@ class Pool:
         self._slots: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._address, self._comm = client.scheduler.address, client.scheduler_comm
-        self._waited, self._looked = False, time.monotonic()
+        self._idle_since = self._said = 0.0
+        self._looked = time.monotonic()
 
     def join(self, joining: Joining) -> None:
         """Have all workers open their benches, and note which may have tasks; those that come later tell it."""
@@ -133,13 +136,17 @@ class Pool:
             failed = described(e)
         else:
             failed = ""
+        self._ask(present, failed)
+
+    def _ask(self, workers: Sequence[str], failed: str = "") -> None:
+        """Ask workers whether they joined. `failed`: why not all could, where that is known."""
         try:
-            found = self._client.run(standing, self._name, workers=present, on_error="return") if present else {}
+            found = self._client.run(standing, self._name, workers=workers, on_error="return") if workers else {}
         except OSError as e:
             raise self._gone() from e
         for worker, told in found.items():
-            if told == {} or (told is None and not failed):
-                continue  # it is about to join, and says itself how that went
+            if told == {} or (not failed and not isinstance(told, Mapping)):
+                continue  # it is about to join, and says itself how that went, or about to be gone
             facts = told if isinstance(told, Mapping) else {"refused": failed or described(told)}
             self._joined({"worker": worker, **facts})
 
@@ -222,16 +229,32 @@ class Pool:
             kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             if not deal.running and not self._slots:
-                self._refuse_if_none_can()
-                if not self._waited:
-                    self._say("waiting for a Dask worker")
-                self._waited = True
+                self._wait_on()
             return "time", None
         if kind == "tiles":
             self._tell(*what["tiles"])
         elif kind == "joined":
             self._joined(what)
         return kind, what
+
+    def _wait_on(self) -> None:
+        """Say that nobody works, at once and then once a minute; BackendError where nobody ever will.
+
+        A worker that joined while the scheduler was busy may not have been heard: those that are there are asked again.
+        """
+        self._refuse_if_none_can()
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        if self._said >= self._idle_since and now - self._said < _SAY_SECONDS:
+            return
+        present, minutes = self._present(), round((now - self._idle_since) / 60)
+        unheard = [worker for worker in present if worker not in self._refused]
+        self._say(
+            f"waiting for a Dask worker{f' for {minutes} min' if minutes else ''}: of {len(present)} on the scheduler, "
+            f"{len(unheard)} have not said whether they join"
+        )
+        self._said = now
+        self._ask(unheard)
 
     def _check_scheduler(self) -> None:
         """Raises BackendError where it is lost, or was in between: then it knows nothing more of these tasks."""
@@ -247,7 +270,7 @@ class Pool:
     def _joined(self, told: Mapping[str, Any]) -> None:
         worker = str(told["worker"])
         if "slots" in told:
-            self._slots[worker] = int(told["slots"])
+            self._slots[worker], self._idle_since = int(told["slots"]), 0.0
             self._refused.pop(worker, None)
         elif worker not in self._refused:
             self._refused[worker] = str(told["refused"])

@@ -1,4 +1,4 @@
-"""Work folders of processes that share a disk: each is held by a lock while its process lives, and cleared away later.
+"""Work folders and half-written files: each is held by a lock while its process lives, and cleared away later.
 
 A lock ends with its process, however that ends, so nobody guesses from numbers or times whether it lives. Some disks
 keep locks on one machine alone: what another machine began is left to `clear_old`, which waits for days.
@@ -6,19 +6,29 @@ keep locks on one machine alone: what another machine began is left to `clear_ol
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
+import stat
+import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kras_plugins.errors import StoreError
+
+if sys.platform != "win32":
+    import fcntl
+
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:60] or "unknown"
 _LOCK = ".lock"
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _OLD_SECONDS = 7 * 24 * 3600
 """So long nothing changes in a folder that anybody still works in."""
 
@@ -40,6 +50,86 @@ def work_folder(below: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         _lock_of(folder).unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """An empty folder among this user's temporary files, removed at the end; that of a killed process by the next one.
+
+    Raises StoreError where it cannot be made, or where somebody else owns the folder that it would be in.
+    """
+    below = _temporary()
+    clear_dead(below)
+    with work_folder(below, name) as folder:
+        yield folder
+
+
+def _temporary() -> Path:
+    """A folder for temporary files of this user alone."""
+    if sys.platform == "win32":
+        return Path(tempfile.gettempdir()) / "kras"  # a user's own there
+    below = Path(tempfile.gettempdir()) / f"kras-{os.getuid()}"
+    try:
+        below.mkdir(mode=0o700, exist_ok=True)
+        found = below.lstat()
+    except OSError as e:
+        raise StoreError(f"cannot make {below}: {e.strerror}", "name another place with TMPDIR") from e
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreError(f"{below} is not a folder of yours alone", "remove it, or name another place with TMPDIR")
+    return below
+
+
+@contextmanager
+def part_of(path: Path, mode: int) -> Iterator[Path]:
+    """A new hidden file beside `path`, to be moved there when it is written; removed at the end where it was not.
+
+    `mode`: its permissions, from which the umask takes some. OSError where it cannot be made.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    while not hold(descriptor):  # somebody who cleared away took it for a dead process's, before it was held
+        os.close(descriptor)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        if sys.platform == "win32":  # what is open cannot be moved there, and nothing is held
+            os.close(descriptor)
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+        if sys.platform != "win32":
+            os.close(descriptor)
+
+
+def clear_parts(below: Path, *, deep: bool = True) -> None:
+    """Remove half-written files that dead processes left in a folder, and with `deep` below it."""
+    for part in below.rglob(".*.part") if deep else below.glob(".*.part"):
+        if _PART.fullmatch(part.name):
+            remove_unheld(part)
+
+
+def hold(descriptor: int) -> bool:
+    """Hold a new file for as long as it is open; whether it still has its name, which `remove_unheld` may have taken.
+
+    Nothing is held on Windows, or on a disk without locks.
+    """
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return os.fstat(descriptor).st_nlink > 0
+    return True
+
+
+def remove_unheld(file: Path) -> None:
+    """Remove a file that no process of this machine holds; nothing where nobody can tell."""
+    if sys.platform == "win32" or file.is_symlink() or not file.is_file():
+        return
+    with suppress(OSError):  # it is in its place by now, held, another user's, or on a disk without locks
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def clear_dead(below: Path) -> None:

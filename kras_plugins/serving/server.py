@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.serving.environment import Environment, find
 
 ENGINE = Path(__file__).parent / "triton_model.py"
@@ -85,10 +85,10 @@ def serving(
         raise BackendError(f"{repository}: no NAME/VERSION/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
-    with tempfile.TemporaryDirectory(prefix="kras-triton-") as work:
+    with scratch("triton") as work, _regions(work) as regions:
         with free_ports(host) as free:
             chosen = free | (ports or {})
-            backend = _assemble(environment, engine, Path(work) / "backends" / "onnxruntime")
+            backend = _assemble(environment, engine, work / "backends" / "onnxruntime")
             command = [
                 str(environment.server),
                 f"--model-repository={repository.resolve()}",
@@ -96,13 +96,14 @@ def serving(
                 f"--id={IDENTITY}/{environment.engine} batch {CPU_BATCH}/{computes}",
                 *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
                 *(f"--{service}-port={port}" for service, port in chosen.items()),
+                f"--backend-config={backend.name},shm-region-prefix-name={regions}",
                 f"--exit-timeout-secs={int(_STOP_S / 2)}",
                 # Explicit, so that a model can be loaded anew while others are served, and half a folder hurts nobody.
                 "--model-control-mode=explicit",
                 *(f"--load-model={name}" for name in models),
                 *arguments,
             ]
-            log = Path(work) / "triton.log"
+            log = work / "triton.log"
 
             def start() -> Server:
                 with log.open("ab") as out:
@@ -122,6 +123,28 @@ def serving(
             yield server
         finally:
             stop(server)
+
+
+@contextmanager
+def _regions(work: Path) -> Iterator[str]:
+    """How the shared memory of a server's stubs is called, which a killed server leaves: removed at the end.
+
+    What servers left whose folder, beside `work`, is gone is removed at once.
+    """
+    there = work.parent.stat()  # a container may see this host's memory, and another folder by the same name
+    ours = f"kras-triton-{there.st_dev:x}-{there.st_ino:x}-"
+
+    def clear() -> None:
+        for file in Path("/dev/shm").glob(f"{ours}*"):
+            if not any(file.name.startswith(f"{ours}{living.name}") for living in work.parent.iterdir()):
+                file.unlink(missing_ok=True)
+
+    clear()
+    try:
+        yield f"{ours}{work.name}-"
+    finally:
+        for file in Path("/dev/shm").glob(f"{ours}{work.name}-*"):
+            file.unlink(missing_ok=True)
 
 
 def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> Server:

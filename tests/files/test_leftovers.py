@@ -17,8 +17,9 @@ from quick_study import quick
 from safetensors.numpy import save_file
 
 from kras_plugins.files import leftovers
+from kras_plugins.files.atomic import share, write_atomic
 from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
-from kras_plugins.store import Store, make_key, share, write_atomic
+from kras_plugins.store import Store, make_key
 from kras_plugins.study.session import opened
 
 MAKING = """

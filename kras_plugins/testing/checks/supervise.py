@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import PluginError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.child import ending, kill, last_words
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.run import Outcome
@@ -43,12 +44,12 @@ def check_plugin(
     in a new process. Raises PluginError where the target is not there.
     """
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
+    with scratch("check") as work:
         while True:
             done = [f"{o.subject}/{o.check}" for o in outcomes]
             ended = True
             cases = 0
-            for line in _worker(Path(work), {**asdict(request), "done": done, "path": sys.path}, deadline):
+            for line in _worker(work, {**asdict(request), "done": done, "path": sys.path}, deadline):
                 if "error" in line:
                     raise PluginError(*line["error"])
                 cases = len(line["cases"]) if "cases" in line else cases
@@ -76,7 +77,12 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
     at = [request["target"], hooks.name, hooks.what, hooks.says]
     with errors.open("wb") as stderr, results.open(encoding="utf-8") as told:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, "TMPDIR": str(work)},
+            start_new_session=True,
         )
         try:
             began, came, seconds, expected = time.monotonic(), "", _START_SECONDS, "a process that lives on"
