@@ -60,8 +60,7 @@ class Place:
         """A new one; `store`: what its store begins with, linked where it can be."""
         for name in ("store", "tmp", "home"):
             (seen / name).mkdir(parents=True)
-        if store is not None:
-            shutil.copytree(store, seen / "store", dirs_exist_ok=True, copy_function=_link_or_copy)
+        _laid(seen / "store", store)
         return cls(folder or seen, seen)
 
     def start(self, forks: Forks, study: Study, out: str = "out", store: Path | None = None) -> Forked:
@@ -76,12 +75,8 @@ class Place:
         store = self.seen / "store"
         loose = [f for f in store.iterdir() if f.is_file() and f.name.startswith(".")]
         halves = [f for name in ("out", "out-b") for f in (self.seen / name).rglob(".*.part")]
-        found = [
-            *(store / "tmp").rglob("*"),
-            *loose,
-            *halves,
-            *(f for f in (self.seen / "tmp").rglob("*") if f.is_file()),
-        ]
+        scratch = [f for f in (self.seen / "tmp").rglob("*") if f.is_file()]
+        found = [*(store / "tmp").rglob("*"), *loose, *halves, *scratch]
         return [str(f.relative_to(self.seen)) for f in found]
 
 
@@ -263,7 +258,7 @@ def round_of_flips(forks: Forks, study: Study, place: Place, times: int, rng: ra
             assert amiss in ("", "refused"), f"{flipped}: {amiss}"
             if amiss:
                 shutil.rmtree(place.seen / "store")
-                (place.seen / "store").mkdir()
+                _laid(place.seen / "store", study.store)
             else:
                 row["lost"] += bool(wrong := differing(study, place.seen / "out"))
                 assert not wrong, f"{flipped}: {wrong}"
@@ -316,6 +311,13 @@ class _told:
             print(f"{self._study.name}: see {self._place.seen}", flush=True)
 
 
+def _laid(store: Path, first: Path | None) -> None:
+    """Make a store that begins with what is in another, linked where it can be."""
+    store.mkdir(exist_ok=True)
+    if first is not None:
+        shutil.copytree(first, store, dirs_exist_ok=True, copy_function=_link_or_copy)
+
+
 def _link_or_copy(source: str, target: str) -> None:
     try:
         Path(target).hardlink_to(source)
@@ -340,7 +342,6 @@ COLUMNS: Sequence[tuple[str, str]] = (
 def table(rows: Mapping[str, Mapping[str, int]]) -> str:
     """The counts as a table in Markdown."""
     head = ["disturbance", *(title for _, title in COLUMNS)]
-    lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * len(COLUMNS)}"]
-    for name in sorted(rows):
-        lines.append(f"| {name} | {' | '.join(str(rows[name].get(key, 0)) for key, _ in COLUMNS)} |")
-    return "\n".join(lines)
+    body = [[name, *(str(rows[name].get(key, 0)) for key, _ in COLUMNS)] for name in sorted(rows)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *body)]
+    return "\n".join([lines[0], f"|---|{'--:|' * len(COLUMNS)}", *lines[1:]])

@@ -1,6 +1,7 @@
 """Workers killed at random: no task is lost and none comes twice.
 
-`make chaos` does it a hundred times. What ended well is counted in `build/chaos-dask.json`; killed, it goes on from there.
+`make chaos` does it a hundred times. What ended well is counted in `build/chaos-dask.json`; killed, it goes on from
+there.
 """
 
 from __future__ import annotations
