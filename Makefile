@@ -43,10 +43,12 @@ bench-gpu: .venv/.installed-dev
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
-# Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
-# be lost, none doubled; killed, it goes on where it was.
-chaos: .venv/.installed-dev
-	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
+# Disturbs CHAOS times at random: commands, their workers, disks, stores and Triton servers; as many Dask workers; as many
+# workers of a service on SQLite and on PostgreSQL. Nothing may be lost, doubled or left behind; killed, it goes on where it
+# was, and build/*chaos*.json has the counts (docs/reliability.md).
+chaos: .venv/.installed-dev .venv-triton/.installed
+	KRAS_CHAOS=$(or $(CHAOS),200) $(BIN)/python -m pytest -s tests/test_chaos.py tests/engines/test_chaos.py \
+	  tests/service/test_kills.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cohorts import draw_tables
+from cohorts import draw_tables, kras
 from disturbed import (
     WAYS,
     WORKER,
@@ -36,8 +36,10 @@ from disturbed import (
     round_of_two,
     table,
 )  # fmt: skip
+from disturbed_triton import Served, round_on_triton, served
 from forked_kras import Forks, forks
 from networks import lay_networks
+from triton_server import ensure_installed
 
 from kras_plugins.testing import draw_cohort
 
@@ -136,9 +138,25 @@ def test_counts_are_added_and_shown() -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Study]]:
+    """Features of three of the slides, by a real Triton server."""
+    folder = tmp_path_factory.mktemp("triton")
+    ensure_installed()
+    options = ("--extractor", "vit", "-o", "extractor.vit.model=vit-mini")
+    done = kras("model", "export", "vit", *options[2:], "--repository", "models", cwd=folder, store=folder / "exports")
+    assert done.returncode == 0, done.stderr
+    chosen = sorted((slides.home / "slides").iterdir())[:3]
+    words = ("embed", *map(str, chosen), *options, "--workers", "1", "-o", "backend.triton.patience_s=5")
+    with served(
+        server, Study(name="embed on Triton", words=words, home=slides.home), folder / "models", folder
+    ) as both:
+        yield both
+
+
 @pytest.mark.skipif(not KILLS, reason="takes many minutes: make chaos")
 def test_nothing_is_lost_doubled_or_left_however_often_it_is_disturbed(
-    server: Forks, tables: Study, slides: Study, scored: Study, tmp_path: Path
+    server: Forks, tables: Study, slides: Study, scored: Study, on_triton: tuple[Served, Study], tmp_path: Path
 ) -> None:
     kept: dict[str, object] = {}
     with suppress(OSError, ValueError):
@@ -152,6 +170,7 @@ def test_nothing_is_lost_doubled_or_left_however_often_it_is_disturbed(
         lambda rng: round_of_signals(server, slides, new(slides), WAYS | WORKER, 8, rng),
         lambda rng: round_of_signals(server, scored, new(scored), WAYS | WORKER, 4, rng),
         lambda rng: round_of_signals(server, tables, new(tables), WAYS, 6, rng),
+        lambda rng: round_on_triton(server, *on_triton, new(tables), 5, rng),
         lambda rng: round_of_two(server, rng.choice([slides, tables]), new(slides), rng),
         lambda rng: round_of_flips(server, rng.choice([slides, scored, tables]), new(slides), 4, rng),
     ]
