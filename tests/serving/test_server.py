@@ -34,8 +34,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of running processes that name a folder, this one's children or not."""
-    found = []
+    """Command lines of running servers that name a folder, this process's children or not."""
+    return list(pids_of(folder).values())
+
+
+def pids_of(folder: Path) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -43,7 +47,7 @@ def processes_of(folder: Path) -> list[str]:
             except OSError:
                 continue
             if str(folder) in line and "tritonserver" in line:
-                found.append(line)
+                found[int(entry.name)] = line
     return found
 
 
@@ -133,6 +137,29 @@ def test_the_command_ends_with_the_server_when_it_is_told_to_and_takes_the_serve
         while processes_of(place) and time.monotonic() < end:
             time.sleep(0.2)
         assert not processes_of(place)
+
+
+def test_shared_memory_of_a_server_that_is_killed_with_its_command_goes_with_the_next(
+    installed: Environment, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command = [sys.executable, "-m", "kras_plugins.cli", "model", "serve", str(place / "models"), "--port", "0"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+        assert run.stdout is not None
+        assert "serving" in run.stdout.readline()
+        (server,) = [pid for pid in pids_of(place) if os.getpgid(pid) == pid]
+        run.send_signal(signal.SIGSTOP)  # it would see its server go, and clear away
+        os.killpg(server, signal.SIGKILL)
+        run.kill()
+    there = (tmp_path / f"kras-{os.getuid()}").stat()
+    ours = f"kras-triton-{there.st_dev:x}-{there.st_ino:x}-*"
+    left = set(Path("/dev/shm").glob(ours))
+    assert left
+    with serving(place / "models", ports=own_ports()):
+        assert not left & set(Path("/dev/shm").glob(ours))
+    assert not set(Path("/dev/shm").glob(ours))
+    assert [f for f in tmp_path.rglob("*") if f.is_file()] == []
 
 
 def test_ports_are_tritons_own_where_they_are_free() -> None:
