@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,17 @@ def test_counts_are_added_and_shown() -> None:
 
 
 @pytest.fixture(scope="module")
+def dasked(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The study of slides, whose slides and fits a Dask worker of its own does."""
+    engine = ("--engine", "dask", "-o", "engine.dask.cluster=local", "-o", "engine.dask.jobs=1")
+    study = replace(slides, name="run with --engine dask", words=(*slides.words, *engine))
+    found = learned(server, study, tmp_path_factory.mktemp("learned"))
+    for name in ("predictions.csv", "metrics.json"):
+        assert found.wanted[name] == slides.wanted[name]
+    return found
+
+
+@pytest.fixture(scope="module")
 def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Study]]:
     """Features of three of the slides, by a real Triton server."""
     folder = tmp_path_factory.mktemp("triton")
@@ -156,7 +168,13 @@ def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.skipif(not KILLS, reason="takes many minutes: make chaos")
 def test_nothing_is_lost_doubled_or_left_however_often_it_is_disturbed(
-    server: Forks, tables: Study, slides: Study, scored: Study, on_triton: tuple[Served, Study], tmp_path: Path
+    server: Forks,
+    tables: Study,
+    slides: Study,
+    scored: Study,
+    dasked: Study,
+    on_triton: tuple[Served, Study],
+    tmp_path: Path,
 ) -> None:
     kept: dict[str, object] = {}
     with suppress(OSError, ValueError):
@@ -170,6 +188,7 @@ def test_nothing_is_lost_doubled_or_left_however_often_it_is_disturbed(
         lambda rng: round_of_signals(server, slides, new(slides), WAYS | WORKER, 8, rng),
         lambda rng: round_of_signals(server, scored, new(scored), WAYS | WORKER, 4, rng),
         lambda rng: round_of_signals(server, tables, new(tables), WAYS, 6, rng),
+        lambda rng: round_of_signals(server, dasked, new(dasked), WAYS | WORKER, 4, rng),
         lambda rng: round_on_triton(server, *on_triton, new(tables), 5, rng),
         lambda rng: round_of_two(server, rng.choice([slides, tables]), new(slides), rng),
         lambda rng: round_of_flips(server, rng.choice([slides, scored, tables]), new(slides), 4, rng),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,11 @@ _PATIENCE = 5.0
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`; threads that never end, and processes begun with multiprocessing, are cut off."""
+    """End the process with `code`; threads that never end, and processes begun with multiprocessing, are cut off.
+
+    Ctrl-C is no longer heard: it would show where in its end the interpreter was.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if given_up():  # a call that hangs would do so for ever, or crash what it runs in while that is taken down
         _cut_off(code)
     threading.Thread(target=_after_a_while, args=(code,), name="kras-leave", daemon=True).start()
