@@ -47,8 +47,8 @@ fuzz: .venv/.installed-dev
 # workers of a service on SQLite and on PostgreSQL. Nothing may be lost, doubled or left behind; killed, it goes on where it
 # was, and build/*chaos*.json has the counts (docs/reliability.md).
 chaos: .venv/.installed-dev .venv-triton/.installed
-	KRAS_CHAOS=$(or $(CHAOS),200) $(BIN)/python -m pytest -s tests/test_chaos.py tests/engines/test_chaos.py \
-	  tests/service/test_kills.py
+	KRAS_CHAOS=$(or $(CHAOS),200) $(BIN)/python -m pytest -s tests/service/test_kills.py \
+	  tests/engines/test_chaos.py tests/test_chaos.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

@@ -6,6 +6,8 @@ of a call that nobody disturbed, byte by byte, and nothing may be left: no proce
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 import signal
@@ -148,8 +150,6 @@ def interrupted(run: Forked, _: random.Random) -> str:
 
 def worker_killed(run: Forked, rng: random.Random) -> str:
     """One of its worker processes, as a system does that is out of memory."""
-    import os
-
     end = time.monotonic() + 5
     while not (workers := run.workers()) and run.ended(0.02) is None and time.monotonic() < end:
         pass
@@ -189,7 +189,7 @@ def round_of_signals(
                 break
             name = rng.choice(sorted(ways))
             amiss = ways[name](run, rng)
-            row = rows.setdefault(f"{study.name}: {name}", Counter())
+            row = rows.setdefault(f"{study.name}: {name}", fresh())
             row["times"] += 1
             row["refused"] += amiss == "refused"
             row["orphans"] += bool(run.orphans(ORPHAN_S))
@@ -200,7 +200,7 @@ def round_of_signals(
 
 def round_of_two(forks: Forks, study: Study, place: Place, rng: random.Random) -> Rows:
     """Two runs on one store at once; one or none of them is killed, and resumed."""
-    row: Counter[str] = Counter(times=1)
+    row = fresh(times=1)
     rows = {f"{study.name}: two on one store": row}
     with _told(study, place):
         runs = {out: place.start(forks, study, out) for out in ("out", "out-b")}
@@ -220,7 +220,7 @@ def round_of_two(forks: Forks, study: Study, place: Place, rng: random.Random) -
 
 def round_of_a_full_disk(forks: Forks, study: Study, mount: Path, rng: random.Random) -> Rows:
     """A disk that is full in the middle of a run, and has room when it is run again. `mount`: an empty folder."""
-    row: Counter[str] = Counter(times=1)
+    row = fresh(times=1)
     rows = {f"{study.name}: full disk": row}
     there = sum(f.stat().st_size for f in study.store.rglob("*")) if study.store else 0
     size = there + int(rng.uniform(0.02, 0.98) * (study.bytes - there)) + (256 << 10)
@@ -244,7 +244,7 @@ def round_of_a_full_disk(forks: Forks, study: Study, mount: Path, rng: random.Ra
 
 def round_of_flips(forks: Forks, study: Study, place: Place, times: int, rng: random.Random) -> Rows:
     """A bit is changed somewhere in a full store; what is run then must give the same, or say what is damaged."""
-    row: Counter[str] = Counter()
+    row = fresh()
     rows = {f"{study.name}: flipped bit in the store": row}
     with _told(study, place):
         assert place.start(forks, study).ended(PATIENCE) == 0
@@ -339,9 +339,29 @@ COLUMNS: Sequence[tuple[str, str]] = (
 )  # fmt: skip
 
 
+def fresh(**counts: int) -> Counter[str]:
+    """A row in which all is counted."""
+    return Counter({**{key: 0 for key, _ in COLUMNS}, **counts})
+
+
+def others(build: Path) -> Rows:
+    """Rows of the campaigns that count by themselves: of Dask workers, and of those of a service."""
+    rows: Rows = {}
+    for file in sorted(build.glob("*chaos-*.json")):
+        counts = json.loads(file.read_text())
+        who = "Dask workers" if file.stem == "chaos-dask" else f"service on {file.stem.rpartition('-')[2]}"
+        for how, what in (
+            ("killed", "SIGKILL of a worker"), ("paused", "worker paused past its lease"),
+            ("scorer", "SIGKILL of what scores"), ("asked", "SIGTERM of a worker"),
+        ):  # fmt: skip
+            if how in counts:
+                rows[f"{who}: {what}"] = Counter(times=counts[how], equal=counts[how], lost=0)
+    return rows
+
+
 def table(rows: Mapping[str, Mapping[str, int]]) -> str:
-    """The counts as a table in Markdown."""
+    """The counts as a table in Markdown; a dash where nobody looked."""
     head = ["disturbance", *(title for _, title in COLUMNS)]
-    body = [[name, *(str(rows[name].get(key, 0)) for key, _ in COLUMNS)] for name in sorted(rows)]
+    body = [[name, *(str(rows[name].get(key, "–")) for key, _ in COLUMNS)] for name in sorted(rows)]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *body)]
     return "\n".join([lines[0], f"|---|{'--:|' * len(COLUMNS)}", *lines[1:]])

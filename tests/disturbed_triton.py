@@ -6,14 +6,13 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from cohorts import environment
-from disturbed import ORPHAN_S, PATIENCE, WAYS, Place, Rows, Study, differing, learned, refusal
+from disturbed import ORPHAN_S, PATIENCE, WAYS, Place, Rows, Study, differing, fresh, learned, refusal
 from forked_kras import Forked, Forks
 from triton_server import own_ports
 
@@ -94,7 +93,7 @@ def round_on_triton(forks: Forks, server: Served, study: Study, place: Place, ti
             served_by.ended(PATIENCE)
         else:
             amiss = WAYS[name](run, rng)
-        row = rows.setdefault(f"{study.name}: {name}", Counter())
+        row = rows.setdefault(f"{study.name}: {name}", fresh())
         row["times"] += 1
         row["refused"] += amiss == "refused"
         orphans = run.orphans(ORPHAN_S) + (served_by.orphans(ORPHAN_S) if name in SERVER_WAYS else [])

@@ -177,9 +177,14 @@ def _serve() -> dict[str, Any] | None:
         match order["do"]:
             case "start":
                 sys.stdout.flush()
+                ready, is_ready = os.pipe()
                 pid = os.fork()
                 if pid == 0:
-                    return dict(order)
+                    os.close(ready)
+                    return {**order, "ready": is_ready}
+                os.close(is_ready)
+                os.read(ready, 1)
+                os.close(ready)
                 answer = {"pid": pid}
             case "wait":
                 answer = {"code": _waited(order["pid"], order["seconds"])}
@@ -209,16 +214,15 @@ def _waited(pid: int, seconds: float) -> int | None:
 def _become(order: dict[str, Any]) -> None:
     """Be what a shell would have started."""
     os.setsid()
-    nothing, said = (
-        os.open(os.devnull, os.O_RDWR),
-        os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-    )
+    nothing = os.open(os.devnull, os.O_RDWR)
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, file in enumerate((nothing, said, said)):
         os.dup2(file, number)
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.close(order["ready"])
     sys.argv = ["kras", *order["words"]]
 
 
