@@ -12,10 +12,11 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cohorts import draw_tables, kras
@@ -159,58 +160,72 @@ def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFac
     assert done.returncode == 0, done.stderr
     chosen = sorted((slides.home / "slides").iterdir())[:3]
     words = ("embed", *map(str, chosen), *options, "--workers", "1", "-o", "backend.triton.patience_s=5")
-    with served(
-        server, Study(name="embed on Triton", words=words, home=slides.home), folder / "models", folder
-    ) as both:
+    study = Study(name="embed on Triton", words=words, home=slides.home)
+    with served(server, study, folder / "models", folder) as both:
         yield both
 
 
+SHARES = {"run": 25, "predict": 20, "tables": 15, "dask": 10, "triton": 10, "two": 5, "flips": 10, "full": 5}
+"""Of a hundred disturbances, so many are of each kind."""
+
+
 @pytest.mark.skipif(not KILLS, reason="takes many minutes: make chaos")
+@pytest.mark.parametrize("kind", SHARES)
 def test_nothing_is_lost_doubled_or_left_however_often_it_is_disturbed(
-    server: Forks,
-    tables: Study,
-    slides: Study,
-    scored: Study,
-    dasked: Study,
-    on_triton: tuple[Served, Study],
-    tmp_path: Path,
+    kind: str, server: Forks, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    kept: dict[str, object] = {}
+    if kind == "full" and not server.apart:
+        pytest.skip("this system mounts no disk for a test")
+    kept: dict[str, dict[str, Any]] = {}
     with suppress(OSError, ValueError):
         kept = json.loads(KEPT.read_text())
-    rows: Rows = added({}, kept.get("rows", {}))  # type: ignore[arg-type]
-    number = int(str(kept.get("rounds", 0)))
-    if _times(rows) >= KILLS:
-        rows, number = {}, 0
+    mine = kept.setdefault(kind, {"rounds": 0, "rows": {}})
+    if _times(mine["rows"]) >= (wanted := -(-KILLS * SHARES[kind] // 100)):
+        mine |= {"rounds": 0, "rows": {}}
+    one = rounds_of(kind, server, request.getfixturevalue, tmp_path)
     BUILD.mkdir(exist_ok=True)
-    kinds: list[Callable[[random.Random], Rows]] = [
-        lambda rng: round_of_signals(server, slides, new(slides), WAYS | WORKER, 8, rng),
-        lambda rng: round_of_signals(server, scored, new(scored), WAYS | WORKER, 4, rng),
-        lambda rng: round_of_signals(server, tables, new(tables), WAYS, 6, rng),
-        lambda rng: round_of_signals(server, dasked, new(dasked), WAYS | WORKER, 4, rng),
-        lambda rng: round_on_triton(server, *on_triton, new(tables), 5, rng),
-        lambda rng: round_of_two(server, rng.choice([slides, tables]), new(slides), rng),
-        lambda rng: round_of_flips(server, rng.choice([slides, scored, tables]), new(slides), 4, rng),
-    ]
-    if server.apart:
-        kinds.append(lambda rng: round_of_a_full_disk(server, rng.choice([slides, scored, tables]), disk, rng))
-    else:
-        print("no full disk: this system mounts none for a test", flush=True)
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    while _times(mine["rows"]) < wanted:
+        mine["rows"] = added(mine["rows"], one(random.Random(f"{kind} {mine['rounds']}")))
+        mine["rounds"] += 1
+        KEPT.write_text(json.dumps(kept, indent=1))
+        print(f"{kind}, round {mine['rounds']}: {_times(mine['rows'])} of {wanted}", flush=True)
+    assert not sum(row["lost"] + row["orphans"] + row["leftovers"] for row in mine["rows"].values())
+    if kind == list(SHARES)[-1]:
+        rows = {name: row for each in kept.values() for name, row in each["rows"].items()}
+        print(table(rows | others(BUILD)))
+
+
+def rounds_of(kind: str, server: Forks, fixture: Callable[[str], Any], folder: Path) -> Callable[[random.Random], Rows]:
+    """What one round of a kind does, as it is drawn."""
 
     def new(study: Study) -> Place:
-        shutil.rmtree(tmp_path / "place", ignore_errors=True)
-        return Place.made(tmp_path / "place", store=study.store)
+        shutil.rmtree(folder / "place", ignore_errors=True)
+        return Place.made(folder / "place", store=study.store)
 
-    while _times(rows) < KILLS:
-        rows = added(rows, kinds[number % len(kinds)](random.Random(number)))
-        number += 1
-        KEPT.write_text(json.dumps({"rounds": number, "rows": rows}, indent=1))
-        print(f"round {number}: {_times(rows)} of {KILLS}", flush=True)
-    print(table(rows | others(BUILD)))
-    assert not sum(row["lost"] + row["orphans"] + row["leftovers"] for row in rows.values())
+    def some(rng: random.Random) -> Study:
+        found: Study = fixture(rng.choice(["slides", "scored", "tables"]))
+        return found
+
+    def one(rng: random.Random) -> Rows:
+        match kind:
+            case "run" | "predict" | "dask":
+                study = fixture({"run": "slides", "predict": "scored", "dask": "dasked"}[kind])
+                return round_of_signals(server, study, new(study), WAYS | WORKER, 6, rng)
+            case "tables":
+                return round_of_signals(server, fixture("tables"), new(fixture("tables")), WAYS, 6, rng)
+            case "triton":
+                return round_on_triton(server, *fixture("on_triton"), new(fixture("tables")), 5, rng)
+            case "two":
+                study = fixture(rng.choice(["slides", "tables"]))
+                return round_of_two(server, study, new(study), rng)
+            case "flips":
+                return round_of_flips(server, study := some(rng), new(study), 5, rng)
+            case _:
+                (folder / "disk").mkdir(exist_ok=True)
+                return round_of_a_full_disk(server, some(rng), folder / "disk", rng)
+
+    return one
 
 
-def _times(rows: Rows) -> int:
+def _times(rows: Mapping[str, Mapping[str, int]]) -> int:
     return sum(row["times"] for row in rows.values())
