@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,14 +130,15 @@ class Pool:
     def join(self, joining: Joining) -> None:
         """Have all workers open their benches, and note which may have tasks; those that come later tell it."""
         present = self._present()
-        try:
-            self._client.register_plugin(joining, name=self._name)
-        except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
-            self._check_scheduler()
-            failed = described(e)
-        else:
-            failed = ""
-        self._ask(present, failed)
+        with _saying(self._say, f"waiting for {len(present)} Dask workers to answer"):
+            try:
+                self._client.register_plugin(joining, name=self._name)
+            except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
+                self._check_scheduler()
+                failed = described(e)
+            else:
+                failed = ""
+            self._ask(present, failed)
 
     def _ask(self, workers: Sequence[str], failed: str = "") -> None:
         """Ask workers whether they joined. `failed`: why not all could, where that is known."""
@@ -254,7 +256,8 @@ class Pool:
             f"{len(unheard)} have not said whether they join"
         )
         self._said = now
-        self._ask(unheard)
+        with _saying(self._say, f"waiting for {len(unheard)} Dask workers to answer"):
+            self._ask(unheard)
 
     def _check_scheduler(self) -> None:
         """Raises BackendError where it is lost, or was in between: then it knows nothing more of these tasks."""
@@ -296,6 +299,24 @@ class Pool:
             self._check_scheduler()
             return None
         return told
+
+
+@contextmanager
+def _saying(say: Say, text: str) -> Iterator[None]:
+    """Say something once a minute for as long as the block takes: one worker that is stopped holds up all."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(_SAY_SECONDS):
+            say(text)
+
+    thread = threading.Thread(target=again, name="kras-dask-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _outcome(told: str) -> Any:
