@@ -265,9 +265,9 @@ class Store:
     def _is_whole(self, folder: Path, digest: str) -> bool:
         """Whether a complete artifact is here, as it was made; one that was changed since is taken away.
 
-        Raises StoreError where that one cannot be removed.
+        Raises StoreError where it may not be read, or not be removed.
         """
-        marker, name = folder / _KEY_FILE, _KEY_FILE
+        marker = folder / _KEY_FILE
         if not marker.is_file():
             return False
         try:
@@ -283,7 +283,7 @@ class Store:
         except FileNotFoundError:
             return False  # another process took it away
         except OSError as e:
-            raise StoreError(f"{folder}: {name} is damaged; it cannot be removed: {e.strerror}", "remove it") from e
+            raise StoreError(f"{folder} cannot be read, or removed: {e.strerror}", "check its permissions") from e
         _whole.add(seen)
         return True
 
@@ -356,7 +356,7 @@ def _damaged(folder: Path, digest: str) -> str:
         stated = json.loads((folder / _KEY_FILE).read_text(encoding="utf-8"))
         is_it = make_key(stated["kind"], **stated["facts"]).digest == digest
         return changed(folder, stated.get("files", {})) if is_it else _KEY_FILE
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return _KEY_FILE
 
 

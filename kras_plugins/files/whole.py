@@ -14,11 +14,16 @@ def digests_of(folder: Path) -> dict[str, str]:
 
 
 def changed(folder: Path, digests: Mapping[str, str]) -> str:
-    """The first of these files that is missing below a folder, or no longer as its digest says; "" where none is."""
+    """The first of these files that is missing below a folder, or no longer as its digest says; "" where none is.
+
+    So is one that the disk cannot read; PermissionError where this user may not.
+    """
     for name, digest in digests.items():
         try:
             if _sha256(folder / name) != digest:
                 return name
+        except PermissionError:
+            raise
         except OSError:
             return name
     return ""
