@@ -107,10 +107,9 @@ def test_an_artifact_in_which_a_bit_was_changed_is_made_again(
         data[at] ^= 4
         (folder / name).write_bytes(data)
         assert (store.make(key, writer("right")) / "value.txt").read_text() == "right"
-        again = bool(caplog.records)
-        assert again or name == "key.json"  # where a space may be something else
-        if again:
+        if name != "key.json":
             assert f"{name} is not as it was written" in caplog.messages[0]
+        if caplog.records:  # of key.json, that there are digests may be what was changed
             assert not (folder / "deep").exists()
         caplog.clear()
         assert list((tmp_path / str(at) / "tmp").iterdir()) == []

@@ -12,14 +12,14 @@ NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
 PROMISES = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
 
 
-def tests_of(file: Path) -> set[str]:
+def functions_of(file: Path) -> set[str]:
     return {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_test_that_is_named_exists() -> None:
     assert len(NAMED) > 50
     lost = [f"{file}::{name}" for file, name in NAMED if not (ROOT / "tests" / file).is_file()]
-    lost += [f"{file}::{name}" for file, name in NAMED if not lost and name not in tests_of(ROOT / "tests" / file)]
+    lost += [f"{file}::{name}" for file, name in NAMED if not lost and name not in functions_of(ROOT / "tests" / file)]
     assert lost == []
 
 
