@@ -49,6 +49,7 @@ from kras_plugins.testing import draw_cohort
 KILLS = int(os.environ.get("KRAS_CHAOS", "0"))
 BUILD = Path(__file__).resolve().parents[1] / "build"
 KEPT = BUILD / "chaos.json"
+VIT = ("--extractor", "vit", "-o", "extractor.vit.model=vit-mini", "--workers", "1")
 FOREST = ("--classifiers", "rf", "--folds", "2", "-o", "classifier.rf.trees=20", "--workers", "1")
 
 
@@ -70,14 +71,23 @@ def tables(server: Forks, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def slides(server: Forks, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study of drawn slides, small as they can be: tissue, tiles, cells in a worker process, fits."""
+    """A study of drawn slides, as small and as few as they can be: tissue, tiles, networks, fits."""
     home, store = tmp_path_factory.mktemp("slides"), tmp_path_factory.mktemp("networks")
     draw_cohort(home, patients=12, positives=5, size_um=(320.0, 320.0), processes=1)
-    lay_networks(store)
-    words = ("run", "{home}/cohort.csv", "--extractor", "vit", "-o", "extractor.vit.model=vit-mini", "--workers", "1")
-    words += ("--classifiers", "he,rf", "--folds", "2", "-o", "classifier.rf.trees=20")
+    lay_networks(store, "vit")
+    words = ("run", "{home}/cohort.csv", *VIT, "--classifiers", "he", "--folds", "2")
     words += ("-o", "classifier.he.seeds=1", "-o", "classifier.he.epochs=2")
     study = Study(name="run on slides", words=words, home=home, store=store)
+    return learned(server, study, tmp_path_factory.mktemp("learned"))
+
+
+@pytest.fixture(scope="module")
+def profiled(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Cells of two slides, decoded in a worker process."""
+    store = tmp_path_factory.mktemp("networks")
+    lay_networks(store, "cells")
+    words = ("profile", *map(str, sorted((slides.home / "slides").iterdir())[:2]), "--workers", "1")
+    study = Study(name="profile", words=words, home=slides.home, store=store)
     return learned(server, study, tmp_path_factory.mktemp("learned"))
 
 
@@ -155,17 +165,26 @@ def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFac
     """Features of three of the slides, by a real Triton server."""
     folder = tmp_path_factory.mktemp("triton")
     ensure_installed()
-    options = ("--extractor", "vit", "-o", "extractor.vit.model=vit-mini")
-    done = kras("model", "export", "vit", *options[2:], "--repository", "models", cwd=folder, store=folder / "exports")
+    done = kras("model", "export", "vit", *VIT[2:4], "--repository", "models", cwd=folder, store=folder / "exports")
     assert done.returncode == 0, done.stderr
     chosen = sorted((slides.home / "slides").iterdir())[:3]
-    words = ("embed", *map(str, chosen), *options, "--workers", "1", "-o", "backend.triton.patience_s=5")
+    words = ("embed", *map(str, chosen), *VIT, "-o", "backend.triton.patience_s=5")
     study = Study(name="embed on Triton", words=words, home=slides.home)
     with served(server, study, folder / "models", folder) as both:
         yield both
 
 
-SHARES = {"run": 25, "predict": 20, "tables": 15, "dask": 10, "triton": 10, "two": 5, "flips": 10, "full": 5}
+SHARES = {
+    "run": 20,
+    "profile": 15,
+    "predict": 15,
+    "tables": 15,
+    "dask": 10,
+    "triton": 10,
+    "two": 5,
+    "flips": 5,
+    "full": 5,
+}
 """Of a hundred disturbances, so many are of each kind."""
 
 
@@ -203,16 +222,17 @@ def rounds_of(kind: str, server: Forks, fixture: Callable[[str], Any], folder: P
         return Place.made(folder / "place", store=study.store)
 
     def some(rng: random.Random) -> Study:
-        found: Study = fixture(rng.choice(["slides", "scored", "tables"]))
+        found: Study = fixture(rng.choice(["slides", "profiled", "scored", "tables"]))
         return found
 
     def one(rng: random.Random) -> Rows:
         match kind:
-            case "run" | "predict" | "dask":
-                study = fixture({"run": "slides", "predict": "scored", "dask": "dasked"}[kind])
+            case "run" | "predict" | "tables":
+                study = fixture({"run": "slides", "predict": "scored", "tables": "tables"}[kind])
+                return round_of_signals(server, study, new(study), WAYS, 6, rng)
+            case "profile" | "dask":
+                study = fixture({"profile": "profiled", "dask": "dasked"}[kind])
                 return round_of_signals(server, study, new(study), WAYS | WORKER, 6, rng)
-            case "tables":
-                return round_of_signals(server, fixture("tables"), new(fixture("tables")), WAYS, 6, rng)
             case "triton":
                 return round_on_triton(server, *fixture("on_triton"), new(fixture("tables")), 5, rng)
             case "two":
