@@ -196,6 +196,7 @@ def _serve() -> dict[str, Any] | None:
 
 
 _codes: dict[int, int] = {}
+_PARENT = os.getppid()
 
 
 def _waited(pid: int, seconds: float) -> int | None:
@@ -206,6 +207,9 @@ def _waited(pid: int, seconds: float) -> int | None:
             _codes[pid] = os.waitstatus_to_exitcode(status)
         elif time.monotonic() > end:
             return None
+        elif os.getppid() != _PARENT:  # tests were killed
+            os.killpg(pid, signal.SIGKILL)
+            sys.exit(1)
         else:
             time.sleep(0.01)
     return _codes[pid]

@@ -175,16 +175,8 @@ def on_triton(server: Forks, slides: Study, tmp_path_factory: pytest.TempPathFac
 
 
 SHARES = {
-    "run": 20,
-    "profile": 15,
-    "predict": 15,
-    "tables": 15,
-    "dask": 10,
-    "triton": 10,
-    "two": 5,
-    "flips": 5,
-    "full": 5,
-}
+    "tables": 15, "run": 20, "predict": 15, "profile": 15, "dask": 10, "triton": 10, "two": 5, "flips": 5, "full": 5,
+}  # fmt: skip
 """Of a hundred disturbances, so many are of each kind."""
 
 
