@@ -1,4 +1,4 @@
-"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is kept."""
+"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Means(TableClassifier):
 
 
 class Stump(StoppingTableClassifier):
-    """The one split, in the features' own units, that best tells patients apart whom it does not learn from."""
+    """The one split, in the features' own units, that best separates patients it does not learn from."""
 
     options_type = TableOptions
     scaled = False
@@ -217,5 +217,5 @@ def test_a_tree_whose_walk_would_not_end_is_refused(kind: str, tmp_path: Path) -
         state["nodes"]["left_child"][0] = 0
         tree.__setstate__(state)
     dump_skops(model, tmp_path / "cycle")
-    with pytest.raises(StoreError, match="a child does not stand behind its parent"):
+    with pytest.raises(StoreError, match="a child does not come after its parent"):
         load_skops(tmp_path / "cycle", trusted)

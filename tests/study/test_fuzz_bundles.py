@@ -1,4 +1,4 @@
-"""Bundles of which one file was changed at random and sealed anew: a line of error or a result. `make fuzz`: more."""
+"""Bundles with one file changed at random and resealed: a one-line error or a result. `make fuzz` tries more."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def of_json(text: bytes, rng: random.Random) -> bytes:
-    """JSON with one value replaced, left out, or put in twice."""
+    """JSON with one value replaced, left out, or duplicated."""
     value = {"": json.loads(text)}
     *above, key = rng.choice([p for p in places(value) if p])
     holder: Any = value
@@ -74,7 +74,7 @@ def of_json(text: bytes, rng: random.Random) -> bytes:
 
 
 def of_bytes(content: bytes, rng: random.Random) -> bytes:
-    """Bytes with a bit turned, a piece lost, doubled or replaced, or a number exchanged."""
+    """Bytes with a bit flipped, a piece lost, duplicated or replaced, or a number exchanged."""
     at = rng.randrange(len(content))
     end = min(len(content), at + rng.choice([1, 8, 200]))
     numbers = [m.span() for m in re.finditer(rb"-?\d+(\.\d+)?", content)]
@@ -93,7 +93,7 @@ def of_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutant(bundle: Path, rng: random.Random) -> str:
-    """Change one file and seal the bundle anew; gives the file's name."""
+    """Change one file and reseal the bundle; returns the file's name."""
     files = sorted(f for f in bundle.rglob("*") if f.is_file() and f.name != "seal.json")
     file = rng.choice([*files, *[bundle / "bundle.json"] * (len(files) // 2)])
     change = of_json if file.suffix == ".json" and rng.random() < 0.8 else of_bytes
