@@ -1,8 +1,8 @@
 """A content-addressed store: every costly result is a folder named by the sha256 of what it was made from.
 
 A folder appears under its final name only when it is complete, so a killed run leaves nothing incomplete behind, and
-several processes may share one store. Its `key.json` lists the sha256 of each file: an artifact that has changed is made
-again. A store on object storage also has such a folder: local copies, as many as fit, of what is stored there
+several processes may share one store. Its `key.json` lists the sha256 of each file: an artifact that has changed is
+made again. A store on object storage also has such a folder: local copies, as many as fit, of what is stored there
 (`remote/artifacts.py`).
 """
 
