@@ -42,7 +42,7 @@ _WORK = "tmp"
 DAMAGED = "damaged"
 """The kind of an artifact whose `key.json` cannot be read any more."""
 _whole: set[tuple[Path, int]] = set()
-"""Folders, with the inode of their `key.json`, that this process made or has looked at: each is read once."""
+"""Folders, with the inode of their `key.json`, that this process made or verified: each is verified once."""
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
@@ -183,7 +183,7 @@ class Store:
             raise self._unwritten(e) from e
 
     def renew(self, key: Key, build: Callable[[Path], None]) -> Path:
-        """As `make`, in place of what is there: for what is noted, such as where a slide lies, and may change."""
+        """As `make`, but replaces an existing artifact: for facts that may change, such as the path of a slide."""
         remove_marked(self._folder(key.digest), _KEY_FILE)
         return self.make(key, build)
 
@@ -234,7 +234,7 @@ class Store:
         """
         left = {}
         for entry, marker in self._entries():
-            if entry.kind == DAMAGED:  # nobody can say of whom it is, nor can anybody use it
+            if entry.kind == DAMAGED:  # whose it was cannot be read, and it cannot be used
                 remove_marked(entry.path, _KEY_FILE)
                 continue
             text = (entry.path / _KEY_FILE).read_text(encoding="utf-8") if marker is None else ""
@@ -263,9 +263,9 @@ class Store:
         return sorted(found, key=lambda e: (e[0].used, str(e[0].path)))
 
     def _is_whole(self, folder: Path, digest: str) -> bool:
-        """Whether a complete artifact is here, as it was made; one that was changed since is taken away.
+        """Whether a complete, unchanged artifact is in this folder; a changed one is removed.
 
-        Raises StoreError where it may not be read, or not be removed.
+        Raises StoreError if it may not be read or removed.
         """
         marker = folder / _KEY_FILE
         if not marker.is_file():
@@ -274,14 +274,14 @@ class Store:
             seen = folder, marker.stat().st_ino
             name = "" if seen in _whole else _damaged(folder, digest)
             if name and marker.stat().st_ino != seen[1]:
-                return self._is_whole(folder, digest)  # another process has made it again meanwhile
+                return self._is_whole(folder, digest)  # another process has made it again
             if name:
-                _log.warning("%s: %s is not as it was written; it is made again", folder, name)
+                _log.warning("%s: %s has changed since it was written; the artifact is made again", folder, name)
                 with work_folder(self.root / _WORK, "damaged") as work:
                     folder.rename(work / folder.name)
                 return False
         except FileNotFoundError:
-            return False  # another process took it away
+            return False  # removed by another process
         except OSError as e:
             raise StoreError(f"{folder} cannot be read, or removed: {e.strerror}", "check its permissions") from e
         _whole.add(seen)
@@ -351,7 +351,7 @@ def _kind(key_file: Path) -> str:
 
 
 def _damaged(folder: Path, digest: str) -> str:
-    """The first file of an artifact that is not as it was made; "" where all are, or an earlier kras noted nothing."""
+    """The first file of an artifact that has changed; "" if none has, or if an earlier kras listed no digests."""
     try:
         stated = json.loads((folder / _KEY_FILE).read_text(encoding="utf-8"))
         is_it = make_key(stated["kind"], **stated["facts"]).digest == digest
@@ -374,7 +374,7 @@ def entries_below(root: Path) -> Iterator[Entry]:
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             kind, used = _kind(key_file), key_file.stat().st_mtime
         except FileNotFoundError:
-            continue  # another process removes it meanwhile
+            continue  # removed by another process
         yield Entry(folder, kind, size, used)
 
 

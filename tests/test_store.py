@@ -108,7 +108,7 @@ def test_an_artifact_in_which_a_bit_was_changed_is_made_again(
         (folder / name).write_bytes(data)
         assert (store.make(key, writer("right")) / "value.txt").read_text() == "right"
         if name != "key.json":
-            assert f"{name} is not as it was written" in caplog.messages[0]
+            assert f"{name} has changed since it was written" in caplog.messages[0]
         if caplog.records:  # of key.json, that there are digests may be what was changed
             assert not (folder / "deep").exists()
         caplog.clear()

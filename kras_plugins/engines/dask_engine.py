@@ -42,7 +42,7 @@ _log = logging.getLogger("kras.dask")
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 60.0
 _SAY_SECONDS = 60.0
-"""So often a run that has nobody to work for it says so."""
+"""Interval of the message that no worker is available."""
 Say = Callable[[str], None]
 
 
@@ -142,7 +142,7 @@ class Pool:
             self._ask(present, failed)
 
     def _ask(self, workers: Sequence[str], failed: str = "") -> None:
-        """Ask workers whether they joined. `failed`: why not all could, where that is known."""
+        """Ask workers whether they joined. `failed`: why some could not, if known."""
         try:
             found = self._client.run(standing, self._name, workers=workers, on_error="return") if workers else {}
         except OSError as e:
@@ -241,9 +241,9 @@ class Pool:
         return kind, what
 
     def _wait_on(self) -> None:
-        """Say that nobody works, at once and then once a minute; BackendError where nobody ever will.
+        """Report that no worker is available, at once and then once a minute; BackendError if none can be used.
 
-        A worker that joined while the scheduler was busy may not have been heard: those that are there are asked again.
+        The event of a worker that joined may have been lost, so connected workers are asked again.
         """
         self._refuse_if_none_can()
         now = time.monotonic()
@@ -253,8 +253,8 @@ class Pool:
         present, minutes = self._present(), round((now - self._idle_since) / 60)
         unheard = [worker for worker in present if worker not in self._refused]
         self._say(
-            f"waiting for a Dask worker{f' for {minutes} min' if minutes else ''}: of {len(present)} on the scheduler, "
-            f"{len(unheard)} have not said whether they join"
+            f"waiting for a Dask worker{f' for {minutes} min' if minutes else ''}: {len(present)} connected, "
+            f"{len(unheard)} of them not ready yet"
         )
         self._said = now
         with _saying(self._say, f"waiting for {len(unheard)} Dask workers to answer"):
@@ -304,7 +304,7 @@ class Pool:
 
 @contextmanager
 def _saying(say: Say, text: str) -> Iterator[None]:
-    """Say something once a minute for as long as the block takes: one worker that is stopped holds up all."""
+    """Repeat a message once a minute until the block ends: a single stopped worker blocks it."""
     over = threading.Event()
 
     def again() -> None:

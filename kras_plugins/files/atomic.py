@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whoever is killed while he writes them."""
+"""Files that are complete or absent, even if their writer is killed."""
 
 from __future__ import annotations
 

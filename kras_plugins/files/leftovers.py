@@ -54,9 +54,9 @@ def work_folder(below: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """An empty folder among this user's temporary files, removed at the end; that of a killed process by the next one.
+    """An empty temporary folder, removed at the end; one of a killed process is removed by the next call.
 
-    Raises StoreError where it cannot be made, or where somebody else owns the folder that it would be in.
+    Raises StoreError if it cannot be made, or if its parent folder belongs to another user.
     """
     below = _temporary()
     clear_dead(below)
@@ -65,9 +65,9 @@ def scratch(name: str) -> Iterator[Path]:
 
 
 def _temporary() -> Path:
-    """A folder for temporary files of this user alone."""
+    """The folder of this user's temporary folders."""
     if sys.platform == "win32":
-        return Path(tempfile.gettempdir()) / "kras"  # a user's own there
+        return Path(tempfile.gettempdir()) / "kras"  # each user has a temporary folder of their own
     below = Path(tempfile.gettempdir()) / f"kras-{os.getuid()}"
     try:
         below.mkdir(mode=0o700, exist_ok=True)
@@ -81,17 +81,17 @@ def _temporary() -> Path:
 
 @contextmanager
 def part_of(path: Path, mode: int) -> Iterator[Path]:
-    """A new hidden file beside `path`, to be moved there when it is written; removed at the end where it was not.
+    """A new hidden file beside `path`, to be renamed to it when it is complete; otherwise removed at the end.
 
-    `mode`: its permissions, from which the umask takes some. OSError where it cannot be made.
+    `mode`: its permissions, reduced by the umask. Raises OSError if it cannot be made.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    while not hold(descriptor):  # somebody who cleared away took it for a dead process's, before it was held
+    while not hold(descriptor):  # removed as left over, before it was locked
         os.close(descriptor)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        if sys.platform == "win32":  # what is open cannot be moved there, and nothing is held
+        if sys.platform == "win32":  # an open file cannot be renamed there, and no lock is held
             os.close(descriptor)
         yield part
     finally:
@@ -101,16 +101,16 @@ def part_of(path: Path, mode: int) -> Iterator[Path]:
 
 
 def clear_parts(below: Path, *, deep: bool = True) -> None:
-    """Remove half-written files that dead processes left in a folder, and with `deep` below it."""
+    """Remove half-written files that dead processes left in a folder and, with `deep`, below it."""
     for part in below.rglob(".*.part") if deep else below.glob(".*.part"):
         if _PART.fullmatch(part.name):
             remove_unheld(part)
 
 
 def hold(descriptor: int) -> bool:
-    """Hold a new file for as long as it is open; whether it still has its name, which `remove_unheld` may have taken.
+    """Lock a new file for as long as it is open; False if `remove_unheld` has removed it before.
 
-    Nothing is held on Windows, or on a disk without locks.
+    On Windows, and on a disk without locks, nothing is locked.
     """
     if sys.platform != "win32":
         with suppress(OSError):
@@ -120,10 +120,10 @@ def hold(descriptor: int) -> bool:
 
 
 def remove_unheld(file: Path) -> None:
-    """Remove a file that no process of this machine holds; nothing where nobody can tell."""
+    """Remove a file that no process of this machine has locked with `hold`; keep it if locks cannot be read."""
     if sys.platform == "win32" or file.is_symlink() or not file.is_file():
         return
-    with suppress(OSError):  # it is in its place by now, held, another user's, or on a disk without locks
+    with suppress(OSError):  # renamed by now, locked, another user's, or on a disk without locks
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

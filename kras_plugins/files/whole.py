@@ -1,4 +1,4 @@
-"""Whether the files of a folder are as they were written: a disk, a cable or a copy may have changed a byte since."""
+"""Whether the files of a folder are unchanged since they were written: disks and copies may corrupt bytes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def digests_of(folder: Path) -> dict[str, str]:
 
 
 def changed(folder: Path, digests: Mapping[str, str]) -> str:
-    """The first of these files that is missing below a folder, or no longer as its digest says; "" where none is.
+    """The first of these files that is missing, unreadable or has another digest; "" if there is no such file.
 
-    So is one that the disk cannot read; PermissionError where this user may not.
+    Raises PermissionError if this user may not read one.
     """
     for name, digest in digests.items():
         try:

@@ -66,9 +66,9 @@ def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -
 
 
 def end_with_parent() -> None:
-    """In a process that leads a session: end it, and all that it started, when its stdin closes.
+    """In a process that leads a session: kill it, and all that it started, when its stdin closes.
 
-    A killed parent ends nobody, and what hangs would do so for ever. Nothing in a process of another's session.
+    A killed parent kills no child, so a hanging one would hang forever. Does nothing in another process's session.
     """
     if sys.platform == "win32" or os.getsid(0) != os.getpid():
         return

@@ -127,11 +127,11 @@ def serving(
 
 @contextmanager
 def _regions(work: Path) -> Iterator[str]:
-    """How the shared memory of a server's stubs is called, which a killed server leaves: removed at the end.
+    """The name prefix of a server's shared memory, which a killed server leaves behind; removed at the end.
 
-    What servers left whose folder, beside `work`, is gone is removed at once.
+    Shared memory of earlier servers, whose folder beside `work` is gone, is removed at once.
     """
-    there = work.parent.stat()  # a container may see this host's memory, and another folder by the same name
+    there = work.parent.stat()  # a container may share this host's memory, but not its folders
     ours = f"kras-triton-{there.st_dev:x}-{there.st_ino:x}-"
 
     def clear() -> None:

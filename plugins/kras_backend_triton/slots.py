@@ -103,20 +103,20 @@ class Slot:
 
 
 def clear_dead() -> None:
-    """Free what killed processes left of their regions. Only Linux shows them as files."""
+    """Remove regions of killed processes (Linux, where they are files)."""
     for file in Path("/dev/shm").glob("kras-*"):
         if _NAME.fullmatch(file.name):
             remove_unheld(file)
 
 
 def _region(size: int) -> tuple[str, SharedMemory]:
-    """A new region and its name, held while this process lives."""
+    """A new region and its name, locked while this process lives."""
     while True:
         name = f"kras-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         memory = SharedMemory(name, create=True, size=size)
         if not hasattr(memory, "_fd") or hold(memory._fd):
             return name, memory
-        memory.close()  # another process took it for a dead one's, before it was held
+        memory.close()  # removed by another process, before it was locked
 
 
 def _bytes(tensor: TensorSpec) -> int:

@@ -112,7 +112,7 @@ def test_a_run_that_waits_for_workers_says_so_again_and_finds_one_whose_word_was
         assert ended.get(timeout=PATIENCE).keys() == {0}
         thread.join(timeout=PATIENCE)
         made._client.subscribe_topic(made._name, made.heard)
-    assert said[1:3] == ["waiting for a Dask worker: of 0 on the scheduler, 0 have not said whether they join"] * 2
+    assert said[1:3] == ["waiting for a Dask worker: 0 connected, 0 of them not ready yet"] * 2
 
 
 def test_a_worker_that_is_stopped_while_a_run_begins_is_waited_for_aloud(
