@@ -65,18 +65,18 @@ class Place:
         _laid(seen / "store", store)
         return cls(folder or seen, seen)
 
-    def start(self, forks: Forks, study: Study, out: str = "out", store: Path | None = None) -> Forked:
+    def start(self, forks: Forks, study: Study, store: Path | None = None) -> Forked:
         """Begin the command; `store`: another than its own."""
         words = [word.replace("{home}", str(study.home)) for word in study.words]
         env = environment(store or self.folder / "store", TMPDIR=str(self.folder / "tmp"))
         env |= {"HOME": str(self.folder / "home"), "PYTHONUNBUFFERED": "1"}
-        return forks.start([*words, "--out", out], self.folder, env)
+        return forks.start([*words, "--out", "out"], self.folder, env)
 
     def left(self) -> list[str]:
         """What should not be there when everything has ended."""
         store = self.seen / "store"
         loose = [f for f in store.iterdir() if f.is_file() and f.name.startswith(".")]
-        halves = [f for name in ("out", "out-b") for f in (self.seen / name).rglob(".*.part")]
+        halves = list((self.seen / "out").rglob(".*.part"))
         scratch = [f for f in (self.seen / "tmp").rglob("*") if f.is_file()]
         found = [*(store / "tmp").rglob("*"), *loose, *halves, *scratch]
         return [str(f.relative_to(self.seen)) for f in found]
@@ -203,17 +203,20 @@ def round_of_two(forks: Forks, study: Study, place: Place, rng: random.Random) -
     row = fresh(times=1)
     rows = {f"{study.name}: two on one store": row}
     with _told(study, place):
-        runs = {out: place.start(forks, study, out) for out in ("out", "out-b")}
+        other = Place.made(place.seen / "other", place.folder / "other")
+        runs = [one.start(forks, study, place.folder / "store") for one in (place, other)]
         time.sleep(rng.uniform(0, study.seconds[0]))
-        if victim := rng.choice(["out", "out-b", ""]):
-            runs[victim].signal(signal.SIGKILL, group=True)
-        for out, run in runs.items():
+        if victim := rng.choice([*runs, None]):
+            victim.signal(signal.SIGKILL, group=True)
+        for run in runs:
             code = run.ended(PATIENCE)
             row["orphans"] += bool(run.orphans(ORPHAN_S))
-            assert code == 0 or (out == victim and code == -signal.SIGKILL), run.said.read_text()
-        if victim:
-            assert place.start(forks, study, victim).ended(PATIENCE) == 0
-        row["lost"] += bool(differing(study, place.seen / "out-b"))
+            assert code == 0 or (run is victim and code == -signal.SIGKILL), run.said.read_text()
+        again = other.start(forks, study, place.folder / "store")
+        assert again.ended(PATIENCE) == 0, again.said.read_text()
+        wrong = [*differing(study, other.seen / "out"), *other.left()]
+        row["lost"] += bool(wrong)
+        assert not wrong, wrong
         _resumed(forks, study, place, rows)
     return rows
 
