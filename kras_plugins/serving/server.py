@@ -34,6 +34,8 @@ CPU_BATCH = 2
 """Tiles per inference on a CPU, as in the backend `local` (docs/decisions/0003)."""
 
 _STOP_S = 20.0
+_NEW_S = 60.0
+"""Shared memory as new as this may belong to a server that is about to map it."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this host itself, whatever proxies the environment names."""
@@ -85,7 +87,8 @@ def serving(
         raise BackendError(f"{repository}: no NAME/VERSION/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
-    with scratch("triton") as work, _regions(work) as regions:
+    _clear_unmapped()
+    with scratch("triton") as work:
         with free_ports(host) as free:
             chosen = free | (ports or {})
             backend = _assemble(environment, engine, work / "backends" / "onnxruntime")
@@ -96,7 +99,6 @@ def serving(
                 f"--id={IDENTITY}/{environment.engine} batch {CPU_BATCH}/{computes}",
                 *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
                 *(f"--{service}-port={port}" for service, port in chosen.items()),
-                f"--backend-config={backend.name},shm-region-prefix-name={regions}",
                 f"--exit-timeout-secs={int(_STOP_S / 2)}",
                 # Explicit: a model can be reloaded while others are served, and a half-written folder is harmless.
                 "--model-control-mode=explicit",
@@ -119,32 +121,36 @@ def serving(
                 return Server(process=process, host=host, log=log, **chosen)
 
             server = _ready(start, ready_s)
+        regions = _mapped(server.process.pid)
         try:
             yield server
         finally:
+            regions |= _mapped(server.process.pid)
             stop(server)
+            for file in regions:  # of a server that was killed
+                with suppress(OSError):
+                    file.unlink()
 
 
-@contextmanager
-def _regions(work: Path) -> Iterator[str]:
-    """The name prefix of a server's shared memory, which a killed server leaves behind; removed at the end.
-
-    Shared memory of earlier servers, whose folder beside `work` is gone, is removed at once.
-    """
-    there = work.parent.stat()  # a container may share this host's memory, but not its folders
-    ours = f"kras-triton-{there.st_dev:x}-{there.st_ino:x}-"
-
-    def clear() -> None:
-        for file in Path("/dev/shm").glob(f"{ours}*"):
-            if not any(file.name.startswith(f"{ours}{living.name}") for living in work.parent.iterdir()):
-                file.unlink(missing_ok=True)
-
-    clear()
+def _mapped(pid: int) -> set[Path]:
+    """The shared memory of a server, or of one of its stubs, that a process has mapped."""
     try:
-        yield f"{ours}{work.name}-"
-    finally:
-        for file in Path("/dev/shm").glob(f"{ours}{work.name}-*"):
-            file.unlink(missing_ok=True)
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/triton_" in line}
+
+
+def _clear_unmapped() -> None:
+    """Remove shared memory that killed servers left behind: no process has it mapped (Linux)."""
+    before = time.time() - _NEW_S
+    found = {f for f in Path("/dev/shm").glob("triton_*_backend_shm_region_*") if f.stat().st_mtime < before}
+    for entry in Path("/proc").iterdir() if found else ():
+        if entry.name.isdigit():
+            found -= _mapped(int(entry.name))
+    for file in found:
+        with suppress(OSError):  # another user's, or removed by now
+            file.unlink()
 
 
 def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> Server:
