@@ -34,6 +34,7 @@ CPU_BATCH = 2
 """Tiles per inference on a CPU, as in the backend `local` (docs/decisions/0003)."""
 
 _STOP_S = 20.0
+_REGION = "triton_onnxruntime_backend_shm_region_"
 _NEW_S = 60.0
 """Shared memory as new as this may belong to a server that is about to map it."""
 
@@ -138,13 +139,16 @@ def _mapped(pid: int) -> set[Path]:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
     except OSError:
         return set()
-    return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/triton_" in line}
+    return {Path(line.split(maxsplit=5)[5]) for line in lines if f"/dev/shm/{_REGION}" in line}
 
 
 def _clear_unmapped() -> None:
-    """Remove shared memory that killed servers left behind: no process has it mapped (Linux)."""
+    """Remove shared memory that killed servers left behind: no process has it mapped (Linux).
+
+    Its name is that of our engine in Python; NVIDIA's own `onnxruntime` has no such memory.
+    """
     before = time.time() - _NEW_S
-    found = {f for f in Path("/dev/shm").glob("triton_*_backend_shm_region_*") if f.stat().st_mtime < before}
+    found = {f for f in Path("/dev/shm").glob(f"{_REGION}*") if f.stat().st_mtime < before}
     for entry in Path("/proc").iterdir() if found else ():
         if entry.name.isdigit():
             found -= _mapped(int(entry.name))
