@@ -147,8 +147,11 @@ def _clear_unmapped() -> None:
 
     Its name is that of our engine in Python; NVIDIA's own `onnxruntime` has no such memory.
     """
-    before = time.time() - _NEW_S
-    found = {f for f in Path("/dev/shm").glob(f"{_REGION}*") if f.stat().st_mtime < before}
+    found = set()
+    for file in Path("/dev/shm").glob(f"{_REGION}*"):
+        with suppress(FileNotFoundError):  # its server stops just now
+            if file.stat().st_mtime < time.time() - _NEW_S:
+                found.add(file)
     for entry in Path("/proc").iterdir() if found else ():
         if entry.name.isdigit():
             found -= _mapped(int(entry.name))
