@@ -112,11 +112,11 @@ def hold(descriptor: int) -> bool:
 
     On Windows, and on a disk without locks, nothing is locked.
     """
-    if sys.platform != "win32":
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return os.fstat(descriptor).st_nlink > 0
-    return True
+    if sys.platform == "win32":
+        return True
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return os.fstat(descriptor).st_nlink > 0
 
 
 def remove_unheld(file: Path) -> None:
