@@ -68,10 +68,12 @@ bench-gpu: .venv/.installed-dev
 fuzz: .venv/.installed-dev
 	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
 
-# Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
-# be lost or duplicated. An interrupted run resumes.
-chaos: .venv/.installed-dev
-	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
+# Disturbs commands, their workers, disks, stores and Triton servers CHAOS times at random, as many Dask workers, and as many
+# workers of a service on SQLite and on PostgreSQL: nothing may be lost, duplicated or left behind. An interrupted run
+# resumes; build/*chaos*.json has the counts (docs/reliability.md).
+chaos: .venv/.installed-dev .venv-triton/.installed
+	KRAS_CHAOS=$(or $(CHAOS),200) $(BIN)/python -m pytest -s tests/service/test_kills.py \
+	  tests/engines/test_chaos.py tests/test_chaos.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,13 +43,14 @@ def limit_self(memory: int, seconds: int) -> None:
 def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
     """Run `python -m module words` with one thread for at most `seconds`; "" if it ended well, else how it ended.
 
-    Its stderr goes to the file `errors`; the result quotes the last line.
+    Its stderr goes to the file `errors`; the result quotes the last line. Its stdin says nothing, and closes when this
+    process is gone: see `end_with_parent`.
     """
     command = [sys.executable, "-P", "-m", module, *words]
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env={**os.environ, **_ONE_THREAD},
@@ -62,6 +64,22 @@ def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -
         finally:
             kill(process)
     return f"no end: it was ended after {seconds:g} s"
+
+
+def end_with_parent() -> None:
+    """In a process that leads a session: kill it, and all that it started, when its stdin closes.
+
+    A killed parent kills no child, so a hanging one would hang forever. Does nothing in another process's session.
+    """
+    if sys.platform == "win32" or os.getsid(0) != os.getpid():
+        return
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="kras-parent", daemon=True).start()
 
 
 def ending(code: int) -> str:
@@ -85,6 +103,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     except (ProcessLookupError, PermissionError):
         process.kill()
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def kill_own_session() -> NoReturn:

@@ -20,6 +20,7 @@ import numpy as np
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
 from kras_plugins.errors import PluginError, StoreError
+from kras_plugins.files.atomic import share
 from kras_plugins.learning.calibration import Platt
 from kras_plugins.learning.content import CONTENT, read_content, schema_of
 from kras_plugins.learning.experiment import Experiment
@@ -27,7 +28,6 @@ from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Encoded, Inputs, conform, handed, has_input
 from kras_plugins.learning.seal import seal, sealed
-from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64

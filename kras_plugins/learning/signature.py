@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.errors import ConfigError, StoreError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.files.regular import private
 from kras_plugins.learning.seal import SIGNATURE, check_seal
 from kras_plugins.learning.strict_json import read_strict_json
-from kras_plugins.store import user_config, write_atomic
+from kras_plugins.store import user_config
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

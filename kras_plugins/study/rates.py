@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cores import cores
 from kras_plugins.data import of_extractor, split_extractor
-from kras_plugins.store import write_atomic
+from kras_plugins.files.atomic import write_atomic
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.base import Options

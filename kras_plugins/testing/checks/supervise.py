@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import PluginError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.child import ending, kill, last_words
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.run import Outcome
@@ -44,12 +44,12 @@ def check_plugin(
     in a new process. Raises PluginError if the target does not exist.
     """
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
+    with scratch("check") as work:
         while True:
             done = [f"{o.subject}/{o.check}" for o in outcomes]
             ended = True
             cases = 0
-            for line in _worker(Path(work), {**asdict(request), "done": done, "path": sys.path}, deadline):
+            for line in _worker(work, {**asdict(request), "done": done, "path": sys.path}, deadline):
                 if "error" in line:
                     raise PluginError(*line["error"])
                 cases = len(line["cases"]) if "cases" in line else cases
@@ -81,7 +81,7 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
         process = subprocess.Popen(
             command,
             env={**os.environ, "TMPDIR": str(temporary)},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             start_new_session=True,

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
+from kras_plugins.host.child import end_with_parent
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.host.manager import Registry, discover
 from kras_plugins.testing.checks.candidate import Given, candidates
@@ -168,6 +169,7 @@ def main() -> None:
     """Run the checks of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
+    end_with_parent()
     noise = Noise()
     with Path(sys.argv[2]).open("a", encoding="utf-8", newline="\n") as results:
         _write(results, {"ready": True})
