@@ -167,7 +167,8 @@ def _change_jpeg(folder: Path, rng: random.Random, _sound: Any) -> Change:
 
     def torn() -> Change:
         file.write_bytes(_jpeg(segments, scan[: rng.randrange(1, len(scan) // 2)] + b"\xff\xd9"))
-        return Change("the scan ends early, and says that it ends", Must.REFUSED)
+        # libjpeg makes up the rest, with a warning that Pillow and imagecodecs keep to themselves.
+        return Change("the scan ends early, and says that it ends", Must.ANYTHING)
 
     def twice() -> Change:
         file.write_bytes(file.read_bytes() * 2)

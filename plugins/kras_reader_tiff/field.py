@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import imagecodecs
 import numpy as np
 from PIL import Image
 
@@ -35,19 +37,20 @@ class FieldSource:
 
         Raises SlideError on a damaged or oversized one, ContentError where it is not 8-bit RGB.
         """
-        file: Any = path if remote is None else remote
         try:
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
+            content = Path(path).read_bytes() if remote is None else remote.read() or b""
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
                 _check(image, path)
                 self.properties: Mapping[str, str] = {"format": str(image.format)}
-                if image.mode == "RGBA" or "transparency" in image.info:
-                    white = Image.new("RGBA", image.size, "white")
-                    self._pixels = np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
-                else:
-                    self._pixels = np.asarray(image)
+                # Pillow lays black where rows of a PNG are missing, and looks at no checksum of its pixels.
+                pixels = imagecodecs.png_decode(content) if image.format == "PNG" else np.asarray(image)
+            if pixels.shape[2] == 4:
+                white = Image.new("RGBA", image.size, "white")
+                pixels = np.asarray(Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB"))
+            self._pixels = pixels
         except Image.DecompressionBombError as e:
             raise SlideError(f"{path}: {e}", "an image of this size belongs into a tiled pyramidal TIFF") from e
-        except (OSError, SyntaxError, ValueError, struct.error) as e:
+        except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as e:  # of libpng RuntimeErrors
             raise SlideError(f"{path}: {e}", "the file is damaged; copy it again from its source") from e
         height, width = self._pixels.shape[:2]
         self.levels: tuple[Level, ...] = (Level(width=width, height=height),)
