@@ -88,9 +88,9 @@ def find_image(tif: Any, path: Path | str) -> TiffImage:
     it is damaged. No pixels are read, and no other file is opened, whatever OME-XML names.
     """
     with damage_told(path):
-        found = [f for f in _pages(tif, path) if f.area > 0 and not f.page.subfiletype & MASK]
-        if not found:
-            raise SlideError(f"{path}: has no pixels", "export it again")
+        found = [f for f in _pages(tif, path) if not f.page.subfiletype & MASK]
+        if not found or any(f.area <= 0 for f in found):  # left out, the slide could be taken for one of its levels
+            raise SlideError(f"{path}: has no pixels, or an image of no size", "the file is damaged; export it again")
         main = max(found, key=lambda f: f.area)
         if tif.is_svs and main.page.is_tiled:  # what lies in strips is a thumbnail, a label or a macro image
             found = [f for f in found if f.page.is_tiled]

@@ -162,7 +162,7 @@ def _build(
     counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
     # Our own exports say which classes they can give: their words are ours, whatever other analysers mean by them.
     ours = {name: name for name in CELL_CLASSES if name in (source.provides or ())}
-    mapped, more = cell_classes(counts, {**ours, **options.classes}, options.vocabulary)
+    mapped, more = cell_classes(str(file), counts, {**ours, **options.classes}, options.vocabulary)
     told += more
     _second_pass(folder, mapped)
     table = pq.read_table(folder / CELLS, columns=["x_px", "y_px", "area_um2"])
@@ -177,7 +177,7 @@ def _build(
     patterns = pattern_classes({r.name for r in regions}, options)
     grown = [r for r in regions if r.name in patterns]
     regions = [r for r in regions if r.name not in patterns]
-    words = tissue_classes(Counter(r.name for r in regions), options.tissue_classes)
+    words = tissue_classes(str(annotated or file), Counter(r.name for r in regions), options.tissue_classes)
     bounds = [xy.max(0) * mpp, *(r.geometry.bounds[2:] for r in regions)]
     extent = np.array(size) * mpp if size is not None else np.max(bounds, axis=0) + mpp
     raster = raster_over(float(extent[0]), float(extent[1]))

@@ -11,7 +11,7 @@ import pytest
 import shapely
 from cell_files import MPP, NAMES, XY, R, area, box, feature, features_of, lattice, load, ring, write_geojson
 
-from kras_plugins.errors import SlideError
+from kras_plugins.errors import ConfigError, SlideError
 from kras_plugins.host.notes import noted
 from kras_plugins.semantics.features.table import FEATURES
 from kras_plugins.semantics.profile import profile
@@ -149,6 +149,15 @@ def test_a_biopsy_of_a_third_of_a_square_millimeter_lacks_only_what_needs_more(t
     assert values["purity"] == pytest.approx(0.8)
     for name in ("is", "ip_class", "grid_itil_p50", "immune_hs_frac", "n_grids"):
         assert np.isnan(values[name]), name
+
+
+@pytest.mark.parametrize("what", ["cell", "annotation"])
+def test_an_error_about_classes_names_the_file(tmp_path: Path, what: str) -> None:
+    features = [*features_of(), box("Widget", 0, 0, 1600, 1600)] if what == "annotation" else features_of()
+    if what == "cell":
+        features[7]["properties"] = {"classification": {"name": "Widget"}}
+    with pytest.raises(ConfigError, match=rf"s\.geojson: {what} classes without a meaning here: 'Widget' \(1\)"):
+        load(write_geojson(tmp_path / "s.geojson", features))
 
 
 def test_annotations_that_cross_themselves_cover_what_they_enclose(tmp_path: Path) -> None:

@@ -79,6 +79,13 @@ def test_a_header_that_cannot_be_meant_is_one_error(tmp_path, header):
     assert re.search(says, error.message), error.message
 
 
+@pytest.mark.parametrize("lost", ["t256", "t257"])
+def test_a_slide_whose_directory_states_no_size_is_not_taken_for_its_smaller_level(tmp_path, lost):
+    small = directory(t256=long(30), t257=long(30), t254=long(1))
+    pages = [directory(**{lost: None}), small]
+    assert "no pixels" in refused(raw_tiff(tmp_path / "a.tif", pages, [1, -1])).message
+
+
 LOOPS = {
     "a page that follows itself": ([0], "in a loop"),
     "a loop of 3 after 2": ([1, 2, 3, 4, 2], "in a loop"),
