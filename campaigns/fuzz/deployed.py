@@ -40,6 +40,7 @@ def _read(folder: Path) -> Any:
 
     settings = quick(folder, folder / "store")
     scored = study.score(folder / "bundle", folder / "few.csv", settings, out=folder / "new")
+    study.validate(folder / "bundle", folder / "cohort.csv", settings, out=folder / "elsewhere")
     columns = ["patient_id", "lgbm", "mlp", "rf", "ensemble", "call"]
     return [{name: row.get(name) for name in columns} for row in scored.predictions.to_pylist()]
 
@@ -156,6 +157,7 @@ KINDS = [
             "kras_plugins.study.score",
             "kras_plugins.study.apply",
             "kras_plugins.study.train",
+        "kras_plugins.study.validate",
             "kras_plugins.learning.experiment",
             "kras_classifier_mlp.classifier",
             "kras_classifier_rf.classifier",

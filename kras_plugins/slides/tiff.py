@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffPage
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from kras_plugins.errors import ContentError, SlideError
 from kras_plugins.slides.ome import OmeImage, ome_images
@@ -284,7 +284,22 @@ def _check_segments(page: Any, path: Path | str) -> None:
             f"{path}: states {_show(page)} pixels and lists {listed} of {needed} tiles or strips",
             "the file is damaged; copy it again from its source",
         )
+    _check_raw(page, path, width, height)
     _check_extent(page, path)
+
+
+def _check_raw(page: Any, path: Path | str, width: int, height: int) -> None:
+    """Raise SlideError where a piece of an uncompressed image has fewer bytes than pixels: it is compressed, or cut."""
+    if page.compression != COMPRESSION.NONE:
+        return
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    last = height if page.is_tiled else page.imagelength - (-(-page.imagelength // height) - 1) * height
+    least = min((count for count in page.databytecounts if count), default=0)
+    if 0 < least < width * min(last, height) * samples:
+        raise SlideError(
+            f"{path}: is said to be uncompressed and has a piece of {least} bytes for {width} x {height} pixels",
+            "the file is damaged; export it again",
+        )
 
 
 def _check_extent(page: Any, path: Path | str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from kras_plugins import ContentError, Level, RemoteFile, SlideError
@@ -44,6 +45,8 @@ class FieldSource:
                 self.properties: Mapping[str, str] = {"format": str(image.format)}
                 # Pillow lays black where rows of a PNG are missing, and looks at no checksum of its pixels.
                 pixels = imagecodecs.png_decode(content) if image.format == "PNG" else np.asarray(image)
+                if image.format == "JPEG":
+                    _check_scan(content)
             if pixels.shape[2] == 4:
                 white = Image.new("RGBA", image.size, "white")
                 pixels = np.asarray(Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB"))
@@ -65,6 +68,16 @@ class FieldSource:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _check_scan(content: bytes) -> None:
+    """Raise ValueError where the scan of a JPEG is cut off or damaged: libjpeg makes up what is missing, with a warning
+    that Pillow keeps to itself."""
+    try:
+        simplejpeg.decode_jpeg(content, fastdct=True, strict=True)
+    except ValueError as e:
+        if "extraneous bytes" not in str(e):  # some writers pad before the end, and nothing is missing then
+            raise
 
 
 def _check(image: ImageFile, path: Path | str) -> None:

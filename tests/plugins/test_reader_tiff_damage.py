@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,58 @@ def test_a_png_without_all_of_its_rows_or_with_a_wrong_checksum_is_damaged(
     with pytest.raises(SlideError, match=r"a\.png: .*") as e:
         FieldSource(png(tmp_path / "a.png", **damage))
     assert "damaged" in e.value.hint
+
+
+def jpeg(path: Path, **how: int) -> bytes:
+    smooth = np.add.outer(np.arange(96), np.arange(96))[..., None].repeat(3, 2).astype(np.uint8)
+    Image.fromarray(smooth).save(path, "JPEG", **how)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["its scan ends early", "it states more rows", "a code that is none"])
+def test_a_jpeg_whose_scan_is_not_whole_is_damaged(tmp_path: Path, damage: str) -> None:
+    """libjpeg fills in what is missing, and Pillow does not say so."""
+    path = tmp_path / "a.jpg"
+    content = jpeg(path, quality=95)
+    scan, frame = content.index(b"\xff\xda"), content.index(b"\xff\xc0")
+    middle = scan + (len(content) - scan) // 2
+    path.write_bytes(
+        {
+            "its scan ends early": content[:middle] + b"\xff\xd9",
+            "it states more rows": content[: frame + 5] + struct.pack(">H", 112) + content[frame + 7 :],
+            "a code that is none": content[:middle] + b"\xfe\xfe" * 8 + content[middle + 16 :],
+        }[damage]
+    )
+    with pytest.raises(SlideError, match=r"a\.jpg: ") as e:
+        FieldSource(path)
+    assert "damaged" in e.value.hint
+
+
+def test_a_jpeg_with_padding_before_or_behind_its_end_is_whole(tmp_path: Path) -> None:
+    content = jpeg(tmp_path / "a.jpg")
+    pixels = FieldSource(tmp_path / "a.jpg").read_level(0, (0, 0), (96, 96))
+    (tmp_path / "b.jpg").write_bytes(content[:-2] + bytes(3) + content[-2:] + bytes(9))
+    np.testing.assert_array_equal(FieldSource(tmp_path / "b.jpg").read_level(0, (0, 0), (96, 96)), pixels)
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"tile": None, "rowsperstrip": 50}])
+def test_a_compressed_image_that_is_said_to_be_uncompressed_is_damaged(tmp_path: Path, layout: dict[str, Any]) -> None:
+    path = images(tmp_path / "a.tif", [(np.full((128, 128, 3), 7, np.uint8), {"compression": "deflate", **layout})])
+    content = path.read_bytes()
+    at = content.index(struct.pack("<HHI", 259, 3, 1))
+    path.write_bytes(content[:at] + struct.pack("<HHII", 259, 3, 1, 1) + content[at + 12 :])
+    with pytest.raises(SlideError, match=r"a\.tif: .*said to be uncompressed"), opened(path):
+        pass
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"tile": None, "rowsperstrip": 50}, {"tile": None}])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_an_uncompressed_image_is_read(tmp_path: Path, layout: dict[str, Any], planar: str) -> None:
+    pixels = noise(120, 128)
+    data = pixels if planar == "contig" else np.moveaxis(pixels, 2, 0)
+    path = images(tmp_path / "a.tif", [(data, {"compression": None, "planarconfig": planar, **layout})])
+    with opened(path, "tiff") as slide:
+        np.testing.assert_array_equal(slide.read((0, 0), (128, 120), 0.5), pixels)
 
 
 def test_a_jpeg_tile_that_is_cut_off_is_no_gray_tile(tmp_path: Path) -> None:
