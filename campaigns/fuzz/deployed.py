@@ -157,7 +157,7 @@ KINDS = [
             "kras_plugins.study.score",
             "kras_plugins.study.apply",
             "kras_plugins.study.train",
-        "kras_plugins.study.validate",
+            "kras_plugins.study.validate",
             "kras_plugins.learning.experiment",
             "kras_classifier_mlp.classifier",
             "kras_classifier_rf.classifier",

@@ -33,10 +33,14 @@ def _make_skops(folder: Path) -> None:
     dump_skops({"line": line, "forest": forest}, folder / "own.skops")
 
 
+TRUSTED = ("sklearn.tree._tree.Tree",)
+"""As `examples/kras-classifier-sklearn` trusts trees."""
+
+
 def _read_skops(folder: Path) -> Any:
     from kras_plugins.learning.skops_files import load_skops
 
-    models = load_skops(folder / "own.skops")
+    models = load_skops(folder / "own.skops", TRUSTED)
     try:
         return {name: models[name].predict_proba(_table()[:8])[:, 1].round(6).tolist() for name in ("line", "forest")}
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as e:
@@ -120,7 +124,25 @@ def _change_skops(folder: Path, rng: random.Random, _sound: Any) -> Change:
         parts[name] = out.getvalue()
         return say(f"{name} is shorter", Must.ANYTHING)
 
-    ways = [packed, order, dropped, more, code, spaced]
+    def column() -> Change:
+        import numpy as np
+
+        trees = {
+            name: np.load(io.BytesIO(content), allow_pickle=False)
+            for name, content in parts.items()
+            if name.endswith(".npy")
+        }
+        name, nodes = rng.choice([(n, t) for n, t in trees.items() if t.dtype.names and "feature" in t.dtype.names])
+        field, value = rng.choice(
+            [("feature", 4), ("feature", 10**6), ("left_child", 10**6), ("right_child", 0), ("feature", -3)]
+        )
+        nodes[field][0] = value
+        out = io.BytesIO()
+        np.save(out, nodes)
+        parts[name] = out.getvalue()
+        return say(f"{name}: {field} of the first node is {value}", Must.REFUSED)
+
+    ways = [packed, order, dropped, more, code, spaced, column]
     return pick(
         rng,
         [
