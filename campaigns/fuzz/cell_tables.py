@@ -28,7 +28,7 @@ def halo_meaning(grid: Grid) -> Any:
     """The cells of boxes: their middles, and the class in the column `Phenotype`."""
     counts = Counter(grid.header)
     needed = ("XMin", "XMax", "YMin", "YMax", "Phenotype")
-    if any(counts[name] != 1 for name in needed) or max(counts.values()) > 1 or not grid.rows:
+    if not set(needed) <= set(counts) or not grid.rows:
         return Must.REFUSED
     if "Image Location" in counts and len({t.strip() for t in grid.column("Image Location")}) > 1:
         return Must.REFUSED
@@ -41,8 +41,8 @@ def halo_meaning(grid: Grid) -> Any:
         sides = [_halo_number(row[name]) for name in needed[:4]]
         if any(side is None and row[name] for side, name in zip(sides, needed, strict=False)):
             return Must.REFUSED
-        if None in sides:
-            continue  # a cell without a place is left out and counted
+        if None in sides or not row["Phenotype"]:
+            continue  # one cell without a place, or a class, is left out and counted
         if row["Phenotype"] not in WORDS:
             return Must.REFUSED
         x0, x1, y0, y1 = (float(side or 0) for side in sides)

@@ -94,7 +94,16 @@ def change_grid(
         file.write_text(written(Grid(grid.header, rows), delimiter), encoding="utf-8")
         return Change(f"row {at} has a cell too {'many' if longer else 'few'}", Must.REFUSED)
 
-    return pick(rng, [(10, edited), (2, restyled), (2, torn), (1, ragged), (3, lambda: damage(file, rng))])
+    def contradicted() -> Change:
+        column, at = rng.randrange(len(grid.header)), rng.randrange(len(grid.rows))
+        copies = [(*row, rng.choice(odd) if r == at else row[column]) for r, row in enumerate(grid.rows)]
+        header = (*grid.header, grid.header[column])
+        file.write_text(written(Grid(header, tuple(copies)), delimiter), encoding="utf-8")
+        return Change(f"column {header[-1]!r} twice, which differ in row {at}", Must.SAME)
+
+    return pick(
+        rng, [(1, contradicted), (10, edited), (2, restyled), (2, torn), (1, ragged), (3, lambda: damage(file, rng))]
+    )
 
 
 def _styles(grid: Grid, delimiter: str, zipped: bool, comments: bool) -> list[tuple[str, bytes]]:
