@@ -160,6 +160,14 @@ def test_an_error_about_classes_names_the_file(tmp_path: Path, what: str) -> Non
         load(write_geojson(tmp_path / "s.geojson", features))
 
 
+@pytest.mark.parametrize("twice", ["Phenotype", "x"])
+def test_a_column_of_cells_that_is_there_twice_is_refused_not_chosen(tmp_path: Path, twice: str) -> None:
+    rows = [f"{x},{y},{name},{y if twice == 'x' else 'Stroma'}" for (x, y), name in zip(XY, NAMES, strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join([f"x,y,Phenotype,{twice}", *rows]) + "\n")
+    with pytest.raises(ConfigError, match=rf"s\.csv: column '{twice}' appears twice"):
+        load(tmp_path)
+
+
 def test_annotations_that_cross_themselves_cover_what_they_enclose(tmp_path: Path) -> None:
     bow = feature([[0, 0], [1600, 1600], [1600, 0], [0, 1600]], "Tumor", objectType="annotation")
     write_geojson(tmp_path / "s.geojson", [*features_of(), box("Stroma", 0, 0, 1600, 1600), bow])
