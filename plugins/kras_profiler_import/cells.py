@@ -113,7 +113,11 @@ def _open(file: Path, options: ImportOptions) -> Source:
             return open_csv(file, options)
         return open_json(file)
     except (*_DAMAGE, ValueError) as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
+
+
+def _damaged(file: Path, error: Exception) -> SlideError:
+    return SlideError(f"{file}: damaged, or cannot be read: {' '.join(str(error).split())}", "copy or export it again")
 
 
 @dataclass
@@ -239,7 +243,7 @@ def _annotations(file: Path, options: ImportOptions, mpp: float) -> tuple[list[R
     try:
         found = [_in_um(item, um) for item in source.items if isinstance(item, Region) and _placed(item, source)]
     except _DAMAGE as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
     return found, [f"{file.name}: {text}" for text in check_left_out(str(file), source.left_out, len(found))]
 
 
@@ -276,7 +280,7 @@ def _first_pass(folder: Path, source: Source, file: Path, mpp: float, factor: fl
                 read.counts.update(names)
                 read.columns |= {name for name in CELL_COLUMNS if batch.column(name).null_count < batch.num_rows}
     except _DAMAGE as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
     return read
 
 

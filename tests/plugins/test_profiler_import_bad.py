@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -166,6 +167,24 @@ def test_a_column_of_cells_that_is_there_twice_is_refused_not_chosen(tmp_path: P
     (tmp_path / "s.csv").write_text("\n".join([f"x,y,Phenotype,{twice}", *rows]) + "\n")
     with pytest.raises(ConfigError, match=rf"s\.csv: column '{twice}' appears twice"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_truth_values_are_no_places(tmp_path: Path, own: bool) -> None:
+    x, y, name = ("x_px", "y_px", "class") if own else ("x", "y", "Phenotype")
+    table = {x: pa.array([True] * len(XY)), y: XY[:, 1], name: NAMES}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
+    with pytest.raises(SlideError, match=rf"s\.parquet: column '{x}' holds truth values"):
+        load(tmp_path)
+
+
+def test_what_arrow_says_of_damage_stays_on_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": XY[:, 0], "y": XY[:, 1], "Phenotype": NAMES}), tmp_path / "s.parquet")
+    content = (tmp_path / "s.parquet").read_bytes()
+    (tmp_path / "s.parquet").write_bytes(content[:-200] + b"\xff" * 150 + content[-50:])
+    with pytest.raises(SlideError, match=r"s\.parquet: damaged") as e:
+        load(tmp_path)
+    assert e.value.message.isprintable()
 
 
 def test_annotations_that_cross_themselves_cover_what_they_enclose(tmp_path: Path) -> None:
