@@ -1,23 +1,28 @@
-# Every target sets up .venv by itself on a fresh machine with Python 3.11 or later.
+# Every target sets up .venv itself on a fresh machine with Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
-# What is imported is compiled then: most of the 20,000 modules of the libraries never are. It is kept in one place,
-# also where the environment says that it should not be: each `kras` would compile some 2,000 modules for three seconds.
+# Modules are compiled when they are imported: most of the libraries' 20,000 modules never are. The bytecode is kept in
+# one place, even if the environment says otherwise: else each `kras` would spend three seconds compiling 2,000 modules.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test test-long lint bench bench-gpu chaos fuzz docs dist hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
 
-# Two workers on two cores: a second thread of each would only wait for its turn, and burn the time of the others.
+# Two workers on two cores: a second thread of each would only wait for its turn and take time from the others.
 test: export OMP_NUM_THREADS = 1
 test: .venv/.installed-dev
 	$(MAKE) --jobs=2 lint .venv-triton/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What takes minutes and has a shorter test of the same in `make test`: before a release.
+test-long: export OMP_NUM_THREADS = 1
+test-long: .venv/.installed-dev .venv-triton/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -35,7 +40,7 @@ bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/mil.py
 	$(BIN)/python benchmarks/service.py
 
-# On a machine with an NVIDIA GPU: is it used rightly and well? Ten minutes; figures in build/gpu (docs/how-to/gpu.md).
+# On a machine with an NVIDIA GPU: is it used correctly and well? Ten minutes; figures in build/gpu (docs/how-to/gpu.md).
 bench-gpu: .venv/.installed-dev
 	$(BIN)/python benchmarks/gpu.py --device cuda --out build/gpu
 
@@ -49,7 +54,7 @@ fuzz: .venv/.installed-dev
 	  $(BIN)/python -m campaigns.fuzz.guided $$one $(or $(GUIDED),60) || exit 1; done
 
 # Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
-# be lost, none doubled; killed, it goes on where it was.
+# be lost or duplicated. An interrupted run resumes.
 chaos: .venv/.installed-dev
 	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
 
@@ -57,19 +62,19 @@ chaos: .venv/.installed-dev
 docs: .venv/.installed-dev
 	$(BIN)/python -m sphinx -b html -d build/docs-cache -W --keep-going -q docs build/docs
 
-# The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; killed, it goes on where it stopped.
+# The real experiment on ../shared/data/tcga: tables of docs/experiments/tcga-hif.md; an interrupted run resumes.
 experiment: .venv/.installed-dev
 	$(BIN)/python -m experiments.tcga_hif
 
-# Trains the network of profiler `cells` anew on ../shared/data/nuclei; killed, it goes on from its last checkpoint.
+# Retrains the network of profiler `cells` on ../shared/data/nuclei; an interrupted run resumes from its last checkpoint.
 train-cells: .venv/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m training.cells
 
-# Trains the encoder `vit-mini` anew on free pictures of ../shared/data and measures it; goes on where it was killed.
+# Retrains the encoder `vit-mini` on free images of ../shared/data and measures it; an interrupted run resumes.
 train-vit-mini: .venv/.installed-dev
 	PATH=$(BIN):$$PATH sh training/vit_mini.sh
 
-# The picture viewer of `kras view`, from npm as it is (docs/decisions/0019).
+# The image viewer of `kras view`, unchanged from npm (docs/decisions/0019).
 openseadragon: STATIC := $(CURDIR)/kras_plugins/viewer/static
 openseadragon:
 	cd $$(mktemp -d) && npm pack --silent openseadragon@6 && tar xzf openseadragon-*.tgz && cd package \
@@ -99,7 +104,7 @@ hooks: .venv/.installed-dev
 	$(PIP) --editable '.[dev]'
 	touch .venv/.installed $@
 
-# A Triton server with an engine for this CPU, apart from kras, whose numpy is newer.
+# A Triton server with an engine for this CPU, in an environment of its own, as kras needs a newer numpy.
 .venv-triton/.installed: .venv/.installed-dev
 	$(BIN)/kras model serve --install
 	touch $@

@@ -1,18 +1,19 @@
 """How fast and in how much memory slides become cells: `make bench`, or `python benchmarks/cells.py --help`.
 
-One run, everything in turn and repeated, medians: these machines are noisy and only ratios taken together mean much.
+One run, with everything in turn and repeated, and medians: these machines are noisy, so only ratios within a run count.
 
     model        the network alone, on tiles already in memory
-    data path    reading, decoding of JPEG, resampling, focus check: what any network needs
+    data path    reading, JPEG decoding, resampling, focus check: what any network needs
     detection    from file to `cells.parquet`: the above, and nuclei segmented, measured, typed and written
-    no network   the same with maps that were kept: what is left where a GPU or a server computes them
+    no network   the same with stored maps: what is left if a GPU or a server computes them
 
 Post-processing is the CPU time of detection beyond that of model and data path: what worker processes do, and the
-hand-over to and from them (the network's maps are rounded to bytes for it). The floor is what the network's operations
-take at the rate of a large matrix product; its layers are narrow (20 to 128 channels), so that no engine comes near.
+transfer to and from them (for which the network's maps are rounded to bytes). The floor is what the network's
+operations take at the rate of a large matrix product; its layers are narrow (20 to 128 channels), so that no engine
+comes near.
 
-Real tissue twice: the skin of CMU-1-Small-Region, and the crowded HGSC field. Each with the precision that backend
-`local` chooses (bfloat16 where the processor has it) and with float32, which is what other processors compute in.
+Two kinds of real tissue: the skin of CMU-1-Small-Region, and the crowded HGSC field. Each with the precision that
+backend `local` chooses (bfloat16 where the processor has it) and with float32, which other processors use.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Took:
-    """What one job did: tiles, cells, seconds of the clock, and of CPU of this process, main thread and workers."""
+    """What one job did: tiles, cells, wall-clock seconds, and CPU seconds of this process, main thread and workers."""
 
     tiles: int
     cells: int
@@ -103,7 +104,7 @@ def took(job: Callable[[], tuple[int, int]]) -> Took:
 
 @dataclass(frozen=True)
 class Bench:
-    """One slide and what it is processed with. Jobs open the slide anew: blocks that are decoded stay in its cache."""
+    """One slide and what it is processed with. Jobs open the slide again, because decoded blocks stay in its cache."""
 
     ref: SlideRef
     parts: Parts
@@ -124,7 +125,7 @@ class Bench:
 
 
 class Kept:
-    """A profiler that asks another one for the maps of a tile once, and gives them from memory from then on."""
+    """A profiler that gets the maps of a tile from another one once, and from then on from memory."""
 
     def __init__(self, made: Profiler) -> None:
         self.decode = made.decode
@@ -155,7 +156,7 @@ def bench(path: Path, precision: str = "auto") -> Iterator[Bench]:
 
 
 def rounds_of(path: Path, precision: str, rounds: int) -> dict[str, list[Took]]:
-    """Each job's times, one a round."""
+    """Each job's times, one per round."""
     with bench(path, precision) as b:
         part, parts = b.part, b.parts
         print(f"engine {parts.engine}, precision {parts.precision}, batch {part.batch}, in flight {part.in_flight}")
@@ -194,7 +195,7 @@ def rounds_of(path: Path, precision: str, rounds: int) -> dict[str, list[Took]]:
 
 
 def tell(found: dict[str, list[Took]]) -> None:
-    """Print medians over rounds, and of the ratios of each round."""
+    """Print medians over rounds, of times and of each round's ratios."""
     for name, times in found.items():
         rate = statistics.median(t.tiles / t.wall for t in times)
         cells = statistics.median(t.cells / t.wall for t in times)
@@ -211,10 +212,10 @@ def tell(found: dict[str, list[Took]]) -> None:
 
 
 def limits(found: dict[str, list[Took]], cores: int) -> dict[str, float]:
-    """Tiles/s that each part allows on so many cores, from its CPU time here, and that the ways to a GPU allow.
+    """Tiles/s that each part allows on `cores` cores, from its CPU time here, and that the ways to a GPU allow.
 
-    The hand-over is what the main process does without a network, beside reading; its main thread, which writes the
-    cells in their order, is one and bounds all.
+    The hand-over is what the main process does without a network, besides reading; there is only one main thread, which
+    writes the cells in order and thus bounds everything.
     """
 
     def ms(job: str, of: Callable[[Took], float] = lambda t: t.cpu) -> float:
@@ -236,7 +237,7 @@ def limits(found: dict[str, list[Took]], cores: int) -> dict[str, float]:
 
 
 def memory_of(path: Path) -> dict[str, float]:
-    """Peak memory in MB, summed over this process and its workers (shared pages once), of one slide."""
+    """Peak memory in MB for one slide, summed over this process and its workers (shared pages once)."""
     peak, done = 0.0, threading.Event()
 
     def watch() -> None:
@@ -261,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", type=int, default=512 * 12, help="side of the slide in pixels")
-    parser.add_argument("--cores", type=int, default=16, help="for the table of what limits on so many")
+    parser.add_argument("--cores", type=int, default=16, help="for the table of limits on this many")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
@@ -289,7 +290,7 @@ def main() -> None:
 
 
 def tissues() -> dict[str, np.ndarray | None]:
-    """Pixels to make slides of, by name; None for what `make_slide` takes by itself."""
+    """Pixels to make slides from, by name; None for the default of `make_slide`."""
     found: dict[str, np.ndarray | None] = {"skin" if SHARED.is_file() else "synthetic": None}
     if HGSC.is_file():
         from PIL import Image

@@ -3,9 +3,9 @@
     fits    the nested cross-validation of the TCGA tables: this process, one worker, two workers
     slides  tile features of the same slides: this process on all cores, two workers with half of them each
 
-All variants take turns, in another order each round, every time into an empty store; workers have joined, models are
-loaded and small slides are done before the clock starts. Prints seconds of every turn, the ratio within each round,
-and the median ratio with its range. One BLAS thread a worker. On two cores `--rounds 3` takes less than four minutes.
+All variants take turns, in another order each round, each time with an empty store. Before the clock starts, workers
+have joined, models are loaded and small slides are done. Prints seconds of every turn, the ratio within each round,
+and the median ratio with its range. One BLAS thread per worker. On two cores `--rounds 3` takes under four minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Turn = Callable[[StudySettings], float]
 
 @contextmanager
 def session(settings: StudySettings, folder: Path) -> Iterator[Session]:
-    """A call with an empty store, which goes at the end."""
+    """A session with an empty store, which is removed at the end."""
     store = Path(tempfile.mkdtemp(dir=folder))
     try:
         with opened(settings.model_copy(update={"cache": store})) as made:
@@ -55,7 +55,7 @@ def session(settings: StudySettings, folder: Path) -> Iterator[Session]:
 
 @contextmanager
 def scheduler(jobs: int, folder: Path) -> Iterator[DaskOptions]:
-    """How a cluster on this machine is reached, which stays for all turns."""
+    """Options for reaching a cluster on this machine, which stays for all turns."""
     with started(DaskOptions(cluster="local", jobs=jobs)) as cluster:
         files = {}
         for name in ("tls_ca_file", "tls_client_cert", "tls_client_key"):
@@ -99,7 +99,7 @@ def slides(folder: Path, told: argparse.Namespace) -> tuple[StudySettings, Turn]
     sides = [1024, 1024, *(told.side * (2 + i % 3) // 3 for i in range(told.slides))]
     refs, pixels = [], real_pixels()
     for i, side in enumerate(sides):
-        # Each its own pixels: what one slide shares with another would be made once and found by the other.
+        # Each has its own pixels: what one slide shares with another would be made once and found in the store.
         make_slide(folder / f"{i}.svs", side, np.roll(pixels, 16 * i, axis=1))
         refs.append(SlideRef(patient_id=f"p{i}", slide_id=f"s{i}", path=folder / f"{i}.svs"))
 

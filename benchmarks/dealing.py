@@ -2,10 +2,10 @@
 
     python benchmarks/dealing.py --slides 2000 --workers 64
 
-Slides differ as those of TCGA do; what is known of one before is the size of its file, and its cost is log-normal
-around that. Workers are alike, but for stragglers, which are slow for good; a preempted worker loses the slide in hand
-and is back after a while. The ideal is all work spread evenly over what the workers can do. No slide is processed;
-nothing is measured but by counting.
+Slides differ as those of TCGA do. Only the size of a slide's file is known beforehand, and its cost is log-normal
+around that. Workers are alike, except stragglers, which are always slow; a preempted worker loses its current slide and
+is back after a while. The ideal is all work spread evenly over the workers' capacity. No slide is processed; nothing is
+measured, only counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPREAD_OF_SIZES, SPREAD_OF_COSTS = 0.9, 0.35
 
 NOBODY = -1
 LOOKS = 10.0
-"""Seconds after which a worker with nothing to do looks again."""
+"""Seconds after which an idle worker looks again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def ideal(self) -> float:
-        """Seconds if work could be cut at will and nothing were lost, but no less than the longest slide takes."""
+        """Seconds if work could be divided freely and nothing were lost, but no less than the longest slide takes."""
         return max(float(self.cost.sum() / self.speed.sum()), float(self.cost.max() / self.speed.max()))
 
     def works(self, worker: int, slide: int, now: float) -> tuple[float, bool]:
@@ -58,7 +58,7 @@ class Trial:
 
 
 def dealt(trial: Trial, costs: np.ndarray, copies: bool = False) -> float:
-    """As engine `dask` deals (`Deal`); a lost slide waits again at once, its worker is back later."""
+    """As engine `dask` assigns slides (`Deal`); a lost slide is queued again at once, its worker is back later."""
     now = 0.0
     deal = Deal(costs.tolist(), 1_000, clock=lambda: now)
     ends = [(0.0, worker, -1, True) for worker in range(len(trial.speed))]
@@ -93,7 +93,7 @@ def largest_first(trial: Trial) -> float:
 
 
 def with_copies(trial: Trial) -> float:
-    """The same, and copies of what is late: what engine `dask` does."""
+    """The same, and copies of late slides, as engine `dask` does."""
     return dealt(trial, trial.hint, copies=True)
 
 
@@ -103,7 +103,7 @@ def in_order(trial: Trial) -> float:
 
 
 def stride(trial: Trial) -> float:
-    """`--shard I/N`: every N-th slide, and whoever is done waits for the others."""
+    """`--shard I/N`: every N-th slide; a worker that is done waits for the others."""
     n, ends = len(trial.speed), []
     for worker in range(n):
         now = 0.0
@@ -116,7 +116,7 @@ def stride(trial: Trial) -> float:
 
 
 def stealing(trial: Trial) -> float:
-    """A stride to begin with; who has nothing left takes the last slide of whoever has most waiting."""
+    """A stride to begin with; an idle worker takes the last slide of the worker with most waiting."""
     n = len(trial.speed)
     waiting = [list(range(worker, len(trial.cost), n))[::-1] for worker in range(n)]
     free, done = [(0.0, w) for w in range(n)], 0.0

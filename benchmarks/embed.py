@@ -1,6 +1,6 @@
 """How fast and in how much memory slides become features: `make bench`, or `python benchmarks/embed.py --help`.
 
-One run, everything in turn and repeated, medians: these machines are noisy and only ratios taken together mean much.
+One run, with everything in turn and repeated, and medians: these machines are noisy, so only ratios within a run count.
 
     model        the network alone, on tiles already in memory
     data path    reading, decoding, resampling, focus check; a null model (and the same through reader openslide)
@@ -9,8 +9,8 @@ One run, everything in turn and repeated, medians: these machines are noisy and 
                  read by the same thread with openslide.read_region
     plain read   one thread of openslide.read_region + RGB conversion, no model
 
-`end to end` is held against what the CPU costs of model and data path allow together, 1 / (1/model + 1/data path), and
-against `eager`; the data path against `plain read`; and all against the floor: operations over measured matrix rate.
+`end to end` is compared with what the CPU costs of model and data path allow together, 1 / (1/model + 1/data path), and
+with `eager`; the data path with `plain read`; and everything with the floor: operations over measured matrix rate.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def kras_extractors():
 def make_slide(
     path: Path, side: int, pixels: np.ndarray | None = None, *, mpp: float = 0.5, codec: str = "jpeg"
 ) -> None:
-    """An Aperio-like tiled pyramid of side x side pixels: `pixels` of `mpp`, else real H&E, over and over.
+    """An Aperio-like tiled pyramid of side x side pixels: `pixels` of `mpp`, else real H&E, repeated.
 
     `codec`: `jpeg`, or `jpeg2000` as Aperio writes it.
     """
@@ -226,7 +226,7 @@ def peak_memory(small: Path, large: Path, plugin: Path) -> dict[str, float]:
     from kras_plugins.store import Store
 
     def peak() -> float:
-        # Not getrusage: that starts from the memory of the process which started this one.
+        # Not getrusage: that starts from the memory of the process that started this one.
         status = Path("/proc/self/status").read_text()
         return float(status.split("VmHWM:")[1].split()[0]) / 1024
 

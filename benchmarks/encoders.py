@@ -4,11 +4,11 @@
 
 torch eager · torch compiled (where there is a C++ compiler) · ONNX Runtime in float32 and int8 · OpenVINO in float32,
 bfloat16 and int8, for ViT-S/16 with seeded random weights and for vit-mini (its own weights where they are shipped,
-else its architecture, seeded). Tiles are real H&E where ../shared/data is there. Rounds of all runtimes are interleaved
-and every round is timed by wall clock and by CPU seconds of the process: under load only the latter, and ratios within
-one run, mean anything. The fastest that keeps the least cosine of every encoder at 0.999 is what backend `local` should
-choose, int8 apart: it must first be calibrated on tiles of one's own (`kras model quantize`; here on other tiles of
-the same kind), so it is offered with its cosine and never chosen unasked.
+else its architecture, seeded). Tiles are real H&E if ../shared/data exists. Rounds of all runtimes are interleaved, and
+every round is timed by wall clock and by CPU seconds of the process: under load only the latter, and ratios within one
+run, mean anything. Backend `local` should choose the fastest that keeps the least cosine of every encoder at 0.999.
+int8 is excepted: it must first be calibrated on one's own tiles (`kras model quantize`; here on other tiles of the same
+kind), so it is offered with its cosine and never chosen automatically.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def cut_tiles(count: int, px: int, seed: int) -> np.ndarray:
 
 
 def in_batches(run: Callable[[np.ndarray], np.ndarray], batch: int, workers: int = 1) -> Run:
-    """Run over as many tiles as there are; the last batch is filled up, as engines compiled for one batch need."""
+    """Run over all tiles; the last batch is padded, as engines compiled for one batch size need."""
 
     def whole(tiles: np.ndarray) -> np.ndarray:
         starts = range(0, len(tiles), batch)
@@ -122,7 +122,7 @@ def onnxruntime_run(file: Path, threads: int) -> Run:
 
 
 def openvino_run(spec: Any, file: Path, precision: str, threads: int) -> Run | None:
-    """As backend `local` runs it: one stream a thread, its fixed batch, one request more than streams."""
+    """As backend `local` runs it: one stream per thread, its fixed batch, one more request than streams."""
     import openvino
 
     from kras_backend_local.openvino_engine import BATCH, OpenVinoInfer, touch
@@ -141,7 +141,7 @@ def openvino_run(spec: Any, file: Path, precision: str, threads: int) -> Run | N
 
 
 def measure(spec: Any, tiles: np.ndarray, rounds: int, threads: int) -> list[dict[str, Any]]:
-    """One row a runtime; cosines are the least over tiles, `centered` without what all tiles share."""
+    """One row per runtime; cosines are the least over tiles, `centered` without what all tiles share."""
     from kras_plugins.models.quantize import agreement
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -1,9 +1,9 @@
-"""What engine `dask` costs a slide beyond the slide itself: empty tasks through a real scheduler and two workers.
+"""The overhead of engine `dask` per slide: empty tasks through a real scheduler and two workers.
 
     python benchmarks/engine.py --tasks 10000
 
-Prints milliseconds a task on the clock, of CPU in this process, which deals, and in which the scheduler runs, and of
-CPU in all workers.
+Prints milliseconds per task: wall clock, CPU in this process, which assigns tasks and runs the scheduler, and CPU in
+all workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def bench(_order: Mapping[str, Any], _tell: Any) -> Iterator[tuple[None, dict[st
 
 
 def nothing(_bench: None, item: Mapping[str, Any]) -> dict[str, Any]:
-    """What a slide gives: digests."""
+    """The result of a slide: digests."""
     return {"fingerprint": item["slide_id"], "artifacts": dict.fromkeys(("tissue", "bag", "map"), "0" * 64)}
 
 

@@ -1,7 +1,7 @@
-"""Whether the statistics keep their word on simulated cohorts: `python benchmarks/evidence.py --help`.
+"""Whether the statistics keep their promises on simulated cohorts: `python benchmarks/evidence.py --help`.
 
-Coverage of the intervals, size of the paired test, what the frozen rules realize on fresh patients, and how fast DeLong
-and the bootstrap are. Times are seconds of CPU on one core. Ends with exit code 1 where a promise is broken.
+Coverage of the intervals, size of the paired test, what the frozen rules achieve on new patients, and how fast DeLong
+and the bootstrap are. Times are CPU seconds on one core. Ends with exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AREAS = (0.5, 0.75)
 
 
 class Promises:
-    """What was promised, what was measured, and whether all of it held."""
+    """What was promised, what was measured, and whether all promises were kept."""
 
     def __init__(self) -> None:
         self.kept = True
@@ -108,7 +108,7 @@ def _measured(
 
 
 def frozen_rule(promises: Promises, count: int, seed: int) -> None:
-    """Nested cross-validation and bundle as `kras run` makes them: the interval, and the rules on fresh patients."""
+    """Nested cross-validation and bundle as `kras run` makes them: the interval, and the rules on new patients."""
     print(
         f"\nNested cross-validation, two small models on {FEATURES} features, {count} cohorts each, 8000 fresh patients"
     )
@@ -126,7 +126,7 @@ def frozen_rule(promises: Promises, count: int, seed: int) -> None:
 
 
 def timings(promises: Promises) -> None:
-    """Seconds of CPU of DeLong on 100,000 scores and of a bootstrap of every metric, 930 patients, 5 repeats."""
+    """CPU seconds of DeLong on 100,000 scores and of a bootstrap of every metric, 930 patients, 5 repeats."""
     print("\nTimes, seconds of CPU")
     rng = np.random.default_rng(0)
     y = np.arange(100_000) < 10_000
@@ -149,7 +149,7 @@ def _limit(promises: Promises, what: str, seconds: float, limit: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all parts; 1 where a promise is broken."""
+    """Run all parts; 1 if a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cohorts", type=int, default=1000, help="simulated cohorts of fixed scores")
     parser.add_argument("--studies", type=int, default=200, help="simulated cohorts with cross-validation")

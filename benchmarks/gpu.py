@@ -1,14 +1,14 @@
-"""Is a GPU used rightly and well? `python benchmarks/gpu.py --device cuda --out DIR`
+"""Is a GPU used correctly and efficiently? `python benchmarks/gpu.py --device cuda --out DIR`
 
-First what PyTorch and timm alone do on it, which any machine that has them can answer; then `kras` itself, where it and
-what it needs are installed (`gpu_wheels.py` prepares that for a machine without a network). Blocks come in the order
-of their worth. Every row is in DIR/blocks at once; DIR/gpu.json and DIR/gpu.md hold all of it at the end:
+First what PyTorch and timm alone do on it, which any machine that has them can answer; then `kras` itself, if it and
+its dependencies are installed (`gpu_wheels.py` prepares that for a machine without a network). The most important
+blocks come first. Every row is written to DIR/blocks at once; at the end DIR/gpu.json and DIR/gpu.md contain them all:
 
     python benchmarks/gpu.py --out DIR --page docs/gpu.md     puts the figures of DIR into the page, measures nothing
 
-A block that lacks a package says so; one for which no time is left is skipped and says so; one that ends its process,
-or hangs, costs itself alone. `--device cpu` runs the same with tiny networks: whether it works, not how fast. Exit code
-1 where a block failed or a check does not hold.
+A block that lacks a package says so; a block for which no time is left is skipped and says so; a block that ends its
+process, or hangs, affects only itself. `--device cpu` runs the same with tiny networks, to test whether it works, not
+how fast. Exit code 1 if a block failed or a check does not hold.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Any
 from gpu_results import Row, faults, forget, markdown, put, read, write
 
 PATIENCE = 30.0
-"""Seconds beyond its end after which a block hangs: its longest row must fit."""
+"""Seconds beyond its end after which a block is considered hung: its longest row must fit."""
 START = 180.0
-"""Seconds for a process to start its first block: PyTorch and CUDA come up meanwhile."""
+"""Seconds for a process to start its first block: PyTorch and CUDA are loaded meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how long to measure. `small`: tiny networks. `until`: seconds of the clock."""
+    """Where and how long to measure. `small`: tiny networks. `until`: wall-clock seconds."""
 
     device: str
     small: bool
@@ -79,7 +79,7 @@ BLOCKS = (
     Block("gpu_kras", "slide_embedding", 60, "A slide from file to bag: how fast, and what limits?"),
     Block("gpu_kras", "slide_cells", 75, "A slide from file to cells: how fast, and what limits?"),
     Block(
-        "gpu_kras", "he_training", 40, "Does he train to the same bytes each time, as the CPU scores it, and how fast?"
+        "gpu_kras", "he_training", 40, "Does `he` train to the same bytes each time, score as on the CPU, and how fast?"
     ),
     Block("gpu_torch", "compiled", 60, "What would torch.compile gain?", True),
 )
@@ -131,8 +131,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="as PyTorch names it: cuda, cuda:1, cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--minutes", type=float, default=9.0, help="no block begins that would not end by then")
-    parser.add_argument("--only", nargs="+", choices=[b.name for b in BLOCKS], metavar="BLOCK", help="these alone")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start no block that would not end by then")
+    parser.add_argument("--only", nargs="+", choices=[b.name for b in BLOCKS], metavar="BLOCK", help="only these")
     parser.add_argument("--page", type=Path, help="put the results of --out between the markers of this page")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
@@ -142,7 +142,7 @@ def arguments() -> argparse.Namespace:
 def alone(device: str) -> tuple[str, dict[str, str]]:
     """The device as the blocks name it, and an environment in which it is the only one of its kind."""
     if not device.startswith("cuda"):
-        # Threads of several processes on few cores wait for each other longer than tiny networks take.
+        # On few cores, threads of several processes wait for each other longer than tiny networks take.
         return device, {"OMP_NUM_THREADS": "1"}
     number, shown = int(device.partition(":")[2] or 0), os.environ.get("CUDA_VISIBLE_DEVICES")
     return "cuda:0", {"CUDA_VISIBLE_DEVICES": shown.split(",")[number] if shown else str(number)}
@@ -155,9 +155,9 @@ def chosen(names: Sequence[str]) -> list[Block]:
 def measure(
     blocks: Sequence[Block], start: Callable[[Sequence[Block]], subprocess.Popen[bytes]], folder: Path, until: float
 ) -> None:
-    """Run blocks in processes that `start` makes, one for those of a module that follow each other.
+    """Run blocks in processes that `start` makes, one for consecutive blocks of a module.
 
-    A process that dies or hangs is named in the record of the block that it was at; the next one goes on behind it.
+    If a process dies or hangs, the record of its current block says so; the next process continues after that block.
     """
     todo = [b for b in blocks if read(folder, b.name) is None]
     while todo:
@@ -168,7 +168,7 @@ def measure(
         together = list(next(groupby(todo, lambda b: b.module))[1])
         why = ended(start(together), together, folder)
         found = [read(folder, b.name) for b in together]
-        if found[0] is None:  # it never came to begin
+        if found[0] is None:  # it never began
             write(folder, fresh(together[0]) | {"status": "failed", "why": f"its process {why}"})
         for record in found:
             if record and record["status"] == "running":
@@ -177,7 +177,7 @@ def measure(
 
 
 def ended(process: subprocess.Popen[bytes], blocks: Sequence[Block], folder: Path) -> str:
-    """Wait for a process, no longer than the block that it is at may take, and say how it ended."""
+    """Wait for a process, no longer than its current block may take, and say how it ended."""
     limit = time.time() + START
     while True:
         try:
@@ -198,16 +198,16 @@ def fresh(block: Block) -> dict[str, Any]:
 
 
 def child(blocks: Sequence[Block], device: str, out: Path, until: float) -> int:
-    """Run blocks in this process and record each row as it comes; ends behind one that failed.
+    """Run blocks in this process and record each row as it comes; stops after a block that failed.
 
-    What an error of the device leaves behind is not to be built upon: the blocks which follow get a new process.
+    The state after a device error cannot be trusted: the following blocks get a new process.
     """
     for block in blocks:
         record, began, small = fresh(block), time.time(), device == "cpu"
         if began + block.seconds * (not small) > until:
             write(out / "blocks", record | {"status": "skipped", "why": f"{until - began:.0f} s left are not enough"})
             continue
-        # On a CPU only the whole has an end: how long a block takes says nothing there.
+        # On a CPU only the whole run has a time limit: how long a block takes says nothing there.
         record["until"] = until if small else min(until, began + 3 * block.seconds)
         write(out / "blocks", record)
         print(f"== {block.name}: {block.question}", flush=True)

@@ -49,7 +49,7 @@ MINI, SMALL, LARGE = ("vit-mini", ""), ("vit_small_patch16_224", "random:0"), ("
 
 
 def settings(bench: Bench, **options: Any) -> list[str]:
-    """What a user would give after -o to have engine `torch` on the device."""
+    """What a user would give after -o to run engine `torch` on the device."""
     all_options = {"engine": "torch", "device": bench.device} | options
     return [f"backend.local.{key}={str(value).lower()}" for key, value in all_options.items()]
 
@@ -124,7 +124,7 @@ def engine_rates(bench: Bench) -> Iterator[Row]:
 
 def engine_memory(bench: Bench) -> Iterator[Row]:
     spec = spec_of("extractor", "vit", of_vit(LARGE))
-    taken = filled(bench.device, left=1 << 29)  # half a GB, which the weights alone do not fit into
+    taken = filled(bench.device, left=1 << 29)  # half a GB, too little for the weights alone
     made = backend(settings(bench))
     said = hint = ""
     try:
@@ -141,7 +141,7 @@ def engine_memory(bench: Bench) -> Iterator[Row]:
 
 
 def slides(folder: Path, bench: Bench, side: int) -> tuple[SlideRef, SlideRef]:
-    """A small slide, and one of tissue all over that is `side` pixels wide at 0.5 µm/px."""
+    """A small slide, and one covered with tissue that is `side` pixels wide at 0.5 µm/px."""
     import tifffile
 
     drawn, large = folder / "drawn.tiff", folder / "large.svs"
@@ -167,7 +167,7 @@ def slide_cells(bench: Bench) -> Iterator[Row]:
 
 
 def whole(bench: Bench, name: str, side: int, extractor: str | None, profiler: str | None, words: list[str]) -> Row:
-    """Tiles a second of a slide from file to result, and of the parts that it goes through."""
+    """Tiles per second of a slide from file to result, and of each step."""
     cores = 1 if bench.small else os.cpu_count() or 1
     config = load_config(None, [*words, *settings(bench, precision="bf16")])
     with ExitStack() as stack:
@@ -202,7 +202,7 @@ def whole(bench: Bench, name: str, side: int, extractor: str | None, profiler: s
             process_slide(slide, parts, replace(work, store=Store(folder / slide.slide_id)))
             return len(grid)
 
-        process(first)  # workers start, code is compiled
+        process(first)  # starts workers, compiles code
         own, theirs = time.process_time(), cpu_of(children())
         result = rate(lambda: process(ref))
         own, theirs = time.process_time() - own, cpu_of(children()) - theirs
@@ -235,7 +235,7 @@ def he_training(bench: Bench) -> Iterator[Row]:
         samples, labels = cohort_of(Path(name), patients, tiles, dim)
         parts = [Cohort(samples=samples[i::2], labels=labels[i::2], groups=["p"] * (patients // 2)) for i in (0, 1)]
         made, seconds = [], []
-        for i in range(2):  # the second time nothing is started
+        for i in range(2):  # the second time nothing has to start
             classifier, began = HeClassifier(options, 0), time.perf_counter()
             classifier.fit(*parts)
             seconds.append(time.perf_counter() - began)
@@ -280,7 +280,7 @@ def rate(work: Callable[[], int]) -> float:
 
 
 def model_rate(part: Part, bench: Bench) -> float:
-    """Tiles a second of the network alone, as many calls at once as it asks for."""
+    """Tiles per second of the network alone, with as many calls at once as it asks for."""
     (spec,) = part.specs
     infer = part.infer[spec.name]
     tiles = np.random.default_rng(0).integers(0, 256, (part.batch, *spec.inputs[0].shape), np.uint8)

@@ -1,4 +1,4 @@
-"""The networks that `gpu.py` measures, by PyTorch and timm alone, in the arithmetic that is asked for.
+"""The networks that `gpu.py` measures, by PyTorch and timm alone, in the requested arithmetic.
 
 Arithmetic `bf16` and `f16` is that of engine `torch`: weights of linear and convolution layers cast once, the rest
 under autocast. `bf16 throughout` casts all weights, for comparison.
@@ -57,7 +57,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str, side: int, device: str) -> None:
         super().__init__()
         torch.manual_seed(0)
-        with torch.device(device):  # a billion random weights take their time on a CPU
+        with torch.device(device):  # a billion random weights take long on a CPU
             self.vit = timm.create_model(name, num_classes=0, img_size=side)
             self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255)
             self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255)
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
 
 
 def cells(device: str) -> nn.Module:
-    """The trained network of profiler `cells`: its two files alone, as the plug-in itself imports pydantic."""
+    """The trained network of profiler `cells`, from its two files alone, since the plug-in itself imports pydantic."""
     from safetensors.torch import load_file
 
     plugin = ModuleType("kras_profiler_cells")
@@ -102,7 +102,7 @@ def constants(file: Path) -> dict[str, Any]:
 
 @cache
 def exact(subject: Subject, device: str) -> nn.Module:
-    """The network in float32 on the device; made once a process."""
+    """The network in float32 on the device; made once per process."""
     made = cells(device) if subject.name == "cells" else Encoder(subject.name, subject.side, device)
     return made.eval().requires_grad_(False)
 
@@ -142,7 +142,7 @@ def subjects(bench: Bench) -> tuple[Subject, ...]:
 
 
 def draw(subject: Subject, n: int, seed: int = 0) -> Tensor:
-    """Tiles that differ as tissue does, in colors and shapes, not in noise alone: uint8[n side side 3]."""
+    """Tiles that differ like tissue, in colors and shapes, not only in noise: uint8[n side side 3]."""
     rng = torch.Generator().manual_seed(seed)
     few = min(n, 64)
     coarse = torch.rand((few, 3, 7, 7), generator=rng)

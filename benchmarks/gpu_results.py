@@ -1,4 +1,4 @@
-"""What `gpu.py` found: one JSON file a block, rewritten with every row, then one of all and a page's table."""
+"""Results of `gpu.py`: one JSON file per block, rewritten with every row, then one for all and a page's table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:
-    """Put a block's record into `folder`, whole or not at all: a process may be killed while it writes."""
+    """Write a block's record into `folder` atomically: a process may be killed while it writes."""
     folder.mkdir(parents=True, exist_ok=True)
     file = _file(folder, record["block"])
     part = file.with_suffix(".part")
@@ -30,7 +30,7 @@ def read(folder: Path, block: str) -> dict[str, Any] | None:
 
 
 def forget(folder: Path, block: str) -> None:
-    """Remove the record of an earlier call."""
+    """Remove the record of an earlier run."""
     _file(folder, block).unlink(missing_ok=True)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIMITS = {"f32": 0.99999, "bf16": 0.999, "f16": 0.9995, "bf16 throughout": 0.99}
 """Least cosine of any tile's output: those of `kras model check` (docs/decisions/0007), a looser one for comparison."""
 PEAKS = {"B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121}
-"""Dense bf16 TFLOP/s by NVIDIA's data sheets; the first name that is part of the device's counts."""
+"""Dense bf16 TFLOP/s by NVIDIA's data sheets; the first name contained in the device's name counts."""
 
 
 def on_cuda(device: str) -> bool:
@@ -39,7 +39,7 @@ def wait(device: str) -> None:
 
 
 def a_second(work: Callable[[], object], items: int, bench: Bench) -> float:
-    """Items a second of repeated work, after some runs that are not counted."""
+    """Items per second of repeated work, after some runs that are not counted."""
     together = 1 if bench.small else 4
     for _ in range(together):
         work()
@@ -65,7 +65,7 @@ def versions(bench: Bench) -> Iterator[Row]:
 
 
 def driver() -> str:
-    """The driver's version, as nvidia-smi says it."""
+    """The driver's version according to nvidia-smi."""
     words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=30).stdout.split("\n")[0] or "unknown"
@@ -158,7 +158,7 @@ def operations(subject: Subject, device: str) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    # Plain attention: what the counter knows on every device.
+    # Plain attention, which the counter knows on every device.
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
         exact(subject, device)(draw(subject, 1).to(device))
     return float(counter.get_total_flops())
@@ -275,7 +275,7 @@ def slots(bench: Bench) -> Iterator[Row]:
 
 
 def busy(infer: Callable[[Tensor], Tensor], subject: Subject, batch: int, callers: int, bench: Bench) -> Row:
-    """Tiles a second of several threads, each with its own tiles and knowing what they give."""
+    """Tiles per second of several threads, each with its own tiles and their known results."""
     tiles = [draw(subject, batch, seed) for seed in range(callers)]
     wanted = [infer(t) for t in tiles]
     wrong = [0] * callers
@@ -317,7 +317,7 @@ MEMORY_ERRORS = ("RuntimeError", "OutOfMemoryError")
 
 
 def filled(device: str, left: int = 1 << 30) -> Tensor:
-    """A tensor that takes all of a card's memory but so many bytes."""
+    """A tensor that takes all of a card's memory except `left` bytes."""
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     return torch.empty(free - left, dtype=torch.uint8, device=device)

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu_wheels.py        here, where the package index can be reached
 
-builds the wheel of this checkout, downloads what it needs beyond the packages that PyTorch's usual images hold
+This builds the wheel of this checkout, downloads what it needs beyond the packages in PyTorch's usual images
 (numpy, scipy, scikit-learn, scikit-image, numba, h5py, pyarrow, pillow, tifffile, safetensors, pluggy, packaging,
 filelock, rich, typer), in the versions installed here, and prints what to run there. OpenSlide, OpenVINO, LightGBM and
-Triton's client are not among them: blocks read with reader `tiff` and compute with engine `torch`.
+Triton's client are not included: blocks read with reader `tiff` and compute with engine `torch`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PACKAGES = (
     "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "platformdirs",
     "imagecodecs",
 )  # fmt: skip
-"""What `gpu_kras.py` imports and such an image lacks; typing-extensions is there, but may be too old for pydantic."""
+"""What `gpu_kras.py` imports and such an image lacks; it has typing-extensions, but maybe too old for pydantic."""
 LIMIT = 45 << 20
-"""Bytes: what may be carried to a borrowed machine beside the checkout."""
+"""Bytes that may be transferred to a borrowed machine besides the checkout."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def download(folder: Path, python: str) -> list[str]:
-    """Words for pip: the packages as installed here, as wheels for another Python on Linux."""
+    """Arguments for pip: the packages as installed here, as wheels for another Python on Linux."""
     pinned = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     words = ["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation", "cp"]
@@ -54,7 +54,7 @@ def run(*words: str) -> None:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the wheels; ends the program where one is missing or they are too many to carry."""
+    """Bytes of the wheels; ends the program if one is missing or they are too large to transfer."""
     wheels = list(folder.glob("*.whl"))
     found = {file.name.split("-")[0].replace("_", "-") for file in wheels}
     if missing := {"kras", *PACKAGES} - found:
@@ -62,7 +62,7 @@ def size(folder: Path) -> int:
     total = sum(file.stat().st_size for file in wheels)
     if total > LIMIT:
         largest = max(wheels, key=lambda file: file.stat().st_size)
-        sys.exit(f"{folder}: {total / 2**20:.1f} MiB, {LIMIT >> 20} may be carried; the largest is {largest.name}")
+        sys.exit(f"{folder}: {total / 2**20:.1f} MiB, at most {LIMIT >> 20} allowed; the largest is {largest.name}")
     return total
 
 

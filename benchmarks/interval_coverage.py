@@ -1,12 +1,12 @@
 """Whether the interval of a cross-validated AUROC covers: `python benchmarks/interval_coverage.py --help`.
 
 Cohorts are simulated and go through the product's `cross_validate`; the interval is that of metrics.json, the truth the
-mean true AUROC of the fold models. Cells: a linear model of 20 features × five areas × three cohorts; a forest with a
-network whose features say nothing; features that tell the site alone, on folds of whole sites. Blocks of cohorts are
-kept in a folder, so that a stopped run goes on. Ends with exit code 1 where a promise is broken:
+mean true AUROC of the fold models. Cells: a linear model of 20 features × five areas × three cohorts; a forest and a
+network on uninformative features; features that predict only the site, on folds of whole sites. Blocks of cohorts are
+kept in a folder, so that an interrupted run resumes. Ends with exit code 1 if a promise is broken:
 
 - the lower bound of coverage (95 %, Wilson) is at least 92 %, at an area of 0.50 at least 94 %;
-- of cohorts without signal the share whose interval lies wholly above 0.5 is at most 3.5 % at its upper bound.
+- the share of cohorts without signal whose interval lies wholly above 0.5 is at most 3.5 % at its upper bound.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ def linear(n_positive: int, n_negative: int, area: float, seed: int) -> Row:
 
 
 def ensemble(n_positive: int, n_negative: int, seed: int) -> Row:
-    """Forest and network on features that say nothing, where every model's true AUROC is 0.5."""
+    """Forest and network on uninformative features, where every model's true AUROC is 0.5."""
     samples, labels = patients(n_positive, n_negative, 0.5, seed, FEATURES)
     return measured(validated(samples, labels, bundled(), seed), 0.5)
 
 
 def by_site(n: int, seed: int) -> Row:
-    """Features that tell the site alone, sites that differ in prevalence, folds of whole sites.
+    """Features that predict only the site, sites that differ in prevalence, folds of whole sites.
 
-    What a model learns of some sites says nothing of others, so its true AUROC on other sites is 0.5.
+    What a model learns about some sites says nothing about others, so its true AUROC on other sites is 0.5.
     """
     rng = np.random.default_rng(seed)
     site = rng.choice(SITES, n, p=rng.dirichlet(np.full(SITES, 0.7)))
@@ -178,15 +178,15 @@ def judged(cell: Cell, rows: np.ndarray) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate what is missing, print every cell; 1 where a promise is broken."""
+    """Simulate what is missing, print every cell; 1 if a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/coverage"), help="folder of finished blocks")
     parser.add_argument("--null", type=int, default=2000, help="cohorts of each linear cell without signal")
     parser.add_argument("--signal", type=int, default=500, help="cohorts of each other linear cell")
     parser.add_argument("--forests", type=int, default=400, help="cohorts of forest and network")
-    parser.add_argument("--sites", type=int, default=400, help="cohorts of features that tell the site alone")
+    parser.add_argument("--sites", type=int, default=400, help="cohorts of features that predict only the site")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--only", default="", help="cells whose name begins so")
+    parser.add_argument("--only", default="", help="cells whose name begins with this")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     asked = [c for c in cells(given.null, given.signal, given.forests, given.sites) if c.name.startswith(given.only)]

@@ -1,14 +1,14 @@
 """Is `he` a correct multiple-instance learner? `python benchmarks/mil.py [FILE …]` on classical sets, 10-fold × 5.
 
 A file is a CSV (also .gz) without a header: label of the bag, id of the bag, features of one instance. One fixed set of
-options serves all files. As in a bundle of `kras run`, the training part is dealt to inner folds, each inner fold's
+options serves all files. As in a bundle of `kras run`, the training part is split into inner folds, each inner fold's
 network stops early on it, and the calibrated logits of the inner models are averaged: no test bag is seen, and no
-training bag is wasted on stopping. Accuracy is at a calibrated probability of one half. Beside it stand `meanmax`, a
-logistic regression on the mean and maximum of a bag's instances, and the published attention networks.
+training bag is wasted on stopping. Accuracy is at a calibrated probability of one half. It is compared with `meanmax`,
+a logistic regression on the mean and maximum of a bag's instances, and with the published attention networks.
 
 And what does a cohort cost? `python benchmarks/mil.py --patients 200 --tiles 20000 --dim 1536 --folder /tmp/bags` makes
-a few bags of random features, links them for as many patients, and gives the memory at its highest, with all pages
-that were mapped, and the CPU seconds of a patient; of these it reckons a fold of a study of that size. The folder goes.
+a few bags of random features, links them for that many patients, and prints the peak memory, including all mapped
+pages, and the CPU seconds per patient. From these it estimates a fold of a study of that size. The folder is removed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from kras_plugins.learning.calibration import fit_platt
 
 SHARED = Path(os.environ.get("KRAS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "mil"
 OPTIONS = HeOptions(seeds=1, lr=3e-4)
-"""The plug-in's defaults but for two: the inner models are averaged in place of seeds; and the learning rate is three
-times as high, since the published networks move far longer (8,000 steps at 5e-4) and early stopping bounds it. Chosen
-on other splits of the same sets than those reported."""
+"""The plug-in's defaults with two exceptions: the inner models are averaged instead of seeds, and the learning rate is
+three times as high, since the published networks train far longer (8,000 steps at 5e-4) and early stopping bounds it.
+Chosen on other splits of the same sets than those reported."""
 FOLDS, REPEATS, INNER = 10, 5, 10
 DISTINCT = 4
-"""Bags that are truly written; the others are links to them."""
+"""Bags that are actually written; the others are links to them."""
 
 PUBLISHED = {
     "musk1": (0.892, 0.040, 0.900, 0.050),
@@ -53,12 +53,12 @@ PUBLISHED = {
     "tiger": (0.839, 0.022, 0.845, 0.018),
     "elephant": (0.868, 0.022, 0.857, 0.027),
 }
-"""Accuracy and its standard error of attention and gated attention in Ilse, Tomczak & Welling, ICML 2018, table 1, as
-recalled and not read again: check against the paper before quoting."""
+"""Accuracy and its standard error of attention and gated attention in Ilse, Tomczak & Welling, ICML 2018, table 1, from
+memory and not verified: check against the paper before quoting."""
 
 
 def read_bags(file: Path) -> tuple[list[Sample], np.ndarray]:
-    """Bags in order of their appearance, and int8[bag] of 0 and 1."""
+    """Bags in order of appearance, and int8[bag] of 0 and 1."""
     reading = gzip.open if file.suffix == ".gz" else open
     with reading(file, "rt", encoding="utf-8") as f:
         table = np.loadtxt(f, delimiter=",", ndmin=2)
@@ -134,12 +134,12 @@ def measure(file: Path, first_seed: int, repeats: int) -> None:
 
 
 def standard_error(x: np.ndarray) -> float:
-    """Of the mean over float64[repeat fold]: folds of one repeat are taken as independent, repeats are not."""
+    """Standard error of the mean of float64[repeat fold]: folds of one repeat count as independent, repeats do not."""
     return float(x.std(axis=1, ddof=1).mean() / np.sqrt(x.shape[1]))
 
 
 def cost(patients: int, tiles: int, dim: int, folder: Path, options: HeOptions) -> None:
-    """One epoch of `he`, `meanmax`, and predictions; a process tells its highest memory once."""
+    """One epoch of `he`, `meanmax`, and predictions; peak memory is that of the process so far."""
     folder.mkdir(parents=True)
     try:
         rng = np.random.default_rng(0)
@@ -181,7 +181,7 @@ def cost(patients: int, tiles: int, dim: int, folder: Path, options: HeOptions) 
 
 
 def folds_of(samples: list[Sample], labels: np.ndarray, n: int) -> tuple[Cohort, Cohort]:
-    """Four fifths of the first n to learn from, and the rest to stop on."""
+    """Four fifths of the first n for training, and the rest for early stopping."""
     return part(samples, labels, np.arange(n // 5, n)), part(samples, labels, np.arange(n // 5))
 
 
@@ -192,7 +192,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def peak() -> int:
-    """MB of this process at their highest."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--seed", type=int, default=0, help="of the first repeat's folds")
-    parser.add_argument("--patients", type=int, help="measure what a cohort of as many costs instead")
+    parser.add_argument("--patients", type=int, help="measure instead what a cohort of this many costs")
     parser.add_argument("--tiles", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=1536)
     parser.add_argument("--networks", type=int, default=HeOptions().seeds)

@@ -1,13 +1,13 @@
-"""What reading costs, and what it gives by threads and by processes: `python benchmarks/embed.py --model null`.
+"""What reading costs, and its rate by threads and by processes: `python benchmarks/embed.py --model null`.
 
-A model that takes no time asks for tiles of 224 px at 0.5 µm/px, from slides whose level 0 is that, or has 0.2525 or
-0.2465 µm/px and is resampled, in JPEG and in JPEG 2000. A row a slide:
+A model that takes no time asks for tiles of 224 px at 0.5 µm/px, from slides whose level 0 has that resolution, or
+0.2525 or 0.2465 µm/px and is resampled, in JPEG and in JPEG 2000. One row per slide:
 
-    CPU          milliseconds a tile of one thread: reading, decoding, resampling, focus check
-    lock         microseconds of them in which that thread has the interpreter's lock, shared by all: how often
-                 py-spy finds it with the lock, of how often it finds it at work ("-" without py-spy)
+    CPU          milliseconds per tile of one thread: reading, decoding, resampling, focus check
+    lock         microseconds of these in which the thread has the interpreter's lock, shared by all: how often
+                 py-spy finds it with the lock, of how often it finds it working ("-" without py-spy)
     cores        that keep a GPU of 5,000 and of 15,000 tiles/s busy, by CPU alone
-    threads, processes    tiles/s of so many; the clock's, so that it takes a quiet machine
+    threads, processes    tiles/s of that many, by the wall clock, so that it takes a quiet machine
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from kras_plugins.slides.tissue import find_tissue
 SPEC = TileSpec(px=224, mpp=0.5)
 BATCH = 64
 TILES = 448
-"""At most so many of a slide: JPEG 2000 takes 10 ms of CPU for each."""
+"""At most this many tiles per slide: JPEG 2000 takes 10 ms of CPU for each."""
 SPY_HZ, SPY_SECONDS = 250, 8.0
 SLIDES = [(codec, mpp) for codec in ("jpeg", "jpeg2000") for mpp in (0.5, 0.2525, 0.2465)]
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Slide, UsableReader, TileGrid]]:
-    """A slide that was never open, its reader, and the first of its tiles."""
+    """A newly opened slide, its reader, and the first of its tiles."""
     readers = usable_readers(discover(), load_config(None))
     with open_slide(SlideRef(patient_id="p", slide_id="bench", path=path), readers) as slide:
         image, mpp = slide.thumbnail(8.0)
@@ -59,7 +59,7 @@ def opened(path: Path) -> Iterator[tuple[Slide, UsableReader, TileGrid]]:
 
 
 def read_alone(path: Path, seconds: float = SPY_SECONDS) -> float:
-    """Read a slide in one thread, opened again and again for so many seconds; CPU seconds a tile, opening left out."""
+    """Read a slide in one thread, reopened repeatedly for `seconds`; CPU seconds per tile, without opening."""
     began, cpu, done = time.monotonic(), 0.0, 0
     while not done or time.monotonic() - began < seconds:
         with opened(path) as (slide, _, grid):
@@ -90,7 +90,7 @@ def lock_share(path: Path) -> float | None:
 
 
 def timed(path: Path, tiles: Callable[[Slide, UsableReader, TileGrid], Iterator]) -> float:
-    """Tiles a second of a slide that was just opened."""
+    """Tiles per second of a slide that was just opened."""
     with opened(path) as (slide, reader, grid):
         began, done = time.perf_counter(), 0
         for batch in tiles(slide, reader, grid):

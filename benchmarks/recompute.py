@@ -1,10 +1,10 @@
 """Recomputes metrics.json from the files of a study: `python benchmarks/recompute.py RUN_FOLDER --cohort cohort.csv`.
 
 Nothing of kras_plugins is imported: numbers come from scikit-learn, scipy and statsmodels, and from formulas with their
-sources where these have none, written for clarity, not for speed. Scores are those of folds.parquet, which hold
+sources where these have none, written for clarity, not for speed. Scores are those of folds.parquet, which have
 every digit; bootstrap and permutations are drawn from numpy's generator with the study's seed, so that their intervals
 agree as well. Prints how many numbers were recomputed, every one that differs by more than ROUNDING, and what was not
-recomputed. Ends with exit code 1 where one differs.
+recomputed. Ends with exit code 1 if one differs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scipy.special import expit
 from scipy.special import logit as log_odds
 
 ROUNDING = 1e-6
-"""Relative, and absolute below 0.1: what iterations of two libraries leave of one optimum."""
+"""Relative, and absolute below 0.1: the difference that iterations of two libraries leave at one optimum."""
 
 _NAMES = ("b", "population", "model", "column", "factor", "level", "what", "t", "prevalence")
-"""What tells an element of a list from the others, where it has any of these."""
+"""Keys that distinguish an element of a list from the others, if it has any of these."""
 
 _GIVEN = ("schema_version", "importance")
-"""Blocks that nothing is computed for, or that fitted models alone give."""
+"""Blocks for which nothing is computed, or which only fitted models give."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def recompute(study: Study, cohort: Path | None, table: Path | None) -> dict[str
 
 
 def in_scope(study: Study, group: groups.Group) -> dict[str, Any]:
-    """What metrics.json has of patients in scope alone, where there are any; subgroups need the cohort besides."""
+    """What metrics.json has for patients in scope alone, if there are any; subgroups also need the cohort."""
     prevalences, written = study.config.get("prevalences", ()), study.metrics
     both = {**study.models, **study.baselines_in_scope}
     glands, others = study.kind == "adenocarcinoma", np.isin(study.kind, ["adenosquamous", "large cell", "sarcomatoid"])
@@ -140,7 +140,7 @@ def scope(study: Study) -> dict[str, Any]:
 
 
 def flow(study: Study, cohort: Path | None) -> dict[str, int]:
-    """Slides and patients on their way from the cohort's table."""
+    """Counts of slides and patients at each step from the cohort's table."""
     found = {"patients out of scope": int((~study.in_scope).sum())}
     if cohort is None:
         return found
@@ -163,7 +163,7 @@ def flow(study: Study, cohort: Path | None) -> dict[str, int]:
 
 
 def drivers(study: Study, columns: covariates.Columns) -> dict[str, int] | None:
-    """Of how many scored patients it is known whether they have a driver mutation of KRAS, and how many have one."""
+    """The number of scored patients with known KRAS driver mutation status, and how many have a mutation."""
     if study.metrics["target"] == "kras_driver":
         known = study.y[study.ensemble.scored].tolist()
     else:
@@ -173,7 +173,7 @@ def drivers(study: Study, columns: covariates.Columns) -> dict[str, int] | None:
 
 
 def verdict(study: Study, observed: float) -> dict[str, Any]:
-    """What of a permutation test is no refit's: the area that was to be reached, and that p counts refits."""
+    """The parts of a permutation test that need no refits: the area to be reached, and that p counts refits."""
     p, refits = study.metrics["verdict"]["p"], study.config["permutations"]
     if p is None:
         return {"p": None, "permutations": 0, "observed": observed}
@@ -193,8 +193,8 @@ def predictions(study: Study) -> dict[str, Any]:
 
 
 def fusion(study: Study) -> np.ndarray | None:
-    """The mean of members' logits or probabilities, of those there, and for a bundle the mean logit of its folds' so
-    made ensembles; None for a fusion that was fitted."""
+    """The mean of the available members' logits or probabilities, and for a bundle the mean logit of its folds'
+    ensembles made in this way; None for a fusion that was fitted."""
     kind = study.config.get("fusion", study.manifest.get("trained_on", {}).get("fusion"))
     if kind not in ("logit", "probability"):
         return None
@@ -213,9 +213,9 @@ def _place(row: Mapping[str, str], repeat: int, *model: str) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Numbers, truth values and None by path, and the text of calls; other texts are no results.
+    """Numbers, truth values and None by path, and the text of calls; other texts are not results.
 
-    Elements of a list go by their names where they have some, else by their place.
+    Elements of a list are identified by their names if they have any, else by their position.
     """
     if isinstance(value, Mapping):
         for key, one in value.items():
@@ -229,7 +229,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values agree but for rounding; None, NaN and infinity are all "none"."""
+    """Whether two values agree up to rounding; None, NaN and infinity all count as "none"."""
     a, b = (None if isinstance(x, float) and not math.isfinite(x) else x for x in (a, b))
     if a is None or b is None or isinstance(a, str):
         return a is b if a is None or b is None else a == b

@@ -1,4 +1,4 @@
-"""What 1,000 to 1,000,000 slides take, reckoned from costs of one slide: the tables of docs/scale.md.
+"""What 1,000 to 1,000,000 slides take, calculated from the costs of one slide: the tables of docs/scale.md.
 
     python benchmarks/scale.py
 
@@ -19,7 +19,7 @@ from kras_plugins.study.rates import RECORDED
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 TISSUE_MM2 = 102.0
-"""Mean tumor area of 944 TCGA lung slides, LUAD and LUSC (PathAI's features); tissue beside the tumor comes on top."""
+"""Mean tumor area of 944 TCGA lung slides, LUAD and LUSC (PathAI's features); other tissue is additional."""
 SLIDE_BYTES = 1e9
 """Assumed: a whole file at 0.25 µm/px, glass included."""
 RANGE_BYTES_PER_MM2, RANGE_REQUESTS_PER_MM2, OPENING_BYTES, OPENING_REQUESTS = 6.2e6, 11.5, 2.2e6, 5
@@ -30,24 +30,24 @@ VIT_PX, CELLS_PX, MPP = 224, 512, 0.5
 """Sides of a tile of `vit` and of `cells`, and its µm per pixel."""
 VIT_SECONDS = 1 / RECORDED["extractor:vit lunit-s16"].tiles_per_s
 CELLS_SECONDS = 1 / RECORDED["profiler:cells"].tiles_per_s
-"""Of one core a tile, reading included (AMD EPYC, Zen 5, bf16)."""
+"""Seconds of one core per tile, reading included (AMD EPYC, Zen 5, bf16)."""
 GPU_VIT_PER_S, GPU_CELLS_PER_S = 753.0, 1_670.0
-"""Tiles a second of a GPU, not measured by us: published for UNI (ViT-L) on an A100 (docs/gpu.md); reckoned for `cells`
-beside 16 cores (docs/models/cells.md)."""
+"""Tiles per second of a GPU, not measured by us: published for UNI (ViT-L) on an A100 (docs/gpu.md); calculated for
+`cells` with 16 cores (docs/models/cells.md)."""
 
 MAP_BYTES_PER_TILE = RECORDED["profiler:cells"].bytes_per_tile
 STORED = {"tissue": 2, "bag": 3, "map": 5, "profile": 2}
-"""Files of each artifact of a slide, with its `key.json` (tests/test_scale.py counts them); in a folder its place,
-two files, comes on top."""
+"""Files of each artifact of a slide, with its `key.json` (tests/test_scale.py counts them); in a folder its place adds
+two files."""
 PIECE = 5 << 20
-"""Bytes that obstore uploads in one request; a larger file takes one a piece, one to begin and one to end."""
+"""Bytes that obstore uploads in one request; a larger file takes one per piece, one to begin and one to end."""
 SCHEDULER_SECONDS = 4.2e-3
-"""A task that does nothing, by the clock, on two quiet cores: docs/decisions/0020-dask.md."""
+"""Wall-clock seconds of a task that does nothing, on two quiet cores: docs/decisions/0020-dask.md."""
 CORES_A_PLACE = 8
 FOLDS, HE_FOLD_HOURS = 5, 4.4e-3
-"""CPU hours of `he` a patient and outer fold: five networks, all epochs (docs/decisions/0022)."""
+"""CPU hours of `he` per patient and outer fold: five networks, all epochs (docs/decisions/0022)."""
 MANIFEST_BYTES = 600
-"""Of a slide in manifest.json with features and map; 450 were counted with features alone."""
+"""Bytes of a slide in manifest.json with features and map; 450 were counted with features alone."""
 BYTES = (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 TIMES = (("years", 365 * 86400.0), ("days", 86400.0), ("h", 3600.0), ("min", 60.0))
 
@@ -58,12 +58,12 @@ def tiles(side_px: int) -> float:
 
 
 def bag_bytes(dim: int) -> float:
-    """Of tile features and places, as `kras_plugins.bags` writes them: float32[tile feature], int32[tile 2]."""
+    """Bytes of tile features and positions as `kras_plugins.bags` writes them: float32[tile feature], int32[tile 2]."""
     return tiles(VIT_PX) * (dim * np.dtype("<f4").itemsize + 2 * np.dtype("<i4").itemsize)
 
 
 def map_bytes() -> float:
-    """Of the cells and tissue of a slide."""
+    """Bytes of the cells and tissue of a slide."""
     return tiles(CELLS_PX) * MAP_BYTES_PER_TILE
 
 
@@ -74,19 +74,19 @@ def writes() -> float:
 
 
 def reads() -> float:
-    """Requests to take them on another machine, and those that asked in vain before they were made."""
+    """Requests to fetch them on another machine, including unsuccessful ones before they were made."""
     large = (bag_bytes(384), map_bytes())
     return sum(STORED.values()) + sum(math.ceil(one / PART) - 1 for one in large) + len(STORED)
 
 
 def core_seconds() -> float:
-    """Of one core for features and cells of a slide."""
+    """Seconds of one core for features and cells of a slide."""
     return tiles(VIT_PX) * VIT_SECONDS + tiles(CELLS_PX) * CELLS_SECONDS
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: what it is, its value a slide, and how that is written."""
+    """A line of a table: its name, its value per slide, and how that is written."""
 
     name: str
     a_slide: float
@@ -104,19 +104,19 @@ def quantity(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the unit that they are spoken of."""
+    """Bytes in their usual unit."""
     unit, scale = next((one for one in BYTES if value >= one[1]), BYTES[-1])
     return f"{quantity(value / scale)} {unit}"
 
 
 def span(seconds: float) -> str:
-    """Seconds in the unit that they are spoken of."""
+    """Seconds in their usual unit."""
     unit, scale = next((one for one in TIMES if seconds >= 2 * one[1]), ("s", 1.0))
     return f"{quantity(seconds / scale)} {unit}"
 
 
 def work(seconds: float) -> str:
-    """Seconds of work that may be shared out: in hours, where they are many."""
+    """Seconds of divisible work, in hours if they are many."""
     return f"{quantity(seconds / 3600)} h" if seconds >= 7200 else f"{quantity(seconds)} s"
 
 
@@ -146,12 +146,12 @@ STORE = (
         quantity,
     ),
     Row("`manifest.json`", MANIFEST_BYTES, size),
-    Row("dealing, in all", SCHEDULER_SECONDS, span),
+    Row("scheduling, in total", SCHEDULER_SECONDS, span),
 )
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """A table in Markdown with a column a size."""
+    """A table in Markdown with one column per size."""
     yield f"| | a slide | {' | '.join(f'{n:,}' for n in SIZES)} |"
     yield f"|---|{'---|' * (1 + len(SIZES))}"
     for row in rows:
@@ -159,12 +159,12 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def places(seconds: float) -> int:
-    """How many places that take so long for a slide one command keeps busy, as it deals to one after the other."""
+    """How many places that take `seconds` per slide one command keeps busy, as it serves one after the other."""
     return int(seconds / SCHEDULER_SECONDS)
 
 
 def gpu_seconds() -> float:
-    """Of one GPU for features and cells of a slide, not measured."""
+    """Seconds of one GPU for features and cells of a slide, not measured."""
     return tiles(VIT_PX) / GPU_VIT_PER_S + tiles(CELLS_PX) / GPU_CELLS_PER_S
 
 

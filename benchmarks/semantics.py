@@ -1,8 +1,8 @@
 """How fast and in how much memory cells and tissue become features: `python benchmarks/semantics.py --help`.
 
-A synthetic map of clustered cells (glands of dense tumor cells, lymphocytes about them and in aggregates, fibroblasts)
-at the densities of real slides. Each size runs in a process of its own, so that its peak memory is its own. Where other
-work shares the machine, seconds of CPU tell more than those of the clock: all of it runs on one core.
+A synthetic map of clustered cells (glands of dense tumor cells, lymphocytes around them and in aggregates, fibroblasts)
+at the densities of real slides. Each size runs in a process of its own, so that its peak memory is separate. If other
+work shares the machine, CPU seconds say more than wall-clock time: everything runs on one core.
 """
 
 from __future__ import annotations

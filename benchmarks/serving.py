@@ -1,15 +1,15 @@
 """What a Triton server costs over running in process: `make bench`, or `python benchmarks/serving.py --help`.
 
-One run, everything in turn and repeated, medians. The same ViT-S/16, the same engine (OpenVINO, same arithmetic), the
-same tiles in memory:
+One run, with everything in turn and repeated, and medians. The same ViT-S/16, the same engine (OpenVINO, same
+arithmetic), the same tiles in memory:
 
     in process   backend local, as many calls at once as it asks for
     plain        backend triton, tensors in gRPC messages
     shared       backend triton, tensors in system shared memory
 
-the latter two in one round with requests of 1 to 64 tiles, and with four client processes at once for the size the
-server prefers. The client process' CPU time stands beside that of the server's processes: what the client adds to
-inference.
+The latter two run in one round with requests of 1 to 64 tiles, and with four client processes at once for the size that
+the server prefers. The CPU time of the client process is compared with that of the server's processes: what the client
+adds to inference.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def spec_of(model: str) -> Any:
 
 
 def rate(infer: Any, tiles: np.ndarray, seconds: float, size: int = 0) -> float:
-    """Tiles a second through an Infer kept busy for about `seconds`."""
+    """Tiles per second through an Infer kept busy for about `seconds`."""
     size = size or infer.batch
     batch = tiles[:size]
     infer({"tiles": batch})
@@ -76,7 +76,7 @@ def client(url: str, model: str, tiles: np.ndarray, seconds: float, start: Any, 
 
 
 def four_clients(url: str, model: str, tiles: np.ndarray, seconds: float) -> float:
-    """Tiles a second of four clients together."""
+    """Tiles per second of four clients together."""
     context = multiprocessing.get_context("spawn")
     start, told = context.Barrier(4), context.Queue()
     arguments = (url, model, tiles, seconds, start, told)

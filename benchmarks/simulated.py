@@ -77,7 +77,7 @@ class Ridge:
 
 
 def members() -> list[Member]:
-    """Two models that share a part of their features, so that their scores correlate as those of an ensemble do."""
+    """Two models that share some of their features, so that their scores correlate like those of an ensemble."""
     parts = {"first": range(0, 6), "second": range(2, FEATURES)}
     return [
         Member(
@@ -117,7 +117,7 @@ def patients(
 
 @dataclass(frozen=True)
 class Outcome:
-    """One simulated study: its cross-validated AUROC, the true one of its fold models, and the frozen rules on fresh
+    """One simulated study: its cross-validated AUROC, the true one of its fold models, and the frozen rules on new
     patients."""
 
     covered: bool
@@ -130,7 +130,7 @@ class Outcome:
 def study(
     n_positive: int, n_negative: int, area: float, fresh: list[Sample], fresh_labels: np.ndarray, seed: int
 ) -> Outcome:
-    """Nested cross-validation and bundle as `kras run` makes them, applied to fresh patients."""
+    """Nested cross-validation and bundle as `kras run` makes them, applied to new patients."""
     samples, labels = patients(n_positive, n_negative, area, seed)
     blank = [""] * len(labels)
     with tempfile.TemporaryDirectory() as folder:

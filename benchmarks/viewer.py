@@ -1,13 +1,13 @@
-"""What a look at a slide costs: `python benchmarks/viewer.py [SLIDE…]`.
+"""What viewing a slide costs: `python benchmarks/viewer.py [SLIDE…]`.
 
 Tiles of 512 px as `kras view` serves them, and the same tiles by OpenSlide's DeepZoomGenerator in JPEG of the same
-quality, in turn, each tile once (no cache of finished tiles helps), the file in the system's cache. A row a slide:
+quality, in turn, each tile once (no cache of finished tiles helps), the file in the system's cache. One row per slide:
 
-    ours, OpenSlide    milliseconds a tile, median and 95th percentile, without HTTP
+    ours, OpenSlide    milliseconds per tile, median and 95th percentile, without HTTP
     ratio              of the 95th percentiles
-    HTTP               ours as a browser gets them, from a `kras view` that runs
+    HTTP               ours as a browser gets them, from a running `kras view`
     start, first       seconds until the address is printed; from there until a whole slide is seen, 1,280 px wide
-    memory             MB resident in the end, and how much of it came with the tiles
+    memory             MB resident at the end, and how much of it came with the tiles
 
 Without slides: the real one of the shared data and an Aperio-like pyramid of 40,000 px made of it.
 """
@@ -46,7 +46,7 @@ Tile = tuple[int, int, int]
 
 
 def chosen(pyramid: Pyramid, count: int) -> list[Tile]:
-    """Tiles to look at: at random, as many of each of the finest six levels where they have so many."""
+    """Random tiles to look at, equally many of each of the finest six levels, as far as they have enough."""
     rng = np.random.default_rng(0)
     found: list[Tile] = []
     for level in range(max(0, pyramid.top - 5), pyramid.top + 1):
@@ -63,7 +63,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def compare(path: Path, count: int) -> tuple[list[float], list[float], Pyramid, list[Tile]]:
-    """Seconds a tile of ours and of OpenSlide's, in turn."""
+    """Seconds per tile of ours and of OpenSlide's, in turn."""
     readers = usable_readers(discover(), load_config(None))
     with (
         open_slide(SlideRef(patient_id="", slide_id="bench", path=path), readers) as slide,
@@ -94,7 +94,7 @@ def compare(path: Path, count: int) -> tuple[list[float], list[float], Pyramid, 
 
 
 class Browser:
-    """One connection to a viewer that runs."""
+    """One connection to a running viewer."""
 
     def __init__(self, address: str) -> None:
         url = urlsplit(address)
@@ -135,7 +135,7 @@ def resident_mb(pid: int) -> float:
 
 
 def served(path: Path, pyramid: Pyramid, tiles: list[Tile]) -> tuple[list[float], float, float, float, float]:
-    """Seconds a tile by HTTP; seconds to start and to the first picture; MB in the end, and before the tiles."""
+    """Seconds per tile by HTTP; seconds to start and to the first image; MB at the end, and before the tiles."""
     name = path.stem
     with viewing(path) as (process, browser, start):
 

@@ -2,9 +2,9 @@
 
 A slide of 20 mm x 20 mm at 0.25 µm per pixel, Aperio-like, with 1,000,000 cells (those of `viewer_layers.py`), in
 Chromium without a screen or graphics card, 1,280 x 800. At each width of a view, arrow keys move it by a fifth, 20
-times, over tiles that nobody asked for before. Milliseconds, median and 95th percentile:
+times, over tiles not requested before. Milliseconds, median and 95th percentile:
 
-    frame    from the key until the browser has painted the moved picture, with the tiles it has
+    frame    from the key until the browser has painted the moved image, with the tiles it has
     whole    from the key until the tiles that came into view, of slide and cells, are painted too
 """
 
@@ -63,7 +63,7 @@ def shown(folder: Path) -> Shown:
 
 
 def pan(page: Page, home: str, um: int) -> list[list[float]]:
-    """[frame, whole] of each pan, in ms; to and fro is avoided, as it would find what is there already."""
+    """[frame, whole] of each pan, in ms; never back and forth, which would find tiles that are already loaded."""
     page.goto("about:blank")
     page.goto(f"{home}slides/bench#x={SIZE[0] // 4}&y={SIZE[1] // 4}&um={um}&layers=cells:1")
     page.wait_for_selector("#slide[aria-busy=false]", timeout=120_000)

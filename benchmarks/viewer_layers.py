@@ -1,9 +1,9 @@
 """How fast the viewer draws a million cells: `python benchmarks/viewer_layers.py`, or from `benchmarks/viewer.py`.
 
-A slide of 20 mm x 20 mm at 0.25 µm per pixel with 1,000,000 cells with outlines of 20 vertices, half of them crowded
+A slide of 20 mm x 20 mm at 0.25 µm per pixel has 1,000,000 cells with outlines of 20 vertices, half of them crowded
 into an eighth of its area (10,000 per mm², as in lymphoid tissue), written as `kras profile` writes them, tile after
-tile. Tiles of 512 pixels of the crowded part at every level; times are medians and the worst, in
-ms of one processor whatever else the machine does, warm (the first tile of a level stands apart).
+tile. Tiles of 512 pixels of the crowded part at every level; times are medians and the worst, in CPU ms of one
+processor, warm (the first tile of a level is given separately).
 """
 
 from __future__ import annotations

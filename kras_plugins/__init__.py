@@ -1,4 +1,4 @@
-"""Predict KRAS G12C in NSCLC from H&E slides. This module is what a plug-in author imports, and nothing else."""
+"""Predict KRAS G12C in NSCLC from H&E slides. Plug-in authors import this module and nothing else."""
 
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> str:
-        """`__version__`, read from the installed distribution when it is asked for: that takes a while."""
+        """`__version__`, read from the installed distribution on demand, since that is slow."""
         if name != "__version__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib.metadata import version

@@ -26,7 +26,7 @@ _SLAB = 4096
 
 
 def write_bag(file: Path, bag: Bag) -> None:
-    """Write a bag; its features may be memory-mapped, they are copied in slabs."""
+    """Write a bag; its features may be memory-mapped and are copied in slabs."""
     with h5py.File(file, "w", libver=("earliest", "v110")) as f:
         # Contiguous and uncompressed, so that a reader can map it.
         out = f.create_dataset("features", shape=bag.features.shape, dtype="<f4")
@@ -67,45 +67,45 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
                 transform_hash=str(f.attrs["transform_hash"]),
             )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as e:
-        raise StoreError(f"{file}: not a whole bag: {e}", "remove it and run again") from e
+        raise StoreError(f"{file}: not a complete bag: {e}", "remove it and run again") from e
 
 
 def slabs(bag: Bag) -> Iterator[Float32]:
-    """All features of a bag in order, float32[tile feature] of at most 4,096 tiles at once; memory: one of them."""
+    """All features of a bag in order, float32[tile feature] of at most 4,096 tiles at once; memory: one slab."""
     for start in range(0, len(bag.features), _SLAB):
         yield bag.features[start : start + _SLAB]
         let_go(bag.features)
 
 
 def let_go(features: Float32) -> None:
-    """Give the memory of a mapped array back, which grows with all that was ever read of it; its values stay.
+    """Release the memory of a mapped array, which grows with everything read from it; its values stay readable.
 
-    A cohort's bags are larger than any memory. An array that is not mapped stays as it is.
+    A cohort's bags exceed any memory. An array that is not mapped is left unchanged.
     """
     base: Any = features
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj
-    # Of what can be written, changes that are nowhere else would be lost.
+    # In a writable mapping, changes that are stored nowhere else would be lost.
     if isinstance(base, mmap.mmap) and not features.flags.writeable and hasattr(base, "madvise"):
         base.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapped(file: Path) -> mmap.mmap:
-    """A whole file in memory, read when it is looked at."""
+    """A whole file mapped into memory, read on access."""
     with file.open("rb") as f:
         _make_room(f.fileno())
         return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _make_room(file: int) -> None:
-    """Let this process open more files where half of what it may is open: each mapped one counts, beside its own.
+    """Raise the limit of open files once half of it is used: every mapped file counts as an open one.
 
-    A soft limit of 1,024 is usual, and a cohort of as many slides too.
+    A soft limit of 1,024 is usual, and so is a cohort of as many slides.
     """
     if sys.platform != "win32":
         import resource
 
-        number = os.dup(file)  # the lowest that is free, so that many are open
+        number = os.dup(file)  # the lowest free number, which shows how many are open
         os.close(number)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY and number > soft // 2:
@@ -114,7 +114,7 @@ def _make_room(file: int) -> None:
 
 
 def _table(data: h5py.Dataset, dtype: str, mapped: mmap.mmap) -> Any:
-    """A table of a file, mapped where it lies there as it is wanted, else read."""
+    """A table of a file, mapped if it is stored in the needed type and layout, else read."""
     offset = data.id.get_offset() if data.dtype == dtype else None
     if offset is None or not data.size:
         if data.nbytes > MOST_PACKED * len(mapped):

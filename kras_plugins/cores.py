@@ -8,7 +8,7 @@ import os
 def cores() -> int:
     """The cores this process may run on: in a job of a batch system, fewer than the machine has.
 
-    A container's share of time (`docker run --cpus`) is not seen, its set of cores (`--cpuset-cpus`) is.
+    A container's share of time (`docker run --cpus`) is not detected, its set of cores (`--cpuset-cpus`) is.
 
     Example:
         >>> from kras_plugins.cores import cores

@@ -1,7 +1,7 @@
 """The values that flow between the parts, in the order in which they arise.
 
 Coordinates named `xy` are pixels of level 0 with the origin at the slide's upper left corner; those named `_um`
-are micrometres in the same frame. Arrays are never modified after they were made.
+are micrometers in the same frame. Arrays are never modified after they were made.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ CELL_COLUMNS = (
     "eccentricity", "solidity", "orientation", "h_od_mean", "h_od_sd", "glcm_contrast", "glcm_correlation",
     "glcm_energy", "glcm_homogeneity", "h_entropy",
 )  # fmt: skip
-"""Columns of `SemanticMap.cells`, all float32 but `class` (string); what a source cannot give is null.
+"""Columns of `SemanticMap.cells`, all float32 except `class` (string); what a source cannot provide is null.
 
-`x_px, y_px` are level-0 pixels, `orientation` is in radians in [-pi/2, pi/2], `h_od_*` are haematoxylin optical
-densities, `glcm_*` the grey-level co-occurrence statistics of that density.
+`x_px, y_px` are level-0 pixels, `orientation` is in radians in [-pi/2, pi/2], `h_od_*` are hematoxylin optical
+densities, `glcm_*` the gray-level co-occurrence statistics of that density.
 """
 
 
@@ -61,7 +61,7 @@ class TileSpec:
 
     @property
     def um(self) -> float:
-        """Side of a tile without its halo, in micrometres."""
+        """Side of a tile without its halo, in micrometers."""
         return self.px * self.mpp
 
 
@@ -69,9 +69,9 @@ class TileSpec:
 class SlideRef:
     """One row of a cohort: which slide of which patient, and where its pixels are.
 
-    `path`: its file on a disk, or `url` where it lies elsewhere, which plug-ins that open no pixels get as well.
-    `mpp` is what the cohort states, if anything; `extra` holds the row's other columns as text. `source`: the row as
-    the table has it, where the ids here are pseudonyms.
+    `path`: its file on a disk, or `url` if it is elsewhere; plug-ins that open no pixels also get it. `mpp` is what the
+    cohort states, if anything; `extra` has the row's other columns as text. `source`: the row as in the table, if the
+    ids here are pseudonyms.
     """
 
     patient_id: str
@@ -84,12 +84,12 @@ class SlideRef:
 
     @property
     def place(self) -> Path | Url | None:
-        """Where its pixels are; as text without anybody's credentials."""
+        """Where its pixels are; its text shows no credentials."""
         return self.path if self.url is None else self.url
 
     @property
     def row(self) -> SlideRef:
-        """The row as the table has it: what was made elsewhere is found by its ids."""
+        """The row as in the table: results made elsewhere are found by its ids."""
         return self.source or self
 
 
@@ -98,8 +98,8 @@ class TileGrid:
     """Which tiles of a slide are looked at, in reading order (rows first).
 
     `xy`: int32[tile 2], level-0 pixels of each tile's upper left corner, halo excluded. `size`: (width, height) of a
-    tile in level-0 pixels, halo excluded, not rounded. `spec.mpp` is the resolution truly read, which may differ by up
-    to 2 % from the one asked for. `tissue`: float32[tile], share of the tile that is tissue.
+    tile in level-0 pixels, halo excluded, not rounded. `spec.mpp` is the resolution actually read, which may differ by
+    up to 2 % from the requested one. `tissue`: float32[tile], share of the tile that is tissue.
     """
 
     spec: TileSpec
@@ -115,10 +115,10 @@ class TileGrid:
 class SlideQC:
     """What quality control found on one slide; it travels to the patient's result.
 
-    Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail`
-    (set aside). `stain_od`: mean optical density of the tissue in red, green and blue, None where not measured.
-    `field`: it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None
-    where it does not say. `scanner`: which made it, "" where the file does not say.
+    Areas in mm², shares in [0, 1] of the tissue. `verdict`: `pass`, `warn` (used, with `reasons`) or `fail` (set
+    aside). `stain_od`: mean optical density of the tissue in red, green and blue, None if not measured. `field`:
+    whether it is a field of view. `unlike_share`: share of the tissue unlike what the profiler learned from, None if it
+    does not report that. `scanner`: the scanner that made it, "" if the file does not state it.
     """
 
     slide_id: str
@@ -140,11 +140,11 @@ class SlideQC:
 class Bag:
     """The tile features of one slide.
 
-    `features`: float32[tile feature], memory-mapped where it comes from the store. `xy`: int32[tile 2], level-0 pixels
+    `features`: float32[tile feature], memory-mapped if it comes from the store. `xy`: int32[tile 2], level-0 pixels
     of each tile's upper left corner; `size`: a tile's (width, height) in level-0 pixels, (0, 0) for one vector of the
     whole slide, which has no place. `encoder` and `transform_hash` name what made the features: bags that differ in
-    either must not be mixed. `extractor`: whose bag it is in a study of several extractors, which the host fills in;
-    "" where there is only one.
+    either must not be mixed. `extractor`: the extractor it belongs to in a study of several, filled in by the host; ""
+    if there is only one.
     """
 
     slide_id: str
@@ -163,12 +163,12 @@ class Bag:
 
 
 def of_extractor(name: str, extractor: str) -> str:
-    """What belongs to one of several extractors, by name: `he@vit`; the plain name where there is only one (`""`)."""
+    """The name of what belongs to one of several extractors: `he@vit`; the plain name if there is only one (`""`)."""
     return f"{name}@{extractor}" if extractor else name
 
 
 def split_extractor(name: str) -> tuple[str, str]:
-    """What `of_extractor` made a name of: `("he", "vit")` of `he@vit`, `("he", "")` of `he`."""
+    """The parts from which `of_extractor` made a name: `("he", "vit")` of `he@vit`, `("he", "")` of `he`."""
     plain, _, extractor = name.partition("@")
     return plain, extractor
 
@@ -177,13 +177,13 @@ def split_extractor(name: str) -> tuple[str, str]:
 class SemanticMap:
     """Cells and tissue of one slide: what a profiler makes and the host turns into features.
 
-    `cells`: a table with CELL_COLUMNS. `tissue`: uint8[h w] of indices into TISSUE_CLASSES, `analysed`: bool[h w],
-    both with pixels of `tissue_mpp` µm and the upper left corner at `origin_um`. `provides`: the cell classes, tissue
-    classes and columns the source can give at all (absent is unknown, not zero). `pattern`: uint8[h w] of indices into
-    GROWTH_PATTERNS on the pixels of `tissue`, where a source tells growth patterns. `ce_source` says whether cancer
-    epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB column
-    beside the cells' rows, if any. `field`: the slide is a field of view, a window into a piece of tissue.
-    `unlike_share`: share of the tissue that is unlike what the source learned from, None where it does not say.
+    `cells`: a table with CELL_COLUMNS. `tissue`: uint8[h w] of indices into TISSUE_CLASSES, `analysed`: bool[h w], both
+    with pixels of `tissue_mpp` µm and the upper left corner at `origin_um`. `provides`: the cell classes, tissue
+    classes and columns the source can provide at all (absent is unknown, not zero). `pattern`: uint8[h w] of indices
+    into GROWTH_PATTERNS on the pixels of `tissue`, if a source states growth patterns. `ce_source` states whether
+    cancer epithelium came from a `model`, an `import` or the tumor-cell `density`. `outlines`: Parquet with a WKB
+    column beside the cells' rows, if any. `field`: the slide is a field of view, a window into a piece of tissue.
+    `unlike_share`: share of the tissue that is unlike what the source learned from, None if it does not report that.
     """
 
     slide_id: str
@@ -203,8 +203,8 @@ class SemanticMap:
 
 @dataclass(frozen=True)
 class Squares:
-    """The squares of 1 mm² that the immune phenotype is called from, those with enough tumor area, of four grids that
-    lie half a side apart.
+    """The squares of 1 mm² that the immune phenotype is called from, those with enough tumor area, from four grids
+    that are offset by half a side.
 
     float64[square] each: areas in mm² of cancer epithelium (`ce`) and stroma (`cs`), lymphocytes in them.
     """
@@ -219,9 +219,9 @@ class Squares:
 class SemanticProfile:
     """Named features of one slide or patient.
 
-    `values`: float64[feature], NaN where a feature cannot be computed; `valid`: one flag per feature group saying
-    whether its counts and areas suffice. `squares`: what the immune phenotype can be called from anew; None where
-    features were made elsewhere. `unlike_share`: see SemanticMap.
+    `values`: float64[feature], NaN if a feature cannot be computed; `valid`: one flag per feature group, whether its
+    counts and areas suffice. `squares`: the data from which the immune phenotype can be called again; None if features
+    were made elsewhere. `unlike_share`: see SemanticMap.
     """
 
     id: str
@@ -235,7 +235,7 @@ class SemanticProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Everything known of one patient that classifiers may look at; a classifier is handed bags of one extractor."""
+    """Everything known about one patient that classifiers may use; a classifier gets the bags of one extractor."""
 
     patient_id: str
     bags: tuple[Bag, ...] = ()
@@ -248,7 +248,7 @@ class Explanation:
 
     `contribution`: `values` float64[feature or tile] sum to raw score minus `base`. `attention`: `values` float64[tile]
     sum to one over the patient; they say where the model looked and are not contributions. `names` name features,
-    `slide_ids` and `xy` (level-0 px) tiles. `attention` float64[tile] may stand beside contributions of tiles.
+    `slide_ids` and `xy` (level-0 px) tiles. `attention` float64[tile] may accompany contributions of tiles.
     """
 
     kind: Literal["attention", "contribution"]
@@ -264,7 +264,7 @@ class Explanation:
 class Prediction:
     """The result for one patient: a calibrated probability from each member and from the ensemble, and the call.
 
-    `cautions`: why the result says less than it seems to, such as that the patient was in training.
+    `cautions`: why the result is less reliable than it seems, such as that the patient was in training.
     """
 
     patient_id: str

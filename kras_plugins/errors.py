@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend: one line of cause, one line of what to do."""
+"""Errors that a user can fix: one line for the cause, one line for what to do."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _harmless(text: str) -> str:
 
 
 class ConfigError(KrasError):
-    """A cohort, option or configuration file says something that cannot be meant."""
+    """A cohort, option or configuration file is invalid."""
 
 
 class UsageError(ConfigError):
-    """The call itself cannot be meant, such as a path that is not there; the command line exits with 2."""
+    """The call itself is invalid, such as a path that does not exist; the command line exits with 2."""
 
 
 class PluginError(KrasError):
@@ -56,14 +56,14 @@ class SlideError(KrasError):
 
 
 class ContentError(SlideError):
-    """A slide that its reader knows and refuses for what it holds: focal planes, several slides, no color.
+    """A slide that its reader recognizes and refuses for its content: focal planes, several slides, no color.
 
-    No other reader is tried then, as one that knows less of the format would open a part of it.
+    No other reader is tried then, since one that knows less about the format would open a part of it.
     """
 
 
 class BlankError(SlideError):
-    """A field of view without any tissue: of many some are blank, which is no fault of the set-up."""
+    """A field of view without any tissue: among many fields some are blank, which is not a fault of the setup."""
 
 
 class BackendError(KrasError):
@@ -75,16 +75,16 @@ class StoreError(KrasError):
 
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
-"""`errno` of an OSError that tells of a full, limited or read-only disk: the user's to mend, and no plug-in's fault."""
+"""`errno` of an OSError for a full, limited or read-only disk, which the user can fix and no plug-in caused."""
 
-NO_MEMORY = "the memory does not suffice"
-MORE_MEMORY = "take fewer --workers, raise the limit of the job or the shell (ulimit -v), or use a larger machine"
+NO_MEMORY = "there is not enough memory"
+MORE_MEMORY = "use fewer --workers, raise the limit of the job or the shell (ulimit -v), or use a larger machine"
 
 KINDS = (ConfigError, PluginError, SlideError, BackendError, StoreError)
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an exception on one line, also where it cannot say what it is."""
+    """Type and text of an exception on one line, even if its own text cannot be made."""
     try:
         text = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - a plug-in's exception may itself be broken
@@ -94,7 +94,7 @@ def described(error: BaseException) -> str:
 
 
 def as_kras_error(plugin: str, error: BaseException, doing: str = "") -> KrasError:
-    """What a plug-in raised, if it is one of the kinds above, else a PluginError that names plug-in and cause."""
+    """A plug-in's error itself, if it is one of the kinds above, else a PluginError that names plug-in and cause."""
     if isinstance(error, KINDS):
         return error
     if isinstance(error, MemoryError):
@@ -109,8 +109,8 @@ def as_kras_error(plugin: str, error: BaseException, doing: str = "") -> KrasErr
 def plugin_boundary(plugin: str, doing: str = "") -> Iterator[None]:
     """Turn whatever a plug-in raises into a KrasError that names it, the cause chained.
 
-    SystemExit and its like included: a plug-in does not decide when the command ends. Only Ctrl-C passes, which
-    reaches the main thread alone.
+    This includes SystemExit and its like: a plug-in does not decide when the command ends. Only Ctrl-C passes, which
+    reaches only the main thread.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The five hooks. All alike: no arguments, yield records, do no work. Order means nothing."""
+"""The five hooks. All alike: no arguments, yield records, do no work. Their order has no meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""manifest.json: all that is needed to know what was done, and to do it again."""
+"""manifest.json: everything needed to know what was done, and to repeat it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build_manifest(
 ) -> dict[str, Any]:
     """The manifest of one call as JSON values.
 
-    `command`: the words it was called with; `facts`: the call's own (parts, slides, seed, bundle).
+    `command`: the words of the call; `facts`: the call's own (parts, slides, seed, bundle).
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -55,7 +55,7 @@ def build_manifest(
 
 
 def stated_parts(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What a manifest or a bundle states of extractors and profiler: by `extractor`, or `extractor@vit` of several."""
+    """What a manifest or a bundle states of extractors and profiler: by `extractor`, or `extractor@vit` for several."""
     named = {key: value for key, value in facts.items() if split_extractor(key)[0] in ("extractor", "profiler")}
     return {key: value for key, value in named.items() if isinstance(value, Mapping)}
 
@@ -66,7 +66,7 @@ def output_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of the libraries that results depend on, by distribution; `absent` where one is not installed."""
+    """The versions of the libraries that results depend on, by distribution; `absent` if one is not installed."""
     installed = {}
     for name in _LIBRARIES:
         try:

@@ -1,8 +1,8 @@
 """A content-addressed store: every costly result is a folder named by the sha256 of what it was made from.
 
-A folder appears under its final name only when it is complete, so a killed run leaves nothing half-made behind, and
-several processes may share one store. A store on object storage is such a folder as well: of copies, as many as fit,
-of what lies there (`remote/artifacts.py`).
+A folder appears under its final name only when it is complete, so a killed run leaves nothing incomplete behind, and
+several processes may share one store. A store on object storage also has such a folder: local copies, as many as fit,
+of what is stored there (`remote/artifacts.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WORK = "tmp"
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
-"""Latin letters that Unicode does not take apart."""
+"""Latin letters that Unicode does not decompose."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Key:
 class Entry:
     """One complete artifact: its folder, kind, size in bytes and when it was last used (seconds since the epoch).
 
-    On object storage that is the folder of its copy here, whether there is one or not, and the time is right to a day.
+    On object storage that is the folder of its local copy, which need not exist, and the time is accurate to a day.
     """
 
     path: Path
@@ -77,7 +77,7 @@ _chosen: ContextVar[Path | Url | None] = ContextVar("kras_store", default=None)
 
 
 def default_place() -> Path | Url:
-    """Where artifacts lie unless told otherwise: as `store_at` says, else KRAS_CACHE, else the user's cache folder."""
+    """Where artifacts are stored by default: as set by `store_at`, else KRAS_CACHE, else the user's cache folder."""
     try:
         return _chosen.get() or place(os.environ.get("KRAS_CACHE") or user_cache_path("kras") / "store")
     except ValueError as e:
@@ -85,15 +85,15 @@ def default_place() -> Path | Url:
 
 
 def user_config() -> Path:
-    """Where lies what a user decided, as licences accepted or keys trusted: KRAS_CONFIG, else the usual folder."""
+    """Where a user's decisions are stored (accepted licences, trusted keys): KRAS_CONFIG, else the usual folder."""
     return Path(os.environ.get("KRAS_CONFIG") or user_config_path("kras"))
 
 
 @contextmanager
 def store_at(root: Path | Url) -> Iterator[None]:
-    """Let `Store()` be the one at `root` meanwhile: plug-ins that keep things of their own find it so.
+    """Make `Store()` the one at `root` inside the block, so that plug-ins that store their own data find it.
 
-    It holds in this thread and in what `isolation.ask` and `slides.stream.ordered_map` begin from here.
+    It applies to this thread and to what `isolation.ask` and `slides.stream.ordered_map` start from here.
     """
     before = _chosen.set(root)
     try:
@@ -105,7 +105,7 @@ def store_at(root: Path | Url) -> Iterator[None]:
 class Store:
     """Artifacts below one root folder or URL, safe to share between processes.
 
-    `place`: where they lie; `root`: that folder, or the one of copies here of what lies at a URL.
+    `place`: where they are; `root`: that folder, or the one of local copies of what is at a URL.
     Raises StoreError when the place cannot be read or written (permissions, full disk, network).
     """
 
@@ -121,12 +121,12 @@ class Store:
 
     @property
     def copies(self) -> Copies | None:
-        """The copies here of what lies at a URL; None where the store is a folder."""
+        """The local copies of what is at a URL; None if the store is a folder."""
         return self._copies
 
     @property
     def here(self) -> Store:
-        """The folder alone: for what is of this machine only, such as where slides lie."""
+        """The local folder alone: for data of this machine only, such as where slides are."""
         return self if self._far is None else Store(self.root)
 
     def find(self, key: Key) -> Path | None:
@@ -142,7 +142,7 @@ class Store:
         return folder
 
     def has(self, key: Key) -> bool:
-        """Whether a complete artifact is there; nothing is copied for it."""
+        """Whether a complete artifact exists; nothing is copied to find out."""
         if (self._folder(key.digest) / _KEY_FILE).is_file():
             return True
         return self._far is not None and self._far.find(key.digest) is not None
@@ -158,7 +158,7 @@ class Store:
     def make(self, key: Key, build: Callable[[Path], None]) -> Path:
         """The artifact's folder, built first if it is not there: `build` fills an empty folder.
 
-        Nothing appears under the final name when `build` raises or the process dies.
+        Nothing appears under the final name if `build` raises or the process dies.
         """
         found = self.find(key)
         if found is not None:
@@ -171,21 +171,21 @@ class Store:
                     self._far.keep(key.digest, stated, work)
                 return self._placed(work, key.digest, stated)
         except (OSError, RuntimeError) as e:
-            # HDF5 tells a full disk as a RuntimeError when a file is closed.
+            # HDF5 reports a full disk as a RuntimeError when a file is closed.
             if isinstance(e, RuntimeError) and "errno" not in str(e):
                 raise
             raise self._unwritten(e) from e
 
     def release(self, digests: Iterable[str]) -> None:
-        """Say that nobody here goes on with the folders of these artifacts: copies of a URL's may make room.
+        """Declare that this process no longer uses the folders of these artifacts: local copies may be evicted.
 
-        Whoever wants one once more asks for it with `at`.
+        To use one again, get it with `at`.
         """
         if self._copies is not None:
             self._copies.release(map(self._folder, digests))
 
     def clear_dead(self) -> None:
-        """Remove what killed processes of this machine left half-made; one that lives keeps what it works on."""
+        """Remove what killed processes of this machine left incomplete; running ones keep what they work on."""
         clear_dead(self.root / _WORK)
 
     def entries(self) -> Iterator[Entry]:
@@ -193,9 +193,9 @@ class Store:
         yield from (entry for entry, _ in self._entries())
 
     def prune(self, *, older_than_days: float | None = None, max_bytes: int | None = None) -> list[Entry]:
-        """Remove artifacts not used for so long, then the longest unused until the store fits; returns the removed.
+        """Remove artifacts not used for so long, then the least recently used until the rest fits; returns the removed.
 
-        Leftovers of killed runs go as well.
+        Leftovers of killed runs are removed as well.
         """
         entries, removed = self._entries(), []
         total = sum(e.bytes for e, _ in entries)
@@ -216,9 +216,9 @@ class Store:
         return removed
 
     def remove_made_from(self, sources: Iterable[str]) -> int:
-        """Remove all artifacts whose facts name one of these fingerprints or digests, and all made of those; how many.
+        """Remove the artifacts whose facts name one of these fingerprints or digests, and all made from them; how many.
 
-        What is of this machine alone, such as where a slide lies, goes as well.
+        Data of this machine alone, such as where a slide is, is removed as well.
         """
         left = {}
         for entry, marker in self._entries():
@@ -237,7 +237,7 @@ class Store:
         return removed if self._far is None else removed + self.here.remove_made_from(sources)
 
     def _entries(self) -> list[tuple[Entry, Marker | None]]:
-        """Every complete artifact, with its marker where it lies on object storage."""
+        """Every complete artifact, with its marker if it is on object storage."""
         found: list[tuple[Entry, Marker | None]] = []
         if self._far is not None:
             for one in self._far.all():
@@ -248,7 +248,7 @@ class Store:
         return sorted(found, key=lambda e: (e[0].used, str(e[0].path)))
 
     def _fetched(self, digest: str) -> Path | None:
-        """The folder of an artifact's copy, made now; None where it does not lie on object storage either."""
+        """The folder of an artifact's copy, made now; None if it is not on object storage either."""
         marker = self._far.find(digest) if self._far is not None else None
         if self._far is None or marker is None:
             return None
@@ -262,7 +262,7 @@ class Store:
             raise self._unwritten(e) from e
 
     def _placed(self, work: Path, digest: str, stated: Mapping[str, Any]) -> Path:
-        """The final folder of what lies in `work`, complete; OSError where it cannot be written."""
+        """Move the complete content of `work` to its final folder and return that; OSError if it cannot be written."""
         final = self._folder(digest)
         write_atomic(work / _KEY_FILE, json.dumps(stated, indent=1))
         share(work, _KEY_FILE)
@@ -281,14 +281,14 @@ class Store:
         return final
 
     def _used(self, digest: str) -> None:
-        """Keep the copy that is here, and have the artifact that it is of count as used."""
+        """Keep the local copy, and mark its artifact as used."""
         if self._far is None or self._copies is None:
             return
         folder = self._folder(digest)
         self._copies.hold(folder)
         if self._far.writable and self._copies.first_today(folder) and not self._far.use(digest):
             stated = json.loads((folder / _KEY_FILE).read_text(encoding="utf-8"))
-            self._far.keep(digest, stated, folder)  # it was removed there, and who reads it here relies on it
+            self._far.keep(digest, stated, folder)  # it was removed there, but a local reader relies on it
 
     def _unwritten(self, e: Exception) -> StoreError:
         return StoreError(
@@ -318,7 +318,7 @@ def entries_below(root: Path) -> Iterator[Entry]:
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     """Write a text file so that it is either the old or the whole new one; raises StoreError on a full disk.
 
-    `mode`: its permissions, from which the umask takes some.
+    `mode`: its permissions, reduced by the umask.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -331,10 +331,10 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
 
 def share(folder: Path, like: str) -> None:
-    """Give all files below a folder the permissions of its file `like`, which was made as the umask and the disk say.
+    """Give all files below a folder the permissions of its file `like`, which follow the umask and the disk.
 
-    Some libraries write by way of temporary files, which are their owner's alone: whoever may read a study may read
-    all of it.
+    Some libraries write through temporary files, which only their owner can read; whoever may read a study must be able
+    to read all of it.
     """
     mode = stat.S_IMODE((folder / like).stat().st_mode)
     for path in folder.rglob("*"):
@@ -345,7 +345,7 @@ def share(folder: Path, like: str) -> None:
 def safe_name(identifier: str) -> str:
     """A file name for an id, valid everywhere and unique: an id that had to be changed gets a hash.
 
-    Accents are left out and letters of other Latin alphabets spelled out (`Müller 12` is `Muller_12-…`), so that people
+    Accents are dropped and letters of other Latin alphabets spelled out (`Müller 12` is `Muller_12-…`), so that people
     find their patients.
     """
     if re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,80}(?<!\.)", identifier):
@@ -357,6 +357,6 @@ def safe_name(identifier: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, read in pieces; ConfigError where it is a pipe, a device or a folder."""
+    """sha256 of a file's bytes, read in pieces; ConfigError if it is a pipe, a device or a folder."""
     with regular(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Addresses of objects and of stores that are not on this disk; as text they show nobody's credentials.
+"""Addresses of objects and of stores that are not on this disk; their text shows no credentials.
 
-A password before the host and the signature of an address that was signed (S3, Google, Azure) are credentials of
-whoever wrote them: they are sent to that host and to nobody else, and stand in no message, manifest or log.
+A password before the host and the signature of a signed address (S3, Google, Azure) are credentials of whoever wrote
+them: they are sent to that host only, and appear in no message, manifest or log.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 SCHEMES = ("s3", "gs", "az", "https", "http")
-"""What is read: Amazon S3 and what speaks as it does, Google Cloud Storage, Azure, any web server."""
+"""What can be read: Amazon S3 and compatible services, Google Cloud Storage, Azure, any web server."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _MANGLED = re.compile(rf"({'|'.join(SCHEMES)}):/[^/]")
 _PLAIN = frozenset({"id", "file_id", "uuid", "name", "file", "filename", "path", "version", "versionid", "format"})
-"""Parameters whose values say which object is meant; any other may be a secret."""
+"""Parameters whose values identify the object; any other may be a secret."""
 _ANY = re.compile(
     r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#'\"<>]*@)?(?P<rest>[^\s?'\"<>]*)(?P<query>\?[^\s'\"<>]*)?"
 )
@@ -52,7 +52,7 @@ class Url:
 
     @property
     def is_web(self) -> bool:
-        """Whether a web server has it, whose addresses are quoted and may have a query."""
+        """Whether it is on a web server, whose addresses are quoted and may have a query."""
         return self.scheme in ("https", "http")
 
     @property
@@ -67,7 +67,7 @@ class Url:
 
 
 def place(value: str | Path | Url) -> Path | Url:
-    """A path, or a Url where the text is one. ValueError for an address of another kind, or one that a Path spoiled."""
+    """A path, or a Url if the text is one. ValueError for an address of another kind, or one mangled by a Path."""
     if isinstance(value, Url):
         return value
     if not isinstance(value, str | Path):
@@ -79,14 +79,14 @@ def place(value: str | Path | Url) -> Path | Url:
             raise ValueError(f"{text} was an address before it was made a Path; give it as text")
         return Path(text)
     if scheme[1].lower() not in SCHEMES:
-        raise ValueError(f"an address of the kind {scheme[1]}:// is not read; known are {', '.join(SCHEMES)}")
+        raise ValueError(f"an address of the kind {scheme[1]}:// cannot be read; supported are {', '.join(SCHEMES)}")
     if not urlsplit(text).netloc:
         raise ValueError(f"{text} names no host or bucket")
     return Url(text)
 
 
 def without_credentials(text: str) -> str:
-    """The text with all addresses in it shown without what is before an `@` and without secret parameters."""
+    """The text with all its addresses shown without the part before an `@` and without secret parameters."""
     return _ANY.sub(lambda m: m["scheme"] + m["rest"] + _shown(m["query"] or ""), text) if "://" in text else text
 
 

@@ -15,10 +15,16 @@ from object_store import credentials, new_bucket, object_store
 # The suite runs on two cores: one thread a library, so that results do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# One store for all workers, who inherit its name from the process that starts them, and which removes it.
+# One store and one folder of temporary files for all workers, which inherit their names from the process that starts
+# them. It removes both: a worker, or what a test kills, removes nothing at its end.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["KRAS_TEST_STORE"] = tempfile.mkdtemp(prefix="kras-test-store-")
-    atexit.register(shutil.rmtree, os.environ["KRAS_TEST_STORE"], ignore_errors=True)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what `tmp_path` is stays for a look
+    made = tempfile.mkdtemp(prefix="kras-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    os.environ["KRAS_TEST_STORE"], os.environ["TMPDIR"] = f"{made}/store", f"{made}/tmp"
+    for name in ("KRAS_TEST_STORE", "TMPDIR"):
+        os.mkdir(os.environ[name])
+    tempfile.tempdir = None  # it was asked for above
 os.environ["KRAS_CACHE"] = os.environ["KRAS_TEST_STORE"]
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,7 +30,8 @@ def fake_case(patient_id: str = "TCGA-05-4244", slide_id: str = "TCGA-05-4244-01
         target="g12c",
         prediction=Prediction(
             patient_id=patient_id, slides=(slide_id, "DX2"), members={"he": 0.081, "mlp": 0.132, "rf": 0.115},
-            ensemble=0.108, call="indeterminate", qc="warn",
+            ensemble=0.108, call="indeterminate",
+            qc=f"warn: {slide_id}: pen on 4 % of the tissue",
         ),
         thresholds={
             "rule_in": Point(threshold=0.16, sensitivity=Rate(value=0.31), specificity=Rate(value=0.95)),

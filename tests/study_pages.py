@@ -77,7 +77,7 @@ def fake_metrics(predictions: list[PatientScores]) -> dict[str, Any]:
     luad = np.array([h == "LUAD" for h in scores.histology])
     models = {m: _model(scores, m, here) for m in MODELS}
     row = {"a": "ensemble", "delta": 0.012, "low": -0.021, "high": 0.045, "p": 0.47, "p_holm": 1.0, "note": ""}
-    alone = {"p_holm": None, "note": "beside the tests that Holm's correction covers"}
+    alone = {"p_holm": None, "note": "not one of the tests that Holm's correction covers"}
     return {
         "schema_version": 2,
         "target": "g12c",

@@ -19,7 +19,7 @@ from kras_plugins.testing import draw_cohort, draw_slide
 EXAMPLES = {folder.name: folder for folder in sorted((ROOT / "examples").iterdir()) if folder.is_dir()}
 RANDOM = ("--extractor", "timm_cnn", "-o", "extractor.timm_cnn.weights=random:0")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Where the memory does not suffice, one line says so: it is no bug, and no fault of a plug-in."""
+"""If there is not enough memory, one line says so: it is not a bug, and not a fault of a plug-in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_table_that_the_memory_does_not_hold_is_one_line(tmp_path: Path) -> No
         f.truncate(800 << 20)
     ran = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 1, ran.stderr
-    assert "error: the memory does not suffice" in ran.stderr
+    assert "error: there is not enough memory" in ran.stderr
     assert "hint:" in ran.stderr
     assert "Traceback" not in ran.stderr
 
@@ -42,7 +42,7 @@ def test_a_table_that_the_memory_does_not_hold_is_one_line(tmp_path: Path) -> No
 def test_a_plugin_without_memory_is_not_at_fault() -> None:
     with pytest.raises(PluginError) as e, plugin_boundary("extractor 'x' of y", "on slide s"):
         raise MemoryError
-    assert e.value.message == "extractor 'x' of y on slide s: the memory does not suffice"
+    assert e.value.message == "extractor 'x' of y on slide s: there is not enough memory"
     assert "fault" not in e.value.hint
     assert "--workers" in e.value.hint
 
@@ -59,4 +59,4 @@ def test_a_slide_that_the_memory_does_not_hold_is_set_aside(monkeypatch: pytest.
     assert [r.ref.slide_id for r in results] == ["a", "b"]
     assert [f.ref.slide_id for f in failures] == ["large"]
     assert isinstance(failures[0].error, SlideError)
-    assert "slide large: the memory does not suffice" in failures[0].error.message
+    assert "slide large: there is not enough memory" in failures[0].error.message

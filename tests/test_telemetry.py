@@ -43,7 +43,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return machine
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_doctor_run_predict_and_serve_leave_nothing_but_store_output_and_caches(used: Machine) -> None:
     assert (used.work / "out" / "report.html").exists()
     assert (used.work / "scored" / "P001-1.html").exists()
@@ -53,7 +53,7 @@ def test_doctor_run_predict_and_serve_leave_nothing_but_store_output_and_caches(
     }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_doctor_run_predict_and_serve_ask_nobody(used: Machine) -> None:
     need(can_watch(), "strace that may watch", "apt-get install strace")
     assert used.asked() == set()

@@ -1,4 +1,4 @@
-"""Training samples: a random crop at a random scale and angle, stained and photographed in another laboratory."""
+"""Training samples: a random crop at a random scale and angle, stained and imaged as in another laboratory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MPP = 0.5
 IMPLANTED, VESICULAR, FADED, RECOLORED = 0.2, 0.25, 0.3, 0.3
-"""How often a sample has nuclei of another image, vesicular ones, pale ones, the stain of another image."""
+"""How often a sample has nuclei of another image, vesicular nuclei, pale nuclei, or the stain of another image."""
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 """Optical densities (R, G, B) of hematoxylin and eosin: Ruifrok & Johnston, Anal Quant Cytol Histol 2001;23:291-299."""
 
@@ -31,7 +31,7 @@ _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a network is shown and what it should say.
+    """What a network is shown and what it should predict.
 
     `pixels` uint8[h w 3]; `nucleus` float32[h w] 0 or 1; `distance` float32[h w] in [0, 1]; `kind` int64[h w]: class,
     or UNKNOWN where there is no nucleus of a known class; `weight` float32[h w] of each pixel in the loss.
@@ -45,7 +45,7 @@ class Sample:
 
 
 def draw(field: Field, rng: np.random.Generator, side: int, others: Sequence[Field] = ()) -> Sample:
-    """A random sample of `side` pixels at about 0.5 µm/px from a labelled field.
+    """A random sample of `side` pixels at about 0.5 µm/px from a labeled field.
 
     `others`: fields whose stain it may take on, and whose nuclei may be set among its own.
     """
@@ -73,20 +73,20 @@ def draw(field: Field, rng: np.random.Generator, side: int, others: Sequence[Fie
 
 
 def recolor(pixels: UInt8, own: tuple[Float32, Float32], other: tuple[Float32, Float32], share: float) -> UInt8:
-    """Optical densities moved by `share` toward another image's mean and spread (Reinhard et al., 2001, in density)."""
+    """Shift optical densities by `share` to another image's mean and spread (Reinhard et al., 2001, in density)."""
     od = densities(pixels)
     moved = (od - own[0]) / own[1] * other[1] + other[0]
-    # Glass stays glass: what has no density takes no stain.
+    # Glass stays glass: pixels without density take no stain.
     share_here = np.float32(share) * np.clip(od.max(2, keepdims=True) / TISSUE, 0, 1)
     return light(np.maximum(od + share_here * (moved - od), 0))
 
 
 def crop(field: Field, rng: np.random.Generator, side: int) -> tuple[UInt8, Int32, Float32]:
-    """Cut, turn, mirror, stretch and scale: pixels, labels, and how far these are believed (0 to 1).
+    """Cut, turn, mirror, stretch and scale: pixels, labels, and how far these are trusted (0 to 1).
 
     What lies beyond the image's edge is its mirror image. The scale is log-normal about the field's own, within 0.5 to
-    1.7: wrong or missing resolutions, and nuclei of other sizes. Half of the centers are nuclei drawn evenly over the
-    field's classes, half are anywhere.
+    1.7: for wrong or missing resolutions, and nuclei of other sizes. Half of the centers are nuclei drawn evenly over
+    the field's classes, half are anywhere.
     """
     zoom = field.mpp / MPP * float(np.clip(np.exp(rng.normal(0, 0.28)), 0.5, 1.7))
     stretch = np.exp(rng.normal(0, 0.06, 2))
@@ -118,7 +118,7 @@ def crop(field: Field, rng: np.random.Generator, side: int) -> tuple[UInt8, Int3
 
 
 def _affine(matrix: npt.NDArray[np.float64], center: npt.NDArray[np.float64], side: int) -> tuple[float, ...]:
-    """Pillow's six numbers: from a pixel of the output to the input's, of which `center` becomes the middle."""
+    """Pillow's six numbers from output pixels to input pixels; the input's `center` becomes the middle."""
     offset = center - matrix @ [side / 2, side / 2]
     return (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
 
@@ -162,7 +162,7 @@ def targets(labels: Int32) -> tuple[Float32, Float32, Float32]:
     """(nucleus, distance, weight) float32[h w] each of a label map int32[h w].
 
     `distance` is that to the edge of the nucleus over the largest in that nucleus; edges between touching nuclei count.
-    `weight` is 1, and 3 within two pixels of two nuclei: where merging is decided (Ronneberger et al., MICCAI 2015).
+    `weight` is 1, and 3 within two pixels of two nuclei, where merging is decided (Ronneberger et al., MICCAI 2015).
     """
     nucleus = labels > 0
     inside = nucleus & (ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3))
@@ -212,7 +212,7 @@ def photograph(pixels: UInt8, rng: np.random.Generator) -> UInt8:
         gain = np.exp(rng.normal(0, 0.07) + rng.normal(0, 0.03, 3)).astype(np.float32)
         x = np.clip(x, 0, 1) ** gamma * gain
         x = x + np.float32(rng.normal(0, 0.02))
-    if rng.random() < 0.15:  # toward grey or more vivid
+    if rng.random() < 0.15:  # toward gray or more vivid
         x = x + np.float32(rng.uniform(-0.5, 0.6)) * (x.mean(2, keepdims=True) - x)
     focus = rng.random()
     if focus < 0.3:
@@ -231,7 +231,7 @@ def photograph(pixels: UInt8, rng: np.random.Generator) -> UInt8:
 
 
 def distract(pixels: UInt8, nucleus: Float32, rng: np.random.Generator) -> UInt8:
-    """Draw what is not a nucleus where none is: red blood cells, pigment, ink, dark streaks; and pen over all."""
+    """Draw distractors where there is no nucleus (red blood cells, pigment, ink, dark streaks), and pen over all."""
     what = rng.random()
     if what > 0.38:
         return pixels

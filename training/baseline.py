@@ -1,4 +1,4 @@
-"""The untrained first version of the profiler `cells`, kept as what the trained one is measured against.
+"""The untrained first version of the profiler `cells`, kept as the baseline for the trained one.
 
 Fixed stain vectors and Gaussians find nuclei, rules of thumb type them; nothing was learned.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CONTRAST_OD = 0.04  # a nucleus is this much denser than its surroundings; glass noise and eosin texture stay below
 SPREAD = 0.25  # and by this share of the local spread, so that dark stain does not fuse neighbors
 STEEPNESS = 25.0  # per optical density: 0.1 above the threshold gives a probability of 0.92
-SATURATION_OD = 1.2  # denser (ink, pigment, folds) says nothing more and would drag the local mean up
+SATURATION_OD = 1.2  # denser pixels (ink, pigment, folds) add no information and would raise the local mean
 SMOOTH_PX = 1.0  # removes pixel and JPEG noise, keeps gaps of 1 µm between nuclei
 CENTER_PX = 3.5  # at 0.5 µm/px the scale at which a lymphocyte (7 µm) has one peak and neighbors stay apart
 SURROUND_PX = 24.0  # surroundings: some three nuclei wide
@@ -36,8 +36,8 @@ COARSE = 4  # the surroundings are computed at a quarter of the resolution
 PEAK_UM = 5.5  # two centers closer than half of this are one nucleus; lymphocytes touch at 6 to 7 µm
 FAINT = 0.72  # mean nucleus probability below this is blurred or out of focus, not a nucleus
 
-# A diploid nucleus holds much the same DNA everywhere: a lymphocyte packs it into 25-50 µm² at a high density, a tumor
-# cell spreads it. Area over density separates the two over weak and strong stain better than either alone.
+# Diploid nuclei have about the same amount of DNA: a lymphocyte packs it into 25-50 µm² at a high density, a tumor
+# cell spreads it. Area over density separates the two in weak and strong stain better than either alone.
 LYMPHOCYTE_MAX_UM2_PER_OD = 85.0
 LYMPHOCYTE_MAX_UM2 = 80.0
 LYMPHOCYTE_MAX_ECCENTRICITY = 0.88

@@ -80,7 +80,7 @@ def test_kind(pixels: UInt8) -> str:
 
 
 def dsb_kind(pixels: UInt8, labels: Int32) -> str:
-    """Which of the four visible kinds of BBBC038's color tiles one is, by its background and its nuclei.
+    """Which of the four visible kinds of BBBC038's color tiles a tile is, by its background and its nuclei.
 
     `pink`: red and pink of eosin; `marrow`: magenta nuclei on white; else violet, where the large nuclei of two
     magnifications differ threefold in area.
@@ -98,8 +98,8 @@ def dsb_kind(pixels: UInt8, labels: Int32) -> str:
 def group_tiles(images: Sequence[UInt8], kinds: Sequence[str]) -> list[int]:
     """Number of the source image each tile was cut from.
 
-    BBBC038 cut images into quarters without saying which belong together; tiles of one kind whose borders continue
-    each other do.
+    BBBC038 cut images into quarters without saying which belong together; tiles of one kind belong together if their
+    borders continue each other.
     """
     group = list(range(len(images)))
     for i, j in neighbors(images, kinds):
@@ -109,11 +109,11 @@ def group_tiles(images: Sequence[UInt8], kinds: Sequence[str]) -> list[int]:
 
 
 def neighbors(images: Sequence[UInt8], kinds: Sequence[str], limit: float = 0.35) -> Iterator[tuple[int, int]]:
-    """Pairs of tiles of one kind, of which the second continues the first to the right or downward.
+    """Pairs of tiles of one kind in which the second continues the first to the right or downward.
 
-    The step across the seam is compared with the steps beside it: about alike where the tiles were cut from one image,
-    far larger elsewhere. A seam counts when its step is below `1 + limit` times the usual one (0.2 to 0.5 give the same
-    pairs) and when there is something to see along it.
+    The step across the seam is compared with the steps beside it: about equal if the tiles were cut from one image,
+    much larger otherwise. A seam counts when its step is below `1 + limit` times the usual one (0.2 to 0.5 give the
+    same pairs) and when there is something to see along it.
     """
     grey = [image.astype(np.float64).mean(2) for image in images]
     for i, a in enumerate(grey):
@@ -130,7 +130,7 @@ def neighbors(images: Sequence[UInt8], kinds: Sequence[str], limit: float = 0.35
 def split_dsb(fields: Sequence[Field], share: float = 0.25, seed: int = 0) -> tuple[list[Field], list[Field]]:
     """Whole sources to one side each: (training, held out), up to `share` of each kind held out.
 
-    Only sources found whole (four quarters or more) are held out: a tile whose siblings were not recognized stays in
+    Only complete sources (four quarters or more) are held out: a tile whose siblings were not recognized stays in
     training, so that none of them can be on the other side.
     """
     rng = np.random.default_rng(seed)

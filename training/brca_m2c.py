@@ -14,14 +14,14 @@ from training.fields import CLASSES, UNKNOWN, Field
 from training.outlines import from_dots
 
 _CLASSES = {"1": "lymphocyte", "2": "tumor", "3": "fibroblast"}
-"""2 is any epithelial cell, tumor or not; 3 any cell of the stroma that is no lymphocyte."""
+"""2 is any epithelial cell, tumor or not; 3 any stromal cell that is not a lymphocyte."""
 MPP = 0.5
 
 
 def read_brca(folder: Path, side: Literal["training", "test"]) -> list[Field]:
     """The fields of one side: `test` is the published test split, `training` is train and val.
 
-    Two patients lie in both train and val, so that val is no side of its own; a patient of the test split never trains.
+    Two patients are in both train and val, so val is not a separate side; a patient of the test split never trains.
     """
     rows = defaultdict(list)
     split = {}

@@ -1,4 +1,4 @@
-"""Class probabilities that are as often right as they say: temperature scaling (Guo et al., ICML 2017)."""
+"""Calibrated class probabilities by temperature scaling (Guo et al., ICML 2017)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 BINS = 10
 LEAST, MOST = 0.2, 10.0
-"""Between which the temperature is looked for."""
+"""Bounds of the search for the temperature."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Typed:
-    """Nuclei of known class, and what a network says of their pixels.
+    """Nuclei of known class, and a network's logits for their pixels.
 
-    `logits` float32[pixel class] and `nucleus` int64[pixel], the nucleus that each pixel of the class maps lies in;
+    `logits` float32[pixel class] and `nucleus` int64[pixel], the nucleus that each pixel of the class maps belongs to;
     `labels` int64[nucleus]: the true class; `kind` of each nucleus: the kind of its image.
     """
 
@@ -54,9 +54,9 @@ class Typed:
 
 
 def fit(network: CellNet, left_out: Sequence[Field]) -> dict[str, Any]:
-    """Set `network.temperature` on fields that it never saw, and give the figures of `calibrated`.
+    """Set `network.temperature` on fields that it never saw, and return the figures of `calibrated`.
 
-    It stays 1 where the temperature that the other kinds set does not make the error of a kind smaller on average.
+    It stays 1 if the temperature fitted on the other kinds does not reduce a kind's error on average.
     """
     typed = typed_nuclei(network, left_out)
     found = temperature(typed)
@@ -99,7 +99,7 @@ def typed_nuclei(network: CellNet, fields: Sequence[Field]) -> Typed:
 
 
 def probabilities(typed: Typed, temperature: float) -> Float64:
-    """What the decoder says of each nucleus: the mean over its pixels, float64[nucleus class]."""
+    """The decoder's probabilities for each nucleus: the mean over its pixels, float64[nucleus class]."""
     each = softmax(typed.logits.astype(np.float64) / temperature, axis=1)
     n = len(typed.labels)
     sums = np.stack([np.bincount(typed.nucleus, weights=column, minlength=n) for column in each.T], axis=1)
@@ -107,7 +107,7 @@ def probabilities(typed: Typed, temperature: float) -> Float64:
 
 
 def temperature(typed: Typed) -> float:
-    """What logits are to be divided by: least negative log likelihood of the nuclei, each kind counting alike."""
+    """The divisor of logits with the least negative log likelihood of the nuclei, with equal weight per kind."""
     _, kind, counts = np.unique(typed.kind, return_inverse=True, return_counts=True)
     weight = 1 / counts[kind]
 
@@ -127,7 +127,7 @@ def calibration_error(probability: Float64, labels: Index, bins: int = BINS) -> 
 
 
 def calibrated(typed: Typed, chosen: float) -> dict[str, Any]:
-    """Of each kind of image: nuclei, accuracy, and calibration error before, after and as the others set it."""
+    """For each kind of image: nuclei, accuracy, and calibration error before, after and as the others set it."""
     out: dict[str, Any] = {}
     for kind in sorted(set(typed.kind)):
         own = np.array(typed.kind) == kind

@@ -22,7 +22,7 @@ _NAMES = {
 
 
 def write_card(figures: Mapping[str, Any], card: Path) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for each of the tables."""
+    """Replace the text between `<!-- NAME -->` and `<!-- /NAME -->` for each of the tables."""
     tables = {"held-out": held_out(figures), "conditions": conditions(figures), "data": data(figures)}
     if "typing" in figures:  # not fitted yet, see training.cells.trust
         tables |= {"unlike": unlike(figures["typing"]), "calibration": calibration(figures["typing"])}
@@ -30,7 +30,7 @@ def write_card(figures: Mapping[str, Any], card: Path) -> None:
 
 
 def write_tables(tables: Mapping[str, Iterable[str]], card: Path) -> None:
-    """Replace what stands between the markers of each table; ValueError where they are not there once each."""
+    """Replace the text between the markers of each table; ValueError unless each marker occurs once."""
     text = card.read_text(encoding="utf-8")
     for name, lines in tables.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

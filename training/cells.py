@@ -1,4 +1,4 @@
-"""Train the model `cells`: `python -m training.cells` from the repository; it resumes where it was stopped.
+"""Train the model `cells`: `python -m training.cells` from the repository; it resumes after an interruption.
 
 Writes the weights into the plug-in, held-out figures into training/cells.json and the tables of docs/models/cells.md.
 """
@@ -18,8 +18,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from kras_profiler_cells.network import WIDTHS, CellNet
-from kras_profiler_cells.unlike import Unlike
+from kras_profiler_cells.network import CellNet
 from training import calibrate, unlike
 from training.card import write_card
 from training.evaluate import conditions, evaluate, finder
@@ -36,10 +35,10 @@ STEPS = 3500
 def trust(
     network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], drawn: Sequence[Field], data: Path
 ) -> dict[str, Any]:
-    """Set when a trained network's typing is to be trusted: `unlike` and `temperature`; gives the figures of both.
+    """Set when to trust a trained network's typing, `unlike` and `temperature`, and return the figures of both.
 
-    `fields`: those it was trained on; `left_out` and `drawn`: of the same kinds, never seen; `data`: the folder
-    `strange` reads. Drawn ones set no temperature: how sure one may be is a matter of real cells.
+    `fields`: those it was trained on; `left_out` and `drawn`: of the same kinds, never seen; `data`: the folder that
+    `strange` reads. Synthetic (drawn) fields do not set the temperature: confidence must be calibrated on real cells.
     """
     typed = [f for f in left_out if np.any(f.classes >= 0)]
     fitted = unlike.fit(network, fields, [*typed, *drawn])
@@ -74,11 +73,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build/train-cells", help="checkpoints")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2, help="results depend on it only by rounding")
-    parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the weights that are there")
-    parser.add_argument("--refit", action="store_true", help="train nothing, fit what typing is trusted by")
-    parser.add_argument(
-        "--unlike", action="store_true", help="weights that say what is unlike; else it is measured alone"
-    )
+    parser.add_argument("--evaluate", action="store_true", help="train nothing, evaluate the existing weights")
+    parser.add_argument("--refit", action="store_true", help="train nothing, fit `unlike` and `temperature` again")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
@@ -98,11 +94,9 @@ def main() -> None:
         network = train(train_fields, options.steps, options.work / "checkpoint.pt", console)
     typing = None if options.evaluate else trust(network, train_fields, held_out, drawn, options.data.parent)
     if not options.evaluate:
-        if not options.unlike:
-            network.unlike = Unlike(WIDTHS[-1])  # as it is made, nothing is unlike: decision 23
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.weights)
         options.weights.chmod(0o644)  # safetensors makes it the owner's alone
-        (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run begins anew
+        (options.work / "checkpoint.pt").unlink(missing_ok=True)  # the next run starts again
     found = figures(network, held_out, console)
     if typing is None and options.figures.is_file():
         typing = json.loads(options.figures.read_text()).get("typing")

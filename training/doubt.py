@@ -1,4 +1,4 @@
-"""Which pixels a set without labels for all nuclei cannot be believed about."""
+"""Pixels whose label cannot be trusted in a set without labels for all nuclei."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 BELIEVED = 255
 DOUBTED = 51
-"""A fifth: what looks like a nucleus and has no label."""
+"""A fifth: trust in what looks like a nucleus and has no label."""
 
 
 def doubted(pixels: UInt8, labels: Int32) -> UInt8:
-    """How far each pixel's label is believed, uint8[h w] in 255ths.
+    """How far each pixel's label is trusted, uint8[h w] in 255ths.
 
-    Doubted are pixels off the labelled nuclei that hold more hematoxylin than two fifths of the labelled ones.
+    Doubted are pixels outside labeled nuclei that have more hematoxylin than two fifths of those inside.
     """
     weight = np.full(labels.shape, BELIEVED, np.uint8)
     nucleus = labels > 0

@@ -36,22 +36,22 @@ _MOSTLY = 0.5
 
 
 def finder(network: CellNet, **changed: float) -> Find:
-    """The network with the profiler's own post-processing, for any image at 0.5 µm/px; its default options, if not
+    """The network with the profiler's own post-processing, for any image at 0.5 µm/px; with its default options unless
     `changed`."""
     decode = decoder(**changed)
     return lambda pixels: decoded(decode, maps_of(network, pixels), pixels)
 
 
 def decoder(**changed: float) -> Decode:
-    """The profiler's post-processing by its default options, if not `changed`."""
+    """The profiler's post-processing with its default options unless `changed`."""
     options = CellsOptions.model_validate(changed)
     limits = (options.min_area_um2, options.max_area_um2, options.min_prob, options.min_class_prob)
     return Decode(*limits, tuple(CLASSES))
 
 
 def maps_of(network: CellNet, pixels: UInt8) -> Maps:
-    """What the network says of an image uint8[h w 3] of any size at 0.5 µm/px: maps of the image, mirrored at its edges
-    to sides that the network takes."""
+    """The network's maps of an image uint8[h w 3] of any size at 0.5 µm/px, which is mirrored at its edges to sides
+    that the network accepts."""
     h, w = pixels.shape[:2]
     padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def maps_of(network: CellNet, pixels: UInt8) -> Maps:
 
 
 def decoded(decode: Decode, maps: Maps, pixels: UInt8) -> tuple[Int32, list[str]]:
-    """Label map int32[h w] and the class of each nucleus, of what `maps_of` gave."""
+    """Label map int32[h w] and the class of each nucleus, from the result of `maps_of`."""
     h, w = pixels.shape[:2]
     sides = maps["nucleus"].shape
     padded = np.pad(pixels, ((0, sides[0] - h), (0, sides[1] - w), (0, 0)), mode="symmetric")
@@ -92,14 +92,14 @@ def evaluate(
 def tallies_of(find: Find, field: Field, block: int | None) -> list[Tally]:
     """One tally of a field, or one for each block of its scored part; a nucleus belongs where its centroid lies.
 
-    What is found where labels are not to be believed is neither right nor wrong.
+    Nuclei found where labels cannot be trusted are neither right nor wrong.
     """
     found, words = find(field.pixels)
     true_at, found_at = centroids(field.labels), centroids(found)
     if field.weight is not None:
         found_at[shares(found, field.weight < TOP) > _MOSTLY] = np.nan
     true_class = np.concatenate([field.classes, np.full(max(0, len(true_at) - len(field.classes)), -1)])
-    # Where nothing is known of classes, a given class is neither right nor wrong.
+    # Where classes are unknown, a predicted class is neither right nor wrong.
     typed = bool(np.any(field.classes >= 0))
     found_class = np.array([-1, *(CLASSES.index(w) if typed and w in CLASSES else -1 for w in words)], np.int64)
     left, top, right, bottom = field.scored
@@ -125,7 +125,7 @@ def tallies_of(find: Find, field: Field, block: int | None) -> list[Tally]:
 
 
 def shares(labels: Int32, where: Bool) -> Float64:
-    """Which share of each label's pixels lies `where`, float64[label]; 0 for those that have none."""
+    """The share of each label's pixels that lies `where`, float64[label]; 0 for those that have none."""
     n = int(labels.max(initial=0)) + 1
     inside, size = (np.bincount(labels[chosen], minlength=n) for chosen in (where, labels >= 0))
     return np.asarray(inside / np.maximum(size, 1))
@@ -163,7 +163,7 @@ def _inside(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Bool:
 
 
 def conditions() -> dict[str, Callable[[Field], Field]]:
-    """What a slide from elsewhere may look like, by name; scale is always said to be 0.5 µm/px."""
+    """What a slide from elsewhere may look like, by name; its stated scale is always 0.5 µm/px."""
     return {
         "as it is": lambda f: at_mpp(f, MPP),
         "scanned at 0.25 µm/px": lambda f: at_mpp(at_mpp(f, 0.25), MPP),

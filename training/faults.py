@@ -1,4 +1,4 @@
-"""Which nuclei are missed, merged and split: recall by their size and contrast, and both faults apart."""
+"""Which nuclei are missed, merged and split: recall by size and contrast, and both faults separately."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AREAS_UM2 = (20.0, 40.0, 80.0)
 CONTRASTS = (0.15, 0.3, 0.5)
-"""Borders of the groups of nuclei that recall is given by; contrasts are natural optical densities."""
+"""Borders of the groups of nuclei for which recall is given; contrasts are natural optical densities."""
 RING_UM = 2.5
 _SHARE = 0.5
 
@@ -40,7 +40,7 @@ class Nuclei:
 
 
 def nuclei_of(field: Field, found: Int32) -> Nuclei:
-    """What happened to each nucleus of an outlined field, of which `found` int32[h w] was made."""
+    """What happened to each nucleus of an outlined field, for which `found` int32[h w] was predicted."""
     areas = overlap(field.labels, found)
     common, truth, mine = areas.common[1:, 1:], areas.truth, areas.found
     there = truth > 0
@@ -62,7 +62,7 @@ def nuclei_of(field: Field, found: Int32) -> Nuclei:
 
 
 def contrast_of(field: Field) -> Float64:
-    """How much denser each nucleus is than the ring of 2.5 µm about it, float64[label], NaN without either.
+    """How much denser each nucleus is than the ring of 2.5 µm around it, float64[label], NaN without either.
 
     Mean over red, green and blue of optical densities, natural logarithm.
     """

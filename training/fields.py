@@ -1,4 +1,4 @@
-"""One labelled image of H&E, and what is done with it whatever set it comes from."""
+"""One labeled H&E image, and what is done with it whatever set it comes from."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float32, Float64, Int32, UInt8
 
 CLASSES = WORDS
-"""What the model tells apart; a cell it is unsure of becomes `other` when decoded."""
+"""The classes that the model distinguishes; a cell it is unsure of becomes `other` when decoded."""
 UNKNOWN = -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One labelled image.
+    """One labeled image.
 
-    `pixels`: uint8[h w 3] of `mpp` µm; `labels`: int32[h w], 0 outside of nuclei; `classes`: int8[label + 1], an index
-    into CLASSES or UNKNOWN, for each label. `kind` is what images are sampled by and left out by, `source` names the
-    image it was cut from. `scored`: (left, top, right, bottom) in pixels: nuclei centered outside are context and are
-    not scored. `weight` uint8[h w]: how far a pixel's label is believed, in 255ths; None: wholly. `dots`: (x, y) of
-    each label's nucleus, float64[label 2], where a hand set dots and outlines were made from them (`outlines`).
+    `pixels`: uint8[h w 3] of `mpp` µm; `labels`: int32[h w], 0 outside nuclei; `classes`: int8[label + 1], an index
+    into CLASSES or UNKNOWN, for each label. Images are sampled and left out by `kind`; `source` names the image it was
+    cut from. `scored`: (left, top, right, bottom) in pixels: nuclei centered outside are context and are not scored.
+    `weight` uint8[h w]: how far a pixel's label is trusted, in 255ths; None: fully. `dots`: (x, y) of each label's
+    nucleus, float64[label 2], if dots were set by hand and outlines were made from them (`outlines`).
     """
 
     name: str
@@ -59,7 +59,7 @@ class Field:
 
 
 TISSUE = 0.15
-"""Least optical density, in any color, of what is not glass."""
+"""Least optical density, in any color, of anything but glass."""
 
 
 def densities(pixels: UInt8) -> Float32:
@@ -71,7 +71,7 @@ _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
 def light(od: Float32) -> UInt8:
-    """The pixels of optical densities: the inverse of `densities`, cut to 0 to 255."""
+    """The pixels of optical densities: the inverse of `densities`, clipped to 0 to 255."""
     return np.clip(256 * np.exp(-od) - 1, 0, 255).astype(np.uint8)
 
 

@@ -22,7 +22,7 @@ HGSC_MPP = 0.4
 0.5 networks that never saw these fields find and type their cells worse (docs/models/cells.md)."""
 
 GUARD = 144
-"""Pixels at 0.5 µm/px left unused between training and held-out parts of a field: more than the network sees."""
+"""Pixels at 0.5 µm/px left unused between training and held-out parts of a field: more than the receptive field."""
 
 
 def read_hgsc(folder: Path, which: str) -> Field:
@@ -38,7 +38,7 @@ def read_hgsc(folder: Path, which: str) -> Field:
     draw = ImageDraw.Draw(canvas)
     classes = [UNKNOWN]
     for geometry, name in zip(rows["geometry"].to_pylist(), rows["class_name"].to_pylist(), strict=True):
-        # Pixel k covers [k, k + 1): half a pixel off the polygon's corner is the center that Pillow draws at.
+        # Pixel k covers [k, k + 1): Pillow draws at centers, half a pixel off the polygon's corner.
         draw.polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in ring(geometry)], fill=len(classes))
         classes.append(CLASSES.index(_HGSC_CLASSES[name]))
     labels = np.asarray(canvas).astype(np.int32)

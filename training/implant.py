@@ -1,4 +1,4 @@
-"""Nuclei changed within their outlines: paler ones, with a dark rim or without, and nuclei set into another tissue."""
+"""Nuclei changed within their outlines (paler, with or without a dark rim), and nuclei set into another tissue."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Typed = tuple[UInt8, Int32, npt.NDArray[np.int8]]
 
 LEAST_PX = 60
-"""Smaller nuclei (15 µm² at 0.5 µm/px) have no middle to speak of."""
+"""Smaller nuclei (15 µm² at 0.5 µm/px) have no discernible middle."""
 
 
 def vesicular(pixels: UInt8, labels: Int32, distance: Float32, rng: np.random.Generator) -> UInt8:
-    """Make some nuclei vesicular: chromatin cleared from the middle to near the cytoplasm's color, the rim kept.
+    """Make some nuclei vesicular: the middle is cleared to near the cytoplasm's color, the rim is kept.
 
     `labels` int32[h w], `distance` float32[h w] as `augment.targets` gives it. One to three nucleoli are drawn.
     """
@@ -52,7 +52,7 @@ def vesicular(pixels: UInt8, labels: Int32, distance: Float32, rng: np.random.Ge
 
 
 def faded(pixels: UInt8, labels: Int32, rng: np.random.Generator) -> UInt8:
-    """Make some nuclei pale as a whole, as those out of focus or cut at their end: nearer to the cytoplasm's color."""
+    """Make some nuclei pale, like those out of focus or cut at their end: nearer to the cytoplasm's color."""
     numbers = np.unique(labels)[1:]
     chosen = numbers[rng.random(len(numbers)) < rng.uniform(0.1, 0.6)]
     around = ndimage.binary_dilation(labels > 0, iterations=4) & (labels == 0)
@@ -68,7 +68,7 @@ def faded(pixels: UInt8, labels: Int32, rng: np.random.Generator) -> UInt8:
 def implant(host: Typed, donor: Typed, rng: np.random.Generator) -> Typed:
     """Set nuclei of `donor` among those of `host`, each (pixels, labels, classes) of one size, where there are none.
 
-    A nucleus brings its contrast to its surroundings along, not their color; it may touch its new neighbors.
+    A nucleus keeps its contrast to its surroundings, not its color; it may touch its new neighbors.
     """
     pixels, labels, classes = host
     other, theirs, their_classes = donor

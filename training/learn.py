@@ -1,4 +1,4 @@
-"""How the model `cells` learns: samples, loss, schedule, and outlines made by what was learned so far."""
+"""How the model `cells` learns: samples, loss, schedule, and outlines by the network trained so far."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ SEED = 0
 CHECKPOINT_EVERY = 50
 WORKERS = 2  # draw samples while the network learns
 OUTLINED_AT = (0.2, 0.5)
-"""When, in shares of all steps, the averaged network outlines the nuclei again of which only dots are known."""
+"""When, in shares of all steps, the averaged network outlines again the nuclei for which only dots are known."""
 
 SHARES = {
     "violet-20x": 0.09, "violet-40x": 0.06, "marrow": 0.08, "pink": 0.06, "gland": 0.07, "blue-large": 0.04,
     "blue-spindle": 0.03, "hgsc-nest": 0.14, "hgsc-stromal": 0.09, "breast": 0.28, "synthetic": 0.06,
 }  # fmt: skip
-"""How often a sample comes from each kind of image: ordinary H&E (breast, HGSC) before what is seldom seen."""
+"""How often a sample comes from each kind of image: ordinary H&E (breast, HGSC) more often than rare kinds."""
 
 
 class Samples(Dataset[tuple[Tensor, ...]]):
-    """Sample `index` is drawn from `(SEED, index)` alone: the same however often training was stopped."""
+    """Sample `index` is drawn from `(SEED, index)` alone: the same however often training was interrupted."""
 
     def __init__(self, fields: Sequence[Field], first: int, last: int) -> None:
         self.kinds = {kind: [f for f in fields if f.kind == kind] for kind in SHARES}
         present = [kind for kind, of_kind in self.kinds.items() if of_kind]
         shares = np.array([SHARES[kind] for kind in present])
         self.present, self.shares = present, shares / shares.sum()
-        # What stains and nuclei are borrowed from: real images, each kind as often as another.
+        # Stains and nuclei are borrowed from real images, equally often from each kind.
         self.lenders = [f for kind in present if kind != "synthetic" for f in _spread(self.kinds[kind], 12)]
         self.first, self.last = first, last
 
@@ -105,7 +105,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Console) -> CellNet:
-    """The network with averaged weights after `steps`, taken up from `checkpoint` where that exists.
+    """The network with averaged weights after `steps`, resumed from `checkpoint` if that exists.
 
     At the steps of OUTLINED_AT, the averaged network outlines the nuclei of fields with dots again.
     """
@@ -135,7 +135,7 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
                 teacher = {name: tensor.clone() for name, tensor in average.state_dict().items()}
             until = min(border for border in borders if border > step)
             batches = _batches(outlined(fields, teacher), step, until)
-            for pixels, *wanted in stack.enter_context(closing(batches)):  # ends its workers, however this ends
+            for pixels, *wanted in stack.enter_context(closing(batches)):  # ends its workers in any case
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, steps)
                 with torch.autocast("cpu", torch.bfloat16):
@@ -172,7 +172,7 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
 
 
 def outlined(fields: Sequence[Field], teacher: Mapping[str, Tensor] | None) -> list[Field]:
-    """The fields, those with dots outlined by the network of weights `teacher`; as they are where that is None."""
+    """The fields; those with dots outlined by the network with weights `teacher`, or as they are if that is None."""
     if teacher is None:
         return list(fields)
     network = CellNet().eval()

@@ -1,7 +1,7 @@
-"""How `cells` does on sources it never saw: `python -m training.left_out`; it goes on where it was stopped.
+"""How `cells` performs on sources it never saw: `python -m training.left_out`; it resumes after an interruption.
 
-Each origin is left out in turn: the network trains on all others and is judged on what was left out. `--weights FILE`
-judges weights that are there on the test split of BRCA-M2C, which nothing is trained or chosen on. Writes
+Each origin is left out in turn: the network trains on all others and is evaluated on what was left out. `--weights
+FILE` evaluates existing weights on the test split of BRCA-M2C, on which nothing is trained or chosen. Writes
 training/left_out.json, which `python -m training.card` writes into the model card.
 """
 
@@ -62,7 +62,7 @@ def judge(find: Find, fields: Sequence[Field], draws: int = 1000) -> dict[str, A
 
 
 def main() -> None:
-    """Train without each origin in turn, and judge."""
+    """Train without each origin in turn, and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/nuclei")
     parser.add_argument("--work", type=Path, default=ROOT / "build/left-out", help="checkpoints and weights")
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--origins", nargs="*", default=list(ORIGINS))
-    parser.add_argument("--weights", type=Path, help="judge these on BRCA-M2C's test split, and train nothing")
+    parser.add_argument("--weights", type=Path, help="evaluate these on BRCA-M2C's test split, and train nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Which found nucleus is which true one, at IoU > 0.5: then no nucleus has two partners.
+    """Which found nucleus matches which true one, at IoU > 0.5: then no nucleus has two partners.
 
     `truth`, `found`: int64[pair], labels; `iou`: float64[pair].
     """
@@ -73,8 +73,8 @@ class Tally:
 
     `tp`, `fp`, `fn` nuclei, `iou` summed over pairs; `inter`, `union` are AJI's pixels. `typed`: int64[class, 3] tp,
     fp, fn of nuclei found with the right class; `among`: int64[true class, given class + 1], paired nuclei of a known
-    class, the last column those given another word. `common`: pixels of nuclei in both maps; `covered`: in one plus in
-    the other.
+    class; the last column counts those given another word. `common`: pixels of nuclei in both maps; `covered`: pixels
+    in one plus those in the other.
     """
 
     tp: int
@@ -102,11 +102,11 @@ def tally(
     """Compare two label maps.
 
     `true_class`, `found_class`: int64[label + 1], -1 where unknown or no class. `counted_*`: bool[label + 1]:
-    those that belong to the block scored; the others may be partners and are not counted themselves.
-    `counted_pixels`: bool[h w], those that Dice is of; None: all.
+    those that belong to the scored block; the others may be partners but are not counted themselves.
+    `counted_pixels`: bool[h w], those that count for Dice; None: all.
 
-    AJI after Kumar et al., IEEE Trans Med Imaging 2017;36:1550-1560: each true nucleus takes the found one of the
-    largest IoU, whatever it is; found ones that nobody took add to the union.
+    AJI after Kumar et al., IEEE Trans Med Imaging 2017;36:1550-1560: each true nucleus takes the found one with the
+    largest IoU, whatever it is; unmatched found ones add to the union.
     """
     pixels = np.ones(truth.shape, bool) if counted_pixels is None else counted_pixels
     areas = overlap(truth, found)
@@ -163,7 +163,7 @@ def tally(
 
 
 def nearest_pairs(truth: Float64, found: Float64, reach: float) -> tuple[Index, Index]:
-    """(indices of `truth`, indices of `found`) of points (x, y) that are one: nearest first, each once, in `reach`."""
+    """(indices of `truth`, indices of `found`) of matching points (x, y): nearest first, each once, within `reach`."""
     near = cKDTree(truth).sparse_distance_matrix(cKDTree(found), reach, output_type="ndarray")
     free_truth, free_found = np.ones(len(truth), bool), np.ones(len(found), bool)
     pairs = []
@@ -176,9 +176,9 @@ def nearest_pairs(truth: Float64, found: Float64, reach: float) -> tuple[Index, 
 
 
 def tally_of_pairs(true_class: Index, given: Index, truth: Index, found: Index, n_classes: int) -> Tally:
-    """The tally of points `true_class` int64[truth] and `given` int64[found], of which `truth` and `found` are pairs.
+    """The tally of points `true_class` int64[truth] and `given` int64[found]; `truth` and `found` are their pairs.
 
-    -1: of no class. Nothing is known of overlaps, so that AJI, PQ and Dice are NaN or mean nothing.
+    -1: no class. Overlaps are unknown, so that AJI, PQ and Dice are NaN or meaningless.
     """
     typed = np.zeros((n_classes, 3), np.int64)
     among = np.zeros((n_classes, n_classes + 1), np.int64)
@@ -217,12 +217,12 @@ def add(tallies: Sequence[Tally]) -> Tally:
 
 
 def scores(total: Tally, classes: Sequence[str]) -> dict[str, float]:
-    """Scores by name, NaN where nothing was there to score.
+    """Scores by name, NaN where there was nothing to score.
 
     `f1`, `aji`, `pq` (Kirillov et al., CVPR 2019) are pooled over what was tallied. `f1 NAME`: a nucleus counts when it
-    is found (IoU > 0.5) and given its class; every other nucleus given that class is a false one, also unpaired.
+    is found (IoU > 0.5) and given its class; every other nucleus given that class is a false positive, paired or not.
     `f1 lymphocyte/tumor`: the mean of those two. `typing lymphocyte/tumor`: the same mean over paired nuclei of these
-    two classes alone: how good typing is where finding succeeded.
+    two classes alone, which measures typing given correct detection.
     """
     out = {
         "f1": _f1(total.tp, total.fp, total.fn),

@@ -1,4 +1,4 @@
-"""Outlines of nuclei of which a dot in each is known: first from the stain, later from the network that learns."""
+"""Outlines of nuclei known by a dot in each: first from the stain, later from the network in training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 REACH_UM = 7.0
 """No nucleus reaches farther from its dot."""
 CORE_UM = 1.5
-"""About a dot this far, there is nucleus, whatever it looks like."""
+"""Within this distance of a dot there is nucleus, whatever it looks like."""
 GUESS_UM = 2.5
-"""Radius of a nucleus of which no edge is to be seen."""
+"""Radius of a nucleus without a visible edge."""
 LARGEST_UM2 = 220.0
 
 INSIDE, EDGE, OUTSIDE, SURE, UNDOTTED = 160, 64, 200, 255, 128
-"""How far a made label is believed, in 255ths: in an outline, within a pixel of its edge, near nuclei, about the dot
+"""How far a derived label is trusted, in 255ths: in an outline, within a pixel of its edge, near nuclei, around the dot
 and far from all dots, and where the network sees a nucleus without a dot."""
 
 
@@ -32,10 +32,10 @@ def from_dots(
     """(labels int32[h w], weight uint8[h w]) of nuclei around `dots` (x, y) float64[dot 2]; label i is dot i - 1.
 
     `seen`: `nucleus` and `distance` float32[h w] of a network, None before there is one. Each pixel belongs to the dot
-    whose basin it lies in (watershed from the dots); inside its basin a nucleus is the piece about the dot where the
-    network says nucleus. Where it says nothing there, or before there is one, it is the piece denser in hematoxylin
-    than halfway between the dot and its surroundings; failing that, a disc. Holes are filled: vesicular nuclei are
-    pale within.
+    whose basin it lies in (watershed from the dots); inside its basin a nucleus is the piece around the dot where the
+    network predicts nucleus. Where it predicts none, or before there is a network, it is the piece denser in
+    hematoxylin than halfway between the dot and its surroundings; failing that, a disc. Holes are filled, because
+    vesicular nuclei are pale inside.
     """
     density = ndimage.gaussian_filter(hematoxylin(pixels), 0.5 / mpp * 0.8).astype(np.float32)
     h, w = density.shape
@@ -75,7 +75,7 @@ def from_dots(
 
 
 def _piece(mask: Bool, core: Bool) -> Bool:
-    """What of a `mask`, smoothed and joined with `core`, hangs together with it, without holes."""
+    """The part of a smoothed `mask`, joined with `core`, that is connected with it, without holes."""
     joined = ndimage.gaussian_filter((ndimage.binary_opening(mask) | core).astype(np.float32), 1.2) > 0.5
     pieces, _ = ndimage.label(joined | core)
     kept: Bool = ndimage.binary_fill_holes(np.isin(pieces, np.unique(pieces[core])) & (pieces > 0))

@@ -1,4 +1,4 @@
-"""Every labelled set for the model `cells`, what of it is held out, and the sources that are left out in turn."""
+"""Every labeled set for the model `cells`, the held-out parts, and the sources that are left out in turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.hgsc import read_hgsc, split_field
 
 
 def load(folder: Path) -> tuple[list[Field], list[Field]]:
-    """(training fields, held-out fields) of `folder`, which holds the sets as folders (see docs/models/cells.md)."""
+    """(training fields, held-out fields) of `folder`, which contains the sets as folders (see docs/models/cells.md)."""
     train, held_out = first_sets(folder)
     return [*train, *_later_sets(folder)], held_out
 
@@ -27,7 +27,7 @@ def first_sets(folder: Path) -> tuple[list[Field], list[Field]]:
 
 
 def whole(folder: Path) -> list[Field]:
-    """All fields, none cut: what sources are left out of in turn. The test split of BRCA-M2C is not among them."""
+    """All fields, uncut, from which sources are left out in turn. The test split of BRCA-M2C is not among them."""
     hgsc = [read_hgsc(folder / "hgsc", which) for which in ("nest", "stromal")]
     return [*read_dsb(folder / "dsb2018"), *hgsc, *_later_sets(folder)]
 

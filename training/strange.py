@@ -1,4 +1,4 @@
-"""Unlabelled H&E that the model `cells` was not trained on: what its score of being unlike training is measured on."""
+"""Unlabeled H&E that the model `cells` was not trained on, for measuring its score of being unlike training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ TILES = {
     "high-nuclei-score-level0": "papillary tumor",
     "medium-nuclei-score-level1-2": "tumor with stroma",
 }
-"""histolab's tiles by what they show, as far as can be told; levels 0 and 1 are taken for 0.25 and 0.5 µm/px."""
+"""histolab's tiles by what they appear to show; levels 0 and 1 are assumed to have 0.25 and 0.5 µm/px."""
 
 
 def strange(folder: Path) -> dict[str, list[Field]]:
-    """A field for each kind of tissue, by name; `folder` holds `slides` and `tiles` (../shared/data)."""
+    """A field for each kind of tissue, by name; `folder` contains `slides` and `tiles` (../shared/data)."""
     import tifffile
 
     with tifffile.TiffFile(folder / SKIN) as slide:

@@ -1,4 +1,4 @@
-"""Drawn slides as training fields: their cells and classes are known, their outlines are flooded from the centers."""
+"""Synthetic slides as training fields: cells and classes are known, outlines are flooded from the centers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def synthetic_fields(folder: Path, seed: int) -> list[Field]:
         cols = np.clip((truth.x_um / _MPP).astype(int), 0, w - 1)
         markers = np.zeros((h, w), np.int32)
         markers[rows, cols] = np.arange(1, len(rows) + 1)
-        # Half of what a nucleus has in its middle is where its edge is drawn.
+        # The edge of a nucleus is drawn at half the density of its middle.
         least = 0.5 * float(np.median(density[rows, cols]))
         near = ndimage.distance_transform_edt(markers == 0) < 9 / _MPP
         labels = watershed(-density, markers, mask=(density > min(least, 0.25)) & near | (markers > 0))

@@ -1,4 +1,4 @@
-"""How sure a pixel and a nucleus must be, compared on sources left out (`python -m training.left_out`)."""
+"""How certain a pixel and a nucleus must be, compared on left-out sources (`python -m training.left_out`)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from training.evaluate import Find, Maps
 
 SHIFTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-"""What is added to the logit of being nucleus: the more, the wider the outlines, and the more is found."""
+"""Offsets of the nucleus logit: larger ones give wider outlines and more nuclei."""
 SURE = (0.7, 0.75, 0.8, 0.85, 0.9)
 """Values of the option `min_prob` that are compared."""
 
 
 def shifted(nucleus: UInt8, by: float) -> UInt8:
-    """What a map of probabilities in 255ths is when `by` is added to its logits."""
+    """A map of probabilities in 255ths after adding `by` to its logits."""
     levels = expit(logit(np.clip(np.arange(TOP + 1) / TOP, 1e-3, 1 - 1e-3)) + by)
     table: UInt8 = np.round(TOP * levels).astype(np.uint8)
     return table[nucleus]

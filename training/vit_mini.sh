@@ -1,5 +1,5 @@
 #!/bin/sh
-# The encoder `vit-mini`: pictures, pre-training and figures (docs/models/vit-mini.md). Killed, it goes on where it was.
+# The encoder `vit-mini`: images, pre-training and figures (docs/models/vit-mini.md). If killed, it resumes.
 set -eu
 work=build/vit-mini data=${KRAS_SHARED_DATA:-../shared/data} weights=plugins/kras_extractor_vit/vit-mini.safetensors
 t=$work/train c=$data/slides/cmu_small_region.svs

@@ -1,1 +1,1 @@
-"""What recompute.py recomputes, one idea a file: nothing here imports kras_plugins."""
+"""What recompute.py recomputes, one idea per file: nothing here imports kras_plugins."""

@@ -1,4 +1,4 @@
-"""Areas under the ROC curve with their one interval, differences of two, and corrections for several tests."""
+"""Areas under the ROC curve with their interval, differences of two, and corrections for multiple tests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Design:
 
 @dataclass
 class Area:
-    """An area, its interval, each patient's influence on it, and the areas without each site (None: no site known)."""
+    """An area, its interval, each patient's influence on it, and the areas without each site (None: no known site)."""
 
     value: float
     influence: np.ndarray
@@ -78,7 +78,7 @@ def area(y: np.ndarray, scores: np.ndarray, design: Design, strata: np.ndarray |
 
     `scores`: float64[repeat patient] or more rows than the design has repeats, each of one model; patients of stratum
     "" are in no pair. SE = f · max(SE by patient, SE by site): DeLong 1988 from placement values, summed over folds and
-    repeats for each patient; the delete-one jackknife over sites, a patient of unknown site being one of its own.
+    repeats for each patient; the delete-one jackknife over sites, where a patient of unknown site is a site of its own.
     """
     fold = np.repeat(design.fold, len(scores), axis=0) if len(design.fold) < len(scores) else design.fold
     level = np.full(len(y), "everyone") if strata is None else strata
@@ -107,7 +107,7 @@ def area(y: np.ndarray, scores: np.ndarray, design: Design, strata: np.ndarray |
         found.without = _without_each_site(groups, table, design.site, strata is not None)
         found.sites_with_positives = len({s for s, positive in zip(design.site, y, strict=True) if s and positive})
     found.se, freedom, found.by_patient, found.by_site = _error(y, influence, found, design.inflation)
-    if found.by_patient <= FLAT:  # rounding is no error
+    if found.by_patient <= FLAT:  # only rounding
         found.se = 0.0
     if found.by_patient > FLAT:
         quantile = float(t.ppf(0.975, freedom))
@@ -136,7 +136,7 @@ def _without_each_site(groups: list[Any], table: list[np.ndarray], site: Sequenc
 
 
 def _error(y: np.ndarray, influence: np.ndarray, sites: Area, inflation: float) -> tuple[float, float, float, float]:
-    """Standard error, its degrees of freedom, and what it is made of: the error by patient and that by site.
+    """Standard error, its degrees of freedom, and its parts: the error by patient and that by site.
 
     By patient: Σ influence² with n/(n-1) for each class, Satterthwaite's degrees of freedom (Brunner & Munzel 2000).
     By site: √((G-1)/G Σ (area without g - their mean)²) with G - 1, used from six sites with positives on if larger.
@@ -157,7 +157,7 @@ def _error(y: np.ndarray, influence: np.ndarray, sites: Area, inflation: float) 
 
 
 def bounds(value: float, se: float, quantile: float, positives: int, negatives: int) -> tuple[float, float]:
-    """The areas from which the value lies `quantile` errors away (Newcombe 2006, Stat Med 25:559, method 5).
+    """The areas from which the value is `quantile` errors away (Newcombe 2006, Stat Med 25:559, method 5).
 
     The error is that at the area: Hanley & McNeil's with both class sizes replaced by their mean, `se` at the value.
     """
@@ -179,7 +179,7 @@ def bounds(value: float, se: float, quantile: float, positives: int, negatives: 
 def difference(y: np.ndarray, a: Area, b: Area) -> dict[str, float]:
     """AUROC of a less that of b on the same patients: the paired test of DeLong 1988 with the errors of `area`.
 
-    Without variance the interval is made of both exact ones (Zou & Donner 2008).
+    Without variance the interval is computed from both exact ones (Zou & Donner 2008).
     """
     value = a.value - b.value
     if math.isnan(value):
@@ -200,7 +200,7 @@ def difference(y: np.ndarray, a: Area, b: Area) -> dict[str, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm 1979; NaN is no test."""
+    """Holm 1979; NaN does not count as a test."""
     known = [i for i, x in enumerate(p) if not math.isnan(x)]
     adjusted = [NAN] * len(p)
     for i, x in zip(known, multipletests([p[i] for i in known], method="holm")[1] if known else (), strict=True):

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: the block `calibration` of an entry."""
+"""Whether probabilities are calibrated: the block `calibration` of an entry."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _clustered(y: np.ndarray, x: np.ndarray, repeats: int) -> tuple[np.ndarray, 
     """Coefficients and their covariance, a sandwich clustered by patient with G/(G-1)."""
     labels = np.tile(y, repeats).astype(float)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # well separated classes are no concern here
+        warnings.simplefilter("ignore")  # well separated classes do not matter here
         found = sm.GLM(labels, x, family=sm.families.Binomial()).fit(tol=1e-10, tol_criterion="params", maxiter=1000)
     # statsmodels' own sandwich divides by p (1 - p), which may round to 0.
     scores = (x * (labels - found.mu)[:, None]).reshape(repeats, len(y), -1).sum(axis=0)

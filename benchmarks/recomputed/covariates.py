@@ -1,4 +1,4 @@
-"""What is known of patients beside their scores: the cohort's columns, a table of covariates, levels of both."""
+"""What is known about patients besides their scores: the cohort's columns, a table of covariates, levels of both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = {"", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "n
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
 FEWEST_NUMBERS = 5
 MOST_LEVELS = 12
-"""A column that no patient has as a field and with more levels makes no subgroups unasked."""
+"""A column with more levels that is not a known field gives no subgroups unless requested."""
 
 FIELDS = ("histology", "specimen", "kras_test", "site")
 SPECIMEN = re.compile(
@@ -28,7 +28,7 @@ SPECIMEN = re.compile(
 ASSAY = re.compile(
     r"(kras|ngs|dna|gene|molecular|sequencing|mutation)_(test|assay|panel|method|platform)|assay|panel|ngs|sequencer"
 )
-"""Names of columns on how tissue was taken, and on the assay."""
+"""Names of columns for how tissue was taken, and for the assay."""
 SPECIMENS = {
     "cytology": r"cytolog|aspirat|\bfna\b|\btbna\b|cell ?block|effusion|brush|washing|lavage",
     "biopsy": r"biops|\bcore\b|needle|\b(cnb|tbb|tblb|bx)\b",
@@ -40,7 +40,7 @@ Columns = dict[str, list[str]]
 
 
 def read_columns(study: Study, cohort: Path | None, covariates: Path | None) -> Columns:
-    """Texts by column, one a patient: those of predictions.csv, of the cohort, of the covariates, and the resolution.
+    """Texts by column, one per patient: those of predictions.csv, of the cohort, of the covariates, and the resolution.
 
     Values of a patient's rows that differ are joined by `+`. Without a cohort only site and histology are known.
     """
@@ -82,7 +82,7 @@ def _key(rows: Sequence[dict[str, str]], ids: Sequence[str], by_barcode: bool) -
 
 
 def _same(cell: str, patient: str, by_barcode: bool) -> bool:
-    """Whether a cell names the patient; of TCGA barcodes the first twelve characters count."""
+    """Whether a cell names the patient; for TCGA barcodes the first twelve characters count."""
     barcode = r"TCGA-\w\w-\w{4}"
     if by_barcode and re.match(barcode, cell, re.IGNORECASE) and re.match(barcode, patient, re.IGNORECASE):
         return cell[:12].upper() == patient[:12].upper()
@@ -90,8 +90,8 @@ def _same(cell: str, patient: str, by_barcode: bool) -> bool:
 
 
 def texts(columns: Columns, name: str) -> list[str]:
-    """A column with unknown values empty; mutations as WT or mutated, stages without their letters (IIA is II), of
-    specimens which kind they are by their words, of assays TSO500 for any way to write it."""
+    """A column with unknown values empty; mutations as WT or mutated, stages without their letters (IIA is II),
+    specimens by kind from their words, assays as TSO500 for any way to write it."""
     values = columns[name]
     if name == "site":  # na and ns are sites of TCGA
         return values
@@ -118,9 +118,9 @@ def _assay(stated: str) -> str:
 
 
 def grouping(columns: Columns, given: Sequence[str] | None) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """The columns of the subgroup table with their levels and that of each patient: those given, else fields and
-    columns named for a specimen or an assay, without those that group the patients as an earlier one does; none of one
-    level."""
+    """The columns of the subgroup table with their levels and each patient's level: those given, else fields and
+    columns named for a specimen or an assay, without those that group patients like an earlier one, and without those
+    of one level."""
     named = (n for n in columns if SPECIMEN.fullmatch(n.lower()) or ASSAY.fullmatch(n.lower()))
     usual = dict.fromkeys([*FIELDS, *named])
     seen = []
@@ -134,7 +134,7 @@ def grouping(columns: Columns, given: Sequence[str] | None) -> Iterator[tuple[st
 
 
 def numbers(values: Sequence[str]) -> np.ndarray | None:
-    """float64[patient], NaN where unknown; None where a value is none or there are fewer than five distinct ones."""
+    """float64[patient], NaN where unknown; None if a value is not a number or there are under five distinct ones."""
     try:
         found = np.array([float(v) if v else np.nan for v in values])
     except ValueError:
@@ -144,7 +144,7 @@ def numbers(values: Sequence[str]) -> np.ndarray | None:
 
 
 def levels(values: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The levels of a column and that of each patient, "" where unknown; numbers in thirds, else halves."""
+    """The levels of a column and each patient's level, "" where unknown; numbers in thirds, else halves."""
     number = numbers(values)
     if number is None:
         return sorted(set(values) - {""}), np.array(values)

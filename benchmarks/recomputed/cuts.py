@@ -1,4 +1,4 @@
-"""Where scores are cut and what that would have done: thresholds, calls, operating points, triage, decision curves."""
+"""Thresholds of scores and their consequences: calls, operating points, triage, decision curves."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def targets(study: Study) -> dict[str, float]:
 
 
 def fold_thresholds(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The thresholds of each fold from the inner scores of its training part, beside those that folds.parquet has."""
+    """The thresholds of each fold from the inner scores of its training part, and those that folds.parquet has."""
     found: dict[str, Any] = {}
     written: dict[str, Any] = {}
     for name, model in {**study.models, **study.baselines}.items():
@@ -92,7 +92,7 @@ def operating_point(
 
 
 def predictive(right: np.ndarray, called: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """The share of those called that are right."""
+    """The share of calls that are right."""
     hits, total = float((called * right).sum()), float(called.sum())
     if not total:
         return nothing()
@@ -112,7 +112,7 @@ def elsewhere(prevalence: float, sensitivity: dict[str, float], specificity: dic
 
 
 def bundle_thresholds(study: Study) -> dict[str, Any]:
-    """What the thresholds do that all out-of-fold scores of the first repeat give, on those scores."""
+    """The performance of the thresholds from all out-of-fold scores of the first repeat, on those scores."""
     if study.folds == 1:
         return {}
     here, own = study.complete, study.ensemble.of(study.complete)
@@ -148,8 +148,8 @@ def triage(study: Study, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rapid_tests_avoided(study: Study) -> list[dict[str, Any]]:
-    """The share of patients in scope below the highest cut that kept an NPV, chosen on each fold's training part, on
-    the cohort itself where nothing was cross-validated; none below a level that sparing everybody reaches."""
+    """The share of patients in scope below the highest threshold that kept an NPV, chosen on each fold's training part,
+    or on the cohort itself if nothing was cross-validated; none below an NPV that sparing everybody reaches."""
     here = study.complete
     y, own, fold = study.y[here], study.ensemble.of(here), study.fold[:, here]
     if y.all() or not y.any():

@@ -22,7 +22,7 @@ def samples(n: int, strata: np.ndarray | None = None) -> np.ndarray:
 
 
 def middle(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of a statistic over samples, NaN where more than half of them have none."""
+    """The middle 95 % of a statistic over samples, NaN if more than half of them have none."""
     known = values[np.isfinite(values)]
     if not len(known) or 2 * len(known) < len(values):
         return math.nan, math.nan

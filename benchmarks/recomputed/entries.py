@@ -22,7 +22,7 @@ POWER = Z + float(norm.ppf(0.8))
 
 
 def design_of(study: Study, fitted: bool = True) -> Design:
-    """How all scores came about; nothing is widened for those that no label went into."""
+    """The design of all scores; nothing is widened for those that used no label."""
     return Design(study.fold, study.site, study.folds if fitted else 1)
 
 
@@ -33,7 +33,7 @@ def area_of(study: Study, model: Model, who: np.ndarray) -> Area:
 def table(
     study: Study, models: Mapping[str, Model], who: np.ndarray, prevalences: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """Entries of all models on the same patients, bool[patient]; {} where there is nobody."""
+    """Entries of all models on the same patients, bool[patient]; {} if there are none."""
     if not who.any():
         return {}
     drawn = samples(int(who.sum()))
@@ -43,7 +43,7 @@ def table(
 def entry(
     study: Study, model: Model, who: np.ndarray, drawn: np.ndarray, prevalences: Sequence[float]
 ) -> dict[str, Any]:
-    """One entry: ranking, calibration, and what each rule's thresholds would have done."""
+    """One entry: ranking, calibration, and the performance at each rule's thresholds."""
     y, own, design = study.y[who], model.of(who), design_of(study, model.fitted).of(who)
     found = area(y, own.within, design)
     if own.by_fold is not None:
@@ -87,7 +87,7 @@ def pooled_table(study: Study) -> dict[str, Any]:
 
 
 def any_member(study: Study, prevalences: Sequence[float]) -> dict[str, Any]:
-    """Each member on whom it could score in scope, the ensemble as the mean of those there; {} where all have all."""
+    """Each member on whom it could score in scope, the ensemble as the mean of those present; {} where all have all."""
     if (study.complete == study.in_scope).all():
         return {}
     models = {**study.members, ENSEMBLE: study.available}
@@ -158,14 +158,14 @@ def _against(study: Study, models: Mapping[str, Model], who: np.ndarray, populat
 
 
 def _precision_difference(study: Study, model: Model, who: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """Of average precision, the bootstrap keeping the number of each class."""
+    """Difference in average precision; the bootstrap keeps the number of each class."""
     y, a, b = study.y[who], study.ensemble.ranking[:, who], model.ranking[:, who]
     value = average_precision(y, a) - average_precision(y, b)
     return estimate(value, *middle(precisions(y, a, drawn) - precisions(y, b, drawn)))
 
 
 def power(study: Study) -> dict[str, Any]:
-    """The smallest area told from 0.5: A - 0.5 = f (1.96 SE(0.5) + 0.84 SE(A)), errors of Hanley & McNeil 1982."""
+    """The smallest area distinguishable from 0.5: A - 0.5 = f (1.96 SE(0.5) + 0.84 SE(A)), Hanley & McNeil 1982."""
     y, f = study.y[study.complete], design_of(study).inflation
     m, n = int(y.sum()), int((~y).sum())
 

@@ -1,4 +1,4 @@
-"""A study as its files have it: predictions.csv, folds.parquet, metrics.json and manifest.json of a run folder."""
+"""A study read from its files: predictions.csv, folds.parquet, metrics.json and manifest.json of a run folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scipy.special import logit as log_odds
 
 BASELINES = ("prevalence", "histology_only", "clinical", "til_only", "site_only")
 BY_RANK = ("prevalence", "histology_only")
-"""Baselines that rank by constants, which no label went into."""
+"""Baselines that rank by constants, without labels."""
 ENSEMBLE = "ensemble"
 RULES = ("target_sensitivity", "target_specificity", "youden", "rule_in", "rule_out")
 FEWEST_POSITIVES = 10
-"""Fewer positive patients in scope set no threshold."""
+"""With fewer positive patients in scope, no threshold is set."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Model:
 
 @dataclass
 class Study:
-    """A run folder; one element a patient, in the order of predictions.csv.
+    """A run folder; one element per patient, in the order of predictions.csv.
 
     `kind`: the class of each histology, as metrics.json has it for each stated one; `fold`: int[repeat patient] from 0;
     `folds`: how many were fitted, 1 for an external cohort; `rows`: predictions.csv, by repeat and patient.
@@ -104,7 +104,7 @@ class Study:
 
     @property
     def complete(self) -> np.ndarray:
-        """bool[patient]: in scope with a score of every member, whom the main tables hold."""
+        """bool[patient]: in scope with a score of every member, the patients of the main tables."""
         return self.ensemble.scored & self.in_scope
 
     @property
@@ -127,7 +127,7 @@ class Study:
 
     @property
     def settled(self) -> np.ndarray:
-        """bool[patient]: on whom thresholds are set, nobody where too few positive patients are in scope."""
+        """bool[patient]: on whom thresholds are set; nobody if too few positive patients are in scope."""
         enough = self.y[self.in_scope].sum() >= FEWEST_POSITIVES
         return self.in_scope if enough else np.zeros(len(self.y), bool)
 
@@ -166,12 +166,12 @@ def read_study(folder: Path) -> Study:
 
 
 def is_baseline(name: str) -> bool:
-    """Also a classifier that stands beside the ensemble, as NAME_only."""
+    """Whether a model is a baseline, including a classifier reported beside the ensemble as NAME_only."""
     return name in BASELINES or name.endswith("_only")
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:
-    """Rows of a CSV with stripped cells, without the apostrophe that keeps a spreadsheet from running one."""
+    """Rows of a CSV with stripped cells, without the apostrophe that keeps a spreadsheet from running a formula."""
     with file.open(encoding="utf-8-sig", newline="") as f:
         return [{_plain(k): _plain(v.strip()) for k, v in row.items()} for row in csv.DictReader(f)]
 

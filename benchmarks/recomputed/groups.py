@@ -1,4 +1,4 @@
-"""The ensemble in groups of patients: subgroups, confounders, and what the score tells of technical factors."""
+"""The ensemble in groups of patients: subgroups, confounders, and what the score reveals about technical factors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHIN = "within its levels"
 
 
 class Group:
-    """The complete patients in scope, with their columns: whom these blocks are of."""
+    """The patients of these blocks: complete and in scope, with their columns."""
 
     def __init__(self, study: Study, columns: Columns) -> None:
         here = study.complete
@@ -129,7 +129,7 @@ def association(y: np.ndarray, values: Sequence[str]) -> float:
 
 
 def probes(group: Group, written: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the score tells of each factor that is written, within label, and within label and histology."""
+    """What the score reveals about each factor that is written, within label, and within label and histology."""
     rows = []
     for row in written:
         column, within = row["what"].split(" from score, within ")
@@ -163,7 +163,7 @@ def ranks(group: Group, stratum: np.ndarray) -> np.ndarray:
 
 
 def two_levels(group: Group, stratum: np.ndarray, level: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """The area of the score for the second level against the first; a site is no unit where it is looked for."""
+    """The area of the score for the second level against the first; sites are not units if the site is predicted."""
     here, design = level != "", Design(group.design.fold, folds=group.design.folds)
     found = area(level[here] == names[1], group.scores[:, here], design.of(here), stratum[here])
     p = float(2 * stats.norm.sf(abs(found.value - 0.5) / found.se)) if found.se > 0 else NAN

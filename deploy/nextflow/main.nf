@@ -1,7 +1,7 @@
 #!/usr/bin/env nextflow
 // Not run by us. The features of a cohort in shards, then the study: nextflow run main.nf --settings kras.toml
 
-params.settings = 'kras.toml' // as deploy/slurm/kras.toml: its relative paths are relative to it
+params.settings = 'kras.toml' // like deploy/slurm/kras.toml: paths in it are relative to it
 params.shards = 16
 
 process FEATURES {
@@ -9,7 +9,7 @@ process FEATURES {
     cpus 8
     memory '16 GB'
     time '12h'
-    errorStrategy { task.attempt < 3 ? 'retry' : 'ignore' } // the last job computes what a shard left out
+    errorStrategy { task.attempt < 3 ? 'retry' : 'ignore' } // the last job computes what a shard did not
     maxRetries 2
 
     input:

@@ -37,7 +37,7 @@ class Sklearn(TableClassifier):
         return self.model.decision_function(x)
 
     def write(self, folder: Path) -> None:
-        """Write `model.skops`, which is no pickle."""
+        """Write `model.skops`, which is not a pickle."""
         dump_skops(self.model, folder / "model.skops")
 
     def read(self, folder: Path) -> None:

@@ -23,7 +23,7 @@ class TimmCnnOptions(Options):
 
 
 def published(model: str) -> Weights:
-    """Timm's weights: where they are, on what terms, and that no slide was in their training."""
+    """Timm's weights: where they are, on what terms, and that no slides were in their training."""
     source = f"hf:timm/{model}.a1_in1k/model.safetensors"
     return Weights(source=source, licence="Apache-2.0", citation=PAPER, tcga=False)
 
@@ -36,7 +36,7 @@ def network(model: str) -> Any:
 
 
 def models(options: TimmCnnOptions) -> tuple[ModelSpec, ...]:
-    """The network, for every backend; its channels are scaled as ImageNet's, which is what `encoder` does by itself."""
+    """The network, for every backend; its channels are scaled as ImageNet's, which is the default of `encoder`."""
     own = Weights(source=options.weights, licence="unknown")
     weights = own if options.weights else published(options.model)
     make, dim = partial(network, options.model), DIM[options.model]

@@ -69,12 +69,12 @@ def options(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options that come before a command."""
 
 
 def main() -> None:
     """Entry point of the `kras` command."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # a worker process would look for Python's own modules in the current folder
+    os.environ["PYTHONSAFEPATH"] = "1"  # else worker processes look for Python's own modules in the current folder
     # OpenMP's threads spin while they wait for one another; where other work takes a core, seconds become minutes
     # (600 steps of a small network, two threads, two busy cores: 69 and 160 s, against 4 and 6 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

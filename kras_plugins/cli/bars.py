@@ -1,4 +1,4 @@
-"""Progress on a terminal: one bar for all slides, one for each stage of a slide in work, one for fits and pages."""
+"""Progress on a terminal: a bar for all slides, one per stage of each slide in progress, one for fits and pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kras_plugins.errors import KrasError
 
 
 class Bars(Told):
-    """One bar for all slides, one for each stage of a slide in work with tiles/s, one for fits and pages."""
+    """A bar for all slides, one per stage of each slide in progress with tiles/s, one for fits and pages."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -47,7 +47,7 @@ class Bars(Told):
         self._bars.update(task, completed=done, rate=f"{speed:.0f} tiles/s" if speed else "")
 
     def finished(self, slide_id: str, failure: KrasError | None) -> None:
-        """Take the slide's bars away; say why it was set aside."""
+        """Remove the slide's bars; report why it was set aside."""
         with self._lock:
             for key in [k for k in self._stages if k[0] == slide_id]:
                 self._bars.remove_task(self._stages.pop(key))
@@ -70,5 +70,5 @@ class Bars(Told):
             return self._stages[key]
 
     def _add(self, description: str, total: int) -> TaskID:
-        self._bars.start()  # before there is a bar nothing is drawn: of several processes only one may have any
+        self._bars.start()  # nothing is drawn before the first bar: only one of several processes may draw bars
         return self._bars.add_task(description, total=total, rate="")

@@ -1,4 +1,4 @@
-"""`kras bundle`: what is in a bundle, who made it, and keys to say so."""
+"""`kras bundle`: what is in a bundle, who made it, and keys to sign it with."""
 
 from __future__ import annotations
 

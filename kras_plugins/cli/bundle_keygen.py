@@ -14,12 +14,15 @@ from kras_plugins.cli.options import AsJson
 
 @command
 def keygen(
-    key: Annotated[Path, typer.Argument(metavar="KEY", help="file of the private key; the public one is KEY.pub")],
+    key: Annotated[
+        Path, typer.Argument(metavar="KEY", help="file for the private key; the public key goes to KEY.pub")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Make a pair of keys to sign bundles with.
 
-    Keep the private key. Give KEY.pub to those who use your bundles, and let them compare its sha256 with you.
+    Keep the private key to yourself. Give KEY.pub to those who use your bundles, and have them compare its sha256
+    with you.
     """
     from kras_plugins.learning.signature import key_folder, make_key, public_of
 

@@ -1,4 +1,4 @@
-"""`kras bundle show`: what a bundle says of itself; no model is loaded."""
+"""`kras bundle show`: what a bundle states about itself; no model is loaded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kras_plugins.cli.options import AsJson, Bundle
 
 @command
 def show(bundle: Bundle, as_json: AsJson = False) -> None:
-    """Tell what a bundle holds, and who signed it.
+    """Show what a bundle contains, and who signed it.
 
-    Its seal is checked and no model is loaded. What it says of its training is its maker's word.
+    Its seal is checked; no model is loaded. What it states about its training is its maker's claim.
     """
     from kras_plugins.learning.content import read_content
     from kras_plugins.learning.seal import sealed
@@ -47,4 +47,4 @@ def _words(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_words, value)) or "–"
     text = "–" if value is None else str(value)
-    return text if text.isprintable() else ascii(text)  # a foreign text commands no terminal
+    return text if text.isprintable() else ascii(text)  # text from outside must not control the terminal

@@ -20,7 +20,7 @@ def sign(
 ) -> None:
     """Sign a bundle with your private key.
 
-    The signature covers every file and changes no digest; an earlier one is replaced.
+    The signature covers every file and changes no digest; an earlier signature is replaced.
     """
     from kras_plugins.learning.signature import sign as signed
 

@@ -11,7 +11,7 @@ from kras_plugins.cli.options import AsJson, Bundle
 def verify(bundle: Bundle, as_json: AsJson = False) -> None:
     """Check that a bundle is whole and that a trusted key signed it.
 
-    No model is loaded. Exit code 1 where it is not signed, or by a key that is not trusted on this machine.
+    No model is loaded. Ends with exit code 1 if it is unsigned, or signed by a key that is not trusted on this machine.
     """
     from kras_plugins.learning.seal import check_seal
     from kras_plugins.learning.signature import read_signature, require_trusted

@@ -39,20 +39,18 @@ def list_entries(cache: CacheFolder = None, as_json: AsJson = False) -> None:
 @command
 def prune(
     days: Annotated[
-        float | None, typer.Option("--older-than", metavar="DAYS", help="remove what was not used for so many days")
+        float | None, typer.Option("--older-than", metavar="DAYS", help="remove what was not used for this many days")
     ] = None,
     gigabytes: Annotated[
         float | None,
-        typer.Option("--keep", metavar="GIGABYTES", help="remove the longest unused until so many are left"),
+        typer.Option("--keep", metavar="GIGABYTES", help="remove the least recently used until this many are left"),
     ] = None,
     cache: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove stored results; they are made again when needed."""
+    """Remove stored results; they are computed again when needed."""
     if days is None and gigabytes is None:
-        raise ConfigError(
-            "nothing said of what to remove", "give --older-than DAYS or --keep GIGABYTES (0 removes all)"
-        )
+        raise ConfigError("no rule says what to remove", "give --older-than DAYS or --keep GIGABYTES (0 removes all)")
     store = Plugins(cache=cache).session().store
     began = time.monotonic()
     limit = int(gigabytes * 1e9) if gigabytes is not None else None
@@ -65,7 +63,7 @@ def prune(
 
 
 def _copies(store: Store) -> dict[str, Any]:
-    """The copies here of a store on object storage, for `list`."""
+    """The local copies of a store on object storage, for `list`."""
     return {} if store.copies is None else {"copies": {"root": str(store.copies.root), "bytes": store.copies.size()}}
 
 

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 @command
 def check(
-    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT", help="cohort CSV; several are compared as well")],
+    cohorts: Annotated[
+        list[Path], typer.Argument(metavar="COHORT", help="cohort CSV; several are also compared with each other")
+    ],
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
     folds: Annotated[int, typer.Option(min=2, help="folds the study will have")] = 5,
-    whole: Annotated[bool, typer.Option("--hash", help="compare whole files, where sizes agree: slow")] = False,
+    whole: Annotated[bool, typer.Option("--hash", help="also compare whole files of equal size (slow)")] = False,
     profile_table: Annotated[
         list[Path] | None,
-        typer.Option("--profile-table", help="finished features to look for leaks in, as of kras run"),
+        typer.Option("--profile-table", help="finished features to search for leaks, as for kras run"),
     ] = None,
     open_slides: Annotated[bool, typer.Option("--slides/--no-slides", help="open every slide")] = True,
     reader: Reader = None,
@@ -35,7 +37,7 @@ def check(
 ) -> None:
     """Find what breaks studies before any GPU time.
 
-    Ends with exit code 1 where something must be mended.
+    Ends with exit code 1 if something must be fixed.
     """
     from kras_plugins.cli.cohort_tables import print_findings
     from kras_plugins.cli.progress import progress

@@ -17,20 +17,22 @@ from kras_plugins.errors import ConfigError
 
 @dataclass(frozen=True)
 class Rules:
-    """Who counts as what."""
+    """Who gets which label."""
 
-    disease: Annotated[str, typer.Option(metavar="NAME,…", help="of a table with diseases, keep these")] = "LUAD,LUSC"
-    genome: Annotated[Genome, typer.Option(help="build of positions")] = "auto"
-    gene: Annotated[str, typer.Option(metavar="KRAS", help="gene of all rows of a table without a column of it")] = ""
+    disease: Annotated[str, typer.Option(metavar="NAME,…", help="diseases to keep, if a table states them")] = (
+        "LUAD,LUSC"
+    )
+    genome: Annotated[Genome, typer.Option(help="genome build of positions")] = "auto"
+    gene: Annotated[str, typer.Option(metavar="KRAS", help="gene of all rows of a table without a gene column")] = ""
     min_vaf: Annotated[float, typer.Option(min=0, max=1, help="a smaller share of reads proves nothing, e.g. 0.05")] = (
         0.0
     )
     ambiguous: Annotated[
         Literal["exclude", "positive", "negative"], typer.Option(help="G12C/D/V with a second codon-12 call")
     ] = "exclude"
-    vus: Annotated[
-        Literal["negative", "exclude"], typer.Option(help="drivers of those with unknown significance alone")
-    ] = "negative"
+    vus: Annotated[Literal["negative", "exclude"], typer.Option(help="driver label of those with VUS alone")] = (
+        "negative"
+    )
 
 
 @command
@@ -39,10 +41,10 @@ def labels(
         list[str],
         typer.Argument(metavar="SOURCE", help="MAF, data_mutations.txt or table; LUAD=FILE states a histology"),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="labels, one row a patient")] = Path("labels.csv"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="labels, one row per patient")] = Path("labels.csv"),
     slides: Annotated[Path | None, typer.Option(help="slides to label: a folder, a table, or a GDC manifest")] = None,
     cohort: Annotated[
-        Path | None, typer.Option(help="cohort table [default: cohort.csv beside --out, with --slides]")
+        Path | None, typer.Option(help="cohort table to write [default: with --slides, cohort.csv next to --out]")
     ] = None,
     kinds: Annotated[
         str, typer.Option(metavar="DX,…", help="TCGA slides to keep: DX, and TS,BS,MS for frozen ones")
@@ -55,9 +57,9 @@ def labels(
     rules: Rules = Rules(),
     as_json: AsJson = False,
 ) -> None:
-    """Make labels, and a cohort, of mutation tables.
+    """Make labels, and a cohort, from mutation tables.
 
-    Who is not known to have been sequenced is unknown, never negative.
+    A patient who is not known to have been sequenced is unknown, never negative.
     """
     from kras_plugins.cli.cohort_tables import print_labels
     from kras_plugins.cohort.labelling import Rows, cohort_rows, label_tables

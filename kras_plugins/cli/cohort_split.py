@@ -18,15 +18,17 @@ def split(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="cohort CSV")],
     scheme: Annotated[Scheme, typer.Option(help="random, or whole sites to one fold")] = "random",
     folds: Annotated[int, typer.Option(min=2, help="folds")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="repeats, each with folds of its own")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="repeats, each with its own folds")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="seed")] = 0,
     sites: Sites = None,
     target: Annotated[str, typer.Option(help="column of 0 and 1")] = "g12c",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="folds, one row a patient and repeat")] = Path("folds.csv"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="folds, one row per patient and repeat")] = Path(
+        "folds.csv"
+    ),
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Deal patients to folds, and say how alike they are.
+    """Assign patients to folds, and show how similar the folds are.
 
     Folds are balanced by label and histology.
     """

@@ -14,7 +14,7 @@ _SHOWN = 8  # of the patients, slides or sites of one finding
 
 
 def print_labels(result: Mapping[str, Any]) -> None:
-    """Who was dropped and why, and the totals beside those others printed, on stderr."""
+    """Print to stderr who was dropped and why, and the totals beside published ones."""
     from rich.table import Table
 
     from kras_plugins.cohort.barcodes import SAMPLE_TYPES
@@ -38,7 +38,7 @@ def print_labels(result: Mapping[str, Any]) -> None:
         sums.add_row(name, *(str(one[name]) for one in counts.values()))
     stderr().print(sums)
     for where, said in result["published"].items():
-        stderr().print(f"others: {where}: " + ", ".join(f"{name} {n}" for name, n in said.items()), style="dim")
+        stderr().print(f"published: {where}: " + ", ".join(f"{name} {n}" for name, n in said.items()), style="dim")
     for text in result["notes"]:
         stderr().print(escape(text))
     for text in result["warnings"]:
@@ -49,7 +49,7 @@ def print_labels(result: Mapping[str, Any]) -> None:
 
 
 def print_findings(found: Sequence[Finding]) -> None:
-    """Each finding with whom it concerns and what to do, and how many there are of each severity, on stdout."""
+    """Print to stdout each finding, whom it concerns and what to do, then the count of each severity."""
     colors = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for one in found:
         more = f" … and {len(one.who) - _SHOWN} more" if len(one.who) > _SHOWN else ""
@@ -62,7 +62,7 @@ def print_findings(found: Sequence[Finding]) -> None:
 
 
 def print_folds(result: Mapping[str, Any]) -> None:
-    """What each fold holds and how unlike the folds are, on stdout."""
+    """Print to stdout what each fold contains and how much the folds differ."""
     from rich.table import Table
 
     strata = sorted({name for one in result["folds"] for name in one["strata"]})
@@ -73,7 +73,7 @@ def print_folds(result: Mapping[str, Any]) -> None:
         "positive",
         *(escape(s or "histology unknown") for s in strata),
         "sites",
-        "of them also in other folds",
+        "also in other folds",
         box=None,
     )
     for one in result["folds"]:

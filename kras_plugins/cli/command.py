@@ -28,8 +28,8 @@ closing: ContextVar[ExitStack] = ContextVar("kras_command")
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command.
 
-    KrasError: one line, a hint and exit code 1, 2 for a call that cannot be meant. Ctrl-C: exit code 130. A bug keeps
-    its traceback. A parameter that is a frozen dataclass of options stands for all of them.
+    A KrasError becomes one line and a hint, with exit code 1, or 2 for a call that makes no sense. Ctrl-C: exit code
+    130. A bug keeps its traceback. A parameter that is a frozen dataclass of options stands for all of them.
     """
 
     @functools.wraps(function)
@@ -59,7 +59,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             stderr().print("[bold]hint:[/] free disk space, or choose another folder; what is finished is kept")
             raise typer.Exit(EXIT_ERROR) from e
         except KeyboardInterrupt as e:
-            stderr().print("interrupted; what is finished is kept, run the same command again to go on")
+            stderr().print("interrupted; what is finished is kept; run the same command again to continue")
             raise typer.Exit(EXIT_INTERRUPTED) from e
 
     hints = get_type_hints(function, include_extras=True)

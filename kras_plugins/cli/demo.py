@@ -29,14 +29,15 @@ model = "vit-mini"
 
 @command
 def demo(
-    out: Annotated[Path, typer.Option(help="folder to draw into and to write into")] = Path("kras-demo"),
+    out: Annotated[Path, typer.Option(help="folder for the synthetic cohort and the results")] = Path("kras-demo"),
     patients: Annotated[int, typer.Option(min=20, help="patients to draw")] = 40,
-    signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal, 0 for none")] = 0.45,
+    signal: Annotated[float, typer.Option(min=0, help="strength of the planted signal; 0 plants none")] = 0.45,
     seed: Annotated[int, typer.Option(min=0, help="seed of the drawing")] = 0,
     abstract: Annotated[
         bool,
         typer.Option(
-            "--abstract", help="train on one cohort of synthetic features, evaluate on another: both abstract.csv"
+            "--abstract",
+            help="train on one cohort of synthetic features, evaluate on another; write abstract.csv for both",
         ),
     ] = False,
     overwrite: Overwrite = False,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 _TOML = """\
-# Features with a planted signal, and models of a size for a trial: kras run --profile-table features.csv
+# Features with a planted signal, and models small enough for a trial: kras run --profile-table features.csv
 [run]
 cohort = "cohort.csv"
 extractor = "h5"
@@ -31,7 +31,7 @@ jobs = 1
 def demo_abstract(out: Path, *, patients: int, signal: float, seed: int, overwrite: bool, cache: str | None) -> None:
     """Draw two cohorts of features, run on the first, evaluate its bundle on the second, and print what was found.
 
-    Arguments as of `kras demo`. `out` gets the cohorts, `cohort` and `hospital`, and the studies, `results` and
+    Arguments are those of `kras demo`. `out` gets the cohorts, `cohort` and `hospital`, and the studies, `results` and
     `external`, each with its abstract.csv.
     """
     from kras_plugins import study

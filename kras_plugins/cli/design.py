@@ -1,4 +1,4 @@
-"""The options that say what a study learns, by whom, and how patients are dealt to folds."""
+"""The options that choose what a study learns, from what, and how patients are assigned to folds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kras_plugins.study.settings import StudySettings, Verdict
 
 @dataclass(frozen=True)
 class Design:
-    """What is learned, by whom, and how patients are dealt to folds."""
+    """What is learned, from what, and how patients are assigned to folds."""
 
     extractor: Extractor = None
     profiler: Profiler = None
@@ -40,13 +40,13 @@ class Design:
     covariates: Covariates = None
 
     def stated(self) -> dict[str, Any]:
-        """What was said of settings; ConfigError for two options that exclude each other."""
+        """The settings that were given; ConfigError for two options that exclude each other."""
         if self.thorough and (self.folds or self.repeats):
             raise ConfigError("--thorough and --folds or --repeats exclude each other", "leave one of them out")
         if self.profile_table and self.profiler not in (None, "import"):
             raise ConfigError(
                 f"--profile-table and --profiler {self.profiler} exclude each other",
-                "leave one of them out: features come once",
+                "leave one of them out: features come from one of the two",
             )
         return {
             "extractor": self.extractor,

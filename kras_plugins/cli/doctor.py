@@ -19,9 +19,9 @@ def doctor(
 ) -> None:
     """Check whether this machine is fit for a run.
 
-    Ends with exit code 1 where something fails: what `kras run` with the same settings needs is lacking. That is a
-    library that does not load, a store that cannot be written, a broken plug-in, or absent weights of an extractor or
-    the profiler. Weights of others and little disk are warnings.
+    Ends with exit code 1 if something is missing that `kras run` needs with the same settings: a library does not
+    load, the store cannot be written, a plug-in is broken, or weights of an extractor or the profiler are absent.
+    Absent weights of other models, and little free disk space, are warnings.
     """
     from kras_plugins.host.fitness import check_machine
     from kras_plugins.study.notify import SILENT

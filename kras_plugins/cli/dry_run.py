@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """One row a slide: stored, to compute, or why it would be set aside; then the sums."""
+    """One row per slide: stored, to compute, or why it would be set aside; then the sums."""
     if as_json:
         print_json(
             {

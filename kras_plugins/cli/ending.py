@@ -14,12 +14,12 @@ from kras_plugins.cli.output import results
 from kras_plugins.host.isolation import given_up
 
 _PATIENCE = 5.0
-"""Seconds that threads and handlers of others have to come to an end by themselves."""
+"""Seconds that threads and handlers of other code have to end on their own."""
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`; threads that never end, and processes begun with multiprocessing, are cut off."""
-    if given_up():  # a call that hangs would do so for ever, or crash what it runs in while that is taken down
+    """End the process with `code`; threads that never end, and processes started with multiprocessing, are killed."""
+    if given_up():  # a call that hangs would hang forever, or crash the interpreter during its shutdown
         _cut_off(code)
     threading.Thread(target=_after_a_while, args=(code,), name="kras-leave", daemon=True).start()
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What is logged while a command runs, told on stderr: a server that was away, a slide that was not closed."""
+"""Print to stderr what is logged while a command runs: a server was unreachable, a slide was not closed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Tell(logging.Handler):
 
 @contextmanager
 def told_logs() -> Iterator[None]:
-    """Tell warnings of the loggers below `kras`, each text once."""
+    """Print warnings of the loggers below `kras`, each text once."""
     logger, handler = logging.getLogger("kras"), _Tell()
     propagate = logger.propagate
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""What is shown of a finished study: the table people look at first, where to read on, what was set aside."""
+"""What is shown about a finished study: the main table, where to read on, and what was set aside."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def show_study(result: StudyResult, *, as_json: bool) -> None:
-    """Print metrics, and what was set aside; leaves with exit code 3 where anything was."""
+    """Print metrics, and what was set aside; leaves with exit code 3 if anything was."""
     if result.done_before:
-        told = f"{result.folder} holds this study, finished; nothing was computed (--overwrite does it again)"
+        told = f"{result.folder} contains this study, finished; nothing was computed (--overwrite runs it again)"
         stderr().print(escape(told))
     if as_json:
         print_json(result.metrics)
@@ -33,7 +33,7 @@ def show_study(result: StudyResult, *, as_json: bool) -> None:
 
 
 def end_with(failures: Sequence[SetAside], folder: Path) -> None:
-    """Say how many slides were set aside and where the reasons are; leaves with exit code 3 where there are any."""
+    """Say how many slides were set aside and where the reasons are; leaves with exit code 3 if there are any."""
     if failures:
         stderr().print(
             f"[yellow]{len(failures)} slides were set aside; reasons in {escape(folder / 'failures.csv')}[/]"
@@ -42,10 +42,10 @@ def end_with(failures: Sequence[SetAside], folder: Path) -> None:
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
-    """Every AUROC in scope with n, positives and interval, and in strata; below it what the report says first.
+    """Print every AUROC in scope and in strata, with n, positives and interval; below it, what the report says first.
 
-    The words are the report's. Of an external cohort also the mean over single fold models, and what the same models
-    were worth in training.
+    The words are the report's. For an external cohort, also print the mean over single fold models, and the AUROC of
+    the same models in training.
     """
     from rich.table import Table
 
@@ -65,7 +65,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     table = Table(title=f"{of.target}: AUROC with 95 % interval", title_justify="left", box=None)
     table.add_column("", no_wrap=True)
     for head, _ in columns:
-        table.add_column(head, no_wrap=len(columns) < 3)  # more need lines of two on a narrow screen
+        table.add_column(head, no_wrap=len(columns) < 3)  # more columns wrap on a narrow screen
     for name in model_order(of.models):
         cells = [estimate(m.get("auroc") or {}) if (m := models.get(name)) else "–" for _, models in columns]
         table.add_row(model_label(name), *cells, style="bold" if name == "ensemble" else "")

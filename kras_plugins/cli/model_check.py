@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 @command
 def check_models(
     names: ModelNames = None,
-    backend: Annotated[str, typer.Option(help="the backend to be measured")] = "triton",
-    slide: Annotated[Path | None, typer.Option(help="whose tiles to compare; a drawn one if not given")] = None,
+    backend: Annotated[str, typer.Option(help="the backend to measure")] = "triton",
+    slide: Annotated[
+        Path | None, typer.Option(help="slide whose tiles to compare; a synthetic one if not given")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="tiles to compare")] = 32,
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:
     """Compare a backend with `local` and with PyTorch in float32.
 
-    Ends with exit code 1 where a result is beyond the limits.
+    Ends with exit code 1 if a result is beyond the limits.
     """
     from kras_plugins.host.catalog import configured_models
     from kras_plugins.probing.parity import compare, slide_tiles

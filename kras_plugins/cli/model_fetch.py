@@ -17,20 +17,20 @@ from kras_plugins.errors import ConfigError
 def fetch_models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="of `kras model list`; the models as configured where none is given"),
+        typer.Argument(metavar="NAME", help="from `kras model list`; the configured models if none is given"),
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept-licence", help="the licences were read and are accepted (for scripts)")
     ] = False,
     mirror: Annotated[
-        str | None, typer.Option(metavar="URL", help="take it from this hub instead of HF_ENDPOINT")
+        str | None, typer.Option(metavar="URL", help="download from this hub instead of HF_ENDPOINT")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="commit, tag or branch instead of the preset's")] = None,
     plugins: Plugins = Plugins(),
 ) -> None:
     """Download weights, once their licence is accepted.
 
-    The licence is shown first and must be accepted once. A cut-off download is gone on with.
+    The licence is shown first and must be accepted once. An interrupted download is resumed.
     """
     from kras_plugins.host.catalog import weights_of
     from kras_plugins.models.hub import fetch, has_consent, page, record_consent

@@ -1,4 +1,4 @@
-"""`kras model list`: whose weights there are, on what terms."""
+"""`kras model list`: which weights exist, and on what terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kras_plugins.cli.options import AsJson, Plugins
 def list_models(plugins: Plugins = Plugins(), as_json: AsJson = False) -> None:
     """List models as configured, then every published encoder.
 
-    Each with its licence, whether it is gated, its size, its digest, and whether it is here.
+    Each with its licence, whether it is gated, its size, its digest, and whether it is on this machine.
     """
     from kras_plugins.host.catalog import configured_models, published_weights
     from kras_plugins.models.listing import weights_facts
@@ -46,14 +46,14 @@ def _print(rows: Iterable[Mapping[str, Any]]) -> None:
             escape(r["licence"]),
             "yes" if r["gated"] else "",
             _size(r["bytes"], r["parameters"]),
-            {True: "yes", False: "no", None: "not said"}[r["tcga"]],
+            {True: "yes", False: "no", None: "not stated"}[r["tcga"]],
             "yes" if r["present"] else "no",
             (r["sha256"] or "")[:12],
         )
     stdout().print(table)
     stderr().print(
         "bold: as configured. Others: kras model fetch NAME, then --extractor vit -o extractor.vit.model=NAME. "
-        "TCGA seen: its slides were in the pre-training, unlabelled; results on TCGA are then not on unseen slides."
+        "TCGA seen: TCGA slides (no labels) were in the pre-training; results on TCGA are then not on unseen slides."
     )
 
 

@@ -1,4 +1,4 @@
-"""`kras model probe`: which encoder is worth using, by numbers on labelled tiles."""
+"""`kras model probe`: which encoder is worth using, by numbers on labeled tiles."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ def probe(
         float | None,
         typer.Option(help="µm per pixel of the tiles: they are shown at true scale; else stretched to fit"),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="cross-validations with other folds")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="cross-validations, each with different folds")] = 5,
     folds: Annotated[int, typer.Option(min=2, help="folds of each")] = 5,
-    robustness: Annotated[int, typer.Option(min=0, help="tiles for robustness, evenly spread; 0 leaves it out")] = 64,
+    robustness: Annotated[
+        int, typer.Option(min=0, help="tiles for the robustness check, evenly spread; 0 skips it")
+    ] = 64,
     extractor: Annotated[str, typer.Option(help="extractor that runs it; options of others with -o")] = "vit",
     backend: Backend = None,
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:
-    """Measure what an encoder is worth on labelled tiles.
+    """Measure what an encoder is worth on labeled tiles.
 
     kNN and logistic probe, cross-validated by group, and the robustness of its features.
     """
@@ -69,7 +71,9 @@ def _print(result: Mapping[str, Any]) -> None:
     classes = ", ".join(f"{n} {name}" for name, n in result["tiles"].items())
     stdout().print(f"{result['encoder']}: {result['dim']} features; {classes}; {result['groups']} groups")
     if not result["grouped"]:
-        stdout().print("[yellow]no groups given:[/] tiles of one slide are on both sides, the scores are too high")
+        stdout().print(
+            "[yellow]no groups given:[/] tiles of one slide are on both sides of a split, so scores are too high"
+        )
     table = Table("probe", "balanced accuracy", "95 % interval", "over seeds", "by class", box=None)
     for name, s in result["balanced_accuracy"].items():
         spread = f"{min(s['by_seed']):.3f}–{max(s['by_seed']):.3f}"

@@ -1,4 +1,4 @@
-"""`kras model quantize`: an int8 file of an encoder, with how near it stays to float32."""
+"""`kras model quantize`: an int8 file of an encoder, and how close it stays to float32."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from kras_plugins.errors import ConfigError
 def quantize_model(
     slides: Annotated[list[Path], typer.Argument(metavar="SLIDE", help="slides like those it will see")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="file to write (.onnx)")],
-    name: Annotated[str, typer.Option("--model", help="model to take, as configured")] = "vit",
-    count: Annotated[int, typer.Option(min=16, help="tiles a slide: half to calibrate, half to measure")] = 64,
+    name: Annotated[str, typer.Option("--model", help="configured model to quantize")] = "vit",
+    count: Annotated[int, typer.Option(min=16, help="tiles per slide: half to calibrate, half to measure")] = 64,
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:
-    """Write an int8 file of an encoder, and say how near it stays.
+    """Write an int8 file of an encoder, and report how close it stays.
 
-    It is compared with float32 on tiles that it was not calibrated with.
+    It is compared with float32 on tiles that were not used to calibrate it.
     """
     from kras_plugins.host.catalog import configured_models
     from kras_plugins.probing.quantization import quantize_and_measure
     from kras_plugins.study.outputs import make_folder
 
     if out.suffix != ".onnx":
-        raise ConfigError(f"--out {out}: not an .onnx file", "name it so; backends know it by that")
+        raise ConfigError(f"--out {out}: not an .onnx file", "end its name in .onnx; backends recognize it by that")
     session = plugins.session()
     ((_, spec),) = configured_models(session.registry, session.config, session.notify.warn, [name])
     make_folder(out.parent)
@@ -42,12 +42,12 @@ def quantize_model(
         return
     stdout().print(
         f"{out}: {out.stat().st_size / 1e6:.0f} MB, int8. Against float32 on {found.tiles} tiles: cosine at least "
-        f"{found.cosine:.5f}, {found.mean_cosine:.5f} on average; {found.centered_cosine:.4f} at least "
+        f"{found.cosine:.5f}, {found.mean_cosine:.5f} on average; at least {found.centered_cosine:.4f} "
         "without what all tiles share",
         markup=False,
         soft_wrap=True,
     )
     stderr().print(
-        f"use it with -o extractor.vit.model=… (as now) -o extractor.vit.weights={out}; its features are others: "
+        f"use it with -o extractor.vit.model=… (as now) -o extractor.vit.weights={out}; its features differ: "
         "train and predict with the same file"
     )

@@ -1,4 +1,4 @@
-"""`kras model serve`: a real Triton server for a model repository, or what starts one elsewhere."""
+"""`kras model serve`: a real Triton server for a model repository, or the orders that start one elsewhere."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def serve_models(
     repository: Annotated[Path, typer.Argument(help="model repository written by `kras model export`")] = Path(
         "model_repository"
     ),
-    install: Annotated[bool, typer.Option("--install", help="make the server's environment, once, and end")] = False,
+    install: Annotated[bool, typer.Option("--install", help="make the server's environment, once, and exit")] = False,
     show: Annotated[
         Literal["docker", "compose", "kubernetes", "prometheus", "grafana"] | None,
-        typer.Option("--print", help="print what starts NVIDIA's container, or watches it, instead"),
+        typer.Option("--print", help="print what starts or monitors NVIDIA's container, instead"),
     ] = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="where to listen; anything but loopback is open to others")
+        str, typer.Option(metavar="ADDRESS", help="where to listen; any address but loopback is open to others")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port, 0 for Triton's own or free ones")] = 0,
-    precision: Annotated[Literal["auto", "f32", "bf16"], typer.Option(help="arithmetic of the CPU")] = "auto",
+    precision: Annotated[Literal["auto", "f32", "bf16"], typer.Option(help="arithmetic on the CPU")] = "auto",
     gpus: Annotated[int, typer.Option(help="with --print: GPUs, 0 for none, -1 for all")] = 1,
     shm: Annotated[str, typer.Option(metavar="SIZE", help="with --print kubernetes: shared memory")] = "1g",
     tls: Annotated[Path | None, typer.Option(help="with --print: folder with server.crt, server.key, ca.crt")] = None,
@@ -36,7 +36,7 @@ def serve_models(
 ) -> None:
     """Serve a model repository on this machine, until Ctrl-C.
 
-    A real Triton server, on the CPU; --print tells what starts NVIDIA's container for GPUs.
+    A real Triton server, on the CPU; --print shows what starts NVIDIA's container for GPUs.
     """
     from kras_plugins.serving.cluster import write_chart
     from kras_plugins.serving.environment import install as install_server
@@ -63,7 +63,7 @@ def serve_models(
             found = install_server()
         stdout().print(f"{found.python.parent.parent}: Triton with {found.engine}", markup=False)
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ended by a service manager: stop the server, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ended by a service manager: also stop the server
     with serving(repository, host=host, ports={"grpc": port} if port else None, precision=precision) as server:
         stdout().print(f"serving {repository} at {server.url} (Ctrl-C ends it)", markup=False)
         stderr().print(

@@ -1,4 +1,4 @@
-"""`kras monitor`: whether patients that a bundle scores are still like those it was trained on."""
+"""`kras monitor`: whether the patients that a bundle scores still resemble those it was trained on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def monitor(
         list[Path], typer.Argument(metavar="PREDICTIONS", help="folders that `kras predict` wrote with this bundle")
     ],
     labels: Annotated[
-        Path | None, typer.Option(help="CSV of patient_id and the target, as labels arrive; perhaps date")
+        Path | None, typer.Option(help="CSV of patient_id and the target, as labels arrive; optionally date")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for monitor.html and monitor.json")] = None,
     since: Annotated[
@@ -37,19 +37,21 @@ def monitor(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="last day of scoring that counts")
     ] = None,
     window: Annotated[
-        str, typer.Option(metavar="N|PERIOD", help="so many patients a look, or day, week, month, quarter")
+        str, typer.Option(metavar="N|PERIOD", help="patients per look, or day, week, month, quarter")
     ] = "month",
     fewest: Annotated[int, typer.Option(min=5, help="fewer patients are not compared")] = 20,
     alpha: Annotated[
         float, typer.Option(min=0.0001, max=0.5, metavar="P", help="chance of any false alarm over all looks")
     ] = 0.05,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace another plan's in the folder")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace the results of another plan in the folder")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look for drift in patients that a bundle scored.
 
     Compares slides, features, scores and, once labels arrive, calibration and rates with those of training. Exits with
-    4 where it found drift.
+    4 if it found drift.
     """
     from kras_plugins import study
     from kras_plugins.cli.told import Told

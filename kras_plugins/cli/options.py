@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once; their defaults are those of the study's settings."""
+"""Options that several commands share, each defined once; the defaults are those of the study's settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kras_plugins.study.settings import StudySettings
 
 
 def setting(name: str, *flags: str, also: str = "", **more: Any) -> Any:
-    """The option of a setting: its meaning and default as the settings have them; `also`: more words."""
+    """The option for a setting, with the meaning and default that the settings state; `also`: more words."""
     field = StudySettings.model_fields[name]
     least = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     return typer.Option(*flags, help=f"{field.description}{also}{_default(field.get_default())}", min=least, **more)
@@ -31,7 +31,7 @@ def _default(value: object) -> str:
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="settings file; kras.toml in the current folder is read by itself"),
+    typer.Option("--config", help="settings file; kras.toml in the current folder is read automatically"),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -58,7 +58,7 @@ Prevalences = Annotated[
 Covariates = Annotated[Path | None, setting("covariates")]
 ProfileTables = Annotated[
     list[Path] | None,
-    typer.Option("--profile-table", help="finished features, CSV or Parquet, instead of a profiler of slides"),
+    typer.Option("--profile-table", help="finished features, CSV or Parquet, instead of a profiler"),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace another study in the folder")]
 RequireSignature = Annotated[bool, setting("require_signature", "--require-signature")]
@@ -68,9 +68,7 @@ Sites = Annotated[
     typer.Option(metavar="FILE", help="institutions by site: columns code (or site) and institution"),
 ]
 Slides = Annotated[list[Path], typer.Argument(metavar="SLIDE", help="slide files, folders of them, or one cohort CSV")]
-ModelNames = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME", help="names of models; all where none is given")
-]
+ModelNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of models; all if none is given")]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Plugins:
         )
 
     def session(self, notify: Notify | None = None, **given: Any) -> Session:
-        """The settings and plug-ins of a command that is no study, until it ends; a broken plug-in is told."""
+        """The settings and plug-ins of a command that is not a study, until it ends; broken plug-ins are reported."""
         return closing.get().enter_context(opened(self.settings(**given), notify or Told()))
 
 

@@ -1,4 +1,4 @@
-"""Whose stdout it is: results alone go there. What plug-ins print, from C too, goes to stderr."""
+"""Only results go to stdout. What plug-ins print, also from C, goes to stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def results() -> TextIO:
 def own_stdout() -> Iterator[None]:
     """Keep stdout for `results` while a command runs; `print` and file descriptor 1 lead to stderr.
 
-    The process's own stdout is never given back: a thread that a plug-in leaves behind may print to the end.
+    The process's own stdout is never restored: a thread that a plug-in leaves behind may print at any time.
     """
     global _results
     if _results is not None:  # a command that another one calls
@@ -46,7 +46,7 @@ def _descriptor(stream: TextIO | None) -> int | None:
 
 
 def _apart(stdout: TextIO) -> TextIO:
-    """A stream of our own to where `stdout` leads; file descriptor 1 leads to stderr from now on."""
+    """A separate stream to where `stdout` leads; from now on, file descriptor 1 leads to stderr."""
     stdout.flush()
     by_line = 1 if stdout.isatty() else -1
     own = os.fdopen(os.dup(1), "w", by_line, encoding=stdout.encoding, errors=stdout.errors)

@@ -1,11 +1,11 @@
-"""`kras plugin new|check|list|show`: what is installed, what it takes, whether it does what the host relies on."""
+"""`kras plugin new|check|list|show`: what is installed, its options, and whether it does what the host relies on."""
 
 from __future__ import annotations
 
 from kras_plugins.cli import plugin_check, plugin_list, plugin_new, plugin_show
 from kras_plugins.cli.words import Commands
 
-app = Commands("What is installed and which options it takes; one of your own.")
+app = Commands("Installed plug-ins and their options; writing your own.")
 app.add("new", plugin_new.new)
 app.add("check", plugin_check.check_plugin)
 app.add("list", plugin_list.list_plugins)

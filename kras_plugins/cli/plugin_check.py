@@ -34,16 +34,16 @@ def check_plugin(
         typer.Option("--known", metavar="CHECK=REASON", help="a check that is known to fail, and why"),
     ] = None,
     sample: Annotated[
-        list[Path] | None, typer.Option("--sample", help="a file for a reader, or for what loads results, to read")
+        list[Path] | None, typer.Option("--sample", help="a file to read, for a reader or a plug-in that loads results")
     ] = None,
-    triton: Annotated[str, typer.Option(metavar="HOST:PORT", help="a server that holds its models")] = "",
+    triton: Annotated[str, typer.Option(metavar="HOST:PORT", help="a server that has its models")] = "",
     config: ConfigFile = None,
     option: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a plug-in does what the host relies on.
 
-    Ends with exit code 1 where a check fails.
+    Ends with exit code 1 if a check fails.
     """
     from kras_plugins.testing.checks.supervise import Request
     from kras_plugins.testing.checks.supervise import check_plugin as check
@@ -56,7 +56,7 @@ def check_plugin(
     if absent:
         raise ConfigError(f"--sample {absent[0]}: no such file", "give the path of a file that the plug-in reads")
     for s in sample or ():
-        if not s.is_dir():  # a reader may take a folder for a slide
+        if not s.is_dir():  # for some readers a slide is a folder
             regular(s)
     request = Request(
         target=target, options=options, asked=asked, samples=[str(s.resolve()) for s in sample or ()], triton=triton
@@ -81,7 +81,7 @@ def check_plugin(
         names = ", ".join(dict.fromkeys(o.check for o in failed))
         raise PluginError(
             f"{target}: {len(failed)} of {len(outcomes)} checks failed: {names}",
-            "each says above what was expected and which line asks for it; docs/how-to/conformance.md",
+            "above, each states what was expected and which line requires it; see docs/how-to/conformance.md",
         )
 
 
@@ -96,7 +96,7 @@ def _reasons(known: Sequence[str]) -> dict[str, str]:
 
 
 def _marked(outcome: Outcome, reasons: Mapping[str, str]) -> Outcome:
-    """A failure that is known is told as such; a mark on what passes is a failure, so that it does not stay."""
+    """A known failure is reported as such; a mark on a check that passes is a failure, so that it is removed."""
     reason = reasons.get(f"{outcome.subject}/{outcome.check}") or reasons.get(outcome.check)
     if reason is None or outcome.status == "skipped":
         return outcome

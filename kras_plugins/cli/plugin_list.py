@@ -1,4 +1,4 @@
-"""`kras plugin list`: what is installed, and what of it cannot be used."""
+"""`kras plugin list`: what is installed, and what cannot be used."""
 
 from __future__ import annotations
 

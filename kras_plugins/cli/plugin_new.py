@@ -1,4 +1,4 @@
-"""`kras plugin new`: a plug-in of one's own as a small distribution, ready to install and to change."""
+"""`kras plugin new`: your own plug-in as a small distribution, ready to install and to change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kras_plugins.host.manager import discover
 def new(
     kind: Annotated[
         Literal["reader", "extractor", "profiler", "classifier", "backend"],
-        typer.Argument(metavar="KIND", help=f"what it is to be: {', '.join(KINDS)}"),
+        typer.Argument(metavar="KIND", help=f"what it will be: {', '.join(KINDS)}"),
     ],
     name: Annotated[str, typer.Argument(help="such as my-encoder; users will ask for it as my_encoder")],
     out: Annotated[
@@ -31,7 +31,7 @@ def new(
 ) -> None:
     """Write a plug-in of your own, as a distribution.
 
-    One module that works, its tests, README and CI.
+    One working module, its tests, README and CI.
     """
     from kras_plugins.scaffold import named, write_project
 
@@ -39,7 +39,7 @@ def new(
     for p in discover().provided:
         if (p.kind, p.record.name) == (project.kind, project.name):
             raise ConfigError(
-                f"{p.kind} {p.record.name!r} is there already, from {p.distribution} {p.version}",
+                f"{p.kind} {p.record.name!r} exists already, from {p.distribution} {p.version}",
                 "choose another name",
             )
     folder = out or Path(project.distribution)

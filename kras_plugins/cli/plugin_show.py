@@ -14,7 +14,7 @@ from kras_plugins.cli.options import AsJson, Plugins
 
 @command
 def show(
-    name: Annotated[str, typer.Argument(help="a name, or kind:name where several kinds share it")],
+    name: Annotated[str, typer.Argument(help="a name, or kind:name if several kinds share it")],
     plugins: Plugins = Plugins(),
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`kras pretrain`: a self-supervised vision transformer from one's own slides and tiles."""
+"""`kras pretrain`: a self-supervised vision transformer from your own slides and tiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learning:
-    """What decides the result: a recipe, and settings that overrule it."""
+    """What decides the result: a recipe, and settings that override it."""
 
     recipe: Annotated[Path | None, typer.Option("--recipe", help="TOML file of settings")] = None
     settings: Annotated[
@@ -30,7 +30,7 @@ class Learning:
     model: Annotated[str | None, typer.Option(help="vision transformer of timm [vit_small_patch16_224]")] = None
     steps: Annotated[int | None, typer.Option(help="updates of the weights [50000]")] = None
     batch: Annotated[int | None, typer.Option(help="samples per step over all processes [256]")] = None
-    seed: Annotated[int | None, typer.Option(help="of first weights and samples [0]")] = None
+    seed: Annotated[int | None, typer.Option(help="of initial weights and samples [0]")] = None
     image_mpp: Annotated[float | None, typer.Option(help="µm per pixel of tile images [the recipe's mpp]")] = None
 
 
@@ -38,12 +38,14 @@ class Learning:
 class Working:
     """How fast it goes, and what is kept."""
 
-    workers: Annotated[int, typer.Option(min=0, help="processes that make samples, for each one that learns")] = 2
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each learning process, 0: torch's choice")] = 0
+    workers: Annotated[int, typer.Option(min=0, help="processes that prepare samples, for each training process")] = 2
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each training process; 0: torch's choice")] = 0
     keep_every: Annotated[int, typer.Option(min=1, help="steps between checkpoints")] = 100
     dtype: Annotated[Literal["f32", "f16"], typer.Option(help="how weights are written")] = "f32"
-    licence: Annotated[str, typer.Option(help="licence of the weights, told to who uses them")] = "not stated"
-    note: Annotated[str, typer.Option(metavar="WORDS", help="what was trained on, in a few words, in the file")] = ""
+    licence: Annotated[str, typer.Option(help="licence of the weights, shown to their users")] = "not stated"
+    note: Annotated[
+        str, typer.Option(metavar="WORDS", help="what it was trained on, in a few words, stored in the file")
+    ] = ""
     tensorboard: Annotated[Path | None, typer.Option(help="folder for TensorBoard")] = None
 
 
@@ -59,7 +61,7 @@ def pretrain(
 ) -> None:
     """Train an encoder on slides and tiles without labels.
 
-    By DINO; killed, the same command goes on where it was. On several GPUs:
+    Uses DINO. After an interruption, the same command continues where it stopped. On several GPUs:
     torchrun --nproc-per-node N -m kras_plugins.cli pretrain …
     """
     from kras_plugins.cli.progress import progress
@@ -97,7 +99,7 @@ def pretrain(
 
 @dataclass
 class _Told:
-    """A job's listener that tells a Notify."""
+    """A job's listener that reports to a Notify."""
 
     notify: Notify
     steps: int

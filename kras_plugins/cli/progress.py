@@ -14,7 +14,7 @@ from kras_plugins.errors import KrasError
 from kras_plugins.study.notify import Notify, duration
 
 _EVERY_SECONDS = 30.0
-"""A line of a log at most so often; how many slides are to come, and the last step of a stage, always have one."""
+"""A log gets at most one line in this time; the number of slides and the last step of a stage always get one."""
 
 
 class Shown(Notify, Protocol):
@@ -60,7 +60,7 @@ class Lines(Told):
         stderr().print(f"slides: 0 of {slides}")
 
     def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
-        """A line about a slide in work."""
+        """A line about a slide in progress."""
         self._line(f"{stage} {slide_id}", done, total, "tiles")
 
     def finished(self, slide_id: str, failure: KrasError | None) -> None:

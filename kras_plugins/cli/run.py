@@ -24,15 +24,15 @@ def run(
     overwrite: Overwrite = False,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be computed, and how long that takes; needs no weights")
+        bool, typer.Option("--dry-run", help="show what would be computed, and how long that takes; needs no weights")
     ] = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate on a cohort; write report and bundle.
 
-    Features, nested cross-validation, ensemble, evaluation. Given again, the same command goes on where it stopped; a
-    folder of another study is left alone.
+    Features, nested cross-validation, ensemble, evaluation. Run again, the same command continues where it stopped;
+    a folder of another study is left alone.
     """
     from kras_plugins import study
     from kras_plugins.cli.metrics_table import show_study

@@ -1,4 +1,4 @@
-"""`kras serve BUNDLE`, and `kras serve submit|token|audit|backup|…`: the service, and what speaks with one."""
+"""`kras serve BUNDLE`, and `kras serve submit|token|audit|backup|…`: the service, and commands that talk to it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HELP = ("-h", "--help")
 
 
 class Serving(TyperGroup):
-    """A group of which the command `start` need not be named: `kras serve BUNDLE`."""
+    """A group whose command `start` need not be named: `kras serve BUNDLE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take what does not begin with a command's name for arguments of `start`."""
+        """Treat arguments that do not begin with a command's name as those of `start`."""
         if args and args[0] not in self.commands and args[0] not in _HELP:
             args = ["start", *args]
         return super().parse_args(ctx, args)
 
 
 app = Commands(
-    "Score slides as they come, and show the results, in a service.\n\nWithout a command it starts: "
+    "Score slides as they arrive, and show the results, in a service.\n\nWithout a command it starts: "
     "`kras serve BUNDLE` is `kras serve start BUNDLE`.",
     cls=Serving,
 )

@@ -1,4 +1,4 @@
-"""`kras serve audit`: is the record of who did what whole."""
+"""`kras serve audit`: whether the record of who did what is intact."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from kras_plugins.cli.options import AsJson
 
 @command
 def audit(
-    data: Annotated[Path, typer.Option(help="the service's folder")] = Path("kras-service"),
-    database: Annotated[str, typer.Option(help="the database's URL; else SQLite in that folder")] = "",
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="the service's folder")] = Path("kras-service"),
+    database: Annotated[str, typer.Option(metavar="URL", help="the database's URL; else SQLite in that folder")] = "",
     log: Annotated[
-        list[Path] | None, typer.Option(help="a log that was kept elsewhere, whose heads must be in the record")
+        list[Path] | None, typer.Option(help="a log that was kept elsewhere; its heads must be in the record")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that nothing in the audit was changed, removed or moved.
 
-    Prints how many entries there are and the hash of the last one. Whoever may write to the database could make all of
-    it again; give the service's logs, kept where he cannot write, to find that as well. Ends with 1 where it is wrong.
+    Prints how many entries there are and the hash of the last one. Anyone who can write to the database could make all
+    of it again; to detect that as well, give the service's logs, kept where they cannot write. Ends with exit code 1 if
+    the record is wrong.
     """
     from kras_plugins.errors import StoreError
     from kras_plugins.files.regular import STREAMED, regular
@@ -42,7 +43,7 @@ def audit(
     db = open_database(ServiceSettings(data=data, database=database).existing_database_url)
     try:
         if not is_current(db):
-            raise StoreError("the database has not the tables of this version", "start `kras serve` with it once")
+            raise StoreError("the database lacks the tables of this version", "start `kras serve` with it once")
         found = verify(db, lines)
     finally:
         db.dispose()
@@ -53,6 +54,6 @@ def audit(
         for what in found.wrong:
             stdout().print(what, markup=False)
         if not found.wrong:
-            stdout().print("the record is whole", markup=False)
+            stdout().print("the record is intact", markup=False)
     if found.wrong:
         raise typer.Exit(1)

@@ -20,8 +20,8 @@ Copy = Annotated[Path, typer.Argument(metavar="FOLDER", help="the backup")]
 def backup(out: Copy, kept: Kept = Kept(), as_json: AsJson = False) -> None:
     """Copy database, results and uploads while the service runs.
 
-    It holds the names of patients and the key of their pseudonyms: keep it as you keep these. Of a database on
-    PostgreSQL take `pg_dump` before, then this.
+    The backup contains patients' names and the key of their pseudonyms: protect it as you protect those. For a
+    database on PostgreSQL, run `pg_dump` first, then this.
     """
     from kras_plugins.service.database.engine import open_database
     from kras_plugins.service.operations.backup import backup as copied
@@ -34,7 +34,7 @@ def backup(out: Copy, kept: Kept = Kept(), as_json: AsJson = False) -> None:
     finally:
         db.dispose()
     if not made.database:
-        stderr().print("the database is on a server and not in the backup: take pg_dump of it", markup=False)
+        stderr().print("the database is on a server and not in the backup: run pg_dump for it", markup=False)
     _tell(out, made.files, made.bytes, as_json)
 
 

@@ -1,4 +1,4 @@
-"""`kras serve expire`: remove results that are kept no longer."""
+"""`kras serve expire`: remove results and uploads that have expired."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kras_plugins.cli.options import AsJson
 from kras_plugins.cli.serve_options import Kept
 from kras_plugins.errors import UsageError
 
-Days = Annotated[float | None, typer.Option(metavar="DAYS", help="results that were made so long ago")]
+Days = Annotated[float | None, typer.Option(metavar="DAYS", help="results that were made this long ago")]
 
 
 @command
 def expire(
     results: Days = None,
     superseded: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="results that a later version replaced so long ago")
+        float | None, typer.Option(metavar="DAYS", help="results that a later version replaced this long ago")
     ] = None,
     uploads: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="slides that were sent so long ago and are of no case")
+        float | None, typer.Option(metavar="DAYS", help="slides that were sent this long ago and belong to no case")
     ] = None,
     kept: Kept = Kept(),
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""Options of `kras serve`, by what they are about."""
+"""Options of `kras serve`, by topic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Words = list[str] | None
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a service keeps what it knows."""
+    """Where a service keeps its data."""
 
     data: Data = DATA
     database: Database = ""
@@ -36,16 +36,16 @@ class Taken:
 
     watch: Annotated[Path | None, typer.Option(metavar="FOLDER", help="score the slides that arrive there")] = None
     roots: Annotated[
-        Folders, typer.Option("--roots", metavar="FOLDER", help="paths below it may be named; may be repeated")
+        Folders, typer.Option("--roots", metavar="FOLDER", help="allow paths below this folder; may be repeated")
     ] = None
     hosts: Annotated[
-        Words, typer.Option("--hosts", metavar="HOST", help="addresses of it may be named; may be repeated")
+        Words, typer.Option("--hosts", metavar="HOST", help="allow addresses on this host; may be repeated")
     ] = None
     name_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="of file names; its group `patient` is the patient")
+        str | None, typer.Option(metavar="REGEX", help="pattern of file names; its group `patient` is the patient")
     ] = None
     real_names: Annotated[
-        bool, typer.Option("--real-names", help="show patients by their ids, in place of pseudonyms")
+        bool, typer.Option("--real-names", help="show patients by their ids instead of pseudonyms")
     ] = False
 
 
@@ -57,14 +57,14 @@ class Reached:
         "127.0.0.1"
     )
     port: Annotated[int, typer.Option(min=0, max=65535, help="port, 0 for a free one")] = 8700
-    name: Annotated[
-        Words, typer.Option("--name", metavar="HOST", help="name by which browsers ask for it, over TLS")
-    ] = None
-    trust_proxy: Annotated[str | None, typer.Option(metavar="HEADER", help="header in which a proxy says who asks")] = (
+    name: Annotated[Words, typer.Option("--name", metavar="HOST", help="name that browsers use for it, over TLS")] = (
         None
     )
+    trust_proxy: Annotated[
+        str | None, typer.Option(metavar="HEADER", help="header in which a proxy names the user")
+    ] = None
     proxy: Annotated[
-        Words, typer.Option("--proxy", metavar="ADDRESS", help="of the proxy that is trusted [default: loopback]")
+        Words, typer.Option("--proxy", metavar="ADDRESS", help="address of the trusted proxy [default: loopback]")
     ] = None
 
 
@@ -72,7 +72,7 @@ class Reached:
 class Scored(Plugins):
     """With what a service scores."""
 
-    workers: Annotated[int, typer.Option(min=0, max=64, help="cases that are scored at a time")] = 1
+    workers: Annotated[int, typer.Option(min=0, max=64, help="cases that are scored at the same time")] = 1
     profile_table: ProfileTables = None
     require_signature: RequireSignature = False
     backend: Backend = None
@@ -93,11 +93,13 @@ class Scored(Plugins):
 
 @dataclass(frozen=True)
 class Told:
-    """Who else learns what a service does."""
+    """Who else is notified of what a service does."""
 
-    webhook: Annotated[str | None, typer.Option(metavar="URL", help="post each result there, until it is taken")] = None
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="post each result there, until it is accepted")] = (
+        None
+    )
     webhook_secret: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="that signs what is posted: 32 characters or more")
+        Path | None, typer.Option(metavar="FILE", help="secret that signs what is posted: 32 characters or more")
     ] = None
     log_json: Annotated[bool, typer.Option("--log-json", help="log to stderr as JSON, without names or paths")] = False
 

@@ -1,4 +1,4 @@
-"""`kras serve BUNDLE`: cases come in, are scored, and are looked at, until Ctrl-C."""
+"""`kras serve BUNDLE`: cases arrive, are scored and are viewed, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def start(
     bundles: Annotated[
         list[Path] | None, typer.Argument(metavar="BUNDLE", help="bundle folders; the first is the locked one")
     ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="ten drawn cases; a bundle is trained for them once")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="ten synthetic cases; a bundle is trained for them once")
+    ] = False,
     silent: Annotated[
         list[Path] | None,
         typer.Option("--silent", metavar="BUNDLE", help="a bundle that scores the same cases and is shown to nobody"),
@@ -78,12 +80,14 @@ def start(
         if kept.data == DATA:  # not named: the cases of the demonstration stay with its bundle
             settings = replace(settings, data=shown.folder / "service")
     ending = Ending()
-    for asked in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
+    for asked in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; a shell may have set it to be ignored
         signal.signal(asked, lambda *_: ending.ask())
 
     def announce(address: str) -> None:
         stdout().print(address, markup=False, soft_wrap=True)
-        stderr().print("Ctrl-C ends it: cases in hand may end; once more, and they are given back", markup=False)
+        stderr().print(
+            "Ctrl-C ends it once the cases in progress are finished; press it again to give them back", markup=False
+        )
 
     begun = (lambda arrivals: None) if shown is None else (lambda arrivals: submitted(shown, arrivals))
     with json_logs(sys.stderr) if told.log_json else nullcontext():
@@ -91,7 +95,7 @@ def start(
 
 
 def need() -> None:
-    """ConfigError where the packages of the service are not installed."""
+    """ConfigError if the packages of the service are not installed."""
     from importlib.util import find_spec
 
     missing = [name for name in NEEDED if find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""`kras serve submit`: slides to a service, by their paths and addresses or sent in pieces."""
+"""`kras serve submit`: slides to a service, by their paths and addresses, or sent in pieces."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TOKEN = "KRAS_SERVE_TOKEN"
 @command
 def submit(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="paths or addresses, as the service sees them")],
-    patient: Annotated[str | None, typer.Option(help="whose slides these are; one slide may stand alone")] = None,
+    patient: Annotated[str | None, typer.Option(help="whose slides these are; not needed for a single slide")] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="larger is earlier")] = 0,
     upload: Annotated[
-        bool, typer.Option("--upload", help="send files of this machine, going on after a break")
+        bool, typer.Option("--upload", help="send files from this machine; resumes after an interruption")
     ] = False,
     to: Annotated[str, typer.Option(metavar="URL", help="where the service is")] = "http://127.0.0.1:8700",
-    token_file: Annotated[Path | None, typer.Option(help=f"file with the token; else {TOKEN} has it")] = None,
+    token_file: Annotated[Path | None, typer.Option(help=f"file with the token; else {TOKEN} contains it")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit the slides of one patient to a service.
 
-    The same slides again are the same case; slides that come later make a new version.
+    The same slides again are the same case; slides added later make a new version.
     """
     from kras_plugins.files.regular import SETTINGS, read_text
     from kras_plugins.service.client import Client

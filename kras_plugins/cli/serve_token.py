@@ -1,4 +1,4 @@
-"""`kras serve token new|list|revoke`: who may ask a service, and what."""
+"""`kras serve token new|list|revoke`: who may use a service, and for what."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def new_token(
     name: Annotated[str, typer.Argument(help="who will use it")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="read|submit|admin", help="what it opens; may be repeated [default: read]"),
+        typer.Option(metavar="read|submit|admin", help="what it allows; may be repeated [default: read]"),
     ] = None,
     kept: Kept = Kept(),
 ) -> None:
-    """Make a token; it is printed this once.
+    """Make a token; it is printed only once.
 
-    read: look at cases and results; submit: also cancel and retry; admin: give tokens, see what is scored in silence.
-    Each opens its own alone.
+    read: view cases and results; submit: submit, cancel and retry cases; admin: make tokens, view silent scores.
+    No scope includes another.
     """
     from kras_plugins.service.tokens import issue
 
     with _database(kept) as db:
         token, secret = issue(db, name, scope or ["read"], ACTOR)
-    stderr().print(f"token {token.id}: {_scopes(token)}; keep it, it is shown this once", markup=False)
+    stderr().print(f"token {token.id}: {_scopes(token)}; keep it; it is shown only once", markup=False)
     stdout().print(secret, markup=False, soft_wrap=True)
 
 
@@ -66,7 +66,7 @@ def revoke_token(
     token: Annotated[str, typer.Argument(metavar="ID", help="as `kras serve token list` shows it")],
     kept: Kept = Kept(),
 ) -> None:
-    """Let a token open nothing any more, from its next request on."""
+    """Revoke a token; from its next request on it allows nothing."""
     from kras_plugins.service.tokens import revoke
 
     with _database(kept) as db:
@@ -96,7 +96,7 @@ def _scopes(token: Token) -> str:
     return ", ".join(sorted(token.scopes))
 
 
-app = Commands("Tokens: who may ask the service, and what.")
+app = Commands("Tokens: who may use the service, and for what.")
 app.add("new", new_token)
 app.add("list", list_tokens)
 app.add("revoke", revoke_token)

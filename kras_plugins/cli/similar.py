@@ -1,4 +1,4 @@
-"""`kras similar`: the tiles that an encoder takes for nearest to a chosen one, as a picture."""
+"""`kras similar`: the tiles that an encoder finds nearest to a chosen one, as a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def similar(
     given: Annotated[
         list[Path],
-        typer.Argument(help="slides, or bags (.h5) of `kras embed`; a slide beside a bag of its name gives its pixels"),
+        typer.Argument(help="slides, or bags (.h5) of `kras embed`; for pictures, add the slide with a bag's name"),
     ],
     tile: Annotated[str, typer.Option(metavar="X,Y", help="a point within the chosen tile, in level-0 pixels")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="picture to write (.png)")],
@@ -38,7 +38,7 @@ def similar(
 ) -> None:
     """Find the tiles that are nearest to a chosen one.
 
-    By the cosine of their features, within and over slides.
+    By the cosine of their features, within and across slides.
     """
     from kras_plugins.bags import read_bag
     from kras_plugins.cli.progress import progress
@@ -78,7 +78,9 @@ def similar(
 
 def _one(extractors: Sequence[str]) -> Sequence[str]:
     if len(extractors) > 1:
-        raise ConfigError(f"--extractor {','.join(extractors)}: tiles are alike to one extractor", "name one of them")
+        raise ConfigError(
+            f"--extractor {','.join(extractors)}: tiles are compared by one extractor", "name one of them"
+        )
     return extractors
 
 
@@ -95,7 +97,7 @@ def _id_of(path: Path, refs: Iterable[SlideRef]) -> str:
 
 
 def _embedded(session: Session, refs: Sequence[SlideRef], parts: Parts) -> list[Bag]:
-    """The bags of slides, from the store where they were embedded before. One that cannot be used is an error."""
+    """The bags of slides, from the store if they were embedded before. A slide that cannot be used is an error."""
     from kras_plugins.study.session import process
 
     if not refs:

@@ -64,7 +64,7 @@ def profile(
 ) -> None:
     """Write cells, tissue and features of slides.
 
-    Parquet, GeoJSON, PNG or OME-TIFF for each slide, and `features.csv`, one row a slide, which gathers those of
+    Parquet, GeoJSON, PNG or OME-TIFF for each slide, and `features.csv`, one row per slide, which gathers those of
     several calls.
     """
     from kras_plugins import study
@@ -104,7 +104,7 @@ def profile(
 
 
 def _print_sums(done: SlideOutputs) -> None:
-    """What this call found in all, where there is a map of cells and tissue of each slide."""
+    """Print what this call found in total, if every slide has a map of cells and tissue."""
     assert done.table is not None
     if not done.slides or "area_tissue" not in done.table.column_names:
         return
@@ -114,7 +114,7 @@ def _print_sums(done: SlideOutputs) -> None:
 
 
 def _end(done: SlideOutputs) -> None:
-    """Leave with exit code 3 where slides were set aside, which was told as it happened."""
+    """Leave with exit code 3 if slides were set aside, which was reported as it happened."""
     from kras_plugins.cli.command import EXIT_SET_ASIDE
 
     if done.failures:

@@ -1,4 +1,4 @@
-"""What a study says, printed on stderr without any progress."""
+"""Print what a study reports on stderr, without progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kras_plugins.urls import without_credentials
 
 
 class Told(Silent):
-    """A Notify that prints what a study says, and no progress."""
+    """A Notify that prints what a study reports, and no progress."""
 
     def note(self, text: str) -> None:
         """Print a note."""
@@ -26,7 +26,7 @@ class Told(Silent):
             stderr().print(without_credentials(trace), markup=False)
 
     def finished(self, slide_id: str, failure: KrasError | None) -> None:
-        """Say why a slide was set aside."""
+        """Report why a slide was set aside."""
         if failure is not None:
             stderr().print(f"[yellow]set aside {escape(slide_id)}:[/] {escape(str(failure))}")
             show_trace(failure)

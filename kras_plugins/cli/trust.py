@@ -1,4 +1,4 @@
-"""`kras trust`: let a settings file that is found in its folder name code, servers and places."""
+"""`kras trust`: allow a settings file that is found in its folder to name code, servers and places."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kras_plugins.cli.console import escape, stdout
 @command
 def trust(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a settings file")] = Path("kras.toml"),
-    forget: Annotated[bool, typer.Option("--forget", help="trust it no longer")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="stop trusting it")] = False,
 ) -> None:
     """Trust a settings file in its folder, as it is now.
 
     A file that is found in the current folder, and not named by --config, may otherwise set numbers, choices, names of
-    installed plug-ins and data of its own folder, but no code, no weights, no server and no other place. What is kept
-    are its absolute path and sha256, so an edited file asks again. KRAS_TRUST=1 trusts every file that is found.
+    installed plug-ins and data of its own folder, but no code, no weights, no server and no other place. Its absolute
+    path and sha256 are stored, so an edited file must be trusted again. KRAS_TRUST=1 trusts every file that is found.
     """
     from kras_plugins.host import trust as kept
     from kras_plugins.host.config import plugin_tables, read_toml

@@ -22,16 +22,16 @@ def view(
         typer.Argument(metavar="SLIDE", help="slide files, or the folder of a predict, profile, run or evaluate"),
     ],
     slides: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="folder or cohort CSV of slides that were moved since")
+        Path | None, typer.Option(metavar="FILE", help="folder or cohort CSV of slides moved since the run")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="where to listen on loopback, 0 for a free port")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address and open nothing")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address, open no browser")] = False,
     reader: Reader = None,
     plugins: Plugins = Plugins(),
 ) -> None:
     """Look at slides and results in the browser, until Ctrl-C.
 
-    Only this machine and who has the printed address can look. Nothing is loaded from elsewhere.
+    Only somebody on this machine who has the printed address can look. Nothing is loaded from elsewhere.
     """
     try:
         import fastapi  # noqa: F401
@@ -46,6 +46,6 @@ def view(
         stderr().print("Ctrl-C ends it", markup=False)
 
     shown = find_shown(plugins.session(reader=reader), given, slides)
-    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; the shell may have it ignored
+    for told in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or a service manager; a shell may have set it to be ignored
         signal.signal(told, lambda *_: sys.exit(0))
     serve(shown, port, browser=not no_browser, announce=announce)

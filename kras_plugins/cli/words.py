@@ -1,4 +1,4 @@
-"""How the help reads: a word for every value, never a type of Python, and nothing cut off at 80 columns."""
+"""How the help reads: a word for every value, never a Python type, and nothing cut off at 80 columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Commands(typer.Typer):
             help=help,
             no_args_is_help=True,
             subcommand_metavar="COMMAND [ARGS]…",
-            rich_markup_mode=None,  # rich would take what stands in brackets, such as defaults, for markup and drop it
+            rich_markup_mode=None,  # rich would drop what is in brackets, such as defaults, as markup
             context_settings={"help_option_names": ["-h", "--help"]},
             **more,
         )
@@ -61,7 +61,7 @@ class Command(TyperCommand):
 
 
 def worded(info: object, name: str, kind: Any) -> object:
-    """An option or argument with a word for its value instead of a type of Python."""
+    """An option or argument with a word for its value instead of a Python type."""
     if not isinstance(info, ParameterInfo) or info.metavar is not None:
         return info
     word = next(filter(None, map(_word, _leaves(kind))), None)

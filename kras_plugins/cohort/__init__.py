@@ -1,1 +1,1 @@
-"""Who, what label, which fold."""
+"""Patients, their labels and their folds."""

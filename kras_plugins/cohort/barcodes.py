@@ -1,4 +1,4 @@
-"""Identifiers of patients, samples and slides: TCGA barcodes are read, any other identifier is a patient's as it is."""
+"""Identifiers of patients, samples and slides: TCGA barcodes are parsed, any other identifier is the patient."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SLIDE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Barcode:
-    """Whose tissue: `site` and `sample_type` (two digits) are "" where the identifier does not tell.
+    """Whose tissue: `site` and `sample_type` (two digits) are "" if the identifier does not state them.
 
     `text`: the whole identifier, which tells samples and aliquots of a patient apart.
     """
@@ -48,7 +48,7 @@ class Barcode:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideName:
-    """What a TCGA slide's name tells: `kind` is DX (diagnostic) or TS, BS, MS (frozen)."""
+    """What a TCGA slide's name states: `kind` is DX (diagnostic) or TS, BS, MS (frozen)."""
 
     patient: str
     site: str
@@ -59,8 +59,8 @@ class SlideName:
 def parse_barcode(text: str) -> Barcode:
     """Read an identifier of a patient, sample or aliquot: `TCGA-05-4244-01A-01D-1105-08`, any length from 12 on.
 
-    What does not begin with `TCGA-` is taken as a patient as it is. Raises ConfigError where it is empty or begins
-    like a barcode and is none.
+    Text that does not begin with `TCGA-` is taken as the patient. Raises ConfigError if it is empty, or begins like a
+    barcode but is not one.
     """
     text = text.strip()
     if not text:
@@ -71,14 +71,14 @@ def parse_barcode(text: str) -> Barcode:
     found = _BARCODE.fullmatch(text)
     if found is None:
         raise ConfigError(
-            f"{text!r} is no TCGA barcode", "barcodes look like TCGA-05-4244 or TCGA-05-4244-01A-01D-1105"
+            f"{text!r} is not a TCGA barcode", "barcodes look like TCGA-05-4244 or TCGA-05-4244-01A-01D-1105"
         )
     site = found["site"]
     return Barcode(patient=f"TCGA-{site}-{found['person']}", text=text, site=site, sample_type=found["type"] or "")
 
 
 def parse_slide_name(name: str) -> SlideName | None:
-    """Read a file name like `TCGA-05-4244-01Z-00-DX1.<UUID>.svs`; None where it is no TCGA slide's."""
+    """Read a file name like `TCGA-05-4244-01Z-00-DX1.<UUID>.svs`; None if it is not a TCGA slide's."""
     found = _SLIDE.fullmatch(name)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""One KRAS variant from one row of a mutation table, whichever of its columns tell what it is."""
+"""One KRAS variant from one row of a mutation table, whichever of its columns describe it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NONCODING = {
 }  # fmt: skip
 _TRUNCATING = ("frame_shift", "nonsense", "nonstop", "splice_site", "translation_start")
 _NOT_STATED = UNKNOWN | {".", "-"}
-"""Words of a mutation table that say a value is not known; a lone point is that in VCF and what is made of it."""
+"""Words of a mutation table for an unknown value; a lone period means that in VCF and files made from it."""
 _BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38", "hg38": "GRCh38", "grch38": "GRCh38"}
 
 
@@ -32,9 +32,9 @@ _BUILDS = {"37": "GRCh37", "hg19": "GRCh37", "grch37": "GRCh37", "38": "GRCh38",
 class Call:
     """One KRAS variant of one sample.
 
-    `change`: as `variants.protein_change` gives it, "" where the row tells none; `decided`: whether it is known well
+    `change`: as `variants.protein_change` gives it, "" if the row states none; `decided`: whether it is known well
     enough to say that it is or is not G12C; `dna`: the change of the coding sequence, if it is a substitution; `vaf`:
-    share of reads, None where the source has no counts; `notes`: what is odd about it.
+    share of reads, None if the source has no counts; `notes`: what is odd about it.
     """
 
     sample: str
@@ -47,7 +47,7 @@ class Call:
 
 
 def call_of_change(text: str, barcode: Barcode) -> Call:
-    """A call of which only the protein change is told."""
+    """A call of which only the protein change is stated."""
     change = variants.protein_change(text)
     known = bool(change) and variants.fits_reference(change)
     return Call(
@@ -62,8 +62,8 @@ def call_of_change(text: str, barcode: Barcode) -> Call:
 def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barcode, genome: Genome) -> Call:
     """The call of one row, by the columns named in `mutations.MEANINGS`; what they disagree on is left undecided.
 
-    Raises ConfigError where its position lies in KRAS in another genome build than the one stated, and where a position
-    or a count is no number.
+    Raises ConfigError if the position lies in KRAS in another genome build than the one stated, or if a position or a
+    count is not a number.
     """
     kind = columns.get(cells, "class").lower()
     stated = variants.protein_change(columns.get(cells, "protein"))
@@ -102,7 +102,7 @@ def call_of_row(columns: Columns, cells: Sequence[str], line: int, barcode: Barc
 
 
 def is_untold(columns: Columns, cells: Sequence[str]) -> bool:
-    """Whether a row of a table with genes states none: a blank or a word for it (`Unknown`, `.`), Entrez id 0."""
+    """Whether a row of a table with a gene column names none: blank, a word for it (`Unknown`, `.`), or Entrez id 0."""
     entrez = columns.get(cells, "entrez")
     stated = _symbol(columns, cells) or gene.is_entrez(entrez) or gene.is_other_entrez(entrez)
     return ("gene" in columns or "entrez" in columns) and not stated
@@ -142,9 +142,9 @@ def _chromosome(columns: Columns, cells: Sequence[str]) -> str:
 
 
 def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Genome) -> str:
-    """The DNA change from chromosome, position and alleles, "" where they are missing or lie outside of the exons.
+    """The DNA change from chromosome, position and alleles, "" if they are missing or lie outside the exons.
 
-    Raises ConfigError where the position lies in KRAS in another genome build than the one stated, or is no number.
+    Raises ConfigError if the position lies in KRAS in another genome build than the one stated, or is not a number.
     """
     text = columns.get(cells, "start")
     if text.lower() in _NOT_STATED:
@@ -164,15 +164,15 @@ def _from_position(columns: Columns, cells: Sequence[str], line: int, genome: Ge
     if not build:
         return ""
     ref, alt = columns.get(cells, "ref"), columns.get(cells, "alt")
-    if alt in ("", ref):  # as cBioPortal has it: then the other allele is the tumor's
+    if alt in ("", ref):  # as in cBioPortal: then the other allele is the tumor's
         alt = columns.get(cells, "other_allele") or alt
     return variants.dna_of_position(build, start, ref, alt)
 
 
 def _vaf(columns: Columns, cells: Sequence[str], line: int) -> float | None:
-    """Share of reads with the variant: from counts, else as stated; None where neither is stated.
+    """Share of reads with the variant: from counts, else as stated; None if neither is stated.
 
-    Raises ConfigError where one is stated that is no number, not negative.
+    Raises ConfigError if a stated value is not a number, or is negative.
     """
     count: dict[str, float | None] = {}
     for name in ("alt_count", "ref_count", "depth", "vaf"):

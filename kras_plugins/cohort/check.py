@@ -27,23 +27,23 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.files.spreadsheet import guarded
 
 POSITIVES_PER_FOLD = 5
-"""Fewer positives in a fold than this make its AUROC say little."""
+"""With fewer positives in a fold than this, its AUROC is not informative."""
 FOLLOWS = 0.99
 """Rows follow the label where this share of pairs of a positive and a negative of one histology is in one order."""
 BY_ACCIDENT = 1e-3
-"""Rows that chance puts into the order of the label more often than this are no finding."""
+"""An order of the rows that chance produces more often than this is not a finding."""
 
 
 def check_tables(
     paths: Sequence[Path], target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
 ) -> list[Finding]:
-    """All findings in some cohort tables, each named where there are several, and those of all together.
+    """All findings in some cohort tables, each named if there are several, and those of all together.
 
-    `histologies`: what the user says that words for a histology mean.
+    `histologies`: what the user's words for a histology mean.
     """
     found: list[Finding] = []
     for path in paths:
-        name = str(path)  # which the table's own errors begin with already
+        name = str(path)  # the table's own errors begin with it already
         for f in check_table(path, target, folds, histology_auroc, histologies):
             named = len(paths) == 1 or f.what.startswith(name)
             found.append(f if named else replace(f, what=f"{name}: {f.what}"))
@@ -53,7 +53,7 @@ def check_tables(
 def check_table(
     path: Path, target: str, folds: int, histology_auroc: Auroc, histologies: WordMap | None = None
 ) -> list[Finding]:
-    """All findings in a cohort table; raises ConfigError where the file is none."""
+    """All findings in a cohort table; raises ConfigError if the file is not one."""
     found = [Finding(severity="error", what=e.message, do=e.hint) for e in problems(path, target, histologies)]
     rows = read_rows(path, ["patient_id", "slide_id", target], histologies)
     found += _paths(rows)
@@ -64,7 +64,7 @@ def check_table(
     people = labelled_patients(rows, target)
     unknown = len({row.get("patient_id") for row in rows}) - len(people.ids)
     if unknown:
-        what = f"{unknown} patients without one known {target} are set aside, never taken for negative"
+        what = f"{unknown} patients without one known {target} are set aside, never taken as negative"
         found.append(Finding(severity="note", what=what))
     found += _odd_numbers(rows, target)
     found += _numbers(people, target, folds)
@@ -85,7 +85,7 @@ def table_leaks(path: Path, target: str) -> list[Finding]:
 
 
 def check_across(paths: Sequence[Path]) -> list[Finding]:
-    """Patients who are in several cohort files: an external cohort must share none with the one trained on."""
+    """Patients who are in several cohort files: an external cohort must share none with the training cohort."""
     of: dict[str, dict[str, str]] = {}
     for path in paths:
         for row in read_rows(path, ["patient_id"]):
@@ -139,7 +139,7 @@ def _several_ids(rows: Sequence[Row]) -> Iterator[Finding]:
             severity="error",
             what="one patient under several ids could lie on both sides of a split",
             who=several,
-            do="write one patient one way, one of TCGA's by the patient's part of the barcode, TCGA-xx-xxxx",
+            do="write each patient's id one way; for TCGA, as the patient part of the barcode, TCGA-xx-xxxx",
         )
 
 
@@ -149,14 +149,14 @@ def _run_by_spreadsheets(rows: Sequence[Row]) -> Iterator[Finding]:
     if guarded_ids:
         yield Finding(
             severity="warning",
-            what="ids that a spreadsheet would run as a formula stand behind an apostrophe in every CSV of a study",
+            what="ids that a spreadsheet would run as a formula get a leading apostrophe in every CSV of a study",
             who=guarded_ids,
-            do="rename them: tables that are joined outside of kras hold them without it",
+            do="rename them: tables that are joined outside of kras have them without it",
         )
 
 
 def _person(patient: str) -> str:
-    """The patient's part of a TCGA barcode, any other id as it is; upper and lower case are one."""
+    """The patient's part of a TCGA barcode, any other id as it is; case is ignored."""
     try:
         return parse_barcode(patient).patient.upper()
     except ConfigError:
@@ -164,9 +164,9 @@ def _person(patient: str) -> str:
 
 
 def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
-    """Whether the patients are in the order of the label: then whatever numbers them, an id say, reveals it.
+    """Whether the patients are in the order of the label: then anything that numbers them, such as an id, reveals it.
 
-    Within histologies, since tables of two histologies, one after the other, are no accident and no leak.
+    Within histologies, since tables of two histologies, one after the other, are neither an accident nor a leak.
     """
     patients: dict[str, Row] = {}
     for row in rows:
@@ -188,8 +188,8 @@ def _order(rows: Sequence[Row], target: str) -> Iterator[Finding]:
     if share >= FOLLOWS:
         yield Finding(
             severity="warning",
-            what=f"the rows are sorted by {target}{'' if share == 1 else ', but for a few'}: ids, file names or times "
-            "of such a list may reveal it",
+            what=f"the rows are sorted by {target}{'' if share == 1 else ', except for a few'}: ids, file names or "
+            "times of such a list may reveal it",
             do="make sure that no column, path or feature was numbered along this list",
         )
 
@@ -202,19 +202,19 @@ def _odd_numbers(rows: Sequence[Row], target: str) -> Iterator[Finding]:
         if found.odd and found.numeric and found.measured:
             yield Finding(
                 severity="warning",
-                what=f"column {column} holds numbers, but for {len(found.odd)} cells",
+                what=f"column {column} contains numbers, except in {len(found.odd)} cells",
                 who=tuple(f"line {rows[i].line}: {short(rows[i].get(column))}" for i in found.odd),
                 do="correct or empty them: `kras run` compares no column that is half numbers, and may refuse it",
             )
 
 
 def _cells(people: Patients, columns: Sequence[str]) -> dict[str, list[str]]:
-    """Each patient's cell by column, those of several slides joined by `+` where they differ."""
+    """Each patient's cell by column, those of several slides joined by `+` if they differ."""
     return {c: ["+".join(sorted({row.get(c) for row in own} - {""})) for own in people.rows] for c in columns}
 
 
 def _names(rows: Sequence[Row]) -> Iterator[Finding]:
-    """What TCGA slides' names say against the table: another patient, no tumor, frozen beside diagnostic."""
+    """Where TCGA slides' names contradict the table: another patient, no tumor, frozen beside diagnostic."""
     named = [(row, parse_slide_name(Path(row.get("path")).name or row.get("slide_id"))) for row in rows]
     tcga = [(row, name) for row, name in named if name is not None]
     others = tuple(
@@ -228,7 +228,7 @@ def _names(rows: Sequence[Row]) -> Iterator[Finding]:
     if normal:
         yield Finding(
             severity="error",
-            what="slides of normal tissue or of no primary tumor",
+            what="slides of normal tissue, or not of a primary tumor",
             who=normal,
             do="leave them out: the label is of the primary tumor (sample type 01)",
         )
@@ -249,13 +249,13 @@ def _numbers(people: Patients, target: str, folds: int) -> Iterator[Finding]:
         if count < folds:
             yield Finding(
                 severity="error",
-                what=f"{count} of {n} labelled patients are {name} for {target}: too few for {folds} folds",
+                what=f"{count} of {n} labeled patients are {name} for {target}: too few for {folds} folds",
                 do=f"use at most {count} folds" if count > 1 else f"add {name} patients",
             )
         elif count < folds * POSITIVES_PER_FOLD:
             yield Finding(
                 severity="warning",
-                what=f"{count} {name} patients are {count / folds:.1f} a fold: intervals will be wide",
-                do=f"use fewer folds, --repeats, or more patients; {POSITIVES_PER_FOLD} a fold are few already",
+                what=f"{count} {name} patients are {count / folds:.1f} per fold: intervals will be wide",
+                do=f"use fewer folds, --repeats, or more patients; {POSITIVES_PER_FOLD} a fold are already few",
             )
-    yield Finding(severity="note", what=f"{n} labelled patients, {positive} positive for {target}")
+    yield Finding(severity="note", what=f"{n} labeled patients, {positive} positive for {target}")

@@ -1,4 +1,4 @@
-"""What breaks a study and can be seen by opening its slides: missing, unreadable, twice the same, no resolution."""
+"""What breaks a study and can be seen by opening its slides: missing, unreadable, duplicated, without a resolution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MPP_SPREAD = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What a reader says of a slide: fingerprint of its content, µm per pixel and who stated it, and its warnings."""
+    """What a reader reports of a slide: fingerprint of its content, µm per pixel, who stated it, and its warnings."""
 
     fingerprint: str
     mpp: float
@@ -30,7 +30,7 @@ class Opened:
 
 
 Open = Callable[[SlideRef], Opened]
-"""Opens a slide with the readers; raises KrasError where it cannot be used."""
+"""Opens a slide with the readers; raises KrasError if it cannot be used."""
 
 
 def check_slides(
@@ -42,9 +42,9 @@ def check_slides(
 ) -> list[Finding]:
     """Findings from opening each slide of some cohort tables once.
 
-    `whole`: compare files of equal size by the sha256 of all their bytes as well, which finds copies that a reader
-    names differently but reads every such file. `step` is told after each slide how many
-    of how many are done.
+    `whole`: also compare files of equal size by the sha256 of all their bytes; this finds copies that a reader
+    fingerprints differently, but reads every such file. `step` is called after each slide with how many are done, and
+    of how many.
     """
     files = [
         (row, slide_place(path, row.get("path")))
@@ -81,7 +81,7 @@ def _ref(row: Row, file: Path | Url) -> SlideRef:
 
 
 def _hashes(files: Sequence[tuple[Row, Path | Url]]) -> list[tuple[Row, str]]:
-    """sha256 of the files here that share their size with another: others cannot be copies."""
+    """sha256 of the local files that share their size with another: others cannot be copies."""
     by_size: dict[int, list[tuple[Row, Path]]] = {}
     for row, file in files:
         if isinstance(file, Path) and file.is_file():
@@ -90,7 +90,7 @@ def _hashes(files: Sequence[tuple[Row, Path | Url]]) -> list[tuple[Row, str]]:
 
 
 def _same(content: Sequence[tuple[Row, str]]) -> Iterator[Finding]:
-    """Slides with one content, each group once though fingerprint and bytes may both tell it."""
+    """Slides with the same content, each group once even if fingerprint and bytes both match."""
     by_content: dict[str, list[Row]] = {}
     for row, digest in content:
         by_content.setdefault(digest, []).append(row)
@@ -106,7 +106,7 @@ def _same(content: Sequence[tuple[Row, str]]) -> Iterator[Finding]:
         else:
             yield Finding(
                 severity="warning",
-                what=f"the same slide, by its content, is there {len(own)} times and would count as often",
+                what=f"the same slide, by its content, appears {len(own)} times and would count as often",
                 who=who,
                 do="keep one row",
             )
@@ -117,7 +117,7 @@ def _resolutions(opened: Sequence[tuple[Row, Opened]]) -> Iterator[Finding]:
     if guessed:
         yield Finding(
             severity="warning",
-            what="no mpp in the file: it is derived from the objective's power",
+            what="no mpp in the file: it is derived from the objective power",
             who=guessed,
             do="fill the column mpp",
         )
@@ -134,5 +134,5 @@ def _resolutions(opened: Sequence[tuple[Row, Opened]]) -> Iterator[Finding]:
             severity="note",
             what=f"{len(opened)} slides open; level 0 has {low:.3g} to {high:.3g} µm per pixel"
             + (": several magnifications" if mixed else ""),
-            do="see in the confounder table whether resolution goes with the label" if mixed else "",
+            do="check in the confounder table whether resolution is associated with the label" if mixed else "",
         )

@@ -1,4 +1,4 @@
-"""Whether something other than tissue tells the label: histology, site, or a column of the cohort table."""
+"""Whether something other than tissue reveals the label: histology, site, or a column of the cohort table."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PERMUTATIONS = 2000
 FEWEST = 5
 """Fewer patients of a class than this say nothing about a numeric covariate."""
 TELLS_LABEL = 0.99
-"""A numeric covariate whose AUROC is beyond this (or below one minus it) all but tells the label."""
+"""A numeric covariate whose AUROC is beyond this (or below one minus it) nearly reveals the label."""
 
 PURE_SITE = 3
-"""Sites of fewer patients are not reported for having positives only."""
+"""Smaller sites are not reported for having only positives."""
 
 FEWEST_SITES = 6
 """Fewer sites than this with two patients may each hold one histology by chance."""
@@ -68,7 +68,7 @@ def labelled_patients(rows: Sequence[Row], target: str) -> Patients:
 def meaning_findings(people: Patients, histologies: WordMap) -> Iterator[Finding]:
     """How stated histologies are understood, for confirmation: scope, strata and baselines follow from it.
 
-    `histologies`: what the user says that words mean; those of them that nobody has are noted, as misspelled ones are.
+    `histologies`: what the user's words mean; words that no patient has, such as misspelled ones, are noted.
     """
     stated = [_stated(own) for own in people.rows]
     words = Counter(one for one in stated if one[0])
@@ -77,24 +77,24 @@ def meaning_findings(people: Patients, histologies: WordMap) -> Iterator[Finding
     told = ", ".join(
         f"{word!r} ({n}) is {meant}{' (yours)' * yours}" for (word, meant, yours), n in sorted(words.items())
     )
-    yield Finding(severity="note", what=f"histologies are understood so: {told}")
+    yield Finding(severity="note", what=f"histologies are understood as follows: {told}")
     meant = Counter(meaning for _, meaning, _ in stated)
     unknown, unstated = meant.pop("unknown", 0), sum(not word for word, _, _ in stated)
     known = ", ".join(f"{meant[name]} {name}" for name in HISTOLOGIES if meant[name])
     yield Finding(
         severity="note",
-        what=f"patients by histology: {known or 'none known'}; apart from them {unknown} unknown"
+        what=f"patients by histology: {known or 'none known'}; in addition, {unknown} unknown"
         + (f", {unstated} of whom state none" if unstated else ""),
     )
     strange = {word: n for (word, _, yours), n in sorted(words.items()) if not yours and not is_understood(word)}
     if strange:
         yield Finding(
             severity="warning",
-            what=f"{sum(strange.values())} patients have a histology that is not understood: it counts "
+            what=f"{sum(strange.values())} patients have a histology that is not recognized: it counts "
             "as unknown, which is in scope",
             who=tuple(strange),
             do="write adenocarcinoma, squamous, adenosquamous, NSCLC, large cell, sarcomatoid, or an ICD-O-3 code, or "
-            "say in kras.toml what the word means: [run.histologies]",
+            "define the word in kras.toml: [run.histologies]",
         )
     unused = tuple(sorted(histologies.keys() - {as_word(word) for word, _, yours in words if yours}))
     if unused:
@@ -102,7 +102,7 @@ def meaning_findings(people: Patients, histologies: WordMap) -> Iterator[Finding
 
 
 def _stated(own: Sequence[Row]) -> tuple[str, Histology, bool]:
-    """A patient's histology as it was written ("" where it was not), what it means, and whether the user says so."""
+    """A patient's histology as written ("" if it was not), what it means, and whether the user defined that."""
     yours = next((row for row in own if row.said), None)
     if yours is not None:
         return yours.said, parse_histology(yours.get("histology")), True
@@ -116,9 +116,9 @@ def histology_findings(people: Patients, target: str, histology_auroc: Auroc) ->
     if without:
         yield Finding(
             severity="warning",
-            what=f"{len(without)} of {len(people.ids)} patients have no histology: baselines leave them out",
+            what=f"{len(without)} of {len(people.ids)} patients have no histology: baselines exclude them",
             who=without,
-            do="fill the column histology",
+            do="fill in the column histology",
         )
     known = [one for one in zip(people.labels, people.histologies, people.sites, strict=True) if one[1]]
     labels = [int(y) for y, _, _ in known]
@@ -133,19 +133,19 @@ def histology_findings(people: Patients, target: str, histology_auroc: Auroc) ->
         severity="warning" if confounded else "note",
         what=f"'is it adenocarcinoma' alone has AUROC {value:.3f}{interval} for {target}; n {len(known)}, "
         f"{positive} positive",
-        do="read pooled results beside histology_only, and the LUAD-only ones first" if confounded else "",
+        do="compare pooled results with histology_only, and read the LUAD-only ones first" if confounded else "",
     )
 
 
 def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding]:
-    """Whether the label goes with the site, overall and within histologies."""
+    """Whether the label is associated with the site, overall and within histologies."""
     unknown = tuple(p for p, s in zip(people.ids, people.sites, strict=True) if not s)
     if unknown:
         yield Finding(
             severity="warning",
             what=f"{len(unknown)} of {len(people.ids)} patients have no site: folds cannot keep sites together",
             who=unknown,
-            do="fill the column site",
+            do="fill in the column site",
         )
     known = [i for i, site in enumerate(people.sites) if site]
     names = sorted({people.sites[i] for i in known})
@@ -159,7 +159,7 @@ def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding
     told = within < 0.05
     yield Finding(
         severity="warning" if told or len(holding) == 1 else "note",
-        what=f"{len(holding)} of {len(names)} sites hold all positives; {target} and site: p {p:.2g}, within "
+        what=f"{len(holding)} of {len(names)} sites have all positives; {target} and site: p {p:.2g}, within "
         f"histologies {within:.2g} (chi-square, {PERMUTATIONS} permutations)",
         who=tuple(holding) if told or len(holding) == 1 else (),
         do="a model may learn the site (stain, scanner): use --splits site" if told else "",
@@ -170,33 +170,33 @@ def site_findings(people: Patients, target: str, folds: int) -> Iterator[Finding
     if pure:
         yield Finding(
             severity="warning",
-            what="sites with positive patients only",
+            what="sites with only positive patients",
             who=pure,
-            do="there the site tells the label: use --splits site",
+            do="there the site reveals the label: use --splits site",
         )
     if len(holding) < folds:
         yield Finding(
             severity="warning",
-            what=f"only {len(holding)} sites have a positive: no {folds} folds of whole sites",
+            what=f"only {len(holding)} sites have a positive: too few for {folds} folds of whole sites",
             do=f"use at most {len(holding)} folds with --splits site" if len(holding) > 1 else "use --splits random",
         )
 
 
 def _sites_of_one_histology(people: Patients) -> Iterator[Finding]:
-    """Whether sites tell the histology, as codes of TCGA do, which stand for an institution and a study."""
+    """Whether sites reveal the histology, as TCGA's codes do, each of which stands for an institution and a study."""
     known = [(s, parse_histology(h)) for s, h in zip(people.sites, people.histologies, strict=True) if s and h]
     sizes, of = Counter(site for site, _ in known), {site: {h for s, h in known if s == site} for site, _ in known}
     several = [site for site, n in sizes.items() if n > 1]
     if len(several) >= FEWEST_SITES and len({h for _, h in known}) > 1 and all(len(of[site]) == 1 for site in several):
         yield Finding(
             severity="warning",
-            what=f"each of {len(of)} sites holds one histology, as TCGA's codes do: whole sites are no whole hospitals",
-            do="map codes to institutions: kras cohort labels --sites FILE, or the same of kras cohort split",
+            what=f"each of {len(of)} sites has one histology, as TCGA's codes do: a site is not a whole hospital",
+            do="map codes to institutions: kras cohort labels --sites FILE, or the same option of kras cohort split",
         )
 
 
 def covariate_findings(people: Patients, columns: Sequence[str], target: str) -> Iterator[Finding]:
-    """Columns that tell the label by their values, or by being empty."""
+    """Columns that reveal the label by their values, or by being empty."""
     fixed = {*COLUMNS, target} - {"specimen", "kras_test", "cohort"}
     for column in columns:
         if column in fixed or (column.startswith(OUTCOME) and column != "kras_test"):
@@ -241,7 +241,7 @@ def permutation_p(labels: npt.NDArray[np.int8], groups: Sequence[str], strata: S
 
 
 def _tells(values: Sequence[str], labels: npt.NDArray[np.int8]) -> str:
-    """`equals` or `all but tells` where values give the label away, else ""."""
+    """`equals` or `nearly reveals` where values give the label away, else ""."""
     seen: dict[str, set[int]] = {}
     for value, label in zip(values, labels, strict=True):
         seen.setdefault(value.lower() if value.lower() not in UNKNOWN else "", set()).add(int(label))
@@ -252,4 +252,4 @@ def _tells(values: Sequence[str], labels: npt.NDArray[np.int8]) -> str:
     if min(map(len, sides)) < FEWEST:
         return ""
     above = (sides[0][:, None] > sides[1]).mean() + (sides[0][:, None] == sides[1]).mean() / 2
-    return "all but tells" if max(above, 1 - above) > TELLS_LABEL else ""
+    return "nearly reveals" if max(above, 1 - above) > TELLS_LABEL else ""

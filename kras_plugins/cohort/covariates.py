@@ -1,4 +1,4 @@
-"""More about patients from another table: covariates for evaluation, which no reader or model ever sees."""
+"""Covariates of patients from another table, for evaluation only: no reader or model ever sees them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.files.regular import TABLE
 
 KEYS = ("patient_id", "patient", "bcr_patient_barcode", "case_id", "case_submitter_id", "submitter_id", "sample_id")
-"""Columns that may name the patient, the first that matches anybody; capitals do not matter."""
+"""Columns that may name the patient, the first that matches any patient; case is ignored."""
 _FIELDS = ("site", "histology", "specimen", "kras_test")
 
 
 def join_covariates(patients: Sequence[Patient], file: Path, target: str = "") -> tuple[tuple[Patient, ...], list[str]]:
-    """Patients with the columns of a table beside their own, and what the user should know.
+    """Patients with the columns of a table added to their own, and what the user should know.
 
     The table is separated by tabs, commas or semicolons, gzipped or not. Rows are found by patient_id or another of
-    KEYS; of TCGA barcodes the patient's part counts. Columns that a patient has already are left as they are, and one
-    named like the `target` is left out; several rows of one patient are joined by `+` where they differ. Raises
-    ConfigError where the file cannot be read, or matches nobody.
+    KEYS; of a TCGA barcode, the patient part counts. Columns that a patient has already are left as they are, and one
+    named like the `target` is left out; several rows of one patient are joined by `+` if they differ. Raises
+    ConfigError if the file cannot be read, or matches no patient.
     """
     header, rows = _read(file)
     wanted = {_key(p.patient_id) for p in patients}
@@ -35,7 +35,7 @@ def join_covariates(patients: Sequence[Patient], file: Path, target: str = "") -
     if key is None:
         tried = f"its columns {', '.join(keys)}" if keys else f"it has {shown(header)}"
         raise ConfigError(
-            f"{file}: no row is of a patient of the cohort; {tried}", "give it a column patient_id as in the cohort"
+            f"{file}: no row belongs to a patient of the cohort; {tried}", "add a column patient_id as in the cohort"
         )
     known = {name.lower() for p in patients for name in p.covariates} | {*_FIELDS, *KEYS, target.lower()}
     taken = [name for name in header if name.lower() not in known]
@@ -67,5 +67,5 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise ConfigError(f"{file}: column {twice[0]!r} appears twice", "keep one")
     found = [dict(zip(header, (cell.strip() for cell in cells), strict=True)) for _, cells in rows]
     if not found:
-        raise ConfigError(f"{file} has no rows", "it needs a header and one row a patient")
+        raise ConfigError(f"{file} has no rows", "it needs a header and one row per patient")
     return header, found

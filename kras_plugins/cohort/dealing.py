@@ -1,4 +1,4 @@
-"""Patients dealt to folds, once for each seed, and how unlike the folds are."""
+"""Patients assigned to folds, once for each seed, and how much the folds differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Dealt:
-    """Folds of labelled patients: int64[repeat patient], counted from 0, their rows as a file, and JSON facts."""
+    """Folds of labeled patients: int64[repeat patient], counted from 0, their rows as a file, and JSON facts."""
 
     folds: npt.NDArray[np.int64]
     rows: Sequence[Mapping[str, Any]]
@@ -27,9 +27,9 @@ class Dealt:
 
 
 def deal(table: CohortTable, scheme: Scheme, folds: int, seeds: Sequence[int]) -> Dealt:
-    """Deal patients to `folds` folds, balanced by label and histology, with one seed a repeat.
+    """Assign patients to `folds` folds, balanced by label and histology, with one seed per repeat.
 
-    Raises ConfigError where there are too few patients of a class, or no sites for scheme `site`.
+    Raises ConfigError if there are too few patients of a class, or no sites for scheme `site`.
     """
     check_folds(table, folds)
     y = np.array([patient.label for patient in table.patients], np.int8)

@@ -1,4 +1,4 @@
-"""Tables as the world writes them: tabs, commas or semicolons, gzipped or not, `#` lines before the header."""
+"""Tables as other tools write them: tabs, commas or semicolons, gzipped or not, `#` lines before the header."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from kras_plugins.files.spreadsheet import unguarded
 
 _OTHERS = {";": "semicolons", "|": "bars", " ": "spaces"}
 _LONGEST_LINE = 64 << 20
-"""Characters: a file without line ends would be held in memory as a whole."""
+"""Characters: a file without line ends would be read into memory as a whole."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where to find what in a table's rows; `where` maps a meaning to the columns that may state it, best first.
+    """The columns of a table by meaning; `where` maps each meaning to the columns that may state it, best first.
 
     `header`: the names of the columns as written.
     """
@@ -40,7 +40,7 @@ class Columns:
         return bool(self.where.get(meaning))
 
     def get(self, cells: Sequence[str], meaning: str) -> str:
-        """The first of the meaning's columns that is not blank in this row, "" where none is."""
+        """The first of the meaning's columns that is not blank in this row, "" if all are."""
         return next((cells[i].strip() for i in self.where.get(meaning, ()) if cells[i].strip()), "")
 
     def named(self, cells: Sequence[str], meaning: str) -> str:
@@ -51,7 +51,7 @@ class Columns:
 
 @contextmanager
 def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[None]:
-    """Raise `error`, naming the file, for what opening, unpacking and decoding it raise."""
+    """Raise `error`, naming the file, for anything that opening, unpacking or decoding it raises."""
     try:
         yield
     except UnicodeDecodeError as e:
@@ -66,29 +66,29 @@ def naming_damage(path: Path, error: type[KrasError] = ConfigError) -> Iterator[
 
 
 def open_text(path: Path, most: int = STREAMED) -> IO[str]:
-    """Open a text file, unpacked where it is gzipped; ConfigError where it cannot be read."""
+    """Open a text file, unpacked if it is gzipped; ConfigError if it cannot be read."""
     with naming_damage(path):
         return io.TextIOWrapper(open_unpacked(path, most), encoding="utf-8-sig")
 
 
 def read_lines(path: Path, most: int = STREAMED) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, each with its number, after those that begin with `#`; ConfigError on damage."""
+    """The non-blank lines, each with its number, after those that begin with `#`; ConfigError on damage."""
     header = False
     with naming_damage(path), open_text(path, most) as file:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
             if len(line) == _LONGEST_LINE:
                 raise ConfigError(
-                    f"{path}, line {number}: has no end, so it is no table", "is it another kind of file?"
+                    f"{path}, line {number}: has no end, so it is not a table", "is it another kind of file?"
                 )
             if "\0" in line:
-                raise ConfigError(f"{path}, line {number}: holds a NUL byte, so it is no text", "export it again")
+                raise ConfigError(f"{path}, line {number}: contains a NUL byte, so it is not text", "export it again")
             header = header or not line.startswith("#")
             if line.strip() and header:
                 yield number, line.rstrip("\r\n")
 
 
 def delimiter_of(header: str) -> str:
-    """What separates a table's columns, by its header: a tab, a semicolon or a comma."""
+    """The separator of a table's columns, judged by its header: a tab, a semicolon or a comma."""
     bare = re.sub(r'"[^"]*"', "", header)
     return max("\t;,", key=bare.count)
 
@@ -96,15 +96,15 @@ def delimiter_of(header: str) -> str:
 def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows of a table, each with the number of its line, streamed, with as many cells as the header.
 
-    Dropped are blank cells beyond the header and its own at its end, blank rows, the header where it comes again (files
-    that were joined), and `#` lines that have not as many cells.
-    Raises ConfigError where the file has more than `most` bytes, is empty, separated by none of `delimiters`, or a row
-    has more or fewer cells.
+    Drops blank cells beyond the header and blank ones at the header's end, blank rows, a repeated header (files that
+    were joined), and `#` lines with another number of cells.
+    Raises ConfigError if the file has more than `most` bytes, is empty, is separated by none of `delimiters`, or has a
+    row with more or fewer cells than the header.
     """
     lines = read_lines(path, most)
     first = next(lines, None)
     if first is None:
-        raise ConfigError(f"{path} is empty, it has no rows", "it needs a header that names its columns, and rows")
+        raise ConfigError(f"{path} is empty: it has no rows", "it needs a header that names its columns, and rows")
     if first[1].startswith("version https://git-lfs"):
         raise ConfigError(f"{path} is a Git LFS pointer, not the file", "fetch it: git lfs pull, or download the study")
     mark = delimiter_of(first[1])
@@ -125,7 +125,7 @@ def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> 
         if len(cells) < n or any(cell.strip() for cell in cells[n:]):
             raise ConfigError(
                 f"{path}, line {number}: {len(cells)} cells under a header of {n}",
-                "the file was cut off or edited, or a text with a comma is not in quotes: download it again",
+                "the file was cut off or edited, or a text with a comma is not quoted: download it again",
             )
         yield number, cells[:n]
 
@@ -133,8 +133,8 @@ def read_rows_of(path: Path, delimiters: str = "\t,;", most: int = STREAMED) -> 
 def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Columns, Iterator[tuple[int, list[str]]]]:
     """A table's columns by meaning, and its rows with their line numbers, streamed.
 
-    `meanings`: names of columns that may state each; capitals do not matter, and a space is as good as an underscore.
-    Raises ConfigError as `read_rows_of` does, and where columns of one name that state something differ in a row.
+    `meanings`: names of columns that may state each; case is ignored, and a space equals an underscore. Raises
+    ConfigError as `read_rows_of` does, and if non-blank columns of the same name differ in a row.
     """
     rows = read_rows_of(path, "\t,")
     header = next(rows)[1]
@@ -151,7 +151,7 @@ def read_table(path: Path, meanings: Mapping[str, Sequence[str]]) -> tuple[Colum
 def _agreeing(
     path: Path, rows: Iterator[tuple[int, list[str]]], header: Sequence[str], alike: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows; ConfigError where columns of one name say different things."""
+    """The rows; ConfigError if columns of the same name contradict each other."""
     for number, cells in rows:
         for some in alike:
             said = sorted({cells[i].strip() for i in some} - {""})
@@ -171,8 +171,8 @@ def _plain(name: str) -> str:
 
 
 def _split(path: Path, lines: Iterable[tuple[int, str]], mark: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line, as they were before a table of ours guarded them."""
-    if mark == "\t":  # R puts every text in quotes; a quote inside of a text is one
+    """The cells of each line, without the apostrophes that our own tables add."""
+    if mark == "\t":  # R quotes every text; a quote inside a text is literal
         for number, line in lines:
             cells = line.split("\t")
             if '"' in line:
@@ -192,4 +192,4 @@ def _split(path: Path, lines: Iterable[tuple[int, str]], mark: str) -> Iterator[
             yield at, [unguarded(cell) for cell in cells]
     except csv.Error as e:
         what = f"{path}, line {at}: {e}: the table cannot be read further"
-        raise ConfigError(what, "mend the quotes in that line or before it") from e
+        raise ConfigError(what, "correct the quotes in that line or before it") from e

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kras_plugins.cohort.numbers import shown
 
 Severity = Literal["error", "warning", "note"]
-_SHOWN = 5  # of whom a sentence names
+_SHOWN = 5  # of `who`, in a sentence
 ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 
 

@@ -1,4 +1,4 @@
-"""Folds in a file: written once, looked at, and used by every study of the same patients."""
+"""Folds in a file: written once, inspected, and used by every study of the same patients."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def fold_rows(fold: FoldCube, patient_ids: Sequence[str]) -> list[dict[str, Any]
 
 
 def read_folds(path: Path, patient_ids: Sequence[str], labels: Labels) -> FoldCube:
-    """The folds of these patients: int64[repeat patient], counted from 0; patients of the file who are not asked for
-    are passed over.
+    """The folds of these patients: int64[repeat patient], counted from 0; other patients of the file
+    are ignored.
 
-    Raises ConfigError where a patient is in two folds of a repeat (on both sides of a split) or in none, where repeats
-    or folds are not numbered 1, 2, 3 …, where repeats differ in their number of folds, and where a fold lacks a
+    Raises ConfigError if a patient is in two folds of a repeat (on both sides of a split) or in none, if
+    repeats or folds are not numbered 1, 2, 3 …, if repeats differ in their number of folds, or if a fold lacks a
     positive or a negative of `labels` (int8[patient]).
     """
     columns, rows = read_table(path, {name: (name,) for name in FOLD_COLUMNS})
@@ -87,13 +87,14 @@ def _check(path: Path, r: int, row: FoldCube, labels: Labels, n_folds: int) -> N
     if n_folds < 2 or int(row.max()) + 1 != n_folds:
         raise ConfigError(
             f"{path}: repeat {r + 1} has {int(row.max()) + 1} folds, repeat 1 has {n_folds}",
-            "every repeat needs the same number of folds, two at least",
+            "every repeat needs the same number of folds, at least two",
         )
     for k in range(n_folds):
         for value, name in ((1, "positive"), (0, "negative")):
             if not ((row == k) & (labels == value)).any():
                 raise ConfigError(
-                    f"{path}: fold {k + 1} of repeat {r + 1} has no {name} patient", "use fewer folds or others"
+                    f"{path}: fold {k + 1} of repeat {r + 1} has no {name} patient",
+                    "use fewer folds or another assignment",
                 )
 
 
@@ -106,7 +107,7 @@ def keeps_sites(fold: FoldCube, sites: Sequence[str]) -> bool:
 
 
 def describe_folds(fold: FoldCube, labels: Labels, strata: Sequence[str], sites: Sequence[str]) -> list[dict[str, Any]]:
-    """What each fold holds: patients, positives, patients and positives of each stratum, and how many sites.
+    """What each fold contains: patients, positives, patients and positives of each stratum, and how many sites.
 
     `sites_shared`: those with patients in other folds of the same repeat as well.
     """

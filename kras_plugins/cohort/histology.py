@@ -19,11 +19,11 @@ Histology = Literal[
     "not NSCLC",
     "unknown",
 ]
-"""`NSCLC, NOS`: no type is stated, or only which one it is not. `unknown`: nothing is stated that is understood."""
+"""`NSCLC, NOS`: no type is stated, or only which one it is not. `unknown`: nothing recognized is stated."""
 HISTOLOGIES: tuple[Histology, ...] = get_args(Histology)
 
 WordMap = Mapping[str, Histology]
-"""What a user says that words mean, by the word in lower case and without blanks around it (`as_word`)."""
+"""What a user's words mean, by the word in lower case and without surrounding blanks (`as_word`)."""
 
 _FOREIGN = tuple(
     (re.compile(said), english)
@@ -50,7 +50,7 @@ _FOREIGN = tuple(
         (r"\bausgeschlossen|\bexclue?s?\b", "excluded"),
     )
 )
-"""German and French words for what the patterns below know in English; umlauts and accents are off by then."""
+"""German and French for the English words of the patterns below; umlauts and accents are already removed."""
 
 _NO = r"(?:non|not|no|without|excl(?:uding|uded)?|exclude|negative for|absence of|rule[sd]? out|r/o|other than)"
 _FILLER = r"(?:an?|any|of|definite|clear|evidence|features?|signs?|component|the)"
@@ -65,7 +65,7 @@ _NEGATED = re.compile(rf"\b{_NO}[- ]+(?:{_FILLER} )*{_TYPE}|\bnon{_TYPE}|\b{_TYP
 _BESIDE = re.compile(
     r"\b(?:with|showing|and) (?:\w+ )?neuroendocrine (?:differentiation|features?|morphology|marker\w*|expression)"
 )
-"""A differentiation of another tumor, which changes no type (WHO Classification of Thoracic Tumours, 5th ed., 2021)."""
+"""A differentiation of another tumor; it changes no type (WHO Classification of Thoracic Tumours, 5th ed., 2021)."""
 
 _ORGAN = (
     r"(?:[ck]olo(?:re[ck]tal\w*|ns?|nic)|rectal|rectum|breast|mammary|ductal|renal|clear cell|kidney|prostat\w*"
@@ -76,10 +76,10 @@ _ELSEWHERE = re.compile(
     rf"\b{_ORGAN}[- ]+(?:cell[- ]+)?(?:adeno|cholangio)?(?:carcinoma|cancer)|\bcholangiocarcinoma"
     rf"|(?:carcinoma|cancer)s? (?:of|des|der|du) (?:the )?(?!liver|hepatic|kidney|renal){_ORGAN}\b"
 )
-"""Another organ's tumor. A site to which a tumor went (`metastatic to liver`) names no tumor of it; what is found in
-the liver or a kidney (`adenocarcinoma of the liver`) may come from the lung."""
+"""Another organ's tumor. A site of metastasis (`metastatic to liver`) does not make it a tumor of that organ; what is
+found in the liver or a kidney (`adenocarcinoma of the liver`) may come from the lung."""
 _BEFORE = re.compile(rf"\b(?:prior|previous|(?:history|hx) of|h/o) (?:{_ELSEWHERE.pattern})")
-"""A tumor that the patient had, and not the one on the slide."""
+"""A tumor that the patient had earlier, not the one on the slide."""
 _UNDECIDED = re.compile(r"\b(?:vs|versus|or|oder|ou)\b")
 _NOT_NSCLC = re.compile(
     r"\bsmall[- ]*cells?\b|\bsclc\b|carcinoid|neuroendocrine|\blcnec\b|mesothelioma|lymphoma|sarcoma(?!toid)|thymoma"
@@ -125,9 +125,10 @@ _CODES: tuple[tuple[Histology, frozenset[int]], ...] = (
 def parse_histology(stated: str | None) -> Histology:
     """The class of a stated histology.
 
-    A code of ICD-O-3 decides where there is one; else words do. What is negated (`squamous excluded`, `non-small cell`)
-    counts as not stated; where a tumor has gone (`metastatic to lymph node`) says nothing of its type. Both glandular
-    and squamous is adenosquamous, unless it is said to be one or the other. German and French words are known.
+    An ICD-O-3 code decides if there is one; otherwise words do. What is negated (`squamous excluded`, `non-small cell`)
+    counts as not stated; the site of a metastasis (`metastatic to lymph node`) says nothing about the type. Both
+    glandular and squamous is adenosquamous, unless it is stated to be one or the other. German and French words are
+    recognized.
     """
     text = plain(stated or "")
     if text in UNKNOWN:
@@ -139,26 +140,26 @@ def parse_histology(stated: str | None) -> Histology:
 
 
 def as_word(stated: str) -> str:
-    """A stated histology as a user's map has it: case and blanks around it do not matter."""
+    """A stated histology as a key of a user's map: case and surrounding blanks are ignored."""
     return stated.strip().casefold()
 
 
 def word_map(given: Mapping[object, object]) -> dict[str, Histology]:
-    """A user's map of words, checked; raises ValueError, `cause; hint`, for the first that cannot be meant."""
+    """A user's map of words, checked; raises ValueError, `cause; hint`, for the first invalid entry."""
     found: dict[str, Histology] = {}
     for word, meaning in given.items():
         key = as_word(str(word))
         if not key:
             raise ValueError("a word is empty; an empty histology is unknown, leave it out")
         if meaning not in HISTOLOGIES:
-            raise ValueError(f"{word!r} is {meaning!r}, which is no histology; write one of: {_quoted(HISTOLOGIES)}")
+            raise ValueError(f"{word!r} is {meaning!r}, which is not a histology; write one of: {_quoted(HISTOLOGIES)}")
         if found.setdefault(key, meaning) != meaning:
-            raise ValueError(f"{key!r} is both {found[key]!r} and {meaning!r}; upper and lower case are one, keep one")
+            raise ValueError(f"{key!r} is both {found[key]!r} and {meaning!r}; case is ignored, keep one")
     return found
 
 
 def is_understood(stated: str) -> bool:
-    """Whether a histology that is stated means something: false for words of which none is known."""
+    """Whether a stated histology is recognized: false if none of its words is known."""
     return plain(stated) in UNKNOWN or parse_histology(stated) != "unknown" or bool(_ICD_O.search(plain(stated)))
 
 
@@ -180,7 +181,7 @@ def _of_code(code: int, behavior: str | None) -> Histology:
 
 
 def _rest(negated: re.Match[str]) -> str:
-    """What a negation leaves: who says which type of lung carcinoma it is not means another of them."""
+    """What a negation leaves: stating which type of lung carcinoma it is not implies another type."""
     return " nsclc " if re.search(r"squam|scc|lusc|adeno|luad|large", negated[0]) else " "
 
 
@@ -200,4 +201,4 @@ def _of_words(text: str) -> Histology:
 
 
 _NAMES = {plain(name): name for name in HISTOLOGIES}
-"""The classes under their own names, which words of a user's map have."""
+"""The classes by name, as values of a user's map state them."""

@@ -19,7 +19,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Labels, one a patient; `facts`: sources, policy, flow, totals and what was left out, as JSON values."""
+    """Labels, one per patient; `facts`: sources, policy, flow, totals and what was left out, as JSON values."""
 
     labels: Sequence[Label]
     facts: Mapping[str, Any]
@@ -37,8 +37,8 @@ def label_tables(
 ) -> Labelled:
     """Labels of everybody in mutation tables and lists of sequenced cases, as `read_mutations` takes them.
 
-    `sites`: a table of institutions by site, as `read_sites` takes it; then the site of a label is its institution.
-    Raises ConfigError where a file cannot be meant, or nobody has one of the diseases.
+    `sites`: a table of institutions by site, as `read_sites` takes it; the site of a label is then its institution.
+    Raises ConfigError if a file is not usable, or no patient has one of the diseases.
     """
     mutations = read_mutations(sources, sequenced, diseases, genome, symbol)
     found = label_patients(mutations, policy)
@@ -71,10 +71,10 @@ def label_tables(
 def cohort_rows(
     labels: Sequence[Label], slides: Path | None, folder: Path, *, kinds: Sequence[str], suffixes: Sequence[str]
 ) -> tuple[Rows, Mapping[str, Any]]:
-    """Rows of a cohort table that will lie in `folder`, and how slides came to it; one row a patient without `slides`.
+    """Rows of a cohort table stored in `folder`, and the flow of slides into it; without `slides`, a row per patient.
 
-    `kinds`: of TCGA slides those to keep; `suffixes`: endings of slides in a folder. Raises ConfigError where no slide
-    can be used.
+    `kinds`: the TCGA slides to keep; `suffixes`: endings of slides in a folder. Raises ConfigError if no slide can be
+    used.
     """
     if slides is None:
         return without_slides(labels), {}

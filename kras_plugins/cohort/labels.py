@@ -1,6 +1,6 @@
 """Patients' labels from KRAS calls: classes of drivers, wild type or unknown. Read `label_patients` first.
 
-A question about a patient is answered with three values: 1, 0, or None where it is not known, which is never 0.
+A question about a patient has three answers: 1, 0, or None if it is not known; unknown is never 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PUBLISHED = {
     "greenelab/pancancer (966 patients)": {"g12c": 62, "g12c_ambiguous": 3, "kras_any_nonsilent": 162},
     "cBioPortal PanCan LUAD (566 samples)": {"g12c": 67, "g12c_ambiguous": 3},
 }
-"""Totals that others printed for TCGA lung, to be shown beside ours: rules differ."""
+"""Totals that others published for TCGA lung, to be shown beside ours: rules differ."""
 
 LABEL_COLUMNS = (
     "patient_id", "site", "histology", "g12c", "kras_driver", "kras_any_nonsilent", "kras_protein_changing",
@@ -33,7 +33,7 @@ LABEL_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What to do where calls leave a choice.
+    """What to do if calls leave a choice.
 
     `ambiguous`: G12C, G12D or G12V beside another call at codon 12 (two halves of one p.G12F?) counts as unknown, as
     two mutations (`positive`), or as one that is none of the three (`negative`: another driver). `vus`: a patient with
@@ -48,7 +48,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What is known of one patient. `unknown`: why `g12c` is None, "" where it is not."""
+    """What is known of one patient. `unknown`: why `g12c` is None, else ""."""
 
     patient_id: str
     site: str = ""
@@ -103,9 +103,9 @@ def label_patients(mutations: Mutations, policy: Policy | None = None) -> list[L
 
     The rules, after which a patient's samples or aliquots must agree: `g12c`, `g12d`, `g12v`, `g13`, `q61` and
     `other_kras` are a driver of that class of `variants.driver_class`, of which a patient may have several;
-    `kras_driver` a driver of `variants.is_driver`; `kras_any_nonsilent` any call but a silent one, as MAF classes have
-    it, so that one in an untranslated region counts; `kras_protein_changing` leaves those out. Who is sequenced and has
-    no call is 0.
+    `kras_driver` a driver of `variants.is_driver`; `kras_any_nonsilent` any call but a silent one by MAF class, so
+    one in an untranslated region counts; `kras_protein_changing` excludes those. A patient who was sequenced and has no
+    call is 0.
     """
     policy = policy or Policy()
     known = set(mutations.samples) | mutations.unsequenced | mutations.only_other_samples
@@ -113,7 +113,7 @@ def label_patients(mutations: Mutations, policy: Policy | None = None) -> list[L
 
 
 def totals(labels: Sequence[Label]) -> dict[str, Any]:
-    """Counts to check against others': all patients, and by histology where it is known."""
+    """Counts to check against others': all patients, and by histology if it is known."""
 
     def count(some: Sequence[Label]) -> dict[str, int]:
         return {
@@ -164,7 +164,7 @@ def _patient(patient: str, mutations: Mutations, policy: Policy) -> Label:
         listed = patient in mutations.unsequenced
         why = "not sequenced" if listed else "no primary tumor sequenced"
         return replace(base, unknown=why, flags=(*base.flags, why))
-    # A sample and the aliquots it was divided into are one; only the longest identifiers stand for themselves.
+    # A sample and its aliquots count as one; only the longest identifiers count separately.
     apart = [s for s in sorted(samples) if not any(o != s and _within(o, s) for o in samples)]
     calls = mutations.calls.get(patient, [])
     per_sample = [_answers([c for c in calls if _within(one, c.sample)], policy) for one in apart]
@@ -205,7 +205,7 @@ def _answers(calls: Sequence[Call], policy: Policy) -> tuple[dict[str, Answer], 
     weak = [c for c in calls if c.vaf is not None and c.vaf < policy.min_vaf]
 
     def ask(is_it: Callable[[Call], bool]) -> Answer:
-        """1 if a call says so; None if one might: its change is not known or its share of reads is too small."""
+        """1 if a call shows it; None if one might: its change is not known or its share of reads is too small."""
         sure = [c for c in calls if c.decided and c not in weak]
         if any(is_it(c) for c in sure):
             return 1
@@ -238,7 +238,7 @@ def _answers(calls: Sequence[Call], policy: Policy) -> tuple[dict[str, Answer], 
     if len(twelve) > 1 and called:
         flags.append(_second_call(twelve))
         if policy.ambiguous != "positive":
-            together = None if policy.ambiguous == "exclude" else 1  # what the two are as one change is another driver
+            together = None if policy.ambiguous == "exclude" else 1  # read as one change, the two are another driver
             answers |= dict.fromkeys(called, None if together is None else 0)
             answers["other_kras"] = answers["other_kras"] or together
     return answers, flags
@@ -257,7 +257,7 @@ def _second_call(twelve: Mapping[str, Call]) -> str:
 
 
 AMBIGUOUS = "second codon-12 call"
-"""How the flag of calls at codon 12 begins that may be one change."""
+"""The beginning of the flag for calls at codon 12 that may be one change."""
 
 
 def _ambiguous(label: Label) -> bool:
@@ -280,7 +280,7 @@ def _category(label: Label, calls: Sequence[Call]) -> str:
 
 
 def _why(label: Label) -> str:
-    """The reason that counts where G12C is not known of a sequenced patient."""
+    """The reason why G12C is unknown for a sequenced patient."""
     if _ambiguous(label):
         return "G12C with a second codon-12 call"
     if any("disagree" in flag and "samples" in flag for flag in label.flags):

@@ -1,7 +1,7 @@
 """Read KRAS calls, and who was sequenced at all, from MAF files, cBioPortal exports and tables like them.
 
-A row of any gene proves that its sample was sequenced; a patient without a row and without a place in a list of
-sequenced cases is not known to be anything.
+A row of any gene proves that its sample was sequenced; a patient without a row and not
+on a list of sequenced cases is unknown.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ MEANINGS = {
     "wide": ("KRAS", "K-RAS", "KRAS2"),
     "profiled": ("mutations",),
 }
-"""Names of columns, in any case and with spaces for underscores, by what they state."""
+"""Names of columns by meaning, in any case and with spaces for underscores."""
 
 _NOBODY = {
     "tumor", "tumour", "normal", "sample", "patient", "__unknown__", "unknown", "tumor_sample", "primary", "none",
     "null", "na", "n/a", "nan", ".", "-", "?", "tumor_sample_barcode", "sample_id", "patient_id",
 }  # fmt: skip
-"""What tools write where they were given no sample: the same in the file of every patient."""
+"""What tools write if they were given no sample: the same in every patient's file."""
 _NAME_IT = "write each file's own sample into Tumor_Sample_Barcode (vcf2maf: --tumor-id), or add a column PATIENT_ID"
 _NOT_SEQUENCED = {"NS", "NP", "NA", "N/A", "NOT SEQUENCED", "NOT PROFILED", ""}
 _NOT_OF_THE_TUMOR = {"germline", "loh", "wildtype", "redacted"}
@@ -68,7 +68,7 @@ _WILD_TYPE = {"WT", "WILD TYPE", "WILD-TYPE", "NONE", "NO MUTATION"}
 
 @dataclass(kw_only=True)
 class Mutations:
-    """What the sources say, by patient: calls and samples of primary tumors, and what was left out and counted.
+    """What the sources state, by patient: calls and samples of primary tumors, and what was left out and counted.
 
     `samples`: identifiers of the sequenced samples or aliquots; `unsequenced`: patients a source lists as not
     sequenced; `other_samples`: sample type to the identifiers left out for it; `rows_left_out`: reason to rows.
@@ -87,7 +87,7 @@ class Mutations:
 
 
 def split_source(text: str) -> tuple[str, Path]:
-    """`LUAD=luad.maf.gz` to a histology and a path; the histology is "" where none is named."""
+    """`LUAD=luad.maf.gz` to a histology and a path; the histology is "" if none is named."""
     found = re.fullmatch(r"([A-Za-z][\w-]*)=(.+)", text)
     return (found[1], Path(found[2])) if found and not Path(text).exists() else ("", Path(text))
 
@@ -101,7 +101,7 @@ def read_mutations(
 ) -> Mutations:
     """Read mutation tables and lists of sequenced cases; each may be written `HISTOLOGY=FILE`.
 
-    `diseases`: of a table that states diseases only these are kept. `genome`: the build of positions, which `auto`
+    `diseases`: only these are kept from a table that states diseases. `genome`: the build of positions, which `auto`
     takes from NCBI_Build and from where KRAS lies in each. `symbol`: the gene of tables without a column of genes, a
     name of KRAS. Raises ConfigError that names file, line and cause.
     """
@@ -116,7 +116,7 @@ def read_mutations(
             if not named[file] and file == path:
                 raise ConfigError(f"{path} has a header but no rows", "an empty table proves nothing about anyone")
             if not named[file]:
-                found.warnings.append(f"{file} has no rows: whose it is cannot be told")
+                found.warnings.append(f"{file} has no rows, so its patient is unknown")
     _refuse_one_name(named, found)
     listed: set[str] = set()
     tabled = set(found.samples)
@@ -131,10 +131,10 @@ def read_mutations(
                 found.samples.setdefault(barcode.patient, set()).add(barcode.text)
                 listed.add(barcode.patient)
     if tabled and listed and not tabled & listed and not all(found.sites[p] for p in tabled | listed):
-        # Else every patient with a call would be there twice, once as a negative of the list.
+        # Otherwise every patient with a call would appear twice, once as a negative from the list.
         raise ConfigError(
             f"no patient of the mutation tables is on a list of sequenced cases ({min(tabled)}, {min(listed)})",
-            "name patients alike: a column PATIENT_ID in the table, or a list of its Tumor_Sample_Barcodes",
+            "name patients the same way: a column PATIENT_ID in the table, or a list of its Tumor_Sample_Barcodes",
         )
     stray = sorted(set(found.calls) - listed) if listed else []
     if stray:
@@ -149,7 +149,7 @@ def read_mutations(
 def read_sequenced(path: Path) -> Iterator[str]:
     """Identifiers from cBioPortal's `cases_sequenced.txt` or gene panel matrix, a table with ids, or a plain list.
 
-    A cell may hold several, as the GDC's sample sheets have tumor and normal of a case.
+    A cell may contain several, as the GDC's sample sheets list tumor and normal of a case.
     """
     lines = [line for _, line in read_lines(path) if not line.startswith("#")]
     listed = next((line for line in lines if line.startswith("case_list_ids:")), None)
@@ -168,8 +168,8 @@ def read_sequenced(path: Path) -> Iterator[str]:
     words = [line.split() for line in lines]
     if not lines or any(len(some) != 1 for some in words):
         raise ConfigError(
-            f"{path} is no list of sequenced cases",
-            "give cBioPortal's case_lists/cases_sequenced.txt, a table with SAMPLE_ID, or one identifier a line",
+            f"{path} is not a list of sequenced cases",
+            "give cBioPortal's case_lists/cases_sequenced.txt, a table with SAMPLE_ID, or one identifier per line",
         )
     yield from (some[0] for some in words)
 
@@ -189,7 +189,7 @@ def _read_source(
         if name not in barcodes:
             barcodes[name] = _parse(name, f"{path}, line {line}")
         barcode = barcodes[name]
-        if not barcode.site and columns.get(cells, "patient"):  # another project's sample: its table knows the patient
+        if not barcode.site and columns.get(cells, "patient"):  # another project's sample: its table names the patient
             barcode = Barcode(patient=columns.get(cells, "patient"), text=name)
         if barcode.patient not in patients:
             _refuse_nobody(barcode, f"{path}, line {line}")
@@ -217,13 +217,13 @@ def _read_source(
 
 
 def _refuse_nobody(barcode: Barcode, where: str) -> None:
-    """Raise ConfigError for a name that is that of every sample: several patients would become one."""
+    """Raise ConfigError for a placeholder name that every sample shares: several patients would become one."""
     if barcode.patient.lower() in _NOBODY:
-        raise ConfigError(f"{where}: sample {barcode.patient!r} names nobody", _NAME_IT)
+        raise ConfigError(f"{where}: sample {barcode.patient!r} names no patient", _NAME_IT)
 
 
 def _refuse_one_name(named: Mapping[Path, set[str]], found: Mutations) -> None:
-    """Raise ConfigError where several files have one patient between them, who is none by a TCGA barcode."""
+    """Raise ConfigError if several files name the same single patient, unless by a TCGA barcode."""
     files = [file for file, patients in named.items() if patients]
     patients = set().union(*named.values())
     if len(files) > 1 and len(patients) == 1 and not any(found.sites.get(p) for p in patients):
@@ -233,12 +233,12 @@ def _refuse_one_name(named: Mapping[Path, set[str]], found: Mutations) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the MAF files of a folder and those below it, as the GDC gives one a case."""
+    """The file itself, or all MAF files below a folder, as the GDC provides one per case."""
     if not path.is_dir():
         return [path]
     files = sorted(p for p in path.rglob("*") if p.name.lower().endswith((".maf", ".maf.gz")))
     if not files:
-        raise ConfigError(f"{path} holds no .maf or .maf.gz file", "name the mutation table itself")
+        raise ConfigError(f"{path} contains no .maf or .maf.gz file", "name the mutation table itself")
     return files
 
 
@@ -260,13 +260,13 @@ def _need(path: Path, columns: Columns, wide: bool, symbol: str) -> None:
         lacking.append("HGVSp_Short (or HGVSc, or Start_Position with alleles)")
     if lacking:
         hint = "give a MAF, cBioPortal's data_mutations.txt, or a table with these columns"
-        if lacking == ["Hugo_Symbol"]:  # cBioPortal's page of one gene has it in its title alone
-            hint = "where all rows are of KRAS, as in what cBioPortal's page of that gene downloads, say --gene KRAS"
+        if lacking == ["Hugo_Symbol"]:  # cBioPortal's single-gene page names the gene only in its title
+            hint = "if all rows are of KRAS, as in a download from cBioPortal's page of that gene, use --gene KRAS"
         raise ConfigError(f"{path} lacks {', '.join(lacking)}; it has {shown(header_of(path))}", hint)
 
 
 def _disease(columns: Columns, cells: Sequence[str]) -> str | None:
-    """The row's disease, "" where it states none, None where the table has no such column."""
+    """The row's disease, "" if it states none, None if the table has no such column."""
     if "disease" in columns:
         return columns.get(cells, "disease")
     if "study" in columns:
@@ -275,7 +275,7 @@ def _disease(columns: Columns, cells: Sequence[str]) -> str | None:
 
 
 def _take(barcode: Barcode, histology: str, found: Mutations) -> bool:
-    """Whether a sample is a primary tumor's (or does not tell); note its patient's site and histology."""
+    """Whether a sample is from a primary tumor (or does not state it); record its patient's site and histology."""
     found.sites[barcode.patient] = barcode.site
     if histology:
         found.histologies.setdefault(barcode.patient, set()).add(histology)

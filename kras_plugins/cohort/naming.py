@@ -1,4 +1,4 @@
-"""Which of many files is a slide's: by the id that it states, by its name, by either without a TCGA slide's UUID."""
+"""Which of many files belongs to a slide: by the id it states, by its name, or by either without a TCGA UUID."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UUID = ".00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True)
 class Named:
-    """A file or folder made of a slide: its `name` without endings, and the slide_id that it `stated`, if any."""
+    """A file or folder made from a slide: its `name` without endings, and the slide_id that it `stated`, if any."""
 
     path: Path
     name: str
@@ -25,10 +25,10 @@ class Named:
 def file_of(slide_id: str, files: Sequence[Named]) -> Named | None:
     """The file of a slide; None if no file fits.
 
-    In order: what states this id, or states none and is named so (as it is, or as `kras` writes ids into names); the
-    same with TCGA's UUID left out on one side; what states another id, but is named so. Raises SlideError naming
-    both where two are equally good, and naming what differs in upper and lower case alone: `a` and `A` may be two
-    slides.
+    In order of preference: a file that states this id, or states none and has it as its name (as is, or as `kras`
+    writes ids into names); the same with TCGA's UUID left out on one side; a file that has the id as its name but
+    states another. Raises SlideError naming both if two are equally good, or naming a file that differs only in case:
+    `a` and `A` may be two slides.
     """
     names = {slide_id, safe_name(slide_id)}
     tests: tuple[Callable[[Named], bool], ...] = (
@@ -41,7 +41,7 @@ def file_of(slide_id: str, files: Sequence[Named]) -> Named | None:
         if len(found) > 1:
             both = " and ".join(_shown(f) for f in found[:4]) + (" …" if len(found) > 4 else "")
             raise SlideError(
-                f"{found[0].path.parent}: {both} are both of slide {slide_id}", "keep one of them in the folder"
+                f"{found[0].path.parent}: {both} both belong to slide {slide_id}", "keep one of them in the folder"
             )
         if found:
             return found[0]
@@ -49,8 +49,8 @@ def file_of(slide_id: str, files: Sequence[Named]) -> Named | None:
         told = (f.name, f.stated or f.name)
         if any(same_slide(word.upper(), name.upper()) for word in told for name in names):
             raise SlideError(
-                f"{f.path}: differs from slide {slide_id} in upper and lower case",
-                "write both alike; two slides may differ in that alone",
+                f"{f.path}: differs from slide {slide_id} only in upper and lower case",
+                "write both the same way; two slides may differ only in case",
             )
     return None
 
@@ -61,7 +61,7 @@ def without_uuid(name: str) -> str:
 
 
 def same_slide(one: str, other: str) -> bool:
-    """Whether two names are one slide's: alike, or alike but for a UUID that one of them lacks."""
+    """Whether two names belong to one slide: equal, or equal except for a UUID that one of them lacks."""
     short = without_uuid(one)
     tails = {name.removeprefix(short)[: len(_UUID)].lower() for name in (one, other)}
     return short == without_uuid(other) and len({tail for tail in tails if len(tail) == len(_UUID)}) < 2

@@ -23,12 +23,12 @@ _MEANT = (
     rf"[<>~≈≤≥]?=?\s*−?(?:{pattern('.')}|{pattern(',')}|[+-]?[0-9]{{1,3}}(?:[.,'_ \x{{a0}}\x{{202f}}][0-9]{{3}})+"
     r"(?:[.,][0-9]*)?|[+-]?(?i:inf|infinity))\s*%?|#[A-Z0-9/]+[!?]"
 )
-"""What was meant as a number, whether or not it can be read: `1,304.5`, `12 %`, `<0.1`, `#DIV/0!`."""
+"""Text that was meant as a number, whether or not it can be read: `1,304.5`, `12 %`, `<0.1`, `#DIV/0!`."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """How many cells have a decimal point, how many a comma, and how many of these cannot be thousands, as `1,304`."""
+    """How many cells have a decimal point, how many a comma, and how many commas cannot mark thousands (`1,304`)."""
 
     points: int = 0
     commas: int = 0
@@ -38,8 +38,8 @@ class Marks:
         return Marks(self.points + other.points, self.commas + other.commas, self.certain + other.certain)
 
     def decimal(self, delimiter: str) -> str:
-        """The decimal mark of a table: where both are there that of more cells; commas that may all be of thousands are
-        decimal only between semicolons, which are used for their sake."""
+        """The decimal mark of a table: if both occur, that of more cells. Commas that may all mark thousands are
+        decimal only in a table separated by semicolons, which are used for that purpose."""
         if not self.points:
             return "," if self.certain or (self.commas and delimiter == ";") else "."
         return "," if self.certain > self.points else "."
@@ -47,7 +47,7 @@ class Marks:
 
 @dataclass(frozen=True, kw_only=True)
 class NumberColumn:
-    """`values`: float64[row], NaN where missing or odd; `odd`: rows, from 0, with what is neither missing nor a number;
+    """`values`: float64[row], NaN where missing or odd; `odd`: rows, from 0, that are neither missing nor a number;
     `numeric`: whether most of what is known was meant as a number."""
 
     values: Float64
@@ -61,7 +61,7 @@ class NumberColumn:
 
 
 def count_marks(column: pa.Array) -> Marks:
-    """The marks of a column of texts, or of a part of it."""
+    """The marks in a column of texts, or in a part of it."""
     points, commas = (_matching(_holding(column, mark), pattern(mark)) for mark in ".,")
     return Marks(len(points), len(commas), len(commas) - len(_matching(commas, _GROUPED)))
 

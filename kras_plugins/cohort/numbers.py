@@ -1,4 +1,4 @@
-"""Numbers in tables: how they are written, what says that one is missing, and cells that are neither."""
+"""Numbers in tables: how they are written, which words mean missing, and cells that are neither."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNKNOWN = frozenset({
     "", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "ns", "[not available]", "[not applicable]",
     "[not evaluated]", "[unknown]",
 })  # fmt: skip
-"""Words, in any case, that say a value is not known (NS: not sequenced). A lone point or dash is none of them."""
+"""Words, in any case, for an unknown value (NS: not sequenced). A lone period or dash is not one of them."""
 
 _SHOWN, _LONG, _NAME = 5, 40, 80  # cells named in a message; characters of each, and of the name of a column
 
@@ -26,7 +26,7 @@ _WHOLE = re.compile("[0-9]{1,18}")
 
 
 def number(text: str, mark: str = ".") -> float | None:
-    """The finite number a text says, or None; stricter than float(), which also takes `1_000`, `inf` and `１２`."""
+    """The finite number a text states, or None; stricter than float(), which also takes `1_000`, `inf` and `１２`."""
     text = text.strip()
     if not _NUMBER[mark].fullmatch(text):
         return None
@@ -35,7 +35,7 @@ def number(text: str, mark: str = ".") -> float | None:
 
 
 def whole(text: str) -> int | None:
-    """The whole number that up to 18 digits of ASCII say, or None; `²` and thousands of digits are no number."""
+    """The whole number of up to 18 ASCII digits, or None; `²` and thousands of digits are not numbers."""
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
@@ -62,7 +62,7 @@ def odd_cells(file: object, cells: Sequence[tuple[object, str, str]], row: str =
         f"{row} {number}, column {_cut(column, _NAME)!r}: {short(text)}" for number, column, text in cells[:_SHOWN]
     )
     more = " and more" if len(cells) > _SHOWN else ""
-    what = "a cell is no number" if len(cells) == 1 else "cells are no numbers"
+    what = "a cell is not a number" if len(cells) == 1 else "cells are not numbers"
     return (
         f"{file}: {what} ({listed}{more})",
         "write numbers with one decimal mark, no thousands separators, %, units or infinity; leave missing ones empty",

@@ -27,7 +27,7 @@ _FROZEN = {"TS": "frozen section", "BS": "frozen section", "MS": "frozen section
 
 @dataclass(frozen=True, kw_only=True)
 class SlideFile:
-    """One slide to be labelled: `patient_id` is "" where no table names it; `known`: what else a table says of it."""
+    """One slide to be labeled: `patient_id` is "" if no table names it; `known`: what else a table states."""
 
     path: Path
     slide_id: str
@@ -45,14 +45,14 @@ class Pairing:
 
 
 def find_slides(where: Path, suffixes: Sequence[str]) -> list[SlideFile]:
-    """Slides of a folder and those below it, by their endings, or of a table (also a GDC manifest: id, filename).
+    """Slides below a folder, by their endings, or of a table (also a GDC manifest: id, filename).
 
-    Paths in a table are relative to it. Raises ConfigError where there are none.
+    Paths in a table are relative to it. Raises ConfigError if there are no slides.
     """
     if where.is_dir():
         files = sorted(p for p in where.rglob("*") if p.is_file() and p.name.lower().endswith(tuple(suffixes)))
         if not files:
-            raise ConfigError(f"{where} holds no slides", f"slides end in {' '.join(sorted(suffixes))}")
+            raise ConfigError(f"{where} contains no slides", f"slides have the endings {' '.join(sorted(suffixes))}")
         return [SlideFile(path=path, slide_id=_stem(path)) for path in files]
     meanings = {**_MEANINGS, **{name: (name,) for name in _KEPT}}
     columns, rows = read_table(where, meanings)
@@ -68,7 +68,7 @@ def find_slides(where: Path, suffixes: Sequence[str]) -> list[SlideFile]:
             raise ConfigError(f"{where}, line {line}: no path", "name the slide's file")
         path, below = where.parent / name, where.parent / columns.get(cells, "folder") / name
         if below != path and below.exists():
-            path = below  # where the GDC's client puts it
+            path = below  # where the GDC's client stores it
         slides.append(
             SlideFile(
                 path=path,
@@ -78,18 +78,18 @@ def find_slides(where: Path, suffixes: Sequence[str]) -> list[SlideFile]:
             )
         )
     if not slides:
-        raise ConfigError(f"{where} has a header but no rows", "give one row a slide")
+        raise ConfigError(f"{where} has a header but no rows", "give one row per slide")
     return slides
 
 
 def pair(
     slides: Sequence[SlideFile], labels: Sequence[Label], folder: Path, kinds: Sequence[str] = (DIAGNOSTIC,)
 ) -> Pairing:
-    """Join slides to labels; `folder` is where the table will lie, to which paths are relative.
+    """Join slides to labels; `folder`: where the table will be stored; paths are relative to it.
 
-    Of TCGA slides only primary tumors (01) of the `kinds` named are kept; other slides need a patient in their table,
-    or a name that begins with a patient's id. A patient of whom no label is known is dropped. Raises
-    ConfigError where no slide is left.
+    Of TCGA slides, only primary tumors (01) of the named `kinds` are kept; other slides need a patient in their table,
+    or a name that begins with a patient's id. A patient without any known label is dropped. Raises ConfigError if no
+    slide is left.
     """
     known = {label.patient_id: label for label in labels}
     dropped: Counter[str] = Counter()
@@ -103,7 +103,7 @@ def pair(
         if not reason and label is not None and not label.is_known:
             reason = f"label unknown: {label.unknown}"
         if not reason and slide.slide_id in kept:
-            reason = "a slide of that name is there already"
+            reason = "another slide has the same name"
         if reason:
             dropped[reason] += 1
             if patient:
@@ -123,7 +123,7 @@ def pair(
     flow.append({"step": "slides in the cohort", "slides": len(rows), "patients": len(used)})
     labelled = [label for label in known.values() if label.g12c is not None]
     flow.append(
-        {"step": "labelled patients without a slide", "patients": sum(x.patient_id not in used for x in labelled)}
+        {"step": "labeled patients without a slide", "patients": sum(x.patient_id not in used for x in labelled)}
     )
     for name, value in (("G12C", 1), ("not G12C", 0), ("G12C unknown, another label known", None)):
         of = [label.patient_id for label in used.values() if label.g12c == value]
@@ -133,7 +133,7 @@ def pair(
 
 
 def without_slides(labels: Sequence[Label]) -> list[dict[str, Any]]:
-    """A cohort table for finished features: one row a patient of whom something is known, named by the patient's id."""
+    """A cohort table for finished features: one row per patient with a known label, named by the patient's id."""
     known = [label for label in labels if label.is_known]
     return [_facts(label, label.patient_id, {}) for label in sorted(known, key=lambda one: one.patient_id)]
 
@@ -143,19 +143,19 @@ def _order(pair: tuple[SlideFile, Label]) -> tuple[str, str]:
 
 
 def _whose(slide: SlideFile, known: Mapping[str, Label], kinds: Sequence[str]) -> tuple[str, str]:
-    """Why a slide is dropped by what its name says ("" if it is not), and its patient ("" if not told)."""
+    """Why a slide is dropped according to its name ("" if it is not), and its patient ("" if not stated)."""
     name = parse_slide_name(slide.path.name)
     if name is None:
         patient = slide.patient_id or _by_prefix(slide.path.name, known)
-        return ("" if patient else "name tells no patient"), patient
+        return ("" if patient else "name states no patient"), patient
     if slide.patient_id and slide.patient_id != name.patient:
         raise ConfigError(
-            f"{slide.path.name} is a slide of {name.patient}, not of {slide.patient_id} as its row says",
+            f"{slide.path.name} is a slide of {name.patient}, not of {slide.patient_id} as its row states",
             "correct the row",
         )
     if name.sample_type != PRIMARY:
         return (
-            f"no primary tumor: {SAMPLE_TYPES.get(name.sample_type, 'sample type ' + name.sample_type)}",
+            f"not a primary tumor: {SAMPLE_TYPES.get(name.sample_type, 'sample type ' + name.sample_type)}",
             name.patient,
         )
     if name.kind not in kinds:

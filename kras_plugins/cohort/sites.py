@@ -21,7 +21,7 @@ MEANINGS = {
     "site": ("code", "tss_code", "tss", "site_code", "site"),
     "institution": ("institution", "source_site", "hospital", "center", "centre"),
 }
-"""Names of a map's columns, in any case, spaces for underscores: what cohorts state as site, and whose it is."""
+"""Names of a map's columns, in any case, spaces for underscores: the site as cohorts state it, and its institution."""
 
 DOMINATES = 0.3
 """An institution with a larger share of the patients than this is noted."""
@@ -43,8 +43,8 @@ class SiteMap:
 def read_sites(path: Path) -> SiteMap:
     """Read a table with a column of sites and one of institutions, named as in MEANINGS, separated by tabs or commas.
 
-    Institutions that differ in capitals or spaces alone are one; a row without institution says nothing. Raises
-    ConfigError that names file, column and cause, also where a site has two institutions.
+    Institutions that differ only in case or spaces are one; a row without an institution is ignored. Raises ConfigError
+    that names file, column and cause, also if a site has two institutions.
     """
     columns, rows = read_table(path, MEANINGS)
     lacking = [meaning for meaning in MEANINGS if meaning not in columns]
@@ -61,7 +61,9 @@ def read_sites(path: Path) -> SiteMap:
         text = " ".join(columns.get(cells, "institution").split())
         sites = {cells[i].strip() for i in columns.where["site"]} - {""}
         if not sites:
-            raise ConfigError(f"{path}, line {line}: no site", "fill in what the cohort's column site says, or a code")
+            raise ConfigError(
+                f"{path}, line {line}: no site", "fill in the site as the cohort's column states it, or a code"
+            )
         if not text:
             continue
         institution = spelled.setdefault(text.casefold(), text)
@@ -74,23 +76,23 @@ def read_sites(path: Path) -> SiteMap:
                     "a site belongs to one institution: correct or remove one of the lines",
                 )
     if not found:
-        raise ConfigError(f"{path} has a header but names no institution", "give one row a site")
+        raise ConfigError(f"{path} has a header but names no institution", "give one row per site")
     return SiteMap(path=path, institutions={site: institution for site, (institution, _) in found.items()})
 
 
 def map_sites(sites: Mapping[str, str], known: SiteMap) -> tuple[dict[str, str], list[str]]:
-    """The institution of each patient, and notes; `sites`: what is stated of each patient, "" where unknown.
+    """The institution of each patient, and notes; `sites`: the stated site of each patient, "" if unknown.
 
-    Found by the stated site, else by the tissue source site in a TCGA barcode; who is found by neither keeps the stated
-    site and is counted. Noted are tissue banks and suppliers, by their names, since each pools hospitals, and an
-    institution that holds more than DOMINATES of the patients. Raises ConfigError where nobody is found.
+    Found by the stated site, else by the tissue source site in a TCGA barcode; a patient found by neither keeps the
+    stated site and is counted. Notes name tissue banks and suppliers, each of which pools hospitals, and an institution
+    with more than DOMINATES of the patients. Raises ConfigError if no patient is found.
     """
     institutions = {patient: _find(patient, site, known) for patient, site in sites.items()}
     if not any(institutions.values()):
         raise ConfigError(
-            f"{known.path} has no site of these patients: they are of {shown(sorted(set(sites.values()) - {''}), 5)}, "
+            f"{known.path} has no site of these patients: theirs are {shown(sorted(set(sites.values()) - {''}), 5)}, "
             f"its sites are {shown(sorted(known.institutions), 5)}",
-            "give it a column with the sites as the cohort states them, or with TCGA's tissue source site codes",
+            "add a column with the sites as the cohort states them, or with TCGA's tissue source site codes",
         )
     mapped = {patient: institutions[patient] or site for patient, site in sites.items()}
     there = Counter(name for name in institutions.values() if name)
@@ -112,14 +114,14 @@ def with_institutions(table: CohortTable, known: SiteMap) -> tuple[CohortTable, 
 
 
 def _find(patient: str, site: str, known: SiteMap) -> str:
-    """The institution of a patient, "" where the map knows none; a stated institution is one already."""
+    """The institution of a patient, "" if the map has none; a stated institution stays as it is."""
     if site in known.institutions.values():
         return site
     if site in known.institutions:
         return known.institutions[site]
     try:
         return known.institutions.get(parse_barcode(patient).site, "")
-    except ConfigError:  # begins like a barcode and is none
+    except ConfigError:  # begins like a barcode but is not one
         return ""
 
 
@@ -133,7 +135,7 @@ def _pooled(patients: Counter[str]) -> list[str]:
             f"several hospitals: {shown([f'{name} ({count})' for name, count in pools], _SHOWN)}"
         )
     notes += [
-        f"sites: {name} holds {100 * count / n:.0f} % of the patients: folds of whole sites will be unlike in size"
+        f"sites: {name} has {100 * count / n:.0f} % of the patients: folds of whole sites will differ in size"
         for name, count in patients.most_common()
         if count > DOMINATES * n
     ]

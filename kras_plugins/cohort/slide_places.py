@@ -1,4 +1,4 @@
-"""Where a cohort table says that its slides are."""
+"""Where the slides of a cohort table are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kras_plugins.urls import Url, place
 
 
 def slide_place(table: Path, text: str) -> Path | Url:
-    """What a cell `path` of a table names: a URL, or an absolute path; ConfigError for an address that is not read."""
+    """What a cell `path` of a table names: a URL, or an absolute path; ConfigError for an unreadable address."""
     try:
         found = place(text)
     except ValueError as e:

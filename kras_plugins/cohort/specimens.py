@@ -1,4 +1,4 @@
-"""Specimens unlike those that models are made for, frozen ones for example: warned of, never left out."""
+"""Specimens that models are not made for, such as frozen ones: reported as a warning, never excluded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from kras_plugins.cohort.histology import plain
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of specimen: what it is called, why it matters, and the words that say it.
+    """A kind of specimen: its name, why it matters, and the words for it.
 
-    `columns`: names of columns where yes says it, and `there` more words; `words` say it in any column on specimens.
+    `columns`: names of columns where yes means it, with `there` as further words; `words` mean it in any column on
+    specimens.
     """
 
     name: str
@@ -33,7 +34,7 @@ KINDS = (
     ),
     Kind(
         name="cytology or cell block",
-        why="there is hardly any architecture, on which areas, distances and neighborhoods rest",
+        why="there is hardly any architecture, which areas, distances and neighborhoods need",
         columns=r"(?:is_)?(?:cytology|cell_?block|fna)",
         words=r"cytolog\w*|cell[- ]?blocks?|fna[bc]?|fine[- ]needle\w*|tbna|ebus|smears?|effusions?|pleural fluid"
         r"|ascites|bal|lavage|brush\w*|washings?|aspirat\w*|sputum|thora(?:co)?centesis|zytolog\w*|zellblock|feinnadel\w*"
@@ -65,7 +66,7 @@ _COLUMNS = re.compile(
     r"(?:_(?:type|method|medium))?|fixative|(?:surgical_|biopsy_)?procedure(?:_(?:type|name))?|sampling(?:_method)?"
     r"|(?:method_of_)?(?:sample_)?(?:procurement|collection)(?:_method)?"
 )
-"""Columns that say in words what a specimen is."""
+"""Columns that describe a specimen in words."""
 _YES = re.compile(r"(?:yes|true|ja|oui)\b.*|[yjtx1]|1\.0+")
 _NO = (
     r"\b(?:no|not|non|never|without|nicht|kein\w*|ohne|pas|sans)[- ]+"
@@ -75,7 +76,7 @@ _NONE = r"\s*[:=]\s*(?:none|no|never|not \w+|nein|non|0)\b"
 
 
 def specimen_kinds(column: str, value: str) -> tuple[str, ...]:
-    """The kinds of specimen that a cell says, none for a column that is not on specimens.
+    """The kinds of specimen that a cell states; none for a column that is not on specimens.
 
     Several values of a patient's slides are joined by `+`; one of them is enough.
     """
@@ -84,7 +85,7 @@ def specimen_kinds(column: str, value: str) -> tuple[str, ...]:
 
 
 def _asked(column: str) -> list[tuple[Kind, bool]]:
-    """What a column may say, and whether it asks for just that."""
+    """What a column may state, and whether it is about that alone."""
     name = re.sub(r"[^a-z0-9]+", "_", plain(column)).strip("_")
     own = [bool(re.fullmatch(kind.columns, name)) for kind in KINDS]
     general = bool(_COLUMNS.fullmatch(name))
@@ -125,5 +126,5 @@ def specimen_findings(ids: Sequence[str], columns: Mapping[str, Sequence[str]]) 
             severity="warning",
             what=said,
             who=tuple(ids[i] for i in who),
-            do="they stay in: look at them as a subgroup, or leave them out of the cohort",
+            do="they are kept: examine them as a subgroup, or remove them from the cohort",
         )

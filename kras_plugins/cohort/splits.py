@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     Matrix = npt.NDArray[np.floating[Any]]
 
 SITE_SLACK = 0.1
-"""How far from the best `imbalance` folds of whole sites may be, so that seeds can differ."""
+"""How far the `imbalance` of folds of whole sites may be from the best, so that seeds can differ."""
 
 DRAWS = 200
-"""Orders of the sites among which the best holdout of whole sites is sought; they also let seeds differ."""
+"""Orders of the sites among which the best holdout of whole sites is searched; they also let seeds differ."""
 
 _NODES = 200  # of branch and bound: a limit in nodes, unlike one in seconds, gives the same folds everywhere
 
 Scheme = Literal["random", "site"]
-"""How patients are dealt to folds: at random, or whole sites to one fold."""
+"""How patients are assigned to folds: at random, or whole sites to one fold."""
 
 
 def folds(
@@ -41,14 +41,14 @@ def folds(
 ) -> Folds:
     """Assign each patient to one of `n_folds` folds: int64[patient] of 0 to n_folds - 1.
 
-    `random`: dealt out by label and stratum (histology), so that the folds' sizes, their positives, and their
-    patients of each label and stratum differ by at most one. `site`: whole sites stay together (Howard et al., Nat
-    Commun 2021;12:4423) and the folds are as like as they can be in positives, patients and patients of each stratum
-    (see `imbalance`), up to SITE_SLACK, within which `seed` chooses. With dozens of sites the search for the best
-    ends early, close to it and at the same point on every machine. `in_scope`: bool[patient], of whom the folds'
-    numbers and positives are to be as even in themselves; all where None.
+    `random`: dealt out by label and stratum (histology), so that the folds' sizes, their positives, and their patients
+    of each label and stratum differ by at most one. `site`: whole sites stay together (Howard et al., Nat Commun
+    2021;12:4423) and the folds are as similar as possible in positives, patients and patients of each stratum (see
+    `imbalance`), up to SITE_SLACK, within which `seed` chooses. With dozens of sites the search for the best ends
+    early, close to it and at the same point on every machine. `in_scope`: bool[patient], whose numbers and positives in
+    the folds are balanced as well; all if None.
 
-    The names of strata and sites carry no meaning. Raises ConfigError where a fold would lack a positive or a
+    The names of strata and sites carry no meaning. Raises ConfigError if a fold would lack a positive or a
     negative.
     """
     labels = np.asarray(labels, np.int8)
@@ -86,7 +86,7 @@ def holdout(
     `fraction` of the positives, of the patients and of those of each stratum among DRAWS drawn orders of the sites.
     `in_scope` as in `folds`.
 
-    Raises ConfigError where no drawn set of whole sites leaves both labels on both sides.
+    Raises ConfigError if no drawn set of whole sites leaves both labels on both sides.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
@@ -106,7 +106,7 @@ def holdout(
 
 
 def imbalance(fold: Folds, labels: Labels, strata: Sequence[str], n_folds: int) -> float:
-    """How unlike the folds are: mean over folds of |count - mean| / mean, summed over what must be balanced.
+    """How much the folds differ: mean over folds of |count - mean| / mean, summed over what must be balanced.
 
     That is: the positives, the patients, and the patients of each stratum that has at least `n_folds` of them.
     """
@@ -144,7 +144,7 @@ def _need_sites(sites: Sequence[str]) -> None:
     if unknown:
         raise ConfigError(
             f"{unknown} patients have no site, so folds cannot keep sites together",
-            "fill the cohort's `site` column or use --splits random",
+            "fill in the cohort's `site` column or use --splits random",
         )
 
 
@@ -156,7 +156,7 @@ def _hold_out_sites(
     rng: np.random.Generator,
     in_scope: Bool,
 ) -> Bool:
-    """The best set of whole sites among the beginnings of DRAWS orders of the sites: bool[patient]."""
+    """The best set of whole sites among the prefixes of DRAWS orders of the sites: bool[patient]."""
     _need_sites(sites)
     site = _codes(sites)
     n_sites = int(site.max(initial=-1)) + 1
@@ -164,7 +164,7 @@ def _hold_out_sites(
     amounts = np.zeros((n_sites, quantities.shape[1]))
     np.add.at(amounts, site, quantities)
     order = rng.permuted(np.tile(np.arange(n_sites), (DRAWS, 1)), axis=1)
-    held = amounts[order].cumsum(axis=1)  # [draw sites quantity]: what the first so many sites of an order hold
+    held = amounts[order].cumsum(axis=1)  # [draw sites quantity]: sums over the first sites of an order
     of_label = np.stack([held[..., 0], held[..., 1] - held[..., 0]], axis=-1)
     n_label = np.array([labels.sum(), len(labels) - labels.sum()])
     kept = (n_label == 0) | (of_label < n_label)
@@ -195,7 +195,7 @@ def _whole_sites(
         if holding < n_folds:
             raise ConfigError(
                 f"only {holding} of {n_sites} sites have a {name} patient, so {n_folds} folds of whole sites cannot "
-                "each hold one",
+                "each have one",
                 f"use at most {holding} folds or --splits random" if holding > 1 else "use --splits random",
             )
     assignment = _solve(member.T @ _quantities(labels, strata, n_folds, in_scope), n_folds, rng)
@@ -224,7 +224,7 @@ def _solve(amounts: Float64, n_folds: int, rng: np.random.Generator) -> Folds:
     share = np.kron((amounts / (amounts.sum(axis=0) / n_folds)).T, np.eye(n_folds))
     of_each_label = np.kron(np.stack([amounts[:, 0], amounts[:, 1] - amounts[:, 0]]), np.eye(n_folds))
     lower, upper = np.repeat([0.0, 1.0], [n_x + n_d, 1]), np.repeat([1.0, np.inf, 1.0], [n_x, n_d, 1])
-    lower[amounts[:, 1].argmax() * n_folds] = 1  # the folds are alike: the largest site may as well go to the first
+    lower[amounts[:, 1].argmax() * n_folds] = 1  # folds are interchangeable: fix the largest site in the first
     result = milp(
         cost,
         integrality=np.repeat([1, 0], [n_x, n_d + 1]),

@@ -1,4 +1,4 @@
-"""The cohort table: which slides belong to which patient, and what is known of the patient."""
+"""The cohort table: which slides belong to which patient, and what is known about the patient."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BLANK = {
     "kras_test": UNKNOWN,
 }
 OUTCOME = "kras_"
-"""How names of columns begin that state the outcome, or what decided it: never a covariate or a feature."""
+"""Prefixes of columns that state the outcome, or what decided it: never a covariate or a feature."""
 
 _SHOWN = 5  # rows named in a message before it is cut short
 
@@ -44,9 +44,9 @@ _SHOWN = 5  # rows named in a message before it is cut short
 class Patient:
     """One patient: slides in order of their id, label, and strata.
 
-    `label` is 1, 0, or None where it is unknown or was not asked for. Texts are empty where the table has none;
-    `specimen`, `kras_test` and `covariates` that differ between a patient's slides are joined by `+`. `covariates`
-    holds every column but the ids, path, mpp, the target and the fields here.
+    `label` is 1, 0, or None if it is unknown or was not requested. Texts are empty if the table has none; `specimen`,
+    `kras_test` and `covariates` that differ between a patient's slides are joined by `+`. `covariates` has every column
+    except the ids, path, mpp, the target and the fields here.
     """
 
     patient_id: str
@@ -78,7 +78,7 @@ class CohortTable:
 class Row:
     """One line of a cohort table: cells by column.
 
-    `said`: the histology as it was written, where a user's map has put its meaning there; else "".
+    `said`: the histology as written, if a user's map replaced it by its meaning; else "".
     """
 
     line: int
@@ -86,7 +86,7 @@ class Row:
     said: str = ""
 
     def get(self, column: str) -> str:
-        """The cell of a column, "" where the table has no such column."""
+        """The cell of a column, "" if the table has no such column."""
         return self.values.get(column, "")
 
 
@@ -98,13 +98,13 @@ def read_cohort(
     needs_paths: bool = True,
     histologies: WordMap | None = None,
 ) -> CohortTable:
-    """Read a cohort CSV (UTF-8, commas, one row a slide; `path` is a URL, or relative to the CSV).
+    """Read a cohort CSV (UTF-8, commas, one row per slide; `path` is a URL, or relative to the CSV).
 
     `target`: the column of labels, 0 or 1; a patient whose label is unknown is not negative but set aside and
-    counted in `flow`. With `labelled` false the target is not looked at. `needs_paths`: every row must say where its
-    slide is; whether the file exists is found out when it is opened. A slide's `extra` holds its row's free columns:
-    nothing that states the outcome reaches a reader or an extractor. `histologies`: what a user says that words for a
-    histology mean; patients have the meaning then.
+    counted in `flow`. With `labelled` false the target is ignored. `needs_paths`: every row must state the path of its
+    slide; whether the file exists is checked when it is opened. A slide's `extra` has its row's free columns: nothing
+    that states the outcome reaches a reader or an extractor. `histologies`: what a user's words for a histology mean;
+    patients then have that meaning.
 
     Raises ConfigError that names the file, the rows and the cause.
     """
@@ -154,7 +154,7 @@ def read_cohort(
     if without:
         warnings.append(
             f"{without} of {len(used)} patients have no histology: the histology-only baseline and LUAD-only "
-            "results leave them out"
+            "results exclude them"
         )
     warnings += [
         f"slide {slide.slide_id}: mpp {slide.mpp:g} is not a plausible pixel size in µm (a magnification?)"
@@ -166,10 +166,10 @@ def read_cohort(
 
 
 def bare_slides(paths: Sequence[Path], patient: str | None = None) -> CohortTable:
-    """Make a cohort without labels of slide files: each its own patient, or all those of `patient`.
+    """Make a cohort without labels from slide files: each its own patient, or all of `patient`.
 
-    Ids are the files' stems; those of one stem are numbered in order of their paths (`a`, `a-2`). Raises ConfigError
-    where there is no file or one is given twice.
+    Ids are the files' stems; equal stems are numbered in order of their paths (`a`, `a-2`). Raises ConfigError if there
+    is no file, or one is given twice.
     """
     if not paths:
         raise ConfigError("no slides were given", "name slide files or a cohort CSV")
@@ -197,7 +197,7 @@ def bare_slides(paths: Sequence[Path], patient: str | None = None) -> CohortTabl
 
 
 def check_folds(table: CohortTable, folds: int) -> None:
-    """Raise ConfigError unless each of `folds` folds can hold a positive and a negative patient."""
+    """Raise ConfigError unless each of `folds` folds can have a positive and a negative patient."""
     for name in ("positive", "negative"):
         if table.flow[name] < folds:
             raise ConfigError(
@@ -207,9 +207,9 @@ def check_folds(table: CohortTable, folds: int) -> None:
 
 
 def problems(path: Path, target: str, histologies: WordMap | None = None) -> list[ConfigError]:
-    """Everything `read_cohort` would refuse about ids, paths, labels, sites and histologies, not the first alone.
+    """All that `read_cohort` would refuse about ids, paths, labels, sites and histologies, not only the first problem.
 
-    Raises ConfigError where the file is no cohort table at all.
+    Raises ConfigError if the file is not a cohort table at all.
     """
     rows = read_rows(path, ["patient_id", "slide_id", target], histologies)
     by_patient: dict[str, list[Row]] = {}
@@ -231,7 +231,7 @@ def problems(path: Path, target: str, histologies: WordMap | None = None) -> lis
 
 
 def read_rows(path: Path, needed: Sequence[str], histologies: WordMap | None = None) -> list[Row]:
-    """The rows that are not blank, with stripped cells and the columns checked; `histologies` as for `read_cohort`."""
+    """The non-blank rows, with stripped cells and the columns checked; `histologies` as for `read_cohort`."""
     try:
         text = read_text(path, TABLE, "utf-8-sig")
     except UnicodeDecodeError as e:
@@ -241,29 +241,29 @@ def read_rows(path: Path, needed: Sequence[str], histologies: WordMap | None = N
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror}", "name a cohort CSV; `kras demo` draws one") from e
     if "\0" in text:
-        raise ConfigError(f"{path} holds NUL bytes, so it is no UTF-8 text", "save it as CSV UTF-8")
+        raise ConfigError(f"{path} contains NUL bytes, so it is not UTF-8 text", "save it as CSV UTF-8")
     if not text.strip():
-        raise ConfigError(f"{path} is empty", f"it needs a header with {', '.join(needed)} and one row a slide")
+        raise ConfigError(f"{path} is empty", f"it needs a header with {', '.join(needed)} and one row per slide")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         lines = [(reader.line_num, [unguarded(cell.strip()).strip() for cell in cells]) for cells in reader]
     except csv.Error as e:
-        raise ConfigError(f"{path}, line {reader.line_num}: {e}", "mend the quotes in that line") from e
+        raise ConfigError(f"{path}, line {reader.line_num}: {e}", "correct the quotes in that line") from e
     (_, header), *body = [(line, cells) for line, cells in lines if any(cells)]
     _check_header(path, header, needed)
     if not body:
-        raise ConfigError(f"{path} has a header but no rows", "give one row a slide")
+        raise ConfigError(f"{path} has a header but no rows", "give one row per slide")
     _refuse(
         path,
         [(line, f"{len(cells)} cells") for line, cells in body if len(cells) != len(header)],
         f"rows without the header's {len(header)} cells",
-        "put a cell with a comma in quotes",
+        "put cells that contain a comma in quotes",
     )
     return [_row(line, dict(zip(header, cells, strict=True)), histologies or {}) for line, cells in body]
 
 
 def _row(line: int, cells: Mapping[str, str], histologies: WordMap) -> Row:
-    """A row with words for unknown taken out; what the user says of a word stands above what we take it for."""
+    """A row without words for unknown; the user's meaning of a word overrides ours."""
     said = cells.get("histology", "")
     meant = histologies.get(as_word(said), "")
     cells = {**cells, "histology": meant} if meant else cells
@@ -281,7 +281,7 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in header]
     if not missing:
         return
-    lower = {column.lower(): column for column in header if column not in COLUMNS}  # g12c is no g12d written wrongly
+    lower = {column.lower(): column for column in header if column not in COLUMNS}  # g12c is not a misspelled g12d
     guesses = []
     for column in missing:
         close = difflib.get_close_matches(column, lower, n=1, cutoff=0.7)
@@ -294,7 +294,7 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
 
 
 def _refuse(path: Path, bad: Sequence[tuple[int, str]], cause: str, hint: str) -> None:
-    """Raise ConfigError naming the first of the bad lines, each with what it says."""
+    """Raise ConfigError naming the first of the bad lines, each with its text."""
     if bad:
         listed = "; ".join(f"line {line}: {text}" for line, text in bad[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
@@ -315,7 +315,7 @@ def _names_a_file(text: str) -> bool:
 
 
 def _repeated(items: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The lines whose text was there before, saying where."""
+    """The lines that repeat an earlier text, with the earlier line."""
     first: dict[str, int] = {}
     return [(n, f"{text!r} as in line {first[text]}") for n, text in items if first.setdefault(text, n) != n]
 
@@ -327,7 +327,7 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
         _refuse(path, nowhere, "no path", "name the slide's file, relative to the CSV")
     files = {row.line: slide_place(path, row.get("path")) for row in rows if row.get("path")}
     repeated = _repeated((line, str(file)) for line, file in files.items())
-    _refuse(path, repeated, "the same file is there as two slides", "keep one of the rows")
+    _refuse(path, repeated, "two slides have the same file", "keep one of the rows")
     stated = {row.line: row.get("mpp") for row in rows if row.get("mpp").lower() not in UNKNOWN}
     mpp = {line: number(text) for line, text in stated.items()}
     _refuse(
@@ -351,10 +351,10 @@ def _slides(path: Path, rows: Sequence[Row], target: str, needs_paths: bool) -> 
 
 
 def _labels(path: Path, by_patient: Mapping[str, Sequence[Row]], target: str) -> dict[str, int | None]:
-    """Each patient's label: 1 or 0, None where no slide of the patient has one."""
+    """Each patient's label: 1 or 0, None if no slide of the patient has one."""
     rows = [row for own in by_patient.values() for row in own if row.get(target).lower() not in UNKNOWN]
     wrong = sorted((row.line, repr(row.get(target))) for row in rows if number(row.get(target)) not in (0, 1))
-    _refuse(path, wrong, f"{target} is neither 0 nor 1", "write 1, 0, or nothing where it is unknown")
+    _refuse(path, wrong, f"{target} is neither 0 nor 1", "write 1, 0, or nothing if it is unknown")
     found: dict[str, dict[int, int]] = {}
     for row in rows:
         found.setdefault(row.get("patient_id"), {}).setdefault(int(float(row.get(target))), row.line)
@@ -386,4 +386,4 @@ def _joined(values: Iterable[str]) -> str:
 def _only_class(n: int, positive: int) -> str:
     if n == 0:
         return "no patient has a label"
-    return f"all {n} labelled patients are {'positive' if positive else 'negative'}"
+    return f"all {n} labeled patients are {'positive' if positive else 'negative'}"

@@ -1,4 +1,4 @@
-"""What can be predicted: the label columns that `kras cohort labels` makes, and what readers call each."""
+"""What can be predicted: the label columns that `kras cohort labels` makes, and the display name of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TARGETS = {
     "kras_any_nonsilent": "KRAS non-silent mutation",
     "kras_protein_changing": "KRAS protein-changing mutation",
 }
-"""Display names by column. Any other column of 0 and 1 can be a target, too: readers see its own name."""
+"""Display names by column. Any other column of 0 and 1 can also be a target, shown by its own name."""
 
 BEYOND_G12C = ("g12d", "g12v", "g13", "q61", "other_kras")
 CLASSES = ("g12c", *BEYOND_G12C)
@@ -21,5 +21,5 @@ CLASSES = ("g12c", *BEYOND_G12C)
 
 
 def target_label(target: str) -> str:
-    """What readers call a target column of the cohort."""
+    """The display name of a target column of the cohort."""
     return TARGETS.get(target, target or "target not stated")

@@ -1,7 +1,7 @@
 """KRAS variants: protein changes in one notation, from HGVS of protein or DNA or from the genome, and the drivers.
 
 Coordinates: the coding sequence (NM_004985) counts from 1 at the A of ATG; the gene lies on the minus strand of
-chromosome 12. From residue 151 on KRAS4A and KRAS4B differ and nothing is derived.
+chromosome 12. From residue 151 on, KRAS4A and KRAS4B differ and nothing is derived.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _DRIVERS = frozenset({
 
 
 def protein_change(text: str) -> str:
-    """A protein change in one-letter form without `p.` (`G12C`), `=` where it is synonymous, "" where none is told.
+    """A protein change in one-letter form without `p.` (`G12C`), `=` if it is synonymous, "" if none is stated.
 
     Reads `p.G12C`, `G12C`, `p.Gly12Cys`, `ENSP00000256078.4:p.(Gly12Cys)`, `p.%3D`, `p.G10dup`; substitutions also in
-    other capitals (`P.GLY12CYS`, `g12c`).
+    any case (`P.GLY12CYS`, `g12c`).
     """
     text = text.strip().rpartition(":")[2].replace("%3D", "=").strip("()[]")
     text = re.sub(r"^[Pp]\.", "", text).strip("()[]")
@@ -71,7 +71,7 @@ def protein_change(text: str) -> str:
 
 
 def fits_reference(change: str) -> bool:
-    """Whether the residue a substitution replaces is the one KRAS has there; True where it cannot be told."""
+    """Whether the residue a substitution replaces is the one KRAS has there; True if that is unknown."""
     plain = _SUBSTITUTION.fullmatch(change)
     if plain is None or int(plain[2]) > len(PROTEIN):
         return True
@@ -96,7 +96,7 @@ def substitution(text: str) -> tuple[int, str] | None:
 def protein_of_dna(*texts: str) -> str:
     """The protein change, as `protein_change` gives it, of one or more DNA changes on the same molecule.
 
-    "" where one of them is no substitution in the coding sequence.
+    "" if one of them is not a substitution in the coding sequence.
     """
     bases = list(CODING)
     for text in texts:
@@ -118,8 +118,8 @@ def protein_of_dna(*texts: str) -> str:
 def dna_of_position(build: str, start: int, ref: str, alt: str) -> str:
     """The DNA change (`c.34G>T`) of a substitution at chr12 `start`, both alleles on the plus strand.
 
-    `start`: first base, counted from 1. "" outside of the coding exons or where lengths differ. The reference base is
-    not looked at: `substitution` refuses one that KRAS does not have.
+    `start`: first base, counted from 1. "" outside the coding exons or if lengths differ. The reference base is not
+    checked: `substitution` refuses one that KRAS does not have.
     """
     ref, alt = ref.upper(), alt.upper()
     if len(ref) != len(alt) or not ref or set(ref + alt) - set("ACGT"):
@@ -134,7 +134,7 @@ def dna_of_position(build: str, start: int, ref: str, alt: str) -> str:
 
 
 def build_of_position(start: int) -> str:
-    """The genome build in which a chr12 position lies in KRAS, "" where in neither."""
+    """The genome build in which a chr12 position lies in KRAS, "" if in neither."""
     for build, shift in LIFT.items():
         if GENE[0] + shift <= start <= GENE[1] + shift:
             return build
@@ -142,7 +142,7 @@ def build_of_position(start: int) -> str:
 
 
 def residues(change: str) -> range:
-    """The residues that a protein change names, an empty range where it names none."""
+    """The residues that a protein change names, an empty range if it names none."""
     found = _RESIDUES.match(change)
     return range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
 
@@ -159,7 +159,7 @@ def is_driver(change: str) -> bool:
 
 
 def driver_class(change: str) -> str:
-    """The label column of `targets.CLASSES` that a protein change belongs to, "" where it is no driver.
+    """The label column of `targets.CLASSES` that a protein change belongs to, "" if it is not a driver.
 
     `g12c`, `g12d`, `g12v`: that substitution; `g13`, `q61`: any driver that changes that codon alone; `other_kras`: all
     other drivers of `is_driver`, such as G12A, G12_G13insG or A146T.

@@ -1,1 +1,1 @@
-"""What each kind of plug-in must provide, one file a kind."""
+"""What each kind of plug-in must provide, one file per kind."""

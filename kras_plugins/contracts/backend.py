@@ -20,7 +20,7 @@ class Infer(Protocol):
     """A loaded model: maps named arrays to named arrays, blocking, callable from many threads at once.
 
     `batch` is the number of items per call that suits it (the host cuts batches of this size), `in_flight` how many
-    calls at once keep it busy.
+    simultaneous calls keep it busy.
     """
 
     batch: int
@@ -32,7 +32,7 @@ class Infer(Protocol):
 
 
 class Backend(Protocol):
-    """An open engine or connection. A class derived from it need only give `engine`, `precision` and `load`."""
+    """An open engine or connection. A derived class only needs `engine`, `precision` and `load`."""
 
     precision: str
     """The arithmetic truly used (`f32`, `bf16`, `f16`, `int8`); it enters store keys, manifest and bundle."""
@@ -48,7 +48,7 @@ class Backend(Protocol):
         return {}
 
     def close(self) -> None:
-        """Release the engine and give up what is under way; calling it twice, or while it is used, is harmless."""
+        """Release the engine and abandon work in progress; calling it twice, or while it is used, is harmless."""
         return
 
 

@@ -1,8 +1,8 @@
 """What every plug-in record has in common: a name, a summary and a model of its options.
 
 A plug-in's module states the API it was written for in one line, `KRAS_API = 1`; without it, 1 is taken. It is read as
-text before the module is imported, so that a plug-in for a newer kras is told from a broken one. The rules by which
-the API changes are in docs/how-to/plugin-api.md.
+text before the module is imported, so that a plug-in for a newer kras is distinguished from a broken one. The rules for
+API changes are in docs/how-to/plugin-api.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kras_plugins.errors import PluginError
 
 API_VERSION = 1
-"""Version of the plug-in contract; it rises when a plug-in written for the old one would break."""
+"""Version of the plug-in contract; it is raised when a plug-in written for the old one would break."""
 
 OLDEST_API = 1
 """The oldest version whose plug-ins still work."""
@@ -44,17 +44,17 @@ def tuning(default: Any, *, description: str, **constraints: Any) -> Any:
 
 
 def location(default: Any, *, description: str, changes_results: bool = False, **constraints: Any) -> Any:
-    """A field that names what runs, where things are kept or who is called: a model file, a store, a server.
+    """A field that names what runs, where things are stored or what is contacted: a model file, a store, a server.
 
-    A settings file that is only found in the current folder cannot set it (`kras trust`). A place is no fact of a
-    result, so it stays out of the store key, unless it `changes_results`.
+    A settings file that is merely found in the current folder cannot set it (`kras trust`). A location is not a fact of
+    a result, so it stays out of the store key, unless it `changes_results`.
     """
     marks: dict[str, Any] = {"location": True, "tuning": not changes_results}
     return Field(default, description=description, json_schema_extra=marks, **constraints)
 
 
 def is_location(extra: object) -> bool:
-    """Whether a field's `json_schema_extra` marks it as the place of something."""
+    """Whether a field's `json_schema_extra` marks it as a location."""
     return isinstance(extra, dict) and bool(extra.get("location"))
 
 
@@ -67,11 +67,10 @@ def is_tuning(extra: object) -> bool:
 class PluginRecord:
     """What a hook yields: cheap to make; the work behind `create` or `open` is imported when it is called.
 
-    `name` is how users ask for it (`vit`), unique within its kind; `options` the model of its options;
-    `result_version` rises whenever the same options give other results, so that stored ones are not reused.
-    `origin`, the distribution and its version or the file, is deprecated and goes with API 2; until then the host fills
-    it in, in a copy of its own.
-    Raises PluginError on a malformed name, summary or options model.
+    `name` is how users ask for it (`vit`), unique within its kind; `options` the model of its options; `result_version`
+    is raised whenever the same options give other results, so that stored ones are not reused. `origin`, the
+    distribution and its version or the file, is deprecated and will be removed with API 2; until then the host fills it
+    in, in its own copy. Raises PluginError on a malformed name, summary or options model.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a classifier must provide: fit on patients, score patients, say why, save without pickle."""
+"""What a classifier must provide: fit on patients, score patients, explain scores, save without pickle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Patients with labels, cut by the host: one sample, one label and one group (site, or patient) each.
+    """Patients with labels, cut by the host: with one sample, one label and one group (site, or patient) each.
 
     `labels`: int8[sample] of 0 and 1.
     """
@@ -35,14 +35,14 @@ class Cohort:
 class Classifier(Protocol):
     """A model of one kind. The host never shows it a patient of the outer test fold before it is fitted.
 
-    One that looks at some of a patient's tiles only may say at how many, in an attribute `most_tiles: int`, None for
-    all; studies note whom that concerns.
+    A classifier that uses only some of a patient's tiles may state how many in an attribute `most_tiles: int`, None for
+    all; studies note which patients that affects.
     """
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Fit on `train`; `valid` may serve early stopping and choices, or be learned from where nothing needs it.
+        """Fit on `train`; `valid` may serve early stopping and choices, or be learned from if nothing needs it.
 
-        The host calibrates on patients of neither.
+        The host calibrates on patients of neither part.
         """
         ...
 
@@ -63,10 +63,10 @@ class Classifier(Protocol):
 class ClassifierPlugin(PluginRecord):
     """`consumes`: what a sample must have. `create(options, seed)` gives an unfitted, `load(folder)` a saved one.
 
-    `baseline`: a plain model, which studies show beside all that consume the same, as NAME_only; it joins the ensemble
-    only where it is named among the classifiers.
+    `baseline`: a plain model, which studies show as NAME_only with all classifiers that consume the same; it joins the
+    ensemble only if it is named among the classifiers.
 
-    In a study of several extractors there is a model for each, which is handed the bags of that one alone.
+    In a study of several extractors there is a model for each extractor, which gets only the bags of that one.
     """
 
     consumes: type[Bag] | type[SemanticProfile]

@@ -1,4 +1,4 @@
-"""What a feature extractor must provide: tiles in, one vector a tile out; or bags made elsewhere."""
+"""What a feature extractor must provide: tiles in, one vector per tile out; or bags made elsewhere."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def _no_models(_options: Any) -> tuple[ModelSpec, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorPlugin(PluginRecord):
-    """Either `tile` and `models`, with `dim` and `create` where it is more than one network; or `load`.
+    """Either `tile` and `models`, with `dim` and `create` if it is more than one network; or `load`.
 
-    `tile(options)`: the tiles it wants; `dim(options)`: features per tile; `models(options)`: the networks it runs.
-    `create(options, infer)` gets one Infer per model, by name, and returns a function
-    `uint8[tile h w 3] -> float32[tile feature]`, callable from many threads. Left out, the one network is run from its
-    one input to its one output, whose length is the number of features: the host asks `assemble` and `length`.
-    `load(slide, options)` returns a Bag and never opens pixels; it raises SlideError where the slide has none. A vector
-    of the whole slide is a Bag of one row with `xy` and `size` of zeros.
-    `catalog()`: published weights by the name that option `model` takes, for `kras model list` and `fetch`.
+    `tile(options)`: the tiles it needs; `dim(options)`: features per tile; `models(options)`: the networks it runs.
+    `create(options, infer)` gets one Infer per model, by name, and returns a function `uint8[tile h w 3] ->
+    float32[tile feature]`, callable from many threads. Without it, the single network is run from its one input to its
+    one output, whose length is the number of features: the host calls `assemble` and `length`. `load(slide, options)`
+    returns a Bag and never opens pixels; it raises SlideError where the slide has none. A vector of the whole slide is
+    a Bag of one row with `xy` and `size` of zeros. `catalog()`: published weights by the name that option `model`
+    takes, for `kras model list` and `fetch`.
     """
 
     tile: Callable[[Any], TileSpec] | None = None
@@ -54,11 +54,11 @@ class ExtractorPlugin(PluginRecord):
             )
 
     def length(self, options: Any) -> int:
-        """Features per tile: what `dim` says, or the length of the one network's output; PluginError for several."""
+        """Features per tile: from `dim`, or the length of the single network's output; PluginError for several."""
         return self.dim(options) if self.dim is not None else self._network(options).outputs[0].shape[0]
 
     def assemble(self, options: Any, infer: Mapping[str, Infer]) -> Embed:
-        """What `create` makes, or a function that runs the one network; PluginError where there are several."""
+        """What `create` makes, or a function that runs the single network; PluginError if there are several."""
         if self.create is not None:
             return self.create(options, infer)
         spec = self._network(options)
@@ -70,7 +70,7 @@ class ExtractorPlugin(PluginRecord):
         return embed
 
     def _network(self, options: Any) -> ModelSpec:
-        """The one network, of one input and one output vector; PluginError where the extractor is more than that."""
+        """The single network, with one input and one output vector; PluginError if the extractor is more than that."""
         specs = self.models(options)
         if len(specs) == 1 and len(specs[0].inputs) == len(specs[0].outputs) == len(specs[0].outputs[0].shape) == 1:
             return specs[0]

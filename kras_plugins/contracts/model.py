@@ -27,10 +27,10 @@ class Weights:
     """Where a model's weights come from and under which licence.
 
     `source`: a path, `hf:OWNER/NAME/FILE` (downloaded by the user through `kras model fetch`), `random:SEED` (seeded
-    random weights, only where a caller asks for them by name) or `builtin` (fixed numbers in the plug-in's code).
-    `gated`: the hub asks for a token. `sha256` is set where the publisher states it; the host computes it otherwise.
-    `tcga`: whether TCGA slides were in the pre-training, None where nobody says. `parameters`: in millions.
-    `caution`: what everybody who uses them must be told, in manifest, report and on the command line.
+    random weights, only if a caller asks for them by name) or `builtin` (fixed numbers in the plug-in's code). `gated`:
+    the hub requires a token. `sha256` is set if the publisher states it; the host computes it otherwise. `tcga`:
+    whether TCGA slides were in the pre-training, None if nobody states it. `parameters`: in millions. `caution`: what
+    everybody who uses them must know; shown in the manifest, the report and on the command line.
     """
 
     source: str
@@ -48,14 +48,14 @@ class Weights:
 class ModelSpec:
     """One network: exported to one ONNX file with the normalization inside, uint8 NHWC in, float32 or uint8 out.
 
-    An output in uint8 is rounded inside the graph (to 255ths, say), which leaves a quarter of the bytes to carry from a
-    GPU or a server; the cast that makes it is the last operation, as TensorRT asks.
+    An output in uint8 is rounded inside the graph (to 255ths, say), so that only a quarter of the bytes comes from a
+    GPU or a server; the cast to it is the last operation, as TensorRT requires.
 
     `name` is its folder in a model repository. `build(path)` returns a torch module in evaluation mode that maps the
     inputs to the tuple of outputs (or the one output); `path` is the weights file, None for `random:` and `builtin`.
-    `transform` states what happens to pixels before and after the network (px, mpp, mean, std, pooling); its digest
-    is stored with every feature. `max_batch`: items a call that the network may be given at most, whatever a user asks
-    for; what it is given unasked is the backend's choice.
+    `transform` states what happens to pixels before and after the network (px, mpp, mean, std, pooling); its digest is
+    stored with every feature. `max_batch`: the most items per call that the network may get, whatever a user asks for;
+    the default is the backend's choice.
     """
 
     name: str

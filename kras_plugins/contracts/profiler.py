@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float32, UInt8
 
 Outputs: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
-"""Named arrays that a network gave, with the tile as first axis, or without it for one tile."""
+"""Named outputs of a network, with the tile as first axis, or without that axis for one tile."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """One tile as a decoder sees it: `pixels` uint8[h w 3] with the halo, `mpp` µm per pixel.
 
-    `wanted`: corners (x, y) and (x, y) of the rectangle, in the coordinates of TileCells, outside of which the host
-    drops cells by their centroid; a decoder may save itself the work of measuring them. None: all are wanted.
+    `wanted`: corners (x, y) and (x, y) of the rectangle, in the coordinates of TileCells; the host drops
+    cells whose centroid is outside, and a decoder may save itself the work of measuring them. None: all are wanted.
     """
 
     pixels: UInt8
@@ -38,10 +38,10 @@ class Tile:
 class TileCells:
     """The cells found in one tile, in the tile's own pixels (halo included), in any order.
 
-    `x`, `y`: float32[cell] centroids; `columns`: further CELL_COLUMNS in µm and radians, float32[cell] each;
-    `classes`: one of CELL_CLASSES per cell; `outlines`: one int32 or float32[vertex 2] polygon per cell (x, y), or
-    none at all; one array [cell vertex 2] where all have as many vertices is faster. `tissue`: optional uint8[h w]
-    raster of TISSUE_CLASSES over the whole tile. `unlike`: optional bool[h/k w/k], k a whole number: where tissue is so
+    `x`, `y`: float32[cell] centroids; `columns`: further CELL_COLUMNS in µm and radians, float32[cell] each; `classes`:
+    one of CELL_CLASSES per cell; `outlines`: one int32 or float32[vertex 2] polygon per cell (x, y), or none at all;
+    one array [cell vertex 2] is faster if all have the same number of vertices. `tissue`: optional uint8[h w] raster of
+    TISSUE_CLASSES over the whole tile. `unlike`: optional bool[h/k w/k], k a whole number: true where tissue is so
     unlike what the profiler learned from that it gives no class.
     """
 
@@ -72,8 +72,8 @@ class Profiler(Protocol):
 class ProfilerPlugin(PluginRecord):
     """Either `tile`, `models` and `decode`, or `create` in place of `decode`; or `load`.
 
-    `decode(options)` gives the profiler's `decode` where it is one network (or none: `decode` then works on the tile's
-    pixels alone); `create(options, infer)` the whole profiler where it is more: the host asks `assemble`.
+    `decode(options)` gives the profiler's `decode` if it is one network (or none: `decode` then works on the tile's
+    pixels alone); `create(options, infer)` gives the whole profiler if it is more. The host calls `assemble`.
     `provides(options)`: the cell classes, tissue classes and cell columns it can give. `load(slide, options)` returns a
     SemanticMap, or a finished SemanticProfile, and never opens pixels.
     """
@@ -95,11 +95,11 @@ class ProfilerPlugin(PluginRecord):
             )
 
     def assemble(self, options: Any, infer: Mapping[str, Infer]) -> Profiler:
-        """What `create` makes, or `decode` behind its one network; PluginError where it has several, or neither."""
+        """What `create` makes, or `decode` after its single network; PluginError if it has several, or neither."""
         if self.create is not None:
             return self.create(options, infer)
         if self.decode is None:
-            raise PluginError(f"profiler {self.name!r} loads what was made elsewhere", "give it tile and decode")
+            raise PluginError(f"profiler {self.name!r} only loads what was made elsewhere", "give it tile and decode")
         specs = self.models(options)
         if len(specs) > 1 or (specs and len(specs[0].inputs) > 1):
             raise PluginError(

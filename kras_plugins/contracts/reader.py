@@ -32,10 +32,10 @@ class Level:
 
 
 class RemoteFile(Protocol):
-    """A slide's file that lies on object storage or a web server: open for reading, as if it were here.
+    """A slide's file on object storage or a web server: open for reading, as if it were local.
 
     `fetch` and `expect` may be used from many threads at once, `read`, `seek` and `tell` from one. All raise SlideError
-    where the server fails, or gives another version of the file than at first.
+    if the server fails, or if the file has changed since it was opened.
     """
 
     name: str
@@ -46,7 +46,7 @@ class RemoteFile(Protocol):
     """In bytes."""
 
     def fetch(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of each (offset, count), neighbors in one request, several requests at once."""
+        """The bytes of each (offset, count); neighbors come in one request, several requests run at once."""
         ...
 
     def expect(self, spans: Sequence[tuple[int, int]]) -> None:
@@ -54,11 +54,11 @@ class RemoteFile(Protocol):
         ...
 
     def read(self, count: int = -1, /) -> bytes | None:
-        """The next bytes, as of any file; these and the next two are what libraries that open files ask for."""
+        """The next bytes, as from any file; libraries that open files call this and the next two."""
         ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to an offset; gives the new one."""
+        """Move to an offset; returns the new one."""
         ...
 
     def tell(self) -> int:
@@ -69,22 +69,22 @@ class RemoteFile(Protocol):
 class SlideSource(Protocol):
     """An open slide file, as a reader sees it. All members may be used from many threads at once.
 
-    A class derived from it need only give `levels` and `read_level`, and what else its format knows.
+    A derived class only needs `levels` and `read_level`, and whatever else its format states.
     """
 
     levels: tuple[Level, ...]
     """Finest first; at least one, none empty."""
     mpp: tuple[float, float] | None = None
-    """Micrometres per level-0 pixel along x and y, None where the file does not say."""
+    """Micrometers per level-0 pixel along x and y, None if the file does not state it."""
     objective_power: float | None = None
-    """Nominal magnification (20, 40), None where the file does not say."""
+    """Nominal magnification (20, 40), None if the file does not state it."""
     quickhash: str | None = None
-    """A digest of the content that the format offers cheaply, else None."""
+    """A digest of the content if the format provides one cheaply, else None."""
     properties: Mapping[str, str] = MappingProxyType({})
     """Free facts (scanner, vendor) for the manifest; never a label or macro image, never an identifier of a person."""
 
     warnings: tuple[str, ...] = ()
-    """What a user should know of this file, such as a resolution that is stated and cannot be meant."""
+    """What a user should know about this file, such as a stated resolution that is implausible."""
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
         """Pixels uint8[h w 3] of a region that lies wholly inside `level`.
@@ -100,21 +100,21 @@ class SlideSource(Protocol):
 
 
 class RemoteSource(SlideSource, Protocol):
-    """An open slide that lies elsewhere: it learns what is read next, so that this can come together."""
+    """An open remote slide: it is notified what is read next, so that it can fetch this at once."""
 
     def prefetch(self, level: int, boxes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> None:
-        """Fetch what `read_level` of all these (xy, size) will need, but for what is kept."""
+        """Fetch what `read_level` of all these (xy, size) will need, except for what is cached."""
         ...
 
 
 class AddressSource(RemoteSource, Protocol):
-    """An open slide that its reader fetches by itself, from the web address that it was given.
+    """An open slide that its reader fetches itself, from a web address.
 
-    `quickhash` identifies the content, of which the host sees nothing: never None.
+    `quickhash` identifies the content, since the host does not see it: never None.
     """
 
     def transfer(self) -> Mapping[str, int]:
-        """What came over the network so far, for the manifest: `bytes` in how many `requests`."""
+        """What was transferred so far, for the manifest: `bytes` in how many `requests`."""
         ...
 
 
@@ -124,33 +124,33 @@ class ReaderOptions(Options):
     mpp: float | None = Field(
         None,
         gt=0,
-        description="micrometres per level-0 pixel for files that do not state it (a cohort's `mpp` column wins)",
+        description="micrometers per level-0 pixel for files that do not state it (a cohort's `mpp` column wins)",
     )
     field: bool | None = Field(
-        None, description="files are fields of view or tissue cores, or (false) whole slides; where not said, by size"
+        None, description="files are fields of view or tissue cores, or (false) whole slides; if not given, by size"
     )
 
 
 FACTS = ("mpp", "field")
-"""Those of a reader's options that state facts of a slide, which stand in its keys by themselves."""
+"""Options of a reader that state facts of a slide; these facts enter its keys separately."""
 
 
 def _no_file(path: Path, options: Any) -> SlideSource:
-    raise SlideError(f"{path}: this reader opens addresses, and no files", "leave out --reader")
+    raise SlideError(f"{path}: this reader opens addresses, not files", "leave out --reader")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderPlugin(PluginRecord):
     """`suffixes`: lower-case file endings with their dot; `open(path, options)` raises SlideError on a bad file.
 
-    Then the next reader is tried, unless it is a ContentError: the file is this reader's, and no slide.
-    `preferred`: those of them for which it is tried before other readers, as it gives the same pixels at less cost;
-    otherwise readers take turns by name. `open_remote(file, options)`: the same for a slide that is not on a disk, of
-    which it reads what it needs; readers without it get a copy of the whole file.
+    Then the next reader is tried, unless it is a ContentError: the file has this reader's format, but is not a usable
+    slide. `preferred`: the suffixes for which it is tried before other readers, because it gives the same pixels at
+    less cost; otherwise readers are tried in order of their names. `open_remote(file, options)`: the same for a slide
+    that is not on a disk, of which it reads only what it needs; readers without it get a copy of the whole file.
 
-    `addresses`: a regular expression of web addresses, without their query, that are no files but a service which the
-    reader asks by itself. `open_address(url, options)` opens such a one; no other reader is tried. `url.text` has the
-    credentials that the user gave, `str(url)`, which errors name, has none. A reader of addresses alone has no
+    `addresses`: a regular expression for web addresses, without their query, that are not files but a service that the
+    reader queries itself. `open_address(url, options)` opens such an address; no other reader is tried. `url.text` has
+    the credentials that the user gave; `str(url)`, used in errors, has none. A reader of addresses alone has no
     `suffixes` and no `open`.
     """
 
@@ -165,7 +165,7 @@ class ReaderPlugin(PluginRecord):
     def __post_init__(self) -> None:
         super().__post_init__()
         for endings in (self.suffixes, self.preferred):
-            # Anything else would catch the files of other readers: every path ends in "", most in a letter of ".svs".
+            # Anything else would match the files of other readers: every path ends in "", most in a letter of ".svs".
             if not isinstance(endings, tuple) or not all(isinstance(e, str) and e for e in endings):
                 raise PluginError(
                     f"reader {self.name!r}: suffixes or preferred are {endings!r}",
@@ -174,10 +174,10 @@ class ReaderPlugin(PluginRecord):
         try:
             re.compile(self.addresses)
         except re.error as e:
-            raise PluginError(f"reader {self.name!r}: addresses is no regular expression: {e}", "mend it") from e
+            raise PluginError(f"reader {self.name!r}: addresses is not a regular expression: {e}", "correct it") from e
         if bool(self.addresses) != (self.open_address is not None) or (not self.addresses and self.open is _no_file):
             raise PluginError(
-                f"reader {self.name!r} opens nothing, or not what it says",
+                f"reader {self.name!r} opens nothing, or not what it states",
                 "give suffixes and open for files, or addresses and open_address for services",
             )
 

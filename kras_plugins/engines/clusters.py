@@ -1,4 +1,4 @@
-"""A Dask client for a run: connected to a scheduler that runs, or to a cluster that is started for it."""
+"""A Dask client for a run: connected to a running scheduler, or to a cluster that is started for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.config import did_you_mean
 
 CONNECT_SECONDS = 20
-"""How long a scheduler is waited for, which may be about to start."""
+"""How long to wait for a scheduler, which may be about to start."""
 _CLUSTERS = {
     "slurm": "SLURMCluster",
     "pbs": "PBSCluster",
@@ -28,17 +28,17 @@ _CLUSTERS = {
 }
 _WORKERS: dict[str, Any] = {
     "distributed.worker.daemon": False,  # they start processes, which Dask's nanny does not allow by itself
-    # It looks at every thread 100 times a second under Python's lock: a tenth of a core, of no use here.
+    # It samples every thread 100 times a second under Python's lock: a tenth of a core, useless here.
     "distributed.worker.profile.enabled": False,
 }
-"""Dask's settings of the workers that are started here."""
+"""Dask's settings for the workers that are started here."""
 
 
 @contextmanager
 def connected(options: DaskOptions) -> Iterator[Client]:
     """A client of the scheduler that the options name, or of the cluster that they ask for, closed at the end.
 
-    Raises ConfigError for options that cannot be meant, BackendError where no scheduler answers.
+    Raises ConfigError for invalid options, BackendError if no scheduler answers.
     """
     with ExitStack() as stack:
         stack.enter_context(_quiet())
@@ -66,7 +66,7 @@ def connected(options: DaskOptions) -> Iterator[Client]:
 
 
 def security_of(options: DaskOptions) -> Security | None:
-    """The certificates for a scheduler that is reached by TLS; None where it is not. ConfigError without any."""
+    """The certificates for a scheduler that uses TLS; None if it does not. ConfigError if they are missing."""
     if options.scheduler is None or not options.scheduler.startswith("tls://"):
         return None
     named = ("tls_ca_file", "tls_client_cert", "tls_client_key")
@@ -89,9 +89,9 @@ def security_of(options: DaskOptions) -> Security | None:
 
 @contextmanager
 def started(options: DaskOptions) -> Iterator[Any]:
-    """A cluster of one's own, which ends with the run, encrypted by certificates made for it alone.
+    """A cluster for this run alone, which ends with it, encrypted with certificates made for it.
 
-    On loopback, too: whoever else is logged in on this machine could connect, and run code as its user.
+    Even on loopback: anybody else who is logged in on this machine could connect, and run code as its user.
     """
     with dask.config.set({**_WORKERS, "distributed.scheduler.worker-ttl": "5 minutes"}):
         if options.cluster == "local":
@@ -107,19 +107,19 @@ def started(options: DaskOptions) -> Iterator[Any]:
             return
         kind = _cluster_class(options)
         with kind(job_cls=_asked(kind.job_cls), **job_terms(options)) as cluster:
-            # Not `scale`: a job that ends early is asked for again.
+            # Not `scale`: a job that ends early must be requested again.
             cluster.adapt(minimum_jobs=options.jobs, maximum_jobs=options.jobs)
             yield cluster
 
 
 def refusal(cluster: Any) -> str:
-    """Why the batch system took none of a cluster's jobs; "" where it took any, or nobody knows yet."""
+    """Why the batch system accepted none of a cluster's jobs; "" if it accepted any, or that is not known yet."""
     reasons = [getattr(job, "refused", "") for job in list(getattr(cluster, "workers", {}).values())]
     return reasons[0] if reasons and all(reasons) else ""
 
 
 def _asked(kind: Any) -> Any:
-    """A class of jobs that keep why they were refused. Dask logs it, and waits for their workers for ever."""
+    """A class of jobs that record why they were refused. Dask logs it, and waits for their workers forever."""
 
     class Asked(kind):  # type: ignore[misc]  # Dask has no types
         refused = ""
@@ -135,7 +135,7 @@ def _asked(kind: Any) -> Any:
 
 
 def job_terms(options: DaskOptions) -> dict[str, Any]:
-    """What dask-jobqueue's cluster is made of: `[engine.dask.job]`, encrypted, its workers allowed to start processes.
+    """Arguments of dask-jobqueue's cluster: `[engine.dask.job]`, encryption, and workers that may start processes.
 
     Raises ConfigError for a term that it does not know.
     """
@@ -169,7 +169,7 @@ def _cluster_class(options: DaskOptions) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Dask logs of lost connections is reported as one line; its own many lines are for who looks for a fault."""
+    """Suppress Dask's own logs of lost connections, which are reported in one line; the logs are for debugging."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
     before = [one.level for one in loggers]
     for one in loggers:

@@ -1,7 +1,7 @@
-"""The engine on a Dask scheduler: tasks are dealt by this process, one to a free place of a worker at a time.
+"""The engine on a Dask scheduler: this process assigns tasks, one at a time to each free slot of a worker.
 
-Dask carries them and sees who is lost. Which worker has which task is decided here, so that a worker's death is counted
-against the tasks that it worked on and no others, and only workers that were looked at get any.
+Dask transports them and detects lost workers. Which worker has which task is decided here, so that a worker's death is
+counted only against the tasks that it worked on, and only workers that were checked get tasks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 
 class Dask:
-    """A connection to a scheduler for as long as a study takes. `say` and `warn` are told what a user should know."""
+    """A connection to a scheduler for the duration of a study. `say` and `warn` get what a user should know."""
 
     def __init__(self, client: Client, lost: int, needs: Mapping[str, float], say: Say, warn: Say) -> None:
         self._client, self._lost, self._needs = client, lost, needs
@@ -65,9 +65,10 @@ class Dask:
         needing: bool = False,
         tell: Tell = lambda *_: None,
     ) -> Iterator[Pool]:
-        """Workers with a bench each, opened as `order` says, and an Engine that deals tasks to them.
+        """Workers with a bench each, opened as `order` specifies, and an Engine that assigns tasks to them.
 
-        `needing`: only workers that declare the resources of option `needs`. `tell`: told of tiles meanwhile.
+        `needing`: only workers that declare the resources of option `needs`. `tell`: called with the tiles that are
+        done.
         """
         name = f"kras:{self._client.id}:{next(self._number)}"
         pool = Pool(self._client, name, self._lost, tell, self._say, self._warn)
@@ -80,7 +81,7 @@ class Dask:
         finally:
             self._pools.remove(pool)
             if self._client.status == "running":
-                with suppress(OSError, ValueError):  # it is lost just now, or never had the plug-in
+                with suppress(OSError, ValueError):  # it was just lost, or never had the plug-in
                     self._client.unsubscribe_topic(name)
                     self._client.unregister_worker_plugin(name)
                 self._clear(forget_events, name)
@@ -88,7 +89,7 @@ class Dask:
     def _clear(self, what: Callable[..., Any], *of: str) -> None:
         try:
             self._client.run_on_scheduler(what, *of)
-        except Exception as e:  # noqa: BLE001 - one that has no kras keeps what runs left
+        except Exception as e:  # noqa: BLE001 - a scheduler without kras keeps what runs left
             _log.info("nothing cleared on the scheduler: %s", described(e))
 
     def _heard(self, event: tuple[float, Any]) -> None:
@@ -124,11 +125,11 @@ class Pool:
         self._waited, self._looked = False, time.monotonic()
 
     def join(self, joining: Joining) -> None:
-        """Have all workers open their benches, and note which may have tasks; those that come later tell it."""
+        """Have all workers open their benches, and record which may have tasks; later workers report it themselves."""
         present = self._present()
         try:
             self._client.register_plugin(joining, name=self._name)
-        except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
+        except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; which one is asked below
             self._check_scheduler()
             failed = described(e)
         else:
@@ -139,12 +140,12 @@ class Pool:
             raise self._gone() from e
         for worker, told in found.items():
             if told == {} or (told is None and not failed):
-                continue  # it is about to join, and says itself how that went
+                continue  # it is about to join, and reports itself how that went
             facts = told if isinstance(told, Mapping) else {"refused": failed or described(told)}
             self._joined({"worker": worker, **facts})
 
     def heard(self, event: tuple[float, Any]) -> None:
-        """An event of this run, from a worker: it joined, tiles are done, or a task is."""
+        """An event of this run, from a worker: it joined, or tiles or a task are done."""
         message = event[1]
         self.inbox.put((next((kind for kind in ("done", "tiles") if kind in message), "joined"), message))
 
@@ -171,15 +172,15 @@ class Pool:
             self._forget(list(futures.values()))
 
     def _forget(self, futures: Sequence[Future]) -> None:
-        """Have nothing more of these: the scheduler drops what nobody has begun."""
+        """Release these: the scheduler drops tasks that no worker has begun."""
         if futures and self._client.status == "running":
-            with suppress(OSError):  # it is lost just now, which is seen next
+            with suppress(OSError):  # it was just lost, which is noticed next
                 self._client.cancel(futures)
 
     def _begin(
         self, deal: Deal, futures: dict[str, Future], perform_: Callable[[Any, Item], Any], items: Sequence[Item]
     ) -> None:
-        """Give all free places a task, as long as there are both; copies of late tasks to idle workers alone."""
+        """Assign tasks to free slots while there are both; copies of late tasks go only to idle workers."""
         while True:
             busy = Counter(one.worker for one in deal.running.values())
             left = {worker: slots - busy[worker] for worker, slots in self._slots.items()}
@@ -197,10 +198,10 @@ class Pool:
             deal.began(future.key, number, worker)
 
     def _ended(self, deal: Deal, futures: Mapping[str, Future]) -> Iterator[tuple[str, str | None]]:
-        """The next tasks that ended, by key, with what they told; None where the worker was lost.
+        """The next tasks that ended, by key, with their results; None if the worker was lost.
 
-        A worker says by an event that a task is done: asking for a result would be two more round trips. What no event
-        tells, such as that Dask gave a task up, is looked for once in a while.
+        A worker reports by an event that a task is done: asking for a result would take two more round trips. What no
+        event reports, such as that Dask abandoned a task, is checked once in a while.
         """
         kind, what = self._next(deal)
         if kind == "done" and what["done"] in deal.running:
@@ -212,12 +213,12 @@ class Pool:
                 yield key, None
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             for key in [key for key in deal.running if futures[key].status != "pending"]:
-                if key in deal.running:  # else it was the copy of one that has just ended
+                if key in deal.running:  # else it was the copy of a task that has just ended
                     yield key, self._fetched(futures[key])
             self._looked = time.monotonic()
 
     def _next(self, deal: Deal) -> tuple[str, Any]:
-        """The next thing that happened, if only that time passed. Raises BackendError where no worker can be used."""
+        """The next event, even if only time passed. Raises BackendError if no worker can be used."""
         try:
             kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
@@ -234,14 +235,14 @@ class Pool:
         return kind, what
 
     def _check_scheduler(self) -> None:
-        """Raises BackendError where it is lost, or was in between: then it knows nothing more of these tasks."""
+        """Raise BackendError if the scheduler is lost or has restarted: then it no longer knows these tasks."""
         if self._client.status != "running" or self._client.scheduler_comm is not self._comm:
             raise self._gone()
 
     def _gone(self) -> BackendError:
         return BackendError(
             f"the Dask scheduler {self._address} is gone",
-            "start it again, then run the same command: it goes on where it stopped",
+            "start it again, then run the same command: it continues where it stopped",
         )
 
     def _joined(self, told: Mapping[str, Any]) -> None:
@@ -254,19 +255,19 @@ class Pool:
             self._warn(f"Dask worker {worker} is left out: {self._refused[worker]}")
 
     def _present(self) -> list[str]:
-        """The addresses of all workers; none where the scheduler is lost, which is seen next."""
+        """The addresses of all workers; none if the scheduler is lost, which is noticed next."""
         return list(self._client.scheduler_info().get("workers", ()))
 
     def _refuse_if_none_can(self) -> None:
         present = self._present()
         if present and self._refused.keys() >= set(present):
             worker = min(present)
-            raise BackendError(f"no Dask worker can be used; {worker}: {self._refused[worker]}", "mend one of them")
+            raise BackendError(f"no Dask worker can be used; {worker}: {self._refused[worker]}", "fix one of them")
         if not present and (why := refusal(self._client.cluster)):
-            raise BackendError(f"the batch system took no job: {why}", "correct [engine.dask.job]")
+            raise BackendError(f"the batch system accepted no job: {why}", "correct [engine.dask.job]")
 
     def _fetched(self, future: Future) -> str | None:
-        """What a task told that no event told of; None where its worker was lost. Raises what is no KrasError."""
+        """The result of a task that no event reported; None if its worker was lost. Raises what is not a KrasError."""
         try:
             told: str = future.result(timeout=_FETCH_SECONDS)
         except (CancelledError, KilledWorker, TimeoutError):
@@ -276,7 +277,7 @@ class Pool:
 
 
 def _outcome(told: str) -> Any:
-    """What a task gave, or the KrasError that it raised; what it noted is noted here."""
+    """What a task returned, or the KrasError that it raised; its notes are repeated here."""
     facts = json.loads(told)
     for text in facts["notes"]:
         note(text)

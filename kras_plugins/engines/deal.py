@@ -1,4 +1,4 @@
-"""Which task is begun next: the largest that waits, what a lost worker had, and in the end copies of what is late."""
+"""Which task is started next: the largest that waits, those of a lost worker, and at the end copies of late tasks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from statistics import median
 from typing import Any
 
 LATE_SECONDS, LATE_TIMES = 30.0, 2.0
-"""A task is late after so many seconds, and so many times what its cost lets expect by those that are done."""
+"""A task is late after this many seconds and this many times its expected duration, by its cost and finished tasks."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A task in work: its number, by whom, and since when in seconds of the clock."""
+    """A running task: its number, its worker, and since when in seconds of the clock."""
 
     number: int
     worker: str
@@ -23,10 +23,10 @@ class Begun:
 
 
 class Deal:
-    """The tasks of one `Engine.map`. `costs`: by comparison; `lost`: how often a task is begun again after a loss.
+    """The tasks of one `Engine.map`. `costs`: relative; `lost`: how often a task is restarted after a loss.
 
-    Each way a task is tried has a token of the caller's. A copy is a second try of a task that is late; whichever ends
-    first counts, and the other is forgotten.
+    Each attempt at a task has a token of the caller's. A copy is a second attempt at a late task; whichever ends first
+    counts, and the other is dropped.
     """
 
     def __init__(self, costs: Sequence[float], lost: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class Deal:
         return bool(self._waiting)
 
     def take(self, *, copies: bool = False) -> int | None:
-        """The task to begin now; with `copies` also one that is late, where none waits; None if none is due."""
+        """The task to start now; with `copies` also a late one, if none waits; None if none is due."""
         if self._waiting:
             return self._waiting.pop()
         if not copies or not self._rates:
@@ -68,7 +68,7 @@ class Deal:
         self.running[token] = Begun(number, worker, self._clock())
 
     def ended(self, token: Hashable) -> tuple[int, list[Any]]:
-        """A task ended, well or with an error of its own: its number, and tokens of other tries, to be forgotten."""
+        """A task ended, with or without an error: its number, and the tokens of its other attempts, to be dropped."""
         begun = self.running.pop(token)
         others = [other for other, one in self.running.items() if one.number == begun.number]
         for other in others:
@@ -78,7 +78,7 @@ class Deal:
         return begun.number, others
 
     def lost(self, token: Hashable) -> tuple[int, int] | None:
-        """A worker was lost with a task, which waits again; (number, losses) where it has been begun often enough."""
+        """A worker was lost with a task, which waits again; (number, losses) if it has been started often enough."""
         number = self.running.pop(token).number
         if any(one.number == number for one in self.running.values()):
             return None

@@ -18,7 +18,7 @@ Item: TypeAlias = "Mapping[str, Any]"
 """What one task works on, as JSON values: ids, paths and store keys; no pixels, no arrays."""
 
 Outcomes: TypeAlias = "Generator[tuple[int, Any]]"
-"""The number of an item with what its task gave, or with the KrasError that it raised."""
+"""The number of an item with what its task returned, or with the KrasError that it raised."""
 
 
 class Engine(Protocol[Opened]):
@@ -29,9 +29,9 @@ class Engine(Protocol[Opened]):
     ) -> Outcomes:
         """`perform(bench, item)` for each item, outcomes as they finish; close the generator to end early.
 
-        `perform`: a function of a module, as other processes must find it. `costs`: of the items by comparison; where
-        several workers share the tasks, the largest are dealt first. A task that raises a KrasError is not tried again;
-        one whose worker was lost is, as often as the engine allows. Raises BackendError where no task can run.
+        `perform`: a module-level function, since other processes must find it. `costs`: of the items, relative; if
+        several workers share the tasks, the largest go first. A task that raises a KrasError is not tried again; a task
+        whose worker was lost is, as often as the engine allows. Raises BackendError if no task can run.
         """
 
 
@@ -45,7 +45,7 @@ class Here(Generic[Bench]):
     def map(
         self, perform: Callable[[Bench, Given], Any], items: Sequence[Given], costs: Sequence[float] = ()
     ) -> Outcomes:
-        """See `Engine.map`. Nothing is sent, so items may be anything; nothing is dealt, so `costs` do not matter."""
+        """See `Engine.map`. Nothing is sent, so items may be anything; nothing is shared, so `costs` do not matter."""
 
         def one(item: Given) -> Any:
             try:

@@ -17,7 +17,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.host.config import did_you_mean, toml_value
 
 Queue = Literal["local", "slurm", "pbs", "lsf", "sge", "htcondor"]
-"""Where a cluster of one's own is started: on this machine, or by jobs of a batch system."""
+"""Where a cluster for a run is started: on this machine, or as jobs of a batch system."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:]+\]|[^:/\[\]]+):([0-9]{1,5})\Z")
 _FILES = frozenset({"tls_ca_file", "tls_client_cert", "tls_client_key"})
@@ -25,23 +25,23 @@ _File = Annotated[Path, Field(strict=False)]
 
 
 class DaskOptions(Options):
-    """Which scheduler, and how tasks are dealt. None of it changes a result.
+    """Which scheduler, and how tasks are distributed. None of it changes a result.
 
     `[engine.dask.job]` has the terms of dask-jobqueue's cluster of that name.
     """
 
     scheduler: str | None = location(
-        None, description="address of a scheduler that runs: tcp://HOST:PORT on this machine, else tls://HOST:PORT"
+        None, description="address of a running scheduler: tcp://HOST:PORT on this machine, else tls://HOST:PORT"
     )
     cluster: Queue | None = location(
         None, description="start workers for this run alone: on this machine, or as jobs of a batch system"
     )
-    jobs: int = tuning(2, ge=1, le=10_000, description="how many jobs `cluster` asks for; workers where it is local")
+    jobs: int = tuning(2, ge=1, le=10_000, description="how many jobs `cluster` requests; workers if it is local")
     job: dict[str, Any] = location(
-        {}, description="what a job asks for, as dask-jobqueue calls it: cores, memory, walltime, queue …"
+        {}, description="what a job requests, in the terms of dask-jobqueue: cores, memory, walltime, queue …"
     )
     lost: int = tuning(
-        3, ge=0, le=100, description="how often a task is dealt again whose worker was lost, before it is set aside"
+        3, ge=0, le=100, description="how often a task whose worker was lost is tried again before it is set aside"
     )
     needs: dict[str, float] = tuning(
         {}, description="resources that a worker must have declared, for each slide it takes at once: { GPU = 1 }"
@@ -50,13 +50,14 @@ class DaskOptions(Options):
     tls_client_cert: _File | None = location(None, description="certificate of this client, PEM")
     tls_client_key: _File | None = location(None, description="its private key, PEM")
     insecure: bool = location(
-        False, description="allow tcp:// to another machine: whoever reaches that scheduler can run code as its user"
+        False,
+        description="allow tcp:// to another machine: anybody who reaches that scheduler can run code as its user",
     )
 
     @pydantic.field_validator("job", mode="before")
     @classmethod
     def _times_as_text(cls, value: Any) -> Any:
-        """TOML reads `12:00:00` as a time of day, which a batch system takes for a length."""
+        """TOML reads `12:00:00` as a time of day; batch systems use it as a duration."""
         if not isinstance(value, Mapping):
             return value
         return {k: v.isoformat() if isinstance(v, datetime.time) else v for k, v in value.items()}
@@ -74,16 +75,16 @@ class DaskOptions(Options):
     def _check_address(self, scheduler: str) -> None:
         found = _ADDRESS.match(scheduler)
         if found is None:
-            raise ValueError(f"scheduler {scheduler} is no address; for example tls://head.example.org:8786")
+            raise ValueError(f"scheduler {scheduler} is not an address; for example tls://head.example.org:8786")
         if found[1] == "tcp" and not self.insecure and not is_loopback(found[2].strip("[]")):
             raise ValueError(
                 f"scheduler {scheduler} is on another machine and not encrypted: an open scheduler runs anybody's "
-                "code; start it with TLS and say tls://…, or set insecure = true in a network where nobody else is"
+                "code; start it with TLS and use tls://…, or set insecure = true in a network where nobody else is"
             )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own, reached by nobody else."""
+    """Whether a host's name or address is this machine's own, which nobody else can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a Dask worker does for a run: builds its bench once when it joins, says whether it may, performs tasks."""
+"""What a Dask worker does for a run: open its bench once when it joins, report whether it is usable, perform tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from kras_plugins.host.notes import noted
 Tell: TypeAlias = Callable[[str, str, int, int], None]
 """Called as `(slide, stage, tiles done, tiles in all)`."""
 Open: TypeAlias = Callable[[Mapping[str, Any], Tell], AbstractContextManager[tuple[Any, Mapping[str, Any]]]]
-"""Opens a bench as an order says, with what identifies it: both JSON values. A function of a module."""
+"""Opens a bench as an order says, with what identifies it: both JSON values. A module-level function."""
 
 MOST_AT_ONCE = 2
-"""Tasks a worker has at once at most: while one slide is opened or finished, another keeps the model busy."""
+"""The most tasks a worker has at once: while one slide is opened or finished, another keeps the model busy."""
 
 _EVERY_SECONDS = 2.0
 _SHOWN = 3
@@ -34,10 +34,10 @@ _log = logging.getLogger("kras.worker")
 
 
 class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
-    """Sent once to every worker of a scheduler, also to those that come later.
+    """Sent once to every worker of a scheduler, including those that join later.
 
     `name`: of this plug-in, unique; events of that topic go to the client. `order`: how the bench is opened.
-    `identity`: what it must be made of, to have the same results as the client's. `at_once`: tasks at once, at most.
+    `identity`: what it must consist of to give the same results as the client's. `at_once`: the most tasks at once.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
             self.standing = {"slots": slots}
         except KrasError as e:
             self.standing = {"refused": str(e)}
-        except Exception as e:  # noqa: BLE001 - whatever it is, this worker has no tasks
+        except Exception as e:  # noqa: BLE001 - whatever it is, this worker gets no tasks
             _log.exception("no bench")
             self.standing = {"refused": described(e)}
         finally:
@@ -74,13 +74,13 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         worker.log_event(self.name, {"worker": worker.address, **self.standing})
 
     async def teardown(self, worker: Any) -> None:
-        """Close the bench, once it is open; slides in work end at their next tiles."""
+        """Close the bench, once it is open; slides in progress end at their next tiles."""
         await self._decided.wait()
         self.bench = None
         await asyncio.to_thread(self._context.run, self._stack.close)
 
     def perform(self, key: str, function: Callable[[Any, Item], Any], item: Item) -> str:
-        """What a task gave or raised, and what it noted, as JSON; an event brings it to the client at once."""
+        """What a task returned or raised, and its notes, as JSON; an event sends it to the client at once."""
         told = json.dumps(self._context.copy().run(self._performed, function, item))
         self._worker.log_event(self.name, {"done": key, "told": told})
         return told
@@ -93,7 +93,7 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
                 return {"error": error_facts(e), "notes": notes}
 
     def _joined(self) -> int:
-        """Open the bench; how many tasks at once. Raises KrasError where this worker cannot be used."""
+        """Open the bench; returns how many tasks at once. Raises KrasError if this worker cannot be used."""
         if multiprocessing.current_process().daemon:
             raise KrasError(
                 "it may not start processes of its own",
@@ -110,7 +110,9 @@ class Joining(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         self.bench, mine = self._context.run(self._stack.enter_context, opened)
         if differing := differences(self._identity, mine):
             self._context.run(self._stack.close)
-            raise KrasError(differing, "install the same on all machines, or let another scheduler have this worker")
+            raise KrasError(
+                differing, "install the same versions on all machines, or move this worker to another scheduler"
+            )
         return slots
 
     def _tell(self) -> Tell:
@@ -133,13 +135,13 @@ def perform(name: str, function: Callable[[Any, Item], Any], item: Item) -> str:
 
 
 def standing(name: str, dask_worker: Any) -> dict[str, Any] | None:
-    """Whether this worker may have tasks of plug-in `name`, or why not; {} while it opens its bench, None before."""
+    """Whether this worker may get tasks of plug-in `name`, or why not; {} while it opens its bench, None before."""
     joining = dask_worker.plugins.get(name)
     return None if joining is None else dict(joining.standing)
 
 
 async def forget_gone(dask_scheduler: Any) -> None:
-    """On the scheduler: close the benches of runs whose client is gone, as one that was killed did not."""
+    """On the scheduler: close the benches of runs whose client is gone; a killed client did not."""
     for name in [n for n in dask_scheduler.worker_plugins if n.startswith("kras:")]:
         if name.split(":")[1] not in dask_scheduler.clients:
             await dask_scheduler.unregister_worker_plugin(None, name=name)
@@ -147,7 +149,7 @@ async def forget_gone(dask_scheduler: Any) -> None:
 
 
 def forget_events(name: str, dask_scheduler: Any) -> None:
-    """On the scheduler: drop what workers told of a run that ended. It would keep the last thousand of each."""
+    """On the scheduler: drop the events of a run that ended. It would keep the last thousand of each."""
     dask_scheduler._broker.truncate(name)
 
 
@@ -180,7 +182,7 @@ def error_facts(error: KrasError) -> dict[str, str]:
 
 
 def error_from(facts: Mapping[str, str]) -> KrasError:
-    """The error again; its traceback is a note."""
+    """The error, rebuilt; its traceback becomes a note."""
     error = next(kind for kind in KINDS if kind.__name__ == facts["kind"])(facts["message"], facts["hint"])
     error.add_note("on a Dask worker:\n" + facts["trace"])
     return error

@@ -1,4 +1,4 @@
-"""Patients as monitoring sees them, new ones and training's alike, and what a bundle keeps of training's."""
+"""Patients as monitoring sees them, new ones and those of training, and what a bundle keeps of the latter."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
 SCHEMA_VERSION = 1
-"""Of the fact `reference` of a bundle."""
+"""Schema of the fact `reference` of a bundle."""
 COLORS = ("red", "green", "blue")
 INPUTS = ("scanner", "mpp", "stain", "quality", "abstention", "features", "score")
 """Groups of comparisons that need no label."""
 LABELS = ("prevalence", "calibration", "rates")
-"""Groups of those that do."""
+"""Groups of comparisons that need labels."""
 Quality = Literal["pass", "warn", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """One patient, whatever number of slides.
+    """One patient, with any number of slides.
 
-    `when`: ISO time, UTC, of its scoring, "" of training; `scanner`: of its slides, "" where no file says; `mpp`: their
-    median µm per pixel; `stain`: mean optical density of their tissue in red, green and blue; `quality`: `fail` where a
+    `when`: ISO time, UTC, of scoring, "" for training; `scanner`: of its slides, "" if no file states it; `mpp`: their
+    median µm per pixel; `stain`: mean optical density of their tissue in red, green and blue; `quality`: `fail` if a
     slide was set aside. `fold_score`: logit of the ensemble of one fold's models, which for training is the one that
-    never saw the patient; `score`: that of the bundle at its own prevalence; None without. `features`: by name, NaN
-    where missing. `label`: None where unknown, which is not negative; `labeled`: when it came, or `when`.
+    never saw the patient; `score`: that of the bundle at its own prevalence; None if there is no score. `features`: by
+    name, NaN where missing. `label`: None if unknown, which is not negative; `labeled`: when the label arrived, or
+    `when`.
     """
 
     patient_id: str
@@ -62,11 +63,11 @@ def frozen_reference(
     distribution: Mapping[str, Any] | None,
     thresholds: Mapping[str, float | None],
 ) -> dict[str, Any]:
-    """What a bundle keeps of all its training patients to be compared with, as JSON values.
+    """What a bundle keeps of all its training patients for later comparison, as JSON values.
 
-    Of continuous quantities counts between quantiles, of no one a value; those of features are the quantiles in
-    `distribution` (`evaluation.distribution`), so counts alone stand here. `thresholds`: the ensemble's, logits by
-    rule. Features, score and labels are of patients in scope.
+    Continuous quantities are kept as counts between quantiles, never as a patient's value; the quantiles of features
+    are in `distribution` (`evaluation.distribution`), so only counts are kept here. `thresholds`: the ensemble's,
+    logits by rule. Features, score and labels are of patients in scope.
     """
     scope = [a for a in arrivals if a.in_scope]
     assessed = [a for a in scope if a.fold_score is not None and a.label is not None]
@@ -92,7 +93,7 @@ def frozen_reference(
 
 
 def absent(facts: Mapping[str, Any]) -> dict[str, str]:
-    """By group, why a bundle with these facts cannot be compared with; empty where all can be."""
+    """By group, why a bundle with these facts cannot be compared with; empty if all groups can be."""
     reference = facts.get("reference")
     if reference is None:
         why = "the bundle was made before references for monitoring were kept: train again to have one"
@@ -102,20 +103,22 @@ def absent(facts: Mapping[str, Any]) -> dict[str, str]:
         return dict.fromkeys((*INPUTS, *LABELS), why)
     found = {}
     if not any(level for level in reference["scanner"]):
-        found["scanner"] = "no slide of training said by which scanner it was made"
+        found["scanner"] = "no training slide states its scanner"
     if not sum(reference["mpp"]["counts"]):
         found["mpp"] = "no resolution was measured in training: no slide was opened"
     if not sum(reference["stain"][0]["counts"]):
         found["stain"] = "no stain was measured in training: no slide was opened"
     if not reference["features"]:
-        found["features"] = "the bundle keeps no distribution of features: it has none, or fewer than 20 patients had"
+        found["features"] = (
+            "the bundle keeps no distribution of features: it has no features, or fewer than 20 patients had them"
+        )
     return found
 
 
 def compare_inputs(
     facts: Mapping[str, Any], arrivals: Sequence[Arrival], fewest: int = FEWEST
 ) -> dict[str, list[Compared]]:
-    """Comparisons by group of INPUTS, without those that are `absent`; one value a patient."""
+    """Comparisons by group of INPUTS, without those that are `absent`; one value per patient."""
     missing = absent(facts)
     if missing.keys() >= {*INPUTS}:
         return {}
@@ -179,7 +182,7 @@ def _binned(kept: Mapping[str, Any]) -> Binned:
 
 
 def _stain(arrivals: Sequence[Arrival]) -> list[Float64]:
-    """Each channel, float64[patient], NaN where not measured."""
+    """Each channel, float64[patient], NaN if not measured."""
     nothing = (math.nan, math.nan, math.nan)
     return list(np.array([a.stain or nothing for a in arrivals], np.float64).reshape(-1, 3).T)
 

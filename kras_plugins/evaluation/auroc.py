@@ -1,8 +1,8 @@
 """The area under the ROC curve from placement values, within folds and strata; paired differences; Holm's correction.
 
-A patient's placement value is the share of the other class that lies on its right side, ties counting half. Scores of
-different fold models are not on one scale, so patients are only ever compared within one fold of one repeat; a cohort
-scored by one model is the case of one fold and one repeat, where everything by patient is DeLong's method.
+A patient's placement value is the share of the other class that it is ranked correctly against, ties counting half.
+Scores of different fold models are not on one scale, so patients are only ever compared within one fold of one repeat;
+a cohort scored by one model is the case of one fold and one repeat, where the results by patient are DeLong's method.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_SPREAD = Spread(error=math.nan, freedom=math.nan, inflation=1.0, by_patient=
 
 @dataclass(frozen=True, kw_only=True)
 class Auroc:
-    """An area with its 95 % interval, all NaN where no pair of both classes exists and `note` says so.
+    """An area with its 95 % interval, all NaN if no pair of both classes exists, as `note` then states.
 
     `influence`: float64[patient], each patient's share in the estimate's deviation; they sum to 0. `left_out`: the
     areas without each site. `spread`: the standard error and where it comes from.
@@ -48,7 +48,7 @@ class Auroc:
 
     @property
     def standard_error(self) -> float:
-        """The widened standard error on the plain scale; NaN or 0, not 1e-17, where the interval is exact."""
+        """The widened standard error on the plain scale; NaN or 0, not 1e-17, if the interval is exact."""
         return 0.0 if self.spread.by_patient <= NO_VARIANCE else self.spread.error
 
 
@@ -70,12 +70,12 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = 
     The value is the plain mean of the fold areas over folds and repeats; folds without both classes have none. The
     error by patient sums over patients their squared influence, a patient's placement values weighted by 1/(number of
     its class in the fold) and averaged over folds and repeats (DeLong 1988; LeDell, Petersen, van der Laan 2015; one
-    sort a fold, after Sun & Xu 2014), with DeLong's n/(n-1) for each class. The error by site is a jackknife over
+    sort per fold, after Sun & Xu 2014), with DeLong's n/(n-1) for each class. The error by site is a jackknife over
     sites, whose patients share scanner, stain and referral. The larger of the two is widened by `Design.inflation`, for
     what another training set would have changed.
 
     The interval is `spread.score_interval`, with Student's t on the Satterthwaite degrees of freedom of the two
-    classes' variances (as Brunner & Munzel 2000 have it for this statistic), or on the number of sites less one
+    classes' variances (as in Brunner & Munzel 2000 for this statistic), or on the number of sites minus one
     (docs/decisions/0010-intervals-and-thresholds.md).
     """
     y = np.asarray(labels) > 0
@@ -90,11 +90,11 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, design: Design | None = 
 def stratified_auroc(
     labels: npt.ArrayLike, ranking: Float64, design: Design, strata: Sequence[str] | npt.NDArray[np.str_]
 ) -> Auroc:
-    """AUROC over pairs of a positive and a negative of one stratum, fold and repeat; a patient of stratum "" has none.
+    """AUROC over pairs of a positive and a negative of one stratum, fold and repeat; stratum "" has no pairs.
 
-    The covariate-adjusted AUROC of Janes & Pepe 2009 (Biometrika 96:371) for a discrete covariate, every pair counting
-    alike: the share of all such pairs that are in order, which is the within-stratum areas weighted by their number of
-    pairs. Interval as in `auroc`.
+    The covariate-adjusted AUROC of Janes & Pepe 2009 (Biometrika 96:371) for a discrete covariate, with equal weight
+    for every pair: the share of all such pairs that are in order, which is the mean of the within-stratum areas
+    weighted by their number of pairs. Interval as in `auroc`.
     """
     y, stratum = np.asarray(labels) > 0, np.asarray(strata, np.str_)
     code = np.unique(stratum, return_inverse=True)[1].astype(np.intp)
@@ -106,7 +106,7 @@ def stratified_auroc(
 def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
     """Paired comparison of two areas of the same patients and folds (DeLong 1988), errors as in `auroc`.
 
-    Where neither area has variance the interval is made of their exact ones (Zou & Donner 2008, Stat Med 27:1693).
+    If neither area has variance, the interval is made from their exact ones (Zou & Donner 2008, Stat Med 27:1693).
     """
     y = np.asarray(labels) > 0
     value = a.value - b.value
@@ -120,7 +120,7 @@ def compare(labels: npt.ArrayLike, a: Auroc, b: Auroc) -> Difference:
         low = value - math.hypot(a.value - a.low, b.high - b.value)
         high = value + math.hypot(a.high - a.value, b.value - b.low)
         same = bool(np.allclose(a.influence, b.influence, atol=NO_VARIANCE)) and a.standard_error > NO_VARIANCE
-        note = "both rank alike" if same else EXACT
+        note = "both rank patients the same way" if same else EXACT
         bounds = (value, value) if same else (low, high)
         return Difference(value=value, low=bounds[0], high=bounds[1], p=math.nan, note=note)
     half = critical(found) * found.error
@@ -157,7 +157,7 @@ def _share_below(x: Float64, ordered: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class _Cell:
-    """Patients that are compared with each other: of both classes their indices, scores and placement values."""
+    """Patients that are compared with each other: indices, scores and placement values of both classes."""
 
     positive: Index
     negative: Index
@@ -168,7 +168,7 @@ class _Cell:
 
 
 def _cells(y: Bool, s: Float64, design: Design, stratum: Index) -> list[_Cell]:
-    """The comparable groups with both classes: those of one stratum (of at least 0), fold and repeat."""
+    """The comparable groups with both classes: patients of one stratum (at least 0), fold and repeat."""
     cells = []
     for score, fold in zip(s, design.fold, strict=True):
         for k, of in itertools.product(np.unique(fold), np.unique(stratum[stratum >= 0])):
@@ -203,7 +203,7 @@ def _area(y: Bool, cells: Sequence[_Cell], weights: Float64, design: Design, by_
 
 
 def _left_out(y: Bool, cells: Sequence[_Cell], design: Design, by_pairs: bool) -> LeftOut | None:
-    """The area without each site: pairs with a patient of that site are taken out of each cell."""
+    """The area without each site: pairs with a patient of that site are removed from each cell."""
     cluster = design.clusters
     if cluster is None:
         return None
@@ -214,7 +214,7 @@ def _left_out(y: Bool, cells: Sequence[_Cell], design: Design, by_pairs: bool) -
         n_p, n_n = np.bincount(of_p, minlength=n), np.bincount(of_n, minlength=n)
         lost = np.bincount(of_p, cell.of_positive * len(cell.negative), n)
         lost += np.bincount(of_n, cell.of_negative * len(cell.positive), n)
-        for g in np.flatnonzero(n_p * n_n):  # pairs within a site were taken out twice
+        for g in np.flatnonzero(n_p * n_n):  # pairs within a site were removed twice
             lost[g] -= _own_wins(cell, of_p == g, of_n == g)
         wins[i] = cell.of_positive.sum() * len(cell.negative) - lost
         pairs[i] = (len(cell.positive) - n_p) * (len(cell.negative) - n_n)

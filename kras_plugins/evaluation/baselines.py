@@ -1,10 +1,10 @@
-"""What no image model is needed for: prevalence, histology, clinical covariates, lymphocyte density, site.
+"""Baselines without an image model: prevalence, histology, clinical covariates, lymphocyte density, site.
 
-Each is fitted on training patients only, on those in scope but for histology alone, which means something among all.
+Each is fitted on training patients only: those in scope, except for histology alone, which is meaningful for all.
 Prevalence and histology rank by constants and give the rates of training patients as probabilities; the others rank by
-what was learned in the fold. One that ranks the training patients no better than chance out of fold has learned
-nothing and gives the prevalence: rates of groups that are shared evenly between folds else run backwards, as a fold
-with more positives of a group leaves fewer in training.
+what was learned in the fold. A baseline that ranks the training patients no better than chance out of fold has learned
+nothing and gives the prevalence. Otherwise the rates of groups that are shared evenly between folds would rank
+backwards, since a fold with more positives of a group leaves fewer in training.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TIL_ONLY = "til_only"
 SITE_ONLY = "site_only"
 
 BASELINES = (PREVALENCE, HISTOLOGY_ONLY, CLINICAL, TIL_ONLY, SITE_ONLY)
-"""Those of what is known without a slide or its model."""
+"""Baselines of what is known without a slide or its model."""
 
 Frozen = Mapping[str, Any]
 """A fitted baseline, plain JSON: rates by group (the group "" is everyone), or a small logistic regression."""
@@ -42,10 +42,10 @@ Frozen = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What baselines may look at, one element a patient.
+    """What baselines may use, one element per patient.
 
-    `histology`: as stated, unknown where empty; `site`: "" where unknown; `clinical`: texts by column; `til`: the
-    lymphocyte density named `til_name`, float64[patient], NaN where unknown.
+    `histology`: as stated, unknown if empty; `site`: "" if unknown; `clinical`: texts by column; `til`: the
+    lymphocyte density named `til_name`, float64[patient], NaN if unknown.
     """
 
     histology: Sequence[str | None]
@@ -67,14 +67,14 @@ class Known:
 
 
 def fitted_baseline(classifier: str) -> str:
-    """What a classifier is called as a baseline: one that a study fits beside its members, on what they learn from."""
+    """The name of a classifier as a baseline, which a study fits in addition to its members, on the same inputs."""
     return f"{classifier}_only"
 
 
 def fit_rates(labels: npt.ArrayLike, groups: Sequence[str] | None = None) -> dict[str, float]:
     """Rates of training patients: of all of them under "", and of each group if given.
 
-    A group's rate is (k + ½)/(n + 1), Jeffreys' posterior mean, as none of 464 is no probability of 0.
+    A group's rate is (k + ½)/(n + 1), Jeffreys' posterior mean, since 0 of 464 does not mean a probability of 0.
     """
     y = np.asarray(labels) > 0
     rates = {"": _rate(y)}
@@ -96,7 +96,7 @@ def fit_site_rates(labels: npt.ArrayLike, sites: Sequence[str]) -> dict[str, flo
 
 
 def _rate(y: Bool) -> float:
-    """The share of positives, smoothed where it would be 0 or 1."""
+    """The share of positives, smoothed if it would be 0 or 1."""
     return float(y.mean()) if 0 < y.sum() < len(y) else float((y.sum() + 0.5) / (len(y) + 1))
 
 
@@ -108,10 +108,10 @@ def baseline_scores(
 ) -> dict[str, Scores]:
     """The baselines in cross-validation; a patient's score comes from the training part of its fold.
 
-    `fold`: int[repeat patient]; `in_scope`: bool[patient], all where None. Each is there where it can be computed;
-    `why_absent` says which are not. Scores on which
-    a fold's thresholds are set come, for what is more than a rate of histology, from models that saw neither the fold
-    nor the patient's own: the other outer folds are the inner ones.
+    `fold`: int[repeat patient]; `in_scope`: bool[patient], all if None. Only baselines that can be computed are
+    returned; `why_absent` explains the others. The scores on which a fold's thresholds are set come from models that
+    saw neither that fold nor the patient's own, except for plain rates of histology: the other outer folds serve as
+    inner folds.
     """
     y = np.asarray(labels) > 0
     scope = np.ones(len(y), bool) if in_scope is None else in_scope
@@ -139,7 +139,7 @@ def frozen_baselines(
 ) -> dict[str, Frozen]:
     """The named baselines fitted on all training patients, for the bundle: plain JSON values.
 
-    `in_scope`: bool[patient], all where None.
+    `in_scope`: bool[patient], all if None.
     """
     y = np.asarray(labels) > 0
     everyone = np.ones(len(y), bool)
@@ -155,7 +155,7 @@ def apply_baselines(
 ) -> dict[str, Scores]:
     """Frozen baselines on an external cohort; `thresholds` by baseline and rule, as in the bundle.
 
-    One whose inputs this cohort does not have at all, such as sites that training had, is left out.
+    A baseline is omitted if this cohort has none of its inputs, such as the sites of training.
     """
     n = len(known.histology)
     result = {}
@@ -205,11 +205,11 @@ def frozen_inputs(frozen: Mapping[str, Frozen]) -> tuple[list[str], str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Baseline:
-    """How one is fitted on training patients, and what it then says of any.
+    """How a baseline is fitted on training patients, and how it then scores any patient.
 
-    `rank`: what it ranks by where that is a constant and no logit; `needs`: whether a cohort has what a fitted one asks
-    for (None: any has); `in_sample`: whether thresholds may be set on the patients that it was fitted on, for a rate of
-    so many cannot follow one of them.
+    `rank`: what it ranks by if that is a constant and not a logit; `needs`: whether a cohort has what a fitted baseline
+    needs (None: every cohort has); `in_sample`: whether thresholds may be set on the patients that it was fitted on,
+    since a rate over many patients cannot follow any single one.
     """
 
     fit: Callable[[Bool, Known], dict[str, Any]]
@@ -234,7 +234,7 @@ def _computable(known: Known, fold: npt.NDArray[np.int_], in_scope: Bool) -> lis
 
 
 def _site_is_shared(sites: Sequence[str], fold: npt.NDArray[np.int_]) -> bool:
-    """Whether any site lies in two folds of a repeat, so that training patients can tell of it."""
+    """Whether any site lies in two folds of a repeat, so that training patients inform about it."""
     site = np.asarray(sites)
     return any(len(np.unique(f[site == s])) > 1 for f in fold for s in set(site.tolist()) - {""})
 
@@ -259,7 +259,7 @@ def _cross_validate(
         logit[test] = every_logit[test]
         for j in every:
             if j != k:
-                # With two folds nothing is left to fit on without both.
+                # With two folds, leaving out both leaves nothing to fit on.
                 scores = every_logit if baseline.in_sample or len(every) < 3 else without(j, k)
                 own = who & (fold == j)
                 inner[k, own] = scores[own]
@@ -284,7 +284,7 @@ def _logits(rates: Mapping[str, float], groups: Sequence[str]) -> Float64:
 
 
 def _histology_rank(known: Known) -> Float64:
-    """1 for adenocarcinoma, 0 for the rest, ½ where unknown."""
+    """1 for adenocarcinoma, 0 for the rest, ½ if unknown."""
     order = {"adenocarcinoma": 1.0, "other": 0.0}
     return np.array([order.get(g, 0.5) for g in histology_groups(known.histology)])
 
@@ -342,7 +342,7 @@ def _by_regression(
 
 
 def _with_feature(baseline: _Baseline) -> _Baseline:
-    """The same, which remembers of which feature the lymphocyte density was."""
+    """The same baseline, which also records the feature of the lymphocyte density."""
 
     def fit(y: Bool, known: Known) -> dict[str, Any]:
         return {**baseline.fit(y, known), "feature": known.til_name}

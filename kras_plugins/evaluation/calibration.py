@@ -1,6 +1,6 @@
 """Whether probabilities mean what they say: Brier score, calibration line, expected calibration error, reliability.
 
-Intervals take every patient once, however many repeats scored it: the bootstrap draws patients, and the covariance of
+Intervals count every patient once, however many repeats scored it: the bootstrap draws patients, and the covariance of
 the calibration line sums over patients.
 """
 
@@ -34,11 +34,12 @@ class Line:
 
 
 def calibration(labels: Bool, logit: Float64, counts: Counts, line: Line) -> dict[str, Any]:
-    """The block `calibration` of metrics.json for bool[patient] and float64[repeat patient]; NaN where undefined.
+    """The block `calibration` of metrics.json for bool[patient] and float64[repeat patient]; NaN if undefined.
 
     `brier`: with a bootstrap interval; `scaled_brier`: 1 - Brier / (p (1 - p)), the share of the outcome's variance
-    that is explained (Steyerberg 2010). `in_the_large`: the shift of all logits that would make the mean right, 0 is
-    perfect (intercept with slope held at 1); `ece_if_calibrated`: what perfect calibration would show by chance.
+    that is explained (Steyerberg 2010). `in_the_large`: the shift of all logits that would make the mean right; 0 is
+    perfect (intercept with slope held at 1). `ece_if_calibrated`: the value that perfect calibration would show by
+    chance.
     """
     if not len(labels):
         nothing = estimate((math.nan,) * 3)
@@ -69,9 +70,9 @@ def calibration_line(labels: Bool, logit: Float64) -> Line:
     """Slope and intercept of a logistic regression of the label on the logit (Cox 1958): 1 and 0 are perfect.
 
     `logit`: float64[repeat patient], each repeat one more observation of the same patients; the covariance is the
-    sandwich clustered by patient with G/(G-1) (Liang & Zeger 1986), so repeats do not narrow it. A slope below 1 says
-    the logits are too extreme. NaN where there is no finite fit: one class, a constant logit, or classes that the logit
-    separates.
+    sandwich clustered by patient with G/(G-1) (Liang & Zeger 1986), so repeats do not narrow it. A slope below 1 means
+    that the logits are too extreme. NaN if there is no finite fit: one class, a constant logit, or classes that the
+    logit separates.
     """
     missing = Line(slope=(math.nan,) * 3, intercept=(math.nan,) * 3)
     y, flat = np.tile(labels, len(logit)), logit.ravel()
@@ -121,12 +122,12 @@ def expected_calibration_error(labels: Bool, probability: Float64, counts: Count
     """ECE over 15 bins of equal mass, mean over repeats, and what perfect calibration would show on average by chance.
 
     A sum of absolute values is never below its chance level, Σ √(2/π) √(Σ p (1-p)) / n over bins. So the lower bound is
-    0 unless the value is above 97.5 % of what perfect calibration shows (bins as independent normals); else it is, as
+    0 unless the value is above 97.5 % of what perfect calibration shows (bins as independent normals); then it is, like
     the upper bound always, that of the basic bootstrap, 2 value - quantile (Davison & Hinkley 1997, §5.2). The interval
-    is cut to [0, 1] and widened to hold the value.
+    is cut to [0, 1] and widened to contain the value.
     """
     n, repeats = len(labels), len(probability)
-    # One row a bin of a repeat: what a patient adds to that bin's sum of probability - label.
+    # One row per bin of a repeat: what a patient adds to that bin's sum of probability - label.
     rows, noise = [], np.zeros((repeats, ECE_BINS))
     for r, p in enumerate(probability):
         bins = _bins(p, ECE_BINS)
@@ -161,7 +162,7 @@ def spiegelhalter_p(labels: Bool, probability: Float64) -> float:
 def reliability(labels: Bool, probability: Float64) -> list[dict[str, Any]]:
     """Mean predicted and observed rate in 10 bins of equal mass, all repeats together, with Wilson's interval.
 
-    `n` patients a bin is the mean over repeats; a patient counts once for the interval, not once a repeat.
+    `n` patients per bin is the mean over repeats; a patient counts once for the interval, not once per repeat.
     """
     repeats, y, p = len(probability), np.tile(labels, len(probability)), probability.ravel()
     bins, points = _bins(p, RELIABILITY_BINS), []
@@ -178,17 +179,17 @@ def reliability(labels: Bool, probability: Float64) -> list[dict[str, Any]]:
 
 
 def _bins(probability: Float64, count: int) -> npt.NDArray[np.intp]:
-    """Bins of equal mass, equal probabilities in one, as scikit-learn's calibration_curve(strategy="quantile")."""
+    """Bins of equal mass, ties in the same bin, as scikit-learn's calibration_curve(strategy="quantile")."""
     edges = np.quantile(probability, np.linspace(0, 1, count + 1))
     return np.searchsorted(edges[1:-1], probability)
 
 
 def _newton(x: Float64, y: Bool, line: Float64) -> Float64 | None:
-    """The maximum likelihood of a logistic regression, from a start; None where it is not reached."""
-    for _ in range(1000):  # classes that all but separate have their optimum hundreds of strides away
+    """The maximum likelihood of a logistic regression, from a start; None if it is not reached."""
+    for _ in range(1000):  # if classes nearly separate, the optimum is hundreds of steps away
         p = _sigmoid(x @ line)
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (y - p))
-        # Far from the optimum a full Newton step may overshoot; one unit of a standardized logit is a safe stride.
+        # Far from the optimum a full Newton step may overshoot; one unit of a standardized logit is a safe step.
         line = line + step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-10:
             return line

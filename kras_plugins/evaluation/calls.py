@@ -23,11 +23,11 @@ def decide(
     qc: str = "pass",
     out_of_scope: str = "",
 ) -> tuple[Call, str]:
-    """The call for one patient from its ensemble logit, and the reason where there is none.
+    """The call for one patient from its ensemble logit, and the reason if there is no call.
 
-    `missing`: members without a score: the thresholds were set on the whole ensemble, so without one of them they do
-    not apply. `qc`: the patient's verdict (`pass`, `warn …`, `fail …`). `out_of_scope`: why the models were not made
-    for this patient, "" where they were. From `rule_in` on a patient is ruled in, below `rule_out` ruled out.
+    `missing`: members without a score: the thresholds were set on the whole ensemble, so they do not apply if one is
+    missing. `qc`: the patient's verdict (`pass`, `warn …`, `fail …`). `out_of_scope`: why the models were not made
+    for this patient, "" if they were. At or above `rule_in` a patient is ruled in, below `rule_out` ruled out.
     """
     if qc.startswith("fail"):
         return "not_assessable", f"quality control: {qc}"
@@ -53,11 +53,11 @@ def predictions(
     shift: float = 0.0,
     out_of_scope: Sequence[str] = (),
 ) -> list[Prediction]:
-    """Results for new patients from logits[patient], NaN where a member is missing.
+    """Results for new patients from logits[patient], NaN if a member is missing.
 
     `ensemble`: the mean over available members. `thresholds`: the bundle's for the ensemble. `shift`: added to every
     logit before it becomes a probability (another prevalence); thresholds would move with it, so calls do not change.
-    `out_of_scope`: a reason a patient, "" for those in scope; left out where all are.
+    `out_of_scope`: a reason per patient, "" for those in scope; omitted if all are.
     """
     results = []
     for i, patient in enumerate(patient_ids):

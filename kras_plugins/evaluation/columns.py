@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 FIXED = ("histology", "specimen", "kras_test", "site")
 """Columns that every Patient has as a field."""
 MOST_LEVELS = 12
-"""A text with more levels groups nobody."""
+"""A text column with more levels is not used for grouping."""
 
 CLINICAL = re.compile(
     r"(sex|gender|age|stage|smok\w*|tobacco\w*|pack_?years?|ecog|performance_status|specimen|[tnm]_stage)"
     r"|age_at_\w+|\w*_stage|stage_\w+|\w*pathologic\w*_stage|smoking_\w+|\w*_smoking\w*|\w*tumor_stage"
 )
-"""Names taken for clinical covariates that are known before any test for mutations."""
+"""Names that are recognized as clinical covariates, known before any test for mutations."""
 _LABELS = re.compile(r"kras|g1[23]|q61|hgvs|^ras$|driver")
 _IDS = re.compile(
     r"(^|_)(ids?|barcode|uuid|path|split|redaction|slide_map|study|submitter)($|_)|^(patient|case|sample)$"
@@ -52,13 +52,13 @@ _SPECIMENS = (
     ("biopsy", re.compile(r"biops|\bcore\b|needle|\b(cnb|tbb|tblb|bx)\b")),
     ("resection", re.compile(r"rese[ck]t|surg|(lob|segment|pneumon|metastas)ectom|wedge|excision")),
 )
-"""Kinds of specimen by what is said of them; the first that fits, for a needle makes aspirates, too."""
+"""Kinds of specimen by their words; the first match counts, since aspirates are also taken with a needle."""
 _TSO500 = re.compile(r"\btso[- ]?500|trusight[- ]?oncology[- ]?500", re.IGNORECASE)
 _STAGE = re.compile(r"^(?:stage\s*)?(IV|III|II|I|0)(?:[ABC]\d?)?$", re.IGNORECASE)
 
 
 def subgroup_columns(patients: Sequence[Patient]) -> list[str]:
-    """Columns of the subgroup table unasked: FIXED, and covariates named for a specimen or an assay."""
+    """Default columns of the subgroup table: FIXED, and covariates named for a specimen or an assay."""
     others = [n for n in available(patients) if n not in FIXED and (names_specimen(n) or names_assay(n))]
     return [*FIXED, *others]
 
@@ -74,12 +74,12 @@ def names_assay(name: str) -> bool:
 
 
 def available(patients: Sequence[Patient]) -> list[str]:
-    """All columns that can be asked for: the fields and every covariate, in order of appearance."""
+    """All columns that can be requested: the fields and every covariate, in order of appearance."""
     return [*FIXED, *dict.fromkeys(name for p in patients for name in p.covariates)]
 
 
 def confounding(name: str) -> bool:
-    """Whether a column can be looked at as a confounder unasked: no id, no outcome, and not the label in disguise."""
+    """Whether a column is a possible confounder by default: no id, no outcome, and not the label in disguise."""
     low = name.lower()
     return low == "kras_test" or not (_LABELS.search(low) or _IDS.search(low) or _OUTCOMES.search(low))
 
@@ -94,8 +94,8 @@ def usual(name: str) -> bool:
 def clinical_columns(patients: Sequence[Patient], given: Sequence[str] | None) -> list[str]:
     """The columns of the clinical baseline: those given, else those with a recognized name and more than one value.
 
-    Raises ConfigError for a column that is not there, or that tells mutations, an outcome or an identity: such a
-    baseline would not be one.
+    Raises ConfigError for a column that does not exist, or that states mutations, an outcome or an identity, since that
+    would not be a clinical baseline.
     """
     if given is not None:
         check_columns(patients, given, "clinical")
@@ -119,9 +119,9 @@ def check_columns(patients: Sequence[Patient], names: Sequence[str], setting: st
 
 
 def texts(patients: Sequence[Patient], column: str) -> list[str]:
-    """A column's value of each patient, "" where unknown. A column with `WT` in it tells mutated from wild type; one
-    named for a stage loses its letters (IIA is II); one named for a specimen says `biopsy`, `resection` or `cytology`
-    where its words do, one for an assay `TSO500`, however that is written."""
+    """A column's value of each patient, "" if unknown. A column that contains `WT` becomes mutated or wild type; one
+    named for a stage loses its letters (IIA is II); one named for a specimen becomes `biopsy`, `resection` or
+    `cytology` if its words say so; one for an assay becomes `TSO500`, however that is written."""
     found = [str(getattr(p, column) if column in FIXED else p.covariates.get(column, "")).strip() for p in patients]
     if column == "site":  # na and ns are sites of TCGA
         return found
@@ -135,7 +135,7 @@ def texts(patients: Sequence[Patient], column: str) -> list[str]:
 
 
 def _specimen(stated: str) -> str:
-    """One kind of specimen, or what is stated where its words name none."""
+    """One kind of specimen, or the stated text if its words name none."""
     return next((kind for kind, words in _SPECIMENS if words.search(stated.lower())), stated.strip())
 
 
@@ -144,7 +144,7 @@ def _assay(stated: str) -> str:
 
 
 def numbers(values: Sequence[str]) -> Float64 | None:
-    """float64[patient], NaN where unknown; None where a value is no number or there are too few distinct ones."""
+    """float64[patient], NaN if unknown; None if a value is not a number or there are too few distinct ones."""
     found = floats(values)
     return None if found.odd or not found.measured else found.values
 
@@ -152,7 +152,7 @@ def numbers(values: Sequence[str]) -> Float64 | None:
 def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
     """Raise ConfigError that names the cells which keep a column of numbers from being one.
 
-    Different numbers of a patient's slides, joined by `+`, are none of them.
+    Different numbers of a patient's slides, joined by `+`, are not named.
     """
     odd = []
     for name in dict.fromkeys(n for n in names if n not in FIXED):
@@ -165,8 +165,8 @@ def check_numbers(patients: Sequence[Patient], names: Iterable[str]) -> None:
 
 
 def levels(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.str_]]:
-    """The levels in order, and that of each patient, "" where unknown. Numbers are cut in thirds, or at the median
-    where thirds coincide."""
+    """The levels in order, and that of each patient, "" if unknown. Numbers are cut into thirds, or at the
+    median if thirds coincide."""
     number = numbers(values)
     if number is None:
         own = np.array(list(values), np.str_)

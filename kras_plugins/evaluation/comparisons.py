@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
 
 ENSEMBLE = "ensemble"
-NOT_CORRECTED = "beside the tests that Holm's correction covers"
-PROVES_NOTHING = "the baseline learned nothing: to be better than it proves nothing"
+NOT_CORRECTED = "not one of the tests that Holm's correction covers"
+PROVES_NOTHING = "the baseline learned nothing: being better than it proves nothing"
 IN_SCOPE, ALL_PATIENTS = "in_scope", "all_patients"
 
 
@@ -30,12 +30,12 @@ def comparisons(
     seed: int,
     population: str,
 ) -> list[dict[str, Any]]:
-    """Entries of `comparisons` in metrics.json, b each other model but the prevalence, which ranks nobody.
+    """Entries of `comparisons` in metrics.json, with b each other model except the prevalence, which ranks nobody.
 
     Paired DeLong tests without correction, see `corrected`. `rankings`: float64[repeat patient] by model, for the
     difference in average precision, whose interval is a bootstrap that keeps the number of each class.
-    `minimum_detectable`: the difference of AUROCs that this comparison finds with 80 % power. Against a baseline that
-    learned nothing there is no p.
+    `minimum_detectable`: the difference of AUROCs that this comparison finds with 80 % power. There is no p against a
+    baseline that learned nothing.
     """
     others = [name for name in areas if name not in (ENSEMBLE, PREVALENCE)]
     precision = _precision_differences(labels, rankings, others, seed)
@@ -61,8 +61,8 @@ def comparisons(
 
 
 def corrected(rows: Sequence[dict[str, Any]], members: Collection[str]) -> list[dict[str, Any]]:
-    """Holm's correction over the members and histology alone, which are the claims made; other baselines stand beside
-    them with a plain p."""
+    """Holm's correction over the members and histology alone, which are the claims made; other
+    baselines are listed with an uncorrected p."""
     claims = [i for i, row in enumerate(rows) if row["b"] in members or row["b"] == HISTOLOGY_ONLY]
     adjusted = dict(zip(claims, holm([rows[i]["p"] for i in claims]), strict=True))
     return [

@@ -1,4 +1,4 @@
-"""Does the score tell the label, or what goes with it? After Dawood et al. 2026 (doi:10.1038/s41551-026-01616-8)."""
+"""Does the score reveal the label, or what goes with it? After Dawood et al. 2026 (doi:10.1038/s41551-026-01616-8)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def confounders(
 ) -> list[dict[str, Any]]:
     """Entries of `confounders` in metrics.json: the ensemble's AUROC within levels of each factor.
 
-    `ranking`: float64[repeat patient]; `adenocarcinoma`: bool[patient], who is in the columns `luad_…`. `columns`: all
-    that are no label, outcome or id where None, those with up to MOST_LEVELS levels. A factor has a row for each level,
-    one for patients of whom it is unknown, and one named WITHIN: the AUROC over pairs of patients of one level, which a
-    score that only tells the factor leaves at 0.5. `p_association`: of factor and label.
+    `ranking`: float64[repeat patient]; `adenocarcinoma`: bool[patient], who is in the columns `luad_…`. `columns`: if
+    None, all that are not a label, outcome or id and have at most MOST_LEVELS levels. A factor has a row for each
+    level, one for patients for whom it is unknown, and one named WITHIN: the AUROC over pairs of patients of one level,
+    which is 0.5 for a score that only reveals the factor. `p_association`: of factor and label.
     """
     factors = possible_factors(patients) if columns is None else columns
     rows: list[dict[str, Any]] = []
@@ -61,14 +61,14 @@ def confounders(
 
 
 def possible_factors(patients: Sequence[Patient]) -> list[str]:
-    """All columns that are no label, outcome or id; of very many, which are rather measurements, those with a name of a
-    clinical covariate, a mutation or another usual factor."""
+    """All columns that are not a label, outcome or id. If there are very many, probably measurements, only
+    those named like a clinical covariate, a mutation or another usual factor."""
     found = [c for c in available(patients) if confounding(c)]
     return found if len(found) <= MOST_FACTORS else [c for c in found if usual(c)]
 
 
 def association_p(labels: npt.ArrayLike, values: Sequence[str]) -> float:
-    """Two-sided p that a factor and the label are independent, over patients of whom it is known; NaN if it is one.
+    """Two-sided p that a factor and the label are independent, over patients with a known factor; NaN for one level.
 
     Fisher's exact test for two levels, chi-squared for more, Mann-Whitney for numbers.
     """

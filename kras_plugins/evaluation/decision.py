@@ -1,7 +1,8 @@
 """Decision curves: what testing those above a risk is worth, against testing everyone and no one.
 
 Net benefit = TP/n - FP/n · t/(1-t) at risk threshold t (Vickers & Elkin 2006, Med Decis Making 26:565). Testing no one
-is worth 0. Here "testing" is ordering the sequencing that guidelines ask for in everyone, so test-all is the rival.
+is worth 0. Here "testing" means ordering the sequencing that guidelines recommend for everyone, so test-all is the
+alternative.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ def decision_curves(
 ) -> dict[str, Any]:
     """The block `decision_curves` of metrics.json from logits[repeat patient] by model.
 
-    `at_prevalence` holds the same for populations that differ in prevalence alone: logits move by the difference of the
-    log odds, from prevalence `calibrated_at` (this cohort's where None), and both classes are weighted anew.
+    `at_prevalence` contains the same for populations that differ only in prevalence: logits move by the difference of
+    the log odds, from prevalence `calibrated_at` (this cohort's if None), and both classes are reweighted.
     """
     here = float(labels.mean()) if len(labels) else math.nan
     base = here if calibrated_at is None else calibrated_at
@@ -32,7 +33,7 @@ def decision_curves(
 
 
 def net_benefit(labels: Bool, logit: Float64, prevalence: float) -> list[float]:
-    """Net benefit at THRESHOLDS, mean over repeats; NaN where a class is absent. A risk at the threshold is tested."""
+    """Net benefit at THRESHOLDS, mean over repeats; NaN if a class is absent. A risk at the threshold is tested."""
     if not labels.any() or labels.all():
         return [math.nan] * len(THRESHOLDS)
     curve = []

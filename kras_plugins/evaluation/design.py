@@ -1,4 +1,4 @@
-"""How scores came about, on which their intervals depend: folds, sites, and how many models were fitted."""
+"""How scores were made, which their intervals depend on: folds, sites, and how many models were fitted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Design:
-    """Who may be compared with whom, and whose scores hang together.
+    """Who may be compared with whom, and whose scores depend on each other.
 
-    `fold`: int[repeat patient]; patients are only compared within a fold of a repeat. `site`: of each patient, "" where
-    unknown; empty where no site is known at all. `fitted`: the number of folds K whose models were fitted on the
-    others, 1 for scores of one model and for those that nothing was fitted for.
+    `fold`: int[repeat patient]; patients are only compared within a fold of a repeat. `site`: of each patient, "" if
+    unknown; empty if no site is known at all. `fitted`: the number of folds K whose models were fitted on the
+    others, 1 for scores of one model and for scores without any fit.
     """
 
     fold: npt.NDArray[np.int_]
@@ -30,7 +30,7 @@ class Design:
 
     @property
     def inflation(self) -> float:
-        """By how much the standard error of one cohort's scores is widened for what refitting would change.
+        """The factor that widens the standard error of one cohort's scores for what refitting would change.
 
         Any two of the K models share most of their training patients, and each patient both tests one and trains the
         others. Nadeau & Bengio 2003 (Mach Learn 52:239) put the correlation of two folds at the test part's share 1/K:
@@ -44,7 +44,7 @@ class Design:
         return Design(self.fold[:, patients], site, self.fitted)
 
     def unfitted(self) -> Design:
-        """The same for scores that no fold's labels went into."""
+        """The same for scores that did not use any fold's labels."""
         return replace(self, fitted=1)
 
     @property
@@ -54,7 +54,7 @@ class Design:
 
     @property
     def clusters(self) -> npt.NDArray[np.intp] | None:
-        """The number of each patient's site, intp[patient], one of its own where unknown; None without any site."""
+        """The number of each patient's site, intp[patient], its own number if unknown; None without any site."""
         if not any(self.site):
             return None
         own = [site or f"\0{i}" for i, site in enumerate(self.site)]  # no site is named so

@@ -1,8 +1,8 @@
-"""Whether new patients come from where training's came from: one comparison of one quantity, its p and its size.
+"""Whether new patients come from the same population as training's: one comparison per quantity, its p and its size.
 
-Continuous quantities by Kolmogorov and Smirnov's two-sample test at the edges that are frozen, categories by Fisher's
-exact test or chi-square, all two-sided, one value a patient. The population stability index (PSI) is a size, no test:
-with what it would be by chance alone.
+Continuous quantities by Kolmogorov and Smirnov's two-sample test at the frozen edges, categories by Fisher's
+exact test or chi-square, all two-sided, one value per patient. The population stability index (PSI) is a size, not a
+test; it is given with its expected value by chance alone.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ FEWEST = 20
 PSI_BINS = 10
 _LARGE, _MODERATE = 0.25, 0.10
 _EXPECTED = 5.0
-"""Cochran (1954): chi-square where every cell has at least five to be expected."""
+"""Cochran (1954): chi-square if every cell has an expected count of at least five."""
 _SMOOTHING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binned:
-    """How a quantity is spread over patients, without any one's value: `counts` between ascending `edges`.
+    """How a quantity is distributed over patients, without any patient's value: `counts` between ascending `edges`.
 
-    The first counts values up to the first edge, the last those above the last one; `missing`: without a value.
+    The first count is of values up to the first edge, the last of those above the last edge; `missing`: patients
+    without a value.
     """
 
     edges: tuple[float, ...]
@@ -48,7 +49,7 @@ class Binned:
 
 @dataclass(frozen=True, kw_only=True)
 class Psi:
-    """A population stability index, what it is `by_chance` on average, and its 95 % `limit` where nothing drifts."""
+    """A population stability index, what it is `by_chance` on average, and its 95 % `limit` if nothing drifts."""
 
     value: float
     by_chance: float
@@ -61,7 +62,7 @@ class Psi:
 
     @property
     def size(self) -> str:
-        """The corrected value in the customary words (Siddiqi 2006, Credit Risk Scorecards), beyond the limit alone."""
+        """The corrected value in the customary words (Siddiqi 2006, Credit Risk Scorecards), only beyond the limit."""
         if self.value <= self.limit:
             return "within chance"
         return "large" if self.corrected >= _LARGE else "moderate" if self.corrected >= _MODERATE else "small"
@@ -71,8 +72,8 @@ class Psi:
 class Compared:
     """One quantity of some patients against training.
 
-    `n` and `n_training`: patients with a value; `unknown`: those here without one; `p`: None if nothing could be
-    tested, and then `note` says why; `statistic`: of the test; `detail`: what is seen, in words.
+    `n` and `n_training`: patients with a value; `unknown`: new patients without one; `p`: None if nothing
+    could be tested, as `note` then explains; `statistic`: of the test; `detail`: what is seen, in words.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Compared:
 def edges_of(quantiles: Sequence[float]) -> tuple[float, ...]:
     """Where bins end: ascending quantiles, each once, and just below one that several share at the lower end.
 
-    Without that a value that most patients have could not be told from anything below it.
+    Otherwise a value that most patients have could not be distinguished from anything below it.
     """
     edges = np.unique(np.asarray(quantiles, np.float64)).tolist()
     shared = len(quantiles) > 1 and quantiles[0] == quantiles[1]
@@ -115,7 +116,7 @@ def quantile(found: Binned, share: float) -> float:
 
 
 def compare_values(name: str, training: Binned, values: Float64, fewest: int = FEWEST) -> Compared:
-    """A continuous quantity, float64[patient] with NaN where unknown, against what is frozen of training."""
+    """A continuous quantity, float64[patient] with NaN if unknown, against the frozen values of training."""
     here = binned(values, training.edges)
     found = Compared(name=name, n=here.n, n_training=training.n, unknown=here.missing)
     if note := too_few(here.n, training.n, fewest):
@@ -135,7 +136,7 @@ def compare_values(name: str, training: Binned, values: Float64, fewest: int = F
 
 
 def compare_levels(name: str, training: Mapping[str, int], levels: Sequence[str], fewest: int = FEWEST) -> Compared:
-    """A category, one a patient and "" where unknown, against training's counts by level."""
+    """A category, one per patient and "" if unknown, against training's counts by level."""
     known = Counter(level for level in levels if level)
     before = {level: n for level, n in training.items() if level}
     n, m = sum(known.values()), sum(before.values())
@@ -158,7 +159,7 @@ def compare_levels(name: str, training: Mapping[str, int], levels: Sequence[str]
 def ks(training: Sequence[int], here: Sequence[int]) -> tuple[float, float]:
     """Kolmogorov and Smirnov's D between two rows of counts over the same bins, and its two-sided p.
 
-    D is looked for at the bins' edges alone, so it is never above that of the values themselves: p is never too small.
+    D is computed only at the bins' edges, so it is never above that of the values themselves, and p is never too small.
     It is Kolmogorov's limiting distribution (Smirnov 1939), which is above the exact p of two small samples
     (within 2 % below it at worst), while the finite one-sample distribution with the harmonic size is far below.
     """
@@ -173,9 +174,9 @@ def ks(training: Sequence[int], here: Sequence[int]) -> tuple[float, float]:
 def categories(training: Sequence[int], here: Sequence[int]) -> tuple[str, float | None, float, int]:
     """Test, statistic (None of an exact one), two-sided p and the level that differs most, of counts by level.
 
-    Two levels: Fisher's exact test, and the rarer one of training is named. More: Pearson's chi-square where all cells
-    have 5 to be expected; else Fisher's of each level against the rest, the smallest p times the number of levels
-    (Bonferroni), which any counts allow.
+    Two levels: Fisher's exact test, and the level that is rarer in training is named. More: Pearson's chi-square if all
+    expected counts are at least 5; otherwise Fisher's test of each level against the rest, with the smallest p times
+    the number of levels (Bonferroni), which is valid for any counts.
     """
     from scipy.stats import chi2_contingency, fisher_exact
 
@@ -199,7 +200,7 @@ def psi(training: Sequence[int], here: Sequence[int]) -> Psi:
     """The population stability index Σ (q - p) ln(q/p) of shares over B bins, half a patient added to each count.
 
     Without drift it is about (1/n + 1/m) χ² with B - 1 degrees of freedom (Yurdakul & Naranjo 2020, J Risk Model
-    Validation 14:89), so the smaller a sample, the larger the index: it is shown less its mean by chance.
+    Validation 14:89), so the smaller a sample, the larger the index: it is shown minus its mean by chance.
     """
     from scipy.special import chdtri
 
@@ -212,14 +213,14 @@ def psi(training: Sequence[int], here: Sequence[int]) -> Psi:
 
 
 def too_few(n: int, n_training: int, fewest: int) -> str:
-    """Why two groups are not compared, "" where they are large enough."""
+    """Why two groups are not compared, "" if they are large enough."""
     if n_training < fewest:
         return f"too few in training: {n_training} of {fewest}"
     return f"too few: {n} of {fewest}" if n < fewest else ""
 
 
 def _coarse(training: Sequence[int], here: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Neighboring bins joined until each holds a tenth of training."""
+    """Neighboring bins joined until each has a tenth of training."""
     least, a, b = sum(training) / PSI_BINS, [0], [0]
     for x, y in zip(training, here, strict=True):
         if a[-1] >= least:
@@ -233,7 +234,7 @@ def _coarse(training: Sequence[int], here: Sequence[int]) -> tuple[list[int], li
 
 
 def _common(training: Sequence[int], here: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Levels, those too rare for the index's distribution together in one."""
+    """Levels, with those too rare for the index's distribution combined into one."""
     n, m = sum(training), sum(here)
     often = [min(n, m) * (x + y) / (n + m) >= _EXPECTED for x, y in zip(training, here, strict=True)]
     kept = [(x, y) for x, y, k in zip(training, here, often, strict=True) if k]

@@ -1,7 +1,7 @@
-"""Whether calibration and rates that training had are kept, once labels have arrived: each against training's.
+"""Whether calibration and rates are still those of training, once labels have arrived.
 
-All of it is of scores as training has them out of fold: of one fold's models, so that without drift new patients and
-training's are alike. The mean over folds, which calls rest on, is less extreme and would differ from them by itself.
+All of this uses scores like training's out-of-fold ones: those of one fold's models, so that without drift new patients
+and training's are alike. The mean over folds, on which calls are based, is less extreme and would differ without drift.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
 
 FEWEST_OF_EACH = 5
-"""Fewer positive, or fewer negative, patients say nothing on calibration or rates."""
+"""With fewer positive or fewer negative patients, calibration and rates are not compared."""
 RATES = {"rule_out": "sensitivity", "rule_in": "specificity"}
-"""By rule, the rate that its threshold aims at: the one of which training's part in choosing it is known."""
+"""By rule, the rate that its threshold aims at: the one for which training's part in the choice is known."""
 
 
 def labelled_reference(labels: Bool, logit: Float64, thresholds: Mapping[str, float | None]) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def labelled_reference(labels: Bool, logit: Float64, thresholds: Mapping[str, fl
 
     `n`, `n_positive`; `center`, the mean logit; `large` and `slope`, mean and standard deviation of the residual
     y - p and of its product with the centered logit: what maximum likelihood sets to zero for intercept and slope of
-    the calibration line (Cox 1958). `rules`: how many of the class, of how many, lie on the right side of a threshold.
+    the calibration line (Cox 1958). `rules`: how many patients of the class lie on the right side of
+    a threshold, and of how many.
     """
     center = float(logit.mean()) if len(logit) else 0.0
     large, slope = _residuals(labels, logit, center)
@@ -50,7 +51,7 @@ def compare_labelled(
     thresholds: Mapping[str, float | None],
     fewest: int = FEWEST,
 ) -> dict[str, list[Compared]]:
-    """Comparisons by group, `prevalence`, `calibration` and `rates`, of labelled patients with scores.
+    """Comparisons by group, `prevalence`, `calibration` and `rates`, of labeled patients with scores.
 
     `labels` and `logit`: bool and float64[patient]; `thresholds`: the bundle's frozen logits by rule.
     """
@@ -73,11 +74,11 @@ def compare_labelled(
 
 
 def predictive_p(hits: int, n: int, training_hits: int, training_n: int) -> float:
-    """Two-sided p of `hits` of `n` new patients beyond a threshold that was set at training's patients of that class.
+    """Two-sided p of `hits` of `n` new patients beyond a threshold that was set on training patients of that class.
 
     Where `training_hits` of `training_n` lie beyond it, the share of all such patients beyond it is Beta(k, m - k + 1)
     if the threshold is the last of these k and Beta(k + 1, m - k) if it is just short of the next one (order statistics
-    of a uniform; David & Nagaraja 2003, §2.3), so new counts are beta-binomial. Of both, each tail takes the larger.
+    of a uniform; David & Nagaraja 2003, §2.3), so new counts are beta-binomial. Each tail takes the larger of the two.
     """
     from scipy.stats import betabinom
 
@@ -99,13 +100,13 @@ def _moments(values: Float64) -> list[float]:
 
 
 def _welch(name: str, values: Float64, training: list[float], m: int, note: str) -> Compared:
-    """Welch's t test of a mean against training's, of which mean and standard deviation are known."""
+    """Welch's t test of a mean against training's, whose mean and standard deviation are known."""
     from scipy.stats import ttest_ind_from_stats
 
     n, (mean, sd) = len(values), training
     here = _moments(values)
     if not note and not (sd > 0 and here[1] > 0):
-        note = "all alike"
+        note = "all values are equal"
     if note:
         return Compared(name=name, n=n, n_training=m, note=note)
     found = ttest_ind_from_stats(here[0], here[1], n, mean, sd, m, equal_var=False)
@@ -139,7 +140,7 @@ def _rate(rule: str, training: list[int] | None, labels: Bool, logit: Float64, c
 
 
 def _right(rate: str, labels: Bool, logit: Float64, cut: float) -> tuple[int, int]:
-    """How many of the rate's class lie on its side of a threshold, of how many."""
+    """How many of the rate's class lie on its side of a threshold, and of how many."""
     if rate == "sensitivity":
         return int((logit[labels] >= cut).sum()), int(labels.sum())
     return int((logit[~labels] < cut).sum()), int((~labels).sum())

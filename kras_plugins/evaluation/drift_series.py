@@ -1,4 +1,4 @@
-"""What charts of monitoring show: the middle half of values and shares of categories, of a window and of training."""
+"""Data of the monitoring charts: the middle half of values and shares of categories, of a window and of training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def series(name: str, arrivals: Sequence[Arrival]) -> dict[str, Any]:
-    """A window as JSON values: `score`, `mpp` and `stain` have `n`, `q25`, `median`, `q75`, None without any value;
-    `scanner` and `quality` count patients, "" are those of whom it is unknown."""
+    """A window as JSON values: `score`, `mpp` and `stain` have `n`, `q25`, `median`, `q75`, None without any
+    value; `scanner` and `quality` count patients, with "" for unknown."""
     return {
         "window": name,
         "n": len(arrivals),
@@ -31,7 +31,7 @@ def series(name: str, arrivals: Sequence[Arrival]) -> dict[str, Any]:
 
 
 def training_series(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The same of training, from what is frozen; None where a bundle cannot be compared with."""
+    """The same for training, from the frozen values; None if a bundle cannot be compared with."""
     if "quality" in absent(facts):
         return None
     kept = facts["reference"]

@@ -1,4 +1,4 @@
-"""How many patients have a driver mutation of KRAS, where the cohort tells: the target is one of them alone."""
+"""How many patients have a KRAS driver mutation, if the cohort states it; the target is only one of these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMN = "kras_driver"
 
 
 def drivers(patients: Sequence[Patient], target: str) -> dict[str, int] | None:
-    """`n`: patients of whom it is known, `n_positive`: those who have one; None where the cohort has no such column."""
+    """`n`: patients for whom it is known; `n_positive`: those who have one; None if the cohort has no such column."""
     if target == COLUMN:
         known = [patient.label for patient in patients if patient.label is not None]
     else:

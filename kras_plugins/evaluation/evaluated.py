@@ -1,4 +1,4 @@
-"""What is evaluated: scores of patients beside what is known of them, from a cross-validation or from a bundle."""
+"""What is evaluated: patients' scores and what is known about them, from a cross-validation or from a bundle."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from kras_plugins.learning.experiment import Experiment
 
 FEWEST_POSITIVES = 10
-"""Fewer positive patients in scope set no threshold."""
+"""With fewer positive patients in scope, no threshold is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """What was scored, and how: one element a patient, in one order throughout.
+    """What was scored, and how: one element per patient, in the same order throughout.
 
     `fold`: int[repeat patient], all 0 in one repeat for an external cohort; `fitted`: how many folds' models were
-    fitted, 1 for a bundle's. `members`: the classifiers; `ensemble`: their strict mean, NaN where one is missing;
-    `available`: the mean of those there, without thresholds, which do not apply to it; `baselines` by name.
+    fitted, 1 for a bundle's. `members`: the classifiers; `ensemble`: their strict mean, NaN if one is missing;
+    `available`: the mean of the available members, without thresholds, which do not apply to it; `baselines` by name.
     `out_of_scope`: why no call is made for a patient, "" for those in scope. `frozen`: the thresholds of a bundle,
-    logits by model and rule, None where not set. `subgroups`, `confounders`: columns to look at, the usual ones where
-    None; `clinical`: what the clinical baseline knows.
+    logits by model and rule, None if not set. `subgroups`, `confounders`: columns to examine, the usual ones if None;
+    `clinical`: columns of the clinical baseline.
     """
 
     patients: Sequence[Patient]
@@ -63,11 +63,11 @@ class Evaluated:
         subgroups: Sequence[str] | None = None,
         confounders: Sequence[str] | None = None,
     ) -> Self:
-        """Out-of-fold scores with the thresholds of each fold's training part, and the baselines beside them.
+        """Out-of-fold scores with the thresholds of each fold's training part, and the baselines.
 
-        `patients`: in the order of the experiment's; `known`: what baselines may look at; `out_of_scope`: reasons, of
-        those whom the experiment has not in scope. Thresholds are set on patients in scope, and none are set with fewer
-        than FEWEST_POSITIVES positive ones.
+        `patients`: in the order of the experiment's; `known`: what baselines may use; `out_of_scope`: reasons, for the
+        patients who are not in scope in the experiment. Thresholds are set on patients in scope, and none are set with
+        fewer than FEWEST_POSITIVES positive ones.
         """
         labels, fold, scope = experiment.labels, experiment.fold.astype(np.int_), experiment.in_scope
         told = targets.provenance("inner out-of-fold scores of in-scope patients in the training part of each fold")
@@ -95,7 +95,7 @@ class Evaluated:
             thresholds=thresholds(experiment.inner_ensemble),
             provenance=told,
             in_fold=ensemble_in_fold(experiment),
-            # Where no member found anything the ensemble cannot.
+            # If no member found anything, the ensemble cannot either.
             learned=tuple(
                 tuple(any(lines) for lines in zip(*found, strict=True))
                 for found in zip(*(scores.learned or () for scores in members.values()), strict=True)
@@ -140,9 +140,9 @@ class Evaluated:
         subgroups: Sequence[str] | None = None,
         confounders: Sequence[str] | None = None,
     ) -> Self:
-        """What a bundle says of patients that it never saw, with the thresholds and baselines that are frozen in it.
+        """A bundle's results for patients that it never saw, with the thresholds and baselines that are frozen in it.
 
-        `scores`: the bundle's, of these patients, who all have a label; `known`: what its baselines may look at here;
+        `scores`: the bundle's, of these patients, who all have a label; `known`: what its baselines may use here;
         `out_of_scope`: why no call is made for a patient, "" for those in scope.
         """
         n = len(patients)
@@ -184,12 +184,12 @@ class Evaluated:
 
     @property
     def complete(self) -> Bool:
-        """bool[patient]: those in scope with a score from every member; the primary tables hold them."""
+        """bool[patient]: those in scope with a score from every member; the primary tables are of them."""
         return self.ensemble.scored & self.in_scope
 
     @property
     def design(self) -> Design:
-        """How all scores came about."""
+        """How all scores were made."""
         return Design(self.fold, [p.site for p in self.patients], self.fitted)
 
 
@@ -199,7 +199,7 @@ def enough_positives(labels: npt.NDArray[np.int8], in_scope: Bool) -> bool:
 
 
 def _frozen(labels: npt.NDArray[np.int8], logit: Float64, settled: Bool, targets: Targets) -> dict[str, float | None]:
-    """Thresholds of a bundle from out-of-fold logits of patients in scope, None where not set."""
+    """Thresholds of a bundle from out-of-fold logits of patients in scope, None if not set."""
     chosen = choose_thresholds(labels, np.where(settled, logit, np.nan), targets)
     return {rule: None if np.isnan(t) else t for rule, t in chosen.items()}
 
@@ -207,7 +207,7 @@ def _frozen(labels: npt.NDArray[np.int8], logit: Float64, settled: Bool, targets
 def raw_where_constant(experiment: Experiment, name: str) -> Float64:
     """float64[repeat patient]: a member's logits, and its raw scores in folds where the calibration is flat.
 
-    Only patients of one fold are compared by it, so the two scales never meet.
+    It is only used to compare patients of one fold, so the two scales never mix.
     """
     slope = np.array([[line.slope for line in repeat] for repeat in experiment.platt[name]])
     flat = np.take_along_axis(slope, experiment.fold.astype(np.intp), axis=1) == 0
@@ -215,7 +215,7 @@ def raw_where_constant(experiment: Experiment, name: str) -> Float64:
 
 
 def ensemble_in_fold(experiment: Experiment) -> Float64:
-    """float64[repeat patient]: the ensemble's logits, and where those of a fold are all alike the mean rank of its
+    """float64[repeat patient]: the ensemble's logits; in folds where these are all equal, the mean rank of its
     members by `raw_where_constant`."""
     from scipy.stats import rankdata
 

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 NON_SQUAMOUS = ("adenocarcinoma", "adenosquamous", "large cell", "sarcomatoid")
-"""What is known not to be squamous; a carcinoma of no stated type (NSCLC, NOS) may be."""
+"""Types that are known not to be squamous; a carcinoma without a stated type (NSCLC, NOS) may be squamous."""
 
 
 def is_adenocarcinoma(histology: str | None) -> bool | None:
-    """Whether a histology is adenocarcinoma (also written LUAD, ADC); None where unknown. Adenosquamous is not."""
+    """Whether a histology is adenocarcinoma (also written LUAD, ADC); None if unknown. Adenosquamous is not."""
     meant = parse_histology(histology)
     return None if meant == "unknown" else meant == "adenocarcinoma"
 
 
 def histology_groups(histologies: Sequence[str | None]) -> list[str]:
-    """`adenocarcinoma`, `other`, or "" where unknown, one a patient."""
+    """`adenocarcinoma`, `other`, or "" if unknown, one per patient."""
     names = {True: "adenocarcinoma", False: "other", None: ""}
     return [names[is_adenocarcinoma(h)] for h in histologies]
 
 
 def adenocarcinoma_mask(histologies: Sequence[str | None]) -> Bool:
-    """bool[patient], true where the histology is known to be adenocarcinoma."""
+    """bool[patient], true if the histology is known to be adenocarcinoma."""
     return np.array([g == "adenocarcinoma" for g in histology_groups(histologies)], bool)
 
 
@@ -40,7 +40,7 @@ def histology_auroc(
 ) -> tuple[float, float, float] | None:
     """AUROC of "is it adenocarcinoma" with its interval, by patient or by site; None without patients of both classes.
 
-    `sites`: of each patient, "" where unknown.
+    `sites`: of each patient, "" if unknown.
     """
     from kras_plugins.evaluation.auroc import auroc
     from kras_plugins.evaluation.design import one_cohort

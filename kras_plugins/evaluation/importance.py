@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, Sample
 
 PERMUTATIONS, FEWEST = 10, 3
-"""Permutations of each group and each feature; at least so many where there are many patients."""
+"""Permutations of each group and each feature; the minimum if there are many patients."""
 _MOST_ROWS = 5000
-"""Patients times permutations, which bounds how long it takes: many patients need fewer permutations."""
+"""Patients times permutations, which bounds the time: many patients need fewer permutations."""
 TOP_GROUPS = 2
-"""How many groups, those that lose most, are looked at feature by feature."""
+"""How many groups, those that lose most, are examined feature by feature."""
 
 
 def importance(
@@ -34,7 +34,7 @@ def importance(
 
     `models`: the member's, each with the patients it is tested on; `samples`, `labels` int8[patient]: of all patients.
     The AUROC compares patients of one model only, as everywhere. `drop`: mean over the permutations; `sd`: their
-    standard deviation, which says how far the shuffling itself decides and nothing of other patients. `features`: the
+    standard deviation, which measures only the effect of the shuffling and not that of other patients. `features`: the
     same by feature, of the groups that lose most and more than that spread.
     """
     fold = np.full(len(samples), -1)

@@ -1,4 +1,4 @@
-"""What a score adds to what a clinician knows anyway: a model with and without it."""
+"""What a score adds to what a clinician already knows: a model with and without it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 NESTED = "weight fitted in each fold's training part on scores from models that saw neither the fold nor the patient"
 EXTERNAL = "both scores are frozen; the score's weight is cross-fitted in five folds of this cohort"
-AGAINST = "; beside the baseline the score runs against the label: p is no sign of a gain"
+AGAINST = "; given the baseline, the score runs against the label: p does not show a gain"
 FEWEST = 10
-"""Patients of each class that a comparison needs."""
+"""Minimum number of patients of each class for a comparison."""
 _RIDGE = 1e-4
 
 
@@ -37,14 +37,15 @@ def incremental(
 ) -> list[dict[str, Any]]:
     """Entries of `incremental` in metrics.json: logistic models of the label, on a baseline's logit and with the score.
 
-    The baseline is the clinical one (with histology), else histology alone; none, no rows. `over` names what it knows.
-    All arguments are of the same patients, whose scores are finite. With the score means the baseline's logit plus the
-    score times a weight of at least 0, which is cross-fitted: in cross-validation on each fold's inner scores, so that
-    a fold's labels are in nothing that is applied to it; on an external cohort in five folds of it. `delta_auroc` is
-    paired (DeLong on the cross-fitted predictions, `p_delta`); `p` is the likelihood-ratio test of the score's
-    coefficient, free of sign, on out-of-fold logits averaged over repeats and taken as given. Both speak of these
-    models as fitted, not of another training set. Of a score of noise they reject a little more often than 5 %
-    (docs/how-to/audit.md): out of fold it tends to run against the label, which the note tells.
+    The baseline is the clinical one (with histology), else histology alone; without either there are no rows. `over`
+    names its covariates. All arguments are of the same patients, whose scores are finite. "With the score" means the
+    baseline's logit plus the score times a weight of at least 0, which is cross-fitted: in cross-validation on each
+    fold's inner scores, so that a fold's labels do not enter anything that is applied to it; on an external cohort in
+    five folds of that cohort. `delta_auroc` is paired (DeLong on the cross-fitted predictions, `p_delta`); `p` is the
+    likelihood-ratio test of the score's coefficient, free of sign, on out-of-fold logits averaged over repeats and
+    taken as given. Both are about these models as fitted, not about another training set. For a score of pure noise
+    they reject slightly more often than 5 % (docs/how-to/audit.md): out of fold such a score tends to run against the
+    label, which the note states.
     """
     name = next((n for n in (CLINICAL, HISTOLOGY_ONLY) if n in baselines), None)
     if name is None or min(int(labels.sum()), int((~labels).sum())) < FEWEST:
@@ -81,7 +82,7 @@ def incremental(
 
 def likelihood_ratio(labels: Bool, base: Float64, score: Float64) -> tuple[float, float]:
     """p of the likelihood-ratio test (chi-squared, one degree) that a score adds nothing to a base logit in a logistic
-    regression, and the score's coefficient per standard deviation; NaN, NaN where the score is constant."""
+    regression, and the score's coefficient per standard deviation; NaN, NaN if the score is constant."""
     from scipy.stats import chi2
 
     if np.ptp(score) < 1e-12:
@@ -110,8 +111,8 @@ def _cross_fitted(labels: Bool, fold: npt.NDArray[np.int_], base: Scores, scores
 
 
 def _weight(labels: Bool, base: Float64, score: Float64) -> float:
-    """The score's weight beside a base whose own is 1, at least 0: a noisy score must not gain by running backwards in
-    training, which cross-validation would turn into an area below 0.5."""
+    """The score's weight, at least 0, with the base's weight fixed at 1: a noisy score must not gain by running
+    backwards in training, which cross-validation would turn into an area below 0.5."""
     spread = float(score.std())
     if not 0 < labels.sum() < len(labels) or spread < 1e-12:
         return 0.0
@@ -136,7 +137,7 @@ def _columns(parts: Sequence[Float64]) -> Float64:
 
 
 def _fit(x: Float64, labels: Bool, offset: Float64 | float = 0.0) -> Float64:
-    """Newton's method on the logistic likelihood; the ridge only keeps separated or collinear columns finite."""
+    """Newton's method on the logistic likelihood; the ridge only keeps separated or collinear fits finite."""
     from scipy.special import expit
 
     penalty = np.full(x.shape[1], _RIDGE)

@@ -1,4 +1,4 @@
-"""Intervals that need no AUROC: Wilson's for proportions, their ratios, the patient-level bootstrap for the rest."""
+"""Intervals other than the AUROC's: Wilson's for proportions, ratios of these, the patient-level bootstrap."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _CELLS = 4_000_000
 
 
 def estimate(interval: Interval) -> dict[str, float]:
-    """An interval as metrics.json has it."""
+    """An interval as it is in metrics.json."""
     return dict(zip(("value", "low", "high"), interval, strict=True))
 
 
 def wilson(hits: float, n: float) -> Interval:
     """A proportion with Wilson's 95 % score interval (Wilson 1927); NaN for n = 0.
 
-    `hits` may be a mean over repeats and so not whole.
+    `hits` may be a mean over repeats and thus not a whole number.
     """
     if n <= 0:
         return math.nan, math.nan, math.nan
@@ -47,7 +47,7 @@ def ratio(top: Interval, bottom: Interval) -> Interval:
     """A ratio of two independent proportions, its interval from theirs: MOVER-R (Donner & Zou 2012, Stat Methods Med
     Res 21:347).
 
-    Infinite where the bottom, or for the upper bound its lower limit, is 0; NaN for 0/0.
+    Infinite if the bottom, or for the upper bound its lower limit, is 0; NaN for 0/0.
     """
     (a, a_low, a_high), (b, b_low, b_high) = top, bottom
     if math.isnan(a + b) or (a == 0 and b == 0):
@@ -73,8 +73,8 @@ def difference(a: Interval, b: Interval) -> Interval:
 def resamples(n: int, seed: int, count: int = RESAMPLES, strata: Bool | None = None) -> Counts:
     """How often each of n patients is drawn in each bootstrap sample: uint8[sample patient], rows summing to n.
 
-    Patients are drawn whole and, because prevalence varies between cohorts too, without regard to label; with `strata`,
-    bool[patient], as many of each kind as there are, which is for differences between models.
+    Patients are drawn as units and, because prevalence also varies between cohorts, without regard to label. With
+    `strata`, bool[patient], the number of each kind is kept, which is for differences between models.
     """
     rng = np.random.default_rng(seed)
     drawn = np.zeros((count, n), np.uint8)
@@ -88,7 +88,7 @@ def resamples(n: int, seed: int, count: int = RESAMPLES, strata: Bool | None = N
 def replicates(counts: Counts, statistic: Callable[[Float64], Float64]) -> Float64:
     """A statistic in every bootstrap sample, float64[sample …].
 
-    `statistic` maps float64[sample patient] of weights to float64[sample …], NaN where undefined.
+    `statistic` maps float64[sample patient] of weights to float64[sample …], NaN if undefined.
     """
     step = max(1, _CELLS // max(1, counts.shape[1]))
     parts = [statistic(counts[i : i + step].astype(np.float64)) for i in range(0, len(counts), step)]
@@ -101,7 +101,7 @@ def percentile_interval(counts: Counts, statistic: Callable[[Float64], Float64])
 
 
 def percentiles(values: Float64) -> tuple[float, float]:
-    """The middle 95 % of bootstrap values[sample]; NaN, NaN where more than half of them are undefined."""
+    """The middle 95 % of bootstrap values[sample]; NaN, NaN if more than half of them are undefined."""
     finite = values[np.isfinite(values)]
     if not len(values) or 2 * len(finite) < len(values):
         return math.nan, math.nan
@@ -112,7 +112,7 @@ def percentiles(values: Float64) -> tuple[float, float]:
 def share(part: Float64, whole: Float64, counts: Counts) -> Interval:
     """Sum of part over sum of whole, float64[patient] with 0 ≤ part ≤ whole, with a patient-level bootstrap interval.
 
-    Where it is 0 or 1 every bootstrap sample agrees: the interval is Wilson's. NaN where whole sums to 0.
+    If it is 0 or 1, every bootstrap sample agrees and the interval is Wilson's. NaN if whole sums to 0.
     """
     pair = np.stack([part, whole], axis=1)
 

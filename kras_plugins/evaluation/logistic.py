@@ -1,4 +1,4 @@
-"""A small logistic regression on covariates that keeps as plain JSON: its columns, coefficients and intercept."""
+"""A small logistic regression on covariates that is stored as plain JSON: its columns, coefficients and intercept."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
 
 RARE = 5
-"""A level of fewer training patients has no coefficient of its own."""
+"""A level with fewer training patients has no coefficient of its own."""
 Columns = Mapping[str, Sequence[str]]
-"""Texts by column, one a patient, "" where unknown."""
+"""Texts by column, one per patient, "" if unknown."""
 
 
 def fit_logistic(labels: Bool, columns: Columns) -> dict[str, Any]:
     """L2-penalized logistic regression (C = 1) of bool[patient] on covariates; returns plain JSON values.
 
-    A column whose known values are all numbers is signed-log transformed where its skewness asks for it (densities),
-    standardized, and missing values take the training median; of another each level of at least RARE patients is an
-    indicator, a missing value being a level of its own. With one class only, the smoothed rate remains.
+    A column whose known values are all numbers is signed-log transformed if its skewness calls for it (densities) and
+    standardized, and missing values take the training median. In any other column each level of at least RARE patients
+    is an indicator; missing is a level of its own. With only one class, the smoothed rate remains.
     """
     encoders = [_encoder(name, list(values)) for name, values in columns.items()]
     frozen: dict[str, Any] = {"encoders": encoders, "coefficients": [], "intercept": 0.0}

@@ -1,14 +1,14 @@
-"""Looking again and again: windows of patients, and alarms of which few are false over all looks together.
+"""Repeated looks: windows of patients, and alarms with a bounded chance of a false one over all looks together.
 
-Three corrections, each a bound whatever depends on whatever, since every look compares with the same training patients:
-of the checks of one group (three stains, dozens of features; of a window and of all patients so far) the smallest p
-counts, times their number (Bonferroni); of the groups Holm's step-down (1979, Scand J Stat 6:65); of the looks a level
-each, α / (w (w + 1)) for look w = 1, 2, …, which sum to α however many looks there will be (spending of α, after
-Lan & DeMets 1983, Biometrika 70:659, with the sum of levels as the bound). So without drift the chance of any alarm,
-ever, is at most α.
+There are three corrections, each valid under any dependence, since every look compares with the same training patients.
+Within a group (three stains, dozens of features; a window and all patients so far) the smallest p counts, times the
+number of checks (Bonferroni). Over groups, Holm's step-down applies (1979, Scand J Stat 6:65). Over looks, look w = 1,
+2, … has the level α / (w (w + 1)); these sum to α however many looks there will be (spending of α, after Lan & DeMets
+1983, Biometrika 70:659, with the sum of levels as the bound). So without drift the chance of any alarm, ever, is at
+most α.
 
-Holm and not Benjamini & Yekutieli (2001): each alarm stops somebody's work, so the chance of any false one is what is
-to be bounded, not the share of false ones among many.
+Holm and not Benjamini & Yekutieli (2001): each alarm stops somebody's work, so the chance of any false alarm must be
+bounded, not the share of false ones among many.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Comparison = Callable[[Sequence["Arrival"]], Mapping[str, Sequence[Compared]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Patients that are looked at together; `first` and `last`: their days. `open`: more may come, no look yet."""
+    """Patients that are examined together; `first` and `last`: their days. `open`: more may come, no look yet."""
 
     name: str
     first: str
@@ -43,7 +43,7 @@ class Window:
 class Group:
     """The checks of one group at one look, of the window and, from the second look on, of all patients `so_far`.
 
-    `p`: of the group; `p_holm`: over all groups of the look, None where nothing could be compared.
+    `p`: of the group; `p_holm`: over all groups of the look, None if nothing could be compared.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Group:
 
     @property
     def moved(self) -> list[Compared]:
-        """The checks with a p, the smallest first, each once: as it stands out more, here or in all so far."""
+        """The checks with a p, the smallest first, each once, from the window or all so far."""
         best: dict[str, Compared] = {}
         for check in sorted((c for c in (*self.here, *self.so_far) if c.p is not None), key=lambda c: c.p or 0.0):
             best.setdefault(check.name, check)
@@ -66,7 +66,8 @@ class Group:
 class Look:
     """One window and what was found there.
 
-    `number`: from 1, None while it is not looked at, and `note` says why; `level`: the part of α that this look uses.
+    `number`: from 1, None while there is no look yet, as `note` then explains; `level`: the part of α that this look
+    uses.
     """
 
     window: Window
@@ -89,10 +90,10 @@ def windows(
     fewest: int = FEWEST,
     by: Literal["when", "labeled"] = "when",
 ) -> list[Window]:
-    """Patients in windows, in the order of their time (`by`): so many each, or of a day, week, month or quarter.
+    """Patients in windows, in the order of their time (`by`): a fixed number each, or a day, week, month or quarter.
 
-    A window of the calendar that ended with fewer than `fewest` patients goes on into the next. The last is open until
-    it is full, or has ended before `now`. What a window holds does not depend on what patients are like.
+    A window of the calendar that ended with fewer than `fewest` patients is merged into the next. The last is open
+    until it is full, or has ended before `now`. Which patients a window contains does not depend on their values.
     """
     ordered = sorted(arrivals, key=lambda a: getattr(a, by))
     if isinstance(rule, int):
@@ -134,7 +135,7 @@ def windows(
 def look_at(found: Sequence[Window], compare: Comparison, alpha: float, fewest: int = FEWEST) -> list[Look]:
     """A look at each window that is not open: what `compare` finds in it, and in all patients up to its end.
 
-    Where it finds no group to compare there is no look, and nothing is spent.
+    If it finds no group to compare, there is no look, and nothing is spent.
     """
     looks: list[Look] = []
     before: list[Arrival] = []

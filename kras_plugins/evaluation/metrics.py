@@ -26,7 +26,7 @@ WITHIN_FOLDS = (
     "(jackknife), times √(1 + K/(K-1)) for K folds whose models share training patients (Nadeau & Bengio 2003); "
     "score interval (Newcombe 2006)"
 )
-COLLAPSED = "calibration found nothing in {} of {} folds: patients are ranked there by uncalibrated scores"
+COLLAPSED = "calibration found nothing in {} of {} folds: patients there are ranked by uncalibrated scores"
 LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
 NO_CONTROL = "no threshold controls the sensitivity at this number of positives: none is set"
 
@@ -37,12 +37,12 @@ def model_metrics(
     """One entry of `models` in metrics.json, and its AUROC for paired comparison.
 
     `labels`: bool[patient], `design`: of these patients, `counts`: bootstrap samples uint8[sample patient],
-    `prevalences`: other populations for which predictive values are reported. Every score must be finite. What cannot
-    be computed is NaN.
+    `prevalences`: other populations for which predictive values are reported. Every score must be finite. Anything that
+    cannot be computed is NaN.
     """
     design = design if scores.fitted else design.unfitted()
     area = auroc(labels, scores.within_folds, design)
-    # A baseline that gives each fold one constant has no slope, though its constants differ between folds.
+    # A baseline with one constant per fold has no slope, though its constants differ between folds.
     constant = not len(labels) or np.ptp(scores.ranking) == 0
     unknown = (math.nan,) * 3
     line = Line(slope=unknown, intercept=unknown) if constant else calibration_line(labels, scores.logit)
@@ -70,7 +70,7 @@ def model_metrics(
 
 
 def _point(rule: str, labels: Bool, scores: Scores, counts: Counts, prevalences: Sequence[float]) -> dict[str, Any]:
-    """A rule's operating point with what its threshold was chosen on, or why there is none."""
+    """A rule's operating point with what its threshold was chosen on, or why it has no threshold."""
     threshold = scores.thresholds[rule]
     point = operating_point(labels, scores.logit, threshold, counts, prevalences)
     point["provenance"] = scores.provenance.get(rule, "")
@@ -80,7 +80,7 @@ def _point(rule: str, labels: Bool, scores: Scores, counts: Counts, prevalences:
 
 
 def auroc_entry(area: Auroc, design: Design) -> dict[str, Any]:
-    """An AUROC as metrics.json has it; `note` says why an interval is missing or exact, "" otherwise."""
+    """An AUROC as it is in metrics.json; `note` says why an interval is missing or exact, "" otherwise."""
     return {
         "value": area.value,
         "low": area.low,
@@ -94,7 +94,7 @@ def auroc_entry(area: Auroc, design: Design) -> dict[str, Any]:
 
 
 def _by_site(area: Auroc) -> dict[str, Any] | None:
-    """The error by site, not widened, and whether there were enough sites to use it; None where no site is known."""
+    """The error by site, not widened, and whether there were enough sites to use it; None if no site is known."""
     found = area.spread
     if area.left_out is None:
         return None
@@ -152,7 +152,7 @@ class _Precision:
         self.ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
 
     def __call__(self, weights: Float64) -> Float64:
-        """float64[sample] for weights float64[sample patient]; NaN where no positive has weight."""
+        """float64[sample] for weights float64[sample patient]; NaN if no positive has weight."""
         w = weights[:, self.order]
         found = np.cumsum(w * self.labels, axis=1)[:, self.ends]
         flagged = np.cumsum(w, axis=1)[:, self.ends]

@@ -1,4 +1,4 @@
-"""What calls are worth among patients whose labels have arrived: the ensemble beside histology alone."""
+"""How good calls are among patients whose labels have arrived: the ensemble, compared with histology alone."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def performance(facts: Mapping[str, Any], arrivals: Sequence[Arrival], threshold
 
     `facts` and `thresholds` (logits by model and rule): the bundle's. Each has `model`, `n`, `n_positive`, `auroc`,
     `intercept` (slope held at 1), `slope`, `observed_expected`, and by rule `sensitivity` and `specificity`, each
-    `{"value", "low", "high"}`; or a `note` in their place. The scores are those that calls rest on, at the bundle's
-    prevalence.
+    `{"value", "low", "high"}`; or a `note` in their place. The scores are those that calls are based on, at the
+    bundle's prevalence.
     """
     known = [a for a in arrivals if a.assessable and a.label is not None and a.score is not None]
     labels = np.array([a.label for a in known], bool)
@@ -42,7 +42,7 @@ def performance(facts: Mapping[str, Any], arrivals: Sequence[Arrival], threshold
 
 
 def observed_expected(labels: Bool, probability: Float64) -> Interval:
-    """Positives over those expected, with a 95 % interval on the log scale, var ln(O/E) ≈ (1 - O/n) / O.
+    """Observed over expected positives, with a 95 % interval on the log scale, var ln(O/E) ≈ (1 - O/n) / O.
 
     Debray et al. 2017 (BMJ 356:i6460). NaN without a positive.
     """

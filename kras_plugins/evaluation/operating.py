@@ -24,8 +24,8 @@ def operating_point(
 
     `logit` and `threshold`: float64[repeat patient]. With repeats, counts are means over repeats. `threshold` is given
     as the probability of the mean logit. Wilson intervals for sensitivity and specificity, bootstrap for the predictive
-    values of this cohort (Wilson where they are 0 or 1); those at `prevalences` as in `predictive_at`. All NaN
-    where a threshold could not be set.
+    values of this cohort (Wilson if they are 0 or 1); those at `prevalences` as in `predictive_at`. All NaN if a
+    threshold could not be set.
     """
     from scipy.special import expit
 
@@ -57,7 +57,7 @@ def operating_point(
 def predictive_at(prevalence: float, sensitivity: Interval, specificity: Interval) -> dict[str, Any]:
     """PPV, NPV and number needed to test in a population of another prevalence, by Bayes' rule.
 
-    Right where the populations differ in prevalence alone. Both predictive values rise with a likelihood ratio, whose
+    Correct if the populations differ only in prevalence. Both predictive values rise with a likelihood ratio; its
     interval is that of a ratio of two independent proportions from their Wilson limits (`intervals.ratio`).
     """
     odds = prevalence / (1 - prevalence)

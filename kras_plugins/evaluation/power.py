@@ -1,4 +1,4 @@
-"""What a cohort of this size could have shown, with 80 % power at a two-sided 5 %."""
+"""What a cohort of this size could have shown, with 80 % power at a two-sided level of 5 %."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def power(n: int, n_positive: int, inflation: float = 1.0) -> dict[str, Any]:
     """The block `power` of metrics.json: the smallest AUROC that n patients can tell from 0.5.
 
     The root of area - 0.5 = 1.96 SE(0.5) + 0.84 SE(area), with the standard errors of Hanley & McNeil 1982 times the
-    `inflation` of the design. NaN and a note where even a perfect ranking would not be enough.
+    `inflation` of the design. NaN and a note if even a perfect ranking would not be enough.
     """
     n_negative = n - n_positive
-    note = "Hanley & McNeil 1982, widened as the intervals are; sites are not in it"
+    note = "Hanley & McNeil 1982, widened as the intervals are; it does not account for sites"
     if min(n_positive, n_negative) < 1:
         return {"n": n, "n_positive": n_positive, "auroc_detectable": math.nan, "note": "one class is absent"}
     null = inflation * Z95 * hanley_mcneil(0.5, n_positive, n_negative)

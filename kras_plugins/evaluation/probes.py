@@ -1,4 +1,4 @@
-"""Can the score tell what it should not know: site, scanner, resolution, specimen, and histology?"""
+"""Does the score reveal what it should not know: site, scanner, resolution, specimen, and histology?"""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def probes(
     design: Design,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Entries of `probes` in metrics.json, one or two for each of TECHNICAL that varies; always within label, so that
-    a factor that merely goes with the label is not found in a score that predicts the label, and once more within label
-    and histology, as sites of TCGA differ in histology.
+    """Entries of `probes` in metrics.json, one or two for each of TECHNICAL that varies; always within label, so
+    that a factor merely associated with the label is not found in a score that predicts the label, and once more within
+    label and histology, since TCGA sites differ in histology.
 
     Two levels: the AUROC of the score for the second against the first. More: the share of the variance of the score's
-    ranks that lies between levels, less what chance gives (epsilon squared is 0 on average then), with a permutation
-    test. Numbers: Spearman's correlation, with Fisher's interval. `ranking`: float64[repeat patient].
+    ranks that lies between levels, minus what chance gives (so that epsilon squared is 0 on average), with a
+    permutation test. Numbers: Spearman's correlation, with Fisher's interval. `ranking`: float64[repeat patient].
     """
     rows = []
     positive = np.where(np.asarray(labels) > 0, "1", "0")
     histology = np.array(histology_groups([p.histology for p in patients]), np.str_)
     strata = {"label": positive}
     fold = design.fold
-    design = Design(fold, fitted=design.fitted)  # a site cannot be the unit where it is what is looked for
+    design = Design(fold, fitted=design.fitted)  # the site cannot be the unit when it is what is probed
     if len(set(histology.tolist())) > 1:
         strata["label and histology"] = np.char.add(positive, histology)
     for column in available(patients):

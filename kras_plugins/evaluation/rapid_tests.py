@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.intervals import Counts
 
 LEVELS = (0.95, 0.98)
-"""Negative predictive values, beside the one that halves the share of positives (1 − prevalence / 2)."""
+"""Negative predictive values, in addition to the one that halves the share of positives (1 − prevalence / 2)."""
 
 REFERENCE = (
     "EAGLE (Campanella et al., Nat Med 2025, s41591-025-03780-x): up to 43 % fewer rapid tests for EGFR in "
     "adenocarcinoma, at the performance of the rapid test"
 )
-"""What a well detectable gene saved; another gene, prevalence and rule, so for orientation only."""
+"""What a readily detectable gene saved; gene, prevalence and rule differ, so for orientation only."""
 
-APPARENT = "apparent: the threshold was chosen on the patients it is applied to, which flatters it"
-TRIVIAL = "no more than 1 − prevalence: reached without looking at a slide"
+APPARENT = "apparent: the threshold was chosen on the patients it is applied to, so results are too good"
+TRIVIAL = "no more than 1 − prevalence: reached without any slide"
 
 
 def rapid_tests_avoided(
@@ -41,16 +41,16 @@ def rapid_tests_avoided(
 
     `labels`: bool[patient]; `logit`: float64[repeat patient], finite, out of fold; `inner`: float64[repeat fold
     patient], scores of each fold's training part, NaN for its own patients (`Scores.inner`); `fold`: int[repeat
-    patient]; `counts`: bootstrap samples uint8[sample patient]. All of them of the same patients, those in scope.
+    patient]; `counts`: bootstrap samples uint8[sample patient]. All are of the same patients, those in scope.
 
     A patient is spared if its logit lies below the threshold that `npv_threshold` chose without it, on the training
     part of its fold. Without `inner` (an external cohort: a bundle freezes no such threshold) it is chosen on the
-    cohort itself, and the row says that it is apparent. With repeats, counts are means over repeats.
+    cohort itself, and the row states that it is apparent. With repeats, counts are means over repeats.
 
     Returns a row for each of `levels`, then one at 1 − prevalence / 2, in training each fold's own: `npv` aimed at,
     `avoided` and `npv_reached` with percentile intervals of the patient-level bootstrap (`intervals.share`),
-    `one_minus_prevalence`, `apparent`, `note` and `reference`. A level that sparing everybody reaches says nothing:
-    its estimates are NaN. So are all of them without patients of both classes.
+    `one_minus_prevalence`, `apparent`, `note` and `reference`. A level that is reached by sparing everybody is
+    meaningless: its estimates are NaN, as are all estimates without patients of both classes.
     """
     if not labels.any() or labels.all():
         return []

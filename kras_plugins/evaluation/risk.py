@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.9
 _GRID = np.round(np.arange(-9.0, 5.05, 0.1), 1)
-"""Logits to test, fixed without looking at the data as the guarantee asks."""
+"""Logits to test, fixed without looking at the data, as the guarantee requires."""
 
 
 def require_mapie() -> None:
@@ -34,7 +34,7 @@ def require_mapie() -> None:
 
 
 def controlled_threshold(labels: npt.ArrayLike, scores: npt.ArrayLike, sensitivity: float) -> float:
-    """The highest logit on a grid of 0.1 with sensitivity ≥ the target at 90 % confidence; NaN where none is found.
+    """The highest logit on a grid of 0.1 with sensitivity ≥ the target at 90 % confidence; NaN if none is found.
 
     `scores`: logits[patient] that are out of fold. The guarantee holds for patients exchangeable with these, scored in
     the same way. Raises ConfigError without MAPIE.
@@ -54,7 +54,7 @@ def controlled_threshold(labels: npt.ArrayLike, scores: npt.ArrayLike, sensitivi
         predict, "recall", sensitivity, CONFIDENCE, list_predict_params=expit(_GRID), fwer_method="fixed_sequence"
     )
     with warnings.catch_warnings():
-        # That none is found is a result here, and told as such.
+        # Finding none is a valid result here, and reported as such.
         warnings.filterwarnings("ignore", message="No predict parameters were found")
         controller.calibrate(probability, y.astype(int))
     found = np.asarray(controller.valid_predict_params, np.float64)

@@ -21,16 +21,16 @@ _BEFORE = ("patient_id", "slides", "fold", "repeat", "label", "site", "histology
 _AFTER = ("members", "ensemble", "call", "reason", "qc")
 _WHOLE = frozenset({"fold", "repeat", "label"})
 COLUMNS = frozenset({*_BEFORE, *_AFTER, "cautions"})
-"""Columns that no member may be named like."""
+"""Column names that no member may have."""
 _TEXT = frozenset(COLUMNS - _WHOLE - {"ensemble"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatientScores:
-    """One patient in one repeat: calibrated probabilities, None where a model gave none, and the call.
+    """One patient in one repeat: calibrated probabilities, None if a model gave none, and the call.
 
     `scores`: members and baselines by name; `members`: those classifiers that could score the patient; `ensemble`:
-    their mean. `call` uses the thresholds of the patient's fold, with `reason` where there is none. `fold` and `repeat`
+    their mean. `call` uses the thresholds of the patient's fold, with `reason` if there is no call. `fold` and `repeat`
     count from 1 and are None for an external cohort; `qc` is the patient's verdict; `in_scope`: whether a call can be
     made for the patient at all.
     """
@@ -51,7 +51,7 @@ class PatientScores:
     in_scope: bool = True
 
     def score(self, model: str) -> float | None:
-        """The probability that a member, a baseline or `ensemble` gave; None where there is none."""
+        """The probability that a member, a baseline or `ensemble` gave, or None."""
         return self.ensemble if model == "ensemble" else self.scores.get(model)
 
     def cells(self) -> dict[str, str | int | float | None]:

@@ -1,4 +1,4 @@
-"""Whom a bundle was made for: non-squamous NSCLC with enough cancer on the slide. The others get no call."""
+"""The patients a bundle was made for: non-squamous NSCLC with enough cancer on the slide. Others get no call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kras_plugins.data import SemanticProfile
 from kras_plugins.semantics.map import MOST_UNLIKE
 
 MIN_CE_MM2 = 0.1
-"""Less cancer epithelium than this is too little to judge (docs/reference/definitions.md, scope)."""
+"""Less cancer epithelium than this is too little to assess (docs/reference/definitions.md, scope)."""
 MIN_CE_SHARE = 0.1
-"""A smaller share of the tissue may be false calls alone (docs/reference/definitions.md, scope)."""
+"""A smaller share of the tissue may consist of false calls only (docs/reference/definitions.md, scope)."""
 OUTSIDE = ("not NSCLC", "squamous")
 """Histologies that get no call."""
 UNLIKE = "tissue unlike training"
@@ -22,10 +22,10 @@ CE_FEATURE, TISSUE_FEATURE = "area_ce", "area_tissue"
 def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
     """Why no call is made for a patient, "" for those in scope.
 
-    `histology` as stated (`kras_plugins.cohort.histology`); one that is not known is in scope. A profile without the
-    feature area_ce, or with it NaN, says nothing, and nothing of the share of the tissue without area_tissue; failed
-    slides never come here, quality control sets them aside. Where more than MOST_UNLIKE of the tissue is unlike what
-    the profiler learned from, that is why so little counts as cancer epithelium.
+    `histology` as stated (`kras_plugins.cohort.histology`); an unknown one is in scope. A profile in which area_ce is
+    absent or NaN does not decide, nor does the share of the tissue without area_tissue. Failed slides never get here,
+    since quality control sets them aside. If more than MOST_UNLIKE of the tissue is unlike what the profiler learned
+    from, that is the reason why so little counts as cancer epithelium.
     """
     meant = parse_histology(histology)
     if meant in OUTSIDE:
@@ -42,14 +42,14 @@ def out_of_scope(histology: str, profile: SemanticProfile | None) -> str:
 
 
 def scope_kind(reason: str) -> str:
-    """What kind a reason of `out_of_scope` is of, without the patient's own figures: for counts."""
+    """The kind of a reason from `out_of_scope`, without the patient's own figures, for counts."""
     if UNLIKE in reason:
         return UNLIKE
     return next((kind for kind in OUTSIDE if reason.endswith(kind)), "too little cancer epithelium")
 
 
 def gate_note(profiles: Sequence[SemanticProfile | None]) -> str:
-    """What decided who is in scope, for patients with these profiles: histology alone, or areas on the slides too."""
+    """What decided who is in scope, for patients with these profiles: histology alone, or also areas on the slides."""
     known = [_epithelium(profile) for profile in profiles]
     areas, shares = (sum(not math.isnan(one[i]) for one in known) for i in (0, 1))
     if not areas:
@@ -62,8 +62,20 @@ def gate_note(profiles: Sequence[SemanticProfile | None]) -> str:
     return f"histology, area of cancer epithelium{of(areas)}{share}"
 
 
+def unlike_note(profiles: Sequence[SemanticProfile | None]) -> str:
+    """How many of these patients' tissue the profiler does not know, and what to do about it; "" where it knows all."""
+    many = sum((0.0 if p is None or p.unlike_share is None else p.unlike_share) > MOST_UNLIKE for p in profiles)
+    if not many:
+        return ""
+    return (
+        f"Of {many} of {len(profiles)} patients more than {MOST_UNLIKE:.0%} of the tissue is unlike what the profiler "
+        "was trained on, and no cancer epithelium counts. Where this is many, look at their slides: the profiler may "
+        "not know this organ or stain. -o profiler.cells.max_unlike=1 counts all tissue."
+    )
+
+
 def _epithelium(profile: SemanticProfile | None) -> tuple[float, float]:
-    """Area of cancer epithelium in mm² and its share of the tissue, NaN where unknown."""
+    """Area of cancer epithelium in mm² and its share of the tissue, NaN if unknown."""
     if profile is None:
         return math.nan, math.nan
     epithelium, tissue = (

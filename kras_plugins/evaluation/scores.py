@@ -1,4 +1,4 @@
-"""One model's scores as evaluation wants them, with the thresholds that were fixed before each patient was seen."""
+"""One model's scores as evaluation needs them, with the thresholds that were fixed before each patient was seen."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Calibrated logits of one model, float64[repeat patient], NaN where it could not score a patient.
+    """Calibrated logits of one model, float64[repeat patient], NaN if it could not score a patient.
 
-    `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty where none apply.
-    `provenance`: by rule, what its threshold means and what it was chosen on.
-    `rank`: what to rank by instead of the logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`:
-    Platt's slope by repeat and fold. `in_fold`: what to rank by within a fold where that is not `ranking`, because a
-    calibration found nothing there and made the logit constant. `learned`: by repeat and fold, whether training found
-    anything; None where nobody asked. `fitted`: whether labels went into the ranking.
-    `by_fold`: float64[fold patient], logits of each fold model where all of them
-    scored every patient (an external cohort). `inner`: float64[repeat fold patient], logits of each fold's training
-    part from models that saw neither that fold nor the patient, NaN for the fold's own patients.
+    `thresholds`: logits by rule, float64[repeat patient], each set without that patient; empty if none apply.
+    `provenance`: by rule, what its threshold means and what it was chosen on. `rank`: what to rank by instead of the
+    logit (baselines rank by constants). `raw`: uncalibrated scores; `slopes`: Platt's slope by repeat and fold.
+    `in_fold`: what to rank by within a fold if that is not `ranking`, because a calibration found nothing there and
+    made the logit constant. `learned`: by repeat and fold, whether training found anything; None if that was not
+    recorded. `fitted`: whether the ranking used labels. `by_fold`: float64[fold patient], logits of each fold model if
+    all of them scored every patient (an external cohort). `inner`: float64[repeat fold patient], logits of each fold's
+    training part from models that saw neither that fold nor the patient, NaN for the fold's own patients.
     """
 
     logit: Float64

@@ -1,4 +1,4 @@
-"""How an external cohort differs from the one a bundle was trained on, each difference with its limit of warning.
+"""How an external cohort differs from the one a bundle was trained on, each difference with its warning limit.
 
 Training is summarized in plain numbers when the bundle is made, and in digests of inputs, from which nothing can be
 read.
@@ -29,11 +29,11 @@ STAIN_SHIFT = 0.10
 P_SHIFT = 0.05
 """A share, such as the prevalence, with a two-sided Fisher's exact p below 5 %."""
 FEATURE_SHIFT, FEATURE_SHARE, BY_CHANCE = 0.5, 0.10, 3.0
-"""More than a tenth of the features whose middle moved by more than half of training's spread and by more than three of
+"""More than a tenth of the features whose median moved by more than half of training's spread and by more than three of
 its standard errors."""
 
 _HEAD = 16
-"""Digits of a digest that are kept of each slide: enough to know it again."""
+"""Digits of each slide's digest that are kept: enough to recognize it."""
 
 
 def training_summary(
@@ -44,10 +44,10 @@ def training_summary(
     stain: Sequence[Sequence[float]] = (),
     content: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
-    """What a cohort looks like, as plain JSON values: for a bundle's facts, and to be held against them.
+    """What a cohort looks like, as plain JSON values: for a bundle's facts, and for comparison with them.
 
-    `mpp`: µm per pixel of each slide where known; `stain`: mean optical density of each slide's tissue in red, green
-    and blue; `content`: digests of each patient's slides, of which the head is kept, so that patients who come again
+    `mpp`: µm per pixel of each slide if known; `stain`: mean optical density of each slide's tissue in red, green and
+    blue; `content`: digests of each patient's slides, of which the beginning is kept, so that patients who come again
     are noticed. Features by name: median, quartiles and number missing over patients; encoder dimensions: mean and
     standard deviation of patients' mean tile features.
     """
@@ -84,7 +84,7 @@ def _mean_tile(bag: Bag) -> Float64:
 
 
 def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence where they differ."""
+    """Entries of `external.shift` in metrics.json from two summaries: numbers, and a sentence if they differ."""
     rows = [_mpp(internal.get("mpp"), external.get("mpp")), *_stain(internal.get("stain"), external.get("stain"))]
     rows.append(_again(internal.get("content", ()), external.get("content", ())))
     rows.append(_share("prevalence", "positive", _positive(internal), _positive(external)))
@@ -98,7 +98,7 @@ def shift_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list
 def identity_rows(internal: Mapping[str, Any], external: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Shift of what made the inputs, from the facts of parts: encoder, profiler, their versions and the precision.
 
-    Other weights are refused before; here is told what may differ.
+    Other weights were refused earlier; this reports what may differ.
     """
     rows = []
     ours, theirs = stated_parts(internal), stated_parts(external)
@@ -124,7 +124,7 @@ def external_block(told: Mapping[str, Any], table: Mapping[str, Any]) -> dict[st
 
 
 def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What a bundle keeps of the metrics of its run: each model's AUROC with n, all and adenocarcinoma only."""
+    """What a bundle keeps of the metrics of its run: each model's AUROC with n, for all and for adenocarcinoma only."""
 
     def kept(table: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -138,7 +138,7 @@ def internal_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def seen_again(internal: Sequence[Sequence[str]], content: Sequence[Sequence[str]]) -> list[bool]:
     """Whether each patient was in training. `internal`: `content` of `training_summary`; `content`: each one's digests.
 
-    A patient is known again by any slide, under whatever name.
+    A patient is recognized by any slide, under any name.
     """
     known = {digest for own in internal for digest in own}
     return [not known.isdisjoint(digest[:_HEAD] for digest in own) for own in content]
@@ -148,7 +148,7 @@ def _again(a: Sequence[Sequence[str]], b: Sequence[Sequence[str]]) -> dict[str, 
     if not a or not b:
         return None
     seen = sum(seen_again(a, b))
-    warning = f"{seen} of {len(b)} patients were in training: what is found here is too good" if seen else ""
+    warning = f"{seen} of {len(b)} patients were in training: results here are too good" if seen else ""
     return _row("patients seen in training", 0, seen, seen, warning)
 
 

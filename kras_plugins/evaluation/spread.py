@@ -25,11 +25,11 @@ FEWEST_SITES = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The standard error of an area or a difference of two, NaN where there is no variance to tell it from.
+    """The standard error of an area or of a difference of two, NaN if there is no variance to estimate it from.
 
     `error`: widened, of whichever of the two is larger; `freedom`: degrees of freedom of Student's t for it.
-    `by_patient`, `by_site`: not widened; `by_site` NaN where no site is known. `sites`: number of clusters, unknown
-    sites counting one a patient; `sites_with_positives`: those known ones with a positive patient.
+    `by_patient`, `by_site`: not widened; `by_site` NaN if no site is known. `sites`: number of clusters, where each
+    patient without a known site is one; `sites_with_positives`: known sites with a positive patient.
     """
 
     error: float
@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """The area without each site, float64[site], NaN where none is left; and how many sites have a positive."""
+    """The area without each site, float64[site], NaN if nothing is left; and how many sites have a positive."""
 
     areas: Float64
     with_positives: int
@@ -70,7 +70,7 @@ def spread(y: Bool, influence: Float64, left_out: LeftOut | None, inflation: flo
 
 
 def score_interval(value: float, found: Spread, positives: int, negatives: int) -> tuple[float, float]:
-    """95 % bounds of an area: those areas θ from which the value is t standard errors away, the error being that at θ.
+    """95 % bounds of an area: the areas θ from which the value is t standard errors away, with the standard error at θ.
 
     Newcombe 2006, method 5 (Stat Med 25:559): over θ the variance follows Hanley & McNeil's with both class sizes m, n
     replaced by their mean, θ(1-θ) (1 + N*((1-θ)/(2-θ) + θ/(1+θ))), N* = (m+n)/2 - 1. It is scaled to the estimated
@@ -92,7 +92,7 @@ def score_interval(value: float, found: Spread, positives: int, negatives: int) 
     def excess(area: float) -> float:
         return (value - area) ** 2 - scale * shape(area)
 
-    # Just beside the value the error outweighs the distance; at the far end it is 0.
+    # Close to the value the error exceeds the distance; at the far end it is 0.
     low = float(brentq(excess, 0.0, value - 1e-9, xtol=1e-12)) if value > 1e-6 else 0.0
     high = float(brentq(excess, value + 1e-9, 1.0, xtol=1e-12)) if value < 1 - 1e-6 else 1.0
     return low, high

@@ -1,4 +1,4 @@
-"""AUROC of a group of patients, where there are enough of both classes."""
+"""AUROC of a group of patients, if there are enough of both classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bool, Float64
 
 MIN_PER_CLASS = 5
-"""Below so many positives or negatives a group gets no AUROC."""
+"""With fewer positives or negatives a group gets no AUROC."""
 
 
 def group_auroc(
@@ -24,7 +24,7 @@ def group_auroc(
 ) -> tuple[dict[str, Any], Auroc | None]:
     """`n`, `n_positive`, `auroc`, `note` of the patients in group, bool[patient], and the area itself.
 
-    `ranking`: float64[repeat patient]. No area below MIN_PER_CLASS patients of a class.
+    `ranking`: float64[repeat patient]. No area with fewer than MIN_PER_CLASS patients of a class.
     """
     y = (np.asarray(labels) > 0)[group]
     n_positive = int(y.sum())

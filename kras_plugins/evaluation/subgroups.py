@@ -30,15 +30,15 @@ def subgroups(
     design: Design,
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Entries of `subgroups` in metrics.json: each level of each column against the rest, where there are two or more.
+    """Entries of `subgroups` in metrics.json: each level of each column against the rest, if there are two or more.
 
-    `ranking`: float64[repeat patient]. `columns`: those of `subgroup_columns` where None, without those of more than
-    MOST_LEVELS levels that no patient has as a field, and those that group the patients as an earlier one does. Numbers
-    are cut in thirds.
+    `ranking`: float64[repeat patient]. `columns`: those of `subgroup_columns` if None, without covariates of more than
+    MOST_LEVELS levels and without columns that group the patients in the same way as an earlier one. Numbers are cut
+    into thirds.
 
     A row has `auroc` of its level, `auroc_rest` of all other known levels together and their difference `delta`, whose
     interval is made of both (`intervals.difference`): the patients differ. `p_interaction` tests it (`interaction_p`);
-    Holm's correction goes over all tests of all columns, where the two levels of one column are one test.
+    Holm's correction covers all tests of all columns; the two levels of a binary column are one test.
     """
     rows: list[dict[str, Any]] = []
     tests: list[tuple[list[int], float]] = []
@@ -78,7 +78,7 @@ def _grouped(
 def _against_rest(
     labels: npt.NDArray[np.int8], ranking: Float64, design: Design, here: Bool, others: Bool
 ) -> dict[str, Any]:
-    """A level, bool[patient], beside all other levels of its column."""
+    """A level, bool[patient], against all other levels of its column."""
     entry, area = group_auroc(labels, ranking, design, here)
     rest = group_auroc(labels, ranking, design, others)[1]
     row = entry | {"auroc_rest": None, "delta": None, "p_interaction": math.nan, "p_holm": math.nan}
@@ -100,7 +100,7 @@ def interaction_p(a: Auroc, b: Auroc) -> float:
     """Two-sided p that two areas of different patients are one: difference over the root of the summed variances.
 
     The unpaired test of Hanley & McNeil 1983 with DeLong's standard errors, on the logit scale, where small groups keep
-    its size (tests/evaluation/test_subgroups.py measures it). NaN where an area has no error.
+    its size (tests/evaluation/test_subgroups.py measures it). NaN if an area has no error.
     """
     if not (a.standard_error > 0 and b.standard_error > 0 and 0 < a.value < 1 and 0 < b.value < 1):
         return math.nan

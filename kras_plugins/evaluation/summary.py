@@ -60,14 +60,14 @@ def summarize(
 ) -> dict[str, Any]:
     """The content of metrics.json, JSON-safe: what cannot be computed is None.
 
-    All but `all_patients_pooled` is of patients in scope, for whom a call can be made.
+    Everything except `all_patients_pooled` is of patients in scope, for whom a call can be made.
 
-    `cohort_flow`: how many patients were left out where, passed on as it is. `notes` come before our own. `seed` is the
-    bootstrap's. `prevalences`: other populations for which predictive values and decision curves are reported;
-    `calibrated_at`: the prevalence the models were calibrated at, this cohort's where None. `external`: for a bundle on
-    another cohort, what it was worth in training and the shift (see `external_block`). `gate`: what decided who is in
-    scope. `any_member` of the result: the same table for everyone in scope with at least one member where some lack
-    one, else empty.
+    `cohort_flow`: how many patients were excluded where, passed on unchanged. `notes` come before our own. `seed` is
+    the bootstrap's. `prevalences`: other populations for which predictive values and decision curves are reported;
+    `calibrated_at`: the prevalence the models were calibrated at, this cohort's if None. `external`: for a bundle on
+    another cohort, its results in training and the shift (see `external_block`). `gate`: what decided who is in scope.
+    `any_member` of the result: the same table for everyone in scope with at least one member if some lack one, else
+    empty.
     """
     complete, pooled = scored.complete, scored.ensemble.scored
     in_scope = {name: s for name, s in scored.baselines.items() if name != HISTOLOGY_ONLY}
@@ -122,7 +122,7 @@ def summarize(
 
 
 _POOLED = ("n", "n_positive", "auroc", "auprc")
-"""What is reported of all patients, in and out of scope: thresholds and calibration are made for those in scope."""
+"""What is reported for all patients, in and out of scope: thresholds and calibration are made for those in scope."""
 
 
 def _scope(scored: Evaluated, meant: Sequence[str], gate: str) -> dict[str, Any]:
@@ -162,7 +162,8 @@ def _any_member(scored: Evaluated, seed: int, prevalences: Sequence[float]) -> d
 def _bundle_thresholds(scored: Evaluated, complete: Bool, seed: int) -> dict[str, Any]:
     """What the bundle's thresholds do on the out-of-fold scores of the first repeat, on which they were chosen.
 
-    Each fold has its own, which `operating_points` are of; empty for an external cohort, where both are the same.
+    Each fold has its own thresholds, which `operating_points` uses; empty for an external cohort, where both are the
+    same.
     """
     if scored.fitted == 1:
         return {}
@@ -192,7 +193,7 @@ def _audit(
     every: Mapping[str, Scores],
     seed: int,
 ) -> dict[str, Any]:
-    """Where the ensemble is good, what its score goes with, and what it adds: subgroups, confounders, probes."""
+    """Where the ensemble is good, what its score goes along with, what it adds: subgroups, confounders, probes."""
     here = np.flatnonzero(complete)
     patients = [scored.patients[i] for i in here.tolist()]
     labels, design = scored.labels[here], scored.design.of(complete)
@@ -222,13 +223,13 @@ def _own_notes(scored: Evaluated, luad_only: Mapping[str, Any], positives: int) 
     incomplete = int((scored.in_scope & ~scored.complete).sum())
     if incomplete:
         notes.append(
-            f"{incomplete} patients in scope lack the input of a member: the main tables leave them out, any_member "
+            f"{incomplete} patients in scope lack the input of a member: the main tables exclude them; any_member "
             "takes the mean of the members they have, to which no frozen threshold applies."
         )
     if HISTOLOGY_ONLY not in scored.baselines:
         notes.append(
-            "No histology_only baseline: the cohort does not hold both adenocarcinoma and another histology, or none "
-            "is stated. Where a cohort mixes them, histology alone may explain an AUROC of all patients."
+            "No histology_only baseline: the cohort does not have both adenocarcinoma and another histology, or none "
+            "is stated. If a cohort mixes them, histology alone may explain an AUROC of all patients."
         )
     if not luad_only:
         notes.append("No luad_only table: no patient in scope is stated to have adenocarcinoma.")
@@ -242,7 +243,7 @@ def _own_notes(scored: Evaluated, luad_only: Mapping[str, Any], positives: int) 
     if sites.clusters is not None and len(known) < FEWEST_SITES:
         notes.append(
             f"Only {len(known)} sites have a positive patient in scope: at least {FEWEST_SITES} are needed for an "
-            "error by site, so intervals take patients for independent. Patients of one site are not."
+            "error by site, so intervals treat patients as independent. Patients of one site are not."
         )
     thresholds = scored.ensemble.thresholds
     if thresholds:

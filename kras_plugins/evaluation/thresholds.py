@@ -1,4 +1,4 @@
-"""Where to cut a score: rules that only ever see out-of-fold scores of training patients.
+"""How thresholds are chosen: rules that only ever see out-of-fold scores of training patients.
 
 A patient is positive at a threshold if score >= threshold.
 """
@@ -25,7 +25,7 @@ RISK_CONTROL = "risk_control"
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What the rules aim at, and whether a threshold with guaranteed sensitivity is looked for besides."""
+    """What the rules aim at, and whether a threshold with guaranteed sensitivity is also searched for."""
 
     sensitivity: float = 0.90
     specificity: float = 0.90
@@ -53,13 +53,13 @@ DEFAULT = Targets()
 
 
 def choose_thresholds(labels: npt.ArrayLike, scores: npt.ArrayLike, targets: Targets = DEFAULT) -> dict[str, float]:
-    """One threshold for each rule from scores[patient]; patients with NaN are left out, NaN if a class is absent.
+    """One threshold for each rule from scores[patient]; patients with NaN are excluded; NaN if a class is absent.
 
     `target_sensitivity`: the highest with the target sensitivity. `target_specificity`: the lowest observed score with
     the target specificity, or just above the highest score. `youden`: the lowest observed score with the greatest
-    sensitivity + specificity. Below `rule_out` (that of the target sensitivity) a patient is ruled out, from `rule_in`
-    (that of the target specificity) on ruled in. Where those two cross, both targets hold anywhere between them: they
-    are put at the middle, and no score is indeterminate. `risk_control`, where asked for: see `risk.py`.
+    sensitivity + specificity. Below `rule_out` (that of the target sensitivity) a patient is ruled out, at or above
+    `rule_in` (that of the target specificity) ruled in. If the two cross, both targets are met anywhere between them:
+    both are set to the middle, and no score is indeterminate. `risk_control`, if requested: see `risk.py`.
     """
     y, s = np.asarray(labels) > 0, np.asarray(scores, np.float64)
     known = np.isfinite(s)
@@ -107,11 +107,11 @@ def fold_thresholds(
 
 
 def constant_thresholds(frozen: Mapping[str, float | None], patients: int) -> dict[str, Float64]:
-    """Frozen thresholds of a bundle as float64[1 patient], NaN where not set."""
+    """Frozen thresholds of a bundle as float64[1 patient], NaN if not set."""
     rules = (*RULES, RISK_CONTROL) if RISK_CONTROL in frozen else RULES
     return {rule: np.full((1, patients), np.nan if (t := frozen.get(rule)) is None else t) for rule in rules}
 
 
 def _at_least(share: float, n: int) -> int:
-    """The smallest whole number k with k/n ≥ share, whatever rounding makes of a share like 0.55."""
+    """The smallest whole number k with k/n ≥ share, regardless of how a share like 0.55 is rounded."""
     return math.ceil(share * n - 1e-9)

@@ -1,4 +1,4 @@
-"""Is it worth more than sequencing everybody to leave out those whom the frozen threshold rules out?"""
+"""Is it better than sequencing everybody to skip those whom the frozen threshold rules out?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RULE = "rule_out"
 RANGE = tuple(round(t / 100, 2) for t in range(1, 11))
-"""Risks from which on a patient would be sequenced: from 100 down to 10 sequenced for one carrier found."""
+"""Risks at or above which a patient would be sequenced: from 100 down to 10 sequenced for one carrier found."""
 NOT_SHOWN = "not shown to be worth more than sequencing everybody"
 
 
@@ -25,7 +25,7 @@ def triage(labels: Bool, logit: Float64, threshold: Float64, npv: Mapping[str, A
 
     `logit`, `threshold`: float64[repeat patient], the threshold set without the patient; `npv`: the estimate of the
     same operating point. The difference in net benefit at risk t is TN/n · t/(1-t) - FN/n over those ruled out (Vickers
-    & Elkin 2006), its interval a bootstrap of patients. Worth more only where the lower bound of the NPV exceeds
+    & Elkin 2006), its interval a bootstrap of patients. Worth more only if the lower bound of the NPV exceeds
     1 - prevalence, which sequencing nobody reaches, and the difference excludes 0 somewhere in RANGE.
     """
     block: dict[str, Any] = {

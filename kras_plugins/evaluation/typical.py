@@ -1,4 +1,4 @@
-"""Patients to look at: of every kind of true and false call those in the middle of their kind, not its extremes."""
+"""Patients to look at: for every kind of true and false call, those in the middle of their kind, not its extremes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Basis = Literal["calls", "quarters"]
 
 MOST = 2
-"""Patients of a kind."""
+"""Patients shown per kind."""
 _HIGH, _LOW = "rule_in", "rule_out"
 
 
@@ -29,17 +29,17 @@ class Kind:
 
     @property
     def true(self) -> bool:
-        """Whether the score says what the label says."""
+        """Whether the score agrees with the label."""
         return self.positive == self.high
 
 
 def typical_calls(rows: Sequence[PatientScores]) -> tuple[Basis, tuple[Kind, ...]]:
     """True and false rule-ins, then false and true rule-outs, each with up to two typical patients.
 
-    Of the first repeat, in scope, with a label and a score of every member. A score is high
-    where the patient is ruled in and low where ruled out; where nobody is either, since no thresholds are set, it is
-    high in the highest quarter of scores and low in the lowest, which the first value says. Typical are the patients
-    whose ensemble score is nearest to the median of their kind, equally near ones in the order of their ids.
+    Of the first repeat, in scope, with a label and a score of every member. A score is high if the patient is ruled in
+    and low if ruled out. If nobody is either, since no thresholds are set, it is high in the highest quarter of scores
+    and low in the lowest; the first value states which applies. Typical patients are those whose ensemble score is
+    nearest to the median of their kind, ties in the order of their ids.
     """
     known = [r for r in rows if r.repeat in (None, 1) and r.in_scope and r.label is not None]
     every = max((len(r.members) for r in known), default=0)
@@ -58,7 +58,7 @@ def typical_calls(rows: Sequence[PatientScores]) -> tuple[Basis, tuple[Kind, ...
 
 def _kind(own: Sequence[PatientScores], *, positive: bool, high: bool) -> Kind:
     middle = float(np.median([_score(r) for r in own])) if own else 0.0
-    # Rounded, so that equally far above and below is a tie.
+    # Rounded, so that equal distances above and below are a tie.
     nearest = sorted(own, key=lambda r: (round(abs(_score(r) - middle), 12), r.patient_id))
     return Kind(positive=positive, high=high, count=len(own), typical=tuple(nearest[:MOST]))
 

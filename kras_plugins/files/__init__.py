@@ -1,1 +1,1 @@
-"""Files as they come in and go out: regular and bounded, tables, shared work folders, paths that others may read."""
+"""Files on their way in and out: regular and bounded, tables, shared work folders, paths that others may read."""

@@ -1,8 +1,8 @@
-"""Paths in outputs: relative to the folder that is written to, and never by way of somebody's home.
+"""Paths in outputs: relative to the output folder, and never through somebody's home folder.
 
-A study is handed on, and who reads it should learn neither the name of its author nor how a hospital's disks are
-called. What lies beside or below the study becomes relative to it, so it is found again when both are moved; of
-anything else the file's name stays. Digests say which file it was.
+A study is handed on, and its readers should learn neither the name of its author nor the names of a hospital's disks.
+Paths beside or below the study become relative to it, so they stay valid when both are moved; of any other path only
+the file's name stays. Digests identify the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 _HOMES = ("/home", "/Users", "/root", "/mnt", "/media", "/Volumes")
 _ABSOLUTE = re.compile(r"(?<![\w.:/~*-])/(?P<first>[\w.+@~-]+)(?:/[^\s/:;,'\"()\[\]{}]+)*/(?=[^\s/])")
-"""The folders of an absolute path within a text; `https://…` and `1/4` are none."""
+"""The folders of an absolute path within a text; `https://…` and `1/4` are not paths."""
 
 
 def portable(value: Value, folder: Path) -> Value:
@@ -29,7 +29,7 @@ class _Seen:
     def __init__(self, folder: Path) -> None:
         here = Path(os.path.abspath(folder))
         places = dict.fromkeys([here, here.resolve()])
-        self._near = {  # ancestors in common with a home folder, or none, are no place to begin from
+        self._near = {  # ancestors that are shared with a home folder are too high to be relative to
             f"{above}/": f"{os.path.relpath(above, place)}/".removeprefix("./")
             for place in places
             for above in (place, *place.parents)
@@ -63,12 +63,12 @@ class _Seen:
 
 
 def _name(path: Path) -> str:
-    """A file's own name; that of a home folder is a person's."""
+    """A file's own name; the name of a home folder is a person's."""
     homes = {Path.home().parent, *map(Path, _HOMES)} - {Path("/")}
     return "home" if path == Path.home() or path.parent in homes else path.name or str(path)
 
 
 def _too_high() -> set[Path]:
-    """Folders above which everybody's files lie: to be beside each other there says nothing, and may name a person."""
+    """Folders that contain everybody's files: a path relative to these says nothing, and may name a person."""
     home = Path.home()
     return {Path("/"), *home.parents, *map(Path, _HOMES)} - {home}

@@ -1,7 +1,7 @@
-"""Files from outside: looked at before they are opened, since a pipe or a device makes whoever opens it wait for ever.
+"""Files from outside: checked before they are opened, since opening a pipe or a device may block forever.
 
-The bounds are generous (the largest public table of mutations unpacks to 3 GB); they keep a wrong file, or one that was
-made to harm, from filling the memory.
+The bounds are generous (the largest public table of mutations unpacks to 3 GB); they keep a wrong or
+malicious file from filling the memory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import IO, Any
 from kras_plugins.errors import ConfigError, KrasError
 
 SETTINGS, TABLE, STREAMED = 16 << 20, 1 << 30, 32 << 30
-"""Most bytes of settings and lists (TOML, JSON), of a table that is held in memory, and of one that is read by rows."""
+"""Most bytes of settings and lists (TOML, JSON), of a table that is read into memory, and of one read by rows."""
 
 _DEEPEST = 32
-"""Tables and lists within each other that settings may have."""
+"""How deeply tables and lists of settings may nest."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -32,15 +32,15 @@ _KINDS = (
 
 
 def regular(path: Path, most: int | None = None, error: type[KrasError] = ConfigError) -> Path:
-    """The path itself, where it is a regular file, or a link to one, of `most` bytes; it is not opened.
+    """The path itself, if it is a regular file, or a link to one, of at most `most` bytes; it is not opened.
 
-    Raises `error` that names the file and what it is, or its size and the bound; OSError where there is no such file,
-    as opening it would.
+    Raises `error` that names the file and what it is, or its size and the bound; OSError if there is no such file, as
+    opening it would.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         what = next((what for is_one, what in _KINDS if is_one(found.st_mode)), "no regular file")
-        raise error(f"{path}: is {what}, not a file", "name a file that lies on a disk")
+        raise error(f"{path}: is {what}, not a file", "name a regular file on a disk")
     if most is not None and found.st_size > most:
         raise _too_large(path, f"{found.st_size:,} bytes", most, error)
     return path
@@ -52,23 +52,23 @@ def read_text(path: Path, most: int = SETTINGS, encoding: str = "utf-8", error: 
 
 
 def private(path: Path, error: type[KrasError] = ConfigError) -> Path:
-    """The path itself, where only its owner can read the file; else `error`. OSError where there is no such file.
+    """The path itself, if only its owner can read the file; else `error`. OSError if there is no such file.
 
-    Permissions are looked at where the system has them (POSIX).
+    Permissions are checked on systems that have them (POSIX).
     """
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise error(f"{path}: others can read it, and it holds a secret", f"chmod 600 {path}")
+        raise error(f"{path}: others can read it, and it contains a secret", f"chmod 600 {path}")
     return path
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML text; ValueError where it is none, holds a number that is too long, or nests too deeply."""
+    """The tables of a TOML text; ValueError if it is not TOML, has a number that is too long, or nests too deeply."""
     try:
         found = tomllib.loads(text)
     except RecursionError as e:
         raise ValueError("tables and lists nest too deeply") from e
     level: list[Any] = [found]
-    for _ in range(_DEEPEST):  # by levels: what asks itself for its parts would end where Python does
+    for _ in range(_DEEPEST):  # level by level: a recursive walk would hit Python's recursion limit
         level = [
             part
             for value in level
@@ -81,9 +81,9 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def open_unpacked(path: Path, most: int = STREAMED, error: type[KrasError] = ConfigError) -> IO[bytes]:
-    """A regular file for reading, unpacked where its first bytes are gzip's, whatever its name.
+    """A regular file for reading, unpacked if its first bytes are gzip's, whatever its name.
 
-    Raises what `regular` does; while it is read, `error` where more than `most` bytes were unpacked, and gzip's errors.
+    Raises what `regular` does; while it is read, `error` if more than `most` bytes were unpacked, and gzip's errors.
     """
     with regular(path, most, error).open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
@@ -91,7 +91,7 @@ def open_unpacked(path: Path, most: int = STREAMED, error: type[KrasError] = Con
 
 
 class _Unpacked(io.RawIOBase):
-    """What a gzip file holds, up to a bound."""
+    """The content of a gzip file, up to a bound."""
 
     def __init__(self, path: Path, most: int, error: type[KrasError]) -> None:
         self._path, self._most, self._error = path, most, error
@@ -113,4 +113,4 @@ class _Unpacked(io.RawIOBase):
 
 
 def _too_large(path: Path, size: str, most: int, error: type[KrasError]) -> KrasError:
-    return error(f"{path}: holds {size}; at most {most:,} bytes are read", "is it another kind of file?")
+    return error(f"{path}: contains {size}; at most {most:,} bytes are read", "is it another kind of file?")

@@ -1,8 +1,8 @@
-"""CSV that people open: a text that a spreadsheet would run as a formula stands there behind an apostrophe.
+"""CSV that people open: a text that a spreadsheet would run as a formula gets a leading apostrophe.
 
-Excel, LibreOffice and Sheets run a cell that begins with one of these signs, from whomever its text came (CWE-1236).
-Our readers take the apostrophe off again, so that ids are the same after a round trip. An id that truly begins with
-apostrophes and such a sign gets one more: what was written is what is read.
+Excel, LibreOffice and Sheets run a cell that begins with one of these signs, wherever its text came from (CWE-1236).
+Our readers remove the apostrophe again, so that ids are the same after a round trip. An id that truly begins with
+apostrophes and such a sign gets one more, so what is read is what was written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def guarded(text: str) -> str:
-    """The text as a cell that nothing runs; a number, also one with a sign, stays as it is."""
+    """The text as a cell that no spreadsheet runs; a number, even with a sign, stays as it is."""
     return f"'{text}" if _RUN.match(text) and not _NUMBER.fullmatch(text) else text
 
 
@@ -33,7 +33,7 @@ def unguarded(cell: str) -> str:
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """Rows as CSV with a header: texts guarded, floats in full precision, None as an empty cell.
 
-    `columns`: the header where there are no rows; else it is the first row's.
+    `columns`: the header if there are no rows; otherwise the header is the first row's keys.
     """
     names, lines = list(rows[0] if rows else columns), _Lines()
     writer = csv.DictWriter(lines, names, lineterminator="\r\n")
@@ -43,14 +43,14 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> 
 
 
 class _Lines(list[str]):
-    """Rows as `csv` writes them, which puts into quotes only those line ends that it ends rows with: both, then."""
+    """Rows as `csv` writes them. It quotes only the line ends that it ends rows with, so rows end with both kinds."""
 
     def write(self, row: str) -> None:
         self.append(row.removesuffix("\r\n") + "\n")
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """A table that Arrow read from such a CSV, with the texts that were written."""
+    """A table that Arrow read from such a CSV, with the original texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

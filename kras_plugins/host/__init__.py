@@ -1,1 +1,1 @@
-"""Plug-ins found, configured, opened and kept apart."""
+"""Plug-ins: found, configured, opened and isolated."""

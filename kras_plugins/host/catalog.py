@@ -1,4 +1,4 @@
-"""The models there are: those of extractors and profilers as configured, and what extractors publish beside."""
+"""The available models: those of extractors and profilers as configured, and others that extractors publish."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kras_plugins.host.parts import models_of
 
 T = TypeVar("T")
 Warn = Callable[[str], None]
-"""Told why a plug-in is passed over: the models of others are there all the same."""
+"""Called with the reason why a plug-in is skipped: the models of others are still listed."""
 
 
 def configured_models(
     registry: Registry, config: Config, warn: Warn, names: Sequence[str] = ()
 ) -> list[tuple[str, ModelSpec]]:
-    """(plug-in, model) for every extractor and profiler; of those `names` where some are given.
+    """(plug-in, model) for every extractor and profiler, or only those with the given `names`.
 
-    Raises ConfigError for a name that none has.
+    Raises ConfigError for an unknown name.
     """
 
     def models(p: Provided) -> tuple[ModelSpec, ...]:
@@ -37,7 +37,7 @@ def configured_models(
 
 
 def published_weights(registry: Registry, warn: Warn) -> dict[str, tuple[str, Weights]]:
-    """(plug-in, weights) by name, of everything that extractors say can be fetched."""
+    """(plug-in, weights) by name, of everything that extractors offer to fetch."""
 
     def catalog(p: Provided) -> Mapping[str, Weights]:
         record = p.record
@@ -52,10 +52,9 @@ def published_weights(registry: Registry, warn: Warn) -> dict[str, tuple[str, We
 
 
 def weights_of(registry: Registry, config: Config, warn: Warn, names: Sequence[str]) -> Mapping[str, Weights]:
-    """Weights by name, of the models as configured where none is named.
+    """Weights by name; of the models as configured if no name is given.
 
-    Models as configured are looked at only where a name is none of the published. Raises ConfigError for a name that
-    none has.
+    Configured models are only checked if a name is not one of the published. Raises ConfigError for an unknown name.
     """
     known = {name: weights for name, (_, weights) in published_weights(registry, warn).items()}
     if not names or not set(names) <= set(known):

@@ -1,4 +1,4 @@
-"""A limited child process, which may hang, crash or grow without harm to its parent; its end is described in words."""
+"""A limited child process that may hang, crash or grow without harming its parent; its end is described in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from kras_plugins.host.isolation import slices
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-"""Address space is what can be limited, and each further thread takes some for nothing."""
+"""The limit is on address space, and every additional thread wastes some."""
 
 _MOST_WRITTEN = 256 << 20
 
@@ -21,7 +21,7 @@ _MOST_WRITTEN = 256 << 20
 def limit_self(memory: int, seconds: int) -> None:
     """Bound this process: bytes of address space, seconds of processor time, files it writes; no core dump.
 
-    As far as the system can: macOS takes no limit of memory, Windows none at all.
+    As far as the system supports it: macOS accepts no limit of memory, Windows none at all.
     """
     if sys.platform == "win32":
         return
@@ -34,12 +34,12 @@ def limit_self(memory: int, seconds: int) -> None:
         (resource.RLIMIT_AS, memory),
     ):
         hard = resource.getrlimit(what)[1]
-        with suppress(ValueError, OSError):  # a system that cannot
+        with suppress(ValueError, OSError):  # a system that does not support it
             resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
-    """Run `python -m module words` with one thread, to its end or for so long; "" where it ended well, else how.
+    """Run `python -m module words` with one thread for at most `seconds`; "" if it ended well, else how it ended.
 
     Its stderr goes to the file `errors`; the result quotes the last line.
     """
@@ -69,13 +69,13 @@ def ending(code: int) -> str:
 
 
 def last_words(errors: Path) -> str:
-    """The last line that a process wrote to the file, after a colon; "" where it wrote none."""
+    """The last line that a process wrote to the file, after a colon; "" if it wrote nothing."""
     words = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f": {words[-1][:200]}" if words else ""
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process of its own session, and whatever it started."""
+    """Kill a process that has its own session, and whatever it started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Whether a plug-in and this version of kras are made for each other: told plainly, before any of its code runs."""
+"""Whether a plug-in and this version of kras are compatible: checked and reported before any of its code runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATED = re.compile(rf"^{API_NAME}(?:\s*:[^=]*)?\s*=\s*([^#\n]*)", re.MULTILINE
 
 
 def check_distribution(dist: metadata.Distribution) -> None:
-    """Raise PluginError where a distribution requires another version of kras than is installed."""
+    """Raise PluginError if a distribution requires another version of kras than the installed one."""
     for wanted in filter(None, map(_of_host, dist.requires or ())):
         if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
@@ -35,26 +35,26 @@ def check_distribution(dist: metadata.Distribution) -> None:
 
 @cache
 def _of_host(text: str) -> Requirement | None:
-    """A requirement if it is one of kras; read once, since each plug-in of a distribution asks for all it requires."""
+    """A requirement, if it is one on kras; cached, since each plug-in of a distribution checks all its requirements."""
     try:
         wanted = Requirement(text)
     except InvalidRequirement:
-        return None  # pip would have refused it: not ours to judge
+        return None  # pip would have refused it: nothing to check here
     return wanted if canonicalize_name(wanted.name) == HOST else None
 
 
 def check_module(name: str) -> None:
-    """Raise PluginError where the module of an entry point states an API that is not served; it is not imported."""
+    """Raise PluginError if the module of an entry point states an API that is not supported; it is not imported."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        return  # importing it says more
+        return  # importing it will give a better error
     if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
         check_file(Path(spec.origin))
 
 
 def check_file(file: Path) -> None:
-    """Raise PluginError where a Python file states a plug-in API that is not served (`KRAS_API = 2`)."""
+    """Raise PluginError if a Python file states a plug-in API that is not supported (`KRAS_API = 2`)."""
     found = _STATED.search(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None
     if found is None:
         return
@@ -65,6 +65,6 @@ def check_file(file: Path) -> None:
         raise PluginError(f"written for plug-in API {stated}, this kras has {API_VERSION}", f"pip install -U {HOST}")
     if int(stated) < OLDEST_API:
         raise PluginError(
-            f"written for plug-in API {stated}, this kras serves {OLDEST_API} to {API_VERSION}",
+            f"written for plug-in API {stated}, this kras supports {OLDEST_API} to {API_VERSION}",
             "install a newer version of the plug-in, or an older kras",
         )

@@ -1,4 +1,4 @@
-"""Loops over pixels for which numpy has no words, compiled by numba (docs/decisions/0011)."""
+"""Loops over pixels that numpy cannot express, compiled by numba (docs/decisions/0011)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(signature: str) -> Callable[[F], F]:
     """Compile a function for arguments of exactly the types of `signature`, when its module is imported.
 
-    The machine code is kept in `folder`: the first process that imports the module compiles for some seconds, later
-    ones read. A division by zero gives infinity or NaN, as in numpy; indices are not checked, and negative ones count
-    from the end. NUMBA_BOUNDSCHECK=1 checks them, NUMBA_DISABLE_JIT=1 leaves all of it Python.
+    The machine code is cached in `folder`: the first process that imports the module compiles for some seconds, later
+    ones load it. A division by zero gives infinity or NaN, as in numpy; indices are not checked, and negative ones
+    count from the end. NUMBA_BOUNDSCHECK=1 checks them, NUMBA_DISABLE_JIT=1 runs all of it as plain Python.
     """
 
     def decorate(function: F) -> F:
@@ -38,10 +38,10 @@ def compiled(signature: str) -> Callable[[F], F]:
 
 @cache
 def folder(package: Path) -> Path | None:
-    """Where a package's compiled code is kept: below NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
+    """Where a package's compiled code is cached: below NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
 
-    Each state of the package's sources has a folder of its own, as numba does not notice when what a function calls in
-    another file has changed. None where nothing can be written: then every process compiles anew.
+    Each state of the package's sources has its own folder, since numba does not notice when a function's callees in
+    another file have changed. None if nothing can be written: then every process compiles again.
     """
     sources = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(package.glob("*.py"))))
     root = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("kras") / "compiled")

@@ -18,7 +18,7 @@ from kras_plugins.hookspecs import KINDS
 
 @dataclass(frozen=True)
 class Config:
-    """Options of plug-ins as they were set: `options[kind][name][key]`, JSON values that nobody has checked yet."""
+    """Options of plug-ins as they were set: `options[kind][name][key]`, JSON values that are not checked yet."""
 
     options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -29,11 +29,11 @@ class Config:
             return record.options.model_validate(values)
         except pydantic.ValidationError as e:
             raise ConfigError(*_explain(kind, record, e)) from e
-        except Exception as e:  # a check of the plug-in's own
+        except Exception as e:  # a check by the plug-in itself
             raise as_kras_error(f"{kind} {record.name!r} of {record.origin}", e, "on its options") from e
 
     def having(self, kind: str, name: str, options: Mapping[str, Any]) -> Config:
-        """The same with more options of one plug-in, over those that it has."""
+        """The same with more options of one plug-in, which override those it has."""
         mine = self.options.get(kind, {})
         return Config({**self.options, kind: {**mine, name: {**mine.get(name, {}), **options}}})
 
@@ -47,7 +47,7 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
 
 
 def plugin_tables(table: Mapping[str, Any], file: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Tables `[kind.name]` of a settings file; ConfigError for what is neither one of them nor `[run]`."""
+    """Tables `[kind.name]` of a settings file; ConfigError for anything that is neither such a table nor `[run]`."""
     options: dict[str, dict[str, dict[str, Any]]] = {}
     for key, value in table.items():
         if key in KINDS and isinstance(value, dict):
@@ -61,9 +61,9 @@ def plugin_tables(table: Mapping[str, Any], file: Path) -> dict[str, dict[str, d
 
 
 def overridden(config: Config, overrides: Iterable[str]) -> Config:
-    """The same with `kind.name.key=value` overrides, their values read as TOML where they parse and as text otherwise.
+    """The same with `kind.name.key=value` overrides, their values read as TOML if they parse and as text otherwise.
 
-    Raises ConfigError for one of another form.
+    Raises ConfigError for an override of another form.
     """
     for override in overrides:
         path, separator, text = override.partition("=")
@@ -79,18 +79,18 @@ def overridden(config: Config, overrides: Iterable[str]) -> Config:
 
 
 def read_toml(file: Path) -> tuple[dict[str, Any], bytes]:
-    """A settings file's tables, and the bytes they were read from; ConfigError where that is no TOML."""
+    """A settings file's tables, and the bytes they were read from; ConfigError if they are not TOML."""
     try:
         content = regular(file, SETTINGS).read_bytes()
         return parse_toml(content.decode("utf-8")), content
     except OSError as e:
         raise ConfigError(f"{file}: {e.strerror}", "check the path of the settings file") from e
-    except ValueError as e:  # also of text that is no UTF-8
-        raise ConfigError(f"{file}: not valid TOML: {e}", "mend the line it names") from e
+    except ValueError as e:  # also for text that is not UTF-8
+        raise ConfigError(f"{file}: not valid TOML: {e}", "correct the line it names") from e
 
 
 def toml_value(text: str) -> Any:
-    """What a value on the command line means: as TOML where it parses, else the text itself."""
+    """What a value on the command line means: as TOML if it parses, else the text itself."""
     try:
         return parse_toml(f"v = {text}")["v"]
     except ValueError:
@@ -98,7 +98,7 @@ def toml_value(text: str) -> Any:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint for a word that nobody knows."""
+    """A hint for an unknown word."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(sorted(known))}"
 

@@ -1,4 +1,4 @@
-"""What a plug-in says of itself: where it comes from and which options it takes, as JSON values."""
+"""What a plug-in states about itself: where it comes from and which options it takes, as JSON values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kras_plugins.host.manager import Provided, Registry
 
 
 def described(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """The plug-ins of a name, of one kind alone where it is `kind:name`; ConfigError where there is none."""
+    """The plug-ins with a name, of one kind only if it is `kind:name`; ConfigError if there are none."""
     kind, _, short = name.rpartition(":")
     if kind and kind not in KINDS:
         raise ConfigError(f"there is no kind {kind!r}", f"kinds: {', '.join(KINDS)}")

@@ -1,4 +1,4 @@
-"""Whether this machine is fit for a run: what that needs and lacks fails, what only others would need is a warning."""
+"""Whether this machine is fit for a run: what the run lacks fails; what only other runs would need is a warning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at, and what was found."""
+    """One thing that was checked, and what was found."""
 
     what: str
     state: State
@@ -42,17 +42,17 @@ class Check:
 def check_machine(
     registry: Registry, config: Config, store: Path | Url, chosen: Collection[tuple[str, str]]
 ) -> Iterator[Check]:
-    """Look at the machine, the libraries, the store, the plug-ins and the weights.
+    """Check the machine, the libraries, the store, the plug-ins and the weights.
 
-    `chosen`: kind and name of the extractors and the profiler of a run: their weights must be here, those of others
-    need not.
+    `chosen`: kind and name of the extractors and the profiler of a run; their weights must be on this machine, those of
+    others need not be.
     """
     yield Check("kras", "ok", metadata.version("kras"))
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Check("processor", "ok", f"{cores()} cores")
     for what, look in LIBRARIES.items():
         yield check_library(what, look)
-    with suppress(ImportError, OSError):  # a PyTorch that does not load has failed above
+    with suppress(ImportError, OSError):  # a PyTorch that does not load was reported above
         yield check_accelerators(look_for_accelerators())
     yield check_far_store(store) if isinstance(store, Url) else check_store(store)
     for broken in registry.broken:
@@ -64,7 +64,7 @@ def check_machine(
 
 
 def check_library(what: str, look: Callable[[], str]) -> Check:
-    """Whether a library loads, and which it is."""
+    """Whether a library loads, and its version."""
     try:
         return Check(what, "ok", look())
     except (ImportError, OSError) as e:
@@ -72,18 +72,18 @@ def check_library(what: str, look: Callable[[], str]) -> Check:
 
 
 def check_accelerators(found: Accelerators) -> Check:
-    """What networks can run on beside the CPU; an NVIDIA GPU that PyTorch cannot use is a warning."""
+    """What networks can run on besides the CPU; an NVIDIA GPU that PyTorch cannot use is a warning."""
     if found.trouble:
-        return Check("gpu", "warn", f"an NVIDIA GPU is here and not used: {found.trouble}; {found.remedy}")
+        return Check("gpu", "warn", f"an NVIDIA GPU is present but not used: {found.trouble}; {found.remedy}")
     cards = [f"{c.device} {c.name} ({c.capability[0]}.{c.capability[1]})" for c in found.cards]
     others = [*(f"xpu {name}" for name in found.xpu), *(["mps (Apple)"] if found.mps else [])]
     return Check("gpu", "ok", ", ".join(cards + others) or "none, networks run on the CPU")
 
 
 def check_store(root: Path) -> Check:
-    """Whether the store can be written, found out by writing: what permissions say does not hold for all of the world.
+    """Whether the store can be written, tested by writing, since permissions are not always right.
 
-    They lie where a folder is on a network or mounted read-only, and to the superuser.
+    They are wrong for folders on a network or mounted read-only, and for the superuser.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,9 @@ def check_far_store(url: Url) -> Check:
     try:
         artifacts = Artifacts(url)
         if not artifacts.writable:
-            return Check("store", "warn", f"{url}: a web server, only read; what is not there is kept on this machine")
+            return Check(
+                "store", "warn", f"{url}: a web server, read only; what is not there is stored on this machine"
+            )
         artifacts.check()
     except KrasError as e:
         return Check("store", "fail", str(e))
@@ -111,7 +113,7 @@ def check_far_store(url: Url) -> Check:
 
 
 def check_weights(registry: Registry, config: Config, chosen: Collection[tuple[str, str]]) -> Iterator[Check]:
-    """Whether the weights of extractors and profilers as configured are here."""
+    """Whether the weights of extractors and profilers as configured are on this machine."""
     for kind, name in chosen:
         if name not in registry.names(kind):
             yield Check("weights", "fail", f"there is no {kind} {name!r}")
@@ -164,4 +166,4 @@ LIBRARIES: Mapping[str, Callable[[], str]] = {
     "onnxruntime": _onnxruntime,
     "torch": _torch,
 }
-"""What a run computes with: how each tells its version."""
+"""The libraries that a run computes with, and how to get the version of each."""

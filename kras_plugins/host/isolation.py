@@ -1,4 +1,4 @@
-"""Calls into plug-ins that may never come back: each has a deadline, and its failure names the plug-in."""
+"""Calls into plug-ins that may never return: each has a deadline, and its failure names the plug-in."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEADLINE = 1800.0
-"""Seconds, unless the setting `deadline` says otherwise: much more than the slowest honest model takes for a batch."""
+"""Seconds, unless the setting `deadline` is given: much more than the slowest reasonable model takes for a batch."""
 
 _LEAVE_SECONDS = 10.0
-"""How long the other threads of a pool are waited for once one of them hangs."""
+"""How long to wait for the other threads of a pool once one of them hangs."""
 
 _SLICE_SECONDS = 1.0
 
@@ -33,14 +33,14 @@ _given_up = False
 
 
 class Overdue(PluginError):
-    """A plug-in that gave no answer in time; its thread may still be at work."""
+    """A plug-in that did not answer in time; its thread may still be running."""
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """How long a plug-in may work on one item (a batch of tiles, a slide, a patient) meanwhile; 0 is for ever.
+    """How long a plug-in may work on one item (a batch of tiles, a slide, a patient); 0 is no limit.
 
-    It holds in this thread and in what `ask` and `slides.stream.ordered_map` begin from here, and nowhere else.
+    It applies to this thread and to what `ask` and `slides.stream.ordered_map` start from here, and nowhere else.
     """
     before = _seconds.set(seconds)
     try:
@@ -50,27 +50,27 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def allowed(items: int = 1) -> float | None:
-    """Seconds that a call for so many items may take; None for no end."""
+    """Seconds that a call for this many items may take; None for no limit."""
     return _seconds.get() * max(1, items) or None
 
 
 def given_up() -> bool:
-    """Whether a call was left to itself: its thread may still be at work and cannot be ended."""
+    """Whether a call was abandoned: its thread may still be running and cannot be ended."""
     return _given_up
 
 
 def overdue(plugin: str, seconds: float, doing: str = "") -> Overdue:
-    """The error for a plug-in that gave no answer in time."""
+    """The error for a plug-in that did not answer in time."""
     return Overdue(
         f"{plugin} gave no answer for {seconds:g} s{doing and ' '}{doing}",
-        "it hangs; if it is only slow, set `deadline` (seconds; 0: none) in [run] of kras.toml higher",
+        "it hangs; if it is only slow, raise `deadline` (seconds; 0: none) in [run] of kras.toml",
     )
 
 
 def slices(seconds: float | None) -> Iterator[float]:
     """Short waits that add up to `seconds`, without end for None.
 
-    Counted so, a process that was stopped meanwhile (Ctrl-Z, a batch system) loses one of them and not all of its time.
+    Counted this way, a process that was stopped (Ctrl-Z, a batch system) loses one of them and not all of its time.
     """
     left = math.inf if seconds is None else seconds
     while left > 0:
@@ -79,14 +79,14 @@ def slices(seconds: float | None) -> Iterator[float]:
 
 
 def answer(future: Future[R], plugin: str, doing: str = "", seconds: float | None = None) -> R:
-    """What a future gives; Overdue where it gives nothing in `seconds` (None: for as long as it takes)."""
+    """The result of a future; Overdue if there is none within `seconds` (None: wait as long as it takes)."""
     global _given_up
     try:
         for some in slices(seconds):
             with suppress(TimeoutError):
                 return future.result(some)
             if future.done():
-                return future.result()  # a TimeoutError of its own, or it was done just now
+                return future.result()  # its own TimeoutError, or it was done just now
     except BaseException:
         _given_up = _given_up or not future.done()  # Ctrl-C
         raise
@@ -100,7 +100,7 @@ def ask(plugin: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 
 
 def ask_about(plugin: str, doing: str, seconds: float | None, function: Callable[[], R]) -> R:
-    """`function()` of a plug-in, in a thread of its own, so that one that never ends can be left behind.
+    """`function()` of a plug-in, in its own thread, so that a call that never ends can be left behind.
 
     Raises what `plugin_boundary` raises, and Overdue when `seconds` have passed.
     """
@@ -111,7 +111,7 @@ def ask_about(plugin: str, doing: str, seconds: float | None, function: Callable
         try:
             with plugin_boundary(plugin, doing):
                 made = context.run(function)
-        except BaseException as e:  # noqa: BLE001 - raised where the answer is waited for
+        except BaseException as e:  # noqa: BLE001 - raised again where the answer is awaited
             future.set_exception(e)
         else:
             future.set_result(made)
@@ -122,7 +122,7 @@ def ask_about(plugin: str, doing: str, seconds: float | None, function: Callable
 
 @contextmanager
 def thread_pool(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose threads are waited for at the end, but no longer than a plug-in may take for an answer."""
+    """A pool whose threads are joined at the end, but no longer than a plug-in may take for an answer."""
     started: list[threading.Thread] = []
     pool = ThreadPoolExecutor(
         count, thread_name_prefix=name, initializer=lambda: started.append(threading.current_thread())
@@ -142,9 +142,9 @@ def thread_pool(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back what an import must not change for others: folder, warnings, logging, stdout and stderr.
+    """Restore what an import must not change for others: folder, warnings, logging, stdout and stderr.
 
-    Signal handlers need no care: they can be set in the main thread alone, where no plug-in is imported.
+    Signal handlers are safe: they can only be set in the main thread, where no plug-in is imported.
     """
     folder, streams, disabled = os.getcwd(), (sys.stdout, sys.stderr), logging.root.manager.disable
     with warnings.catch_warnings():

@@ -21,13 +21,13 @@ _SOURCE = "__kras_source__"
 """Attribute of a loose plug-in's module: the digest of the source that it was made from."""
 
 _importing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-"""One for each file: one that hangs in its import keeps nobody else."""
+"""One per file: a file that hangs in its import blocks no other."""
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a loose plug-in file under a name of its own; ConfigError when it is not there or no Python file.
+    """Import a loose plug-in file under its own name; ConfigError if it does not exist or is not a Python file.
 
-    A file that did not change is imported once a process: what another study of the process holds of it stays valid.
+    An unchanged file is imported once per process, so objects that another study of the process has from it stay valid.
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such plug-in file", "give the path of a Python file")
@@ -53,7 +53,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def find_loose_files(paths: Iterable[Path]) -> None:
-    """Let `import` find loose plug-in files, each when it is asked for: what a worker process is sent names them."""
+    """Let `import` find loose plug-in files on demand: what is sent to a worker process refers to them by name."""
     sys.meta_path.append(_LooseFiles({module_name(path): path for path in paths}))
 
 
@@ -67,8 +67,7 @@ class _LooseFiles(MetaPathFinder):
 
 
 class _Source(SourceFileLoader):
-    """Reads the text itself: Python takes byte code of before for it where the file changed, but not its size, within
-    a second."""
+    """Reads the text itself: Python would use old byte code for a file that changed within a second at equal size."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -76,12 +75,12 @@ class _Source(SourceFileLoader):
 
 
 def _spec(name: str, path: Path) -> ModuleSpec | None:
-    """How a loose file is imported; None where it is no text of Python."""
+    """How a loose file is imported; None if it is not Python source."""
     if path.suffix != ".py":
         return None
     return importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
 
 
 def module_name(path: Path) -> str:
-    """What a loose file is called as a module: like no other file of the same name."""
+    """The module name of a loose file, different from any other file of the same name."""
     return f"kras_file_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"

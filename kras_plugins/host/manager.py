@@ -1,4 +1,4 @@
-"""Find plug-ins, keep the broken ones from taking the others down, hand out records by kind and name."""
+"""Find plug-ins, keep broken ones from affecting the others, provide records by kind and name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kras_plugins.host.loose_files import import_file
 R = TypeVar("R", bound=PluginRecord)
 
 IMPORT_SECONDS = 60.0
-"""Seconds for importing a plug-in and asking for its records, unless the setting `import_deadline` says otherwise."""
+"""Seconds for importing a plug-in and asking for its records, unless the setting `import_deadline` is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,13 @@ class Provided:
 
     @property
     def origin(self) -> str:
-        """How people are told where it comes from: the distribution and its version, or the file."""
+        """Where it comes from, for people: the distribution and its version, or the file."""
         return _origin(self.distribution, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """A plug-in that cannot be used, and why; `trace` is where that happened, for its author."""
+    """A plug-in that cannot be used, and why; `trace` is the traceback, for its author."""
 
     plugin: str
     distribution: str
@@ -63,7 +63,7 @@ class Broken:
     trace: str = ""
 
     def facts(self) -> dict[str, str]:
-        """What is told and written down."""
+        """What is printed and recorded."""
         return {name: value for name, value in vars(self).items() if name != "trace"}
 
 
@@ -85,7 +85,7 @@ class Registry:
         return [_clash(same) for _, found in by_name if len(same := list(found)) > 1]
 
     def find(self, kind: str, name: str) -> Provided:
-        """The provider of `kind:name`; ConfigError with a suggestion when there is none, naming both when two."""
+        """The provider of `kind:name`; ConfigError with a suggestion if there is none, naming both if there are two."""
         found = [p for p in self.provided if p.kind == kind and p.record.name == name]
         if len(found) == 1:
             return found[0]
@@ -115,8 +115,8 @@ def discover(
     """Load every entry point of group `kras` and every loose file; a failing or hanging one is listed as broken.
 
     `block` (and the comma-separated KRAS_BLOCK) names entry points, distributions or `kind:name` to leave out.
-    `seconds`: how long each may take. `called`: where a loose file lay on the machine that it was copied from, by which
-    its results are known. Of two providers of one name neither can be used: see `Registry.find`.
+    `seconds`: how long each may take. `called`: the path of a loose file on the machine that it was copied from, which
+    identifies its results. If two providers share a name, neither can be used: see `Registry.find`.
     """
     blocked = {b.strip() for b in (*block, *os.environ.get("KRAS_BLOCK", "").split(",")) if b.strip()}
     manager = pluggy.PluginManager(GROUP)
@@ -126,7 +126,7 @@ def discover(
     entries, unreadable = _entries()
     broken += unreadable
     for source in _sources(entries, files, blocked, called or {}):
-        if os.environ.get("KRAS_DEBUG"):  # one that ends the process at its import leaves no other trace
+        if os.environ.get("KRAS_DEBUG"):  # a plug-in that ends the process at import leaves no other trace
             print(f"importing plug-in {source.plugin} of {source.origin}", file=sys.stderr, flush=True)
         try:
             with undisturbed():
@@ -203,10 +203,10 @@ def _sources(
 
 
 def _why(error: KrasError, seconds: float | None) -> tuple[str, str]:
-    """Why a plug-in is broken, on one line, and where that happened."""
+    """Why a plug-in is broken, on one line, and its traceback."""
     cause = error.__cause__
     if isinstance(error, Overdue):
-        return f"no answer for {seconds:g} s at import; if it is only slow, set `import_deadline` in [run] higher", ""
+        return f"no answer for {seconds:g} s at import; if it is only slow, raise `import_deadline` in [run]", ""
     if cause is None:
         return str(error), ""
     why = described(cause)
@@ -230,7 +230,7 @@ def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, 
     manager.register(plugin, name=source.plugin)
     found, asked = [], False
     for kind, record_type in KINDS.items():
-        # Each implementation is called by itself: pluggy's own call stops at the first exception.
+        # Each implementation is called separately: pluggy's own call stops at the first exception.
         for impl in getattr(manager.hook, f"kras_{kind}s").get_hookimpls():
             if impl.plugin_name != source.plugin:
                 continue
@@ -249,7 +249,7 @@ def _records(manager: pluggy.PluginManager, source: _Source) -> list[tuple[str, 
 
 
 def _check_hook_names(plugin: object) -> None:
-    """Raise PluginError for a marked or `kras_`-named function that is no hook: misspelt hooks must not be silent."""
+    """Raise PluginError for a marked or `kras_`-named function that is no hook: misspelled hooks must not pass."""
     hooks = {f"kras_{kind}s" for kind in KINDS}
     for name, value in inspect.getmembers(plugin, callable):
         if (hasattr(value, f"{GROUP}_impl") or name.startswith("kras_")) and name not in hooks:

@@ -1,6 +1,6 @@
-"""Modules of the host that moved: imported by their old names they still work, with a warning that says the new one.
+"""Modules of the host that moved: imported by their old names they still work, with a warning that names the new one.
 
-They were never part of the plug-in API, yet plug-ins import them. 0.1 serves the old names, 0.2 need not.
+They were never part of the plug-in API, yet plug-ins import them. 0.1 supports the old names, 0.2 need not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PACKAGE = "kras_plugins."
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Makes a module of the old name that holds what the new ones hold; asked after all other finders found nothing."""
+    """Makes a module of the old name with the content of the new ones; used after all other finders found nothing."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -48,7 +48,7 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         homes = [_PACKAGE + home for home in MOVED[module.__name__.removeprefix(_PACKAGE)]]
         warnings.warn(
-            f"{module.__name__} is now {' and '.join(homes)}; the old name goes with kras 0.2",
+            f"{module.__name__} is now {' and '.join(homes)}; the old name will be removed in kras 0.2",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -57,6 +57,6 @@ class _Moved(MetaPathFinder, Loader):
 
 
 def serve_old_names() -> None:
-    """Let old names be imported, from now on."""
+    """Make the old names importable from now on."""
     if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
         sys.meta_path.append(_Moved())

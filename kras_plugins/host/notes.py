@@ -1,7 +1,7 @@
-"""What a study must be told together with its result, handed to whoever asked for the work.
+"""Notes that belong to a study's result, passed to whoever asked for the work.
 
-Not logging: what is noted stands in metrics.json and in the report, and must not depend on how an application set up
-its logs. What is only of interest while it happens (a server that was away) is logged, below the logger `kras`.
+This is not logging: notes go into metrics.json and the report, and must not depend on how an application set up its
+logs. What is only of interest while it happens (a server was unreachable) is logged, below the logger `kras`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _told: ContextVar[Callable[[str], None]] = ContextVar("kras_notes", default=lamb
 
 
 def note(text: str) -> None:
-    """Tell the study in hand what belongs to its result: columns that were ignored, outlines that were mended.
+    """Add a note to the current study's result: columns that were ignored, outlines that were repaired.
 
-    Say it each time that it holds, also of what was computed before: a study is told each text once.
+    Call it each time that it applies, also for results computed earlier: a study records each text once.
     """
     _told.get()(text)
 
 
 @contextmanager
 def noted(tell: Callable[[str], None]) -> Iterator[list[str]]:
-    """Collect what is noted meanwhile, each text once, and tell it.
+    """Collect the notes made inside the block, each text once, and pass them to `tell`.
 
-    It holds in this thread and in what `isolation.ask` and `slides.stream.ordered_map` begin from here.
+    It applies to this thread and to what `isolation.ask` and `slides.stream.ordered_map` start from here.
     """
     notes: list[str] = []
 

@@ -34,7 +34,7 @@ _log = logging.getLogger("kras.parts")
 
 
 class Once(Generic[R]):
-    """Something costly, made when it is first asked for. What it raised is raised again: nobody need find out twice."""
+    """Something costly, made on first use. An error is stored and raised again, so that a failure is not repeated."""
 
     def __init__(self, make: Callable[[], R]) -> None:
         self._make = make
@@ -57,7 +57,7 @@ class Once(Generic[R]):
 
 
 class LazyInfer:
-    """An Infer that loads its model when first asked to run: a run served from the store loads none.
+    """An Infer that loads its model on first use: a run whose results are all in the store loads none.
 
     `plugin`: the backend, as errors name it.
     """
@@ -82,7 +82,7 @@ class LazyInfer:
 
     @property
     def in_flight(self) -> int:
-        """Calls at once that keep the engine busy."""
+        """Simultaneous calls that keep the engine busy."""
         return self._infer().in_flight
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -109,7 +109,7 @@ class Part:
 
     @property
     def made(self) -> Any:
-        """What the plug-in's `create` returns, or stands for it; PluginError with the cause when it raises."""
+        """What the plug-in's `create` returns, or its substitute; PluginError with the cause if it raises."""
         return self._made()
 
     @property
@@ -119,18 +119,18 @@ class Part:
 
     @cached_property
     def tile(self) -> TileSpec:
-        """The tiles it wants; only for parts that open pixels. PluginError when it cannot say."""
+        """The tiles it needs; only for parts that open pixels. PluginError if it fails to state them."""
         tile: Any = getattr(self.provided.record, "tile")  # noqa: B009 - extractor and profiler both have it
         return instance(self.provided.id, ask(self.provided.id, tile, self.options), TileSpec)
 
     @property
     def batch(self) -> int:
-        """Tiles per call: what suits the most demanding of its models, 16 where it has none."""
+        """Tiles per call: what suits the most demanding of its models, 16 if it has none."""
         return min((i.batch for i in self.infer.values()), default=16)
 
     @property
     def in_flight(self) -> int:
-        """Calls at once that keep its models busy, 2 where it has none."""
+        """Simultaneous calls that keep its models busy, 2 if it has none."""
         return max((i.in_flight for i in self.infer.values()), default=2)
 
     @property
@@ -142,7 +142,7 @@ class Part:
 
 @dataclass(frozen=True)
 class UsableReader:
-    """A reader with its options, and where it comes from ("" if unknown), as errors tell it."""
+    """A reader with its options, and where it comes from ("" if unknown), for error messages."""
 
     plugin: ReaderPlugin
     options: Options
@@ -151,11 +151,11 @@ class UsableReader:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """All that a slide passes through.
+    """Everything that a slide passes through.
 
-    `extractors`: by name, or under "" where there is only one, as bags are marked; none, and `profiler` None, where no
-    classifier asks for them. `asked`: what `open_parts` was called with, as JSON values, so that another process can
-    open the same.
+    `extractors`: by name, or under "" if there is only one, as bags are marked; none, and `profiler` None, if no
+    classifier needs them. `asked`: what `open_parts` was called with, as JSON values, so that another process can open
+    the same.
     """
 
     readers: tuple[UsableReader, ...]
@@ -173,26 +173,26 @@ class Parts:
 
     @property
     def precision(self) -> str | None:
-        """The arithmetic of the models; None where there are none."""
+        """The arithmetic of the models; None if there are none."""
         return self.backend.precision if self.backend else None
 
     @property
     def engine(self) -> str | None:
-        """What computes the models; None where there are none."""
+        """The engine that runs the models; None if there are none."""
         return self.backend.engine if self.backend else None
 
     def measured(self) -> Mapping[str, Any]:
-        """What the backend measured so far, for the manifest; nothing where it fails at that, which is told."""
+        """What the backend measured so far, for the manifest; empty if it fails to report, which is logged."""
         if self.backend is None:
             return {}
         try:
             return dict(ask(self.backend_id, self.backend.report))
         except KrasError as e:  # what it was asked for is done
-            _log.warning("nothing measured: %s", e.message)
+            _log.warning("no measurements: %s", e.message)
             return {}
 
     def abandon(self) -> None:
-        """Give up requests under way, so that an interrupted run ends at once."""
+        """Abandon requests in progress, so that an interrupted run ends at once."""
         if self.backend:
             _close(self.backend_id, self.backend)
 
@@ -209,7 +209,7 @@ def open_parts(
 ) -> Iterator[Parts]:
     """Resolve and open the named plug-ins; closes the backend at the end.
 
-    Raises ConfigError for unknown names and options, BackendError when weights or engine are missing.
+    Raises ConfigError for unknown names and options, BackendError if weights or engine are missing.
     """
     readers = usable_readers(registry, config, reader)
     wanted = [*(("extractor", name) for name in extractors), *([("profiler", profiler)] if profiler else [])]
@@ -225,7 +225,7 @@ def open_parts(
         served_by = registry.find("backend", backend).id
         engine = ask(served_by, server.create, chosen)
         with plugin_boundary(served_by):
-            # What is truly used wins over what was asked for: `auto` means another thing on another machine.
+            # What is actually used wins over what was requested: `auto` means something else on another machine.
             used = {"plugin": served_by, "engine": engine.engine, "precision": engine.precision}
             backend_facts = {**chosen.result_affecting(), **used}
     try:
@@ -262,9 +262,10 @@ def open_parts(
 
 
 def usable_readers(registry: Registry, config: Config, wanted: str | None = None) -> list[UsableReader]:
-    """Every reader with its options. One that refuses its defaults is told and left out, unless it is `wanted`.
+    """Every reader with its options. A reader that refuses its defaults is logged and left out, unless it is `wanted`.
 
-    Raises ConfigError for an unknown `wanted`, for options that were set and are refused, and for two of one name.
+    Raises ConfigError for an unknown `wanted`, for options that were set and are refused, and for two readers of one
+    name.
     """
     if wanted is not None:
         registry.find("reader", wanted)
@@ -281,18 +282,18 @@ def usable_readers(registry: Registry, config: Config, wanted: str | None = None
 
 
 def models_of(provided: Provided, options: Options) -> tuple[ModelSpec, ...]:
-    """The networks that an extractor or profiler runs; PluginError where it cannot say."""
+    """The networks that an extractor or profiler runs; PluginError if it fails to state them."""
     record: Any = provided.record
     found = ask(provided.id, lambda: tuple(record.models(options)))
     return tuple(instance(provided.id, spec, ModelSpec) for spec in found)
 
 
 def instance(plugin: str, value: object, kind: type[T]) -> T:
-    """The value, if a plug-in gave what it should; else PluginError."""
+    """The value, if a plug-in returned the right type; else PluginError."""
     if isinstance(value, kind):
         return value
     raise PluginError(
-        f"{plugin} gave {type(value).__name__} where {kind.__name__} is wanted", "this is a fault of the plug-in"
+        f"{plugin} returned {type(value).__name__} where {kind.__name__} is expected", "this is a fault of the plug-in"
     )
 
 

@@ -7,15 +7,15 @@ import sys
 
 OPT_OUTS = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """Environment variables: ONNX Runtime's (1.29 and later; earlier ones for Linux send nothing), the Hugging Face hub's,
-and the common one, for libraries of other people's plug-ins."""
+and the common one, for libraries of third-party plug-ins."""
 
-# OpenVINO counts its imports at Google Analytics and has no such variable: its command `opt_in_out --opt_out` writes
+# OpenVINO reports imports to Google Analytics and has no such variable: its command `opt_in_out --opt_out` writes
 # into the home folder and reports the refusal. Without this module it falls back to a stub that does nothing.
 _REPORTER = "openvino_telemetry"
 
 
 def switch_off() -> None:
-    """Set the opt-outs, whatever the environment said, for this process and those it starts.
+    """Set the opt-outs, overriding the environment, for this process and those it starts.
 
     Has no effect on a library that the process imported before.
     """

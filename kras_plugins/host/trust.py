@@ -1,7 +1,7 @@
-"""Which settings files that lie in a folder this user trusts: by absolute path and content, in the user's own records.
+"""Which settings files found in a folder this user trusts: by absolute path and content, in the user's own records.
 
-A settings file can name code, servers and places to write. One that is named (`--config`) is trusted by being named;
-one that is only found in the current folder may have come with somebody else's data.
+A settings file can name code, servers and places to write. A file that is named (`--config`) is trusted by
+being named; one that is merely found in the current folder may have come with somebody else's data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kras_plugins.errors import ConfigError
 from kras_plugins.store import user_config, write_atomic
 
 VARIABLE = "KRAS_TRUST"
-"""With the value 1, settings files that are found are trusted: for containers and batch jobs."""
+"""With the value 1, all settings files that are found are trusted: for containers and batch jobs."""
 
 
 def is_trusted(file: Path, content: bytes) -> bool:
@@ -32,17 +32,17 @@ def was_trusted(file: Path) -> bool:
 
 
 def trust(file: Path, content: bytes) -> Path:
-    """Record a file with its content as trusted; gives the file of records. ConfigError where it cannot be written."""
+    """Record a file with its content as trusted; returns the file of records. ConfigError if it cannot be written."""
     return _record(lambda known: {**known, _place(file): _digest(content)})
 
 
 def forget(file: Path) -> Path:
-    """Trust a file no longer; gives the file of records."""
+    """Stop trusting a file; returns the file of records."""
     return _record(lambda known: {place: digest for place, digest in known.items() if place != _place(file)})
 
 
 def _place(file: Path) -> str:
-    """Folders without links; a link to a file stays one, since it may lead elsewhere later."""
+    """The path with folder links resolved; a link to a file stays, since it may point elsewhere later."""
     return str(Path(os.path.realpath(file.parent)) / file.name)
 
 
@@ -74,5 +74,5 @@ def _record(change: Callable[[dict[str, str]], dict[str, str]]) -> Path:
         with FileLock(file.with_suffix(".lock")):
             write_atomic(file, json.dumps(change(_recorded()), indent=1, sort_keys=True) + "\n")
     except OSError as e:
-        raise ConfigError(f"{file} cannot be written: {e.strerror}", "check the rights of that folder") from e
+        raise ConfigError(f"{file} cannot be written: {e.strerror}", "check the permissions of that folder") from e
     return file

@@ -48,7 +48,7 @@ class FoldModel:
 class MemberModels:
     """One member of the bundle: its plug-in, what that consumes, and its model of each outer fold.
 
-    `who`: how errors name it; `extractor`: whose bags it gets where there are several.
+    `who`: its name in errors; `extractor`: the extractor whose bags it gets, if there are several.
     """
 
     name: str
@@ -61,7 +61,7 @@ class MemberModels:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleScores:
-    """Calibrated logits of new patients, NaN where a member lacks its input.
+    """Calibrated logits of new patients, NaN if a member lacks its input.
 
     `members[name]`: float64[patient], mean over folds; `by_fold[name]`: float64[fold patient]; `ensemble`: mean over
     folds of `ensemble_by_fold` float64[fold patient], the strict ensemble of each fold's models alone.
@@ -75,7 +75,7 @@ class BundleScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle. `digest` names its whole content; `thresholds[model][rule]` are logits, None where not set.
+    """A loaded bundle. `digest` names its whole content; `thresholds[model][rule]` are logits, None if not set.
 
     `fusions`: how the models of each fold are fused.
     """
@@ -91,7 +91,7 @@ class Bundle:
     def score(self, samples: Sequence[Sample]) -> BundleScores:
         """Score patients.
 
-        Raises ConfigError for features the models were not fitted on, PluginError from a member, StoreError where the
+        Raises ConfigError for features the models were not fitted on, PluginError from a member, StoreError if the
         bundle's own calibration makes a score infinite.
         """
         samples = conform(samples, self.inputs)
@@ -133,12 +133,12 @@ class Bundle:
 
 
 def _calibrated(member: str, fold: int, platt: Platt, raw: Float64) -> Float64:
-    with np.errstate(over="ignore", invalid="ignore"):  # told below
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below
         logits = platt.logit(raw)
     if not np.isfinite(logits).all():
         raise StoreError(
             f"bundle refused: the fold-{fold} calibration of {member} gives no finite score",
-            "ask who made it for a sound copy, or train your own",
+            "ask its maker for an intact copy, or train your own",
         )
     return logits
 
@@ -150,7 +150,7 @@ def _over_folds(parts: Sequence[Explanation], lines: Sequence[Platt]) -> Explana
     base = float(np.mean([line.logit(part.base) for line, part in zip(lines, parts, strict=True)]))
     weights = [line.slope / len(parts) for line in lines]
     if first.xy is None:
-        # Each fold chose its own features: one that a fold did not use contributed nothing there.
+        # Each fold chose its own features: a feature that a fold did not use contributed nothing there.
         named = _summed([part.names for part in parts], [part.values for part in parts], weights)
         return Explanation(kind="contribution", values=np.array(list(named.values())), base=base, names=tuple(named))
     tiles = [_places(part) for part in parts]
@@ -174,7 +174,7 @@ def _places(part: Explanation) -> list[tuple[str, int, int]]:
 
 
 def _summed(keys: Sequence[Sequence[K]], values: Sequence[Float64], weights: Sequence[float]) -> dict[K, float]:
-    """The weighted sum of the values of each key, in the order in which keys come."""
+    """The weighted sum of the values of each key, in order of first appearance."""
     total: dict[K, float] = {}
     for some, own, weight in zip(keys, values, weights, strict=True):
         for key, value in zip(some, own.tolist(), strict=True):
@@ -247,8 +247,8 @@ def load_bundle(
 
     `origin(plugin_name)`: the distribution that errors name.
 
-    Raises StoreError naming a file that was changed, added or lost, or that says what no bundle says, or a model that
-    cannot be loaded, PluginError where its classifier hangs.
+    Raises StoreError naming a file that was changed, added or lost, or whose content is not that of a bundle, or
+    a model that cannot be loaded, PluginError if its classifier hangs.
     """
     whole = sealed(folder)
     content = read_content(folder, whole.files)
@@ -305,7 +305,7 @@ def _inputs(stated: InputsContent) -> Inputs:
 
 
 def refuse_pickle(name: str, folder: Path) -> None:
-    """Raise PluginError where a saved model holds a pickle, by suffix or by its first bytes."""
+    """Raise PluginError if a saved model contains a pickle, by suffix or by its first bytes."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with path.open("rb") as f:
             head = f.read(2)

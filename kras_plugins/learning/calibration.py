@@ -1,4 +1,4 @@
-"""From a classifier's raw scores to calibrated logits: Platt's line, never falling."""
+"""From a classifier's raw scores to calibrated logits: Platt's line, with a slope of at least 0."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def fit_platt(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Platt:
     """Fit Platt's line to out-of-fold scores[patient] and labels[patient] of 0 and 1.
 
     Targets are smoothed, (n⁺+1)/(n⁺+2) and 1/(n⁻+2), so that separable or tiny data keep a finite optimum (Platt 1999,
-    "Probabilistic outputs for support vector machines"). The slope is held ≥ 0: a score that ranks the wrong way
-    round out of fold carries no information, and turning it over would fit noise. At slope 0 the constant is the logit
+    "Probabilistic outputs for support vector machines"). The slope is held ≥ 0: a score that ranks in the wrong
+    direction out of fold carries no information, and reversing it would fit noise. At slope 0 the constant is the logit
     of the mean smoothed target.
     """
     from scipy.optimize import minimize
@@ -70,7 +70,7 @@ def fit_platt(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Platt:
 def shift_prevalence(logit: npt.ArrayLike, from_p: float, to_p: float) -> Float64:
     """Logits for a population of prevalence `to_p`, from a model calibrated at `from_p`.
 
-    Adds ln[(p'/(1-p')) / (p/(1-p))], right where the two populations differ in prevalence alone. Thresholds on the
+    Adds ln[(p'/(1-p')) / (p/(1-p))], correct if the two populations differ only in prevalence. Thresholds on the
     logit move with it, so calls do not change. Raises ValueError unless both lie strictly between 0 and 1.
     """
     if not (0 < from_p < 1 and 0 < to_p < 1):

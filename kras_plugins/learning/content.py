@@ -1,4 +1,4 @@
-"""What `bundle.json` may say, checked before anything is built from it."""
+"""What `bundle.json` may contain, checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from kras_plugins.learning.strict_json import read_strict_json
 
 SCHEMA_VERSION = 4
 ONE_EXTRACTOR = 3
-"""The schema of bundles whose members get the bags of one extractor, which earlier versions read, too."""
+"""The schema of bundles whose members get the bags of one extractor, which earlier versions also read."""
 CONTENT = "bundle.json"
 
 MemberName = Annotated[str, Field(max_length=400, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9_.-]+)?$")]
 Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-"""What is shown to people: no character that a terminal would obey."""
+"""Text that is shown to people: no control characters of a terminal."""
 
 
 class _Part(BaseModel):
@@ -52,7 +52,7 @@ class MemberContent(_Part):
 
 
 class FusionContent(_Part):
-    """How members are fused, and what was fitted for it in each fold."""
+    """How members are fused, and what was fitted for the fusion in each fold."""
 
     kind: Kind
     folds: list[dict[str, Any]]
@@ -87,15 +87,15 @@ class BundleContent(_Part):
 
 
 def schema_of(extractors: Sequence[str]) -> int:
-    """The schema of a bundle whose members get the bags of these extractors, "" where there is only one."""
+    """The schema of a bundle whose members get the bags of these extractors, "" if there is only one."""
     return SCHEMA_VERSION if any(extractors) else ONE_EXTRACTOR
 
 
 def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
     """The content of a bundle whose seal was checked. `sealed`: the names of all its files.
 
-    Each model lies where bundles have it, `models/fold-K/MEMBER`, with all of its files under the seal; a sealed file
-    that belongs to no model is refused. Raises StoreError naming what is wrong.
+    Each model must be at its place in a bundle, `models/fold-K/MEMBER`, with all of its files under the seal; a sealed
+    file that belongs to no model is refused. Raises StoreError naming what is wrong.
     """
     path = folder / CONTENT
     value = read_strict_json(path)
@@ -116,23 +116,23 @@ def read_content(folder: Path, sealed: Collection[str]) -> BundleContent:
 
 
 def refused(path: Path, why: str) -> StoreError:
-    """The error for a bundle that says what no bundle of ours says."""
+    """The error for a bundle whose content kras would not have written."""
     why = why if why.isprintable() else ascii(why)
     return StoreError(f"bundle refused: {path}: {why}", "name the folder of a bundle that `kras run` wrote")
 
 
 def told(error: pydantic.ValidationError) -> str:
-    """The first thing that is wrong, and where, on one line."""
+    """The first problem, and where it is, on one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(step)[:60] for step in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def _check_agreement(path: Path, content: BundleContent) -> None:
-    """Every member has every fold and an extractor, and so has the fusion, for these members."""
+    """Check that every member has every fold and an extractor, and that the fusion fits these members."""
     names = [m.name for m in content.members]
     if len(set(names)) != len(names):
-        raise refused(path, "two members have one name")
+        raise refused(path, "two members have the same name")
     if content.schema_version != schema_of([m.extractor for m in content.members]):
         raise refused(path, f"schema_version {content.schema_version} is not that of its members")
     for member in content.members:
@@ -144,7 +144,7 @@ def _check_agreement(path: Path, content: BundleContent) -> None:
         raise refused(path, "members and fusion differ in their number of folds")
     features = content.inputs.features or []
     if len(set(features)) != len(features):
-        raise refused(path, "a feature comes twice in inputs.features")
+        raise refused(path, "a feature is duplicated in inputs.features")
     for k, values in enumerate(content.fusion.folds):
         try:
             fused = load_fusion(content.fusion.kind, values).fuse({name: np.zeros(1) for name in names})
@@ -162,7 +162,7 @@ def _check_places(folder: Path, content: BundleContent, sealed: Collection[str])
                 raise refused(folder / CONTENT, f"{fold.model!r} is not where the fold-{k} model of a member lies")
             own = {name for name in left if name.startswith(f"{fold.model}/")}
             if not own:
-                raise refused(folder / CONTENT, f"{fold.model} holds no file")
+                raise refused(folder / CONTENT, f"{fold.model} contains no file")
             left -= own
     if left:
         raise refused(folder, f"{min(left)} belongs to no model")

@@ -4,8 +4,8 @@ Thresholds are set on what the inner folds give: `evaluation/evaluated.py`.
 
 For each repeat, outer fold and classifier, inner folds over the outer-training part give out-of-fold scores, on which
 Platt's line is fitted; a model fitted on the whole outer-training part then scores the test fold. Labels of the test
-fold never reach the code that fits. Models learn from all patients; calibration and fusion from those in scope, whom
-alone a call is made for.
+fold never reach the code that fits. Models learn from all patients; calibration and fusion only from those in scope,
+since only they get a call.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ R = TypeVar("R")
 class Experiment:
     """All out-of-fold scores of a nested cross-validation, and where the models are.
 
-    `fold`: int32[repeat patient]; `in_scope`: bool[patient]. Per member, NaN where a patient lacks what it consumes:
-    `raw` and `logit` float64[repeat patient], out-of-fold scores of the outer models before and after calibration;
-    `inner` float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its
-    test patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`;
-    `models[name][fold]`: folders of the first repeat's outer models, in the store; empty where none
-    were kept. The same of `baselines`, which are fitted alike and no part of the ensemble, without models.
+    `fold`: int32[repeat patient]; `in_scope`: bool[patient]. Per member, NaN if a patient lacks what it consumes: `raw`
+    and `logit` float64[repeat patient], out-of-fold scores of the outer models before and after calibration; `inner`
+    float64[repeat fold patient], calibrated inner out-of-fold logits of each outer-training part, NaN for its test
+    patients: the scores on which that fold's thresholds may be set. `platt[name][repeat][fold]`; `models[name][fold]`:
+    folders of the first repeat's outer models, in the store; empty if none were kept. The same for `baselines`, which
+    are fitted in the same way but are not part of the ensemble, without models.
 
     `ensemble`: out-of-fold logits of the members fused, float64[repeat patient]; `inner_ensemble`: like `inner`, of the
     strict ensemble, each patient fused without its inner fold; `fusions[repeat][fold]`, of the kind `fusion`.
@@ -94,23 +94,23 @@ def cross_validate(
     progress: Progress | None = None,
     run: RunFits = one_by_one,
 ) -> Experiment:
-    """Run the nested cross-validation; samples, labels, strata, sites and sample_keys are all one a patient.
+    """Run the nested cross-validation; samples, labels, strata, sites and sample_keys have one element per patient.
 
-    `sites`: "" where unknown. `sample_keys` name the content of each sample; with them, a finished (repeat, fold,
-    classifier) is taken from the store, so a killed run goes on where it stopped. `baselines`: classifiers that are
-    fitted in the same way and stand beside the ensemble. `given_folds`: int[repeat patient],
-    outer folds that were decided elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still
-    follow `scheme`. `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over
-    folds; all where None. `keep_models`: whether the store gets the first repeat's outer models, which
-    only a study that is deployed needs. `progress(done, total, what)`. `run`: who makes the fits, here where not said.
-    Raises ConfigError for a patient twice, mixed inputs or too few patients of a class, PluginError when a classifier
-    fails, StoreError when the store cannot be written.
+    `sites`: "" if unknown. `sample_keys` name the content of each sample; with them, a finished (repeat, fold,
+    classifier) is taken from the store, so a killed run continues where it stopped. `baselines`: classifiers that are
+    fitted in the same way and reported beside the ensemble. `given_folds`: int[repeat patient], outer folds that were
+    assigned elsewhere, numbered from 0, instead of `folds` and `repeats`; the inner splits still follow `scheme`.
+    `in_scope`: bool[patient], on whom calibration and fusion are fitted and who are spread evenly over folds; all if
+    None. `keep_models`: whether the store gets the first repeat's outer models, which only a study to be deployed
+    needs. `progress(done, total, what)`. `run`: what makes the fits, this process by default. Raises ConfigError for a
+    patient twice, mixed inputs or too few patients of a class, PluginError when a classifier fails, StoreError when the
+    store cannot be written.
     """
     ids = tuple(s.patient_id for s in samples)
     if len(set(ids)) < len(ids):
         twice = next(p for p in ids if ids.count(p) > 1)
         raise ConfigError(
-            f"patient {twice} is there twice and could lie on both sides of a split", "give one sample a patient"
+            f"patient {twice} appears twice and could lie on both sides of a split", "give one sample per patient"
         )
     inputs = common_inputs(samples)
     scope = np.ones(len(ids), bool) if in_scope is None else np.asarray(in_scope, bool)
@@ -184,7 +184,7 @@ class _Design:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
-    """What one member gave in one outer fold.
+    """The results of one member in one outer fold.
 
     float64[patient], NaN elsewhere: `raw` and `logit` of the test patients, before and after calibration, and `inner`,
     the calibrated inner out-of-fold logits of the training patients. `folder`: where its fits are in the store.
@@ -200,10 +200,10 @@ class MemberResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """What one outer fold gave: its members' and baselines', and the members fused.
+    """The results of one outer fold: those of members and baselines, and the fused members.
 
     float64[patient], NaN elsewhere: `strict` and `available` (see Fused) of the test patients, and `inner`, the strict
-    ensemble of the training patients, each fused without its inner fold. `fusion`: how, fitted on all of these.
+    ensemble of the training patients, each fused without its inner fold. `fusion`: the fusion fitted on all of these.
     """
 
     members: Mapping[str, MemberResult]
@@ -216,7 +216,7 @@ class FoldResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """One outer fold before anything is fitted: who trains and who is tested, inner fold of the former, each task."""
+    """One outer fold before anything is fitted: who trains (in which inner fold), who is tested, each task."""
 
     train: npt.NDArray[np.intp]
     test: npt.NDArray[np.intp]
@@ -245,7 +245,7 @@ def _plan(design: _Design, fold: Int32, place: tuple[int, int]) -> _Plan:
 
 
 def _fold_result(design: _Design, plan: _Plan) -> FoldResult:
-    """What one outer fold gave, whose fits are in the store."""
+    """The results of one outer fold, whose fits are in the store."""
     subjects, train, test = design.subjects, plan.train, plan.test
     n = len(subjects.labels)
     members = {name: _member_result(design, task) for name, task in plan.tasks.items()}
@@ -269,7 +269,7 @@ def _member_result(design: _Design, task: FitTask) -> MemberResult:
     *inner, outer = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(task.fits))]
     inner_raw, calibrated = np.concatenate(inner), np.concatenate([f.score for f in task.fits[:-1]])
     own = design.subjects.in_scope[calibrated]
-    own = own if own.any() else ~own  # a member whose input only others have still needs a line
+    own = own if own.any() else ~own  # if only patients out of scope have the input, the member still needs a line
     line = fit_platt(inner_raw[own], design.subjects.labels[calibrated][own])
     name, n, test = task.member.name, len(design.learners.samples), task.fits[-1].score
     notes = dict.fromkeys(fit.note for fit in task.fits if fit.note)
@@ -291,12 +291,12 @@ def _spread(n: int, index: npt.NDArray[np.intp], values: Float64) -> Float64:
 
 
 def _cube(rows: Sequence[Sequence[R]], of: Callable[[R], Float64]) -> Float64:
-    """One of the values that each fold of each repeat gave, float64[repeat fold patient]."""
+    """One of the values of each fold of each repeat, float64[repeat fold patient]."""
     return np.array([[of(one) for one in row] for row in rows])
 
 
 def _tested(fold: Int32, rows: Sequence[Sequence[R]], of: Callable[[R], Float64]) -> Float64:
-    """The same of the fold that tested a patient alone, float64[repeat patient]."""
+    """The same, only from the fold that tested each patient, float64[repeat patient]."""
     return np.take_along_axis(_cube(rows, of), fold[:, None], axis=1)[:, 0]
 
 

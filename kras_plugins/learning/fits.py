@@ -1,4 +1,4 @@
-"""The fits of one classifier in one outer fold: one artifact of the store, and one task for whoever has time."""
+"""The fits of one classifier in one outer fold: one artifact of the store, and one task for any worker."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Member:
     """A classifier taking part: its record, its validated options, and who provides it.
 
-    `identity` enters the store's keys: `Provided.id` and the distribution's version. `origin`: as errors tell it.
-    `extractor`: whose bags it gets where there are several, and its name ends with, as `he@vit`.
+    `identity` enters the store's keys: `Provided.id` and the distribution's version. `origin`: for error messages.
+    `extractor`: the extractor whose bags it gets, if there are several; its name then ends with it, as in `he@vit`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Member:
 class Learners:
     """All patients of a cross-validation, one element each; `keys` name the content of each sample.
 
-    `labels`: int8[patient]; `groups`: the site, or the patient where that is unknown.
+    `labels`: int8[patient]; `groups`: the site, or the patient if that is unknown.
     """
 
     samples: Sequence[Sample]
@@ -61,7 +61,7 @@ class Learners:
 
 @dataclass(frozen=True, kw_only=True)
 class FitTask:
-    """The fits of one classifier in one outer fold, the outer one last. `where`: the fold, as errors tell it."""
+    """The fits of one classifier in one outer fold, the outer one last. `where`: the fold, for error messages."""
 
     member: Member
     fits: tuple[Fit, ...]
@@ -70,11 +70,11 @@ class FitTask:
 
 
 RunFits: TypeAlias = "Callable[[Learners, Sequence[FitTask], Store], Iterator[FitTask]]"
-"""Makes all tasks into the store and gives each as it is done."""
+"""Runs all tasks, with results in the store, and yields each as it is done."""
 
 
 def one_by_one(learners: Learners, tasks: Sequence[FitTask], store: Store) -> Iterator[FitTask]:
-    """Make the tasks here, in order."""
+    """Run the tasks in this process, in order."""
     for task in tasks:
         make_fits(learners, task, store)
         yield task

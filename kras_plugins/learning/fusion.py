@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 Kind = Literal["logit", "probability", "stacked", "rank"]
 
 RIDGE = 1.0
-"""Penalty of `stacked` on half the sum of squared weights, beside the summed log-loss: a handful of weights, dozens of
-positives."""
+"""Penalty of `stacked` on half the sum of squared weights, added to the summed log-loss: a handful of weights, dozens
+of positives."""
 
 
 @dataclass(frozen=True)
 class Fused:
-    """`strict`: NaN where any member is missing; `available`: the mean of those there, NaN only where none is.
+    """`strict`: NaN if any member is missing; `available`: the mean of the available ones, NaN only if there are none.
 
-    Thresholds were set on `strict` and hold for it alone.
+    Thresholds were set on `strict` and are valid only for it.
     """
 
     strict: Float64
@@ -38,7 +38,7 @@ class Fused:
 
 
 def fuse(logits: Mapping[str, Float64]) -> Fused:
-    """The mean of calibrated logits of equal shape, NaN where a member could not score."""
+    """The mean of calibrated logits of equal shape, NaN if a member could not score."""
     stack = np.stack(list(logits.values()))
     present = np.isfinite(stack)
     count = present.sum(axis=0)
@@ -51,11 +51,11 @@ class Fusion(Protocol):
     """A fitted fusion: calibrated logits of members in, logits of the ensemble out; JSON values for the bundle."""
 
     def fuse(self, logits: Mapping[str, Float64]) -> Fused:
-        """Fuse calibrated logits of equal shape, by member, NaN where one could not score."""
+        """Fuse calibrated logits of equal shape, by member, NaN if one could not score."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """What `load_fusion` needs beside the kind, as JSON values."""
+        """What `load_fusion` needs in addition to the kind, as JSON values."""
         ...
 
 
@@ -86,7 +86,7 @@ class MeanLogit:
 class MeanProbability:
     """`probability`: the mean of calibrated probabilities; nothing is fitted.
 
-    A confident member weighs more than in the mean of logits where it says yes, and less where it says no.
+    Compared with the mean of logits, a confident member weighs more if it says yes, and less if it says no.
     """
 
     @classmethod
@@ -119,7 +119,7 @@ class MeanProbability:
 class Stacked:
     """`stacked`: a logistic regression with a ridge on the members' out-of-fold logits (Wolpert 1992).
 
-    logit = Σ weight × member's logit + intercept. Where a member is missing, `available` is the plain mean logit.
+    logit = Σ weight × member's logit + intercept. If a member is missing, `available` is the plain mean logit.
     """
 
     weights: Mapping[str, float]
@@ -127,7 +127,7 @@ class Stacked:
 
     @classmethod
     def fit(cls, logits: Mapping[str, Float64], labels: npt.NDArray[np.integer[Any]]) -> Stacked:
-        """Fit on complete patients; the classes keep their frequencies, so that the result stays calibrated."""
+        """Fit on complete patients; classes are not reweighted, so that the result stays calibrated."""
         from sklearn.linear_model import LogisticRegression
 
         table = np.stack(list(logits.values()), axis=1)
@@ -135,7 +135,7 @@ class Stacked:
         return cls(dict(zip(logits, fitted.coef_[0].tolist(), strict=True)), float(fitted.intercept_[0]))
 
     def fuse(self, logits: Mapping[str, Float64]) -> Fused:
-        """The weighted sum, NaN where a member is missing; the mean of those there in `available`."""
+        """The weighted sum, NaN if a member is missing; in `available` the mean of the others."""
         total = sum(self.weights[name] * values for name, values in logits.items())
         strict = np.asarray(total + self.intercept, np.float64)
         return Fused(strict=strict, available=np.where(np.isfinite(strict), strict, fuse(logits).available))
@@ -155,8 +155,8 @@ class MeanRank:
     """`rank`: the mean of each member's rank among frozen training scores, calibrated.
 
     `reference[member]`: ascending training logits; `line`: from the logit of the mean rank to a calibrated logit. Ranks
-    within the cohort that is scored would give one patient alone no score at all; among a frozen reference a patient's
-    rank depends on nobody else who is scored.
+    within the scored cohort would give a single patient no score at all; in a frozen reference a patient's rank does
+    not depend on the others who are scored.
     """
 
     reference: Mapping[str, Float64]
@@ -176,7 +176,7 @@ class MeanRank:
         return Fused(strict=self.line.logit(logit(mean.strict)), available=self.line.logit(logit(mean.available)))
 
     def _rank(self, name: str, values: Float64) -> Float64:
-        """The share of the reference below a value, equal ones counted half, kept off 0 and 1; NaN stays NaN."""
+        """The share of the reference below a value, ties counted half, kept away from 0 and 1; NaN stays NaN."""
         reference = self.reference[name]
         below, up_to = (np.searchsorted(reference, values, side) for side in ("left", "right"))
         return np.where(np.isfinite(values), ((below + up_to) / 2 + 0.5) / (len(reference) + 1), np.nan)
@@ -205,8 +205,8 @@ def fit_fusion(
 ) -> Fusion:
     """Fit on out-of-fold logits[patient] of each member and labels[patient].
 
-    Patients without all members are left out, and those out of scope (`in_scope`: bool[patient], all where None).
-    Raises ConfigError where a fusion that must be fitted has no complete patient of a class.
+    Patients without all members are excluded, and those out of scope (`in_scope`: bool[patient], all if None). Raises
+    ConfigError if a fusion that must be fitted has no complete patient of a class.
     """
     y = np.asarray(labels)
     complete = np.all(np.isfinite(np.stack(list(logits.values()))), axis=0)
@@ -241,6 +241,6 @@ def out_of_fold(
 
 
 def load_fusion(kind: Kind, values: Mapping[str, Any]) -> Fusion:
-    """The fusion that `to_dict` described."""
+    """The fusion that `to_dict` describes."""
     fusion: Fusion = _KINDS[kind].from_dict(values)
     return fusion

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Called:
-    """A classifier as errors name it: its name here, its plug-in's, and the distribution or file of that, if known."""
+    """A classifier in error messages: its name here, its plug-in, and that plug-in's distribution or file, if known."""
 
     name: str
     plugin: str
@@ -32,9 +32,9 @@ class Called:
 
 
 def call(who: Called, doing: str, function: Callable[[], R], patients: int = 1) -> R:
-    """What `function` gives, which calls a classifier; PluginError when that raises or hangs.
+    """The result of `function`, which calls a classifier; PluginError if that raises or hangs.
 
-    KrasErrors pass, and so do a full or read-only disk. It may take as long as the deadline says for each patient.
+    KrasErrors pass through, and so do errors of a full or read-only disk. The deadline applies to each patient.
     """
     try:
         return ask_about(str(who), doing, allowed(patients), function)
@@ -57,6 +57,6 @@ def predict(who: Called, classifier: Classifier, samples: Sequence[Sample], doin
         raise PluginError(
             f"{who} gave scores of shape {scores.shape} for {len(samples)} patients, "
             f"{int((~np.isfinite(scores)).sum())} of them not finite, {doing}",
-            "predict must return one finite number a sample",
+            "predict must return one finite number per sample",
         )
     return scores

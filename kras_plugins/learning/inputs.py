@@ -1,4 +1,4 @@
-"""What a classifier gets to see of a patient: whether it is there, and whether it is of one kind throughout."""
+"""What a classifier sees of a patient: whether it is present, and whether it is of one kind throughout."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Encoded:
 class Inputs:
     """What a set of samples was made with: encoders of its bags, ordered features of its profiles.
 
-    `encoders`: by extractor, under "" where there is only one; empty where no sample has a bag. `features`: None where
-    none has a profile.
+    `encoders`: by extractor, under "" if there is only one; empty if no sample has a bag. `features`: None if none has
+    a profile.
     """
 
     encoders: Mapping[str, Encoded] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As a bundle keeps it, JSON values: `extractors` is there only where there are several."""
+        """As stored in a bundle, JSON values: `extractors` is present only if there are several."""
         one = self.encoders.get("")
         several = {name: asdict(encoded) for name, encoded in self.encoders.items() if name}
         return {
@@ -44,21 +44,21 @@ class Inputs:
 
 
 def handed(sample: Sample, extractor: str) -> Sample:
-    """A sample as a member gets it: of several extractors' bags those of its own, under "" all of the only one's."""
+    """A sample as a member gets it: of several extractors' bags only those of its own; with "" all bags."""
     if all(bag.extractor == extractor for bag in sample.bags):
         return sample
     return replace(sample, bags=tuple(bag for bag in sample.bags if bag.extractor == extractor))
 
 
 def has_input(consumes: type[Bag] | type[SemanticProfile], sample: Sample) -> bool:
-    """Whether a sample as it is handed has what a classifier consumes: a bag with at least one tile, or a profile."""
+    """Whether a handed-over sample has what a classifier consumes: a bag with at least one tile, or a profile."""
     if consumes is Bag:
         return any(len(bag.features) for bag in sample.bags)
     return sample.profile is not None
 
 
 def common_inputs(samples: Sequence[Sample]) -> Inputs:
-    """The kinds of bags, one an extractor, and of profiles that all samples share; ConfigError where they are mixed."""
+    """The kinds of bags, one per extractor, and of profiles that all samples share; ConfigError if they are mixed."""
     encoders: dict[str, Encoded] = {}
     first: dict[str, str] = {}
     for bag in (bag for sample in samples for bag in sample.bags):
@@ -89,8 +89,8 @@ def _encoded(bag: Bag) -> Encoded:
 def conform(samples: Sequence[Sample], frozen: Inputs) -> list[Sample]:
     """Samples as a fitted model expects them: profile columns in the frozen order, surplus columns dropped.
 
-    Raises ConfigError for a missing column and for a bag of another encoder or transform. Parts that the model was
-    not fitted with pass unchecked.
+    Raises ConfigError for a missing column and for a bag of another encoder or transform. Parts that the model was not
+    fitted on pass unchecked.
     """
     return [_conform(sample, frozen) for sample in samples]
 

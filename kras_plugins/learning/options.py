@@ -10,13 +10,13 @@ from kras_plugins.contracts.base import Options
 
 
 class TableOptions(Options):
-    """Which features a model learns from, and by whose thresholds the immune phenotype is called."""
+    """Which features a model learns from, and by which thresholds the immune phenotype is called."""
 
     features: Literal["all", "core"] = Field(
-        "all", description="all, or the preset `core` of 53; of features made elsewhere always all"
+        "all", description="all, or the preset `core` of 53; for features made elsewhere always all"
     )
     ip_preset: Literal["lunit_jco2022", "quantile"] = Field(
         "lunit_jco2022",
-        description="immune phenotype by the published thresholds, or by those with which as many training patients "
-        "are inflamed and excluded as were published; quantile needs cells, not a table of features",
+        description="immune phenotype by the published thresholds, or by those with which the published shares "
+        "of training patients are inflamed and excluded; quantile needs cells, not a table of features",
     )

@@ -1,4 +1,4 @@
-"""The outer models that a cross-validation kept, loaded again to be asked about patients they never saw."""
+"""The outer models that a cross-validation kept, loaded again to explain patients they never saw."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def outer_model(experiment: Experiment, member: Member, fold: int) -> tuple[Called, Classifier]:
-    """The first repeat's model of a member for an outer fold, from 0, and how errors name it.
+    """The first repeat's model of a member for an outer fold, from 0, and its name in errors.
 
-    Raises PluginError where it cannot be loaded.
+    Raises PluginError if it cannot be loaded.
     """
     who = Called(name=member.name, plugin=member.plugin.name, origin=member.origin)
     folder = experiment.models[member.name][fold]
@@ -26,7 +26,7 @@ def outer_model(experiment: Experiment, member: Member, fold: int) -> tuple[Call
 
 
 def explain_out_of_fold(experiment: Experiment, member: Member, fold: int, sample: Sample) -> Explanation:
-    """Why the model of that fold, which never saw the patient, gives the raw score it gives; PluginError from it."""
+    """Explain the raw score from the model of that fold, which never saw the patient; PluginError from the model."""
     who, model = outer_model(experiment, member, fold)
     own = handed(sample, member.extractor)
     return call(who, f"explaining patient {sample.patient_id}", partial(model.explain, own))

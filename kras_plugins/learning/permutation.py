@@ -1,7 +1,8 @@
 """A permutation test of everything that was fitted: labels are shuffled within groups, and all is refitted.
 
-What makes labels and inputs exchangeable is the group (a histology, a site): the null is that within one the inputs say
-nothing about the label. What the group itself says stays in every permutation, so it gains nothing.
+Labels are exchangeable within a group (a histology, a site): under the null hypothesis, the inputs carry no information
+about the label within a group. What the group itself reveals stays in every permutation, so it adds nothing to the
+statistic.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _VALUE = "statistic.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PermutationTest:
-    """A statistic of which large values speak against the null, and the same under permuted labels.
+    """A statistic whose large values are evidence against the null, and the same under permuted labels.
 
-    `permuted`: float64[permutation], NaN where those labels could not be fitted or give no statistic.
+    `permuted`: float64[permutation], NaN if those labels could not be fitted or give no statistic.
     """
 
     observed: float
@@ -49,8 +50,8 @@ class PermutationTest:
     def p(self) -> float:
         """(1 + permutations that reach the observed value) / (1 + permutations); NaN without any, or without a value.
 
-        The labels as they are count as one permutation, so that p is valid and never 0 (Phipson & Smyth, Stat Appl
-        Genet Mol Biol 2010;9:39). What could not be fitted counts as having reached it.
+        The original labels count as one permutation, so that p is valid and never 0 (Phipson & Smyth, Stat Appl
+        Genet Mol Biol 2010;9:39). A permutation that could not be fitted counts as having reached it.
         """
         if math.isnan(self.observed) or not len(self.permuted):
             return math.nan
@@ -70,13 +71,13 @@ class PermutationTest:
 
 
 def arrangements(labels: npt.ArrayLike, groups: Sequence[Hashable]) -> int:
-    """How many ways there are to place each group's positives among its patients; 1: nothing can be permuted."""
+    """The number of ways to place each group's positives among its patients; with 1, nothing can be permuted."""
     sizes, positives = Counter(groups), Counter(g for g, y in zip(groups, np.asarray(labels), strict=True) if y > 0)
     return math.prod(math.comb(n, positives[group]) for group, n in sizes.items())
 
 
 def draw(labels: npt.ArrayLike, groups: Sequence[Hashable], permutations: int, seed: int) -> npt.NDArray[np.int8]:
-    """Labels shuffled within groups, int8[permutation patient]; permutation b is the same however many there are."""
+    """Labels shuffled within groups, int8[permutation patient]; permutation b does not depend on their number."""
     y = np.asarray(labels, np.int8)
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     code = np.array([number[group] for group in groups], np.intp)
@@ -99,10 +100,10 @@ def permutation_test(
 ) -> PermutationTest:
     """The observed statistic against that of a refit for each of the permuted labels, int8[permutation patient].
 
-    `refit(b, labels, scratch)` refits everything and gives the statistic; `scratch` is a store of its own that is
-    dropped afterwards. Each value is kept in `store`, so a killed test goes on and ends the same. `made_from`: all that
-    the statistic depends on but the labels. `ahead(refits, seconds)`: what is left, once the first refit was measured.
-    Labels that cannot be fitted (ConfigError) give NaN.
+    `refit(b, labels, scratch)` refits everything and gives the statistic; `scratch` is a separate store that is deleted
+    afterwards. Each value is stored in `store`, so a killed test resumes with the same result. `made_from`: all that
+    the statistic depends on except the labels. `ahead(refits, seconds)`: called with what is left after the first refit
+    was timed. Labels that cannot be fitted (ConfigError) give NaN.
     """
     keys = [_key(made_from, labels) for labels in drawn]
     missing = len({key for key in keys if store.find(key) is None})

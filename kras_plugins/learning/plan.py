@@ -59,9 +59,9 @@ class Fit:
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
-    """A seed of its own for each place in the experiment (numpy SeedSequence), below 2³¹."""
+    """A separate seed for each place in the experiment (numpy SeedSequence), below 2³¹."""
     words = [int.from_bytes(p.encode(), "big") if isinstance(p, str) else p for p in path]
-    # The lengths keep ("a", 1) and ("a\x01",) apart.
+    # The lengths distinguish ("a", 1) from ("a\x01",).
     entropy = [seed, len(path), *(x for w in words for x in (w.bit_length(), w))]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
@@ -71,8 +71,8 @@ def inner_assignment(
 ) -> tuple[npt.NDArray[np.int_], str]:
     """The inner fold of each patient of an outer-training part, and a note ("" if all went as asked).
 
-    Inner folds follow the outer scheme; where too few sites remain for site-preserved ones they are random. There are
-    never more of them than patients in the smaller class. Raises ConfigError where that leaves fewer than two.
+    Inner folds follow the outer scheme; if too few sites remain for site-preserved folds, they are random. There are
+    never more inner folds than patients in the smaller class. Raises ConfigError if that leaves fewer than two.
     """
     part = subjects.of(train)
     labels = part.labels
@@ -101,7 +101,7 @@ def inner_assignment(
 def stopping_part(part: Subjects, scheme: Scheme, seed: int) -> tuple[Bool, str]:
     """Who of a training part is held out for early stopping, bool[patient], and a note ("" if all went as asked).
 
-    Like the inner folds it follows the outer scheme: whole sites are held out, or, where none can be, patients.
+    Like the inner folds it follows the outer scheme: whole sites are held out, or patients if no site can be.
     """
     asked = (part.labels, part.strata, part.sites, VALID_FRACTION, seed)
     try:
@@ -126,9 +126,9 @@ def plan_fits(
 ) -> tuple[Fit, ...]:
     """The fits of one classifier in one outer fold: one for each inner fold, then the outer one.
 
-    `present`: bool[patient], who has what the classifier consumes; the others are left out. `inner`: the inner fold of
-    each patient in `train`. `scheme`: how patients are held out for early stopping. No label of `test` is looked at.
-    Raises ConfigError where a fit would see one class only.
+    `present`: bool[patient], who has what the classifier consumes; the others are excluded. `inner`: the inner fold of
+    each patient in `train`. `scheme`: how patients are held out for early stopping. No label of `test` is used.
+    Raises ConfigError if a fit would see only one class.
     """
     parts = [(train[inner != k], train[inner == k]) for k in np.unique(inner)] + [(train, test)]
     fits = []
@@ -141,7 +141,7 @@ def plan_fits(
         labels = subjects.labels[one.fit]
         if labels.min(initial=1) == labels.max(initial=0):
             raise ConfigError(
-                f"classifier {name}: a training part of {len(labels)} patients has one class only",
+                f"classifier {name}: a training part of {len(labels)} patients has only one class",
                 "check how many positive patients have what it consumes, or use fewer --folds",
             )
     return tuple(fits)

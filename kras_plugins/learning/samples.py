@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One patient with what its usable slides gave; `key` names that content, `qc` is the verdict with reasons."""
+    """One patient with the results of its usable slides; `key` names that content, `qc` is the verdict with reasons."""
 
     patient: Patient
     sample: Sample
@@ -37,7 +37,7 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
         own = tuple(by_slide[s.slide_id] for s in patient.slides if s.slide_id in by_slide)
         if not own:
             continue
-        # A finished row of a patient comes once with each of the patient's slides, and counts once.
+        # A patient's finished row comes with each of the patient's slides, but counts once.
         profiles = list({r.profile.id: r.profile for r in own if r.profile is not None}.values())
         sample = Sample(
             patient_id=patient.patient_id,
@@ -48,8 +48,20 @@ def assemble(patients: Sequence[Patient], results: Sequence[SlideResult]) -> lis
     return cases
 
 
+def verdict_of(qc: str) -> Literal["pass", "warn", "fail"]:
+    """The verdict of a patient's quality control, without its reasons. Raises ValueError if there is none in `qc`.
+
+    >>> verdict_of("warn: s1: pen marks over tissue (19%)")
+    'warn'
+    """
+    verdict = qc.partition(":")[0]
+    if verdict not in ("pass", "warn", "fail"):
+        raise ValueError(f"no verdict of quality control: {qc!r}")
+    return cast("Literal['pass', 'warn', 'fail']", verdict)
+
+
 def _key(results: Sequence[SlideResult]) -> str:
-    """A digest of what the slides gave: the keys of bags and maps, and the features computed from maps."""
+    """A digest of the slides' results: the keys of bags and maps, and the features computed from maps."""
     digest = hashlib.sha256()
     for r in results:
         digest.update("|".join((r.ref.slide_id, *r.keys)).encode())

@@ -1,7 +1,7 @@
 """A folder sealed by the sha256 of every file in it: changed, missing or added bytes are found and named.
 
-A seal is a checksum. It proves that a folder is whole, not who made it: anybody who changes a file can seal the folder
-again. A signature proves the maker (`signature.py`).
+A seal is a checksum. It proves that a folder is complete and unchanged, not who made it: anybody who changes a file can
+seal the folder again. A signature proves the maker (`signature.py`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from kras_plugins.store import file_sha256
 
 SEAL = "seal.json"
 SIGNATURE = "signature.json"
-"""Beside the seal, and not under it: signing changes no digest."""
+"""Stored beside the seal, not covered by it: signing changes no digest."""
 
 _EARLIER = "manifest.json"
-"""The seal's name in bundles made before 0.1.0, which 0.1 still reads. 0.2 need not: drop this and `_seal_of` then."""
+"""The seal's name in bundles made before 0.1.0, which 0.1 still reads; 0.2 may drop this and `_seal_of`."""
 
 _MOST_FILES, _MOST_BYTES, _DEEPEST = 20_000, 64 << 30, 12
 _ORIGINAL = "name the folder of a bundle as `kras run` wrote it"
@@ -39,7 +39,7 @@ class Sealed:
 
 
 def seal(folder: Path) -> str:
-    """Write `seal.json`, the digests of all files in `folder`; returns its own, which names the whole content."""
+    """Write `seal.json`, the digests of all files in `folder`; returns its digest, which identifies the content."""
     _refuse_empty(folder)
     text, digest = _render({name: file_sha256(folder / name) for name in _files(folder, SEAL)})
     (folder / SEAL).write_text(text, encoding="utf-8")
@@ -52,10 +52,10 @@ def check_seal(folder: Path) -> str:
 
 
 def sealed(folder: Path) -> Sealed:
-    """What the seal of a folder covers, every byte of it checked.
+    """What the seal of a folder covers, with every byte checked.
 
-    Raises StoreError naming the first file that is not as it was sealed, and whatever is neither a regular file nor a
-    folder with something in it: links, pipes and devices are refused before anything is opened.
+    Raises StoreError naming the first file that differs from its sealed state, or anything that is neither a regular
+    file nor a non-empty folder: links, pipes and devices are refused before anything is opened.
     """
     path = _seal_of(folder)
     there = _files(folder, path.name)
@@ -70,7 +70,7 @@ def sealed(folder: Path) -> Sealed:
         if name not in there:
             raise _broken(folder / name, "is missing")
         if name not in files:
-            raise _broken(folder / name, "was added", "remove it (file browsers leave some), or ")
+            raise _broken(folder / name, "was added", "remove it (file browsers add such files), or ")
         if file_sha256(folder / name) != files[name]:
             raise _broken(folder / name, "was changed")
     _refuse_empty(folder)
@@ -89,12 +89,12 @@ def _files(folder: Path, seal: str) -> list[str]:
         found.append(Path(entry.path).relative_to(folder).as_posix())
         size += entry.stat(follow_symlinks=False).st_size
         if len(found) > _MOST_FILES or size > _MOST_BYTES:
-            raise StoreError(f"bundle refused: {folder} holds more than a bundle ever does", _ORIGINAL)
+            raise StoreError(f"bundle refused: {folder} contains more than a bundle ever does", _ORIGINAL)
     return sorted(name for name in found if name not in (seal, SIGNATURE))
 
 
 def _regular(folder: Path, deepest: int) -> Iterator[os.DirEntry[str]]:
-    """The regular files below a folder; StoreError for anything else, and for a folder that lies too deep."""
+    """The regular files below a folder; StoreError for anything else, and for a folder that is nested too deep."""
     try:
         with os.scandir(folder) as entries:
             inner = sorted(entries, key=lambda e: e.name)
@@ -106,12 +106,12 @@ def _regular(folder: Path, deepest: int) -> Iterator[os.DirEntry[str]]:
         elif entry.is_file(follow_symlinks=False):
             yield entry
         else:
-            kind = "a link" if entry.is_symlink() else "too deep a folder" if deepest == 0 else "no regular file"
+            kind = "a link" if entry.is_symlink() else "too deep a folder" if deepest == 0 else "not a regular file"
             raise StoreError(f"bundle refused: {_shown(Path(entry.path))} is {kind}", _ORIGINAL)
 
 
 def _refuse_empty(folder: Path) -> None:
-    """A folder without a file is under no seal."""
+    """Refuse an empty folder, since no seal covers it."""
     for place, folders, files in os.walk(folder):
         if not folders and not files:
             raise StoreError(f"bundle refused: {_shown(Path(place))} is an empty folder", _ORIGINAL)
@@ -130,5 +130,5 @@ def _broken(path: Path, what: str, first: str = "") -> StoreError:
 
 
 def _shown(path: Path) -> str:
-    """A name from a foreign folder, on one line and without what a terminal would obey."""
+    """A name from a foreign folder, on one line and without terminal control characters."""
     return str(path) if str(path).isprintable() else ascii(str(path))

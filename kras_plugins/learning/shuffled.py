@@ -1,4 +1,4 @@
-"""Scores that fitted models give when some features of each patient are exchanged for those of another.
+"""Scores of fitted models when some features of each patient are exchanged for those of another.
 
 Nothing is refitted: this is the part of a permutation importance (Breiman 2001, Mach Learn 45:5) that needs models.
 """
@@ -45,7 +45,7 @@ class Scored:
 
 
 def feature_groups(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The features of each group of the feature table that are there, in its order; those not in it as `other`."""
+    """The available features of each group of the feature table, in its order; those not in it as `other`."""
     found: dict[str, list[str]] = {group: [] for group in (*GROUPS, OTHER)}
     for name in names:
         found[BY_NAME[name].group if name in BY_NAME else OTHER].append(name)
@@ -55,7 +55,7 @@ def feature_groups(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def fold_models(experiment: Experiment, member: Member, patients: npt.NDArray[np.intp]) -> list[Scored]:
     """The first repeat's outer models of a member, each with those of `patients` that lie in its test fold.
 
-    Raises PluginError where a model cannot be loaded.
+    Raises PluginError if a model cannot be loaded.
     """
     found = []
     for k in range(len(experiment.models[member.name])):
@@ -81,7 +81,7 @@ def frozen_models(bundle: Bundle, member: MemberModels, patients: npt.NDArray[np
 
 
 def plain_scores(models: Sequence[Scored], samples: Sequence[Sample]) -> Float64:
-    """What the models give patients as they are, float64[patient]; NaN for patients of none of them."""
+    """The models' scores of unchanged patients, float64[patient]; NaN for patients of no model."""
     found = np.full(len(samples), np.nan)
     for model in models:
         found[model.patients] = model.score([samples[i] for i in model.patients])
@@ -97,11 +97,11 @@ def shuffled_scores(
     *,
     group: str = "",
 ) -> Float64:
-    """What the models give when `features` are permuted among the patients of each model: float64[permutation patient].
+    """Scores when `features` are permuted among the patients of each model: float64[permutation patient].
 
-    A patient gets all of them from one other, so that they stay as correlated among themselves as they are; missing
-    values move along, and so does whether `group`, which they all are of, is valid. Permutation b of a model's patients
-    is the same whatever is permuted. Profiles have the same features in the same order. NaN for patients of no model.
+    A patient gets all of them from one other patient, so that correlations among them are kept; missing values move
+    along, and so does the validity of their `group`. Permutation b of a model's patients is the same for any choice of
+    features. Profiles have the same features in the same order. NaN for patients of no model.
     """
     found = np.full((permutations, len(samples)), np.nan)
     for k, model in enumerate(models):

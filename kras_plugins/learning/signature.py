@@ -1,7 +1,7 @@
 """Who made a bundle: an Ed25519 signature of its digest, beside the seal, and the keys that are trusted here.
 
-The digest covers every file, so a signature does. Keys are PEM files: the private one is the maker's alone, the public
-one is given to those who use bundles, who put it into their folder of trusted keys.
+The digest covers every file, so the signature does, too. Keys are PEM files: the private key belongs to the maker
+alone; the public key is given to those who use bundles, who put it into their folder of trusted keys.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 _SCHEMA_VERSION = 1
 _PURPOSE = b"kras bundle 1\n"
-"""What is signed begins with this: a signature for another purpose is none of a bundle."""
+"""Prefix of the signed message: a signature for another purpose is not valid for a bundle."""
 _MOST_BYTES = 10_000
 _PUBLIC = ".pub"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A valid signature. `key`: sha256 of the public key; `trusted`: the name it is trusted by here, None where not."""
+    """A valid signature. `key`: sha256 of the public key; `trusted`: its name among the trusted keys, else None."""
 
     key: str
     trusted: str | None
 
 
 def key_folder() -> Path:
-    """Where the public keys that are trusted on this machine lie, each a file `NAME.pub`."""
+    """The folder of the public keys that are trusted on this machine, each a file `NAME.pub`."""
     return user_config() / "keys"
 
 
 def make_key(file: Path) -> str:
-    """Write a new private key to `file` and its public one to `file.pub`; gives the sha256 of the public key.
+    """Write a new private key to `file` and its public one to `file.pub`; returns the sha256 of the public key.
 
-    Neither may be there; only the owner may read the private one. Raises ConfigError, and leaves neither, where they
-    cannot be written.
+    Neither may exist; only the owner may read the private one. Raises ConfigError, and leaves neither, if they cannot
+    be written.
     """
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -70,14 +70,14 @@ def make_key(file: Path) -> str:
 
 
 def public_of(file: Path) -> Path:
-    """Where the public key of the private one in `file` lies."""
+    """The file of the public key that belongs to the private one in `file`."""
     return file.with_name(file.name + _PUBLIC)
 
 
 def sign(folder: Path, key_file: Path) -> Signature:
-    """Sign a bundle, whose seal is checked first, in place of an earlier signature.
+    """Sign a bundle, whose seal is checked first; replaces an earlier signature.
 
-    Raises ConfigError for a file that is no private key, StoreError for a bundle that is not whole.
+    Raises ConfigError for a file that is not a private key, StoreError for a bundle that is damaged.
     """
     digest, key = check_seal(folder), _private(key_file)
     content = {
@@ -109,38 +109,38 @@ def read_signature(folder: Path, digest: str) -> Signature | None:
         key.verify(bytes.fromhex(found["signature"]), _message(digest))
     except InvalidSignature as e:
         raise StoreError(
-            f"bundle refused: {path} is the signature of another content",
-            "the bundle was changed after it was signed; ask who signed it for a whole copy",
+            f"bundle refused: {path} is the signature of other content",
+            "the bundle was changed after it was signed; ask its signer for an intact copy",
         ) from e
     except (LookupError, TypeError, ValueError) as e:
         raise StoreError(
-            f"bundle refused: {path} is no signature", "sign the bundle with `kras bundle sign`, or delete the file"
+            f"bundle refused: {path} is not a signature", "sign the bundle with `kras bundle sign`, or delete the file"
         ) from e
     name = fingerprint(key)
     return Signature(key=name, trusted=_trusted(name))
 
 
 def require_trusted(folder: Path, signature: Signature | None) -> Signature:
-    """The signature, if a key signed that is trusted here; else StoreError."""
+    """The signature, if its key is trusted here; else StoreError."""
     if signature is not None and signature.trusted is not None:
         return signature
     if signature is None:
         raise StoreError(
-            f"bundle refused: {folder}: it is not signed", "ask who made it to sign it with `kras bundle sign`"
+            f"bundle refused: {folder}: it is not signed", "ask its maker to sign it with `kras bundle sign`"
         )
     raise StoreError(
         f"bundle refused: {folder}: the key {signature.key[:16]} that signed it is not trusted",
-        f"put the public key of who made it, checked with them, into {key_folder()} as NAME{_PUBLIC}",
+        f"put its maker's public key, verified with them, into {key_folder()} as NAME{_PUBLIC}",
     )
 
 
 def trusted_keys() -> dict[str, str]:
-    """sha256 of each trusted public key by its name; ConfigError for a file that is none."""
+    """sha256 of each trusted public key by its name; ConfigError for a file that is not one."""
     return dict(_trusted_keys())
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """What people compare: the sha256 of a public key."""
+    """The sha256 of a public key, for people to compare."""
     return hashlib.sha256(_raw(key)).hexdigest()
 
 
@@ -151,7 +151,7 @@ def _trusted(key: str) -> str | None:
 def _trusted_keys() -> Iterator[tuple[str, str]]:
     folder = key_folder()
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.suffix == _PUBLIC and not file.name.startswith("."):  # such as macOS leaves beside copied files
+        if file.suffix == _PUBLIC and not file.name.startswith("."):  # such as those macOS leaves beside copied files
             yield file.stem, fingerprint(_public(file))
 
 
@@ -168,7 +168,7 @@ def _private(file: Path) -> Ed25519PrivateKey:
         why: object = "another kind of key"
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as e:
         why = getattr(e, "strerror", None) or e
-    raise ConfigError(f"{file}: no private Ed25519 key: {_one_line(why)}", "make one with `kras bundle keygen`")
+    raise ConfigError(f"{file}: not a private Ed25519 key: {_one_line(why)}", "make one with `kras bundle keygen`")
 
 
 def _public(file: Path) -> Ed25519PublicKey:
@@ -183,7 +183,7 @@ def _public(file: Path) -> Ed25519PublicKey:
         why: object = "another kind of key"
     except (OSError, ValueError, UnsupportedAlgorithm) as e:
         why = getattr(e, "strerror", None) or e
-    raise ConfigError(f"{file}: no public Ed25519 key: {_one_line(why)}", "replace it, or remove it from the folder")
+    raise ConfigError(f"{file}: not a public Ed25519 key: {_one_line(why)}", "replace it, or remove it from the folder")
 
 
 def _read(file: Path) -> bytes:

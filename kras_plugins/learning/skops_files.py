@@ -1,4 +1,4 @@
-"""scikit-learn models as skops files: no pickle, no code is run, and the same model gives the same bytes."""
+"""scikit-learn models as skops files: no pickle, no code execution, and the same model gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kras_plugins.errors import StoreError
 def dump_skops(model: Any, file: Path) -> None:
     """Write a fitted model. skops must be installed.
 
-    What skops itself writes holds the time and addresses in memory; here objects are numbered in the order in which
-    they appear, and no time is written.
+    Files that skops itself writes contain the time and memory addresses; here objects are numbered in order of
+    appearance, and no time is written.
     """
     import skops.io
 
@@ -30,9 +30,10 @@ def dump_skops(model: Any, file: Path) -> None:
 
 
 def load_skops(file: Path, trusted: Sequence[str] = ()) -> Any:
-    """The model of a skops file; of types that skops does not trust by itself only those in `trusted` are made.
+    """The model of a skops file; of types that skops does not trust by default, only those in `trusted` are created.
 
-    Raises StoreError for any other, for a damaged file, and for trees whose walk would not end or leave their columns.
+    Raises StoreError for any other type, for a damaged file, and for trees whose traversal would not end, or that use
+    columns that do not exist.
     """
     import skops.io
 
@@ -40,8 +41,8 @@ def load_skops(file: Path, trusted: Sequence[str] = ()) -> Any:
         model = skops.io.load(file, trusted=list(trusted))
         _check_trees(model)
         return model
-    except Exception as e:  # skops and zipfile have several of their own, and all say that the file is no good
-        raise StoreError(f"{file}: not a skops file that can be used: {e}", "train the model again") from e
+    except Exception as e:  # skops and zipfile raise several of their own, all of which mean a bad file
+        raise StoreError(f"{file}: not a usable skops file: {e}", "train the model again") from e
 
 
 def _check_trees(model: Any) -> None:
@@ -86,7 +87,7 @@ def _check_order(item: Any) -> None:
         return
     own = np.arange(children.shape[1])
     if ((children <= own) | (children >= len(own)))[:, inner].any():
-        raise ValueError("a tree in which a child does not stand behind its parent")
+        raise ValueError("a tree in which a child does not come after its parent")
 
 
 def _check_columns(asked: Any, count: int) -> None:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 PATIENTS, TILES = 12, 6
 _SPREADS = (0.0, 0.5, 1.0, 3.0)
-"""How far patients lie from training's middle, in its own spreads: few branches of a tree are left out."""
+"""How far patients lie from training's median, in its spreads, so that they reach most branches of a tree."""
 
 
 def stand_ins(inputs: Inputs, training: Mapping[str, Any]) -> list[Sample]:
-    """Patients around the middle of `training` (`evaluation.shift.training_summary`), always the same.
+    """Patients around the median of `training` (`evaluation.shift.training_summary`), always the same.
 
-    They have what the models were fitted on: a profile of the frozen features, a bag of each frozen encoder of which
-    `training` states how many features a tile has.
+    They have what the models were fitted on: a profile of the frozen features, and a bag of each frozen encoder for
+    which `training` states the number of features per tile.
     """
     rng = np.random.default_rng(0)
     known: Mapping[str, Any] = training.get("features") or {}

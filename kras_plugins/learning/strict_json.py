@@ -1,4 +1,4 @@
-"""JSON from elsewhere: a bounded regular file of finite numbers, nested no deeper than a bundle ever is."""
+"""JSON from elsewhere: a regular file of limited size, with finite numbers, nested no deeper than a bundle ever is."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def read_strict_json(
 ) -> Any:
     """The JSON value of a file.
 
-    Raises StoreError for anything but a regular file of at most `most` bytes, for text that is no JSON, for NaN and
-    numbers beyond float64, a key that comes twice, and values nested too deep.
+    Raises StoreError for anything but a regular file of at most `most` bytes, for text that is not JSON, for NaN and
+    numbers beyond float64, a duplicated key, and values nested too deep.
     """
     try:
         text = _content(path, most).decode("utf-8")
@@ -35,19 +35,19 @@ def read_strict_json(
 
 
 def _content(path: Path, most: int) -> bytes:
-    # What is no regular file is not read, whatever it becomes between two looks: a pipe would not end the wait for it.
+    # Only a regular file is read, even if it is replaced between the two checks: reading a pipe might wait forever.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(handle, "rb") as f:
         found = os.fstat(f.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         if found.st_size > most:
             raise ValueError(f"it has {found.st_size:,} bytes, at most {most:,} are read")
         return f.read(most)
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:
@@ -60,7 +60,7 @@ def _finite(text: str) -> float:
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
+        raise ValueError("a key is duplicated")
     return found
 
 
@@ -69,6 +69,6 @@ def _measure(value: object, deepest: int) -> None:
     if not deepest and inner:
         raise ValueError("it is nested too deep")
     if isinstance(value, int) and abs(value) > 2**63:
-        raise ValueError("it holds too large a number")
+        raise ValueError("it contains too large a number")
     for item in inner:
         _measure(item, deepest - 1)

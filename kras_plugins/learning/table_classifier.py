@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from kras_plugins.learning.tabular import Preprocessor
 
 ORDERS = 8
-"""Random orders in which features take their values for an explanation."""
+"""Random orders in which an explanation sets the features to their values."""
 
 
 class OnTable(ABC):
-    """What a classifier on a table is beside its `fit`: it scores, explains and saves; see TableClassifier."""
+    """A classifier on a table except for its `fit`: it scores, explains and saves; see TableClassifier."""
 
     options_type: ClassVar[type[TableOptions]]
 
     scaled: ClassVar[bool] = True
-    """Whether columns are scaled and clipped to ±5; trees need neither and split where a pathologist can read it."""
+    """Whether columns are scaled and clipped to ±5; trees need neither, and split at values a pathologist can read."""
 
     def __init__(self, options: Any, seed: int) -> None:
         self.options = options
@@ -51,11 +51,11 @@ class OnTable(ABC):
 
     @abstractmethod
     def score(self, x: Float64) -> npt.NDArray[Any]:
-        """Scores [patient], higher for the positive class, on any scale: each of its own row alone."""
+        """Scores [patient], higher for the positive class, on any scale, each from its own row alone."""
 
     @abstractmethod
     def write(self, folder: Path) -> None:
-        """Save the model (`dump_skops`, safetensors, npy, ONNX, text or JSON), always alike; no pickle."""
+        """Save the model (`dump_skops`, safetensors, npy, ONNX, text or JSON), always the same bytes; no pickle."""
 
     @abstractmethod
     def read(self, folder: Path) -> None:
@@ -75,14 +75,15 @@ class OnTable(ABC):
         return np.asarray(self.score(self.table(samples)), np.float32)
 
     def explain(self, sample: Sample) -> Explanation:
-        """What each column adds to the score of one patient: see `contribute`."""
+        """What each column adds to the score of one patient; see `contribute`."""
         values, base = self.contribute(self.table([sample])[0])
         return Explanation(kind="contribution", values=values, base=base, names=self._fitted().columns)
 
     def contribute(self, row: Float64) -> tuple[Float64, float]:
         """What each column of float64[column] adds to the score, float64[column], and the base that they add to.
 
-        Shapley values against the median patient, sampled: see `contributions`. A model that has exact ones gives them.
+        Shapley values against the median patient, sampled: see `contributions`. A model with exact values overrides
+        this.
         """
         return contributions(self.score, row, self.seed, None if self.scaled else self._fitted().median)
 
@@ -105,13 +106,13 @@ class OnTable(ABC):
         return loaded
 
     def choose_columns(self, samples: Sequence[Sample]) -> None:
-        """Choose the table's columns, their medians and spreads on patients to learn from."""
+        """Choose the table's columns, with medians and spreads, on the patients to learn from."""
         from kras_plugins.learning.tabular import Preprocessor
 
         self._preprocessor = Preprocessor.fit(samples, self.options.features, self.options.ip_preset)
 
     def table(self, samples: Sequence[Sample]) -> Float64:
-        """The table float64[patient column] that the model sees; PluginError before columns are chosen."""
+        """The table float64[patient column] that the model sees; PluginError if no columns were chosen yet."""
         preprocessor = self._fitted()
         return preprocessor.scaled(samples) if self.scaled else preprocessor.table(samples)
 
@@ -124,14 +125,14 @@ class OnTable(ABC):
 class TableClassifier(OnTable):
     """A Classifier whose model sees float64[patient column]; a subclass gives `learn`, `score`, `write` and `read`.
 
-    Columns are the features of the semantic profile that vary and do not repeat one another, missing ones filled with
+    Columns are the features of the semantic profile that vary and are not redundant, with missing values replaced by
     the median, scaled and clipped to ±5 (`kras_plugins.learning.tabular.Preprocessor`), all as fitted on the training
     patients. `self.options` is of `options_type`, which derives from TableOptions; `self.seed` seeds what is random.
     """
 
     @abstractmethod
     def learn(self, x: Float64, y: npt.NDArray[np.int8]) -> None:
-        """Fit the model to x float64[patient column] and labels int8[patient]; both classes are there."""
+        """Fit the model to x float64[patient column] and labels int8[patient]; both classes are present."""
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Learn from both parts together: nothing stops early, so `valid` would only be lost."""
@@ -146,11 +147,11 @@ class TableClassifier(OnTable):
 
 
 class StoppingTableClassifier(OnTable):
-    """A TableClassifier whose model stops when patients that it does not learn from are no longer scored better."""
+    """A TableClassifier whose model stops when the scores of patients it does not learn from no longer improve."""
 
     @abstractmethod
     def learn(self, x: Float64, y: npt.NDArray[np.int8], valid_x: Float64, valid_y: npt.NDArray[np.int8]) -> None:
-        """Fit the model to x float64[patient column] and labels int8[patient], until the second pair says to stop."""
+        """Fit the model to x float64[patient column] and labels int8[patient], until the second pair stops it."""
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
         """Learn from `train`, whose patients alone choose the columns, and stop on `valid`."""
@@ -170,10 +171,10 @@ def contributions(
 ) -> tuple[Float64, float]:
     """What each column of float64[column] adds to the score: float64[column], and the base that they add to.
 
-    The base is the score of `start`; zeros, its default, are the median patient of a scaled table. Columns take their
-    values one after the other; what each step changes is that column's, averaged over 8 random orders, each taken
-    forwards and backwards: Shapley values with a baseline by permutation sampling (Castro et al. 2009, Comput. Oper.
-    Res. 36:1726). Their sum is exact in any order.
+    The base is the score of `start`; zeros, its default, are the median patient of a scaled table. Columns are set to
+    their values one after the other; the change at each step belongs to that column, averaged over 8 random orders,
+    each taken forwards and backwards: Shapley values with a baseline by permutation sampling (Castro et al. 2009,
+    Comput. Oper. Res. 36:1726). Their sum is exact in any order.
     """
     import numpy as np
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 MAX_CORRELATION = 0.95
 """Of two features whose ranks correlate more, the second is dropped (docs/reference/definitions.md, table)."""
 CLIP = 5.0
-"""Scaled values end here on both sides: densities have long tails, and one patient must not rule a network."""
+"""Scaled values are clipped here on both sides: densities have long tails; one patient must not dominate a network."""
 ONE_HOT = {"ip_class:desert": DESERT, "ip_class:excluded": EXCLUDED, "ip_class:inflamed": INFLAMED}
 """Columns that stand for the one categorical feature, and the class each is 1 for."""
 NOT_LEARNED = frozenset({"ip_class", *(f.name for f in FEATURES if not f.learned)})
-"""`ip_class` is learned as ONE_HOT; the others tell how much tissue there is."""
+"""`ip_class` is learned as ONE_HOT; the others reveal the amount of tissue."""
 
 _log = logging.getLogger("kras.learning")
 
@@ -54,13 +54,13 @@ class Preprocessor:
 
     `features`: the profile's names that are used. `flags`: the feature groups whose validity is used; each gives a
     column `invalid:GROUP` of 0 and 1. A missing value itself is only ever filled with the median: an indicator of it
-    would tell which hospital's pipeline lacked the feature. `median`, `spread`: one number per column. `logged`: those
-    features that enter as ln(1 + x). `thresholds`: those that the immune phenotype is called by anew, None for the
-    published ones that profiles come with.
+    would reveal which hospital's pipeline lacked the feature. `median`, `spread`: one number per column. `logged`:
+    those features that enter as ln(1 + x). `thresholds`: those by which the immune phenotype is called again, None for
+    the published ones, which profiles already use.
 
-    Where a profile has all features of the preset `core`, it is one of ours and its features are known by name: cells
-    per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), and what tells how much tissue there is
-    (NOT_LEARNED, and flags, which are set on biopsies) is left out. Features made elsewhere are taken as they are.
+    If a profile has all features of the preset `core`, it is one of ours and its features are recognized by name: cells
+    per mm² are logged, the immune phenotype becomes three columns (ONE_HOT), and what reveals the amount of tissue
+    (NOT_LEARNED, and flags, which are set on biopsies) is excluded. Features made elsewhere are used unchanged.
     """
 
     features: tuple[str, ...]
@@ -80,12 +80,12 @@ class Preprocessor:
         """Choose columns on the training patients, independently of the order of a profile's names.
 
         With the choice `core` only the preset's features are considered; of features made elsewhere all are, which is
-        noted (logger `kras`). Dropped are columns that nobody has, that do not vary, or
-        that repeat an earlier one in alphabetical order (Spearman's |ρ| > 0.95). `spread` is the interquartile range
-        / 1.349, which is the standard deviation of a normal variable, or the standard deviation where more than half
-        of the values are equal. `ip_preset`: by whose thresholds the immune phenotype is called, the published ones
-        or those of `fit_thresholds` on these patients. Raises ConfigError when patients have different features or no
-        column is left, and when thresholds cannot be fitted.
+        logged (logger `kras`). Columns are dropped that no patient has, that do not vary, or that duplicate an earlier
+        one in alphabetical order (Spearman's |ρ| > 0.95). `spread` is the interquartile range / 1.349, which is the
+        standard deviation of a normal variable, or the standard deviation where more than half of the values are equal.
+        `ip_preset`: which thresholds call the immune phenotype, the published ones or those of `fit_thresholds` on
+        these patients. Raises ConfigError when patients have different features or no column is left, and when
+        thresholds cannot be fitted.
         """
         quantile = ip_preset == "quantile"
         thresholds = fit_thresholds([squares_of(profile_of(s)) for s in samples]) if quantile else None
@@ -101,7 +101,7 @@ class Preprocessor:
         if not kept:
             raise ConfigError(
                 f"no feature varies among the {len(samples)} training patients",
-                "check that the profiler gave values: see the profile table of the cohort",
+                "check that the profiler returned values: see the profile table of the cohort",
             )
         names = tuple(features[i] for i in kept if i < len(features))
         flag_names = tuple(flags[i - len(features)] for i in kept if i >= len(features))
@@ -109,7 +109,7 @@ class Preprocessor:
         low, median, high = np.quantile(table, (0.25, 0.5, 0.75), axis=0)
         spread = np.where(high - low > 1e-9 * extent[kept], (high - low) / 1.349, table.std(axis=0))
         n = len(names)
-        return cls(  # flags are 0 and 1 already and stay so: 0 is the usual, valid case
+        return cls(  # flags are 0 and 1 already and stay unscaled: 0 is the usual, valid case
             features=names,
             flags=flag_names,
             median=(*median[:n].tolist(), *(0.0 for _ in flag_names)),
@@ -126,8 +126,8 @@ class Preprocessor:
     def table(self, samples: Sequence[Sample]) -> Float64:
         """Float64[sample column], in the profile's units unless `logged`, missing ones filled with training medians.
 
-        Further features of a profile are ignored; ConfigError names one that is absent, or a patient without squares
-        where the immune phenotype is called anew.
+        Additional features of a profile are ignored; ConfigError names one that is absent, or a patient without squares
+        if the immune phenotype is called again.
         """
         samples = _phenotyped(samples, self.thresholds)
         return _impute(_rows(samples, self.features, self.flags, self.logged), np.asarray(self.median))
@@ -174,7 +174,7 @@ def _considered(
     features: tuple[str, ...], flags: tuple[str, ...], choice: Literal["all", "core"]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The features to choose from, sorted, the flags, and which features are logged, before any value is looked at."""
-    if not set(features) >= set(CORE):  # not ours, though some may bear the same names
+    if not set(features) >= set(CORE):  # not ours, though some may have the same names
         if choice == "core":
             _log.info("features made elsewhere have no preset `core`: all %d are considered", len(features))
         return features, flags, ()
@@ -196,14 +196,14 @@ def profile_of(sample: Sample) -> SemanticProfile:
 
 
 def _phenotyped(samples: Sequence[Sample], thresholds: Thresholds | None) -> Sequence[Sample]:
-    """Samples with the immune phenotype by these thresholds, or as they are without."""
+    """Samples with the immune phenotype by these thresholds; unchanged without thresholds."""
     if thresholds is None:
         return samples
     return [replace(s, profile=with_thresholds(profile_of(s), thresholds)) for s in samples]
 
 
 def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[str], logged: Sequence[str]) -> Float64:
-    """Float64[sample column] by name, NaN where missing; `logged` ones keep their sign, should one be negative."""
+    """Float64[sample column] by name, NaN where missing; `logged` ones keep their sign, even if negative."""
     rows, n = np.empty((len(samples), len(features) + len(flags))), len(features)
     profiles, first = [profile_of(s) for s in samples], 0
     for names, same in groupby(profiles, lambda profile: tuple(profile.names)):
@@ -239,7 +239,7 @@ def _rows(samples: Sequence[Sample], features: Sequence[str], flags: Sequence[st
 def _columns(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[npt.NDArray[np.intp], str | None]:
     """Where the `wanted` features stand in a profile of `names` with ONE_HOT after them, and the first that is absent.
 
-    Kept: permuting features looks them up for all patients over and over.
+    Cached: permuting features looks them up for all patients repeatedly.
     """
     every = (*names, *ONE_HOT) if "ip_class" in names else names
     at = {name: i for i, name in enumerate(every)}

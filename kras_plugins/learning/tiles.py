@@ -1,6 +1,6 @@
-"""A patient as one bag for classifiers: all tiles of all slides, of which only the asked ones are read.
+"""A patient as one bag for classifiers: all tiles of all slides, of which only the requested ones are read.
 
-Memory is that of what was asked for: the pages of mapped bags are given back.
+Memory use is that of the requested tiles: the pages of mapped bags are released.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def count(sample: Sample) -> int:
 
 
 def evenly(n: int, at_most: int) -> Index:
-    """Which of `n` tiles are looked at: all, or `at_most` (0: all) evenly spaced ones, which cover the slides."""
+    """Which of `n` tiles are used: all, or `at_most` (0: all) evenly spaced ones, which cover the slides."""
     return np.arange(n) if not 0 < at_most < n else np.linspace(0, n - 1, at_most).round().astype(np.int64)
 
 
 def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
     """Features float32[tile feature] of the tiles at `index` (ascending, counted through the patient's bags).
 
-    Only these rows are read from memory-mapped bags, into `out` where it is given. Raises ConfigError when one is not
+    Only these rows are read from memory-mapped bags, into `out` if given. Raises ConfigError when one is not
     finite.
     """
     if out is None:
@@ -74,7 +74,7 @@ def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
     at = 0
     for bag, local in _split(sample, index):
         part = out[at : at + len(local)]
-        # "clip" as nothing is beyond the ends, and "raise" would copy once more.
+        # "clip", since no index is out of range, and "raise" would make another copy.
         np.take(np.asarray(bag.features, np.float32), local, axis=0, out=part, mode="clip")
         let_go(bag.features)
         at += len(local)
@@ -83,7 +83,7 @@ def gather(sample: Sample, index: Index, out: Float32 | None = None) -> Float32:
 
 
 def checked_slabs(bag: Bag) -> Iterator[Float32]:
-    """All tiles of a bag in order, some thousand at a time; raises ConfigError when one is not finite."""
+    """All tiles of a bag in order, a few thousand at a time; raises ConfigError when one is not finite."""
     for slab in slabs(bag):
         _check(bag, slab)
         yield slab
@@ -95,7 +95,7 @@ def check_source(samples: Iterable[Sample], trained: Source | None) -> None:
         count(sample)
         if (found := source_of([sample])) != trained:
             raise ConfigError(
-                f"tile features of patient {sample.patient_id!r} are of {found}, the model's of {trained}",
+                f"tile features of patient {sample.patient_id!r} come from {found}, the model's from {trained}",
                 "extract features with the extractor and options that the model was trained with",
             )
 

@@ -21,7 +21,7 @@ def check_parts(train: Cohort, valid: Cohort) -> None:
     for name in ("positive", "negative"):
         if not np.any(np.asarray(train.labels) == (name == "positive")):
             raise ConfigError(
-                f"the training part of {len(train)} patients has no {name} one",
+                f"the training part of {len(train)} patients has no {name} patient",
                 "use fewer folds or a cohort with more patients of each class",
             )
     if not len(valid):
@@ -31,7 +31,7 @@ def check_parts(train: Cohort, valid: Cohort) -> None:
 def positive_weight(labels: npt.NDArray[np.int8]) -> float:
     """Weight of a positive patient in the loss: √(negatives / positives).
 
-    The square root balances half-way: the full ratio (14 at a prevalence of 6.7 %) lets single patients rule the fit
+    The square root balances halfway: the full ratio (14 at a prevalence of 6.7 %) lets single patients dominate the fit
     and spoils calibration (docs/reference/definitions.md, mil). Nowhere else does a classifier handle imbalance.
     """
     positives = int(np.sum(labels))
@@ -42,8 +42,8 @@ class EarlyStopping:
     """Stop on the smoothed validation loss, for several networks trained as one batch.
 
     Every parameter's first axis is the network (seed). The loss is smoothed by an exponential moving average, since
-    that of a handful of patients jumps; the AUROC of ten positives would jump even more. A network that has not
-    improved for `patience` epochs, or whose loss fell to `solved`, is done and keeps its best weights; the batch is
+    that of a handful of patients fluctuates; the AUROC of ten positives would fluctuate even more. A network that has
+    not improved for `patience` epochs, or whose loss fell to `solved`, is done and keeps its best weights; the batch is
     done when all networks are.
     """
 

@@ -1,4 +1,4 @@
-"""Which accelerators PyTorch can use on this machine, and why it uses none beside an NVIDIA GPU."""
+"""Which accelerators PyTorch can use on this machine, and why it uses none although an NVIDIA GPU is present."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kras_plugins.errors import described
 
-CUDA_BUILD = "install PyTorch's CUDA build: on Linux the one on PyPI, elsewhere as https://pytorch.org says"
+CUDA_BUILD = "install PyTorch's CUDA build: on Linux the one on PyPI, elsewhere as described at https://pytorch.org"
 NEWER_DRIVER = "install or update the NVIDIA driver (`nvidia-smi` says which), or a PyTorch for an older CUDA"
 
 
@@ -31,7 +31,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerators:
-    """What PyTorch sees. `trouble`: why it cannot use the NVIDIA GPUs that are here, "" where it can or none is.
+    """What PyTorch sees. `trouble`: why it cannot use this machine's NVIDIA GPUs, "" where it can or there are none.
 
     `remedy` goes with `trouble`; `mps` is Apple's GPU, `xpu` the names of Intel's.
     """
@@ -45,13 +45,13 @@ class Accelerators:
 
 
 def likely() -> bool:
-    """Whether a look is worth importing PyTorch for, which takes seconds: False only where there can be none."""
+    """Whether to look with PyTorch, which takes seconds to import: False only where there can be no accelerator."""
     ways = ("/dev/dxg", "/dev/dri", "/dev/kfd")  # Windows' to its Linux, Intel's and AMD's
     return not sys.platform.startswith("linux") or _nvidia() or any(Path(way).exists() for way in ways)
 
 
 def look() -> Accelerators:
-    """Ask PyTorch. GPUs that CUDA_VISIBLE_DEVICES hides are not missed."""
+    """Ask PyTorch. GPUs that CUDA_VISIBLE_DEVICES hides are not reported as missing."""
     import torch
 
     cards, trouble, remedy = _cards()
@@ -73,7 +73,7 @@ def _has_xpu() -> bool:
 
 
 def _cards() -> tuple[tuple[Card, ...], str, str]:
-    """The usable cards; where there are none beside an NVIDIA GPU, why not and what to do."""
+    """The usable cards; if there are none although an NVIDIA GPU is present, why not and what to do."""
     import torch
 
     with warnings.catch_warnings():

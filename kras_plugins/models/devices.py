@@ -1,4 +1,4 @@
-"""What the name of a device means on this machine; one that is named is never replaced by another."""
+"""What the name of a device means on this machine; a named device is never replaced by another."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kras_plugins.models.accelerators import Accelerators, Card, likely, look
 class Device:
     """A device, or all cards where `cuda` was asked for.
 
-    `names`: as PyTorch calls them; `name`: what it is, of the first card where there are several. `cards`: where it is
-    NVIDIA's. `unused`: why an NVIDIA GPU that is here is left to idle, "" where none is.
+    `names`: PyTorch's names; `name`: the model, that of the first card where there are several. `cards`: for NVIDIA
+    GPUs. `unused`: why an NVIDIA GPU of this machine is left idle, "" where none is.
     """
 
     names: tuple[str, ...] = ("cpu",)
@@ -30,7 +30,7 @@ class Device:
 
 
 def known_device(device: str) -> str:
-    """The same, if it can name a device; else ValueError, as validators of options raise."""
+    """Return `device` if it can name a device; else raise ValueError, as validators of options do."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps|xpu", device):
         raise ValueError("is none of auto, cpu, cuda, cuda:N, mps, xpu")
     return device
@@ -42,15 +42,15 @@ def kind_of(name: str) -> str:
 
 
 def seen(device: str) -> Accelerators:
-    """What PyTorch sees; for `auto` it is not even imported where there can be no accelerator."""
+    """What PyTorch sees; for `auto`, PyTorch is not even imported where there can be no accelerator."""
     return look() if device != "auto" or likely() else Accelerators()
 
 
 def find_device(device: str, see: Callable[[str], Accelerators] = seen, *, nvidia: bool = False) -> Device:
     """The device that is meant by `auto` (one accelerator that PyTorch sees, else the CPU) or by a name.
 
-    `see` is asked only where the answer matters; `nvidia`: nothing else will do, for `auto` neither. BackendError where
-    what is named is not here.
+    `see` is called only where the answer matters; `nvidia`: nothing else will do, not even for `auto`. Raises
+    BackendError where the named device is not present.
     """
     if device == "cpu":
         return Device()

@@ -1,4 +1,4 @@
-"""An image encoder in a few words: a torch network, its weights and statistics, as the ModelSpec that backends run."""
+"""Describe an image encoder (a torch network, its weights and statistics) as the ModelSpec that backends run."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def encoder(
 ) -> ModelSpec:
     """The ModelSpec of an image encoder: one input `tiles`, uint8[n h w 3], one output `features`, float32[n dim].
 
-    `network()` makes the untrained module, which maps float32[n 3 h w] to float32[n dim] and gets each channel less
-    `mean`, over `std`, of values in [0, 1] (ImageNet's where not given). Its weights come from a file that must fit it
-    tensor by tensor (.safetensors, or a torch file without code; a timm model's own head may be left over), or are
-    seeded at random where `weights.source` is `random:SEED`. `architecture` says in a word what the network is: with
-    px, mpp, mean and std it is what stored features are told apart by, so change it with the network.
+    `network()` makes the untrained module, which maps float32[n 3 h w] to float32[n dim]. Its input is normalized: each
+    channel, in [0, 1], minus `mean`, divided by `std` (ImageNet's where not given). Its weights come from a file that
+    must fit it tensor by tensor (.safetensors, or a torch file without code; a timm model's own head may be left over),
+    or are random, seeded by `weights.source` `random:SEED`. `architecture` names the network in a word: together with
+    px, mpp, mean and std it distinguishes stored features, so change it with the network.
     """
     side = tile.px + 2 * tile.halo_px
     return ModelSpec(
@@ -71,7 +71,7 @@ def _build(
 
 
 def _headless(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors but those of the classification head that timm says the network has when it is built with one."""
+    """The tensors without those of the classification head that timm would give the network."""
     facts: Any = getattr(network, "pretrained_cfg", {})
     heads = facts.get("classifier") or ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))

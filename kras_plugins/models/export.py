@@ -1,4 +1,4 @@
-"""ModelSpec -> one verified ONNX file: uint8 NHWC in, float32 or uint8 out, dynamic batch axis, what TensorRT takes."""
+"""ModelSpec -> one verified ONNX file that TensorRT accepts: uint8 NHWC in, float32 or uint8 out, dynamic batch."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ OPSET = 18
 _OTHER_OPSET = "another opset may help; report this with the model's name"
 
 Asked = Literal["f32", "f16"]
-"""Arithmetic that an export may be asked for; a ready-made file may bring another."""
+"""Arithmetic that an export may be asked for; a ready-made file may use another."""
 
 _TOLERANCE = {"f32": 1e-3, "f16": 2e-2}
-"""Largest difference from PyTorch in float32 allowed, relative to the largest output. Float16 has 11 bits: 0.0004 was
-seen of vit-mini, 0.002 of the worst pixel of `cells`."""
+"""Largest allowed difference from PyTorch in float32, relative to the largest output. Float16 has 11 bits: 0.0004 was
+seen for vit-mini, 0.002 for the worst pixel of `cells`."""
 
 _GRAPH = 2
-"""Part of the key of cached files: raise it when what is done to a graph after its export changes."""
+"""Part of the key of cached files: raise it when the processing of a graph after its export changes."""
 
 _LARGE = 1_900_000_000
-"""Bytes from which weights lie beside the graph: no protobuf holds 2 GiB."""
+"""Bytes from which weights are stored beside the graph: a protobuf cannot contain 2 GiB."""
 
 
 _exporting = threading.Lock()
-"""One export at a time: the exporter keeps its state in the process, as warning filters and levels of loggers are."""
+"""One export at a time: the exporter's state belongs to the process, as do warning filters and levels of loggers."""
 
 
 @contextmanager
 def silenced(*names: str) -> Iterator[None]:
-    """Let loggers of these names say errors alone meanwhile."""
+    """Let loggers of these names report only errors meanwhile."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
@@ -90,7 +90,7 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET, precision: Aske
 
     The graph casts uint8 inputs first (`uint8_input.py`); with `precision` f16 its body computes in float16
     (`precision.py`), with float32 inputs, normalization and outputs. A ready-made ONNX file is treated alike after its
-    tensors were held against the spec's, and verified against itself; `opset` is then its own.
+    tensors were compared with the spec's, and is verified against itself; `opset` is then its own.
     """
     import torch
 
@@ -116,12 +116,12 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET, precision: Aske
         except Exception as e:  # the exporter passes on whatever the module raises
             raise BackendError(
                 f"model {spec.name!r} cannot be exported to ONNX: {described(e.__cause__ or e)}",
-                "its module must be one that torch.export takes",
+                "its module must be one that torch.export accepts",
             ) from e
     if program is None:
         raise BackendError(f"model {spec.name!r} cannot be exported to ONNX", "torch.onnx.export gave nothing")
     program.save(str(file))
-    if opset_of(file) != opset:  # a set it cannot convert to is told in its log alone
+    if opset_of(file) != opset:  # a set that it cannot convert to is only reported in its log
         raise BackendError(f"model {spec.name!r} cannot be written in operator set {opset}", f"take {OPSET}")
     _finish(spec, file, precision)
 
@@ -134,7 +134,7 @@ def export_onnx(spec: ModelSpec, file: Path, opset: int = OPSET, precision: Aske
 
 
 def _finish(spec: ModelSpec, file: Path, precision: Asked) -> None:
-    """Rewrite the graph of a file, whose weights are read only where they change."""
+    """Rewrite the graph of a file; its weights are read only where they change."""
     import onnx
 
     lowered = precision == "f16"
@@ -155,8 +155,8 @@ def _finish(spec: ModelSpec, file: Path, precision: Asked) -> None:
 def _check_range(spec: ModelSpec, file: Path, tensors: list[str]) -> None:
     """Raise BackendError where a float16 tensor is infinite or NaN for an example.
 
-    ONNX Runtime computes float16 products in float32 on a CPU and casts between them are optimized away: too large a
-    number shows itself only in a tensor that is asked for.
+    ONNX Runtime computes float16 products in float32 on a CPU, and casts between them are optimized away: a number
+    that is too large shows only in a requested tensor.
     """
     import numpy as np
     import onnx
@@ -180,7 +180,7 @@ def _check_range(spec: ModelSpec, file: Path, tensors: list[str]) -> None:
 
 
 def _save(model: ModelProto, file: Path) -> None:
-    """Write a model that is all in memory, large weights beside it."""
+    """Write a model that is entirely in memory, with large weights beside it."""
     import onnx
 
     beside = f"{file.name}.data"
@@ -206,8 +206,8 @@ def _adopt(spec: ModelSpec, file: Path, precision: Asked) -> None:
     try:
         model = onnx.load(str(source))
         session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
-    except Exception as e:  # each library has its own errors, and all say that the file is no good
-        raise BackendError(f"{source}: not a usable ONNX file: {e}", "export it anew") from e
+    except Exception as e:  # each library has its own errors, and all mean that the file is unusable
+        raise BackendError(f"{source}: not a usable ONNX file: {e}", "export it again") from e
     kinds = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
     for what, wanted, found in (
         ("input", spec.inputs, session.get_inputs()),
@@ -217,7 +217,7 @@ def _adopt(spec: ModelSpec, file: Path, precision: Asked) -> None:
         there = {t.name: (kinds.get(t.type, t.type), list(t.shape)) for t in found}
         if list(here) != list(there):
             raise PluginError(
-                f"{source}: its {what}s are {', '.join(there)}; wanted are {', '.join(here)}, in this order",
+                f"{source}: its {what}s are {', '.join(there)}; expected are {', '.join(here)}, in this order",
                 "rename the tensors at export",
             )
         for name, (dtype, shape) in here.items():
@@ -225,7 +225,7 @@ def _adopt(spec: ModelSpec, file: Path, precision: Asked) -> None:
             fixed = [a for a, b in zip(its_shape[1:], shape, strict=False) if isinstance(a, int) and a != b]
             if its_dtype != dtype or len(its_shape) != len(shape) + 1 or fixed or isinstance(its_shape[0], int):
                 raise PluginError(
-                    f"{source}: {what} {name!r} is {its_dtype}{its_shape}, wanted is {dtype}['batch', "
+                    f"{source}: {what} {name!r} is {its_dtype}{its_shape}, expected is {dtype}['batch', "
                     f"{', '.join(map(str, shape))}] with a dynamic batch",
                     "export it with uint8 NHWC input, normalization inside and a dynamic batch axis",
                 )
@@ -234,7 +234,7 @@ def _adopt(spec: ModelSpec, file: Path, precision: Asked) -> None:
         for tensor, got in zip(spec.outputs, session.run(names, _example(spec, batch, seed=batch)), strict=True):
             if got.shape != (batch, *tensor.shape):
                 raise PluginError(
-                    f"{source}: output {tensor.name!r} is {got.shape[1:]}, wanted is {tensor.shape}",
+                    f"{source}: output {tensor.name!r} is {got.shape[1:]}, expected is {tensor.shape}",
                     "check the tile size that the model was exported for",
                 )
     _save(model, file)
@@ -263,13 +263,13 @@ def _verify(
     file: Path,
     tolerance: float,
 ) -> None:
-    """Hold a file's results against those that `compute` gives for the same inputs."""
+    """Compare a file's results with those that `compute` gives for the same inputs."""
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime has an error for each cause
-        raise BackendError(f"model {spec.name!r}: ONNX Runtime refuses the export: {described(e)}", _OTHER_OPSET) from e
+        raise BackendError(f"model {spec.name!r}: ONNX Runtime rejects the export: {described(e)}", _OTHER_OPSET) from e
     for batch in (1, 3):
         arrays = _example(spec, batch, seed=batch)
         names = [t.name for t in spec.outputs]
@@ -278,7 +278,7 @@ def _verify(
                 raise PluginError(
                     f"model {spec.name!r}: output {tensor.name!r} is {got.dtype}{list(got.shape[1:])}, its spec says "
                     f"{tensor.dtype}{list(tensor.shape)}",
-                    "mend the ModelSpec",
+                    "correct the ModelSpec",
                 )
             difference, limit = error(got, want), tolerance + rounding(tensor)
             if not difference <= limit:
@@ -298,5 +298,5 @@ def error(got: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
 
 
 def rounding(tensor: TensorSpec) -> float:
-    """What rounding inside the graph may add to an `error`: a number between two levels goes to either."""
+    """What rounding inside the graph may add to an `error`: a number between two levels may go to either."""
     return 1 / 255 if tensor.dtype == "uint8" else 0.0

@@ -1,8 +1,8 @@
 """Download weights from the hub: the licence accepted first, resumed where it was cut off, verified by sha256.
 
 Token (HF_TOKEN, `hf auth login`), mirror (HF_ENDPOINT), offline switch (HF_HUB_OFFLINE) and cache folder (HF_HOME) are
-huggingface_hub's own. It drops a partial file when it is killed; gigabytes over a slow line must not begin anew, so
-the bytes are kept here beside its cache and handed over when they are whole.
+huggingface_hub's own. It drops a partial file when it is killed; gigabytes over a slow line must not start over, so
+the bytes are kept here beside its cache and handed over when they are complete.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def page(weights: Weights, mirror: str | None = None) -> str:
 
 
 def has_consent(weights: Weights) -> bool:
-    """Whether this user accepted this licence for this source before."""
+    """Whether this user has already accepted this licence for this source."""
     return _consents().get(weights.source) == weights.licence
 
 
@@ -67,9 +67,9 @@ def record_consent(weights: Weights) -> None:
 
 
 def _complete_blob(repo: str, file: str, revision: str, mirror: str | None) -> None:
-    """Put the whole file where huggingface_hub looks for it, going on with what an earlier call left.
+    """Put the whole file where huggingface_hub looks for it, resuming what an earlier call left.
 
-    Raises what huggingface_hub raises. Without network a file that is there already is used by `hf_hub_download`.
+    Raises what huggingface_hub raises. Without network, `hf_hub_download` uses a file that is there already.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.file_download import http_get, repo_folder_name
@@ -80,13 +80,13 @@ def _complete_blob(repo: str, file: str, revision: str, mirror: str | None) -> N
     url = hf_hub_url(repo, file, revision=revision, endpoint=mirror)
     facts = get_hf_file_metadata(url)
     if facts.etag is None or facts.size is None:
-        return  # a server that tells neither: huggingface_hub knows what to say
+        return  # a server that states neither: huggingface_hub reports it
     blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     blob, part = blobs / facts.etag, blobs / f"{facts.etag}.kras-part"
     headers = build_hf_headers()
     if urlparse(facts.location).netloc != urlparse(url).netloc:
-        headers.pop("authorization", None)  # storage behind a redirect has no business with the token
+        headers.pop("authorization", None)  # storage behind a redirect must not get the token
     with WeakFileLock(blobs / f"{facts.etag}.kras-lock"):
         if blob.exists():
             return
@@ -105,7 +105,7 @@ def _verify(path: Path, weights: Weights) -> None:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise BackendError(
-            f"{weights.source}: the sha256 of the download is {found}, stated is {stated}",
+            f"{weights.source}: the sha256 of the download is {found}, not {stated} as stated",
             "it was removed; fetch it again, from another mirror if it happens twice",
         )
 
@@ -131,7 +131,7 @@ def _told(e: Exception, weights: Weights, mirror: str | None) -> BackendError:
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return BackendError(
             f"{weights.source}: no space left for it",
-            "free disk space or set HF_HOME to a larger disk; what was downloaded is kept and gone on with",
+            "free disk space or set HF_HOME to a larger disk; what was downloaded is kept and resumed",
         )
     return BackendError(
         f"cannot fetch {weights.source}: {type(cause).__name__}: {cause}",
@@ -146,7 +146,7 @@ def _consents() -> dict[str, str]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as e:
-        raise ConfigError(f"{file}: no longer a list of accepted licences: {e}", "delete it; you are asked anew") from e
+        raise ConfigError(f"{file}: no longer a list of accepted licences: {e}", "delete it and accept again") from e
 
 
 def _consent_file() -> Path:

@@ -1,4 +1,4 @@
-"""What there is to say of a weights file: terms, size, digest, whether it is here."""
+"""The facts about a weights file: terms, size, digest, whether it is here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kras_plugins.models.weights import digest, is_present, locate
 
 
 def weights_facts(weights: Weights, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Facts of one file as JSON values; a damaged file is told to `warn`."""
+    """Facts about one file as JSON values; a damaged file is reported to `warn`."""
     present = is_present(weights)
     path: Path | None = None
     sha256 = weights.sha256 or None

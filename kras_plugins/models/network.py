@@ -15,7 +15,7 @@ Network = TypeVar("Network")
 
 
 class Normalized(torch.nn.Module):
-    """uint8[n h w 3] -> what `network` makes of float32[n 3 h w], each channel less `mean`, over `std`, of [0, 1]."""
+    """uint8[n h w 3] -> `network` of float32[n 3 h w]: each channel, in [0, 1], minus `mean`, divided by `std`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -25,7 +25,7 @@ class Normalized(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        # In 0..255, so that the graph holds one subtraction and one product.
+        # In 0..255, so that the graph has one subtraction and one product.
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1) * 255)
 
@@ -36,7 +36,7 @@ class Normalized(torch.nn.Module):
 
 
 def seeded(source: str, make: Callable[[], Network]) -> Network:
-    """What `make` builds where torch's generator is seeded by `random:SEED`, and by 0 for any other source.
+    """What `make` builds with torch's generator seeded by `random:SEED`, or by 0 for any other source.
 
     The caller's generator is left as it was. Raises ConfigError for `random:` without a whole number.
     """
@@ -51,7 +51,7 @@ def seeded(source: str, make: Callable[[], Network]) -> Network:
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors file or of a torch file; no code in it is ever run.
 
-    Of a torch file the entry `state_dict` or `model` is taken where there is one. Raises BackendError where it holds
+    From a torch file, the entry `state_dict` or `model` is taken if there is one. Raises BackendError where it contains
     anything but tensors.
     """
     try:
@@ -61,16 +61,16 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
             tensors: dict[str, torch.Tensor] = load_file(file)
             return tensors
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as e:  # neither library has an error of its own for files that hold something else
+    except Exception as e:  # neither library has an error of its own for files that contain something else
         raise BackendError(
-            f"{file}: not a file of tensors alone: {e}", "take the safetensors file, or convert it"
+            f"{file}: not a file of tensors alone: {e}", "use the safetensors file, or convert it"
         ) from e
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping):
             state = state.get(wrapper, state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise BackendError(
-            f"{file}: not a file of tensors alone, by their names", "take the safetensors file, or convert it"
+            f"{file}: not a file of tensors alone, by their names", "use the safetensors file, or convert it"
         )
     return dict(state)
 
@@ -80,7 +80,7 @@ def load_strictly(
 ) -> None:
     """Load `state`, whose names and shapes must be the network's, no more and no less.
 
-    Raises BackendError saying that `file` does not hold the weights of `what`, and what differs.
+    Raises BackendError saying that `file` does not contain the weights of `what`, and what differs.
     """
     own = network.state_dict()
     problems = [f"missing {k}" for k in own if k not in state]

@@ -1,8 +1,8 @@
 """The arithmetic of an ONNX graph: read from its own types, and lowered to float16 where it pays.
 
-A precision that an engine gets beside the graph does not bind it: under TensorRT's FP16 flag every layer could choose,
-and TensorRT 11 has no such flag. ONNX Runtime gives TensorRT a strongly typed network where no flag is set: the graph's
-types are then what is computed in.
+A precision passed to an engine beside the graph does not bind it: under TensorRT's FP16 flag every layer could choose,
+and TensorRT 11 has no such flag. Where no flag is set, ONNX Runtime gives TensorRT a strongly typed network, which
+computes in the graph's types.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 Precision = Literal["f32", "f16", "bf16", "int8"]
 
 _PRODUCTS = frozenset(("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"))
-"""Where nearly all time goes, and where the normalization of pixels ends."""
+"""These take nearly all the time; the normalization of pixels ends at the first of them."""
 
 _DELICATE = frozenset(
     ("Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "Pow",
      "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare", "RMSNormalization", "Softmax")
 )  # fmt: skip
-"""Sums and exponentials: beyond 65,504 float16 is infinite, and large encoders get there. They stay in float32."""
+"""Sums and exponentials stay in float32: beyond 65,504 float16 is infinite, which large encoders reach."""
 
 _QUANTIZED = frozenset(("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"))
 
@@ -52,12 +52,12 @@ def has_offsets(model: ModelProto) -> bool:
 
 
 def to_f16(model: ModelProto) -> list[str]:
-    """Let the body of a float32 graph compute in float16, in place: weights and all from the first product on.
+    """Let the body of a float32 graph compute in float16, in place: everything from the first product on, with weights.
 
-    In float32 stay the inputs and outputs, the normalization of uint8 pixels (everything between them and the first
+    These stay in float32: inputs and outputs, the normalization of uint8 pixels (everything between them and the first
     convolution or matrix product), normalizing layers and softmax, and what ONNX defines for float32 alone. A graph
-    without products stays as it is. Returns the tensors that are float16 now: whether their values fit is for examples
-    to say. Raises BackendError for graphs that are in another precision already or branch.
+    without products stays as it is. Returns the tensors that are float16 now; only examples can show whether their
+    values fit. Raises BackendError for graphs that branch or are already in another precision.
     """
     found = graph_precision(model)
     if found != "f32":
@@ -77,7 +77,7 @@ def to_f16(model: ModelProto) -> list[str]:
 
 
 class _Lowering:
-    """One pass over the nodes; each tensor is cast at most once in each direction."""
+    """One pass over the nodes, which casts each tensor at most once in each direction."""
 
     def __init__(self, graph: GraphProto, floats: set[str]) -> None:
         self._graph = graph
@@ -89,7 +89,7 @@ class _Lowering:
         self._nodes: list[NodeProto] = []
 
     def run(self, exact: set[int], opsets: dict[str, int]) -> list[str]:
-        """Replace the graph's nodes; returns what they give in float16."""
+        """Replace the graph's nodes; returns the tensors that they compute in float16."""
         from onnx import TensorProto, helper
 
         for i, node in enumerate(list(self._graph.node)):
@@ -210,7 +210,7 @@ def _free_inputs(node: NodeProto, opsets: dict[str, int]) -> set[int]:
 
 
 def _formal(parameters: Any, place: int) -> Any:
-    """What the schema says of an input or output; the last stands for all that follow (Concat, Split)."""
+    """The schema's entry for an input or output; the last one covers all that follow (Concat, Split)."""
     return parameters[min(place, len(parameters) - 1)]
 
 

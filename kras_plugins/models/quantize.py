@@ -1,4 +1,4 @@
-"""A network with int8 products: faster on CPUs, near but not equal. How near is measured, on other tiles."""
+"""A network with int8 products: faster on CPUs, with similar but not equal results. Other tiles measure how similar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Agreement:
     """int8 against float32 over tiles: least and mean cosine, and the least without the mean vector of all tiles.
 
-    The last is what tells tiles apart: features share a large common part.
+    The last one measures what distinguishes tiles, because features share a large common part.
     """
 
     tiles: int
@@ -34,7 +34,7 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
     """Write the model as ONNX whose products with weights are int8 (weights per channel, activations by calibration).
 
     `calibration`: uint8[tile h w 3], tiles like those it will see; a few dozen. Static, by ONNX Runtime, as QDQ nodes
-    that OpenVINO and TensorRT read too; all zero points are 0, as TensorRT asks. The file appears when it is whole.
+    that OpenVINO and TensorRT read too; all zero points are 0, as TensorRT requires. The file appears when complete.
     Raises BackendError where the model cannot be quantized.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quant_pre_process, quantize_static
@@ -45,7 +45,7 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
         exact, ready = Path(work) / "f32.onnx", Path(work) / "ready.onnx"
         export_onnx(spec, exact)
         try:
-            with silenced(""):  # it advises on the root logger what is done here
+            with silenced(""):  # on the root logger it advises what is done here anyway
                 quant_pre_process(str(exact), str(ready), skip_symbolic_shape=True)
                 quantize_static(
                     str(ready),
@@ -60,13 +60,13 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
                 )
             part.replace(out)
         except (RuntimeError, ValueError) as e:
-            raise BackendError(f"model {spec.name!r} cannot be made int8: {e}", "stay with bf16 or f32") from e
+            raise BackendError(f"model {spec.name!r} cannot be made int8: {e}", "use bf16 or f32") from e
         finally:
             part.unlink(missing_ok=True)
 
 
 def agreement(exact: Float64, other: Float64) -> Agreement:
-    """How near two float64[tile feature] are."""
+    """How similar two float64[tile feature] are."""
     near = _cosine(exact, other)
     middle = exact.mean(axis=0)
     return Agreement(

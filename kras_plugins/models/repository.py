@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 CONTAINER = "nvcr.io/nvidia/tritonserver:26.07-py3"
-"""NVIDIA's container; which others work, what each breaks and why this one: docs/how-to/serve-with-triton.md."""
+"""NVIDIA's container. docs/how-to/serve-with-triton.md says why this one, which others work and what each breaks."""
 
 DIGEST = "model_digest"
-"""The parameter that names the weights, tensors and transform a server holds; see `weights.model_digest`."""
+"""The parameter that names the weights, tensors and transform of a server's model; see `weights.model_digest`."""
 
 TRANSFORM = "transform_hash"
 """The parameter that names what happens to pixels; see `ModelSpec.transform_hash`."""
@@ -31,23 +31,23 @@ PRECISION = "precision"
 """The parameter that names the arithmetic of the graph, read from it; see `precision.graph_precision`."""
 
 _QUEUE_DELAY_US = 2_000
-"""Two milliseconds to fill a batch: a request of 8 tiles takes longer on any device measured, so none is held up by
-it twice, and several clients' requests still meet. benchmarks/serving.py measures it."""
+"""Two milliseconds to fill a batch: a request of 8 tiles takes longer on every measured device, so that none waits
+for it twice, and requests of several clients still share batches. benchmarks/serving.py measures it."""
 
 _WORKSPACE_BYTES = 4 << 30
 
 LARGEST = 64
-"""Tiles a batch on a server, though small networks take more: TensorRT builds for the largest, clients hold as much
-shared memory a request, and a CPU's requests are a quarter of it."""
+"""Tiles per batch on a server, although small networks could take more: TensorRT builds for the largest, clients need
+as much shared memory per request, and a CPU's requests are a quarter of it."""
 
 
 def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f32", opset: int = OPSET) -> ModelConfig:
     """Triton's configuration of one model, as its own protobuf message.
 
     `digest` is `weights.model_digest(spec)`; empty leaves it out, and clients refuse such a server. `precision` is the
-    graph's: GPUs run it through TensorRT, which is given no precision of its own and computes in what the graph says.
-    One version is served, the latest: the digest is that version's, and TensorRT's cached engines, which ONNX Runtime
-    does not tell apart by weights, lie in a folder named by it. (ONNX Runtime makes one folder, not its parents.)
+    graph's: GPUs run it through TensorRT, which is given no precision of its own and computes in that of the graph.
+    Only the latest version is served, and the digest is that version's. TensorRT's cached engines are in a folder named
+    by it, because ONNX Runtime does not distinguish them by weights. (ONNX Runtime makes one folder, not its parents.)
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -78,14 +78,14 @@ def model_config(spec: ModelSpec, *, digest: str, precision: Precision = "f32", 
         input=[pb.ModelInput(name=t.name, data_type=_dtype(t), dims=t.shape) for t in spec.inputs],
         output=[pb.ModelOutput(name=t.name, data_type=_dtype(t), dims=t.shape) for t in spec.outputs],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
-        # Two instances a device: one copies its tensors while the other computes.
+        # Two instances per device: one copies its tensors while the other computes.
         instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_AUTO, count=2)],
         dynamic_batching=pb.ModelDynamicBatching(
             preferred_batch_size=preferred, max_queue_delay_microseconds=_QUEUE_DELAY_US
         ),
         optimization=pb.ModelOptimizationPolicy(
             execution_accelerators=pb.ModelOptimizationPolicy.ExecutionAccelerators(
-                # CUDA runs what TensorRT does not take; float32 products are not to be rounded to TF32 there.
+                # CUDA runs what TensorRT does not accept; float32 products must not be rounded to TF32 there.
                 gpu_execution_accelerator=[
                     accelerator(name="tensorrt", parameters=tensorrt),
                     accelerator(name="cuda", parameters={"use_tf32": "0"}),
@@ -107,7 +107,7 @@ def config_text(config: ModelConfig) -> str:
 
 
 def parse_config(text: str) -> ModelConfig:
-    """The strict reading of a `config.pbtxt`: an unknown or misplaced field raises BackendError."""
+    """Read a `config.pbtxt` strictly: an unknown or misplaced field raises BackendError."""
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -120,8 +120,8 @@ def parse_config(text: str) -> ModelConfig:
 def export_model(spec: ModelSpec, repository: Path, *, precision: Asked = "f32", opset: int = OPSET) -> Path:
     """Write one model into a repository, verified against PyTorch; returns the ONNX file.
 
-    A file appears only when it is whole. While the model is replaced the configuration names no digest, so that an
-    export that was cut short is refused by clients and never taken for the old model. A ready-made file keeps its own
+    A file appears only when it is complete. While the model is being replaced, the configuration names no digest, so
+    that clients refuse an interrupted export and never take it for the old model. A ready-made file keeps its own
     `opset`, and its own precision where f32 is asked for; the configuration says which. Raises BackendError when
     weights are missing, the export differs from PyTorch or TensorRT would refuse the graph.
     """
@@ -138,7 +138,7 @@ def export_model(spec: ModelSpec, repository: Path, *, precision: Asked = "f32",
         found = _served_precision(spec, Path(work) / "model.onnx")
         unnamed = model_config(spec, digest="", precision=found, opset=opset)
         write_atomic(home / "config.pbtxt", config_text(unnamed))
-        # Above 2 GB the weights lie beside the graph; the graph comes last.
+        # Above 2 GB the weights are in files beside the graph; the graph comes last.
         for file in sorted(Path(work).iterdir(), key=lambda f: f.name == "model.onnx"):
             file.replace(folder / file.name)
     config = model_config(spec, digest=digest, precision=found, opset=opset)
@@ -154,13 +154,13 @@ def _served_precision(spec: ModelSpec, file: Path) -> Precision:
     if why := broken_rule(model):
         raise BackendError(
             f"model {spec.name!r}: {why}, which TensorRT refuses",
-            "cast the pixels to float32 before all else and export the network again; backend local takes it as it is",
+            "cast the pixels to float32 first and export the network again; backend local accepts it as it is",
         )
     precision = graph_precision(model)
     if precision == "int8" and has_offsets(onnx.load(str(file))):
         raise BackendError(
             f"model {spec.name!r}: its int8 zero points are not 0, which TensorRT refuses",
-            "quantize it again with `kras model quantize`; backend local takes it as it is",
+            "quantize it again with `kras model quantize`; backend local accepts it as it is",
         )
     return precision
 

@@ -1,4 +1,4 @@
-"""Switches of PyTorch that belong to the whole process, set while somebody computes and put back afterwards."""
+"""PyTorch switches that affect the whole process, set during a computation and restored afterward."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def _held(find: Callable[[], Sequence[Switch]]) -> Callable[[], AbstractContextManager[None]]:
-    """A context in which switches are set: the first of several threads sets them, the last one puts back what was."""
+    """A context in which switches are set: the first of several threads sets them, the last one restores them."""
     guard = threading.Lock()
     users = 0
     before: list[tuple[Callable[[Any], None], Any]] = []
@@ -50,7 +50,7 @@ def _of(owner: Any, name: str, wanted: Any) -> Switch:
 
 
 def _no_tf32() -> list[Switch]:
-    """PyTorch has two interfaces and refuses the old one where the new was used."""
+    """PyTorch has two interfaces and refuses the old one once the new one was used."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     found = [_of(owner, "allow_tf32", False) for owner in (matmul, cudnn)]
     try:
@@ -63,7 +63,7 @@ def _no_tf32() -> list[Switch]:
 
 
 def _deterministic() -> list[Switch]:
-    """An operation that has no deterministic form is an error then; cuBLAS wants its workspaces of fixed sizes."""
+    """An operation without a deterministic form then raises an error; cuBLAS needs workspaces of fixed sizes."""
     known = os.environ.get(_CUBLAS, "")
 
     def read() -> tuple[bool, bool]:
@@ -74,7 +74,7 @@ def _deterministic() -> list[Switch]:
 
     return [
         (lambda: os.environ.get(_CUBLAS), _set_cublas, known if known in (":4096:8", ":16:8") else ":4096:8"),
-        # What is not written yet is not read here, and filling it takes time.
+        # Uninitialized memory is never read here, and filling it takes time.
         _of(torch.utils.deterministic, "fill_uninitialized_memory", False),
         (read, put, (True, False)),
     ]
@@ -88,8 +88,8 @@ def _set_cublas(value: str | None) -> None:
 
 
 without_tf32 = _held(_no_tf32)
-"""No TF32 under the name f32 meanwhile. A captured CUDA graph keeps the arithmetic of its capture and needs no switch
-when it is replayed."""
+"""Within this context f32 never means TF32. A captured CUDA graph keeps the arithmetic of its capture and needs no
+switch when it is replayed."""
 
 deterministic = _held(_deterministic)
-"""Same input, same bytes on one device meanwhile: PyTorch takes deterministic algorithms alone."""
+"""Within this context the same input gives the same bytes on one device: PyTorch uses only deterministic algorithms."""

@@ -2,7 +2,7 @@
 
 TensorRT 10.1 and later refuse any other graph ("All UINT8 inputs must directly feed into a cast layer", NVIDIA/TensorRT
 issue 3985). Exporters put `Transpose` and `Shape` first: `obey` moves the Cast before them. Moving pixels and casting
-them commute, and 0 to 255 are exact in float32, so nothing changes in the results.
+them commute, and 0 to 255 are exact in float32, so the results do not change.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 _MOVES = frozenset(("Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
-"""Operators whose output holds values of their first input, in its type: they may stand after the Cast as well."""
+"""Operators whose output contains values of their first input, in its type: they may come after the Cast as well."""
 
 _MEASURES = frozenset(("Shape", "Size"))
 """Operators that read no value."""
 
 
 def broken_rule(model: ModelProto) -> str:
-    """What a TensorRT that is given this graph would refuse, in words; empty where it keeps the rule."""
+    """What TensorRT would refuse in this graph, in words; empty where the graph keeps the rule."""
     from onnx import TensorProto
 
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -37,8 +37,8 @@ def broken_rule(model: ModelProto) -> str:
 def obey(model: ModelProto) -> None:
     """Rewrite a graph so that it keeps the rule, in place.
 
-    One that keeps it is left alone, and so is one that computes with the uint8 values themselves, hands them out or to
-    a branch: that is no question of order, and `broken_rule` names it. CPUs run such graphs.
+    A graph that keeps it is left alone. So is one that computes with the uint8 values themselves, returns them or
+    passes them to a branch: reordering cannot help there, and `broken_rule` names it. CPUs run such graphs.
     """
     if broken_rule(model):
         for name in _uint8_inputs(model.graph):
@@ -70,7 +70,7 @@ def _cast_first(graph: GraphProto, name: str) -> None:
 
 
 def _drop_idle_casts(graph: GraphProto, floats: set[str]) -> None:
-    """Take out the Casts to float32 of tensors that are float32 by now."""
+    """Remove Casts to float32 of tensors that are now float32 already."""
     from onnx import TensorProto
 
     kept = {output.name for output in graph.output} | set(_of_subgraphs(graph))
@@ -97,7 +97,7 @@ def _uint8_inputs(graph: GraphProto) -> list[str]:
 
 
 def _readers(graph: GraphProto, tensor: str) -> Iterator[NodeProto]:
-    """The nodes that read a tensor, those that hold a subgraph which reads it included."""
+    """The nodes that read a tensor, including those with a subgraph that reads it."""
     for node in graph.node:
         inner = (attribute.g for attribute in node.attribute if attribute.HasField("g"))
         if tensor in node.input or any(any(_readers(g, tensor)) for g in inner):

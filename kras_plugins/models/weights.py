@@ -54,7 +54,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def digest(weights: Weights) -> str:
-    """What identifies the numbers: sha256 of the file, or the source itself for `random:` and `builtin`.
+    """What identifies the weights: sha256 of the file, or the source itself for `random:` and `builtin`.
 
     Raises BackendError when the file is missing or its sha256 is not the one that the preset or the hub states.
     """
@@ -65,7 +65,7 @@ def digest(weights: Weights) -> str:
     stated = weights.sha256 or (hub_digest(path) if weights.source.startswith("hf:") else None)
     if stated and found != stated:
         raise BackendError(
-            f"{path}: sha256 is {found}, expected {stated}", "the file is damaged or another one; fetch it anew"
+            f"{path}: sha256 is {found}, expected {stated}", "the file is damaged or another one; fetch it again"
         )
     return found
 
@@ -109,7 +109,7 @@ _DIGESTS: dict[tuple[str, int, int], str] = {}
 
 
 def _file_digest(path: Path) -> str:
-    # Gigabyte files are asked for several times in a run; size and time of change tell whether one must be read again.
+    # Gigabyte files are hashed several times in a run; size and modification time decide whether to read one again.
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _DIGESTS:

@@ -1,4 +1,4 @@
-"""The whole state of a training in one safetensors file, from which it goes on bit for bit."""
+"""The whole state of a training in one safetensors file, from which it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEY = "kras_pretrain"
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What changes while training. Chance has no state: all is drawn from the seed and the step's number."""
+    """What changes during training. Randomness has no state: everything is drawn from the seed and the step number."""
 
     student: Network
     teacher: Network
@@ -31,7 +31,7 @@ class Training:
     optimizer: torch.optim.Optimizer
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, by name; the optimizer's as `optimizer.PARAMETER.NAME`."""
+        """All state tensors by name; those of the optimizer as `optimizer.PARAMETER.NAME`."""
         parts: dict[str, torch.nn.Module] = {"student": self.student, "teacher": self.teacher, "loss": self.loss}
         found = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -39,7 +39,7 @@ class Training:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` gave."""
+        """Restore what `tensors` returned."""
         for part, module in (("student", self.student), ("teacher", self.teacher), ("loss", self.loss)):
             module.load_state_dict(
                 {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
@@ -54,17 +54,17 @@ class Training:
 
 
 def facts(recipe: Recipe, corpus: str) -> dict[str, Any]:
-    """What must be the same for a training to go on."""
+    """What must be the same for a training to resume."""
     return {"recipe": recipe.model_dump(mode="json"), "corpus": corpus, "torch": torch.__version__}
 
 
 def write(file: Path, training: Training, same: Mapping[str, Any], progress: Mapping[str, float]) -> None:
-    """Write the state so that the file is whole or the one before."""
+    """Write the state so that the file is either complete or the previous one."""
     write_safetensors(file, training.tensors(), {_KEY: json.dumps({"same": same, "progress": progress})})
 
 
 def read(file: Path, training: Training, same: Mapping[str, Any]) -> dict[str, float]:
-    """Take up the state and return the progress it was written with.
+    """Restore the state and return the progress it was written with.
 
     Raises ConfigError where the file is damaged or was made with another recipe, other tiles or another torch.
     """
@@ -73,13 +73,13 @@ def read(file: Path, training: Training, same: Mapping[str, Any]) -> dict[str, f
             told = json.loads((f.metadata() or {}).get(_KEY, "{}"))
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError, ValueError) as e:
-        raise ConfigError(f"{file}: not a checkpoint: {e}", "delete it to start anew") from e
+        raise ConfigError(f"{file}: not a checkpoint: {e}", "delete it to start again") from e
     before = told.get("same", {})
     for key, value in same.items():
         if before.get(key) != value:
             raise ConfigError(
                 f"{file}: was made with another {key}{_difference(before.get(key), value)}",
-                "give the same command again to go on, or delete the checkpoint to start anew",
+                "give the same command again to resume, or delete the checkpoint to start again",
             )
     training.restore(tensors)
     progress: dict[str, float] = told["progress"]

@@ -1,4 +1,4 @@
-"""The training itself: DINO on a corpus, resumed where a checkpoint lies, watched, its speed measured."""
+"""The training itself: DINO on a corpus, resumed from a checkpoint if there is one, monitored, its speed measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kras_plugins.pretraining.views import Batches, Views, collate
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """One step. `health` is None between checks; `tiles_per_s` and `waiting` (share of the time in which the model
-    had no data) are those since this process began, its first step left out."""
+    had no data) are measured since this process began, without its first step."""
 
     step: int
     loss: float
@@ -42,7 +42,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The trained teacher and, over all processes' lives, the seconds it took and the share spent on waiting."""
+    """The trained teacher and, over the lifetimes of all processes, the seconds it took and the share spent waiting."""
 
     teacher: Network
     seconds: float
@@ -63,9 +63,9 @@ def pretrain(
 ) -> Result:
     """Train for the recipe's steps; `file` is the checkpoint, written every `keep_every` steps.
 
-    Killed and started anew with the same arguments and threads on one machine, the result is the same bit for bit.
-    Raises BackendError where the features collapse, ConfigError where the checkpoint belongs to something else or is
-    there for some processes only.
+    If killed and started again with the same arguments and threads on one machine, the result is the same bit for bit.
+    Raises BackendError if the features collapse, ConfigError if the checkpoint belongs to something else or only some
+    processes find it.
     """
     if recipe.batch % (crew.size * recipe.accumulate):
         raise ConfigError(
@@ -81,7 +81,7 @@ def pretrain(
     first = int(progress["step"])
     if crew.any(first > 0) and not first:
         raise ConfigError(
-            f"{file}: is not here, though another process goes on from it", "give --out on a disk that all machines see"
+            f"{file}: is not here, but another process resumes from it", "give --out on a disk that all machines see"
         )
     watch = Watch(round(recipe.warmup * recipe.steps), int(progress["bad"]), recipe.batch // crew.size)
     student: Any = training.student
@@ -95,7 +95,7 @@ def pretrain(
             with _seeded(recipe, step, crew):
                 value, seen = _step(training, student, recipe, settings, parts, crew)
             if step == first:
-                clock.start()  # what precedes it, the first samples and compilation, happens once
+                clock.start()  # what comes before, the first samples and compilation, happens only once
             due = (step + 1) % watch_every == 0 or step + 1 == recipe.steps
             health = examine(*seen, training.loss.center[0], settings.temperature) if due else None
             if due and health is not None:
@@ -129,7 +129,7 @@ def pretrain(
 def _begin(recipe: Recipe, device: torch.device) -> Training:
     """Student and teacher with equal weights; biases, norms and other vectors do not decay."""
     student, teacher = build(recipe).to(device), build(recipe).to(device)
-    teacher.requires_grad_(False).eval()  # nothing of it is dropped
+    teacher.requires_grad_(False).eval()  # without dropout
     weights = [p for p in student.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "decays": True},
@@ -147,7 +147,7 @@ def _loader(corpus: Corpus, recipe: Recipe, first: int, crew: Crew, workers: int
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=crew.device.type == "cuda",
-        generator=torch.Generator(),  # a seed it draws at its start must not be missing from the first step's chance
+        generator=torch.Generator(),  # the seed it draws at its start must not change the first step's random numbers
     )
     for part in loader:
         if isinstance(part, KrasError):
@@ -190,7 +190,7 @@ def _step(
 
 @contextmanager
 def _seeded(recipe: Recipe, step: int, crew: Crew) -> Iterator[None]:
-    """What the student drops, where `arguments` ask for it, depends on seed, step and process alone."""
+    """The student's dropout, where `arguments` ask for it, depends on seed, step and process alone."""
     with torch.random.fork_rng([crew.device] if crew.device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence([recipe.seed, step, crew.rank]).generate_state(1)[0]))
         yield
@@ -206,7 +206,7 @@ def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
 
 
 class _Clock:
-    """Time since `start`, and how much of it was spent on waiting for samples."""
+    """Time since `start`, and how much of it was spent waiting for samples."""
 
     def __init__(self) -> None:
         self.waited, self._began = 0.0, time.perf_counter()
@@ -226,7 +226,7 @@ class _Clock:
         return self.waited / max(self.seconds, 1e-9)
 
     def timed(self, parts: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
-        """Hand on, and add up how long each took to come."""
+        """Yield the parts, and add up how long each took to arrive."""
         while True:
             asked = time.perf_counter()
             part = next(parts, None)

@@ -1,4 +1,4 @@
-"""One pre-training from files to weights, in one process or several; only the first of them speaks and writes."""
+"""One pre-training from files to weights, in one process or several; only the first of them reports and writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job:
     """What to learn from, and where the weights go. The recipe decides the result; of the rest, `image_mpp` does too.
 
     `image_mpp`: µm per pixel of tile images, the recipe's where None. `threads`: 0 leaves them to torch. `dtype`,
-    `licence` and `note` are how the weights are written. Raises ConfigError for what cannot be meant.
+    `licence` and `note` say how the weights are written. Raises ConfigError for invalid values.
     """
 
     data: Sequence[Path]
@@ -52,24 +52,24 @@ class Job:
                 f"--out {self.out}: weights are written as safetensors", "name a file that ends in .safetensors"
             )
         if self.out.exists():
-            raise ConfigError(f"{self.out}: is there already", "delete it, or name another file")
+            raise ConfigError(f"{self.out}: already exists", "delete it, or name another file")
         if self.image_mpp is not None and not 0 < self.image_mpp < math.inf:
-            raise ConfigError(f"--image-mpp {self.image_mpp:g}: no resolution", "give µm per pixel, such as 0.5")
+            raise ConfigError(f"--image-mpp {self.image_mpp:g}: not a resolution", "give µm per pixel, such as 0.5")
         with torch.device("meta"):
-            build(self.recipe)  # what cannot be built is told before slides are looked at
+            build(self.recipe)  # what cannot be built is reported before slides are looked at
 
 
 class Listener(Protocol):
-    """Who is told how it goes."""
+    """Receives reports of progress."""
 
     def say(self, text: str) -> None:
-        """Something to know."""
+        """A message for the user."""
 
     def left_out(self, file: Path, why: KrasError) -> None:
         """A file that cannot be used."""
 
     def looked(self, done: int, total: int) -> None:
-        """So many files were looked at for tiles."""
+        """`done` of `total` files were searched for tiles."""
 
     def step(self, report: Report) -> None:
         """A step is done."""
@@ -77,7 +77,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What was made: width of a feature vector, counts of what it learned from, seconds, and the share of waiting."""
+    """What was made: width of a feature vector, counts of the training data, seconds, and share of time waiting."""
 
     dim: int
     counts: dict[str, int]
@@ -90,8 +90,8 @@ def run_job(
 ) -> Made | None:
     """Train and write the weights; None in all processes but the first.
 
-    Killed and started again, it goes on from its checkpoint, which lies beside `out` with the log of steps. `engine`:
-    opens whose benches look where slides have tiles, until they have; this process where None.
+    If killed and started again, it resumes from its checkpoint, which is beside `out` with the log of steps. `engine`
+    opens the engine whose benches find the tiles of slides, for as long as they do; this process where None.
     """
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -101,7 +101,7 @@ def run_job(
 
         def resumed(step: int) -> None:
             if first:
-                listener.say(f"goes on from step {step}")
+                listener.say(f"resumes from step {step}")
 
         corpus = stack.enter_context(_surveyed(job, bench, here, listener, engine))
         counts = corpus.counts()

@@ -1,4 +1,4 @@
-"""Where the steps of a training are kept: one JSON line each, and TensorBoard where asked for."""
+"""The log of a training's steps: one JSON line each, and TensorBoard where asked for."""
 
 from __future__ import annotations
 

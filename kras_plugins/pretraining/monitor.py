@@ -1,4 +1,4 @@
-"""Is it learning, or has everything become one vector? Feature rank and entropy of the teacher, watched."""
+"""Is it learning, or has everything collapsed to one vector? Monitors feature rank and entropy of the teacher."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from kras_plugins.errors import BackendError
 
 LEAST_RANK = 1.5
-"""Effective rank of a batch's features below which they are one direction: photographs and H&E give tens."""
+"""Effective rank of a batch's features below which they have one direction: photographs and H&E give tens."""
 LEAST_SPREAD = 0.02
 """Entropy of the mean teacher output, as a share of the largest, below which one prototype takes all samples."""
 MOST_ENTROPY = 0.9995
-"""Mean entropy of the teacher's outputs above which all prototypes take all samples alike; ordinary: 0.2 to 0.98."""
+"""Mean entropy of the teacher's outputs above which all prototypes take all samples alike; usual: 0.2 to 0.98."""
 FEWEST = 4
-"""Samples below which rank and spread say nothing: two views of one sample should be one direction, one prototype."""
+"""Samples below which rank and spread mean nothing: two views of one sample should give one direction and prototype."""
 PATIENCE = 3
-"""Checks in a row that must be bad: a batch may be odd."""
+"""Checks in a row that must be bad, because a single batch may be unusual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def _entropy(p: Tensor) -> Tensor:
 class Watch:
     """Counts bad checks in a row. Checks before `grace` steps count only where numbers are not finite.
 
-    `samples`: how many are looked at; of fewer than FEWEST neither rank nor spread counts.
+    `samples`: how many are looked at; with fewer than FEWEST neither rank nor spread counts.
     """
 
     def __init__(self, grace: int, bad: int = 0, samples: int = FEWEST) -> None:
@@ -88,9 +88,9 @@ class Watch:
 
 
 def collapsed(step: int, why: str) -> BackendError:
-    """The error that ends a training which learns nothing any more."""
+    """The error that ends a training that no longer learns anything."""
     return BackendError(
         f"stopped at step {step}: {why}",
         "lower the learning rate (--set lr=…), warm up longer, keep centering (center_momentum below 1) or enlarge the "
-        "batch; then delete the checkpoint and start anew",
+        "batch; then delete the checkpoint and start again",
     )

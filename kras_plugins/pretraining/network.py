@@ -32,14 +32,14 @@ class Network(torch.nn.Module):
 
 
 def architecture(recipe: Recipe) -> dict[str, Any]:
-    """The arguments timm builds the encoder with, beside its name; ConfigError where the recipe cannot be meant."""
+    """The arguments that timm builds the encoder with, besides its name; ConfigError where the recipe is invalid."""
     import timm
 
     if not timm.is_model(recipe.model):
         near = timm.list_models("vit_*")[:3]
         raise ConfigError(f"model={recipe.model}: not a model of timm", f"such as {', '.join(near)}")
     if "img_size" in recipe.arguments:
-        raise ConfigError("arguments: img_size is what px says", "leave it out and set px")
+        raise ConfigError("arguments: img_size is set by px", "leave it out and set px")
     config = timm.get_pretrained_cfg(recipe.model, allow_unregistered=False)
     native = config.input_size[-1] if config is not None else 224
     return {**recipe.arguments, **({} if recipe.px == native else {"img_size": recipe.px})}
@@ -48,7 +48,7 @@ def architecture(recipe: Recipe) -> dict[str, Any]:
 def build(recipe: Recipe) -> Network:
     """A network with the first weights of the recipe's seed.
 
-    Raises ConfigError where it cannot be built, has no class token, or views are no whole number of its patches.
+    Raises ConfigError where it cannot be built, has no class token, or views are not a whole number of its patches.
     """
     import timm
 
@@ -60,9 +60,9 @@ def build(recipe: Recipe) -> Network:
                 recipe.model, pretrained=False, num_classes=0, **{**arguments, "dynamic_img_size": True}
             )
         except Exception as e:  # timm has no error of its own for arguments that do not fit
-            raise ConfigError(f"model={recipe.model}: {e}", "take a vision transformer, and arguments it knows") from e
+            raise ConfigError(f"model={recipe.model}: {e}", "use a vision transformer, and arguments it knows") from e
         if not getattr(backbone, "has_class_token", False):
-            raise ConfigError(f"model={recipe.model} has no class token", "take one that has, such as a plain ViT")
+            raise ConfigError(f"model={recipe.model} has no class token", "use one that has, such as a plain ViT")
         _check_views(recipe, backbone.patch_embed.patch_size[0])
         hidden, bottleneck, outputs = recipe.head
         with warnings.catch_warnings():
@@ -90,7 +90,7 @@ def follow(teacher: Network, student: Network, momentum: float) -> None:
 
 
 class StepLoss(DINOLoss):  # type: ignore[misc] # mypy does not follow lightly
-    """lightly's DINO loss whose center moves once a step, however many parts a batch is cut into."""
+    """lightly's DINO loss whose center moves once per step, however many parts a batch is cut into."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(

@@ -26,7 +26,7 @@ class Crew:
     device: torch.device
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process; all must ask."""
+        """Whether `flag` is set in any process; all must call this."""
         if self.size == 1:
             return flag
         told = torch.tensor(float(flag), device=self.device)

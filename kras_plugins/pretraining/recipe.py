@@ -1,4 +1,4 @@
-"""All that decides the result of a pre-training: architecture, views, schedules, seed."""
+"""Everything that decides the result of a pre-training: architecture, views, schedules, seed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Recipe(Options):
     model_config = ConfigDict(allow_inf_nan=False)
 
     model: str = Field("vit_small_patch16_224", description="a vision transformer of timm, by name")
-    arguments: dict[str, Any] = Field({}, description='what timm is told beside the name, such as {"depth": 6}')
+    arguments: dict[str, Any] = Field({}, description='arguments for timm besides the name, such as {"depth": 6}')
     px: int = Field(224, ge=16, le=1024, description="side of the tiles the encoder is made for, in pixels")
     mpp: float = Field(0.5, gt=0, description="their resolution in µm per pixel")
-    mean: Triple = Field((0.70, 0.55, 0.68), description="mean of each channel in [0, 1] that is subtracted")
+    mean: Triple = Field((0.70, 0.55, 0.68), description="mean of each channel in [0, 1], which is subtracted")
     std: tuple[Positive, Positive, Positive] = Field(
-        (0.21, 0.25, 0.20), description="standard deviation of each channel that is divided by"
+        (0.21, 0.25, 0.20), description="standard deviation of each channel, the divisor"
     )
     read_px: int = Field(256, ge=16, description="side of the tile that all views of a sample are cut from")
     global_px: int = Field(224, ge=16, description="side of the two global views, in pixels")
@@ -40,7 +40,7 @@ class Recipe(Options):
     local_px: int = Field(96, ge=16, description="side of the local views, in pixels")
     local_scale: Range = Field((0.05, 0.4), description="their share of the tile's area, least and most")
     local_views: int = Field(6, ge=0, description="number of local views")
-    stain: float = Field(1.0, ge=0, description="strength of the change of stain, 0 for none")
+    stain: float = Field(1.0, ge=0, description="strength of the stain change, 0 for none")
     steps: int = Field(50_000, ge=1, description="updates of the weights")
     batch: int = Field(256, ge=2, description="samples per step, over all processes")
     accumulate: int = Field(1, ge=1, description="parts that a process cuts its share of a batch into")
@@ -61,8 +61,8 @@ class Recipe(Options):
     head: tuple[Width, Width, Annotated[int, Field(ge=2)]] = Field(
         (2048, 256, 16384), description="widths of the head: hidden, bottleneck, outputs (prototypes)"
     )
-    precision: Literal["auto", "bf16", "f32"] = Field("auto", description="arithmetic; auto: bf16 where there is some")
-    seed: int = Field(0, ge=0, description="of the first weights and of all samples")
+    precision: Literal["auto", "bf16", "f32"] = Field("auto", description="arithmetic; auto: bf16 where available")
+    seed: int = Field(0, ge=0, description="seed of the first weights and of all samples")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -79,7 +79,7 @@ def read_recipe(file: Path | None, settings: Sequence[str], **given: Any) -> Rec
     """A recipe from a TOML file, `KEY=VALUE` settings (VALUE is JSON or plain text) and what is `given`, in rising
     precedence.
 
-    Raises ConfigError naming the setting that cannot be meant.
+    Raises ConfigError naming the invalid setting.
     """
     values: dict[str, Any] = {}
     if file is not None:

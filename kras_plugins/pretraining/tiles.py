@@ -35,11 +35,11 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _CORNERS = "corners.npy"
 _LOG = logging.getLogger("kras")
 _TRIES = 20
-"""Damaged places met in a row that end a training: then it is the disk and no single file."""
+"""Damaged places in a row that end a training: then the disk is at fault and not a single file."""
 _KEPT = 48
-"""Open slides and decoded images a process keeps: a crop of one in memory costs a hundredth of decoding it anew."""
+"""Open slides and decoded images a process keeps: a crop from memory costs a hundredth of decoding again."""
 _KEPT_BYTES = 1 << 30
-"""Of decoded images, in each process that makes samples."""
+"""Bytes of decoded images kept in each process that makes samples."""
 
 Readers = Sequence[UsableReader]
 
@@ -74,7 +74,7 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """What identifies the tiles: fingerprints and corners of all sources in order, sha256 as hex."""
+        """Identifies the tiles: sha256 (hex) over fingerprints and corners of all sources in order."""
         facts = hashlib.sha256()
         for s in self.sources:
             facts.update(json.dumps([s.fingerprint, s.mpp]).encode() + s.corners.tobytes())
@@ -86,10 +86,10 @@ class Corpus:
         return {"slides": len(self.sources) - images, "images": images, "tiles": len(self)}
 
     def draw(self, rng: np.random.Generator, px: int, mpp: float) -> UInt8:
-        """A random tile, uint8[px px 3] at `mpp`, moved by up to half a tile from where the grid has it.
+        """A random tile, uint8[px px 3] at `mpp`, moved by up to half a tile from its place in the grid.
 
-        Where a file is damaged there, it is told once and the next random tile taken: a training that stopped would
-        stop there again. Raises SlideError where twenty in a row cannot be read.
+        If the file is damaged there, this is logged once and the next random tile is taken: a training that stopped
+        would stop there again. Raises SlideError if twenty in a row cannot be read.
         """
         failed = 0
         while True:
@@ -105,7 +105,7 @@ class Corpus:
                     raise
                 if which not in self._told:
                     self._told.add(which)
-                    _LOG.warning("a tile cannot be read, another is taken: %s", e)
+                    _LOG.warning("a tile cannot be read, another one is used: %s", e)
 
     def _tile(self, which: int, corner: Float64, shift: Float64, px: int, mpp: float) -> UInt8:
         source = self.sources[which]
@@ -119,7 +119,7 @@ class Corpus:
         return _cut(opened, corner + shift * width, width, px)
 
     def close(self) -> None:
-        """Close the slides that this process has open; it may go on to draw."""
+        """Close the slides that this process has open; it may continue to draw."""
         for opened in self._open.values() if self._owner == os.getpid() else ():
             if isinstance(opened, Slide):
                 opened.close()
@@ -154,7 +154,7 @@ class Corpus:
 
 @dataclass(frozen=True, kw_only=True)
 class TileBench:
-    """What slides are looked at with: readers, the tiles that are wanted, and the store that keeps where they are."""
+    """What slides are searched with: readers, the wanted tiles, and the store that keeps their positions."""
 
     readers: Readers
     spec: TileSpec
@@ -172,10 +172,10 @@ def survey(
 ) -> Corpus:
     """Find the tiles that `bench` asks for in slides, images and folders of both.
 
-    A slide's tiles are those with half tissue and little pen, found once a store; an image of `image_mpp` is taken
-    whole. `set_aside` gets what cannot be read or is empty. `engine`: whose benches look at the slides, in the
-    same store; this process where None. `looked` gets how many files of how many are done. Raises ConfigError where
-    nothing is left.
+    A slide's tiles are those with half tissue and little pen, found once per store; an image of `image_mpp` is used
+    whole. `set_aside` is called for what cannot be read or is empty. `engine`: whose benches search the slides, with
+    the same store; this process where None. `looked` is called with the number of files done and of all. Raises
+    ConfigError where nothing is left.
     """
     files = _files(paths, bench.readers)
     slides = [i for i, file in enumerate(files) if file.suffix.lower() not in IMAGES]
@@ -198,7 +198,7 @@ def survey(
 
 
 def tiles_found(bench: TileBench, item: Mapping[str, Any]) -> dict[str, str]:
-    """Find the tiles of the slide of a row: its fingerprint, and the digest of where they are in the store.
+    """Find the tiles of a row's slide: returns its fingerprint, and the digest of their positions in the store.
 
     Raises SlideError where it cannot be read or has none.
     """
@@ -254,7 +254,7 @@ def _files(paths: Iterable[Path], readers: Readers) -> list[Path]:
             found = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(known))
             if not found:
                 raise ConfigError(
-                    f"{path}: holds neither slides nor images", f"known are: {' '.join(sorted(set(known)))}"
+                    f"{path}: contains neither slides nor images", f"known are: {' '.join(sorted(set(known)))}"
                 )
             files += found
         elif path.exists():

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
 _COMMON: dict[str, Any] = {
-    "hf_prob": 0.5, "vf_prob": 0.5, "rr_prob": 0.5,  # a section has no up and no left
+    "hf_prob": 0.5, "vf_prob": 0.5, "rr_prob": 0.5,  # a section has no preferred orientation
     "cj_prob": 0.8, "cj_strength": 1.0, "cj_bright": 0.2, "cj_contrast": 0.2, "cj_sat": 0.1, "cj_hue": 0.0,
     "random_gray_scale": 0.1, "solarization_prob": 0.0, "sigmas": (0.1, 1.5), "normalize": None,
 }  # fmt: skip
-"""Hue and solarization, made for photographs, give way to the change of stain (as in Kang et al., CVPR 2023)."""
+"""Hue and solarization, made for photographs, are replaced by the stain change (as in Kang et al., CVPR 2023)."""
 
 
 class Views(Dataset[list[Tensor]]):
@@ -55,7 +55,7 @@ class Views(Dataset[list[Tensor]]):
             return self.of(tile, rng)
 
     def __getitems__(self, numbers: list[int]) -> list[list[Tensor]] | KrasError:
-        """Several samples, or why there are none: what a worker process raises reaches the other as a traceback."""
+        """Several samples, or the error: what a worker process raises reaches the main process only as a traceback."""
         try:
             return [self[number] for number in numbers]
         except KrasError as e:
@@ -82,7 +82,7 @@ def collate(samples: list[list[Tensor]] | KrasError) -> list[Tensor] | KrasError
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torchvision and lightly draw from the three global generators: seed them, and put back what was."""
+    """Seed the three global generators, from which torchvision and lightly draw, and restore their states."""
     legacy, plain = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The result: an encoder's weights in safetensors that say by themselves how they must be used."""
+"""The result: an encoder's weights in safetensors, whose metadata says how they must be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "kras_encoder"
 
 
 def describe(recipe: Recipe, dim: int, licence: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """How the encoder is built and what it is to be shown; the recipe it was made by.
+    """How the encoder is built, what input it expects, and the recipe it was made with.
 
     `data`: counts of what it was trained on and a note in the user's words. File names stay out: they may be names of
     patients.

@@ -1,1 +1,1 @@
-"""What an encoder is worth on labelled tiles, and how far its features move when only the picture changes."""
+"""What an encoder is worth on labeled tiles, and how far its features move when only the image changes."""

@@ -1,4 +1,4 @@
-"""What an encoder's features of labelled tiles are worth, as numbers."""
+"""What an encoder's features of labeled tiles are worth, as numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def measure(embed: Embed, tiles: Path, *, seeds: int, folds: int, robustness: in
     """kNN and logistic probe of the features, cross-validated by group, and how steady they are, as JSON values.
 
     `tiles`: a folder with a subfolder per class, or a CSV: file, label, group; `robustness`: how many of them, evenly
-    spread, are changed to see whether their features stay; 0 leaves that out.
+    spread, are modified to measure how much their features change; 0 leaves that out.
     """
     found = read_tiles(tiles)
     pixels = [read_pixels(f) for f in found.files]

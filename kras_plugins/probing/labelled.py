@@ -1,4 +1,4 @@
-"""Labelled tiles: a folder with a subfolder per class, or a CSV that names file, label and group."""
+"""Labeled tiles: a folder with a subfolder per class, or a CSV that names file, label and group."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIST = "tiles.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Image files with the class of each and the group (slide, patient, block) it must not be parted from."""
+    """Image files with the class of each and its group (slide, patient, block), which must not be split."""
 
     files: tuple[Path, ...]
     labels: tuple[str, ...]
@@ -35,15 +35,15 @@ class Tiles:
 
 
 def read_tiles(place: Path) -> Tiles:
-    """Tiles of a CSV (columns `file`, relative to it, `label` and, better, `group`), of a folder with such a
+    """Tiles of a CSV (columns `file`, relative to it, `label` and preferably `group`), of a folder with such a
     `tiles.csv`, or of a folder with a subfolder for each class.
 
-    Without a group each tile is its own. Raises ConfigError where files or columns are missing or there is one class.
+    Without a group each tile is its own. Raises ConfigError if files or columns are missing or there is only one class.
     """
     listed = place / LIST if place.is_dir() else place
     tiles = _foldered(place) if listed.is_dir() or not listed.exists() else _listed(listed)
     if len(set(tiles.labels)) < 2:
-        raise ConfigError(f"{place}: {len(tiles)} tiles of fewer than two classes", "a probe needs classes to tell")
+        raise ConfigError(f"{place}: {len(tiles)} tiles of fewer than two classes", "a probe needs two classes or more")
     return tiles
 
 
@@ -90,8 +90,8 @@ def read_pixels(file: Path) -> UInt8:
 def fit(pixels: UInt8, px: int, scale: float | None) -> UInt8:
     """uint8[px px 3] of uint8[h w 3].
 
-    `scale`: how many output pixels one input pixel is, where the resolution is known: then the middle is cut out, or
-    what is missing is mirrored, and nuclei keep their size. None: the tile is stretched to fit, as benchmarks do.
+    `scale`: output pixels per input pixel, where the resolution is known: then the middle is cut out, or what is
+    missing is mirrored, and nuclei keep their size. None: the tile is stretched to fit, as in benchmarks.
     """
     image = Image.fromarray(pixels)
     if scale is None:

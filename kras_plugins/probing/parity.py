@@ -76,7 +76,7 @@ def compare(
 def slide_tiles(spec: ModelSpec, file: Path, count: int, registry: Registry, config: Config) -> UInt8:
     """At most `count` tissue tiles of a slide, evenly spread, at the model's resolution: uint8[tile h w 3].
 
-    Raises SlideError when the slide cannot be read or holds no tile of tissue.
+    Raises SlideError when the slide cannot be read or contains no tile of tissue.
     """
     side = spec.inputs[0].shape[0]
     ref = SlideRef(patient_id=file.stem, slide_id=file.stem, path=file)
@@ -159,7 +159,7 @@ def _rows(
 def cosines(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Float64:
     """The cosine of each tile's output with the wanted one, float64[tile].
 
-    Of two outputs of zeros it is 1, as it is of two in bytes that are nowhere further apart than rounding: a map that
+    It is 1 for two outputs of zeros, and for two outputs in bytes that nowhere differ by more than rounding: a map that
     is almost empty has no direction.
     """
     a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (got, wanted))

@@ -1,4 +1,4 @@
-"""An int8 encoder made on some tiles of slides and measured on the others."""
+"""An int8 encoder calibrated on some tiles of slides and measured on the others."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _AT_ONCE = 8
 def quantize_and_measure(
     spec: ModelSpec, slides: Sequence[Path], count: int, out: Path, registry: Registry, config: Config
 ) -> Agreement:
-    """Write an int8 ONNX file of an encoder, calibrated on half of `count` tiles a slide, measured on the others.
+    """Write an int8 ONNX file of an encoder, calibrated on half of `count` tiles per slide, measured on the others.
 
-    Raises ConfigError for what is no encoder, a model that is ONNX as it is, and slides with too little tissue.
+    Raises ConfigError for anything but an encoder, a model that is already ONNX, and slides with too little tissue.
     """
     if is_ready_made(spec):
-        raise ConfigError(f"{spec.weights.source}: an ONNX file as it is", "give the weights it was made from")
+        raise ConfigError(f"{spec.weights.source}: already an ONNX file", "give the weights it was made from")
     if len(spec.outputs) != 1 or len(spec.outputs[0].shape) != 1:
-        raise ConfigError(f"--model {spec.name}: no encoder", "take one with one vector a tile, such as vit")
+        raise ConfigError(f"--model {spec.name}: not an encoder", "use one with one vector per tile, such as vit")
     tiles = np.concatenate([slide_tiles(spec, slide, count, registry, config) for slide in slides])
     if len(tiles) < FEWEST:
-        raise ConfigError(f"only {len(tiles)} tiles of tissue, {FEWEST} are needed", "give more slides")
+        raise ConfigError(f"only {len(tiles)} tiles of tissue; {FEWEST} are needed", "give more slides")
     quantize(spec, tiles[::2], out)
     return agreement(_exact(spec, tiles[1::2]), _quantized(spec, out, tiles[1::2]))
 

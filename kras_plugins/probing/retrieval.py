@@ -1,4 +1,4 @@
-"""Nearest tiles by cosine: which other tiles does an encoder take for the same tissue?"""
+"""Nearest tiles by cosine: which other tiles does an encoder consider the same tissue?"""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def nearest(bags: Sequence[Bag], slide_id: str, point: tuple[float, float], coun
             f"there is no slide {slide_id!r}", f"slides: {', '.join(sorted(bag.slide_id for bag in bags))}"
         )
     if not bags[chosen].placed:
-        raise ConfigError(f"slide {slide_id}: its features are one vector of all of it", "give features of tiles")
+        raise ConfigError(f"slide {slide_id}: its features are one vector for all of it", "give features of tiles")
     here = _tile_at(bags[chosen], point)
     cosines = _cosines(bags, np.asarray(bags[chosen].features[here], np.float64))
     owner = np.repeat(np.arange(len(bags)), [len(bag.xy) for bag in bags])
     first = int(sum(len(bag.xy) for bag in bags[:chosen]))
-    cosines[first + here] = np.inf  # itself stands first, whatever its twins
+    cosines[first + here] = np.inf  # the tile itself comes first, even if others are identical
     order = np.argsort(-cosines, kind="stable")[: count + 1]
     starts = np.concatenate([[0], np.cumsum([len(bag.xy) for bag in bags])])
     hits = []
@@ -74,7 +74,7 @@ def _tile_at(bag: Bag, point: tuple[float, float]) -> int:
 
 
 def _cosines(bags: Sequence[Bag], query: Float64) -> Float64:
-    """Cosine of every tile of every bag, in order; bags are read in slabs, they may be larger than memory."""
+    """Cosine of every tile of every bag, in order; bags may be larger than memory and are read in slabs."""
     found = []
     unit = query / max(float(np.linalg.norm(query)), 1e-12)
     for bag in bags:

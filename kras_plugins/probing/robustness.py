@@ -1,4 +1,4 @@
-"""How far features move when the section is turned, stained, saved, focused or scanned otherwise."""
+"""How far features move when the section is turned, stained, saved, focused or scanned differently."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Embed = Callable[["Sequence[UInt8]"], "Float32"]
 
 @dataclass(frozen=True, kw_only=True)
 class Steadiness:
-    """Of tiles before and after one change. `cosine`: mean, `least`: 5th percentile; `centered`: mean once the mean of
-    the unchanged tiles' features is taken away, which tells encoders apart that give all tiles nearly one vector.
+    """Cosines of tiles before and after one change. `cosine`: mean, `least`: 5th percentile; `centered`: mean after
+    subtracting the mean of the unchanged tiles' features, which exposes encoders that give all tiles nearly one vector.
     `itself`: share of changed tiles whose nearest unchanged tile is their own."""
 
     cosine: float
@@ -44,7 +44,7 @@ def changes() -> Mapping[str, Callable[[UInt8], UInt8]]:
 
 
 def steadiness(embed: Embed, tiles: Sequence[UInt8]) -> dict[str, Steadiness]:
-    """For each change: how near the features of changed tiles are to those of the tiles as they were."""
+    """For each change: how similar the features of changed tiles are to those of the original tiles."""
     before = embed(tiles).astype(np.float64)
     found = {}
     for name, change in changes().items():

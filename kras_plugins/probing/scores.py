@@ -1,4 +1,4 @@
-"""How well classes are told by features: nearest neighbors and logistic regression, cross-validated by group."""
+"""How well features distinguish classes: nearest neighbors and logistic regression, cross-validated by group."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAWS = 2000
 class Score:
     """Balanced accuracy (mean recall of the classes; 1 / classes by chance) with its 95 % interval, and its parts.
 
-    `right`: float64[tile], share of the seeds in which a tile's class was told when its group was held out.
+    `right`: float64[tile], share of the seeds in which a tile's class was predicted when its group was held out.
     """
 
     value: float
@@ -44,8 +44,8 @@ def probe(
 ) -> dict[str, Score]:
     """Scores by `knn` and `logistic` of features float32[tile d].
 
-    Folds hold whole groups, and classes as evenly as these allow; scaling, neighbors and penalty see training folds
-    only. Intervals: percentiles of 2,000 bootstrap draws of groups. Raises ConfigError where a class lies in one group.
+    Folds contain whole groups, and classes as evenly as these allow; scaling, neighbors and penalty see training folds
+    only. Intervals: percentiles of 2,000 bootstrap draws of groups. Raises ConfigError if a class is in one group only.
     """
     y, members = np.asarray(labels), np.asarray(groups)
     fewest = min((len(set(members[y == c])), c) for c in np.unique(y))

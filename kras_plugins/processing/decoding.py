@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kras_plugins.semantics.raster import Raster
 
 EDGE_PX = 0.5
-"""A nucleus that ends this near to the edge of a field, in pixels of the tile, is cut by it."""
+"""A nucleus that ends this near the edge of a field, in pixels of the tile, is cut by it."""
 
 
 def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
@@ -60,9 +60,9 @@ def place(cells: TileCells, where: Placement) -> pa.RecordBatch:
 def counted(cells: TileCells, at: Float64, where: Placement) -> Bool:
     """bool[cell]: which cells of a field of view count, of those with centers `at` float64[2 cell].
 
-    Of a cell that the edge cuts only a part is seen, not its center. Those cut by the left or upper edge count, those
-    that reach the right or lower one do not: as many as have their center in the field, on average (Gundersen, J
-    Microsc 1977;111:219). Where a profiler gives no outlines, the center of what is seen decides.
+    Of a cell that the edge cuts, only a part is seen, not its center. Cells cut by the left or upper edge count, those
+    that reach the right or lower edge do not. On average, as many count as have their center in the field (Gundersen,
+    J Microsc 1977;111:219). Where a profiler gives no outlines, the center of the visible part decides.
     """
     assert where.frame is not None
     end = np.array(where.frame)
@@ -97,14 +97,14 @@ def _check(cells: TileCells) -> None:
     if wrong or unknown:
         raise PluginError(
             f"a profiler gave {n} cells, but {', '.join(wrong)}" if wrong else f"a profiler gave {', '.join(unknown)}",
-            "every array of TileCells has one row a cell; classes and columns are those of kras_plugins",
+            "every array of TileCells has one row per cell; classes and columns are those of kras_plugins",
         )
 
 
 def cut_patch(
     tissue: UInt8 | None, where: Placement, raster: Raster, unlike: Bool | None = None, step: int = 1
 ) -> Patch:
-    """A tile's rasters on the slide's: the tile's pixel below each raster pixel whose center is in its core.
+    """A tile's rasters on the slide's raster: the tile's pixel below each raster pixel whose center is in its core.
 
     `step`: tile pixels per pixel of `unlike`.
     """
@@ -163,7 +163,7 @@ def decode_lent(
     for i, where in enumerate(places):
         tile = Tile(pixels=pixels[i], mpp=mpp, wanted=taken(where))
         cells, patch = decode_tile(decode, {k: v[i] for k, v in zip(names, outputs, strict=True)}, tile, where, raster)
-        # Arrow's own format: to pickle 24 columns one by one takes twenty times as long.
+        # Arrow's own format: pickling 24 columns one by one takes twenty times as long.
         done.append((cells.serialize().to_pybytes(), rim_of(cells, where), patch))
     return done
 

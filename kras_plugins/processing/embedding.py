@@ -30,11 +30,11 @@ BAG = "bag.h5"
 
 
 def embed_slide(slide: Slide, tissue: TissueMask, into: Mapping[Path, Part], tiles: Tiles, on_tiles: OnTiles) -> Bool:
-    """Write `bag.h5` into each folder, of the extractor it is for, and return every tile's focus flag, bool[tile].
+    """Write `bag.h5` into the folder of each extractor and return every tile's focus flag, bool[tile].
 
-    The extractors want the same tiles, which are read once, and the largest of their batches is a multiple of each, so
-    that networks get the batches that they would get alone. Blurred tiles stay out of the bags.
-    Raises SlideError when no tile holds enough tissue, PluginError when an extractor breaks its contract,
+    The extractors want the same tiles, which are read once. The largest of their batches is a multiple of each, so
+    that networks get the batches that they would get alone. Blurred tiles are left out of the bags.
+    Raises SlideError when no tile contains enough tissue, PluginError when an extractor breaks its contract,
     BackendError when features are not finite.
     """
     parts = tuple(into.values())
@@ -105,7 +105,7 @@ def _embedded(part: Part, dim: int, pixels: UInt8, slide: Slide) -> Float32:
 
 
 def _write(slide: Slide, grid: TileGrid, flags: Bool, part: Part, dim: int, sharp: Path) -> None:
-    """Make a bag of the features float32[tile feature] of sharp tiles in a file, which goes."""
+    """Make a bag of the features float32[tile feature] of sharp tiles in the file `sharp`, and remove that file."""
     kept = int((~flags).sum())
     # An out-of-focus slide fails quality control later, with its numbers; here it is just an empty bag.
     features: Float32 = np.empty((0, dim), np.float32)

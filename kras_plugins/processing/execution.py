@@ -1,4 +1,4 @@
-"""Many slides, processed here, two at a time, decoding in worker processes; by another engine; or a shard of them."""
+"""Many slides: processed here, two at a time with decoding in worker processes, or by another engine; or a shard."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from kras_plugins.processing.workers import Workers
 from kras_plugins.store import Store
 
 _SLIDES_AT_ONCE = 2
-"""While one slide is opened, masked or finished, another keeps the model busy."""
+"""Slides in work at once: while one is opened, masked or finished, another keeps the model busy."""
 
 _SAME_FAILURES = 3
-"""So many first slides failing alike is a fault of the set-up, not of the slides."""
+"""If this many first slides fail alike, the setup is at fault, not the slides."""
 
 
 class Progress(Protocol):
-    """What is told to the user while slides are processed; called from several threads."""
+    """What is reported to the user while slides are processed; called from several threads."""
 
     def begin(self, slides: int) -> None:
-        """So many slides are to come."""
+        """This many slides will be processed."""
 
     def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
         """Tiles of one stage of one slide."""
@@ -65,7 +65,7 @@ class Failure:
 
 @contextmanager
 def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[Work]:
-    """Open `count` worker processes (0: one a core) for decoding, and as many for reading where they are more than FEW;
+    """Open `count` worker processes (0: one per core) for decoding, and as many for reading if `count` exceeds FEW;
     they start when the first tile needs them.
 
     `plugins`: loose plug-in files, which workers must find too.
@@ -81,7 +81,7 @@ def _allow_many_files() -> None:
     """Raise the soft limit of open files to the hard one: every memory-mapped bag of a cohort is one."""
     try:
         import resource
-    except ImportError:  # not there on Windows, nor is the limit
+    except ImportError:  # Windows has neither this module nor the limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
@@ -108,8 +108,8 @@ def process_slides(
 ) -> tuple[list[SlideResult], list[Failure]]:
     """Process slides; those that cannot be used are set aside with their reason. Both lists are in order.
 
-    `engine`: whose benches make what comes of the pixels, in the same store; this process where None. Raises the error
-    itself when the first three slides fail in the same way, and at once when no model can run or the store cannot be
+    `engine`: whose benches process the pixels, with the same store; this process where None. Raises the error itself
+    when the first three slides fail in the same way, and at once when no model can run or the store cannot be
     written. Finished slides stay in the store.
     """
     progress = progress or Silent()
@@ -148,7 +148,7 @@ def process_slides(
 
 
 def _made_elsewhere(slides: Sequence[SlideRef], parts: Parts, work: Work, engine: Engine[Bench]) -> Outcomes:
-    """What other processes made of the slides, taken from the store as they finish."""
+    """What other processes made from the slides, taken from the store as they finish."""
     with closing(engine.map(made, [item_of(ref) for ref in slides], costs_of(slides))) as outcomes:
         for i, outcome in outcomes:
             if isinstance(outcome, KrasError):

@@ -1,4 +1,4 @@
-"""The focus of tiles, of those that reach beyond a field of view only of what lies in it."""
+"""The focus of tiles; for tiles that reach beyond a field of view, only of the part inside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def out_of_focus(batch: TileBatch, places: Placements, mpp: float) -> Bool:
     """Which tiles of a batch are out of focus, bool[tile]; see `qc.blurred`.
 
-    The white beyond a field has a sharp edge, in a small field the sharpest of the tile.
+    The white beyond a field has a sharp edge, which in a small field is the sharpest of the tile.
     """
     if not places.cut:
         return blurred(batch.pixels, mpp)

@@ -1,4 +1,4 @@
-"""Arrays to worker processes through shared memory: a tile and its maps are several MB, copied thrice by a pipe."""
+"""Arrays to worker processes through shared memory: a tile and its maps take several MB; a pipe copies them thrice."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ALIGN = 64
 class Lent:
     """Arrays lent to a worker process; picklable.
 
-    `file`: where that process opens the memory, empty where there is none: then `arrays` are sent themselves. `layout`:
-    dtype, shape and first byte of each.
+    `file`: where that process opens the memory; if empty, the arrays themselves are sent. `layout`: dtype, shape and
+    first byte of each.
     """
 
     file: str
@@ -39,7 +39,7 @@ class Lent:
 
 
 _KEPT = 16
-"""Pieces of memory that a receiver keeps mapped; some tiles and their maps each, about 8 MB, shared with the lender."""
+"""Pieces of memory that a receiver keeps mapped: each has some tiles and maps, about 8 MB shared with the lender."""
 _known: dict[str, tuple[int, mmap.mmap]] = {}
 
 
@@ -62,8 +62,8 @@ def _mapped(file: str) -> mmap.mmap:
 class Handover:
     """Pieces of shared memory, used again and again: as many as arrays are lent at once.
 
-    They have no name in any file system and end with this process (memfd, Linux); elsewhere arrays are sent as they
-    are. A context manager; `lend` may be called from several threads.
+    They have no name in any file system and are freed with this process (memfd, Linux); elsewhere arrays are sent as
+    they are. A context manager; `lend` may be called from several threads.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Handover:
 
     @contextmanager
     def room(self, shape: tuple[int, ...], dtype: str) -> Iterator[tuple[Lent, npt.NDArray[Any]]]:
-        """Lend an array that another process shall fill, and see it, for as long as the context lasts (Linux)."""
+        """Lend an array for another process to fill, readable here for as long as the context lasts (Linux)."""
         with self._piece() as piece:
             lent, (room,) = piece.laid_out([(dtype, shape)])
             yield lent, room
@@ -110,14 +110,14 @@ class Handover:
 
 
 class _Piece:
-    """One piece of shared memory, as large as the largest it has held."""
+    """One piece of shared memory, as large as its largest content so far."""
 
     def __init__(self) -> None:
         self._descriptor = os.memfd_create("kras-tile")
         self._memory: mmap.mmap | None = None
 
     def laid_out(self, wanted: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Lent, list[npt.NDArray[Any]]]:
-        """Room for arrays of these dtypes and shapes, as it is lent and as it is seen here."""
+        """Space for arrays of these dtypes and shapes, as it is lent and as it is seen here."""
         layout, size = [], 0
         for dtype, shape in wanted:
             layout.append((dtype, shape, size))

@@ -33,7 +33,7 @@ def stored_bags(
     tiles: Tiles,
     on_tiles: OnTiles,
 ) -> dict[str, Path]:
-    """The folder of each extractor's bag and focus flags, which are made where they are not there.
+    """The folder of each extractor's bag and focus flags, which are made if absent.
 
     `parts` and `keys` by the extractor's name, "" where there is only one; raises as `embed_slide` does, StoreError on
     a full disk.
@@ -50,7 +50,7 @@ def stored_bags(
             write_flags(folder, flags)
 
     def together(names: Sequence[str], before: Sequence[Path], folder: Path) -> None:
-        """Fill this folder of `names[len(before)]` with those before and after it."""
+        """Fill `folder`, that of `names[len(before)]`, together with the folders before and after it."""
         folders = [*before, folder]
         if len(folders) < len(names):
             store.make(keys[names[len(folders)]], partial(together, names, folders))
@@ -66,7 +66,7 @@ def stored_bags(
 
 
 def _passes(names: Sequence[str], parts: Mapping[str, Part]) -> list[list[str]]:
-    """Who reads with whom: those with equal tiles, of whose batches each divides the largest."""
+    """Which extractors share a pass: those with equal tiles whose batches all divide the largest."""
     groups: list[list[str]] = []
     for name in names:
         group = next((g for g in groups if _fits(parts[name], [parts[other] for other in g])), None)
@@ -85,13 +85,13 @@ def _fits(part: Part, others: Sequence[Part]) -> bool:
 
 
 def write_flags(folder: Path, flags: Bool) -> None:
-    """Note the focus flags bool[tile] of tiles that an artifact was made of."""
+    """Store the focus flags bool[tile] of the tiles that an artifact was made from."""
     with h5py.File(folder / FOCUS, "w") as f:
         f.create_dataset("blurred", data=flags)
 
 
 def read_flags(folder: Path) -> Bool:
-    """The focus flags bool[tile] noted while an artifact's tiles were read."""
+    """The focus flags bool[tile] stored while an artifact's tiles were read."""
     with h5py.File(folder / FOCUS, "r") as f:
         flags: Bool = f["blurred"][:]
         return flags

@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 TISSUE = "tissue.h5"
 
 _SLIDES_VERSION = 1
-"""Rises when tissue, quality control or tiling give other results for the same pixels."""
+"""Raised when tissue, quality control or tiling give other results for the same pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What the processing of slides runs on: where results lie, how many threads or what processes read, and which
-    ones decode tiles.
+    """What the processing of slides runs on: where results are stored, how many threads or which processes read, and
+    which processes decode tiles.
     """
 
     store: Store
@@ -61,11 +61,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideResult:
-    """What one slide gave. `bags`: one an extractor; `keys` identify the stored artifacts; features stay on disk.
+    """The results of one slide. `bags`: one per extractor; `keys` identify the stored artifacts; features stay on disk.
 
-    `artifacts`: digests of the store's by kind: `tissue`, `bag` (`bag@vit` of several extractors) and `map`, without
-    those that were made elsewhere. `transfer`: bytes and requests that a slide took which lies elsewhere, None where it
-    lies on a disk.
+    `artifacts`: digests of stored artifacts by kind: `tissue`, `bag` (`bag@vit` with several extractors) and `map`,
+    without those that were made elsewhere. `transfer`: bytes and requests that a remote slide took, None for a slide
+    on disk.
     """
 
     ref: SlideRef
@@ -86,9 +86,9 @@ class SlideResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What was made of a slide's pixels: nothing that is large, which lies in the store.
+    """What was made from a slide's pixels, without anything large, which is in the store.
 
-    `artifacts`: digests of `tissue`, `bag` (`bag@vit` of several extractors) and `map`, without those that were made
+    `artifacts`: digests of `tissue`, `bag` (`bag@vit` with several extractors) and `map`, without those that were made
     elsewhere. `transfer`: see SlideResult.
     """
 
@@ -101,9 +101,9 @@ class Made:
 def process_slide(
     ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None, made: Made | None = None
 ) -> SlideResult:
-    """Tissue, tiles, features and semantic profile of one slide, each from the store where it is there already.
+    """Tissue, tiles, features and semantic profile of one slide, each from the store if it is there already.
 
-    `made`: what another process made of its pixels in the same store; made here where None.
+    `made`: what another process made from its pixels in the same store; made here where None.
     Raises SlideError when the slide cannot be used, PluginError when a plug-in fails, BackendError when no model runs.
     """
     began = time.monotonic()
@@ -142,7 +142,7 @@ def process_slide(
 
 
 def map_folder_of(result: SlideResult) -> Path | None:
-    """Where a slide's map lies now: of a store on object storage its copy may have made room, and is fetched again."""
+    """Where a slide's map is now: on object storage its local copy may have been evicted, and is fetched again."""
     return Store().at(result.artifacts["map"]) if "map" in result.artifacts else result.map_folder
 
 
@@ -152,7 +152,7 @@ def looks_at_pixels(parts: Parts) -> bool:
 
 
 def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lambda *_: None) -> Made:
-    """Make all that comes of a slide's pixels, into the store; raises as `process_slide` does."""
+    """Make everything that is computed from a slide's pixels, in the store; raises as `process_slide` does."""
     look = {name: part for name, part in parts.extractors.items() if not part.loads}
     profiler = parts.profiler if parts.profiler is not None and not parts.profiler.loads else None
     artifacts: dict[str, str] = {}
@@ -197,18 +197,18 @@ def make_slide(ref: SlideRef, parts: Parts, work: Work, on_tiles: OnTiles = lamb
 
 
 def made_artifact(store: Store, digest: str) -> Path:
-    """The folder of an artifact that was made just now; StoreError where this process does not find it."""
+    """The folder of an artifact that was just made; StoreError where this process does not find it."""
     folder = store.at(digest)
     if folder is None:
         raise StoreError(
-            f"the store {store.place} does not hold {digest[:12]}, which was made just now",
+            f"the store {store.place} does not contain {digest[:12]}, which was just made",
             "all machines must see one store: name a shared folder with --cache",
         )
     return folder
 
 
 def digest_of(bag: Bag) -> str:
-    """sha256 of a bag's content, for bags that come from outside of the store."""
+    """sha256 of a bag's content, for bags from outside the store."""
     digest = hashlib.sha256(f"{bag.encoder}|{bag.transform_hash}|{bag.tile_spec}".encode())
     for array in (bag.features, bag.xy):
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
@@ -230,13 +230,13 @@ def key_of_tissue(slide: Slide) -> Key:
 
 
 def key_of_part(kind: str, part: Part, tissue: Key) -> Key:
-    """The store key of what a part makes of a slide."""
+    """The store key of what a part makes from a slide."""
     raster = {"raster_um": PIXEL_UM} if kind == "map" else {}
     return make_key(kind, part=dict(part.facts), tissue=tissue.digest, **raster)
 
 
 def _load_bag(ref: SlideRef, name: str, part: Part) -> Bag:
-    """What an extractor that opens no pixels has of a slide; `name`: its mark among several."""
+    """The bag that an extractor without pixels loads for a slide; `name`: the extractor's mark among several."""
     record = part.provided.record
     assert isinstance(record, ExtractorPlugin) and record.load is not None
     try:
@@ -249,7 +249,7 @@ def _load_bag(ref: SlideRef, name: str, part: Part) -> Bag:
 
 
 def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
-    """What a profiler that opens no pixels says of a slide."""
+    """What a profiler that opens no pixels loads for a slide."""
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.load is not None
     loaded = ask(part.provided.id, record.load, ref.row, part.options)
@@ -260,7 +260,7 @@ def load_semantics(ref: SlideRef, part: Part) -> SemanticMap | SemanticProfile:
 
 
 def stored_tissue(slide: Slide, store: Store) -> TissueMask:
-    """Where a slide has tissue, found once a store; raises as `Slide.thumbnail` does, StoreError on a full disk."""
+    """Where a slide has tissue, found once per store; raises as `Slide.thumbnail` does, StoreError on a full disk."""
 
     def build(folder: Path) -> None:
         tissue = tissue_of(slide, lambda mpp: ask(slide.plugin, slide.thumbnail, mpp))
@@ -277,7 +277,7 @@ def stored_tissue(slide: Slide, store: Store) -> TissueMask:
 def read_tissue(folder: Path) -> TissueMask:
     """The tissue mask of an artifact."""
     with h5py.File(folder / TISSUE, "r") as f:
-        stain = f.attrs.get("stain_od")  # not there in stores of earlier versions
+        stain = f.attrs.get("stain_od")  # absent in stores of earlier versions
         return TissueMask(
             mask=f["mask"][:],
             pen=f["pen"][:],
@@ -306,7 +306,7 @@ def _build_map(
 
 
 def _stored_profile(map_folder: Path, digest: str, store: Store) -> Path:
-    """The file of a map's profile, computed once a store. `digest`: that of the map."""
+    """The file of a map's profile, computed once per store. `digest`: that of the map."""
 
     def build(folder: Path) -> None:
         (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))))

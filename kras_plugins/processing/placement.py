@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, TileGrid
 
 REACH_UM = 2.0
-"""How far beyond its core a tile takes cells where another adjoins: `seams.Seams` then counts each nucleus once."""
+"""How far beyond its core a tile takes cells where another tile adjoins; `seams.Seams` counts each nucleus once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Placements:
 
 
 def _ends(starts: Float64, size: float) -> Float64:
-    """Where cores end that begin there: where the next begin, if some do as near as rounding puts them."""
+    """Where the cores with these starts end: where the next one starts, if one does within rounding."""
     known, which = np.unique(starts, return_inverse=True)
     gap = np.abs(np.append(known, np.inf) - (known + size)[:, None])
     nearest = gap.argmin(axis=1)
@@ -92,9 +92,9 @@ def _ends(starts: Float64, size: float) -> Float64:
 
 
 def taken(where: Placement) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Corners of the rectangle that holds the centroids of all cells that `place` takes, in the tile's coordinates.
+    """Corners of the rectangle around the centroids of all cells that `place` takes, in the tile's coordinates.
 
-    A pixel larger on each side, so that rounding leaves none out.
+    It is a pixel larger on each side, so that rounding leaves none out.
     """
     (left, top), (right, bottom) = (
         [(x - corner) / scale - 0.5 for x, corner, scale in zip(at, where.corner, where.scale, strict=True)]

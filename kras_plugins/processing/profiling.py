@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     Job = tuple[int, UInt8, Outputs]
 
 TOGETHER = 4
-"""Tiles, of one batch, that go to a worker process at once: to hand them over and to wake it costs as much as for one.
-No more, as all workers shall have some and memory holds two such parcels a worker."""
+"""Tiles of one batch that go to a worker process at once: handing them over and waking it costs as much as for one.
+No more, so that all workers get some; memory contains two such parcels per worker."""
 
 
 def profile_slide(
@@ -52,8 +52,8 @@ def profile_slide(
 ) -> Bool:
     """Write a semantic map into `folder`, cells as they come, and return the focus flag of every tile, bool[tile].
 
-    `tiles`: see `reading.read_tiles`. `decode_pool`: worker processes, of which `threads` are asked at once, twice
-    as many being made ready. Raises PluginError when the profiler fails or breaks its contract.
+    `tiles`: see `reading.read_tiles`. `decode_pool`: worker processes; `threads` of them are called at once, and twice
+    as many calls are prepared. Raises PluginError when the profiler fails or breaks its contract.
     """
     record = part.provided.record
     assert isinstance(record, ProfilerPlugin) and record.tile is not None
@@ -107,6 +107,7 @@ def profile_slide(
         slide_id=slide.ref.slide_id,
         canvas=canvas,
         tissue_mask=tissue.mask,
+        pen=tissue.pen,
         size_um=size_um,
         grid=grid,
         mpp=slide.mpp,

@@ -32,7 +32,7 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class _Lane:
-    """One process and the memory it fills: mapped once, as no other process does."""
+    """One process and the memory it fills, which is mapped once because no other process fills it."""
 
     process: Workers
     memory: Handover
@@ -41,7 +41,7 @@ class _Lane:
 class Readers:
     """`count` processes that read tiles, started when they are needed; a context manager.
 
-    `wanted`: whether this run's slides are read by them; it is set once threads were seen to hold each other up.
+    `wanted`: whether they read this run's slides; set once threads were seen to hold each other up.
     `plugins` and `store`: as of Workers.
     """
 
@@ -55,15 +55,15 @@ class Readers:
         self._ends = ExitStack()
 
     def read(self, slide: Slide, reader: UsableReader, batch_width: float) -> Read | None:
-        """What reads tiles of `slide`, which `reader` opened, in a process; None where that cannot be sent to one.
+        """A function that reads tiles of `slide`, opened by `reader`, in a process; None if it cannot be sent to one.
 
-        `batch_width`: level-0 pixels that a batch in a row is wide. Batches below each other go to one process where it
-        is idle, as it has decoded what they share.
+        `batch_width`: width of a batch in a row, in level-0 pixels. Batches below each other go to one process if it
+        is idle, because it has already decoded what they share.
         """
-        if slide.file is None:  # threads wait for the network as well as processes do, and share what came
+        if slide.file is None:  # threads wait for the network as well as processes do, and share what they receive
             return None
         its = _sharing_out(reader, self.count)
-        # What processes open is the file; the row of the cohort is nobody's business there.
+        # Processes open only the file; they need nothing else from the cohort's row.
         ref = SlideRef(patient_id="", slide_id=slide.ref.slide_id, path=slide.file, mpp=slide.ref.mpp)
         try:
             ForkingPickler.dumps((its, ref))
@@ -105,7 +105,7 @@ class Readers:
 
 
 def _sharing_out(reader: UsableReader, count: int) -> UsableReader:
-    """The reader with a share of the memory that its option `cache_mb`, if it has one, allows a slide."""
+    """The reader with a share of the memory per slide that its option `cache_mb`, if it has one, allows."""
     whole = getattr(reader.options, "cache_mb", None)
     if not isinstance(whole, int):
         return reader
@@ -116,7 +116,7 @@ _slides: OrderedDict[tuple[Path | None, str, str], Slide] = OrderedDict()
 
 
 def read_lent(reader: UsableReader, ref: SlideRef, fingerprint: str, lent: Lent, corners: Corners, mpp: float) -> None:
-    """Read tiles into lent memory, in a worker process; SlideError where the file is not what it was."""
+    """Read tiles into lent memory, in a worker process; SlideError if the file has changed."""
     (pixels,) = lent.arrays()
     read_into(pixels, _opened(reader, ref, fingerprint), corners, mpp)
 

@@ -21,12 +21,12 @@ Tiles: TypeAlias = "Callable[[TileGrid, int], Generator[TileBatch]]"
 """Called as `(grid, batch)`: `read_tiles` of one slide."""
 
 FEW = 4
-"""So many threads never hold each other up: they have the interpreter's lock for a tenth of their time each."""
+"""Up to this many threads never hold each other up: each has the interpreter's lock for a tenth of its time."""
 WINDOW_S = 2.0
 WAITING = 0.5
-"""Share of the time that a model waits for tiles from which on reading is what limits."""
+"""If a model waits for tiles at least this share of the time, reading is the bottleneck."""
 BUSY = 0.7
-"""Share of the cores below which a process that does all it can is held up by its own lock."""
+"""A process with enough to do that uses less than this share of the cores is held up by its own lock."""
 
 
 def read_tiles(
@@ -34,8 +34,8 @@ def read_tiles(
 ) -> Generator[TileBatch]:
     """`stream_tiles`, by `threads` threads or by the processes of `readers`: the same batches in the same order.
 
-    Processes take over in the middle of the slide when the model waits for tiles though cores are idle, and read the
-    slides after it. Raises as `stream_tiles` does.
+    When the model waits for tiles although cores are idle, processes take over in the middle of the slide, and read
+    the following slides too. Raises as `stream_tiles` does.
     """
     there = 0
     read = readers.read(slide, reader, batch * grid.size[0]) if readers.count else None
@@ -69,7 +69,7 @@ class Watch:
         self._began, self._cpu_began, self._waited = self.clock(), self._cpu(), 0.0
 
     def held_up(self, waited: float) -> bool:
-        """Whether the window that ends now shows it; `waited`: seconds that the model just waited for tiles."""
+        """Whether the window that ends now shows that; `waited`: seconds that the model just waited for tiles."""
         self._waited += waited
         elapsed, used = self.clock() - self._began, self._cpu() - self._cpu_began
         if elapsed < WINDOW_S:

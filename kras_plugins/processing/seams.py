@@ -1,6 +1,6 @@
-"""Each nucleus once: what two tiles both report where they adjoin.
+"""Count each nucleus once where two adjoining tiles both report it.
 
-A network sees other surroundings on each side of a seam, so a nucleus there is not found at quite the same place twice
+A network sees other surroundings on each side of a seam, so the two tiles place a nucleus there slightly differently,
 and its centroid may lie in both cores or in neither. Tiles therefore take cells a little beyond their core
 (`placement.REACH_UM`), and of two reports of one nucleus the later tile's is dropped.
 """
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 SAME_UM = 3.0
-"""Two tiles' centroids this near are one nucleus: the smallest nuclei, of lymphocytes, are 5 µm wide and more."""
+"""Two tiles' centroids this near are one nucleus: the smallest nuclei, of lymphocytes, are at least 5 µm wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rim:
-    """Those of a tile's cells that a cell which a neighbor takes may be near enough to; picklable.
+    """The cells of a tile that may be reported by a neighbor too; picklable.
 
     `tile`: the tile's column and row. `rows` int64[cell]: their places among its cells. `um` float32[cell 2]: their
     centroids (x, y) on the slide.
@@ -42,7 +42,7 @@ class Rim:
 
 
 def rim_of(cells: pa.RecordBatch, where: Placement) -> Rim:
-    """The rim of one tile, whose `cells` are as `collect.place` gives them."""
+    """The rim of one tile, whose `cells` are as `decoding.place` returns them."""
     um = np.array([cells["x_um"].to_numpy(), cells["y_um"].to_numpy()])
     low, high = np.array([where.low, where.high])[..., None] * np.array(where.mpp)[:, None]  # each [2 1]
     depth = REACH_UM + SAME_UM

@@ -1,4 +1,4 @@
-"""A slide as a task for another process: its row and what was made of it are JSON values, all else is in the store."""
+"""A slide as a task for another process: its row and its result are JSON values, everything else is in the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kras_plugins.urls import Url
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What slides are processed with: plug-ins, processes and store. `tell(slide, stage, done, total)`: of tiles."""
+    """What slides are processed with: plug-ins, processes and store. `tell(slide, stage, done, total)` counts tiles."""
 
     parts: Parts
     work: Work
@@ -26,7 +26,7 @@ class Bench:
 
 
 def processed(bench: Bench, ref: SlideRef) -> SlideResult:
-    """All of a slide, in this process; a slide that the memory does not hold is a SlideError."""
+    """Everything about a slide, in this process; SlideError for a slide that does not fit in memory."""
     try:
         return process_slide(ref, bench.parts, bench.work, partial(bench.tell, ref.slide_id))
     except MemoryError as e:  # one slide may be too large where the others are not
@@ -34,7 +34,7 @@ def processed(bench: Bench, ref: SlideRef) -> SlideResult:
 
 
 def made(bench: Bench, item: Mapping[str, Any]) -> dict[str, Any]:
-    """What comes of the pixels of the slide of a row, made into the store; raises as `make_slide` does."""
+    """What is computed from the pixels of a row's slide, made in the store; raises as `make_slide` does."""
     ref = ref_of(item)
     try:
         found = make_slide(ref, bench.parts, bench.work, partial(bench.tell, ref.slide_id))
@@ -45,19 +45,19 @@ def made(bench: Bench, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def item_of(ref: SlideRef) -> dict[str, Any]:
-    """What another process must know of a slide to make what comes of its pixels."""
+    """What another process must know of a slide to process its pixels."""
     url = "" if ref.url is None else ref.url.text
     return {"slide_id": ref.slide_id, "path": _place(ref), "url": url, "mpp": ref.mpp}
 
 
 def ref_of(item: Mapping[str, Any]) -> SlideRef:
-    """The slide of which `item_of` told, of a patient that only the client knows."""
+    """The slide that `item_of` described; only the client knows its patient."""
     path, url = (Path(item["path"]), None) if item["path"] else (None, Url(item["url"]))
     return SlideRef(patient_id="", slide_id=item["slide_id"], path=path, url=url, mpp=item["mpp"])
 
 
 def made_from(facts: Mapping[str, Any]) -> Made:
-    """What `made` gave, as the value it was."""
+    """The result of `made` as a value again."""
     qc = facts["qc"]
     stain = None if qc["stain_od"] is None else tuple(qc["stain_od"])
     return Made(
@@ -76,7 +76,7 @@ def as_named(error: KrasError, ref: SlideRef) -> KrasError:
 
 
 def costs_of(slides: Sequence[SlideRef]) -> list[float]:
-    """What slides cost by comparison: the size of their files, 0 where that is not known."""
+    """The relative cost of slides: the size of their files, 0 where that is not known."""
     return [float(_size(ref.path)) for ref in slides]
 
 

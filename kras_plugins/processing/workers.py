@@ -1,4 +1,4 @@
-"""Worker processes: each is lent to one caller at a time, so that one that hangs or dies costs that caller alone."""
+"""Worker processes: each serves one caller at a time, so that one that hangs or dies affects that caller alone."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Workers:
     def run(self, plugin: str, function: Callable[..., R], *args: Any, items: int = 1) -> R:
         """`function(*args)` in a worker; all of it picklable. May be called from many threads.
 
-        `plugin`: whom to name where it fails. `items`: on how many it works, which all have their time. Raises what the
-        call raises as `plugin_boundary` does, Overdue when it gives no answer in time, PluginError when it ends its
-        process, BackendError when somebody else killed that.
+        `plugin`: what to name if it fails. `items`: how many it works on; the time limit is per item. Raises what the
+        call raises as `plugin_boundary` does, Overdue when it does not answer in time, PluginError when it ends its
+        process, BackendError when somebody else killed the process.
         """
         job = ForkingPickler.dumps((plugin, function, args))
         worker = self._idle.get()
@@ -92,7 +92,7 @@ class _Worker:
     """One process at the other end of a pipe."""
 
     def __init__(self, plugins: tuple[Path, ...], store: Path | Url) -> None:
-        # spawn, not fork: the parent holds threads of inference engines.
+        # spawn, not fork: the parent has threads of inference engines.
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, plugins, store), name="kras-worker")
@@ -101,7 +101,7 @@ class _Worker:
         self.alive = True
 
     def run(self, plugin: str, job: memoryview, seconds: float | None) -> tuple[bool, Any]:
-        """Whether the call went well, and what it gave or raised; Overdue after so many seconds, if any."""
+        """Whether the call succeeded, and what it returned or raised; Overdue after `seconds`, if given."""
         try:
             self._pipe.send_bytes(job)
             if not self._answers(seconds):
@@ -118,7 +118,7 @@ class _Worker:
         for some in slices(seconds):
             if self._pipe.poll(some):
                 return True
-            # A process that it forked may keep the pipe open though it is gone itself.
+            # A process that it forked may keep the pipe open although it has ended itself.
             if self._process.exitcode is not None and not self._pipe.poll():
                 raise EOFError
         return False
@@ -174,7 +174,7 @@ def _answer(job: bytes) -> memoryview:
 
 
 def _portable(plugin: str, error: BaseException) -> KrasError:
-    """The error as one of our own, which surely can be sent; its traceback is a note."""
+    """The error as one of our own, which can always be sent; its traceback becomes a note."""
     told = as_kras_error(plugin, error)
     made = next(kind for kind in KINDS if isinstance(told, kind))(str(told.message), str(told.hint))
     made.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
@@ -183,9 +183,9 @@ def _portable(plugin: str, error: BaseException) -> KrasError:
 
 def _settle() -> None:
     with suppress(OSError):  # where there is no stderr
-        os.dup2(2, 1)  # what plug-ins print is no result
+        os.dup2(2, 1)  # what plug-ins print is not a result
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a worker ends at once, and would take along what is in the buffer
+        sys.stdout.reconfigure(line_buffering=True)  # a worker ends at once, and would lose what is in the buffer
     # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -195,7 +195,7 @@ def _settle() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep memory that is freed: every tile takes the same arrays anew, and new pages cost much."""
+    """Have the C library keep freed memory: every tile allocates the same arrays again, and new pages are expensive."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
@@ -203,7 +203,7 @@ def _keep_freed_memory() -> None:
 
 
 def _end_with_parent() -> None:
-    # A killed parent does not wait for a call that is under way, nor should that go on.
+    # A killed parent does not wait for a running call, which should not go on either.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,1 +1,1 @@
-"""Objects on object storage and web servers: read by ranges, kept as artifacts, copied here for a while."""
+"""Objects on object storage and web servers: read by byte ranges, kept as artifacts, copied here temporarily."""

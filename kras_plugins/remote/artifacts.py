@@ -1,9 +1,9 @@
 """Artifacts of a store on object storage: complete or absent without a lock, whoever writes, reads and removes them.
 
 Below the prefix, `ab/cdef…/` has a folder for each upload and `key.json`, written last: what the artifact is, which
-upload it is in, and sha256 and size of each file. So two makers never write the same object, and the first of them to
-write `key.json` wins where the store can say "only if it is not there" (S3, Google, Azure), the last one elsewhere,
-which is the same artifact. Who removes one takes `key.json` away first. A web server is only read.
+upload it is in, and sha256 and size of each file. So two makers never write the same object. Where the store supports
+"only if it is absent" (S3, Google, Azure), the first of them to write `key.json` wins, elsewhere the last one; both
+made the same artifact. Removal begins with `key.json`. A web server is only read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ R = TypeVar("R")
 KEY_FILE = "key.json"
 _DAY = timedelta(days=1)
 _ORPHANED = timedelta(days=7)
-"""So long nobody writes at one upload: what no `key.json` names by then was left by a killed process."""
+"""No upload takes this long: what no `key.json` names by then was left by a killed process."""
 _CONNECTIONS = 16
 _LARGEST_MARKER = 16 << 20
 
@@ -51,7 +51,7 @@ class Marker:
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files."""
         return sum(int(one["bytes"]) for one in self.files.values())
 
 
@@ -85,12 +85,12 @@ class Artifacts:
             return False
         except NoRanges:
             raise StoreError(
-                f"{self.url}: its server gives no ranges, and {name} is large", "serve it by another"
+                f"{self.url}: its server supports no byte ranges, and {name} is large", "use another server"
             ) from None
         return True
 
     def keep(self, digest: str, stated: Mapping[str, Any], folder: Path) -> None:
-        """Upload the files of a folder as the artifact of this digest; nothing where it is there already."""
+        """Upload the files of a folder as the artifact of this digest, unless it is there already."""
         at, upload = self._folder(digest), uuid.uuid4().hex[:12]
         files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / KEY_FILE)
         described = {}
@@ -107,7 +107,7 @@ class Artifacts:
             self._bucket.delete([f"{at}/{upload}/{name}" for name in described])
 
     def use(self, digest: str, marker: Marker | None = None) -> bool:
-        """Note that it was used, once a day; False where it is not there any more."""
+        """Record that it was used, once a day; False if it no longer exists."""
         marker = marker or self.find(digest)
         if marker is None:
             return False
@@ -117,7 +117,7 @@ class Artifacts:
                 content = self._bucket.get(key)[1]
             except Missing:
                 return False
-            with suppress(StoreError):  # a bucket that may only be read still serves
+            with suppress(StoreError):  # a read-only bucket still works
                 self._bucket.put(key, content)
         return True
 
@@ -152,7 +152,7 @@ class Artifacts:
 
     def _list(self) -> Iterator[Found]:
         if not self.writable:
-            raise StoreError(f"{self.url}: a web server does not list what it has", "name it by its bucket: s3://…")
+            raise StoreError(f"{self.url}: a web server does not list its objects", "name it by its bucket: s3://…")
         return self._bucket.list(self._below)
 
     def _read(self, at: str) -> Marker | None:
@@ -173,7 +173,7 @@ class Artifacts:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise StoreError(
-                f"{self.url}: {key} is no artifact of ours: {e}", "remove it, or name another prefix"
+                f"{self.url}: {key} is not an artifact of kras: {e}", "remove it, or name another prefix"
             ) from e
 
     def _folder(self, digest: str) -> str:
@@ -184,7 +184,7 @@ class Artifacts:
 
 
 def _inside(name: str) -> str:
-    """The name of a file, where it stays in its folder; else ValueError."""
+    """The name of a file, if it stays in its folder; else ValueError."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name:
         raise ValueError(f"a file called {name!r}")

@@ -1,7 +1,7 @@
-"""Copies on this disk of what lies on object storage: where they are, and which make room for others.
+"""Local copies of what is on object storage: where they are, and which are removed to make room for others.
 
 `KRAS_LOCAL_CACHE` says where (a disk of the node, for example), `KRAS_LOCAL_CACHE_GB` how much they may take. Artifacts
-whose copies went are fetched again when somebody asks for them.
+whose copies were removed are fetched again when needed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FOLDER, GIGABYTES = "KRAS_LOCAL_CACHE", "KRAS_LOCAL_CACHE_GB"
 DEFAULT_GB = 20.0
 _MARK = "key.json"
 _GRACE_SECONDS = 3600.0
-"""So long another process of this machine may go on with a folder that it asked for."""
+"""How long another process of this machine may keep using a folder that it asked for."""
 _DAY_SECONDS = 86400.0
 _LOOK_AGAIN = 0.05
-"""Share of the bound that is added before all copies are looked at again."""
+"""Share of the bound that may be added before all copies are examined again."""
 
 
 def local_folder() -> Path:
@@ -37,19 +37,19 @@ def local_folder() -> Path:
 
 
 def local_bytes() -> int:
-    """How many bytes of copies there may be; ConfigError where the environment says no number."""
+    """How many bytes copies may take; ConfigError if the environment does not give a number."""
     text = os.environ.get(GIGABYTES) or str(DEFAULT_GB)
     try:
         size = float(text)
     except ValueError:
         size = -1.0
     if not 0 < size < 1e9:
-        raise ConfigError(f"{GIGABYTES}={text}: is no size", "give a number of gigabytes, for example 20")
+        raise ConfigError(f"{GIGABYTES}={text}: not a size", "give a number of gigabytes, for example 20")
     return int(size * 1e9)
 
 
 def copies_of(url: Url) -> Copies:
-    """The copies of the artifacts below a URL; one object a process, whoever asks."""
+    """The copies of the artifacts below a URL; one object per process, whoever asks."""
     name = f"{url.name or 'store'}-{sha256(str(url).rstrip('/').encode()).hexdigest()[:12]}"
     return _copies(local_folder() / "stores" / name, local_bytes())
 
@@ -62,8 +62,9 @@ def _copies(root: Path, bound: int) -> Copies:
 class Copies:
     """Folders below `root`, of at most `bound` bytes, not counting those that are held. Used from many threads.
 
-    A folder is held from when somebody here asks for it until it is released or the process ends; what other processes
-    asked for, for an hour. Bags are mapped into memory: their bytes are free when nobody maps them any more.
+    A folder is held from when somebody in this process asks for it until it is released or the process ends; folders
+    that other processes asked for are held for an hour. Bags are memory-mapped: their bytes are freed when nobody maps
+    them any more.
     """
 
     def __init__(self, root: Path, bound: int) -> None:
@@ -81,14 +82,14 @@ class Copies:
             self._released.discard(folder)
 
     def release(self, folders: Iterable[Path]) -> None:
-        """Keep these no longer than there is room."""
+        """Stop holding these; they may be removed to make room."""
         with self._lock:
             here = set(folders)
             self._held -= here
             self._released |= here
 
     def added(self, folder: Path, size: int) -> None:
-        """Hold a new folder, and make room where it, with others, took too much."""
+        """Hold a new folder, and make room if all folders together take too much."""
         self.hold(folder)
         with self._lock:
             grown = None if self._added is None else self._added + size
@@ -97,7 +98,7 @@ class Copies:
                 self._make_room()
 
     def first_today(self, folder: Path) -> bool:
-        """Whether nobody asked for it for a day; said once."""
+        """Whether nobody asked for it for a day; True only once."""
         with suppress(OSError):
             if folder not in self._told and (folder / _MARK).stat().st_mtime < time.time() - _DAY_SECONDS:
                 self._told.add(folder)
@@ -121,7 +122,7 @@ class Copies:
                 total -= size
 
     def _there(self) -> list[tuple[float, Path, int]]:
-        """When it was used last, folder and bytes of each copy."""
+        """Time of last use, folder and bytes of each copy."""
         found = []
         for mark in self.root.glob(f"[0-9a-f][0-9a-f]/*/{_MARK}"):
             with suppress(OSError):  # another process removes it meanwhile

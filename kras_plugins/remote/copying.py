@@ -1,4 +1,4 @@
-"""Objects copied to this disk, whole: in parts that come side by side, all of one version."""
+"""Objects copied whole to this disk, in parts that are fetched in parallel, all of one version."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import IO
 from kras_plugins.remote.objects import Bucket, Changed, NoRanges
 
 PART = 16 << 20
-"""Bytes of a part: a few seconds of a usual connection, so that what breaks off costs no more."""
+"""Bytes of a part: a few seconds of a usual connection, so that an interruption costs no more."""
 CONNECTIONS = 4
 
 
 def download(
     bucket: Bucket, key: str, file: Path, done: Callable[[int, int], None] = lambda _done, _total: None
 ) -> int:
-    """Write an object into a new file; gives its size. `done`: called with bytes there and bytes in all.
+    """Write an object into a new file and return its size. `done`: called with bytes received and bytes in all.
 
     Raises Missing, Changed where it was replaced meanwhile, NoRanges where a large one comes from a server without
-    them, what Bucket raises, and OSError of the disk.
+    byte ranges, what Bucket raises, and OSError of the disk.
     """
     try:
         found, first = bucket.get(key, (0, PART))
-    except NoRanges:  # or an empty object, of which there is no range: then all of it is asked for
+    except NoRanges:  # or an empty object, which has no range: then request all of it
         found, first = bucket.get(key)
     with file.open("xb") as out:
         out.write(first)

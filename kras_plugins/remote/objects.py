@@ -28,7 +28,7 @@ RETRY: dict[str, Any] = {
     "retry_timeout": timedelta(minutes=4),
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=30), "base": 2},
 }
-"""How patient a request is: some two minutes with a server that only says that it is busy."""
+"""How patient a request is: about two minutes with a server that only answers that it is busy."""
 CLIENT: dict[str, Any] = {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=15)}
 
 _EXPIRED = re.compile(
@@ -40,15 +40,15 @@ _BUSY = ("429", "500", "502", "503", "504")
 
 
 class Missing(Exception):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Changed(Exception):
-    """The object is another one than it was."""
+    """The object has changed since it was first read."""
 
 
 class NoRanges(Exception):
-    """The server gives whole objects alone."""
+    """The server returns only whole objects."""
 
 
 class Exists(Exception):
@@ -57,7 +57,7 @@ class Exists(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An object: its key, size in bytes, time of its last change, and what identifies this version of it, if told."""
+    """An object: its key, size in bytes, time of its last change, and what identifies its version, if stated."""
 
     key: str
     size: int
@@ -66,10 +66,10 @@ class Found:
 
 
 class Bucket:
-    """A bucket, or a web server, opened; used from many threads. `error`: the kind that is raised for what fails.
+    """An open bucket or web server; used from many threads. `error`: the class that is raised for failures.
 
-    Keys are whole, counted from the bucket's root. Raises ConfigError where obstore is not installed, else Missing,
-    Changed, NoRanges and Exists as told, and `error` that names the object, the cause and what to do.
+    Keys are complete, from the bucket's root. Raises ConfigError where obstore is not installed, else Missing, Changed,
+    NoRanges and Exists as described, and `error` naming the object, the cause and what to do.
     """
 
     def __init__(self, url: Url, error: type[KrasError] = StoreError) -> None:
@@ -77,14 +77,14 @@ class Bucket:
         try:
             from obstore import exceptions as raised
         except ImportError as e:
-            raise ConfigError(f"{url}: no library reads it here", "pip install 'kras[remote]'") from e
+            raise ConfigError(f"{url}: no installed library reads it", "pip install 'kras[remote]'") from e
         try:
             self._opened = _opened(_root(url), _environment())
         except (raised.BaseError, OSError, ValueError) as e:  # a setting in the environment that obstore refuses
             raise _told(e, self._shown(""), ConfigError) from None
 
     def get(self, key: str, span: tuple[int, int] | None = None, tag: str | None = None) -> tuple[Found, bytes]:
-        """An object, or its bytes from `span[0]` to before `span[1]`, cut at its end; only of the version `tag`."""
+        """An object, or its bytes from `span[0]` to before `span[1]`, cut at its end; only in the version `tag`."""
         import obstore
 
         options: dict[str, Any] = {} if span is None else {"range": span}
@@ -99,7 +99,7 @@ class Bucket:
         return found, content
 
     def put(self, key: str, content: bytes | Path, *, new: bool = False) -> None:
-        """Write an object, at once or not at all; `new`: only where there is none, else Exists, if the store can."""
+        """Write an object, atomically; `new`: only if it does not exist, else raise Exists, if the store can tell."""
         import obstore
 
         with self._told(key):
@@ -114,13 +114,13 @@ class Bucket:
                 yield from (_found(one, one["path"]) for one in some)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; those that are not there are none the worse."""
+        """Remove objects; those that do not exist are ignored."""
         import obstore
 
         with self._told(keys[0] if keys else ""):
             try:
                 obstore.delete(self._opened, list(keys))
-            except FileNotFoundError:  # of one that others removed first; the rest one by one
+            except FileNotFoundError:  # others removed one first; remove the rest one by one
                 for key in keys if len(keys) > 1 else ():
                     self.delete([key])
 
@@ -148,8 +148,8 @@ class Bucket:
             raise Exists from None
         except (raised.BaseError, OSError, ValueError) as e:
             if "status code: 416" in str(e) or "object was only 0 bytes" in str(e):
-                raise NoRanges from None  # an empty object has no range, whatever a server makes of it
-            # Its text holds the whole address, so it is quoted and not chained.
+                raise NoRanges from None  # an empty object has no range, however a server answers
+            # Its text contains the whole address, so it is quoted and not chained.
             raise _told(e, self._shown(key), self._error) from None
 
 
@@ -161,13 +161,13 @@ def _root(url: Url) -> str:
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
-    """What the environment says of object storage: who changes it means another store."""
+    """The environment's settings of object storage: other settings mean another store."""
     return tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(("AWS_", "GOOGLE_", "AZURE_"))))
 
 
 @lru_cache(maxsize=64)
 def _opened(root: str, environment: tuple[tuple[str, str], ...]) -> Any:
-    """An obstore store; those of one bucket share their connections."""
+    """An obstore store; all users of one bucket share its connections."""
     import obstore.store
 
     scheme, parts = root.split("://")[0], urlsplit(root)
@@ -201,7 +201,7 @@ def _profile() -> Any:
 
     try:
         return Boto3CredentialProvider()
-    except ValueError:  # a file without credentials: those of the machine's role, then
+    except ValueError:  # a file without credentials: use those of the machine's role
         return None
 
 
@@ -210,20 +210,20 @@ def _found(meta: Any, key: str) -> Found:
 
 
 def _told(error: Exception, where: str, kind: type[KrasError]) -> KrasError:
-    """The error for what a server or obstore says, without credentials."""
+    """The error for what a server or obstore reports, without credentials."""
     text = without_credentials(str(error))
     status = m[1].strip() if (m := _STATUS.search(text)) else ""
     name = type(error).__name__
     if _EXPIRED.search(text):
-        return kind(f"{where}: the credentials, or the signed address, have expired", "get new ones, and run it again")
+        return kind(f"{where}: the credentials or the signed address have expired", "get new ones, and run it again")
     if status.startswith("401") or name == "UnauthenticatedError":
-        return kind(f"{where}: wants credentials ({status or 'none'})", "set those of its service in the environment")
+        return kind(f"{where}: needs credentials ({status or 'none'})", "set those of its service in the environment")
     if status.startswith("403") or name == "PermissionDeniedError":
         return kind(
             f"{where}: these credentials may not do that, or have expired ({status or 'denied'})",
-            "ask for permission; a public bucket of S3 wants AWS_SKIP_SIGNATURE=true",
+            "ask for permission; a public S3 bucket requires AWS_SKIP_SIGNATURE=true",
         )
     if status.startswith(_BUSY):
-        return kind(f"{where}: the server was busy or failed, again and again ({status})", "run it again later")
+        return kind(f"{where}: the server was busy or failed repeatedly ({status})", "run it again later")
     first = " ".join(text.split("Debug source")[0].split())[:300]
     return kind(f"{where}: {status or first}", "check the address and the network")

@@ -1,6 +1,6 @@
-"""Pieces of what lies elsewhere: each is read once, neighbors in one request, several requests at once.
+"""Pieces of remote files: each is read once, neighbors in one request, several requests at once.
 
-A piece is what a reader decodes: a range of bytes, a frame. What was read is kept while there is room, and what another
+A piece is what a reader decodes: a range of bytes, a frame. Pieces are kept while there is room. A piece that another
 thread is reading is waited for.
 """
 
@@ -23,8 +23,8 @@ KEPT = 128 << 20
 class Pieces(Generic[K]):
     """Pieces by their keys, for many threads.
 
-    `grouped` deals keys into groups of one request each, `read` gives the bytes of a group in its order, and `known`
-    those of a piece that came some other way. `where`: as errors name it.
+    `grouped` splits keys into groups of one request each, `read` returns the bytes of a group in its order, and `known`
+    those of a piece that arrived some other way. `where`: as errors name it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Pieces(Generic[K]):
             waited, self._coming = self._coming, {}
             self._kept.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for future in waited.values():  # whoever waits for them learns it
+        for future in waited.values():  # inform whoever waits for them
             future.set_exception(SlideError(f"{self._where}: was closed"))
 
     def _here(self, key: K) -> bytes | None:
@@ -98,7 +98,7 @@ class Pieces(Generic[K]):
             for future in futures:
                 future.set_exception(e)
             if isinstance(e, Exception):
-                return  # told by what waits for it
+                return  # reported by whoever waits for it
             raise
         for key, part in parts:
             with self._lock:
@@ -106,6 +106,6 @@ class Pieces(Generic[K]):
                 self._kept_bytes += len(part)
                 while self._kept_bytes > KEPT and len(self._kept) > 1:
                     self._kept_bytes -= len(self._kept.popitem(last=False)[1])
-                futures = [self._coming.pop(key)] if key in self._coming else []  # none where it was closed
+                futures = [self._coming.pop(key)] if key in self._coming else []  # none if it was closed
             for future in futures:
                 future.set_result(part)

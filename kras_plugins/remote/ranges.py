@@ -1,8 +1,8 @@
-"""A file on object storage or a web server, read by ranges of bytes, as if it were open here.
+"""A file on object storage or a web server, read by ranges of bytes, as if it were local.
 
-What a reader asks for one after the other (headers, directories) comes in blocks that are kept, with more ahead the
-longer it reads on; what it asks for together (tiles) comes exactly, neighbors in one request, several requests at once.
-Nothing is read twice while it is kept, nor by two threads at a time.
+What a reader requests one after the other (headers, directories) is read in blocks that are kept; the longer it reads
+on, the more is read ahead. What it requests together (tiles) is read exactly, neighbors in one request, several
+requests at once. Nothing is read twice while it is kept, nor by two threads at a time.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ Span = tuple[int, int]
 """Where bytes begin, and how many they are."""
 
 HEAD = 1 << 20
-"""Bytes of the first request: what most files say of themselves, and what a fingerprint is made of."""
+"""Bytes of the first request: they contain the headers of most files, and what a fingerprint is made from."""
 BLOCK = 1 << 16
 AHEAD = 1 << 20
-"""Most bytes that are read on beyond what was asked for."""
+"""Most bytes that are read ahead of what was requested."""
 GAP = 4096
-"""So few bytes between two ranges are read along: a request costs more."""
+"""A gap of at most this many bytes between two ranges is read too: another request would cost more."""
 LONGEST = 8 << 20
-"""Bytes of one request; more are read in several at once."""
+"""Most bytes of one request; more are read in several requests at once."""
 
 
 class RangeFile(io.RawIOBase):
-    """An object of one version: what changes it while it is read is a SlideError, as is what cannot be read.
+    """An object of one version: SlideError if it changes while it is read, or cannot be read.
 
-    `size` in bytes, `name` as a file would be called; `received` bytes so far, in `requests`. `fetch` and `expect` are
-    for many threads, `read` and `seek` for one. Raises NoRanges at once where the server knows none.
+    `size` in bytes, `name` as of a file; `received` bytes so far, in `requests`. `fetch` and `expect` may be called
+    from many threads, `read` and `seek` from one. Raises NoRanges at once if the server supports none.
     """
 
     def __init__(self, url: Url) -> None:
@@ -57,7 +57,7 @@ class RangeFile(io.RawIOBase):
         return self._pieces.fetch(spans)
 
     def expect(self, spans: Sequence[Span]) -> None:
-        """Read spans now that `fetch` will ask for one by one."""
+        """Read spans in advance that `fetch` will ask for one by one."""
         self.fetch(spans)
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move there."""
+        """Move to `offset`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError("a position before the beginning")
@@ -89,7 +89,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer from where it stands, as far as there is something."""
+        """Fill the buffer from the current position, up to the end of the file."""
         end = min(self._at + len(buffer), self.size)
         if end <= self._at:
             return 0
@@ -99,12 +99,12 @@ class RangeFile(io.RawIOBase):
         return len(data)
 
     def _through_blocks(self, start: int, end: int) -> bytes:
-        """Bytes from `start` to before `end`, of blocks that are kept or read now."""
+        """Bytes from `start` to before `end`, from blocks that are kept or read now."""
         first, last = start // BLOCK, -(-end // BLOCK)
         with self._lock:
             there = {i: self._blocks[i] for i in range(first, last) if i in self._blocks}
         for run in _runs([i for i in range(first, last) if i not in there]):
-            # Who goes on where the last read ended gets twice as much ahead each time, who jumps nothing.
+            # A read that continues where the last one ended doubles the read-ahead; a jump reads nothing ahead.
             self._ahead = min(max(2 * self._ahead, 2 * BLOCK), AHEAD) if run.start == self._next else 0
             stop = min((run.stop - 1) * BLOCK + BLOCK + self._ahead, self.size)
             there |= self._keep_blocks(run.start, self._get(run.start * BLOCK, stop))
@@ -121,7 +121,7 @@ class RangeFile(io.RawIOBase):
         return cut
 
     def _in_blocks(self, span: Span) -> bytes | None:
-        """The bytes of a span where they are in blocks that are kept."""
+        """The bytes of a span if they are in kept blocks."""
         start, count = span
         first, last = start // BLOCK, -(-(start + count) // BLOCK)
         with self._lock:
@@ -147,7 +147,7 @@ class RangeFile(io.RawIOBase):
             if known is not None and (found.size, found.tag, found.changed) != (known.size, known.tag, known.changed):
                 raise Changed
         except Missing:
-            gone = "is not there any more" if known else "there is no such object"
+            gone = "no longer exists" if known else "there is no such object"
             raise SlideError(f"{self.url}: {gone}", "check the address in the cohort") from None
         except Changed:
             raise SlideError(f"{self.url}: was changed while it was read", "run the same command again") from None
@@ -158,12 +158,12 @@ class RangeFile(io.RawIOBase):
 
 
 def transfer(file: RangeFile) -> Mapping[str, int]:
-    """What was read of a file so far, for a manifest: bytes in how many requests, and the bytes of the whole."""
+    """What was read from a file so far, for a manifest: bytes, number of requests, and size of the file."""
     return {"bytes": file.received, "requests": file.requests, "size": file.size}
 
 
 def _together(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Spans in order, those beside each other in one group, up to so many bytes."""
+    """Spans in order, adjacent ones in one group, up to a limit of bytes."""
     group: list[Span] = []
     for at, count in sorted(spans):
         end = group[-1][0] + group[-1][1] if group else 0

@@ -1,4 +1,4 @@
-"""Slides copied here whole, for readers that open nothing but files; removed when they make room or the call ends."""
+"""Slides copied here whole, for readers that open only files; removed to make room or when the call ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Step = Callable[[str, int, int], None]
 
 _MB = 1_000_000
 _SEVERAL = (".vms", ".vmu", ".dcm")
-"""Endings of slides that lie in several files whose names only they know."""
+"""Suffixes of slides that consist of several files whose names only the slides state."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Copy:
 
 
 class Staging:
-    """Slides copied into `folder`, of at most `bound` bytes but for those that are open. Used from many threads."""
+    """Slides copied into `folder`, of at most `bound` bytes except for open ones. Used from many threads."""
 
     def __init__(self, folder: Path, bound: int, step: Step) -> None:
         self._folder, self._bound, self._step = folder, bound, step
@@ -45,7 +45,7 @@ class Staging:
         self._number = 0
 
     def take(self, url: Url) -> Path:
-        """The slide's file, copied now if it is not here; `give_back` is called for each. Raises SlideError."""
+        """The slide's file, copied now if it is not here; call `give_back` for each. Raises SlideError."""
         with self._lock:
             if url not in self._copies:
                 self._number += 1
@@ -64,13 +64,13 @@ class Staging:
         return copy.file
 
     def give_back(self, url: Url) -> None:
-        """Say that the file is not open any more."""
+        """Say that the file is no longer open."""
         with self._lock:
             self._copies[url].users -= 1
 
     def _copy(self, url: Url, copy: _Copy) -> None:
         if url.name.lower().endswith(_SEVERAL):
-            raise SlideError(f"{url}: lies in several files", "copy its folder to a disk, and name it there")
+            raise SlideError(f"{url}: consists of several files", "copy its folder to a disk, and name it there")
         bucket = Bucket(url, SlideError)
 
         def done(there: int, total: int) -> None:
@@ -90,7 +90,7 @@ class Staging:
         except Changed:
             raise SlideError(f"{url}: was changed while it was copied", "run the same command again") from None
         except NoRanges:
-            raise SlideError(f"{url}: its server breaks off large files", "copy it to a disk") from None
+            raise SlideError(f"{url}: its server cuts off large files", "copy it to a disk") from None
         except OSError as e:
             raise SlideError(
                 f"{url}: cannot be copied to {copy.file.parent}: {e.strerror or e}",
@@ -100,11 +100,11 @@ class Staging:
             part.unlink(missing_ok=True)
 
     def _copy_companions(self, bucket: Bucket, url: Url, file: Path) -> None:
-        """The folder beside a MIRAX file, in which its pixels are."""
+        """Copy the folder beside a MIRAX file, which contains its pixels."""
         if not url.name.lower().endswith(".mrxs"):
             return
         if url.is_web:
-            raise SlideError(f"{url}: lies in several files, which a web server does not list", "name it by its bucket")
+            raise SlideError(f"{url}: consists of several files, which a web server does not list", "name its bucket")
         folder = url.key[: -len(".mrxs")]
         files = [found for found in bucket.list(folder) if found.key.startswith(f"{folder}/")]
         self._copies[url].size += sum(found.size for found in files)
@@ -114,7 +114,7 @@ class Staging:
             download(bucket, found.key, file.parent / file.stem / PurePosixPath(found.key).name)
 
     def _make_room(self, url: Url) -> None:
-        """Remove copies that are not open, those that were used longest ago first, until all fit."""
+        """Remove copies that are not open, least recently used first, until all fit."""
         with self._lock:
             if self._copies[url].size > self._bound:
                 raise SlideError(
@@ -131,7 +131,7 @@ class Staging:
 
 @contextmanager
 def place_for_copies(step: Step = lambda _what, _done, _total: None) -> Iterator[Staging]:
-    """A Staging of its own, all of which is removed at the end; `step` hears of each copy, in MB."""
+    """A separate Staging, all of which is removed at the end; `step` is called for each copy, in MB."""
     below = local_folder() / "slides"
     if below.is_dir():
         clear_dead(below)
@@ -147,9 +147,9 @@ _current: ContextVar[Staging | None] = ContextVar("kras_staging", default=None)
 
 @contextmanager
 def staging(step: Step = lambda _what, _done, _total: None) -> Iterator[None]:
-    """Copy slides into one folder meanwhile, where they stay for who opens them again, as `place_for_copies`.
+    """Within this context, copy slides into one folder, as `place_for_copies`, where they stay for opening them again.
 
-    It holds in this thread and in those that begin from here.
+    It applies to this thread and to threads started from it.
     """
     with place_for_copies(step) as made:
         before = _current.set(made)
@@ -173,7 +173,7 @@ class _Later(Staging):
         self._begun = False
 
     def take(self, url: Url) -> Path:
-        """As of Staging."""
+        """As in Staging."""
         with self._lock:
             if not self._begun:
                 try:

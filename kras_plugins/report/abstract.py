@@ -14,7 +14,7 @@ from kras_plugins.report.style import is_baseline
 
 ABSTRACT = "abstract.csv"
 RULE = "youden"
-"""The frozen threshold of sensitivity and specificity: the abstract does not print its own, nor what it aimed at."""
+"""The frozen threshold for sensitivity and specificity: the abstract states neither its own nor what it aimed at."""
 
 _MODELS = {"he": "HE only", "mlp": "AI-MLP", "rf": "AI-RF", "ensemble": "ensemble"}
 _MEMBERS = ("he", "mlp", "rf")
@@ -28,9 +28,9 @@ _Printed = tuple[float | None, int | None, int | None]
 class Line:
     """A line of abstract.csv; what the abstract did not print, or this study did not find, is None.
 
-    `published` with its patients, as the abstract has it, which prints no interval: `published_low` to `published_high`
-    are ours, approximated from the counts (`published.hanley_mcneil`). `ours` with its 95 % interval, `low` to `high`,
-    of `n` patients in scope. Of `pooled_n` patients, in or out of scope, whom the abstract counts alike: `pooled` with
+    `published`, with its patients: what the abstract prints. It has no intervals: `published_low` to `published_high`
+    are ours, approximated from the counts (`published.hanley_mcneil`). `ours`, with its 95 % interval `low` to `high`:
+    for `n` patients in scope. For `pooled_n` patients, in or out of scope, as the abstract counts them: `pooled` with
     its interval; `ours_fold_mean`, the mean over the models of single folds; `histology_only`, what histology alone
     reaches in this cohort. `statistic`: `patients`, `AUROC`, `sensitivity` or `specificity`.
     """
@@ -61,7 +61,7 @@ class Line:
 def abstract_lines(metrics: Facts) -> list[Line]:
     """The lines of the abstract for metrics.json of a run (its first cohort) or of an evaluation (its external one).
 
-    Published values stand beside KRAS G12C alone. A member, subgroup or threshold that this study has not keeps its
+    Published values are given for KRAS G12C only. A member, subgroup or threshold that this study lacks keeps its
     line, with a note. Any key of `metrics` may be absent.
     """
     about = _About(metrics)
@@ -182,7 +182,7 @@ def _model(about: _About, name: str) -> Line:
 
 
 def _rate(about: _About, statistic: str, printed: float) -> Line:
-    """Sensitivity or specificity of the ensemble at a threshold of the bundle, in scope: it was set for nobody else."""
+    """Sensitivity or specificity of the ensemble at a threshold of the bundle, in scope, which it was set for."""
     theirs, here = about.theirs, about.entry("models")
     ours = ((here.get("operating_points") or {}).get(RULE) or {}).get(statistic) or {}
     at = "no threshold could be set" if ours.get("value") is None else f"at the frozen threshold {rule_label(RULE)}"
@@ -224,12 +224,12 @@ def _row_of(rows: Sequence[Facts], group: published.PublishedGroup) -> tuple[Fac
     if not group.others or len(rest) == 1:
         return rest[0] if group.others else named[0], ""
     together = {key: sum(row[key] for row in rest) for key in ("n", "n_positive")}
-    # A level against the rest is one comparison, which stands in the row of the level.
+    # A level against the rest is one comparison, which is given in the row of the level.
     return {"auroc": named[0].get("auroc_rest"), "p_interaction": named[0].get("p_interaction"), **together}, ""
 
 
 def _is_named(level: str, words: Sequence[str]) -> bool:
-    """Whether a level says one of `words`; one of patients whose slides differ says two things, and is neither."""
+    """Whether a level names one of `words`; that of patients whose slides differ names two things and is neither."""
     plain = "".join(filter(str.isalnum, level.casefold()))
     return "+" not in level and any(word in plain for word in words)
 

@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A feature of the patient for people: `feature` is its id, `name` and `sentence` say it in plain words.
+    """A feature of the patient in plain words: `feature` is its id, `name` and `sentence` describe it.
 
     `value`: None where it could not be computed. `quantiles`: of the training patients in scope, at
     `evaluation.distribution.AT`, empty where the bundle has none; `percentile`: of the value among them, in [5, 95],
@@ -110,10 +110,10 @@ class CasePage:
     """Everything the page of one patient says, without pixels.
 
     `thresholds`: the operating points of the bundle's ensemble by name (`rule_in`, `rule_out`, …); empty where the
-    bundle has none. `trained_on`: how many patients in scope these scores are of, and how many of them positive.
-    `prevalence`: share of positives that the probabilities presuppose. `measures`: areas and densities; `among`: how
-    many training patients their quantiles are of. `moved`: features by member, the strongest first. `demonstration`:
-    why the result is none; `provenance`: rows of name and text.
+    bundle has none. `trained_on`: number of patients in scope that they were chosen on, and how many were positive.
+    `prevalence`: share of positives that the probabilities assume. `measures`: areas and densities; `among`: number
+    of training patients behind their quantiles. `moved`: features by member, the strongest first. `demonstration`:
+    why the result says nothing about a patient; `provenance`: rows of name and text.
     """
 
     target: str
@@ -136,7 +136,7 @@ class CasePage:
 
 
 def without_scores(case: CasePage) -> CasePage:
-    """The case as it may be shown: one that is not assessable has no score, nothing that moved one and no threshold."""
+    """The case as it may be shown: if it is not assessable, without scores, what moved them, and thresholds."""
     if case.assessable:
         return case
     return replace(

@@ -63,9 +63,9 @@ def render_index(
 ) -> str:
     """The list as HTML.
 
-    `target`: what the probabilities are of, at which `prevalence`; `report`: address of a study's report;
-    `out_of_fold`: whether the probabilities are of models that never saw the patient. What cautions all
-    patients have stands once, above the list.
+    `target`: what the probabilities predict, and at which `prevalence`; `report`: address of a study's report;
+    `out_of_fold`: whether the probabilities come from models that never saw the patient. Cautions that all
+    patients share are shown once, above the list.
     """
     common, own = _cautions(rows)
     return rendered(
@@ -100,7 +100,7 @@ def render_index(
 
 
 def _cautions(rows: Sequence[IndexRow]) -> tuple[str, list[str]]:
-    """The cautions that all patients begin with, and what each has beside them."""
+    """The cautions that begin those of every patient, and the rest of each patient's."""
     parts = [row.cautions.split(_BETWEEN) if row.cautions else [] for row in rows]
     if len(parts) < 2:
         return "", [row.cautions for row in rows]

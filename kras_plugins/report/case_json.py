@@ -30,7 +30,7 @@ def case_json(case: CasePage) -> str:
 
 
 def read_case(file: Path) -> CasePage:
-    """What `case_json` wrote; StoreError naming the file and the place where it says what no case says."""
+    """Read what `case_json` wrote; raises StoreError naming the file and the place of what no case contains."""
     value = read_strict_json(file, MOST_BYTES, _HINT)
     found = value.pop("schema_version", None) if isinstance(value, dict) else None
     if found != SCHEMA_VERSION:
@@ -45,7 +45,7 @@ def read_case(file: Path) -> CasePage:
 
 
 def _unsound(case: CasePage) -> Iterator[str]:
-    """What is of the right type and still cannot be: shares beyond 0 and 1, quantiles that are none."""
+    """Values of the right type that are impossible: shares outside of 0 to 1, quantiles that are not quantiles."""
     p = case.prediction
     shares = {"prevalence": case.prevalence, "prediction.ensemble": p.ensemble}
     shares |= {f"prediction.members.{name}": value for name, value in p.members.items()}

@@ -38,14 +38,14 @@ CALLS = {
     ),
     "not_assessable": ("Not assessable", "No result is given for this patient."),
 }
-"""What a call is called, and what it means."""
+"""The title of each call, and what it means."""
 
 LAYERS = {
     "contribution": "What the tiles contribute",
     "attention": "Attention",
     "cells": "Cells and tissue",
 }
-"""What a picture over a slide is called."""
+"""The label of each layer over a slide."""
 
 
 def write_case(folder: Path, case: CasePage, links: Links) -> Path:
@@ -61,12 +61,12 @@ def write_case(folder: Path, case: CasePage, links: Links) -> Path:
 
 
 def render_case(case: CasePage, links: Links) -> str:
-    """The page as HTML, with pictures and links where `links` says; no score of one who is not assessable."""
+    """The page as HTML, with pictures and links from `links`; without scores if the patient is not assessable."""
     return rendered("case.html.j2", case_view(case, links))
 
 
 def case_view(case: CasePage, links: Links) -> dict[str, Any]:
-    """What the page's template is given, and one that builds on it."""
+    """The view for the page's template, or for one that builds on it."""
     case = without_scores(case)
     prediction = case.prediction
     title, meaning = CALLS[prediction.call]
@@ -94,7 +94,7 @@ def case_view(case: CasePage, links: Links) -> dict[str, Any]:
         "moved": [(model_label(member), _moved(some, case.among)) for member, some in case.moved.items() if some],
         "tiles": None if case.tiles is None else _tiles(case, links),
         "demonstration": case.demonstration,
-        # What the banner says need not be said again.
+        # What the banner says is not repeated.
         "cautions": [caution for caution in prediction.cautions if caution not in case.demonstration],
         "provenance": case.provenance,
     }
@@ -186,7 +186,7 @@ def _tiles(case: CasePage, links: Links) -> dict[str, Any]:
 
 
 def ordinal(percentile: float) -> str:
-    """A percentile as it is read; the first and the last that are known stand for what lies beyond."""
+    """A percentile in words; the lowest and the highest known one also stand for what lies beyond."""
     whole = round(percentile)
     ending = "th" if whole % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
     bound = "≤ " if percentile <= AT[0] else "≥ " if percentile >= AT[-1] else ""

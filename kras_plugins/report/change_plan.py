@@ -1,4 +1,4 @@
-"""The skeleton of a predetermined change control plan, filled with what a bundle states of itself.
+"""The skeleton of a predetermined change control plan, filled in with what a bundle states about itself.
 
 Its three parts are those of FDA's guidance "Marketing Submission Recommendations for a Predetermined Change Control
 Plan for Artificial Intelligence-Enabled Device Software Functions" (December 2024), in our own words. Whoever is
@@ -31,11 +31,11 @@ CHANGES = (
 
 STEPS = {
     "scanner": "Hold results of that scanner back; test the version on its slides (modification 4)",
-    "mpp": "Ask for the scanning profile that training had; else test the version at this one (modification 4)",
+    "mpp": "Ask for the scanning profile used in training; else test the version at this one (modification 4)",
     "stain": "Ask the laboratory; control slides; test the version on the new stain (modification 4)",
     "quality": "Ask the laboratory and the scanner's operator; no modification of the version",
-    "abstention": "Look at the reasons: quality, scope or a member without input; no modification by itself",
-    "features": "Look at those named; test the profiler on cells and tissue of the new slides (modification 4 or 5)",
+    "abstention": "Look at the reasons: quality, scope or a member without input; no modification for that alone",
+    "features": "Look at the named ones; test the profiler on cells and tissue of new slides (modification 4 or 5)",
     "score": "Find the cause above; without one, ask for labels of these patients before any modification",
     "prevalence": "Calibrate for the new prevalence (modification 3); predictive values do not carry over",
     "calibration": "Calibrate again (modification 3), or train on more patients (modification 1)",
@@ -66,7 +66,7 @@ def _watch() -> Section:
         title="2. Modification protocol: what monitoring would trigger",
         points=(
             "`kras monitor BUNDLE PREDICTIONS --labels LABELS` compares new patients with those of training, at a rate "
-            "of false alarms that is stated before the first look; an alarm is a reason to look, no proof of harm.",
+            "of false alarms that is stated before the first look; an alarm is a reason to look, not proof of harm.",
             f"Windows, rate of false alarms, who looks, and within which time: {BLANK}",
         ),
         headers=("Drift found in", "Step", "Who, by when?"),
@@ -121,9 +121,9 @@ def _modifications() -> Section:
     return Section(
         title="1. Description of modifications",
         points=(
-            "Keep what is planned and can be verified; strike the rest. A change of intended use is none that such a "
-            "plan covers.",
-            "Say of each whether it is made by hand or by itself, for all sites or for one, and how often.",
+            "Keep what is planned and can be verified; strike the rest. Such a plan cannot cover a change of intended "
+            "use.",
+            "State for each whether it is made manually or automatically, for all sites or for one, and how often.",
         ),
         headers=("No.", "Modification", "Changes", "Leaves as it is", "Planned? Why, how often, where?"),
         rows=tuple((str(i), *change, BLANK) for i, change in enumerate(CHANGES, 1)),
@@ -160,16 +160,16 @@ def _protocol(bundle: Facts) -> list[Section]:
                 "are those frozen in each.",
                 f"Number of patients and positives that the test needs, and why: {BLANK}",
                 f"Subgroups that must not fare worse, and by how much: {BLANK}",
-                f"What happens with a change that fails: {BLANK}",
+                f"What happens to a change that fails: {BLANK}",
             ),
         ),
         Section(
             title="2. Modification protocol: update",
             points=(
-                "A new bundle has a digest of its own and may be signed (`kras bundle sign`); results name the digest, "
-                "and a folder of results takes those of one bundle only.",
+                "A new bundle has a digest of its own and may be signed (`kras bundle sign`); results state the "
+                "digest, and a folder of results accepts those of one bundle only.",
                 f"How users learn of a change, and of what it changes for them: {BLANK}",
-                f"How the version before comes back, and how performance is watched afterward: {BLANK}",
+                f"How the previous version is restored, and how performance is monitored afterward: {BLANK}",
             ),
         ),
     ]
@@ -191,7 +191,7 @@ def _acceptance(bundle: Facts) -> Section:
     return Section(
         title="2. Modification protocol: acceptance",
         points=(
-            "Figures of the ensemble in cross-validation, with 95 % intervals; cross-validation is no test on other "
+            "Figures of the ensemble in cross-validation, with 95 % intervals; cross-validation is not a test on other "
             "patients. A limit belongs to the test set that is named above.",
         ),
         headers=("Measure", "This version", "Limit for acceptance"),
@@ -204,7 +204,7 @@ def _impact() -> list[Section]:
         Section(
             title="3. Impact assessment",
             points=(
-                f"This version against the one with each change alone: {BLANK}",
+                f"This version compared with one that has each change alone: {BLANK}",
                 f"Benefits and risks of each change, also for subgroups; false rule-outs leave a patient without a "
                 f"drug: {BLANK}",
                 f"How the protocol keeps these risks in bounds: {BLANK}",

@@ -1,4 +1,4 @@
-"""What reporting checklists have in common: items in our own words, and what a run can say of itself to answer them."""
+"""What reporting checklists share: items in our own words, and what a run can state about itself to answer them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = tuple[str, str, str, str, bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Checklist:
-    """A checklist that was answered. `key` names its place in the report, `source` is the publication that counts."""
+    """An answered checklist. `key` names its place in the report, `source` is the publication that counts."""
 
     key: str
     name: str
@@ -91,7 +91,7 @@ def sample_size(of: Reported) -> str:
         return ""
     return (
         f"{count(power, 'n')} patients, {count(power, 'n_positive')} positive: an AUROC of {smallest:.3f} or more can "
-        f"be told from 0.5 with 80 % power; why this size: {AUTHORS}"
+        f"be distinguished from 0.5 with 80 % power; why this size: {AUTHORS}"
     )
 
 

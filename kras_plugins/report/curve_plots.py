@@ -45,7 +45,7 @@ def roc_plot(scores: ScoreColumns) -> str:
         ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
         above(figure)
         if not figure.legends:
-            say(ax, "no fold holds both labels")
+            say(ax, "no fold has both labels")
 
     return draw_svg("roc", _SQUARE, paint)
 
@@ -125,7 +125,7 @@ def decision_plot(curves: Mapping[str, Any], name: str) -> str:
         ax.axhline(0, color=INK, lw=0.8, label="sequence none")
         for position, model in enumerate(model_order(models)):
             benefit = _numbers(models[model])
-            # The prevalence alone is to sequence all below it and none above, which is drawn.
+            # The prevalence alone means sequencing all below it and none above; both lines are drawn already.
             if model != "prevalence" and len(benefit) == len(x) and np.isfinite(benefit).any():
                 _curve(ax, model, position, (x, benefit))
                 heights.append(benefit)
@@ -139,7 +139,7 @@ def decision_plot(curves: Mapping[str, Any], name: str) -> str:
 
 
 def benefit_plot(rows: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
-    """Net benefit of sequencing all but those ruled out, less that of sequencing all, with intervals; "" without any.
+    """Net benefit of sequencing all except those ruled out, minus that of sequencing all, with intervals, or "".
 
     `rows`: (risk, estimate of the difference).
     """

@@ -48,7 +48,7 @@ def score_columns(rows: Sequence[PatientScores], models: Sequence[str]) -> Score
 
 
 def complete_rows(rows: Sequence[PatientScores]) -> list[PatientScores]:
-    """The rows of patients in scope with every member, which are those of the primary tables."""
+    """The rows of the primary tables: patients in scope with a score from every member."""
     every = frozenset(name for row in rows for name in row.members)
     return [row for row in rows if row.in_scope and frozenset(row.members) == every]
 
@@ -136,7 +136,7 @@ class Bin:
 def reliability(label: Float64, probability: Float64, *, min_size: int = 25, max_bins: int = 10) -> list[Bin]:
     """Bins between quantiles of the predictions, each with about `min_size` patients or more, for a calibration plot.
 
-    Rows with a NaN probability are left out; equal predictions are never torn apart. 95 % Wilson (1927)
+    Rows with a NaN probability are left out; equal predictions are never split. 95 % Wilson (1927)
     intervals.
     """
     finite = np.isfinite(probability)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
     from kras_plugins.evaluation.typical import Basis, Kind
 
-NO_SLIDES = "No slide was read in this study, its features were made elsewhere: there is nothing to show."
+NO_SLIDES = "No slide was read in this study; its features were made elsewhere. There is nothing to show."
 NO_PATIENTS = "No patient in scope has a score that could be shown."
 LAYERS = {
     "contribution": "what raises the score in orange, what lowers it in blue",
@@ -32,7 +32,7 @@ class ExampleTile:
 class Example:
     """What is shown of one patient.
 
-    `slide_id`: the slide shown, one of `slides`; `name`: what addresses of `kras view` call it; `picture`, `drawn`:
+    `slide_id`: the slide shown, one of `slides`; `name`: its name in addresses of `kras view`; `picture`, `drawn`:
     data URIs of the slide, bare and with the `layer` of LAYERS over it, "" where there is none; `member`: whose
     explanation it is; `raising`, `lowering`: tiles of the slide, those that matter most first, or the most attended in
     `raising`; `note`: what is missing, and why.

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """One step of the flow: those who stay, or with `left` those who leave at this point."""
+    """One step of the flow: those who stay or, with `left`, those who leave at this point."""
 
     title: str
     count: str
@@ -42,9 +42,9 @@ def flow_boxes(flow: object, metrics: Mapping[str, Any]) -> list[Box]:
     """The flow of metrics.json, then the patients in scope and those of the primary analysis.
 
     `flow`: `{step: count}`, or objects with `step`, `n` and perhaps `n_positive` and `reason`; a negative count, or a
-    step whose name says so, is drawn as an exclusion. Those out of scope have a box for each reason, and those in scope
-    say of how many the histology is unknown. Patients who are lost between the last known count and the analysis get a
-    box of their own, so that the numbers add up.
+    step whose name says so, is drawn as an exclusion. Those out of scope have a box for each reason; the box of those
+    in scope says for how many the histology is unknown. Patients lost between the last known count and the analysis
+    get a box of their own, so that the numbers add up.
     """
     scope = metrics.get("scope") or {}
     boxes = _of_mapping(flow, scope) if isinstance(flow, Mapping) else _of_list(flow)

@@ -87,7 +87,7 @@ def averaged(
 def write_png(path: Path, image: Image.Image) -> Path:
     """Write the pixels and nothing else: no text chunk, EXIF or time stamp that could name a patient.
 
-    The file is the old or the whole new one. Raises StoreError when it cannot be written.
+    The file is either the old one or the complete new one. Raises StoreError when it cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -141,7 +141,7 @@ def read_tiles_geojson(path: Path) -> tuple[Int32, tuple[float, float], dict[str
         names = dict.fromkeys(name for one in known for name in one)
         values = {name: np.array([one.get(name, np.nan) for one in known], np.float64) for name in names}
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
-        raise StoreError(f"{path}: no tiles of `kras predict`: {e}", "run the same command again") from e
+        raise StoreError(f"{path}: not the tiles of `kras predict`: {e}", "run the same command again") from e
     width, height = (rings[0, 2] - rings[0, 0]).tolist() if len(rings) else (1.0, 1.0)
     return rings[:, 0].astype(np.int32), (width, height), values
 

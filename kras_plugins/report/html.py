@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
 NONE = "–"
-"""What stands where a number could not be computed."""
+"""Shown where a number could not be computed."""
 
 MINUS = "−"
 
@@ -52,7 +52,7 @@ _HEADERS = {
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A number with fixed decimals; a dash for null, NaN, infinity or anything that is no number."""
+    """A number with fixed decimals; a dash for null, NaN, infinity or anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NONE
     text = f"{value:.{digits}f}"
@@ -60,9 +60,9 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def significant(value: object, digits: int = 3, sign: bool = False) -> str:
-    """A number with so many significant digits, never as a power of ten; a dash for what is no finite number.
+    """A number with `digits` significant digits, never as a power of ten; a dash for anything but a finite number.
 
-    Whole numbers and what has more digits before the point stay whole. `sign`: positive ones get a plus.
+    Integers, and numbers with more digits before the point, have no decimals. `sign`: positive ones get a plus.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NONE
@@ -73,7 +73,7 @@ def significant(value: object, digits: int = 3, sign: bool = False) -> str:
 
 
 def percent(value: object, digits: int = 1) -> str:
-    """A share of one, or an estimate of one with its interval, as per cent; a dash where there is none."""
+    """A share of one, or an estimate of one with its interval, in percent; a dash where there is none."""
     if not isinstance(value, Mapping):
         known = isinstance(value, int | float) and not isinstance(value, bool)
         text = number(100 * value if known else None, digits)  # type: ignore[operator]
@@ -91,7 +91,7 @@ def p_value(value: object) -> str:
 def estimate(value: object, digits: int = 3) -> str:
     """`{"value", "low", "high"}` as `0.745 (0.617–0.873)`, saying so where there is no interval or no value.
 
-    Of scores that are the same for everyone it says that they found nothing; of an exact bound, that it is one.
+    Scores that are the same for everyone are marked as having found nothing, and an exact bound as exact.
     """
     if not isinstance(value, Mapping):
         return number(value, digits)
@@ -120,7 +120,7 @@ def table(rows: Iterable[object], first: Sequence[str] = ()) -> Table:
     keys += dict.fromkeys(
         key for row in objects for key, value in row.items() if value not in (None, "") and key not in keys
     )
-    # What explains the numbers stands behind them.
+    # Explanations come after the numbers.
     keys.sort(key=lambda key: key == "note")
     return [_header(key) for key in keys], [[_cell(key, row.get(key)) for key in keys] for row in objects]
 
@@ -151,7 +151,7 @@ def _cell(key: str, value: object) -> str:
 
 
 def whole(text: object) -> Markup:
-    """Text as HTML in which an interval in brackets is never torn over two lines."""
+    """Text as HTML in which an interval in parentheses is never broken across two lines."""
     return Markup(_INTERVAL.sub(r'<span class="whole">\1</span>', str(escape(text))))
 
 

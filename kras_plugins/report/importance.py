@@ -19,7 +19,7 @@ MOST_FEATURES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceTables:
-    """`groups`: a row a feature group, a column a classifier; `features`: single ones; `notes`: who has none, and why.
+    """`groups`: a row per feature group, a column per classifier; `features`: single ones; `notes`: who has none, why.
 
     `areas`: the AUROC that each classifier starts from, in words.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LaidOutFigure(Figure):
     """matplotlib's figure, without the painting that nobody sees.
 
-    `savefig` paints a figure with a layout twice: first on nothing, to lay it out, then without the layout on the page.
+    `savefig` paints a figure with a layout twice: first onto nothing, to lay it out, then onto the page.
     """
 
     def draw(self, renderer: RendererBase) -> None:

@@ -1,4 +1,4 @@
-"""The model card (after Mitchell et al., FAccT 2019): what a model is, made on what, how good, and what it is not."""
+"""The model card (after Mitchell et al., FAccT 2019): what a model is, its data, how good it is, and what it is not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kras_plugins.report.style import is_baseline, model_label, model_order
 from kras_plugins.report.terms import population_label
 
 _INTERVALS = (
-    "Intervals are of the mean true AUROC of the fold models, widened for what another training set would change; the "
-    "bundle is an average of these models."
+    "Intervals are for the mean true AUROC of the fold models, widened to allow for another training set; the bundle "
+    "is an average of these models."
 )
 _RATES = ("sensitivity", "specificity", "ppv", "npv")
 
@@ -54,7 +54,7 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
             title="Intended use",
             points=(
                 "Research use only. Not a medical device; no clinical decision may rest on it.",
-                "Not a substitute for sequencing, and no reason to leave it out.",
+                "Not a substitute for sequencing, and no reason to omit it.",
                 "Not for tumors other than non-small cell lung cancer, other stains, or cytology. Patients out of "
                 "scope (squamous, not NSCLC, hardly any cancer epithelium) get no call.",
                 *(f"Demonstration: {reason}." for reason in demonstration),
@@ -86,10 +86,10 @@ def model_card(of: Reported, verdict: str, demonstration: Sequence[str] = ()) ->
                 "Where histologies are mixed, an AUROC of all patients may reflect the histology alone: read the "
                 "columns in scope.",
                 *([_INTERVALS] if not of.external else []),
-                "Predictive values hold for the share of positives in this cohort and must be recomputed for another.",
-                "Scanner, stain, center and population shift performance; without external validation nothing is known "
-                "about that.",
-                "The score may follow mutations that go with the target rather than the target; see the confounders.",
+                "Predictive values are valid for the share of positives in this cohort; recompute them for another.",
+                "Scanner, stain, center and population affect performance; without external validation nothing is "
+                "known about that.",
+                "The score may reflect mutations that accompany the target, not the target; see the confounders.",
             ),
         ),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page of `kras monitor`: the verdict, what was compared, charts over time, and what calls are worth by now."""
+"""The page of `kras monitor`: the verdict, what was compared, charts over time, and what calls are worth so far."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _figures(result: Result) -> list[dict[str, str]]:
         if any(values):
             kept = before["stain"][i] if before else None
             svg = value_plot(f"stain-{color}", windows, values, kept, f"optical density, {color}")
-            drawn.append((f"Stain, {color}", "Mean optical density of the tissue, a patient a value.", svg))
+            drawn.append((f"Stain, {color}", "Mean optical density of the tissue, one value per patient.", svg))
     if any(own["mpp"] for own in series):
         svg = value_plot("mpp", windows, [own["mpp"] for own in series], before.get("mpp"), "µm per pixel")
         drawn.append(("Resolution", "Median of a patient's slides.", svg))

@@ -1,4 +1,4 @@
-"""The table of patients: scores and call of each, one row a patient."""
+"""The table of patients: scores and call of each, one row per patient."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from kras_plugins.evaluation.rows import PatientScores
 
 MOST = 5000
-"""So many patients are listed; with more, a page becomes slow to open and the CSV is the better tool."""
+"""At most this many patients are listed: with more, a page is slow to open and the CSV is the better tool."""
 
 _LABELS = {0: "negative", 1: "positive", None: "unknown"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatientTable:
-    """Headers and rows of the table, and how many patients there are in all; `numeric`: columns that hold scores."""
+    """Headers and rows of the table, and how many patients there are in all; `numeric`: columns that contain scores."""
 
     headers: tuple[str, ...]
     numeric: tuple[bool, ...]
@@ -32,7 +32,7 @@ def patient_table(rows: Sequence[PatientScores], models: Sequence[str]) -> Patie
     """The patients in the order of their rows, with the scores and calls of the first repeat.
 
     Where there are several repeats, a column says in how many of them the call was the same. Columns that are empty
-    for everyone are left out, and so are baselines but histology alone, beside which the scores stand.
+    for everyone are left out, and so are all baselines except histology alone, with which the scores are compared.
     """
     first, calls = _first_repeat(rows)
     scores = [m for m in model_order(dict.fromkeys(models)) if not is_baseline(m) or m == "histology_only"]

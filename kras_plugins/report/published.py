@@ -77,17 +77,17 @@ STUDIES = (
 
 
 TCGA_DRIVERS = 150
-"""Patients of TCGA with a driver mutation of KRAS, as the abstract counts them; of its external cohort it does not."""
+"""TCGA patients with a KRAS driver mutation, as the abstract counts them; it gives none for its external cohort."""
 SMC_SENSITIVITY, SMC_SPECIFICITY = 0.710, 0.727
 """Of the ensemble on the external cohort, as printed: see SENSITIVITY_NOTE."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedGroup:
-    """A subgroup of the abstract's external cohort: patients, how many of them are positive is not printed, and AUROC.
+    """A subgroup of the abstract's external cohort: number of patients (of positives, none is printed) and AUROC.
 
-    `column` of the cohort has levels that hold one of `words`, compared in lower case without spaces and signs; with
-    `others` the group is of all other levels.
+    `column` of the cohort has levels that contain one of `words`, compared in lower case without spaces and signs;
+    with `others` the group consists of all other levels.
     """
 
     name: str
@@ -111,7 +111,7 @@ SMC_NON_SQUAMOUS = (286, 0.697)
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """All that stands beside a run on one target: cohorts of the abstract, notes on them, and other studies."""
+    """Everything shown beside a run on one target: cohorts of the abstract, notes on them, and other studies."""
 
     cohorts: tuple[PublishedCohort, ...] = ()
     notes: tuple[str, ...] = ()

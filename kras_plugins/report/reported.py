@@ -51,7 +51,7 @@ class Reported:
         return "the ensemble" if self.main == "ensemble" else model_label(self.main) or "the model"
 
     def same_patients(self, table: Mapping[str, Facts]) -> bool:
-        """Whether a table holds all patients in scope, so that it says what `models` says."""
+        """Whether a table covers all patients in scope, so that it repeats `models`."""
         own, other = self.main_model, table.get(self.main) or {}
         return own.get("n") is not None and all(own.get(key) == other.get(key) for key in ("n", "n_positive"))
 
@@ -104,7 +104,7 @@ class Reported:
 
 
 def read_reported(metrics: Facts, manifest: Facts) -> Reported:
-    """The subject of metrics.json and manifest.json, either of which may lack any key or hold null for it."""
+    """The subject of metrics.json and manifest.json, either of which may lack any key or have null for it."""
     models = model_entries(metrics.get("models"))
     main = "ensemble" if "ensemble" in models else next(iter(model_order(models)), "")
     return Reported(

@@ -21,9 +21,9 @@ _NARROW = 0.3
 
 
 def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
-    """Scores of one model by histology and label, in the first repeat: boxes, a point a patient, lines of `thresholds`.
+    """Scores of one model by histology and label in the first repeat: boxes, points, `thresholds` as lines.
 
-    The lines must have been chosen on these scores, or before them: those of single folds are for their own patients.
+    The thresholds must have been chosen on these scores or before them: those of single folds apply only to their fold.
     """
     score = np.where(scores.first_repeat, scores.by_model[model], np.nan)
     by_count = sorted(set(scores.histology), key=lambda h: (-scores.histology.count(h), h))

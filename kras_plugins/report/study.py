@@ -151,8 +151,8 @@ def write_change_plan(folder: Path, bundle: Facts, manifest: Facts) -> Path:
         folder / CHANGE_PLAN,
         f"Predetermined change control plan: {target} from H&E",
         change_plan(bundle, str(digest or ""), str(version or "")),
-        "A skeleton after FDA's guidance of December 2024, filled with what the bundle states. It is no plan before "
-        "every [to be written] is written, and no submission then. Research use only.",
+        "A skeleton after FDA's guidance of December 2024, filled in with what the bundle states. It is not a plan "
+        "until every [to be written] is written, and not a submission even then. Research use only.",
     )
 
 

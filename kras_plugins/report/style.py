@@ -38,7 +38,7 @@ MODEL_LABELS: Mapping[str, str] = {
 }
 _BASELINES = {"histology_only", "prevalence", "clinical", "til_only", "site_only"}
 
-# Color and line style differ together, so that no model is told by its color alone.
+# Color and line style differ together, so that no model is identified by its color alone.
 _LINES = (
     (VERMILION, "--"), (GREEN, "-."), (PINK, (0, (5, 1))), (ORANGE, (0, (3, 1, 1, 1))), (SKY, (0, (7, 2, 1, 2))),
 )  # fmt: skip
@@ -107,7 +107,7 @@ def short(text: str, most: int = 34) -> str:
 
 
 def above(figure: Figure) -> None:
-    """The legend of a figure of one plot, above the axes and so on no curve, in as many columns as its labels leave."""
+    """Put the legend of a single plot above the axes, where it covers no curve, in as many columns as fit."""
     labels = figure.axes[0].get_legend_handles_labels()[1]
     if labels:
         longest = max(len(label) for label in labels)

@@ -24,7 +24,7 @@ def comparison_table(of: Reported) -> Table:
 
 
 def group_tables(of: Reported, key: str, column: str) -> tuple[Table, Table]:
-    """Groups with an AUROC, and those without; `column` holds what a row is a level of.
+    """Groups with an AUROC, and those without; `column` names the column that a row is a level of.
 
     Columns on adenocarcinoma are left out where all in scope have it.
     """
@@ -83,9 +83,9 @@ def _used(site: Facts) -> str:
 
 
 def model_notes(models: Mapping[str, Facts]) -> list[str]:
-    """What must be known of the AUROCs of a table, such as that calibration found nothing; alike ones in one line.
+    """What must be known about the AUROCs of a table, such as that calibration found nothing; same notes in one line.
 
-    The prevalence gives everyone the same score by what it is.
+    The prevalence gives everyone the same score by definition.
     """
     by_note: dict[str, list[str]] = {}
     for name in model_order(models):
@@ -96,7 +96,7 @@ def model_notes(models: Mapping[str, Facts]) -> list[str]:
 
 
 def incremental_table(of: Reported) -> Table:
-    """What a model adds to the covariates named by `over`; the notes stand below (`notes_of`).
+    """What a model adds to the covariates named by `over`; the notes are shown below (`notes_of`).
 
     Rows on adenocarcinoma are left out where all in scope have it.
     """
@@ -156,7 +156,7 @@ def shift_table(of: Reported) -> Table:
 
 
 def merged_rules(points: Facts) -> list[tuple[str, Facts]]:
-    """Operating points by name; rules that cut at the same score and say the same are one row with both names."""
+    """Operating points by name; rules with the same threshold and figures share one row with both names."""
     merged: list[tuple[str, Facts, Facts]] = []
     for name, point in points.items():
         if not isinstance(point, Mapping):

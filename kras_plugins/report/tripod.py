@@ -63,7 +63,7 @@ ITEMS: tuple[Item, ...] = (
     ("18d", "Open science", "Registration"),
     ("18e", "Open science", "Whether the data are available"),
     ("18f", "Open science", "Whether the code is available"),
-    ("19", "Involvement", "Part of patients and the public in the study"),
+    ("19", "Involvement", "Role of patients and the public in the study"),
     ("20a", "Participants", "Flow of participants, with and without the outcome"),
     ("20b", "Participants", "Their characteristics, by center or data source"),
     ("20c", "Participants", "How predictors differ from the development data"),
@@ -122,13 +122,13 @@ def _results(of: Reported) -> dict[str, str]:
         "20a": "see the flow of patients in the report" if of.metrics.get("cohort_flow") else "",
         "20c": "see the warnings of shift in the report" if (of.metrics.get("external") or {}).get("shift") else "",
         "21": f"{n} patients in scope, {positive} positive" if n is not None and positive is not None else "",
-        "22": "the bundle holds all models, features and thresholds; `kras predict` applies it",
+        "22": "the bundle contains all models, features and thresholds; `kras predict` applies it",
         "23a": f"{areas_in_words(of)}; more in the report" if of.main_model else "",
         "23b": _BY_SITE if "site" in columns(of) else "",
         "24": "no update" if of.external else "",
         "26": LIMITS,
         "27a": "a slide that fails quality control, or a missing input, gives `not_assessable` with a reason",
-        "27b": "slides in, one call per patient out; reading it needs the limits in the model card",
+        "27b": "slides in, one call per patient out; read it with the limits in the model card in mind",
     }
 
 

@@ -74,8 +74,8 @@ def power_sentence(of: Reported) -> str:
     if smallest is None:
         return ""
     return (
-        f"{count(power, 'n')} patients of whom {count(power, 'n_positive')} are positive can tell an AUROC from 0.5 "
-        f"with 80 % power only if it is {number(smallest)} or more."
+        f"{count(power, 'n')} patients of whom {count(power, 'n_positive')} are positive can distinguish an AUROC "
+        f"from 0.5 with 80 % power only if it is {number(smallest)} or more."
     )
 
 
@@ -141,7 +141,7 @@ def _compared(of: Reported, other: str, population: str) -> dict[str, Any] | Non
 
 
 def _difference(row: Facts | None) -> str:
-    """The numbers behind a comparison in brackets, or why there are none."""
+    """The numbers behind a comparison in parentheses, or why there are none."""
     if row is None:
         return ""
     delta, low, high = (row.get(key) for key in ("delta", "low", "high"))

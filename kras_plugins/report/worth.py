@@ -54,7 +54,7 @@ def worth(of: Reported) -> Worth | None:
 
 
 def worth_verdict(of: Reported) -> str:
-    """Its sentence alone: that there are no thresholds, or whether ruling out is shown to be worth more."""
+    """Only its sentence: that there are no thresholds, or whether ruling out is shown to be worth more."""
     said = (of.metrics.get("triage") or {}).get("verdict")
     return of.no_thresholds or (f"{begin(str(said))}." if said else "")
 

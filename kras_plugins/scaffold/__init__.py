@@ -40,7 +40,7 @@ _WORDS = {
         " -o extractor.{name}.weights=random:0",
     ),
     "profiler": _Words(
-        "nuclei by their haematoxylin, small round ones as lymphocytes",
+        "nuclei by their hematoxylin, small round ones as lymphocytes",
         '"numpy", "scikit-image", "torch"',
         "kras profile slide.svs --profiler {name} --out cells",
     ),
@@ -64,12 +64,12 @@ FILES = {
     "{module}.py": "{kind}/module.py.j2",
     "tests/test_{name}.py": "{kind}/test.py.j2",
 }
-"""What is written, by template."""
+"""The files that are written, by template."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """The names of one new plug-in, all made of its kind and the one that the author gave.
+    """The names of one new plug-in, all derived from its kind and the name that the author gave.
 
     `kind` extractor and the given `my-encoder` make the distribution `kras-extractor-my-encoder`, the module
     `kras_extractor_my_encoder` and `name` my_encoder, which is how users ask for it.
@@ -84,7 +84,7 @@ class Project:
                 f"{self.given!r} cannot be the name of a plug-in", "lower-case letters and digits, such as my-encoder"
             )
         if keyword.iskeyword(self.name):
-            raise ConfigError(f"{self.given!r} is a word of Python's", f"for example {self.given}-{self.kind}")
+            raise ConfigError(f"{self.given!r} is a Python keyword", f"for example {self.given}-{self.kind}")
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class Project:
 
 
 def named(kind: str, given: str) -> Project:
-    """The names for what the author gave, with or without the prefix `kras-KIND-`; ConfigError where it cannot be."""
+    """The names for what the author gave, with or without the prefix `kras-KIND-`; ConfigError for invalid names."""
     if kind not in KINDS:
         raise ConfigError(f"there is no kind {kind!r}", f"kinds: {', '.join(KINDS)}")
     return Project(kind=kind, given=given.replace("_", "-").removeprefix(f"kras-{kind}-"))
@@ -121,7 +121,7 @@ def write_project(project: Project, folder: Path) -> list[Path]:
     """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} is there already", "give another --out, or remove it")
+            raise ConfigError(f"{folder} already exists", "give another --out, or remove it")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise StoreError(f"cannot write {folder}: {e.strerror or e}", "choose another --out") from e

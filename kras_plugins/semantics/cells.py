@@ -1,4 +1,4 @@
-"""The cells of a slide as columns, and as a Parquet file that is written as they come."""
+"""The cells of a slide as columns, and as a Parquet file that is written as cells arrive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILE_SCHEMA = CELL_SCHEMA.append(pa.field("geometry", pa.binary())).with_metadat
 """The columns of `cells.parquet` (a GeoParquet file): the cells' and their outlines, WKB polygons in level-0 pixels."""
 
 ROW_GROUP = 16_384
-"""Cells that are written at once: some 10 MB, and while the network works, not when all is over."""
+"""Cells that are written at once: some 10 MB, so that writing happens while the network works, not at the end."""
 
 
 def cell_batch(
@@ -38,7 +38,7 @@ def cell_batch(
 ) -> pa.RecordBatch:
     """Cells with FILE_SCHEMA from columns of one length; NaN and columns that are not given become null.
 
-    `outlines`: WKB polygons in level-0 pixels, None for a cell (or all) without.
+    `outlines`: WKB polygons in level-0 pixels, None for a cell (or all) without one.
     """
     n = len(classes)
     matrix = matrix_of([*values.values()], n)
@@ -54,26 +54,26 @@ def cell_batch(
 
 
 def matrix_of(columns: Sequence[npt.ArrayLike], n: int) -> Float32:
-    """Columns of `n` numbers as float32[column cell]: one is made faster than many arrays."""
+    """Columns of `n` numbers as float32[column cell]: one array is made faster than many."""
     return np.array(columns, np.float32).reshape(len(columns), n)
 
 
 class CellWriter:
-    """Writes record batches of FILE_SCHEMA to a Parquet file in row groups as they come; a context manager.
+    """Writes record batches of FILE_SCHEMA to a Parquet file in row groups as they arrive; a context manager.
 
-    `n` counts the cells. Memory: two row groups. A file that was left by an exception is not to be used.
+    `n` counts the cells. Memory: two row groups. Do not use a file that was left by an exception.
     """
 
     def __init__(self, file: Path) -> None:
         self.n = 0
-        # Hardly a number or an outline comes twice: dictionaries of them would take time and room.
+        # Hardly any number or outline occurs twice: dictionaries of them would take time and space.
         self._writer = pq.ParquetWriter(file, FILE_SCHEMA, compression="zstd", use_dictionary=["class"])
         self._waiting: list[pa.RecordBatch] = []
         self._kept: list[Bool] = []
         self._rows = 0
 
     def write(self, cells: pa.RecordBatch, without: npt.ArrayLike = ()) -> None:
-        """Add cells, save those of the rows `without`; the order of calls is the order of rows."""
+        """Add cells except those in the rows `without`; the order of calls is the order of rows."""
         kept = np.ones(cells.num_rows, np.bool_)
         kept[np.asarray(without, np.int64)] = False
         rows = int(np.count_nonzero(kept))
@@ -86,7 +86,7 @@ class CellWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            # In one piece, what is left out is left out at once, and Parquet has less to do.
+            # In one piece, all excluded rows are dropped at once, and Parquet has less to do.
             cells = pa.Table.from_batches(self._waiting, FILE_SCHEMA).combine_chunks()
             self._waiting.clear()
             kept = pa.array(np.concatenate(self._kept))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[Any]
 
 _STEPS = ((0, 1), (1, 3), (1, 2), (1, 1), (2, 1), (3, 1), (1, 0), (3, -1), (2, -1), (1, -1), (1, -2), (1, -3))
-"""From pixel to pixel, down and to the right, in the order of their directions. With those along axes and diagonals
-alone a straight edge would be right to 5 %, with these it is to 0.8 %."""
+"""Steps from pixel to pixel, down and to the right, in the order of their directions. With axes and diagonals alone the
+length of a straight edge would be accurate to 5 %; with these it is accurate to 0.8 %."""
 
 
 def _weights() -> tuple[float, ...]:
@@ -42,7 +42,7 @@ def _ends(pixels: Pixels) -> Iterator[tuple[Pixels, Pixels]]:
 
 
 def edge_length(one: Bool, other: Bool) -> float:
-    """Length in pixels of the edge between two masks bool[h w] without a common pixel; edges on anything else do not
+    """Length in pixels of the edge between two masks bool[h w] without a common pixel; edges with anything else do not
     count.
 
     Boykov & Kolmogorov, ICCV 2003:26 (Cauchy-Crofton).

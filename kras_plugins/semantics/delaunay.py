@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 STRIP_CELLS = 250_000
 HALO_UM = 300.0
-"""An edge across a strip's border is right if its empty circle has less than this radius: all but those of cells at
-the rim of a wide empty space are."""
+"""An edge across a strip's border is correct if its empty circle has less than this radius: all edges are, except those
+of cells at the rim of a wide empty space."""
 
 
 @dataclass(frozen=True)
 class Mesh:
     """`edges`: int64[edge 2] indices of neighbors, the smaller first; `lengths`: float64[edge] in µm.
 
-    `voronoi_um2`: float64[cell], the area nearer to each cell than to any other; NaN where that reaches out of the
+    `voronoi_um2`: float64[cell], the area nearer to each cell than to any other; NaN where it extends beyond the
     window.
     """
 
@@ -35,8 +35,8 @@ class Mesh:
 def mesh(xy: Float64, longest_um: float, inside: Callable[[Float64], Bool]) -> Mesh:
     """Neighbors up to `longest_um` apart, and Voronoi areas, of cells float64[cell 2] in µm sorted by x, then y.
 
-    `inside` tells for points float64[point 2] whether they lie in the window. Strips of 250,000 cells with 300 µm more
-    on both sides bound the memory. Of several cells at one place one is in the mesh.
+    `inside` returns for points float64[point 2] whether they lie in the window. Strips of 250,000 cells with 300 µm
+    more on both sides bound the memory. Of several cells at one position, one is in the mesh.
     """
     n = len(xy)
     edges, areas = [np.zeros((0, 2), np.int64)], np.full(n, np.nan)
@@ -47,7 +47,7 @@ def mesh(xy: Float64, longest_um: float, inside: Callable[[Float64], Bool]) -> M
         part = xy[low:high] - xy[low]
         try:
             found = Delaunay(part)
-        except QhullError:  # fewer than three cells, or all on one line: there is no triangle
+        except QhullError:  # fewer than three cells, or all on one line: no triangle
             continue
         triangles = found.simplices.astype(np.int64)
         edges.append(_edges(part, triangles, longest_um, start - low, stop - low) + low)
@@ -69,10 +69,10 @@ def _edges(xy: Float64, triangles: Index, longest_um: float, start: int, stop: i
 
 
 def _voronoi(xy: Float64, triangles: Index, origin: Float64, inside: Callable[[Float64], Bool]) -> Float64:
-    """Voronoi areas float64[cell]: each triangle gives each corner the part between corner, edges' middles and center.
+    """Voronoi areas float64[cell]: each triangle gives each corner the part between it, edges' middles and its center.
 
-    Such parts are signed, so that they are right where the center lies outside of its triangle. NaN for cells with a
-    Voronoi corner (a triangle's circumcenter) out of the window, and for those in no triangle.
+    These parts are signed, so that they are also correct where the center lies outside its triangle. NaN for cells with
+    a Voronoi corner (a triangle's circumcenter) outside the window, and for those in no triangle.
     """
     a, b, c = (xy[triangles[:, k]] for k in range(3))
     ab, ac = b - a, c - a

@@ -1,7 +1,7 @@
-"""Exact Euclidean distances on rasters of whole slides, in the memory of the result alone.
+"""Exact Euclidean distances on rasters of whole slides, with no more memory than the result.
 
-scipy's transform keeps where the nearest pixel is and takes eight times as much: at 4 µm a slide of 25 x 50 mm is 78
-million pixels.
+scipy's transform keeps the position of the nearest pixel and takes eight times as much: at 4 µm a slide of 25 x 50 mm
+has 78 million pixels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _along_columns(mask: Bool, out: Float32) -> None:
 
 @compiled("void(f4[:, ::1], f8)")
 def _along_rows(out: Float32, unit: float) -> None:
-    """From distances within columns to distances, times `unit`, in place: the lower envelope of a parabola a pixel."""
+    """From distances within columns to distances, times `unit`, in place: lower envelope of one parabola per pixel."""
     height, width = out.shape
     square = np.empty(width, np.int64)
     best, begin = np.empty(width, np.int64), np.empty(width, np.int64)
@@ -66,7 +66,7 @@ def _along_rows(out: Float32, unit: float) -> None:
 def distance_to(mask: Bool, unit: float = 1.0) -> Float32:
     """Distance of each pixel's center to that of the mask's nearest pixel: float32[h w], in pixels times `unit`.
 
-    Infinite where the mask bool[h w] is empty. Meijster, Roerdink & Hesselink, Mathematical Morphology and its
+    Infinite if the mask bool[h w] is empty. Meijster, Roerdink & Hesselink, Mathematical Morphology and its
     Applications 2000:331; memory: the result and some rows.
     """
     if not mask.any():
@@ -80,9 +80,9 @@ def distance_to(mask: Bool, unit: float = 1.0) -> Float32:
 def distance_to_edge(one: Bool, other: Bool, unit: float = 1.0) -> Float32:
     """Distance of each pixel's center to the edge between two masks: float32[h w], in pixels times `unit`.
 
-    That to the nearest pixel beyond the edge, less a quarter of a pixel: the edge runs half a pixel before it where it
-    follows the raster's lines, and next to nothing before it where it slants. Infinite where pixels of the two masks
-    bool[h w] nowhere share a side.
+    This is the distance to the nearest pixel beyond the edge minus a quarter of a pixel: the edge runs half a pixel
+    before it where it follows the raster's lines, and almost nothing before it where it slants. Infinite if no pixels
+    of the two masks bool[h w] share a side.
     """
     distance = distance_to(one & touching(other), unit)
     np.copyto(distance, distance_to(other & touching(one), unit), where=one)

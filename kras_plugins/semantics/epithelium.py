@@ -1,4 +1,4 @@
-"""Cancer epithelium and stroma from the density of tumor cells, where no tissue model says better."""
+"""Cancer epithelium and stroma from the density of tumor cells, where no tissue model is available."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSE_UM = 15.0
 HOLE_MM2 = 0.002
 STROMA_UM = 200.0
 MIN_DENSITY_MM2 = 1000.0
-"""Tumor cells per mm² that epithelium has at least: half of a loose nest; a single tumor cell reaches 400."""
+"""Least tumor cells per mm² of epithelium: half of those in a loose nest; a single tumor cell reaches 400."""
 EDGE_SHARE = 0.5
 """At a straight edge the smoothed density is half of that inside: there the contour belongs."""
 
@@ -40,14 +40,14 @@ def density_tissue(
 ) -> UInt8:
     """Tissue classes uint8[h w] from the positions of tumor cells and a tissue mask bool[h w] on `raster`.
 
-    Counts are smoothed by a Gaussian of 20 µm; where they exceed half of their median at the slide's tumor cells (and
-    1,000 per mm²), closed by 15 µm and with holes under 0.002 mm² filled, there is cancer epithelium (never off the
-    tissue); other tissue within `stroma_um` of it is cancer stroma, the rest `other`: docs/reference/definitions.md,
+    Counts are smoothed by a Gaussian of 20 µm. Cancer epithelium is where they exceed half of their median at the
+    slide's tumor cells (and 1,000 per mm²), closed by 15 µm, with holes under 0.002 mm² filled, and never off the
+    tissue. Other tissue within `stroma_um` of it is cancer stroma, the rest `other`: docs/reference/definitions.md,
     epithelium. `cut`: the raster's edge cuts tissue, so that what lies beyond counts as unknown, not as empty.
     """
     sigma = SIGMA_UM / raster.mpp
     density = ndimage.gaussian_filter(raster.count(x_um, y_um), sigma, mode="constant")
-    if cut:  # divided by what of the kernel lies on the raster (Diggle, Appl Statist 1985;34:138)
+    if cut:  # divided by the part of the kernel on the raster (Diggle, Appl Statist 1985;34:138)
         density /= ndimage.gaussian_filter(np.ones(raster.shape, np.float32), sigma, mode="constant")
     row, column, on_raster = raster.find(x_um, y_um)
     at_cells = density[row[on_raster], column[on_raster]]
@@ -69,15 +69,15 @@ def _closed(mask: Bool, radius: float) -> Bool:
 
 
 def _dilated(mask: Bool, radius: float) -> Bool:
-    """What lies within `radius` pixels of the mask, as a distance map says, in a tenth of its time and memory.
+    """Pixels within `radius` of the mask: the same as from a distance map, in a tenth of its time and memory.
 
-    Eight pixels of a row in a byte: each row of the disk moves them by whole bytes, and bits are moved last.
+    A byte has eight pixels of a row: each row of the disk moves them by whole bytes, and bits are moved last.
     """
     reach, (h, w) = int(radius), mask.shape
     margin, width = reach // 8 + 1, -(-w // 8)
     packed = np.packbits(np.pad(mask, ((reach, reach), (8 * margin, 8 * margin))), axis=1)
     along, half = packed[reach : reach + h].copy(), 0  # dilated along columns, by `half`
-    moved = np.zeros((8, h, width + 1), np.uint8)  # by how many bits they are yet to be moved
+    moved = np.zeros((8, h, width + 1), np.uint8)  # the first axis: by how many bits they must still be moved
     for off in range(reach, -1, -1):
         while math.sqrt((half + 1) ** 2 + off**2) <= radius:
             half += 1

@@ -1,4 +1,4 @@
-"""The tissue raster as a picture that other programs place over the slide: OME-TIFF, or PNG with a world file."""
+"""The tissue raster as an image that other programs place over the slide: OME-TIFF, or PNG with a world file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write_tissue_ome_tiff(semantic: SemanticMap, path: Path) -> None:
 
 
 def analysed_tissue(semantic: SemanticMap) -> UInt8:
-    """Tissue classes uint8[h w], background where nothing was analysed."""
+    """Tissue classes uint8[h w], background where nothing was analyzed."""
     return np.where(semantic.analysed, semantic.tissue, np.uint8(0))
 
 

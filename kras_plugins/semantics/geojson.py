@@ -53,8 +53,8 @@ def write_cells_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, flo
 def cells_geojson(semantic: SemanticMap, mpp: tuple[float, float] | None = None) -> Iterator[str]:
     """A FeatureCollection of detections, piece by piece: polygons where there are outlines, else points.
 
-    One feature a line, given as they are read, so that memory does not grow with the number of cells. `mpp`: µm per
-    level-0 pixel, told to whoever imports the file again.
+    One feature per line, yielded as they are read, so that memory does not grow with the number of cells. `mpp`: µm per
+    level-0 pixel, stated for whoever imports the file again.
     """
     return _collection(semantic, mpp, _cells(semantic))
 
@@ -67,7 +67,7 @@ def write_tissue_geojson(semantic: SemanticMap, path: Path, mpp: tuple[float, fl
 def tissue_geojson(semantic: SemanticMap, mpp: tuple[float, float]) -> Iterator[str]:
     """A FeatureCollection of annotations, piece by piece: every tissue class and growth pattern, with holes.
 
-    A raster pixel's center lies inside of a polygon exactly if the pixel has its class. `mpp`: µm per level-0 pixel.
+    A raster pixel's center lies inside a polygon if and only if the pixel has its class. `mpp`: µm per level-0 pixel.
     Growth patterns are called `solid pattern` and the like.
     """
     return _collection(semantic, mpp, _polygons(semantic, mpp))
@@ -94,17 +94,17 @@ def _layers(semantic: SemanticMap) -> Iterator[tuple[Bool, str, tuple[int, int, 
 
 
 def slide_mpp(semantic: SemanticMap) -> tuple[float, float] | None:
-    """µm per level-0 pixel (x, y) as its cells say it, None where there are none."""
+    """µm per level-0 pixel (x, y) according to its cells, None where there are none."""
     if not semantic.cells.num_rows:
         return None
     um, px = ([semantic.cells[f"{axis}_{unit}"].to_numpy() for axis in "xy"] for unit in ("um", "px"))
-    far = [int(np.argmax(values)) for values in px]  # the farther from the corner, the more digits
+    far = [int(np.argmax(values)) for values in px]  # farther from the corner, more digits are known
     x, y = (float(u[i] / p[i]) if p[i] > 0 else 0.0 for u, p, i in zip(um, px, far, strict=True))
     return (x, y) if x > 0 and y > 0 else None
 
 
 def _collection(semantic: SemanticMap, mpp: tuple[float, float] | None, features: Iterator[str]) -> Iterator[str]:
-    """The pieces of a collection; QuPath passes over the member `kras`, the profiler `import` reads it."""
+    """The pieces of a collection; QuPath ignores the member `kras`, the profiler `import` reads it."""
     height, width = semantic.tissue.shape
     facts: dict[str, Any] = {"slide_id": semantic.slide_id, "provides": sorted(semantic.provides)}
     if mpp is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kras_plugins.semantics.raster import Index, Raster
 
 MIN_COVER = 0.5
-"""Squares of which less lies in the window are left out; counts of the others are divided by the area inside."""
+"""Squares with a smaller share inside the window are left out; counts of the others are divided by the area inside."""
 _QUEEN = np.ones((3, 3))
 _QUEEN[1, 1] = 0.0
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, of_class
+from kras_plugins.semantics.distance import distance_to
 from kras_plugins.semantics.epithelium import EPITHELIUM, OTHER, STROMA, density_tissue
 from kras_plugins.semantics.raster import Patch, Raster, covered, resample_mask
 
@@ -29,13 +30,16 @@ CELLS, TISSUE, FACTS = "cells.parquet", "tissue.h5", "facts.json"
 _EPITHELIUM = frozenset({"cancer_epithelium", "cancer_stroma"})
 _CANCER = (EPITHELIUM, STROMA)
 MOST_UNLIKE = 0.25
-"""Where a larger share of a slide's tissue is unlike training, no part of it counts as cancer: five times the share
-that a profiler's limit is to leave on tissue like that which it learned from."""
+"""If a larger share of a slide's tissue is unlike training, no part of it counts as cancer. This is five times the
+share that a profiler's limit should leave on tissue like its training tissue."""
+PEN_REACH_UM = 160.0
+"""Tissue this near a pen mark is not judged: features are averaged over 160 µm and also see their surroundings, so that
+there they measure how unlike ink is (plugins/kras_profiler_cells/unlike.py)."""
 
 
 @dataclass
 class TissueCanvas:
-    """Collects what a slide's tiles say on its raster, if its profiler gives any: tissue, and where it is unlike."""
+    """Collects on a slide's raster what its profiler gives for tiles, if anything: tissue, and where it is unlike."""
 
     raster: Raster
     drawn: UInt8 | None = field(default=None, init=False)
@@ -69,18 +73,20 @@ def finish_map(
     mpp: tuple[float, float],
     provides: frozenset[str],
     source: str,
+    pen: Bool | None = None,
     ce_source: str = "model",
     pattern: UInt8 | None = None,
     field: bool = False,
 ) -> None:
     """Complete a map whose `cells.parquet` a CellWriter has filled.
 
-    `tissue_mask`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at; `mpp`: µm
-    per level-0 pixel. Cancer epithelium is the profiler's where `provides` has it, from what `ce_source` says;
-    else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas' raster.
+    `tissue_mask`, `pen`: bool[h w] over the whole slide of `size_um` (width, height); `grid`: the tiles looked at;
+    `mpp`: µm per level-0 pixel. Cancer epithelium is the profiler's if `provides` includes it, and `ce_source` says
+    where from; else it comes from tumor density and `ce_source` is `density`. `pattern`: growth patterns on the canvas'
+    raster.
     `field`: the slide is a field of view, whose edge cuts what is on it. Neither counts where the canvas says that
-    tissue is unlike what the profiler learned from: it is `other`, as is all of a slide that is so by more than
-    MOST_UNLIKE.
+    tissue is unlike what the profiler learned from: it is `other`, as is a whole slide if more than MOST_UNLIKE of it
+    is unlike. Tissue within PEN_REACH_UM of pen is not judged and counts in no share.
     """
     raster = canvas.raster
     analysed = covered(grid, mpp, raster)
@@ -93,7 +99,7 @@ def finish_map(
         tumor = cells.filter(pa.array(of_class(cells, "tumor")))
         x, y = (tumor[name].to_numpy() for name in ("x_um", "y_um"))
         classes, ce_source = density_tissue(x, y, tissue, raster, cut=field), "density"
-        if canvas.drawn is not None:  # other classes the profiler does know (necrosis, mucin) win over derived ones
+        if canvas.drawn is not None:  # other classes that the profiler knows (necrosis, mucin) override derived ones
             known = tissue & (canvas.drawn != 0) & (canvas.drawn != TISSUE_CLASSES.index("other"))
             classes = np.where(known, canvas.drawn, classes)
         if "tumor" in provides:
@@ -106,10 +112,18 @@ def finish_map(
         "field": field,
     }
     if canvas.unlike is not None:
-        facts["unlike_share"] = share = _share(canvas.unlike, tissue)
-        distrusted = canvas.unlike | (share > MOST_UNLIKE)
+        judged = tissue & ~_near(pen, size_um, raster)
+        facts["unlike_share"] = share = _share(canvas.unlike, judged)
+        distrusted = canvas.unlike & judged if share <= MOST_UNLIKE else np.ones_like(judged)
         classes = np.where(distrusted & np.isin(classes, _CANCER), np.uint8(OTHER), classes)
     _write_rest(folder, classes, analysed, pattern, raster, facts)
+
+
+def _near(pen: Bool | None, size_um: tuple[float, float], raster: Raster) -> Bool:
+    """bool[h w] on the raster: pixels within PEN_REACH_UM of pen."""
+    if pen is None or not pen.any():
+        return np.zeros(raster.shape, np.bool_)
+    return distance_to(resample_mask(pen, size_um, raster), raster.mpp) <= PEN_REACH_UM
 
 
 def _share(of: Bool, tissue: Bool) -> float:
@@ -117,7 +131,7 @@ def _share(of: Bool, tissue: Bool) -> float:
 
 
 def write_map(folder: Path, semantic: SemanticMap) -> None:
-    """Write a whole map into an existing folder; outlines are copied from where they lie."""
+    """Write a whole map into an existing folder; outlines are copied from their file."""
     outlines = None if semantic.outlines is None else pq.ParquetFile(semantic.outlines)
     geometry = None if outlines is None else outlines.read(columns=["geometry"])["geometry"]
     if geometry is None:
@@ -141,7 +155,7 @@ def write_map(folder: Path, semantic: SemanticMap) -> None:
 
 
 def copy_map(made: Path, folder: Path, slide_id: str) -> None:
-    """Copy a map into an existing folder under this id: the store's states the slide for which it was made first."""
+    """Copy a map into an existing folder under this id; the one in the store names the slide it was first made for."""
     for name in (CELLS, TISSUE):
         shutil.copyfile(made / name, folder / name)
     facts = json.loads((made / FACTS).read_text(encoding="utf-8"))
@@ -193,11 +207,11 @@ def read_map(folder: Path, slide_id: str | None = None) -> SemanticMap:
             unlike_share=facts.get("unlike_share"),
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
-        raise StoreError(f"{folder}: not a whole semantic map: {e}", "remove it and run again") from e
+        raise StoreError(f"{folder}: not a complete semantic map: {e}", "remove it and run again") from e
 
 
 def unlike_share(folder: Path) -> float | None:
-    """The share of a map's tissue that is unlike what its profiler learned from, None where that does not say."""
+    """The share of a map's tissue that is unlike what its profiler learned from, None if the profiler gives none."""
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return None if facts.get("unlike_share") is None else float(facts["unlike_share"])
 

@@ -26,12 +26,12 @@ _CALLS = ((("is", "ies", "iip_frac"), calls), (("tfi",), fragmented))
 def combine(profiles: Sequence[SemanticProfile], patient_id: str) -> SemanticProfile:
     """One profile from those of a patient's slides, which must have the same names in the same order.
 
-    Areas and counts are summed over the slides that have them; other features are averaged, weighted by the area they
-    refer to (`Feature.weight`), over the slides that have them, equally where no such area is known; classes are
-    called again from the combined shares, ratios (`pooling`) computed again from summed counts and areas. A feature
-    that no slide has is NaN. A group is valid if it is on any slide; densities and ratios, which fields of view have
-    whatever their size, also where the patient's slides together suffice, else they are NaN. The squares of all slides
-    are pooled.
+    Areas and counts are summed over the slides that have them. Other features are averaged over the slides that have
+    them, weighted by the area they refer to (`Feature.weight`), or equally where no such area is known. Classes are
+    called again from the combined shares; ratios (`pooling`) are computed again from summed counts and areas. A feature
+    that no slide has is NaN. A group is valid if it is valid on any slide. Densities and ratios, which fields of view
+    have whatever their size, are also valid where the patient's slides together suffice, else they are NaN. The squares
+    of all slides are pooled.
     Raises ConfigError for no profiles or different names.
     """
     if not profiles:

@@ -1,4 +1,4 @@
-"""Masks -> polygons and back, so that a mask that was traced fills to the same mask."""
+"""Masks -> polygons and back, such that filling a traced mask gives the same mask."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def fill(rings: Sequence[Float64], raster: Raster) -> tuple[int, int, Bool]:
     x = start[edge, 0] + (row - start[edge, 1]) * slope
     column = np.clip(np.ceil(x), left, right).astype(np.int64) - left
     across = right - left + 1
-    toggles = np.zeros((bottom - top, across), np.uint8)  # a byte a pixel: annotations may cover the slide
+    toggles = np.zeros((bottom - top, across), np.uint8)  # a byte per pixel: annotations may cover the slide
     np.add.at(toggles.reshape(-1), (row - top) * across + column, np.uint8(1))
     return top, left, np.asarray(np.bitwise_xor.accumulate(toggles & 1, axis=1)[:, :-1] == 1)

@@ -1,4 +1,4 @@
-"""Counts and areas of a patient's slides, summed: what the ratio of two sums is, no mean of ratios is."""
+"""Counts and areas of a patient's slides, summed: a ratio of two sums is not a mean of ratios."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNTS = {
     "neutrophils": (("neut_ta", "area_ta"),),
     "all": (("cell_ta", "area_ta"),),
 }
-"""Cells in the tumor area, of which profiles state densities: density x area, summed over its parts."""
+"""Cells in the tumor area; profiles state densities, so counts are density x area, summed over its parts."""
 _RATIOS = {
     "purity": ("T", "all"),
     "lt_ratio": ("L", "T"),
@@ -37,11 +37,11 @@ _RATIOS = {
 }
 _MORE = ("stil", "til_normal", "area_necrosis", "area_tissue", "frac_necrosis", "log_ce_cs", "log_itil_stil")
 INPUTS = frozenset({*_RATIOS, *_MORE, *(name for parts in _COUNTS.values() for pair in parts for name in pair)})
-"""Features that a profile must have for this, those that are computed included."""
+"""Features that a profile must have for this, including those that are computed."""
 
 
 def ratios_of_sums(column: Mapping[str, Float64]) -> dict[str, float]:
-    """The ratios of groups A to C that no mean over slides weighted by one area gives, from counts and areas.
+    """The ratios of groups A to C that are not an area-weighted mean over slides, from counts and areas.
 
     `column`: float64[slide] of each feature. NaN where no slide knows what is needed.
     """
@@ -58,14 +58,14 @@ def ratios_of_sums(column: Mapping[str, Float64]) -> dict[str, float]:
 
 
 def suffice(column: Mapping[str, Float64]) -> dict[str, bool]:
-    """Whether a patient's slides together have what groups B and C ask for (`validity.RULES`)."""
+    """Whether a patient's slides together have what groups B and C require (`validity.RULES`)."""
     epithelium = bool(_sum([column["area_ce"]]) >= MIN_CE_MM2 * (1 - 1e-9))
     tumor = bool(round(np.nan_to_num(_sum([column["tc_ta"] * column["area_ta"]])), 3) >= MIN_TUMOR)
     return {"B": epithelium, "C": epithelium and tumor}
 
 
 def _sum(parts: list[Float64]) -> float:
-    """The sum of what is known, NaN where nothing is."""
+    """The sum of the known values, NaN if none is known."""
     values = np.concatenate(parts)
     known = values[~np.isnan(values)]
     return float(known.sum()) if len(known) else math.nan

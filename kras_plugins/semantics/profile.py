@@ -29,7 +29,7 @@ from kras_plugins.semantics.features.validity import OF_FIELDS, of_field, validi
 from kras_plugins.semantics.view import View
 
 FEATURES_VERSION = 5
-"""Rises when a feature gives another value for the same map or patient, or a stored profile holds more."""
+"""Raised when a feature gives another value for the same map or patient, or a stored profile contains more."""
 
 COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
     "A": areas,
@@ -53,10 +53,10 @@ COMPUTE: dict[str, Callable[[View], dict[str, float]]] = {
 def profile(semantic: SemanticMap) -> SemanticProfile:
     """The features of one slide, in the order of `table.FEATURES`.
 
-    A group that is not valid is NaN throughout, but for densities and ratios of a field of view (`validity.OF_FIELDS`);
-    and so is a feature whose classes or columns the source cannot give.
-    The profile's `source` says where the cells and the cancer epithelium come from. The immune phenotype is that of
-    the published thresholds; with the profile's squares, phenotype.with_thresholds gives another.
+    A group that is not valid is NaN throughout, except densities and ratios of a field of view (`validity.OF_FIELDS`).
+    So is a feature whose classes or columns the source cannot give.
+    The profile's `source` says where the cells and the cancer epithelium come from. The immune phenotype uses the
+    published thresholds; from the profile's squares, phenotype.with_thresholds computes it with others.
     """
     view = View(semantic)
     provides = semantic.provides | ({"growth_patterns"} if semantic.pattern is not None else set())
@@ -88,7 +88,7 @@ def to_json(profile: SemanticProfile) -> str:
 
 
 def from_json(text: str, slide_id: str) -> SemanticProfile:
-    """What `to_json` wrote, as that of a slide."""
+    """The profile that `to_json` wrote, as that of a slide."""
     facts = json.loads(text)
     grid = facts["squares"]
     return SemanticProfile(

@@ -1,4 +1,4 @@
-"""The raster on which a slide's tissue classes lie, and what is moved onto it."""
+"""The raster of a slide's tissue classes, and functions that bring data onto it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     Index = npt.NDArray[np.int64]
 
 PIXEL_UM = 4.0
-"""The pixels of every slide: margins are longer on finer ones, so that slides of one size would differ from others."""
+"""The pixel size for every slide: margins are longer on finer pixels, so slides with different sizes would differ."""
 BLOCK_ROWS = 1024
-"""Rows of a raster that are worked on at once, where a whole array of wide numbers would take too much memory."""
+"""Rows of a raster processed at once, where a whole array of wide numbers would take too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Raster:
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """What one tile says on the slide's raster, first pixel at (`row`, `column`); None where it does not say.
+    """What one tile gives for the slide's raster, first pixel at (`row`, `column`); None for what it does not give.
 
     `tissue`: classes, uint8[h w]; `unlike`: bool[h w], where tissue is unlike what the profiler learned from.
     """
@@ -70,7 +70,7 @@ class Patch:
 
 
 def raster_over(width_um: float, height_um: float) -> Raster:
-    """A raster over a whole slide of that size."""
+    """A raster over a whole slide of this size."""
     return Raster(shape=(math.ceil(height_um / PIXEL_UM), math.ceil(width_um / PIXEL_UM)), mpp=PIXEL_UM)
 
 
@@ -80,12 +80,12 @@ def blocks(height: int) -> Iterator[slice]:
 
 
 def pixels_of(labels: npt.NDArray[np.integer[Any]], n: int) -> Index:
-    """How many pixels have each label 0 ... `n` - 1: int64[label]; by blocks, as bincount takes eight bytes a pixel."""
+    """How many pixels have each label 0 ... `n` - 1: int64[label]; in blocks, as bincount takes 8 bytes per pixel."""
     return sum((np.bincount(labels[rows].ravel(), minlength=n) for rows in blocks(len(labels))), np.zeros(n, np.int64))
 
 
 def touching(mask: Bool) -> Bool:
-    """The mask bool[h w] and the pixels that share a side with one of it."""
+    """The mask bool[h w] and the pixels that share a side with one of its pixels."""
     result = mask.copy()
     result[1:] |= mask[:-1]
     result[:-1] |= mask[1:]

@@ -1,4 +1,4 @@
-"""A SemanticMap made ready to be measured: where each cell lies, areas, counts."""
+"""A SemanticMap prepared for measurement: where each cell lies, areas, counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class View:
     """Masks over cells and pixels that the feature groups share, each computed once.
 
-    `xy`: float64[cell 2] in µm. `raster`, `tissue`: the tissue classes, background where not analysed. TA, the tumor
+    `xy`: float64[cell 2] in µm. `raster`, `tissue`: the tissue classes, background where not analyzed. TA, the tumor
     area, is cancer epithelium and stroma.
     """
 
@@ -44,7 +44,7 @@ class View:
 
     @cached_property
     def area_tissue(self) -> float:
-        """Analysed tissue, whatever its class, in mm²."""
+        """Analyzed tissue, whatever its class, in mm²."""
         return float(self._mm2[1:].sum())
 
     @cached_property
@@ -73,7 +73,7 @@ class View:
         return np.asarray(on_raster & self.ta_pixels[row, column])
 
     def cut(self, pixels: npt.NDArray[Any], margin: int) -> npt.NDArray[Any]:
-        """A view of what an array[h w] on the raster holds around the tumor area, and `margin` pixels more."""
+        """A view of the part of an array[h w] on the raster around the tumor area, with `margin` more pixels."""
         bands = []
         for axis in (1, 0):
             occupied = np.flatnonzero(self.ta_pixels.any(axis))
@@ -113,7 +113,7 @@ class View:
 
     @cached_property
     def lymphocyte(self) -> Bool:
-        """bool[cell]: lymphocytes (plasma cells too where the source does not tell them apart)."""
+        """bool[cell]: lymphocytes (including plasma cells where the source does not distinguish them)."""
         return self.of("lymphocyte")
 
     @cached_property

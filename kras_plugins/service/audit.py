@@ -1,8 +1,8 @@
-"""The audit: who did what to which case, one entry after the other, each of which seals all before it.
+"""The audit: who did what to which case, as a chain of entries, each of which seals all before it.
 
 An entry's hash is the SHA-256 of its fields and of the hash before it, so an entry that is changed, removed or moved
-no longer fits the next one. Whoever rewrites everything to the end is found out by a head of the chain that was logged
-elsewhere (logger `kras.service.audit`). Entries name pseudonyms and cases, never people or places.
+no longer fits the next one. If somebody rewrites everything to the end, a head of the chain that was logged elsewhere
+(logger `kras.service.audit`) reveals it. Entries name pseudonyms and cases, never people or places.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Verified:
 
 
 def append(connection: Connection, actor: str, action: str, subject: str, **detail: Any) -> None:
-    """Add an entry, in the transaction of the change that it records; the last thing that this does.
+    """Add an entry in the transaction of the change that it records, as the last step of that transaction.
 
-    `detail`: JSON values, without names and places. On PostgreSQL entries of others wait until the transaction ends.
+    `detail`: JSON values, without names and places. On PostgreSQL other entries wait until the transaction ends.
     """
     lock(connection, "audit")
     last = connection.execute(
@@ -72,7 +72,7 @@ def append(connection: Connection, actor: str, action: str, subject: str, **deta
 
 
 def entries(db: Engine, subject: str | None = None, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
-    """Entries in their order, of one subject or of all, from the one after number `after` on."""
+    """Entries in order, of one subject or of all, from the one that follows number `after`."""
     asked = sa.select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(limit)
     if subject is not None:
         asked = asked.where(audit.c.subject == subject)
@@ -95,9 +95,9 @@ def verify(db: Engine, logged: Iterable[str] = ()) -> Verified:
             if row.hash != _hash(row.number, row.at, row.actor, row.action, row.subject, row.detail, row.previous):
                 wrong.append(f"entry {row.number} was changed")
             if heads.pop(row.number, row.hash) != row.hash:
-                wrong.append(f"entry {row.number} is another than the one that was logged")
+                wrong.append(f"entry {row.number} differs from the one that was logged")
             number, previous = row.number, row.hash
-    wrong += [f"entry {gone} was logged and is missing" for gone in sorted(heads)]
+    wrong += [f"entry {gone} was logged but is missing" for gone in sorted(heads)]
     return Verified(entries=number, head=previous, wrong=tuple(wrong))
 
 

@@ -1,4 +1,4 @@
-"""The bundles that a service scores with, by the digests under which cases know them."""
+"""The bundles that a service scores with, by the digests that cases record."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Bundles:
 
 
 def open_bundles(settings: ServiceSettings) -> Bundles:
-    """Check each bundle against its seal, and its signature where the settings demand one.
+    """Check each bundle against its seal, and its signature if the settings demand one.
 
-    Raises UsageError for a folder that is no bundle, ConfigError where none is named or one twice, StoreError for one
-    that is not whole or that no trusted key signed where one must.
+    Raises UsageError for a folder that is not a bundle, ConfigError if none is named or one is named twice, and
+    StoreError for a bundle that is not whole, or that no trusted key signed although one must.
     """
     if not settings.bundles:
         raise ConfigError("no bundle was named", "name the `bundle` folder that `kras run` wrote")
@@ -47,10 +47,10 @@ def open_bundles(settings: ServiceSettings) -> Bundles:
 
 
 def require_usable(session: Session, folders: Iterable[Path]) -> None:
-    """Open each bundle, and what makes its inputs, as a case does: what fails then would fail every case.
+    """Open each bundle, and what makes its inputs, as scoring does: a failure here would fail every case.
 
     Raises ConfigError for a bundle that was made with other weights or plug-ins than this machine has, and what
-    `open_bundle` does. A server of models that does not answer is waited for later.
+    `open_bundle` does. A model server that does not answer raises nothing here: it is waited for later.
     """
     from kras_plugins.study.apply import open_bundle, open_bundle_parts
 

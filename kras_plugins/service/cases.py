@@ -20,24 +20,24 @@ from kras_plugins.service.database.engine import clock, lock, reading, writing
 from kras_plugins.service.database.tables import cases, people, slides
 
 Grouping = Literal["api", "csv", "pattern", "alone"]
-"""Who said which slides are one case: the request, a CSV beside them, their names, or nobody: each stands alone."""
+"""What says which slides are one case: the request, a CSV beside them, or their names; `alone`: a slide by itself."""
 SUPERSEDED = "superseded by a later version"
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownCase(KrasError):
-    """There is no case of that id."""
+    """No case has this id."""
 
 
 class WrongState(KrasError):
-    """The state that a case is in does not allow that."""
+    """The state of the case does not allow this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewSlide:
-    """A slide to be scored: as it is shown and as it is called, where it lies, what identifies its content, its size.
+    """A slide to be scored: its shown and its own name, where it lies, what identifies its content, and its size.
 
-    `slide_id` is the pseudonym of `name`, or the same where pseudonyms are off.
+    `slide_id` is the pseudonym of `name`, or the same if pseudonyms are off.
     """
 
     slide_id: str
@@ -49,7 +49,7 @@ class NewSlide:
 
 @dataclass(frozen=True, kw_only=True)
 class NewCase:
-    """A case to be scored. `patient` as shown: the pseudonym of `patient_id`, or the same where these are off."""
+    """A case to be scored. `patient` as shown: the pseudonym of `patient_id`, or the same if pseudonyms are off."""
 
     patient: str
     patient_id: str
@@ -75,7 +75,7 @@ class SlideRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRow:
-    """A case as the database has it; times in UTC. `result`: its folder below that of all results."""
+    """A case as stored in the database; times in UTC. `result`: its folder below that of all results."""
 
     id: str
     key: str
@@ -112,10 +112,10 @@ def case_key(patient: str, bundle_digest: str, fingerprints: Iterable[str]) -> s
 
 
 def submit(db: Engine, new: NewCase, actor: str) -> CaseRow:
-    """Queue a case, once: the same slides again give the case that is there.
+    """Queue a case once: submitting the same slides again returns the existing case.
 
-    Slides join those that the patient's current version has; a slide of a name that is there takes its place. What
-    this changes is a new version: the one before stays, superseded, and what was not scored of it no longer will be.
+    Slides join those of the patient's current version; a slide replaces the one of the same name. A change makes a new
+    version. The previous version is kept as superseded; if it was not scored yet, it is canceled.
     """
     with writing(db) as connection:
         lock(connection, f"submit {new.patient}")
@@ -159,20 +159,20 @@ def get(db: Engine, case_id: str) -> CaseRow:
 
 
 def slides_of(db: Engine, case_id: str) -> tuple[SlideRow, ...]:
-    """The slides of a case, by what they are shown as."""
+    """The slides of a case, in order of their shown names."""
     with reading(db) as connection:
         return _slides(connection, case_id)
 
 
 def patient_id(db: Engine, patient: str) -> str:
-    """Who is meant by what is shown as the patient: for scoring alone."""
+    """The patient's own id, for the shown one: for scoring alone."""
     with reading(db) as connection:
         asked = sa.select(people.c.patient_id).where(people.c.pseudonym == patient)
         return connection.execute(asked).scalar_one_or_none() or patient
 
 
 def cancel(db: Engine, case_id: str, actor: str) -> CaseRow:
-    """Do not score a case that waits or runs; raises WrongState where it has ended, UnknownCase."""
+    """Cancel a case that waits or runs. Raises WrongState if it has ended, and UnknownCase."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.state not in ("queued", "running"):
@@ -183,7 +183,7 @@ def cancel(db: Engine, case_id: str, actor: str) -> CaseRow:
 
 
 def retry(db: Engine, case_id: str, actor: str) -> CaseRow:
-    """Score a case again that failed, was canceled or was not assessable; WrongState for any other."""
+    """Score again a case that failed, was canceled or was not assessable. Raises WrongState for any other."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.state not in ("failed", "canceled", "not_assessable") or row.superseded_by is not None:
@@ -198,7 +198,7 @@ def retry(db: Engine, case_id: str, actor: str) -> CaseRow:
 
 
 def prioritize(db: Engine, case_id: str, priority: int, actor: str) -> CaseRow:
-    """Let a case come earlier (larger numbers) or later. Raises UnknownCase."""
+    """Move a case forward (larger numbers) or back in the queue. Raises UnknownCase."""
     with writing(db) as connection:
         row = _row(connection, case_id, locked=True)
         if row.priority != priority:
@@ -220,11 +220,11 @@ def viewed(db: Engine, case_id: str, by: str) -> CaseRow:
 
 _OF_A_SLIDE = tuple(f.name for f in fields(NewSlide))
 _FREED: dict[str, Any] = {"token": cases.c.token + 1, "owner": None, "lease_until": None}
-"""Nobody has it any more: whoever had it finds its token old."""
+"""Nobody has the case any more: the token of whoever had it is now old."""
 
 
 def _unnamed(fingerprint: str) -> str:
-    """A fingerprint for the audit, which keeps it when the case is erased: of some slides it is their address."""
+    """A fingerprint as the audit keeps it, even when the case is erased; hashed, as some are made from addresses."""
     return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
@@ -248,7 +248,7 @@ def _change(connection: Connection, case_id: str, **values: Any) -> None:
 
 def _row(connection: Connection, case_id: str, *, locked: bool = False) -> CaseRow:
     asked = sa.select(cases).where(cases.c.id == case_id)
-    known = _ID.fullmatch(case_id) is not None  # what a database could not even compare is no case either
+    known = _ID.fullmatch(case_id) is not None  # some texts a database cannot even compare
     found = connection.execute(asked.with_for_update() if locked else asked).mappings().one_or_none() if known else None
     if found is None:
         raise UnknownCase(f"there is no case {case_id[:64]!r}", "see the list of cases")

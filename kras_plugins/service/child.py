@@ -1,4 +1,4 @@
-"""The process that scores, as its worker sees it: asked, waited for, and ended with all that it started."""
+"""The scoring process as its worker handles it: given orders, waited for, and ended with all that it started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from kras_plugins.host.child import ending, kill
 
 _LOOK_S = 0.2
-"""How often is looked whether the answer is still wanted."""
+"""How often to check whether the answer is still wanted."""
 
 
 class Died(Exception):
@@ -24,9 +24,9 @@ class Died(Exception):
 
 
 class Child:
-    """One process in a session of its own, started with the first order and again where it is gone.
+    """One process in a session of its own, started with the first order and again whenever it is gone.
 
-    `log`: what it prints, for its owner's eyes: kept since the process began.
+    `log`: the file of what it prints, readable for its owner alone; each new process begins it again.
     """
 
     def __init__(self, log: Path) -> None:
@@ -36,9 +36,9 @@ class Child:
     def ask(
         self, order: Mapping[str, Any], wanted: Callable[[], bool], stopped: Callable[[], bool]
     ) -> dict[str, Any] | None:
-        """The answer to an order; None where it is no longer `wanted`, or the worker `stopped`: the process is ended.
+        """The answer to an order; None if it is no longer `wanted` or the worker is `stopped`: this ends the process.
 
-        Raises Died where the process ended first.
+        Raises Died if the process ended first.
         """
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
@@ -57,7 +57,7 @@ class Child:
                 if not more:
                     raise self._died(process)
                 said += more
-        if not wanted():  # whoever slept through its lease learns it here, before anything is committed
+        if not wanted():  # a worker that slept through its lease learns it here, before anything is committed
             self.end()
             return None
         answer: dict[str, Any] = json.loads(said)
@@ -69,7 +69,7 @@ class Child:
             kill(self._process)
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    with suppress(BrokenPipeError):  # what was not read in time goes nowhere
+                    with suppress(BrokenPipeError):  # what was not read in time is lost
                         pipe.close()
             self._process = None
 
@@ -90,7 +90,7 @@ class Child:
 
     def _died(self, process: subprocess.Popen[bytes]) -> Died:
         began = time.monotonic()
-        while process.poll() is None and time.monotonic() - began < 5:  # its pipe closes a little before it ends
+        while process.poll() is None and time.monotonic() - began < 5:  # its pipe closes shortly before it ends
             time.sleep(0.01)
         code = process.poll()
         self.end()

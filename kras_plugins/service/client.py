@@ -22,15 +22,15 @@ _TRIES = 8
 
 
 class Client:
-    """Asks a service at `url` with a token, which is sent over TLS or within this machine alone."""
+    """Asks a service at `url`, with a token that is sent only over TLS or within this machine."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         host = parts.hostname or ""
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-            raise UsageError(f"{url}: is no address of a service", "for example http://127.0.0.1:8700")
+            raise UsageError(f"{url}: is not an address of a service", "for example http://127.0.0.1:8700")
         if parts.scheme == "http" and host not in LOCAL and host != "::1":
-            raise UsageError(f"{url}: the token would be sent for all to read", "use https://")
+            raise UsageError(f"{url}: the token would be sent unencrypted", "use https://")
         self._url, self._token = url, token
         self._connection: http.client.HTTPConnection
         if parts.scheme == "https":
@@ -46,16 +46,16 @@ class Client:
         self._connection.close()
 
     def submit(self, slides: Sequence[Mapping[str, str]], patient: str | None, priority: int) -> dict[str, Any]:
-        """Queue a case; gives it as the API does. UsageError with the service's words where it refuses."""
+        """Queue a case; returns it as the API does. Raises UsageError with the service's words if it refuses."""
         asked = json.dumps({"slides": [*slides], "patient": patient, "priority": priority}).encode()
         _, text = self._ask("POST", "/api/v1/cases", {"Content-Type": "application/json"}, asked)
         made: dict[str, Any] = json.loads(text)
         return made
 
     def send(self, file: Path) -> str:
-        """Send a file in pieces, going on where a break left it; gives the id of the upload."""
+        """Send a file in pieces, continuing where a break left off; returns the id of the upload."""
         if not file.is_file():
-            raise UsageError(f"{file}: is no file", "name a slide that is one file")
+            raise UsageError(f"{file}: not a file", "name a slide that is one file")
         size, name = file.stat().st_size, base64.b64encode(file.name.encode()).decode()
         begin = {"Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
         headers, _ = self._ask("POST", "/api/v1/uploads", begin)
@@ -79,7 +79,7 @@ class Client:
     def _ask(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> tuple[Mapping[str, str], bytes]:
-        """Headers, by names in lower case, and body. BackendError where it is away, UsageError where it refuses."""
+        """Headers, by names in lower case, and body. BackendError if it is away, UsageError if it refuses."""
         try:
             self._connection.request(method, path, body, {**headers, "Authorization": f"Bearer {self._token}"})
             answer = self._connection.getresponse()

@@ -1,4 +1,4 @@
-"""The demonstration of `kras serve`: a bundle of drawn patients, made once, and ten other patients to score with it."""
+"""The demonstration of `kras serve`: a bundle trained once on synthetic patients, and ten other patients to score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kras_plugins.study.settings import StudySettings
 if TYPE_CHECKING:
     from kras_plugins.service.intake.arrivals import Arrivals
 
-PATIENTS, POSITIVES, SIDE_UM = 24, 11, 768.0
+PATIENTS, POSITIVES, SIDE_UM = 24, 11, 800.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
 CASES = 10
 _TOML = """\
@@ -47,7 +47,7 @@ jobs = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demonstration begins with. `slides`: files by patient, below `folder`."""
+    """What the demonstration starts from. `slides`: files by patient, below `folder`."""
 
     folder: Path
     bundle: Path
@@ -60,9 +60,9 @@ class Demo:
 
 
 def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
-    """Draw and train what is not there yet in `folder`, by default one of the user's cache.
+    """Draw and train what is not yet in `folder`, by default one in the user's cache.
 
-    That takes minutes the first time, and goes on where it was interrupted. Raises what `study.train` does.
+    That takes minutes the first time and resumes if it was interrupted. Raises what `study.train` does.
     """
     from kras_plugins import study
     from kras_plugins.cohort.table import read_cohort
@@ -101,6 +101,6 @@ def _usable(bundle: Path, store: Path) -> bool:
 
 
 def submitted(demo: Demo, arrivals: Arrivals) -> None:
-    """Queue the ten patients; those of a service that has them already stay as they are."""
+    """Queue the ten patients; those that the service already has stay as they are."""
     for patient, slides in demo.slides.items():
         arrivals.take(slides, "demonstration", patient_id=patient)

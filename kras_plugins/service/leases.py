@@ -1,8 +1,8 @@
 """The queue: who scores a case, until when, and whose result counts.
 
-A claim comes with a token that is larger than all before it of that case. Every change to a case that ends a claim
-raises it as well, so whoever was away too long, or whose case was canceled, holds an old one: nothing that he writes is
-taken.
+A claim comes with a token larger than all earlier tokens of that case. Every change to a case that ends a claim raises
+the token, too. So a worker that was silent for too long, or whose case was canceled, has an old token, and nothing that
+it writes is accepted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from kras_plugins.service.database.tables import cases
 
 LOST = "its worker was lost"
 Beside = Callable[[Connection, CaseRow], None]
-"""What else happens in the transaction that ends a case, such as a message that is put out."""
+"""What else happens in the transaction that ends a case, such as putting a message into the outbox."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A case that is somebody's to score while the lease lasts."""
+    """A case that one worker alone may score while the lease lasts."""
 
     case: CaseRow
     token: int
@@ -36,13 +36,13 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What scoring came to. `result`: the folder below that of all results; `digest`: of its predictions.csv."""
+    """What came of scoring. `result`: the folder below that of all results; `digest`: of its predictions.csv."""
 
     state: Literal["scored", "not_assessable", "failed"]
     reason: str = ""
     score: float | None = None
     call: str | None = None
-    qc: str | None = None
+    qc: Literal["pass", "warn", "fail"] | None = None
     cautions: str = ""
     result: str | None = None
     digest: str | None = None
@@ -51,7 +51,7 @@ class Outcome:
 def claim(
     db: Engine, owner: str, lease_s: float, bundles: Sequence[str] | None = None, now: datetime | None = None
 ) -> Claim | None:
-    """Take the case that is next: of the highest priority the oldest; None where nothing waits.
+    """Take the next case: the oldest one of the highest priority; None if no case waits.
 
     No two callers get one case, whether threads, processes or machines. `bundles`: digests of those that the caller
     has; `now`: in place of the database's clock.
@@ -75,7 +75,7 @@ def claim(
 
 
 def renew(db: Engine, held: Claim, lease_s: float, now: datetime | None = None) -> bool:
-    """Keep it so much longer; False where it is no longer the caller's, who is to stop."""
+    """Extend the lease; False if the case is no longer the caller's, who must then stop."""
     with writing(db) as connection:
         now = now or clock(connection)
         kept = cases.update().where(*_own(held)).values(lease_until=now + timedelta(seconds=lease_s))
@@ -83,10 +83,10 @@ def renew(db: Engine, held: Claim, lease_s: float, now: datetime | None = None) 
 
 
 def commit(db: Engine, held: Claim, outcome: Outcome, beside: Beside | None = None) -> bool:
-    """End the case with a result; False where the token is old: the result is to be thrown away, nothing was written.
+    """End the case with a result; False if the token is old: nothing was written, and the result must be discarded.
 
-    The case, its audit and what is done `beside` are one transaction. Who does not know whether it was kept, as the
-    connection was lost, may call this again.
+    The case, its audit and what is done `beside` are one transaction. If the connection was lost and it is unknown
+    whether the result was kept, this may be called again.
     """
     with writing(db) as connection:
         now = clock(connection)
@@ -105,17 +105,17 @@ def commit(db: Engine, held: Claim, outcome: Outcome, beside: Beside | None = No
 
 
 def fail(db: Engine, held: Claim, reason: str, *, again: bool, retries: int, beside: Beside | None = None) -> bool:
-    """End a claim without a result; False where the token is old.
+    """End a claim without a result; False if the token is old.
 
-    `again`: it was no fault of the case, which waits once more until it was tried 1 + `retries` times. Else, and then,
-    it has failed for that reason.
+    `again`: the fault was not the case's, which returns to the queue until it was tried 1 + `retries` times. After
+    that, or without `again`, it has failed for this reason.
     """
     with writing(db) as connection:
         return _without_result(connection, held.case, held, reason, again=again, retries=retries, beside=beside)
 
 
 def release(db: Engine, held: Claim) -> bool:
-    """Give it back as if it had not been taken, as who is asked to stop does; False where the token is old."""
+    """Give the case back as if it had not been taken, when asked to stop; False if the token is old."""
     with writing(db) as connection:
         now = clock(connection)
         case = _end(connection, held, now, state="queued", attempts=cases.c.attempts - 1)
@@ -125,9 +125,9 @@ def release(db: Engine, held: Claim) -> bool:
 
 
 def expire(db: Engine, retries: int, now: datetime | None = None, beside: Beside | None = None) -> int:
-    """Let cases whose workers were silent for too long wait again, or fail; how many there were.
+    """Return cases whose workers were silent for too long to the queue, or let them fail; returns how many.
 
-    Everybody may call this at any time.
+    Any process may call this at any time.
     """
     with writing(db) as connection:
         at = now or clock(connection)
@@ -159,7 +159,7 @@ def _own(held: Claim) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _end(connection: Connection, held: Claim, now: datetime, **values: Any) -> CaseRow | None:
-    """Change a case that is still the holder's, who has it no longer; None where it is not."""
+    """Change a case that is still the holder's and take it from them; None if it was no longer theirs."""
     ended = cases.update().where(*_own(held)).values(
         token=cases.c.token + 1, owner=None, lease_until=None, updated=now, **values
     ).returning(cases)  # fmt: skip

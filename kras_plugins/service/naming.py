@@ -1,4 +1,4 @@
-"""What patients and slides are called wherever people or logs may see it."""
+"""The names of patients and slides wherever people or logs may see them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from kras_plugins.study.pseudonyms import pseudonym, read_key
 
 
 class Naming:
-    """The pseudonyms of a service, or the names themselves where these are off.
+    """The pseudonyms of a service, or the names themselves if pseudonyms are off.
 
-    They are those of `kras predict --pseudonyms` with the same file. Makes the file if it is missing.
+    They are those of `kras predict --pseudonyms` with the same file, which is made if it is missing.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:

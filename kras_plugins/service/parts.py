@@ -1,4 +1,4 @@
-"""What everything that answers requests works with."""
+"""What all code that answers requests works with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One service process. `session`: with which slides of results are opened.
+    """One service process. `session`: for opening slides of results.
 
-    `console`: the secret of the address that is printed, None where none is.
+    `console`: the secret in the printed address, None if it has none.
     """
 
     settings: ServiceSettings

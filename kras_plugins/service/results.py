@@ -1,4 +1,4 @@
-"""The folders of results: one for each claim, of which the one that was committed stays."""
+"""The folders of results: one for each claim; only the committed one stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kras_plugins.service.leases import Claim
 from kras_plugins.service.settings import ServiceSettings
 
 _YOUNG_S = 3600.0
-"""What was changed since is left: whoever writes it may not know yet that it is lost."""
+"""What was changed more recently is left: its writer may not know yet that its claim is lost."""
 
 
 def result_of(held: Claim) -> str:
@@ -29,7 +29,7 @@ def discard(results: Path, held: Claim) -> None:
 
 
 def sweep(db: Engine, settings: ServiceSettings, young_s: float = _YOUNG_S) -> int:
-    """Remove results that were never committed, or that a retry gave up, and the work of lost workers; how many."""
+    """Remove results that were never committed or that a retry gave up, and lost workers' files; returns how many."""
     removed = 0
     with reading(db) as connection:
         asked = sa.select(cases.c.id, cases.c.result, cases.c.state, cases.c.token)
@@ -44,7 +44,7 @@ def sweep(db: Engine, settings: ServiceSettings, young_s: float = _YOUNG_S) -> i
 
 
 def _lost_work(connection: Connection, folder: Path, young_s: float) -> list[Path]:
-    """Work of claims that have ended, and what processes printed that are long gone."""
+    """Working folders of claims that have ended, and output of processes that are long gone."""
     lost = []
     for work in folder.iterdir() if folder.is_dir() else ():
         case_id, _, token = work.name.partition("-")

@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from kras_plugins.service.settings import ServiceSettings
 
 PATIENCE_S = 30.0
-"""How long cases in hand may take to end when the service is asked to: then they are given back."""
+"""How long current cases may take to end when the service is asked to: then they are given back."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a service is asked to end, from any thread: `asked`, and `now`, which waits for no case."""
+    """How a service is asked to end, from any thread: `asked`, and `now`, which does not wait for cases."""
 
     asked: threading.Event = field(default_factory=threading.Event)
     now: threading.Event = field(default_factory=threading.Event)
 
     def ask(self) -> None:
-        """Ask it to end; asked again, to end at once."""
+        """Ask it to end; the second time, to end at once."""
         (self.now if self.asked.is_set() else self.asked).set()
 
 
@@ -59,11 +59,11 @@ def run(
     hook: Webhook | None = None,
     notify: Notify = SILENT,
 ) -> None:
-    """Serve until `ending`. `workers`: cases that are scored at a time, 0 where other processes score.
+    """Serve until `ending`. `workers`: cases that are scored at a time, 0 if other processes score.
 
-    `hook`: where results are posted to. `announce` gets the address that a browser opens, with a secret where only this
-    machine can reach it; `begun` is called before the first case is scored. Raises ConfigError for a port that is
-    taken, KrasError where a part of the service failed, and what `open_bundles`, `require_usable`, `open_database` and
+    `hook`: where results are posted. `announce` gets the address that a browser opens, with a secret if only this
+    machine can reach it; `begun` is called before the first case is scored. Raises ConfigError for a port that is in
+    use, KrasError if a part of the service failed, and what `open_bundles`, `require_usable`, `open_database` and
     `upgrade` do.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,11 +103,11 @@ def run(
             pages.join(PATIENCE)
     broken = [job.name for job in (pages, *jobs) if job.failed]
     if broken:
-        raise KrasError(f"the service ended by itself: {', '.join(broken)}", "the lines above say why")
+        raise KrasError(f"the service stopped: {', '.join(broken)} failed", "the lines above say why")
 
 
 class _Job(threading.Thread):
-    """A part of the service in a thread of its own; when one ends, all do."""
+    """A part of the service in a thread of its own; when one ends, all end."""
 
     def __init__(self, name: str, do: Callable[[], object], ending: Ending) -> None:
         super().__init__(name=f"kras-{name}", daemon=True)
@@ -126,7 +126,7 @@ class _Job(threading.Thread):
 
 
 def _end(ending: Ending, scorers: Sequence[Worker], running: Sequence[threading.Thread]) -> None:
-    """Let cases in hand end, as long as there is patience; then they are given back, and others score them."""
+    """Let current cases end within `PATIENCE_S`; then they are given back, and other workers score them."""
     for one in scorers:
         one.stop()
     until = time.monotonic() + PATIENCE_S

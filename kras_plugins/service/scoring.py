@@ -1,7 +1,7 @@
-"""The process that scores: it takes orders one by one, each of which may hang, crash or grow without harm to others.
+"""The scoring process: it takes orders one by one, each of which may hang, crash or grow without harm to others.
 
-`python -m kras_plugins.service.scoring` reads an order, a line of JSON, from stdin and answers with a line of JSON on
-what was stdout; what plug-ins print goes to stderr. It ends itself, and whatever it started, when its parent is gone.
+`python -m kras_plugins.service.scoring` reads each order, a line of JSON, from stdin and answers with a line of JSON on
+the original stdout; what plug-ins print goes to stderr. When its parent is gone, it ends itself and all it started.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
 from kras_plugins.files.spreadsheet import csv_text
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
 from kras_plugins.service.leases import Outcome
@@ -32,11 +33,11 @@ GONE = "a slide cannot be read where it was when it was submitted"
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be scored. `slides`: name, place and fingerprint of each; `work`: a folder that names patients.
+    """What to score. `slides`: name, place and fingerprint of each; `work`: a folder that names patients.
 
-    `roots` and `hosts`: where slides may lie. `results` is the folder of all results, `result` the one of this order
-    below it. `settings`: of the study, as JSON values; `names`: the file of pseudonyms of this order, None where there
-    are none.
+    `roots` and `hosts`: where slides may lie. `results`: the folder of all results; `result`: this order's folder below
+    it. `settings`: those of the study, as JSON values; `names`: the file of this order's pseudonyms, None without
+    pseudonyms.
     """
 
     bundle: str
@@ -52,7 +53,7 @@ class Order:
 
 
 def score(order: Order) -> Outcome:
-    """Score a case as `kras predict` does, and say what came of it; raises what `study.score` does."""
+    """Score a case as `kras predict` does and return what came of it. Raises what `study.score` does."""
     from kras_plugins import study
 
     try:
@@ -81,7 +82,7 @@ def score(order: Order) -> Outcome:
         reason=row["reason"] or "",
         score=row["ensemble"],
         call=row["call"],
-        qc=row["qc"],
+        qc=verdict_of(row["qc"]),
         cautions=row["cautions"] or "",
         result=order.result,
         digest=file_sha256(out / PREDICTIONS),
@@ -97,7 +98,7 @@ def answer(order: Order) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer orders until stdin ends; its end in the middle of one ends this process and all that it started."""
+    """Answer orders until stdin ends; if it ends during an order, this process and all that it started are killed."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     orders: queue.Queue[str] = queue.Queue()
@@ -115,13 +116,13 @@ def _listen(orders: queue.Queue[str]) -> None:
 
 
 def _still(order: Order, where: str) -> Path | Url:
-    """The place of a slide, where it may be read now: links and redirects may have changed since it was submitted."""
+    """The place of a slide, if it may still be read: links and redirects may have changed since it was submitted."""
     found = place(where)
     return allowed_url(found, order.hosts) if isinstance(found, Url) else allowed_path(found, map(Path, order.roots))
 
 
 def _opened(where: str) -> str:
-    """What a reader opens of a place: of a folder of DICOM files any one, of all else itself."""
+    """What a reader opens: for a folder of DICOM files one of them, else the place itself."""
     found = place(where)
     if isinstance(found, Url) or not found.is_dir():
         return found.text if isinstance(found, Url) else str(found)
@@ -129,7 +130,7 @@ def _opened(where: str) -> str:
 
 
 def _flush(folder: Path) -> None:
-    """Have the disk keep a result before the database says that there is one."""
+    """Flush a result to disk before the database says that there is one."""
     for path in (*folder.rglob("*"), folder, folder.parent):
         handle = os.open(path, os.O_RDONLY)
         try:

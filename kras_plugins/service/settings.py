@@ -1,4 +1,4 @@
-"""The settings of a service: where it keeps things, which bundles it scores with, what it takes slides from."""
+"""The settings of a service: where it stores things, which bundles it scores with, where slides come from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class ServiceSettings:
     """All settings of one service process; several with the same `database` and `data` share their cases.
 
     `data`: the service's own folder. `database`: a URL of SQLAlchemy (`sqlite:///…`, `postgresql+psycopg://…`); ""
-    is a SQLite file in `data`. `bundles`: whose results are shown, the first is the locked one; `silent`: scored and
-    compared, shown to nobody who treats. `watch`: a folder that slides arrive in. `roots`: folders below which a path
-    may be named; `hosts`: whose URLs may be read. `lease_s`: seconds that a worker may be silent. `retries`: how often
-    a case is tried again after its worker was lost. `name_pattern`: a regular expression for file names whose group
-    `patient` is the patient. `study`: histologies, backend, engine and all else of scoring.
-    Raises ConfigError for what cannot be meant.
+    is a SQLite file in `data`. `bundles`: those whose results are shown, the locked one first; `silent`: those scored
+    for comparison, whose results are not shown to anybody who treats patients. `watch`: a folder that slides arrive in.
+    `roots`: folders below which a path may be named; `hosts`: hosts whose URLs may be read. `lease_s`: seconds that a
+    worker may be silent. `retries`: how often a case is tried again after its worker was lost. `name_pattern`: a
+    regular expression for file names whose group `patient` is the patient. `study`: histologies, backend, engine and
+    all other settings of scoring. Raises ConfigError for invalid values.
     """
 
     data: Path
@@ -44,7 +44,7 @@ class ServiceSettings:
             raise ConfigError(f"retries {self.retries}: must be 0 or more", "for example 3")
         if self.study.doubted:
             raise ConfigError(
-                "a kras.toml that nobody trusts says how to score", "name it with --config, or `kras trust` it"
+                "the settings of scoring come from an untrusted kras.toml", "name it with --config, or `kras trust` it"
             )
         if self.name_pattern is not None:
             try:
@@ -63,19 +63,19 @@ class ServiceSettings:
 
     @property
     def existing_database_url(self) -> str:
-        """The same; UsageError where it is a file that is not there."""
+        """The same; raises UsageError if it is a missing file."""
         if not self.database and not (self.data / "kras.sqlite").is_file():
-            raise UsageError(f"{self.data}: no service keeps its cases there", "name its folder with --data")
+            raise UsageError(f"{self.data}: is not the folder of a service", "name its folder with --data")
         return self.database_url
 
     @property
     def results(self) -> Path:
-        """Results: a folder for each case, in it one for each token."""
+        """Results: a folder for each case, with a subfolder for each token."""
         return self.data / "results"
 
     @property
     def work(self) -> Path:
-        """What a worker writes while it scores: it names patients and is removed when a case ends."""
+        """What a worker writes while it scores: it names patients and is removed when the case ends."""
         return self.data / "work"
 
     @property
@@ -85,7 +85,7 @@ class ServiceSettings:
 
     @property
     def names(self) -> Path | None:
-        """The key of the pseudonyms, in the form of `kras predict --pseudonyms`; None with real names."""
+        """The key of the pseudonyms, in the format of `kras predict --pseudonyms`; None with real names."""
         return self.data / "pseudonyms.json" if self.pseudonyms else None
 
     @property

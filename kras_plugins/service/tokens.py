@@ -1,4 +1,4 @@
-"""Tokens: how programs and browsers show who they are. What the database has of one is its hash alone."""
+"""Tokens, by which programs and browsers prove who they are. The database stores only their hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kras_plugins.service.database.engine import clock, reading, writing
 from kras_plugins.service.database.tables import tokens
 
 SCOPES = ("read", "submit", "admin")
-"""Look at cases and results; submit, cancel and retry them; give and take tokens, and see what is scored in silence."""
+"""View cases and results; submit, cancel and retry cases; make and revoke tokens, and see silent cases."""
 _BITS = 256
 _NOTED_EVERY = timedelta(minutes=10)
 _NAME = re.compile(r"[\w .@+-]{1,80}")
@@ -38,17 +38,17 @@ class Token:
 
 
 def new_secret() -> str:
-    """A secret of 256 random bits, which begins so that scanners for lost secrets find it."""
+    """A secret of 256 random bits, with a prefix by which scanners find leaked secrets."""
     return f"kras_{secrets.token_urlsafe(_BITS // 8)}"
 
 
 def issue(db: Engine, name: str, scopes: Iterable[str], actor: str) -> tuple[Token, str]:
-    """Make a token; gives its secret, which is nowhere else. UsageError for a name or scope that cannot be."""
+    """Make a token; returns it and its secret, which is stored nowhere. UsageError for an invalid name or scope."""
     wanted = frozenset(scopes)
     if not wanted or not wanted <= set(SCOPES):
-        raise UsageError(f"scopes {', '.join(sorted(wanted)) or 'none'}: not known", f"of {', '.join(SCOPES)}")
+        raise UsageError(f"scopes {', '.join(sorted(wanted)) or 'none'}: not known", f"choose from {', '.join(SCOPES)}")
     if _NAME.fullmatch(name) is None:
-        raise UsageError("the name of a token has 1 to 80 letters, digits, spaces or .@+-_", "name who will use it")
+        raise UsageError("the name of a token must be 1 to 80 letters, digits, spaces or .@+-_", "name its user")
     secret, made = new_secret(), uuid.uuid4().hex
     with writing(db) as connection:
         now = clock(connection)
@@ -59,14 +59,14 @@ def issue(db: Engine, name: str, scopes: Iterable[str], actor: str) -> tuple[Tok
 
 
 def listed(db: Engine) -> tuple[Token, ...]:
-    """All tokens, those that were revoked included, the oldest first."""
+    """All tokens, including revoked ones, the oldest first."""
     with reading(db) as connection:
         rows = connection.execute(sa.select(tokens).order_by(tokens.c.created, tokens.c.id))
         return tuple(map(_token, rows))
 
 
 def revoke(db: Engine, token_id: str, actor: str) -> Token:
-    """Let a token open nothing any more, from its next request on. Raises UsageError for an unknown id."""
+    """Revoke a token, from its next request on. Raises UsageError for an unknown id."""
     with writing(db) as connection:
         known = re.fullmatch("[0-9a-f]{32}", token_id) is not None
         row = connection.execute(sa.select(tokens).where(tokens.c.id == token_id)).one_or_none() if known else None
@@ -92,7 +92,7 @@ def find(db: Engine, secret: str) -> Token | None:
 
 
 def _hash(secret: str) -> str:
-    # No salt and no slow hash: what has 256 random bits cannot be guessed, however fast one hashes.
+    # No salt and no slow hash: 256 random bits cannot be guessed, however fast the hash.
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A worker: takes cases one by one, has each scored in a process of its own, and commits what came of it."""
+"""A worker: takes cases one by one, has each scored in a separate process, and commits the outcome."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POLL_S = 1.0
 """How long a worker without a case waits."""
 _LONGEST_PAUSE_S = 60.0
 _RENEWALS = 4
-"""How often a lease is renewed while it lasts: so many may fail before it is lost."""
+"""How often a lease is renewed while it lasts: that many renewals may fail before it is lost."""
 _SWEEP_S = 600.0
 _log = logging.getLogger("kras.service.worker")
 
@@ -37,8 +37,8 @@ _log = logging.getLogger("kras.service.worker")
 class Worker:
     """Scores cases until it is asked to stop. `owner` names it in the database and the audit.
 
-    `beside`: what else happens in the transaction that ends a case. It has one process that scores, which goes on from
-    case to case and is ended with one that is no longer the worker's.
+    `beside`: what else happens in the transaction that ends a case. The worker has one scoring process, which is kept
+    from case to case, and is ended if its case is no longer the worker's.
     """
 
     def __init__(self, db: Engine, settings: ServiceSettings, bundles: Bundles, beside: Beside | None = None) -> None:
@@ -51,7 +51,7 @@ class Worker:
         self._troubles, self._swept = 0, 0.0
 
     def run(self, until_empty: bool = False) -> None:
-        """Score cases until `stop`, or `until_empty`: until none waits and none is anybody's."""
+        """Score cases until `stop`; with `until_empty`, until none waits and none is being scored by anybody."""
         try:
             while not self._stop.is_set():
                 try:
@@ -60,7 +60,7 @@ class Worker:
                         continue
                     if until_empty and not busy and not self._left():
                         return
-                except StoreError as e:  # a database that is away for a while ends no worker
+                except StoreError as e:  # an outage of the database does not end the worker
                     _log.warning("%s", e)
                     self._troubles += 1
                 self._stop.wait(self._pause())
@@ -69,7 +69,7 @@ class Worker:
             self._log.unlink(missing_ok=True)
 
     def stop(self, now: bool = False) -> None:
-        """Take no more cases, and end with the one in hand; `now`: give that one back instead. From any thread."""
+        """Take no more cases and end after the current one; `now`: give that one back instead. From any thread."""
         self._stop.set()
         if now:
             self._now.set()
@@ -99,7 +99,7 @@ class Worker:
             self._troubles += 1
             ends.without(f"scoring broke off: {e}", again=True)
             return
-        if answered is None:  # nobody waits for it: the lease is lost, or the worker is to stop at once
+        if answered is None:  # nobody waits for it: the lease is lost, or the worker must stop at once
             if leases.release(self._db, held):
                 _log.info("case %s: given back", held.case.id)
             discard(self._settings.results, held)
@@ -114,7 +114,7 @@ class Worker:
         work.mkdir(parents=True, mode=0o700, exist_ok=True)
         names = None if self._key is None else work / "names.json"
         if names is not None and self._key is not None:
-            write_key(names, self._key)  # the names that are used join this copy, which goes with the work
+            write_key(names, self._key)  # the names in use are added to this copy, which is removed with the work
         case = held.case
         slides = cases.slides_of(self._db, case.id)
         return Order(
@@ -131,7 +131,7 @@ class Worker:
         )
 
     def _beat(self, held: Claim) -> Callable[[], bool]:
-        """What renews the lease when it is due: False when it is lost."""
+        """A function that renews the lease when due; it returns False when the lease is lost."""
         lease_s = self._settings.lease_s
         due = lasts = time.monotonic() + lease_s / _RENEWALS
 
@@ -153,7 +153,7 @@ class Worker:
         return beat
 
     def _tidy(self) -> None:
-        """Free cases whose workers are lost, and now and then remove what nobody's result is."""
+        """Free cases whose workers are lost, and now and then remove leftovers that are nobody's result."""
         leases.expire(self._db, self._settings.retries, beside=self._beside)
         if time.monotonic() >= self._swept:
             sweep(self._db, self._settings)
@@ -164,18 +164,18 @@ class Worker:
         return found["queued"] + found["running"] > 0
 
     def _pause(self) -> float:
-        """Longer and longer while what all cases need, such as a server of models, is away."""
+        """A pause that grows while something that all cases need, such as a model server, is unavailable."""
         return min(POLL_S * 2.0 ** min(self._troubles, 10), _LONGEST_PAUSE_S)
 
 
 class Ends:
-    """How a claim ends: committed, or with a reason; what is refused is removed."""
+    """How a claim ends: with a committed result, or with a reason; a refused result is removed."""
 
     def __init__(self, db: Engine, held: Claim, settings: ServiceSettings, beside: Beside | None) -> None:
         self._db, self._held, self._settings, self._beside = db, held, settings, beside
 
     def having(self, outcome: Outcome) -> None:
-        """With a result; a database that is away is waited for as long as a lease lasts."""
+        """End it with a result; an unavailable database is waited for as long as a lease lasts."""
         until = time.monotonic() + self._settings.lease_s
         while True:
             try:
@@ -190,12 +190,12 @@ class Ends:
             self._refused()
 
     def without(self, reason: str, *, again: bool) -> None:
-        """Without one."""
+        """End it without a result."""
         discard(self._settings.results, self._held)
         retries = self._settings.retries
         if not leases.fail(self._db, self._held, reason, again=again, retries=retries, beside=self._beside):
             self._refused()
 
     def _refused(self) -> None:
-        _log.warning("case %s: came too late, its result is thrown away", self._held.case.id)
+        _log.warning("case %s: too late, its result is discarded", self._held.case.id)
         discard(self._settings.results, self._held)

@@ -26,15 +26,15 @@ _SORTS: dict[str, tuple[sa.Column[Any], bool]] = {
     "score": (cases.c.score, True),
     "patient": (cases.c.patient, False),
 }
-"""The column that a page is sorted by, before the id, and whether downwards."""
+"""The column that a page is sorted by, before the id, and whether in descending order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which cases, in which order, from where on.
+    """Which cases to list, in which order, and from where.
 
-    `text`: how the shown patient, or the case's id, begins. `sort` by `score` lists those that have one, highest first.
-    `after`: where the page before ended. `silent` and `superseded`: those alone (True), without them (False), all.
+    `text`: a prefix of the shown patient or of the case's id. `sort` by `score` lists scored cases, highest first.
+    `after`: where the previous page ended. `silent` and `superseded`: only these (True), none of them (False), or all.
     """
 
     state: str | None = None
@@ -49,14 +49,14 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Some cases, and what the next page is asked for with: None at the end."""
+    """Some cases, and the `after` that requests the next page: None at the end."""
 
     cases: tuple[CaseRow, ...]
     after: str | None
 
 
 def listed(db: Engine, chosen: Filter, limit: int = 50) -> Page:
-    """A page of at most `limit` cases; UsageError for a place, order or number that is none."""
+    """A page of at most `limit` cases. Raises UsageError for an invalid place, order or number."""
     if not 1 <= limit <= MOST:
         raise UsageError(f"limit {limit}: must be 1 to {MOST}", "for example 50")
     with reading(db) as connection:
@@ -66,9 +66,9 @@ def listed(db: Engine, chosen: Filter, limit: int = 50) -> Page:
 
 
 def query(chosen: Filter, limit: int) -> sa.Select[Any]:
-    """What `listed` asks the database for; UsageError as there."""
+    """The query of `listed`; raises UsageError as it does."""
     if chosen.sort not in _SORTS:
-        raise UsageError(f"sort {chosen.sort}: is not known", f"one of {', '.join(_SORTS)}")
+        raise UsageError(f"sort {chosen.sort}: is not known", f"choose one of {', '.join(_SORTS)}")
     column, down = _SORTS[chosen.sort]
     asked = sa.select(cases).order_by(*((c.desc() if down else c) for c in (column, cases.c.id))).limit(limit)
     for name in ("state", "call", "qc", "silent"):
@@ -78,7 +78,7 @@ def query(chosen: Filter, limit: int) -> sa.Select[Any]:
         gone = cases.c.superseded_by.is_not(None)
         asked = asked.where(gone if chosen.superseded else ~gone)
     if not all(_is_text(part) for part in (chosen.state, chosen.call, chosen.qc, chosen.text)):
-        raise UsageError("a filter is no text that a database knows", "leave out what cannot be printed")
+        raise UsageError("a filter has characters that no database accepts", "leave out what cannot be printed")
     if chosen.text:
         asked = asked.where(_begins(cases.c.patient, chosen.text) | _begins(cases.c.id, chosen.text))
     if chosen.sort == "score":
@@ -90,7 +90,7 @@ def query(chosen: Filter, limit: int) -> sa.Select[Any]:
 
 
 def counts(db: Engine) -> dict[str, int]:
-    """How many cases are in each state, those that are silent or superseded included."""
+    """How many cases are in each state, including silent and superseded ones."""
     asked = sa.select(cases.c.state, sa.func.count().label("n")).group_by(cases.c.state)
     with reading(db) as connection:
         found = {row.state: row.n for row in connection.execute(asked)}
@@ -98,12 +98,12 @@ def counts(db: Engine) -> dict[str, int]:
 
 
 def _is_text(text: str | None) -> bool:
-    """Whether a database can compare it: PostgreSQL knows no zero bytes, and neither knows half characters."""
+    """Whether a database can compare it: PostgreSQL allows no zero bytes, and neither allows lone surrogates."""
     return text is None or ("\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text))
 
 
 def _begins(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
-    """As a range, which an index of texts in order of their bytes answers."""
+    """The prefix as a range, for which the database can use an index in byte order."""
     return (column >= text) & (column < text + "\U0010ffff")
 
 
@@ -127,5 +127,5 @@ def _values(sort: str, after: str) -> tuple[sa.ColumnElement[Any], sa.ColumnElem
         if not isinstance(value, kind) or not all(_is_text(x) for x in (value, case_id) if isinstance(x, str)):
             raise ValueError("no place")
     except (ValueError, TypeError, binascii.Error, RecursionError) as e:
-        raise UsageError("after: is no place in this list", "begin at the first page") from e
+        raise UsageError("after: is not a place in this list", "begin at the first page") from e
     return sa.literal(value, column.type), sa.literal(case_id, cases.c.id.type)

@@ -1,1 +1,1 @@
-"""A real Triton server on this machine, from the package index, and what starts NVIDIA's container elsewhere."""
+"""A real Triton server on this machine, from the package index, and commands for NVIDIA's container elsewhere."""

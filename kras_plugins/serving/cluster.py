@@ -18,8 +18,8 @@ CLIENT = {"kras-client": "true"}
 _USER = 1000
 
 _HEAD = """\
-# Needs: a volume claim `kras-models` that holds the exported repository{tls}.
-# Clients carry the label kras-client=true and name every replica, as each is checked and balanced by itself:
+# Needs: a volume claim `kras-models` with the exported repository{tls}.
+# Clients carry the label kras-client=true and name every replica, since each is checked and balanced separately:
 # -o backend.triton.url=kras-triton-0.kras-triton:8001,kras-triton-1.kras-triton:8001 or dns:///kras-triton:8001.
 """
 
@@ -33,7 +33,7 @@ def objects(
     server's identity names it. Raises ConfigError for `gpus=-1`: Kubernetes hands out a number of them.
     """
     if order.gpus < 0:
-        raise ConfigError("--gpus -1: Kubernetes has no `all`", "give the number of GPUs a pod shall have")
+        raise ConfigError("--gpus -1: Kubernetes has no `all`", "give the number of GPUs per pod")
     image = image or order.image
     shown = shown or image.rpartition("/")[2]
     labels = {"app": NAME}
@@ -76,7 +76,7 @@ def objects(
         "selector": labels,
         "ports": [{"name": "grpc", "port": 8001}, {"name": "metrics", "port": 8002}],
     }
-    # Kubelets reach their own pods whatever a policy says. Nothing goes out: the server asks nobody.
+    # Kubelets reach their own pods whatever a policy says. Nothing goes out: the server makes no requests.
     policy = {
         "podSelector": {"matchLabels": labels},
         "policyTypes": ["Ingress", "Egress"],

@@ -1,4 +1,4 @@
-"""The server's own Python environment: `tritonserver` and its engine, apart from kras because they ask for numpy 1."""
+"""The server's own Python environment: `tritonserver` and its engine, apart from kras because they require numpy 1."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from platformdirs import user_data_path
 
 from kras_plugins.errors import BackendError
 
-# Run by the environment's own interpreter: where its parts lie and what its engine can do on this processor. Isolated
-# (-I; `-P` is unknown before Python 3.11), as pip is, so that neither takes a module from the current folder.
+# Run by the environment's own interpreter: where its parts are and what its engine can do on this processor. Isolated
+# (-I; `-P` is unknown before Python 3.11), as pip is, so that neither imports a module from the current folder.
 _PROBE = """
 import importlib.metadata, json, os, sys, sysconfig, pytriton
 sys.modules["openvino_telemetry"] = None  # as in host/telemetry.py
@@ -53,22 +53,22 @@ class Environment:
 
 
 def folder() -> Path:
-    """Where it lies: KRAS_TRITON_ENV, else beside kras' own virtual environment, else in the user's data."""
+    """Where it is: KRAS_TRITON_ENV, else beside kras' own virtual environment, else in the user's data."""
     if chosen := os.environ.get("KRAS_TRITON_ENV"):
         return Path(chosen).absolute()
     return Path(f"{sys.prefix}-triton") if sys.prefix != sys.base_prefix else user_data_path("kras") / "triton"
 
 
 def requirements() -> list[str]:
-    """What the environment holds: the extra `triton-server` of this distribution, the one place where it is written."""
+    """What the environment contains: the extra `triton-server` of this distribution, the only place that states it."""
     wanted = (r for r in metadata.requires("kras") or [] if "extra ==" in r and "triton-server" in r)
     return [r.split(";")[0].strip() for r in wanted]
 
 
 def install() -> Environment:
-    """Make the environment, or mend it; takes half a minute and a network.
+    """Make the environment, or repair it; takes half a minute and needs a network.
 
-    Raises BackendError when the server cannot be had for this system.
+    Raises BackendError when the server is not available for this system.
     """
     if sys.platform != "linux":
         raise BackendError(
@@ -105,7 +105,7 @@ def find() -> Environment:
     if not Path(found["stub"]).exists():
         raise BackendError(
             f"the packaged Triton server has no stub for Python {sys.version_info.major}.{sys.version_info.minor}",
-            "set KRAS_TRITON_ENV to an environment of Python 3.8 to 3.13 that holds nvidia-pytriton and openvino",
+            "set KRAS_TRITON_ENV to an environment of Python 3.8 to 3.13 that contains nvidia-pytriton and openvino",
         )
     return Environment(
         python=python,

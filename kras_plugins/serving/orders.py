@@ -1,4 +1,4 @@
-"""What starts NVIDIA's Triton container on an exported repository, as text. Never run on this project's machines."""
+"""Commands that start NVIDIA's Triton container on an exported repository, as text. Never run by this project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["docker", "compose", "kubernetes"]
 NOT_RUN = "# Not run on kras' own machines, which have neither a GPU nor containers: check it on yours.\n"
 
 ENVIRONMENT = {**OPT_OUTS, "NVIDIA_TF32_OVERRIDE": "0"}
-"""The container's variables. Products of float32 that a GPU rounds to TF32 are not float32: the last forbids it."""
+"""The container's variables. Float32 products that a GPU rounds to TF32 are not float32: the last one forbids that."""
 
 ENGINES = "/tmp"
 """Where TensorRT's engines are kept (`trt_engine_cache_path` lies below): a volume, as building them takes minutes."""
@@ -27,7 +27,7 @@ _HEALTH = "http://localhost:8002/metrics"
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is wanted of a container.
+    """The settings of a container.
 
     `repository`: the folder of models. `gpus`: 0 for none, -1 for all. `shm`: a pod's shared memory. `tls`: a folder
     with `server.crt`, `server.key` and `ca.crt`; clients must then show a certificate of that CA. `user`: UID:GID on a
@@ -43,7 +43,7 @@ class Order:
 
 
 def order_text(kind: Kind, order: Order) -> str:
-    """A command, a compose file or Kubernetes objects; ConfigError for what Kubernetes cannot be asked."""
+    """A command, a compose file or Kubernetes objects; ConfigError for what Kubernetes does not support."""
     from kras_plugins.serving.cluster import objects_text
 
     return NOT_RUN + {"docker": _docker, "compose": _compose, "kubernetes": objects_text}[kind](order)
@@ -53,8 +53,8 @@ def command(order: Order, *, image: str, one_host: bool) -> list[str]:
     """The words that a container runs: a shell line that becomes tritonserver, and its arguments.
 
     The identity says which GPUs and which `image` compute (no server says so itself). Tracing and logging, by which a
-    client could have files written, are closed with a word that nobody knows. HTTP has the powers of gRPC without its
-    TLS and tokens, and is off. `one_host`: clients hand tiles over in shared memory (asked for from 26.04 on).
+    client could have files written, are locked with a password that nobody knows. HTTP has the powers of gRPC without
+    its TLS and tokens, and is off. `one_host`: clients pass tiles in shared memory (must be enabled from 26.04 on).
     """
     gpus = "`nvidia-smi --query-gpu=name --format=csv,noheader | sort -u | tr / - | paste -s -d +`"
     start = (
@@ -81,7 +81,7 @@ def dumped(*documents: Any) -> str:
 
     class Plain(yaml.SafeDumper):  # type: ignore[misc]  # it has no types
         def ignore_aliases(self, data: Any) -> bool:
-            return True  # what stands twice is written twice
+            return True  # what occurs twice is written twice
 
     return str(yaml.dump_all(documents, Dumper=Plain, sort_keys=False, width=1_000))
 
@@ -95,7 +95,7 @@ def _docker(order: Order) -> str:
     words = [
         "docker run --rm --name kras-triton",
         *([f"--gpus {'all' if order.gpus < 0 else order.gpus}"] if order.gpus else []),
-        # The host's /dev/shm: clients on this host then hand tiles over in shared memory.
+        # The host's /dev/shm: clients on this host then pass tiles in shared memory.
         "--ipc host",
         f"--user {order.user}",
         "--publish 127.0.0.1:8001:8001 --publish 127.0.0.1:8002:8002",
@@ -116,7 +116,7 @@ def _compose(order: Order) -> str:
     words = command(order, image=_short(order.image), one_host=True)
     service = {
         "image": order.image,
-        "command": [word.replace("$", "$$") for word in words],  # compose would put its own variables in
+        "command": [word.replace("$", "$$") for word in words],  # compose would substitute its own variables
         "user": order.user,
         "ipc": "host",
         "environment": ENVIRONMENT,

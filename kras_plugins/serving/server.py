@@ -25,7 +25,7 @@ ENGINE = Path(__file__).parent / "triton_model.py"
 """What runs models in the packaged server; see `triton_model.py`."""
 
 IDENTITY = "kras"
-"""First word of the server's identity, `kras/ENGINE/PRECISION`, by which clients know what truly computes."""
+"""First word of the server's identity, `kras/ENGINE/PRECISION`, by which clients know what actually computes."""
 
 DEFAULT_PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}
 """Triton's own."""
@@ -41,7 +41,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running server: its process, host and ports, and the file it logs to."""
+    """A running server: its process, host and ports, and its log file."""
 
     process: subprocess.Popen[bytes]
     host: str
@@ -97,7 +97,7 @@ def serving(
                 *(f"--{service}-address={host}" for service in ("grpc", "http", "metrics")),
                 *(f"--{service}-port={port}" for service, port in chosen.items()),
                 f"--exit-timeout-secs={int(_STOP_S / 2)}",
-                # Explicit, so that a model can be loaded anew while others are served, and half a folder hurts nobody.
+                # Explicit: a model can be reloaded while others are served, and a half-written folder is harmless.
                 "--model-control-mode=explicit",
                 *(f"--load-model={name}" for name in models),
                 *arguments,
@@ -127,7 +127,7 @@ def serving(
 def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> Server:
     """A started server that is ready. One that crashes while it starts is started `again`, once.
 
-    Triton 2.51 aborts in one of some hundred starts, in a lock of its Python backend's shared memory
+    Triton 2.51 aborts once in about a hundred starts, in a lock of its Python backend's shared memory
     (`boost::interprocess::lock_exception`). Raises BackendError where it ends otherwise, or crashes twice.
     """
     server = start()
@@ -145,7 +145,7 @@ def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> S
 def stop(server: Server) -> None:
     """End the server and every process it started; harmless when it is gone."""
     if server.process.poll() is None:
-        server.process.send_signal(signal.SIGCONT)  # one that was stopped would not hear the next signal
+        server.process.send_signal(signal.SIGCONT)  # a stopped process would not get the next signal
         server.process.terminate()
         try:
             server.process.wait(_STOP_S)
@@ -160,8 +160,8 @@ def stop(server: Server) -> None:
 def free_ports(host: str = "127.0.0.1") -> Iterator[dict[str, int]]:
     """Triton's usual ports where nobody listens on any of them or is about to, else three free ones.
 
-    Two servers that begin at the same time both find the usual ones free, and gRPC lets them share a port: clients then
-    reach either. So no other process gets the usual ones until the block ends, when the server listens.
+    Two servers that start at the same time both find the usual ports free, and gRPC lets them share a port: clients
+    then reach either. So no other process gets the usual ports until the block ends, when the server listens.
     """
     with socket.socket(socket.AF_UNIX if sys.platform == "linux" else socket.AF_INET) as claim:
         if _is_first(claim) and all(_is_free(host, port) for port in DEFAULT_PORTS.values()):
@@ -201,7 +201,7 @@ def _precision(asked: str, environment: Environment) -> str:
 
 
 def _assemble(environment: Environment, engine: Path, folder: Path) -> Path:
-    """A backend folder: Triton's Python library and stub with our `model.py`. Triton refuses links that lead out."""
+    """A backend folder: Triton's Python library and stub with our `model.py`. Triton refuses links that leave it."""
     folder.mkdir(parents=True)
     shutil.copy(environment.backend / "libtriton_python.so", folder)
     shutil.copy(environment.backend / "triton_python_backend_utils.py", folder)
@@ -235,9 +235,9 @@ def _wait_until_ready(server: Server, seconds: float) -> None:
         if server.process.poll() is not None:
             raise BackendError(
                 f"the Triton server ended while it started:\n{server.last_words()}",
-                "the lines above say why; export the models anew if one cannot be loaded",
+                "the lines above say why; export the models again if one cannot be loaded",
             )
-        # Over HTTP: gRPC may ask for certificates and tokens that are none of the starter's business.
+        # Over HTTP: gRPC may require certificates and tokens that the starting process does not have.
         with (
             suppress(OSError),
             _DIRECT.open(f"http://{server.host}:{server.http}/v2/health/ready", timeout=2),

@@ -19,7 +19,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 import openvino  # noqa: E402
 
 BATCH = int(os.environ.get("KRAS_BATCH", "2"))
-"""Tiles per inference, fixed: the same tile then gives the same bits whatever else is asked."""
+"""Tiles per inference, fixed: the same tile then gives the same bits whatever else is requested."""
 
 DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_FP32": np.float32}
 """By Triton's name for them."""

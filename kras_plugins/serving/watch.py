@@ -14,7 +14,7 @@ GPU_ONLY = frozenset(("nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """One number: a PromQL expression, its unit in Grafana's words, and what calls for a person, where anything does.
+    """One number: a PromQL expression, its unit in Grafana's terms, and perhaps an alert.
 
     `alert`: its name; `beyond`: what follows the expression (`> 0.8`); `lasting`: for how long; `means`: what to do.
     """
@@ -56,7 +56,7 @@ WATCHED = (
         alert="KrasTritonQueues",
         beyond="> 0.8",
         lasting="15m",
-        means="Too few instances or GPUs for the clients that ask: add replicas.",
+        means="Too few instances or GPUs for the number of clients: add replicas.",
     ),
     Watched(
         title="GPU utilization",
@@ -71,7 +71,7 @@ WATCHED = (
         legend="{{gpu_uuid}}",
         alert="KrasTritonMemory",
         beyond="> 0.95",
-        means="The next engine may not fit: fewer models a GPU, or one instance a model.",
+        means="The next engine may not fit: use fewer models per GPU, or one instance per model.",
     ),
 )
 
@@ -93,7 +93,7 @@ def prometheus_rules() -> str:
 
 
 def grafana_dashboard() -> str:
-    """A dashboard as JSON: one panel a number, two a row."""
+    """A dashboard as JSON: one panel per number, two per row."""
     source = {"type": "prometheus", "uid": "${source}"}
     panels: list[dict[str, Any]] = [
         {

@@ -1,4 +1,4 @@
-"""Means over areas of pixels, compiled: one call a tile, which holds no lock that other reading threads wait for."""
+"""Means over areas of pixels, compiled: one call per tile, without a lock that other reading threads wait for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shares(start: float, step: float, n_out: int, n_in: int) -> Shares:
 
 @compiled("uint8[:, :, ::1](uint8[:, :, ::1], UniTuple(float64, 2), UniTuple(float64, 2), UniTuple(int64, 2))")
 def means(pixels: UInt8, start: tuple[float, float], step: tuple[float, float], size: tuple[int, int]) -> UInt8:
-    """`resample.resample` where cells are no whole pixels: down the columns first, then along the rows, in float32."""
+    """`resample.resample` for cells that are not whole pixels: down columns first, then along rows, in float32."""
     height, width = pixels.shape[:2]
     rows, row_shares = shares(start[1], step[1], size[1], height)
     columns, column_shares = shares(start[0], step[0], size[0], width)

@@ -1,4 +1,4 @@
-"""A slide at a URL: asked for by its reader, read by ranges where that can, else copied here as a whole."""
+"""A slide at a URL: requested by its reader, read by byte ranges where the reader can, else copied here as a whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kras_plugins.host.parts import UsableReader
 
 _END = 1 << 20
-"""Bytes at both ends of a file that a fingerprint is made of."""
+"""Bytes at each end of a file that its fingerprint is made from."""
 
 
 class Elsewhere:
@@ -37,13 +37,13 @@ class Elsewhere:
         self._looked = False
 
     def ranges(self) -> RangeFile | None:
-        """The file, read by ranges; None where its server knows none. Raises SlideError where it cannot be read."""
+        """The file, read by ranges; None if its server supports none. Raises SlideError where it cannot be read."""
         if not self._looked:
             self._looked = True
             try:
                 self._file = self._ends.enter_context(RangeFile(self.url))
             except NoRanges:
-                self.warnings.append("the server gives no ranges of bytes: the slide was copied as a whole")
+                self.warnings.append("the server supports no byte ranges: the slide was copied as a whole")
             else:
                 if self._file.size == 0:
                     raise SlideError(f"{self.url}: is empty", "upload it again from its source")
@@ -58,7 +58,7 @@ class Elsewhere:
         return self.path
 
     def opening(self, reader: UsableReader) -> Callable[[Options], SlideSource]:
-        """What opens it with a reader, called with that one's options: the reader asks, reads by ranges, or a copy."""
+        """Returns a function of the reader's options that opens the slide by request, by ranges or as a copy."""
         if reader.plugin.asks(self.url):
             return partial(self._ask, reader)
         by_ranges = reader.plugin.open_remote
@@ -69,7 +69,7 @@ class Elsewhere:
         return partial(reader.plugin.open, self.copied())
 
     def fingerprint(self, quickhash: str | None) -> str:
-        """What `fingerprint_of` says of the same file on a disk; of what a service has, its reader's digest alone."""
+        """What `fingerprint_of` returns for the same file on a disk; for a service, its reader's digest alone."""
         if self._asked is not None:
             if not quickhash:
                 raise PluginError(f"{self.url}: its reader states no quickhash", "this is a fault of the plug-in")
@@ -80,7 +80,7 @@ class Elsewhere:
         return _fingerprint(self._file, self._file.size, quickhash)
 
     def transfer(self) -> Mapping[str, int]:
-        """Bytes that came over the network, in how many requests; `size` of a file, which a copy took once."""
+        """Bytes that came over the network, and in how many requests; for a copied file also its `size`."""
         if self._asked is not None:
             return dict(self._asked.transfer())
         ranges = {"bytes": 0, "requests": 0, "size": 0} if self._file is None else dict(transfer(self._file))
@@ -95,7 +95,7 @@ class Elsewhere:
         return self._asked
 
     def close(self) -> None:
-        """Forget it; a copy is removed when others want its room, or the call ends."""
+        """Forget it; a copy is removed when others need its space, or the call ends."""
         self._ends.close()
 
 

@@ -1,7 +1,7 @@
-"""Fields of view and cores of tissue arrays: which pictures are some, and what of them is tissue.
+"""Fields of view and cores of tissue arrays: which images are fields, and which part of them is tissue.
 
-A slide is a piece of tissue on glass; a field is a window into one. So nothing of it has to be glass, its edge cuts
-tissue and cells, and it may be as small as it likes: what is too small for a number is that number, not the field.
+A slide is a piece of tissue on glass; a field is a window into one. So a field need not show any glass, its edge cuts
+tissue and cells, and it may be of any size: where it is too small for a number, that number fails, not the field.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Thumbnail = Callable[[float], tuple[UInt8, tuple[float, float]]]
 
 FIELD_MM2 = 6.25
-"""A picture of no more than this is a field: a core of 2 mm with its margin. No scan of a whole slide is as small."""
+"""An image no larger than this is a field: a core of 2 mm with its margin. No scan of a whole slide is this small."""
 GLASS_MPP = 1.0
-"""Resolution in µm per pixel at which glass is told from pale tissue: fibers and granules show, scanner noise is
-averaged."""
+"""Resolution in µm per pixel at which glass is distinguished from pale tissue: fibers and granules show, scanner noise
+is averaged out."""
 FLAT_UM = 8.0
 """Side of the window in which a patch is flat or not: a nucleus."""
 FLAT_SD = 3.0
@@ -40,7 +40,7 @@ GLASS_SHARE = 0.01
 
 
 def is_field(size: tuple[int, int], mpp: tuple[float, float], said: bool | None = None) -> bool:
-    """Whether a picture of `size` (width, height) pixels of `mpp` µm is a field: as `said`, else by its area."""
+    """Whether an image of `size` (width, height) pixels of `mpp` µm is a field: as `said`, else by its area."""
     return said if said is not None else size[0] * mpp[0] * size[1] * mpp[1] <= FIELD_MM2 * 1e6
 
 
@@ -55,7 +55,7 @@ def tissue_of(slide: Slide, thumbnail: Thumbnail | None = None) -> TissueMask:
 
 
 def field_tissue(image: UInt8, mpp: float, near: UInt8, near_mpp: float) -> TissueMask:
-    """Tissue and pen of a field: as `find_tissue` says where there is glass to compare with, else all but pen.
+    """Tissue and pen of a field: those of `find_tissue` where there is glass to compare with, else all but pen.
 
     `image`, `near`: uint8[h w 3], the whole field at `mpp` (made for 8) and at `near_mpp` (made for 1) µm per pixel.
     Nothing is tissue in a field without any stain: a gray picture, or a spot without a core.
@@ -72,8 +72,8 @@ def field_tissue(image: UInt8, mpp: float, near: UInt8, near_mpp: float) -> Tiss
 def glass_of(near: UInt8, mpp: float) -> UInt8 | None:
     """The color of glass in a field, uint8[3], None where there is none: what is bright, colorless and flat.
 
-    `near`: uint8[h w 3] at `mpp` µm per pixel. Brightness alone does not tell: pale stroma is as bright as the glass
-    of many a scanner, but has fibers.
+    `near`: uint8[h w 3] at `mpp` µm per pixel. Brightness alone does not decide: pale stroma is as bright as the glass
+    of many scanners, but has fibers.
     """
     low, high = near.min(axis=2), near.max(axis=2)
     green = near[..., 1].astype(np.float32)
@@ -89,7 +89,7 @@ def glass_of(near: UInt8, mpp: float) -> UInt8 | None:
 
 
 def _stained(near: UInt8) -> bool:
-    """Whether anything of a picture absorbs green more than red and blue, as hematoxylin and eosin do."""
+    """Whether anything in an image absorbs green more than red and blue, as hematoxylin and eosin do."""
     level = near.astype(np.float32) + 1
     excess = np.log10(np.minimum(level[..., 0], level[..., 2]) / level[..., 1])
     return bool(np.mean(excess > STAIN) >= STAIN_SHARE)

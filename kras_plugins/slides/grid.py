@@ -35,9 +35,9 @@ class Grid:
                 yield row * self.columns + column
 
     def region(self, xy: tuple[int, int], size: tuple[int, int], piece: Callable[[int], UInt8], where: object) -> UInt8:
-        """Pixels uint8[h w 3] of a region, of pieces uint8[h w 3], which may be cut at the level's edge.
+        """Pixels uint8[h w 3] of a region, from pieces uint8[h w 3], which may be cut at the level's edge.
 
-        Raises SlideError, which calls the slide `where`, for one that is smaller than that, and what `piece` raises.
+        Raises SlideError, naming the slide as `where`, for a piece that is smaller than that, and what `piece` raises.
         """
         (left, top), (width, height) = xy, size
         out = np.empty((height, width, 3), np.uint8)

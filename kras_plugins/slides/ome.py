@@ -1,4 +1,4 @@
-"""What OME-XML says of the images in a file, and numbers as other people's software writes them."""
+"""The images that a file's OME-XML describes, and numbers as other people's software writes them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25400.0}
-"""Micrometres per OME length unit; both signs for micro are in use. Units like `pixel` state nothing."""
+"""Micrometers per OME length unit; both signs for micro are in use. Units like `pixel` state nothing."""
 
 MAX_CHARACTERS = 1 << 25
-"""Longest OME-XML that is looked at: that of slides has some thousands."""
+"""Characters in the longest OME-XML that is parsed: that of slides has some thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class OmeImage:
 
     `size`: width and height in pixels. `depth`, `times`, `samples`: SizeZ, SizeT and SizeC, which counts the colors of
     RGB as three. `mpp`: µm per pixel (x, y) and `power`: the objective's magnification, None where not stated.
-    `nonsense`: what is stated and cannot be meant.
+    `nonsense`: stated values that cannot be true.
     """
 
     name: str
@@ -34,7 +34,7 @@ class OmeImage:
 
 
 def positive(text: str | None) -> float | None:
-    """The number that a text states, also with a decimal comma; None where it states none that is positive."""
+    """The number that a text states, also with a decimal comma; None where it states no positive number."""
     try:
         value = float((text or "").replace(",", "."))
     except ValueError:
@@ -43,7 +43,7 @@ def positive(text: str | None) -> float | None:
 
 
 def ome_images(xml: str) -> Iterator[OmeImage]:
-    """Every image that is described. Raises ElementTree.ParseError on broken XML, ValueError on sizes that are none."""
+    """Every described image. Raises ElementTree.ParseError on broken XML, ValueError on sizes that are not numbers."""
     if len(xml) > MAX_CHARACTERS:
         raise ValueError(f"{len(xml)} characters of OME-XML")
     root = ElementTree.fromstring(xml)

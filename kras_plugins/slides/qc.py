@@ -19,26 +19,26 @@ MIN_SHARPNESS = 0.007
 """Share of fine in coarse contrast below which a tile is out of focus. Measured on real tiles at 0.5 µm/px: sharp
 0.014 to 0.9; after a Gaussian of sigma 1 px (0.5 µm) 0.006 to 0.08, of 3 px (1.5 µm) at most 0.005."""
 JPEG_NOISE = 3.0
-"""Fine contrast, in squared grey levels, that JPEG blocks and rounding give to a tile without any detail."""
+"""Fine contrast, in squared gray levels, that JPEG blocks and rounding give to a tile without any detail."""
 MIN_CONTRAST = 12.0
-"""Coarse contrast, in squared grey levels, below which nothing is there to be sharp (glass has 3)."""
+"""Coarse contrast, in squared gray levels, below which there is no detail that could be sharp (glass has 3)."""
 FINE_UM = 0.5
-"""Distance over which focus shows: the optical resolution of a 20x objective. At coarser pixels one pixel is used."""
+"""Distance at which focus shows: the optical resolution of a 20x objective. With coarser pixels, one pixel is used."""
 COARSE = 8
 """Coarse over fine distance: 4 µm, half a nucleus, which defocus of 1.5 µm hardly dims."""
 EVERY = 8
-"""Only each eighth row and column is looked at: that is enough to judge and keeps the data path fast."""
+"""Only every eighth row and column is examined: that is enough to judge and keeps the data path fast."""
 
 FAIL_TISSUE_MM2 = 0.05
-"""Less tissue is four tiles of 112 µm: there is nothing to learn a patient's status from."""
+"""Less tissue than this, four tiles of 112 µm, is too little to learn a patient's status from."""
 WARN_TISSUE_MM2 = 0.25
-"""Less tissue than a needle core half a millimeter long and wide: twenty tiles."""
+"""Less tissue than this is less than a needle core half a millimeter long and wide, or twenty tiles."""
 WARN_PEN = 0.1
 WARN_BLUR, FAIL_BLUR = 0.3, 0.9
 WARN_UNLIKE = 0.25
-"""From here on a profiler's cells are no longer believed to be cancer: `semantics.map.MOST_UNLIKE`."""
+"""Above this share a profiler's cells are no longer trusted to be cancer: `semantics.map.MOST_UNLIKE`."""
 PEN_WINDOW_MM = 1.0
-"""Pen counts as lying over tissue where most of what can be seen this near is tissue; about two strokes wide."""
+"""Pen counts as lying over tissue where most of the unmarked area this near is tissue; about two strokes wide."""
 
 
 def sharpness(tiles: UInt8, mpp: float) -> tuple[Float32, Float32]:
@@ -91,13 +91,13 @@ def slide_qc(
     unlike_share: float | None = None,
     scanner: str = "",
 ) -> SlideQC:
-    """The verdict on a slide, with a reason for all that keeps it from being a plain pass.
+    """The verdict on a slide, with a reason for everything that keeps it from being a plain pass.
 
     `blurred`: bool[tile], the focus flags of all tiles looked at; without any tile the slide fails and its `blur_share`
-    is NaN. `mpp`: level-0 resolution, as found by `mpp_source`. `warnings`: the slide's own. `field`: of a field of
-    view no least area of tissue is asked; its patient's fields are judged together (`little_tissue`).
-    `unlike_share`: share of the tissue that is unlike what the profiler learned from; a warning, as what does not rest
-    on its cells can still be used.
+    is NaN. `mpp`: level-0 resolution, as found by `mpp_source`. `warnings`: the slide's own. `field`: a field of view
+    needs no minimum area of tissue; its patient's fields are judged together (`little_tissue`).
+    `unlike_share`: share of the tissue that is unlike what the profiler learned from; only a warning, because what
+    does not depend on its cells can still be used.
     """
     area, pen = tissue.area_mm2, pen_share(tissue)
     blur = float(blurred.mean()) if len(blurred) else float("nan")
@@ -107,7 +107,7 @@ def slide_qc(
     elif area < FAIL_TISSUE_MM2 and not field:
         failures.append(f"hardly any tissue ({area:.3f} mm²)")
     elif not len(blurred):
-        failures.append("no tile holds enough tissue")
+        failures.append("no tile contains enough tissue")
     elif area < WARN_TISSUE_MM2 and not field:
         reasons.append(f"little tissue ({area:.2f} mm²)")
     if blur > FAIL_BLUR:
@@ -138,7 +138,7 @@ def slide_qc(
 
 
 def little_tissue(slides: Sequence[SlideQC]) -> str:
-    """What is to be said of a patient of whom there are fields alone with little tissue together; "" otherwise."""
+    """The reason for a patient who has only fields of view, with little tissue in all of them together; else ""."""
     area = sum(qc.tissue_mm2 for qc in slides)
     if not slides or area >= WARN_TISSUE_MM2 or not all(qc.field for qc in slides):
         return ""
@@ -148,8 +148,8 @@ def little_tissue(slides: Sequence[SlideQC]) -> str:
 def pen_share(tissue: TissueMask) -> float:
     """Share of the tissue that lies under pen, in [0, 1].
 
-    Pen hides what is below; it is taken to be tissue where most of the unmarked surroundings are. A line drawn around
-    a piece of tissue, on glass, thus does not count.
+    Pen hides what is below, which is assumed to be tissue where most of the unmarked surroundings are. A line drawn
+    on glass around a piece of tissue thus does not count.
     """
     if not tissue.pen.any() or not tissue.mask.any():
         return 0.0

@@ -31,7 +31,7 @@ def resample(pixels: UInt8, start: tuple[float, float], step: tuple[float, float
     ):
         block = pixels[top : top + whole[1] * size[1], left : left + whole[0] * size[0]]
         return block if whole == (1, 1) else np.asarray(Image.fromarray(block).reduce((whole[0], whole[1])))
-    # Numba takes half a second to import, which slides that are read at a whole ratio need not wait for.
+    # Numba takes half a second to import; slides that are read at a whole ratio need not wait for it.
     from kras_plugins.slides.area import means
 
     taken: UInt8 = means(np.require(pixels, np.uint8, ("C", "W")), start, step, size)

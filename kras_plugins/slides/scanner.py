@@ -13,7 +13,7 @@ _MOST = 100
 
 
 def scanner_of(properties: Mapping[str, str]) -> str:
-    """Maker and model, or the device, as far as the file says; else its format in brackets; "" without either."""
+    """Maker and model, or the device, as far as the file says; else its format in parentheses; "" without either."""
     told = [next((properties[key] for key in keys if properties.get(key)), "") for keys in (_MAKERS, _MODELS)]
     words = " ".join(dict.fromkeys(" ".join(told).split()))
     if not words and properties.get("format"):

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 LEVEL_TOLERANCE = 0.02
 """A level whose mpp is this near (relative) to the one asked for is read as it is."""
 CELL_PX = 1 << 14
-"""Level pixels that are averaged to one at once; more are read in steps, as one pixel may stand for a whole slide."""
+"""Level pixels averaged to one at a time; more are read in steps, because one pixel may stand for a whole slide."""
 SHARP = 0.98
-"""What `box` shows with a level's pixels: nothing that is more than so much finer than they are."""
+"""How much finer than a level's pixels `box` may show that level."""
 MAX_ENLARGEMENT = 2.0
-"""Beyond this factor enlarged pixels would be invented detail."""
+"""Beyond this factor, enlarging pixels would invent detail."""
 MAX_PX = 1 << 40
 """More level-0 pixels than any scanner makes (26 cm a side at 0.25 µm): a damaged header."""
 BLOCK_PX = 4 << 20
@@ -50,7 +50,7 @@ THUMBNAIL_PX = 16 << 20
 class Slide:
     """An open slide. All members may be used from many threads at once; it is a context manager.
 
-    `size`: (width, height) in level-0 pixels. `mpp`: micrometres per level-0 pixel along x and y;
+    `size`: (width, height) in level-0 pixels. `mpp`: micrometers per level-0 pixel along x and y;
     `mpp_source` says whether the `cohort`, the `file`, an `option` or the `objective` power gave it.
     `reader`: name of the reader, `plugin`: how errors name it, `reader_facts` what its pixels
     depend on. `objective`: magnification that the file states, if any. `fingerprint` identifies the content for the
@@ -72,7 +72,7 @@ class Slide:
         self.ref = ref
         self.reader = reader
         self.plugin = _plugin_name(reader, origin)
-        # Resolution and kind are facts of the slide, whoever stated them; what else the reader was told changes pixels.
+        # Resolution and kind are facts of the slide, whoever stated them; all other reader options change pixels.
         told = {name: value for name, value in options.result_affecting().items() if name not in FACTS}
         self.reader_facts: Mapping[str, Any] = {"name": reader, "version": version, "options": told}
         self.levels: tuple[Level, ...] = tuple(source.levels)
@@ -110,7 +110,7 @@ class Slide:
         )
 
     def actual_mpp(self, mpp: float) -> float:
-        """The resolution that `read` truly gives when asked for `mpp`, in micrometres per pixel.
+        """The resolution that `read` actually gives when asked for `mpp`, in micrometers per pixel.
 
         It is a level's own mpp where one lies within 2 % of `mpp` along both axes, else `mpp` itself. Raises
         SlideError where the slide would have to be enlarged more than twofold; less than that is a warning.
@@ -122,7 +122,7 @@ class Slide:
         """Pixels uint8[h w 3] of a region; what lies outside of the slide is white (255).
 
         `xy`: upper left corner in level-0 pixels, may be fractional or negative; `size`: (width, height) in
-        output pixels; `mpp`: micrometres per output pixel, square also where the slide's pixels are not.
+        output pixels; `mpp`: micrometers per output pixel, square also where the slide's pixels are not.
         Pixels are area means of the nearest finer level, or a level's own where `actual_mpp` says so. Raises
         SlideError on a damaged file or an `mpp` that is too fine, PluginError when the reader fails
         otherwise.
@@ -156,7 +156,7 @@ class Slide:
     def thumbnail(self, mpp: float) -> tuple[UInt8, tuple[float, float]]:
         """The whole slide at `mpp` or, where that would be more than 16 megapixels, coarser.
 
-        Returns uint8[h w 3] and the pixels' exact (x, y) size in micrometres: the array covers the slide to
+        Returns uint8[h w 3] and the pixels' exact (x, y) size in micrometers: the array covers the slide to
         the pixel, so that both may differ slightly from `mpp`. Raises as `read` does.
         """
         width_um, height_um = self.size[0] * self.mpp[0], self.size[1] * self.mpp[1]
@@ -171,15 +171,15 @@ class Slide:
 
     @property
     def file(self) -> Path | None:
-        """The file on this disk that its pixels come from; None where they are read from elsewhere by ranges."""
+        """The local file that its pixels come from; None where they are read from elsewhere by ranges."""
         return self.ref.path if self._elsewhere is None else self._elsewhere.path
 
     def transfer(self) -> Mapping[str, int] | None:
-        """Bytes and requests that a slide from elsewhere took so far, for the manifest; None where it lies here."""
+        """Bytes and requests that a remote slide has taken so far, for the manifest; None for a local file."""
         return None if self._elsewhere is None else self._elsewhere.transfer()
 
     def expect(self, corners: Sequence[tuple[float, float]], size: tuple[int, int], mpp: float) -> None:
-        """Have what `read` of regions at these corners needs come together, where that saves time."""
+        """Fetch together what `read` of regions at these corners will need, where that saves time."""
         prefetch = getattr(self._source, "prefetch", None)  # a source of ranges has it, one of a copied file need not
         if self._elsewhere is None or prefetch is None:
             return
@@ -199,7 +199,7 @@ class Slide:
             prefetch(level, boxes)
 
     def close(self) -> None:
-        """Release the file; calling it twice is harmless. A reader that fails at it is told and costs nothing."""
+        """Release the file; calling it twice is harmless. A reader's failure to close is logged and costs nothing."""
         if self._to_close:
             self._to_close = False
             _close(self.plugin, self._source)
@@ -291,12 +291,12 @@ class Slide:
 def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None = None) -> Slide:
     """Open a slide with the first reader that can.
 
-    `readers` are tried by the length of the suffix they know (`.ome.tif` before `.tif`); of a URL those alone that ask
-    for it, else those that read by ranges first; then those that prefer it, then by name. `want`: the only one to try.
-    A reader that opens the file but leaves the mpp unknown makes way for the next. Raises SlideError naming the file
-    and every reader's cause, or what the server of a URL says, ContentError from the first that knows the file and
-    refuses what it holds, ConfigError on an unknown `want`, PluginError when the one reader there is fails with
-    anything else or hangs.
+    `readers` are tried by the length of the suffix they know (`.ome.tif` before `.tif`). For a URL, only readers that
+    request it themselves are tried, or, if there are none, those that read by ranges first. Then come those that prefer
+    it, then all by name. `want`: the only one to try. If a reader opens the file but leaves the mpp unknown, the next
+    one is tried. Raises SlideError naming the file and every reader's cause, or the answer of a URL's server;
+    ContentError from the first reader that knows the file and refuses its content; ConfigError on an unknown `want`;
+    PluginError when the only reader fails with anything else or hangs.
     """
     path: Path | Url = _checked_path(ref) if ref.url is None else ref.url
     chosen = _choose_readers(path, readers, want)
@@ -306,7 +306,7 @@ def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None 
         if elsewhere is not None:
             ends.callback(elsewhere.close)
         for reader in chosen:
-            # What comes over the network first is no matter of the reader, nor of how long that may take.
+            # What comes over the network first does not depend on the reader, nor does its time count as the reader's.
             open_it = partial(reader.plugin.open, Path(str(path))) if elsewhere is None else elsewhere.opening(reader)
             try:
                 slide = _open_with(reader, ref, path, open_it, elsewhere)
@@ -315,7 +315,7 @@ def open_slide(ref: SlideRef, readers: Sequence[UsableReader], want: str | None 
             except (SlideError, PluginError) as e:
                 failures.append((reader.plugin.name, e))
                 continue
-            # A reader's defect must be seen even where another one stood in.
+            # A reader's defect must be reported even where another one replaced it.
             for name, failure in failures:
                 if isinstance(failure, PluginError):
                     slide._warn(f"read by {reader.plugin.name!r} because {name!r} failed: {failure.message}")
@@ -348,7 +348,7 @@ def _choose_readers(path: Path | Url, readers: Sequence[UsableReader], want: str
         named = [r for r in readers if r.plugin.name == want]
         if not named:
             known = ", ".join(sorted(r.plugin.name for r in readers)) or "none"
-            raise ConfigError(f"there is no reader {want!r}", f"readers are: {known}")
+            raise ConfigError(f"there is no reader {want!r}", f"the readers are: {known}")
         return named
 
     def match(reader: UsableReader) -> int:
@@ -396,5 +396,5 @@ def _plugin_name(reader: str, origin: str) -> str:
 def _close(plugin: str, source: SlideSource) -> None:
     try:
         ask(plugin, source.close)
-    except KrasError as e:  # what was read is not lost by it
+    except KrasError as e:  # nothing that was read is lost
         logging.getLogger("kras.slides").warning("a slide was not closed: %s", e.message)

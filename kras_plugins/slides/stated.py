@@ -11,7 +11,7 @@ Size = tuple[int, int]
 
 
 def jpeg_size(data: bytes) -> Size:
-    """Width and height of a JPEG. Raises struct.error or ValueError where it states none, as those below do."""
+    """Width and height of a JPEG. Raises struct.error or ValueError where it states none, as the functions below do."""
     at = 2
     while True:
         marker, length = unpack_from(">HH", data, at)

@@ -43,9 +43,9 @@ def ordered_map(
 ) -> Generator[R]:
     """`map(work, items)` in the pool, results in order, never more than `ahead` items begun and not yet consumed.
 
-    `work` finds the context variables of whoever asks (store, deadline, notes).
-    The first exception of `work` is raised in its turn; what was begun is cancelled or waited for by the pool.
-    `plugin`: whose code `work` calls; where it gives no answer in time, Overdue names it.
+    `work` sees the caller's context variables (store, deadline, notes).
+    The first exception of `work` is raised in its turn; what was begun is canceled or waited for by the pool.
+    `plugin`: whose code `work` calls; Overdue names it if it does not answer in time.
     """
     begun: deque[Future[R]] = deque()
 
@@ -69,7 +69,7 @@ def stream_tiles(
 ) -> Generator[TileBatch]:
     """Batches of a grid's tiles in order, from tile `first` on, read by `threads` threads up to two batches each ahead.
 
-    Each thread calls `read`, which by itself is `read_into` on the slide. Memory: at most `2 * threads + 1` batches.
+    Each thread calls `read`, by default `read_into` on the slide. Memory: at most `2 * threads + 1` batches.
     Raises SlideError where the slide is damaged, Overdue where it hangs.
     """
     spec = grid.spec

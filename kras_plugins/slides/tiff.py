@@ -1,7 +1,7 @@
 """Which of a TIFF's images is the slide, by its tags alone.
 
-For every reader of TIFF alike: a file that holds several slides, focal planes or channels, or no 8-bit color, is
-refused, as half of it, or pixels that no scanner saw, would look like a slide.
+Shared by all readers of TIFF: a file that contains several slides, focal planes or channels, or no 8-bit color, is
+refused, because half of it, or pixels that no scanner saw, would look like a slide.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 from kras_plugins.errors import ContentError, SlideError
 from kras_plugins.slides.ome import OmeImage, ome_images
 
-# What tifffile finds odd it logs, line after line; what matters of it is raised here.
+# tifffile logs everything that it finds odd, line after line; what matters is raised here.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 DAMAGE = (
@@ -31,11 +31,11 @@ DAMAGE = (
 )  # fmt: skip
 """What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are RuntimeErrors."""
 MAX_PAGES = 1000
-"""Directories that are looked at: slides have some ten, stacks of microscopes more, loops no end."""
+"""Directories that are read at most: slides have some ten, stacks from microscopes more, loops no end."""
 MAX_SEGMENT_PX = 1 << 26
-"""Largest tile or compressed strip that is decoded for the sake of a region."""
+"""Largest tile or compressed strip that is decoded to read a region."""
 SCENE_SHARE = 1 / 8
-"""Share of the largest image's pixels from which another image is no label, macro image or thumbnail."""
+"""Share of the largest image's pixels from which another image cannot be a label, macro image or thumbnail."""
 SAME_SCALE = 0.05
 """Relative difference of µm per pixel up to which two images of a file are scans at one magnification."""
 ASSOCIATED = re.compile(r"label|macro|overview|thumb|preview", re.IGNORECASE)
@@ -106,7 +106,7 @@ def find_image(tif: Any, path: Path | str) -> TiffImage:
                 levels.append(f)
             elif f is not main and not f.reduced and _is_scene(f, main, own, other):
                 raise ContentError(
-                    f"{path}: holds several images, of {_show(main.page)} and of {_show(f.page)} pixels, not one slide",
+                    f"{path}: contains several images, of {_show(main.page)} and {_show(f.page)} pixels, not one slide",
                     "export each of them as a file of its own and give both the same patient_id",
                 )
         pages = {_size(f.page): f.page for f in reversed(levels)}  # of two of one size the first
@@ -116,10 +116,10 @@ def find_image(tif: Any, path: Path | str) -> TiffImage:
 
 
 def check_tiles(tif: Any, path: Path | str) -> None:
-    """Raise SlideError where tiles of any image state more pixels or bytes than can be meant.
+    """Raise SlideError where tiles of any image state more pixels or bytes than is plausible.
 
-    OpenSlide takes memory for both as they are stated, and ends the process where there is not enough. What tifffile
-    cannot read in a vendor's file is passed over.
+    OpenSlide allocates memory for both as they are stated, and ends the process where there is not enough. Whatever
+    tifffile cannot read in a vendor's file is skipped.
     """
     with suppress(*DAMAGE):
         for f in _pages(tif, path):
@@ -147,12 +147,12 @@ def _pages(tif: Any, path: Path | str) -> list[_Found]:
         if offset in seen:
             raise SlideError(f"{path}: its directories run in a loop", "the file is damaged; export it again")
         if len(seen) == MAX_PAGES:
-            raise ContentError(f"{path}: holds more than {MAX_PAGES} images, not one slide", RETILE)
+            raise ContentError(f"{path}: contains more than {MAX_PAGES} images, not one slide", RETILE)
         seen.add(offset)
         tif.filehandle.seek(offset)
         page = TiffPage(tif, index)
         if not (isinstance(page.imagewidth, int) and isinstance(page.imagelength, int) and page.samplesperpixel > 0):
-            raise ValueError("a size that is no whole number")
+            raise ValueError("a size that is not a whole number")
         found.append(_Found(page, parent))
         return page
 
@@ -189,10 +189,10 @@ def _is_color(page: Any) -> bool:
 
 
 def _check_color(page: Any, path: Path | str) -> None:
-    """Raise ContentError saying what it is, unless 8-bit color that lies upright."""
+    """Raise ContentError describing the pixels, unless they are 8-bit color stored upright."""
     if _is_color(page):
         turned = page.tags.valueof("Orientation", 1)
-        if turned != 1:  # readers differ in what they make of it, down to turning each tile by itself
+        if turned != 1:  # readers differ in how they handle it, down to turning each tile by itself
             raise ContentError(f"{path}: is stored turned or mirrored (Orientation {turned})", f"turn it, and {RETILE}")
         return
     kind, bits = page.photometric, page.bitspersample
@@ -245,7 +245,7 @@ def _is_level(f: _Found, main: _Found) -> bool:
 
 
 def _is_halved(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | None) -> bool:
-    """Whether a level that is not marked as one is a half, a third … of the main image, also in µm per pixel."""
+    """Whether a page not marked as a level is a half, a third … of the main image, in µm per pixel as well."""
     small, large = _size(f.page), _size(main.page)
     ratio = round(large[0] / small[0])
     if ratio < 2 or any(abs(b / ratio - a) > 1 for a, b in zip(small, large, strict=True)):
@@ -256,7 +256,7 @@ def _is_halved(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | 
 
 
 def _is_scene(f: _Found, main: _Found, own: OmeImage | None, other: OmeImage | None) -> bool:
-    """Whether a page that is no level is a slide of its own, and no picture of the glass."""
+    """Whether a page that is not a level is a slide of its own rather than a picture of the glass."""
     if other is not None and ASSOCIATED.search(other.name):
         return False
     if own and other and own.mpp and other.mpp and abs(other.mpp[0] / own.mpp[0] - 1) < SAME_SCALE:
@@ -272,7 +272,7 @@ def same_proportions(small: tuple[int, int], large: tuple[int, int]) -> bool:
 
 
 def _check_segments(page: Any, path: Path | str) -> None:
-    """Raise SlideError where the tags cannot describe pixels: what they declare is never believed unseen."""
+    """Raise SlideError where the tags cannot describe pixels: what they declare is never trusted unchecked."""
     width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         raise SlideError(f"{path}: states tiles of {width} x {height} pixels", "the file is damaged; export it again")
@@ -308,4 +308,4 @@ def _check_extent(page: Any, path: Path | str) -> None:
         raise SlideError(f"{path}: is stored in pieces of {page.tilewidth} x {page.tilelength} pixels", RETILE)
     ends = (at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count)
     if max(ends, default=0) > page.parent.filehandle.size:
-        raise SlideError(f"{path}: is truncated, its pixels lie beyond its end", "copy it again from its source")
+        raise SlideError(f"{path}: is truncated; its pixels lie beyond its end", "copy it again from its source")

@@ -1,4 +1,4 @@
-"""Which tiles of a slide are looked at: a grid cut by micrometer, kept where there is tissue."""
+"""Which tiles of a slide are looked at: a grid in micrometers, kept where there is tissue."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MIN_COVER = 1e-6
 def tile_grid(slide: Slide, tissue: TissueMask, spec: TileSpec, min_tissue: float = 0.5) -> TileGrid:
     """The tiles that extractors see: at least `min_tissue` tissue, at most a quarter pen.
 
-    The grid starts at the slide's upper left corner and has no overlap. Tiles that reach beyond the slide count what
-    is outside as no tissue. Empty where no tile is good enough or the whole slide is smaller than a tile.
+    The grid starts at the slide's upper left corner and has no overlap. The part of a tile that lies beyond the slide
+    counts as not tissue. Empty where no tile is good enough or the whole slide is smaller than a tile.
     """
     grid, pen = _all_tiles(slide, tissue, spec)
     if slide.size[0] < grid.size[0] and slide.size[1] < grid.size[1]:

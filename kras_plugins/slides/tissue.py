@@ -1,7 +1,7 @@
 """Where a slide has tissue and where it has pen, seen at low power.
 
 Everything is judged in optical density relative to the slide's own glass, od = -log10(I / I_glass) per channel
-(Ruifrok & Johnston 2001): grey things (shadow, dust, scanner edges, tinted glass) then have no color, hematoxylin and
+(Ruifrok & Johnston 2001): gray things (shadow, dust, scanner edges, tinted glass) then have no color, hematoxylin and
 eosin always absorb green more than red and blue, and every marker breaks that order in its own way.
 """
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 TISSUE_MPP = 8.0
 """Resolution of the tissue mask in µm per pixel: a nucleus is one pixel, a whole slide a few megapixels."""
 MIN_TISSUE_MM2 = 0.01
-"""Smaller objects are dust; the smallest needle biopsy fragment worth a tile is about one tile large (0.0125 mm²)."""
+"""Smaller objects are dust; the smallest needle biopsy fragment worth a tile is about as large as one (0.0125 mm²)."""
 MAX_HOLE_MM2 = 0.02
-"""Smaller holes are lumen, fat or pigment inside tissue; larger ones (an open alveolus is 0.03 mm²) could hold whole
+"""Smaller holes are lumen, fat or pigment inside tissue; larger ones (an open alveolus is 0.03 mm²) could contain whole
 tiles of glass."""
 MIN_PEN_MM2 = 0.02
 """Smaller spots of pen color are folds, pigment or refraction at an edge, not strokes."""
@@ -32,7 +32,7 @@ MAX_PEN_HOLE_MM2 = 0.05
 PEN_WIDTH_UM = 60.0
 """A marker's line is at least about 300 µm wide; spots must fill a window of this width to count as one."""
 PEN_MPP = 16.0
-"""Resolution at which pen is looked for: strokes are coarse, and it is the costliest part."""
+"""Resolution at which pen is looked for: strokes are coarse, and this is the costliest part."""
 SMOOTH_UM = 20.0
 """Joins nuclei, fibers and the gaps between them to tissue; below an alveolus, above JPEG noise at 8 µm/px."""
 WEAK, SEED = 0.025, 0.03
@@ -40,11 +40,11 @@ WEAK, SEED = 0.025, 0.03
 0.015, the palest tissue (fat, mucin) has 0.03, ordinary tissue 0.1 to 0.4. Fixed, because a threshold found by Otsu's
 method divides noise on blank glass and pale from dark tissue on a full slide."""
 WHITE = 245
-"""Level of glass in a picture that shows none: nearly white."""
+"""Gray level assumed for glass in an image that shows none: nearly white."""
 CUT_SHARE = 1 / 16
 """Share of a small field that a piece of tissue has at least."""
 BLACK = 50
-"""No channel of stained tissue at low power is this dark in red, green and blue at once; marker and scanner are."""
+"""No stained tissue at low power is this dark in red, green and blue at once; marker and scanner edges are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ def find_tissue(image: UInt8, mpp: float, *, glass: UInt8 | None = None, cut: bo
 
     `image`: uint8[h w 3], the whole slide at `mpp` µm per pixel (made for 8; 2 to 64 works). What lies under pen is
     not tissue: its color would mislead any encoder. Black that reaches the picture's edge is the scanner's, not pen.
-    Deterministic. `cut`: the picture is a field, whose edge cuts what is on it: pieces may be small where it is, gaps
-    at its edge are no holes, and its `glass` (uint8[3], nearly white where None) is told, not looked for.
+    Deterministic. `cut`: the picture is a field, whose edge cuts what is on it. Pieces at the edge may be small, gaps
+    there are not holes, and its `glass` (uint8[3], nearly white where None) is given, not looked for.
     """
     if glass is None:
         glass = np.full(3, WHITE, np.uint8) if cut else glass_color(image)
@@ -145,7 +145,7 @@ def _find_pen(red: Float32, green: Float32, blue: Float32, excess: Float32, blac
     warm = (blue > np.where(dense, 0.8, 0.86) * green) & (red < 0.35 * green) & (green > 0.2)
     warm_weak = (blue > min(0.8, blue_share + 0.05) * green) & (red < 0.6 * red_share * green) & (green > 0.06)
     warm_weak |= dense & (blue > 0.7 * green) & (red < 0.25 * green)
-    # Black ink is nearly black where the pen rested, and grey over what is below elsewhere.
+    # Black ink is nearly black where the pen rested; elsewhere it is gray over what lies below.
     grey = (np.minimum(red, blue) > 0.6 * green) & (green > 0.3)
     dark = black | (grey & (red + green + blue > 1.8))
     pen = np.zeros(red.shape, bool)
@@ -174,7 +174,7 @@ def _smooth(values: Float32, width: float) -> Float32:
 
 
 def _objects(mask: Bool, min_mm2: float, mpp: float, seeds: Bool | None = None) -> Bool:
-    """The connected objects of `mask` that are at least `min_mm2` large and, where given, hold a seed."""
+    """The connected objects of `mask` that are at least `min_mm2` large and, where seeds are given, contain one."""
     labels, _ = ndi.label(mask, structure=np.ones((3, 3)))
     keep = np.bincount(labels.ravel()) * (mpp / 1000) ** 2 >= min_mm2
     if seeds is not None:

@@ -7,7 +7,7 @@
     print(result.auroc(), result.auroc("histology_only", among="all_patients"))
     result.predictions.to_pandas()
 
-What is heavy is imported when a verb is called.
+Heavy libraries are imported when a verb is called.
 """
 
 from kras_plugins.study.embed import embed

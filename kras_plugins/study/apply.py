@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def open_bundle(session: Session, folder: Path) -> Bundle:
-    """Load a bundle, checking every byte against its seal, and its models in a process of their own before.
+    """Load a bundle after checking every byte against its seal and trying its models in a separate process.
 
-    UsageError when the folder is none; StoreError for one that is not whole, that cannot be used, or that no trusted
-    key signed where the settings require that.
+    Raises UsageError if the folder is not a bundle; StoreError for one that is not whole, that cannot be used, or that
+    no trusted key signed although the settings require it.
     """
     if not (folder / CONTENT).is_file():
         raise UsageError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
@@ -59,14 +59,14 @@ def open_bundle(session: Session, folder: Path) -> Bundle:
 
 
 def loads_results(session: Session, bundle: Bundle) -> bool:
-    """Whether what a bundle consumes was made elsewhere, by all of its parts, so that no slide is opened."""
+    """Whether all inputs of a bundle were made elsewhere, so that no slide is opened."""
     return made_elsewhere(session.registry, parts_of(session, bundle))
 
 
 def parts_of(session: Session, bundle: Bundle) -> list[tuple[str, str]]:
-    """Kind and name of what makes a bundle's inputs; ConfigError that names what is not installed.
+    """Kind and name of the parts that make a bundle's inputs. Raises ConfigError that names what is not installed.
 
-    Extractors come in the order of training, which is that of the members.
+    Extractors are in the order of training, which is that of the members.
     """
     stated = stated_parts(bundle.facts)
     ordered = [of_extractor("extractor", name) for name in dict.fromkeys(m.extractor for m in bundle.members)]
@@ -76,7 +76,7 @@ def parts_of(session: Session, bundle: Bundle) -> list[tuple[str, str]]:
     if lacking:
         several = ", ".join(f"{kind} {name}" for kind, name in named)
         raise ConfigError(
-            f"the bundle was made with {several}, of which {', '.join(lacking)} is not installed here",
+            f"the bundle was made with {several}; not installed here: {', '.join(lacking)}",
             "install the plug-in, or name its file with --plugin: all are needed",
         )
     return named
@@ -84,10 +84,10 @@ def parts_of(session: Session, bundle: Bundle) -> list[tuple[str, str]]:
 
 @contextmanager
 def open_bundle_parts(session: Session, bundle: Bundle) -> Iterator[Parts]:
-    """The parts that made the bundle's inputs, with its options; only where weights lie may be said anew.
+    """The parts that made the bundle's inputs, with its options; only the location of weights may be set again.
 
-    Warns when the arithmetic differs from the one the bundle was made with. ConfigError for finished features where the
-    bundle makes them from slides.
+    Warns if the arithmetic differs from that of the bundle. Raises ConfigError for finished features if the bundle
+    makes them from slides.
     """
     facts, backend, named = bundle.facts, session.settings.backend, parts_of(session, bundle)
     _refuse_other_features(session, facts)
@@ -125,9 +125,9 @@ def cautions_of(bundle: Bundle) -> list[str]:
 
 
 def stated(processed: Processed, bundle: Bundle, own: Sequence[str] = ()) -> dict[str, Any]:
-    """What a manifest states of slides that a bundle was applied to, as JSON values.
+    """What a manifest states about slides that a bundle was applied to, as JSON values.
 
-    `own`: cautions about this cohort, beside those of the training.
+    `own`: cautions about this cohort, in addition to those of the training.
     """
     return {
         **processed.facts,
@@ -140,9 +140,9 @@ def stated(processed: Processed, bundle: Bundle, own: Sequence[str] = ()) -> dic
 
 
 def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
-    """What the bundle's models were worth in training, and how this cohort and its parts differ from training's.
+    """How good the bundle's models were in training, and how this cohort and its parts differ from those of training.
 
-    `facts`: of the parts that were used here. Bundles made before training was summarized have neither.
+    `facts`: those of the parts used here. Bundles made before training was summarized have neither.
     """
 
     internal, trained = bundle.facts.get("internal", {}), bundle.facts.get("training")
@@ -157,7 +157,7 @@ def compared_with_training(bundle: Bundle, facts: Mapping[str, Any], cases: Sequ
 
 
 def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
-    """The bundle's options over the user's; ConfigError where those say otherwise, but for where weights lie."""
+    """The bundle's options over the user's. Raises ConfigError if they differ, except in where weights lie."""
     config = session.config
     frozen = [(split_extractor(key)[0], part["name"], part["options"]) for key, part in stated_parts(facts).items()]
     here = session.registry.names("reader")
@@ -165,7 +165,7 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
     for kind, name, options in frozen:
         _refuse_more_than_results(session, kind, name, options)
         own = config.options.get(kind, {}).get(name, {})
-        # As the plug-in understands it: a list may be told as text with commas.
+        # As the plug-in understands it: a list may be given as comma-separated text.
         told = config.options_for(kind, session.registry.find(kind, name).record).model_dump(mode="json")
         for key, value in own.items():
             if key != "weights" and key in options and told.get(key) != options[key]:
@@ -178,18 +178,18 @@ def _frozen_options(session: Session, facts: Mapping[str, Any]) -> Config:
 
 
 def _refuse_other_features(session: Session, facts: Mapping[str, Any]) -> None:
-    """A table of finished features says nothing to a bundle whose profiler looks at slides, or that has none."""
+    """Refuse a table of finished features for a bundle whose profiler works on slides, or that has no profiler."""
     made_by = facts["profiler"]["name"] if "profiler" in facts else "none"
     given = session.config.options.get("profiler", {}).get("import", {}).get("table")
     if session.settings.profiler == "import" and given and made_by != "import":
         raise ConfigError(
             f"--profile-table {given}: the bundle was not made with finished features, its profiler is {made_by}",
-            "leave the table out, and give the slides",
+            "leave out the table and name the slides",
         )
 
 
 def _refuse_more_than_results(session: Session, kind: str, name: str, options: Mapping[str, Any]) -> None:
-    """A bundle freezes what changes results; how this machine works is not for somebody else's bundle to say."""
+    """Refuse a bundle that sets more than what changes results: it must not decide how this machine works."""
     record = session.registry.find(kind, name).record
     surplus = sorted(set(options) - set(session.config.options_for(kind, record).result_affecting()))
     if surplus:

@@ -1,4 +1,4 @@
-"""Patients for monitoring: as training had them, as a call of `predict` finds them, and as rows of monitor.csv."""
+"""Patients for monitoring: from training, from a call of `predict`, and as rows of monitor.csv."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from kras_plugins.evaluation.arrivals import COLORS, Arrival, Quality
 from kras_plugins.files.spreadsheet import unguarded
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.study.audit import scope_reasons
 from kras_plugins.study.outputs import damaged, write_table
 
@@ -33,16 +34,16 @@ _FEATURE = "feature:"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of monitor.csv: a patient, and whether it was `in_training`, so that it is not new."""
+    """One row of monitor.csv: a patient, and whether it was `in_training` and so is not new."""
 
     arrival: Arrival
     in_training: bool = False
 
 
 def training_arrivals(patients: Sequence[Patient], cases: Sequence[Case], evaluated: Evaluated) -> list[Arrival]:
-    """All patients of a training with their out-of-fold scores in the first repeat; those without a usable slide too.
+    """All patients of a training, with their out-of-fold scores in the first repeat; also those without a usable slide.
 
-    `evaluated`: of the cases, in their order.
+    `evaluated`: that of the cases, in their order.
     """
     logit = evaluated.ensemble.logit[0]
     made = _made(cases, logit, logit, evaluated.out_of_scope, {p.patient_id: len(p.slides) for p in patients})
@@ -53,7 +54,7 @@ def training_arrivals(patients: Sequence[Patient], cases: Sequence[Case], evalua
 def new_rows(
     patients: Sequence[Patient], cases: Sequence[Case], scores: BundleScores, seen: Collection[str], when: str
 ) -> list[Row]:
-    """The patients of a call of `predict`, at its time `when`; `scores`: of the cases; `seen`: who was in training."""
+    """The patients of a call of `predict` at time `when`. `scores`: of the cases; `seen`: who was in training."""
     folds = scores.ensemble_by_fold
     each = [fold_of(c.patient.patient_id, len(folds)) for c in cases]
     of_fold = folds[each, np.arange(len(cases))]
@@ -69,12 +70,12 @@ def new_rows(
 
 
 def fold_of(patient_id: str, folds: int) -> int:
-    """Which fold's models a new patient is compared by: chosen by the name alone, so by nothing that is measured."""
+    """The fold whose models a new patient is compared by: chosen by the name alone, not by anything measured."""
     return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:8], "big") % folds
 
 
 def add_rows(file: Path, rows: Sequence[Row]) -> None:
-    """Write monitor.csv with these rows in place of earlier ones of the same patients."""
+    """Write monitor.csv with these rows, which replace earlier ones of the same patients."""
     there = {row.arrival.patient_id: row for row in (read_rows(file) if file.is_file() else ())}
     merged = [*{**there, **{row.arrival.patient_id: row for row in rows}}.values()]
     names = dict.fromkeys(name for row in merged for name in row.arrival.features)
@@ -82,12 +83,12 @@ def add_rows(file: Path, rows: Sequence[Row]) -> None:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """What `add_rows` wrote; ConfigError where it is damaged."""
+    """What `add_rows` wrote. Raises ConfigError if it is damaged."""
     try:
         with file.open(encoding="utf-8", newline="") as f:
             table = csv.DictReader(f)
             if tuple(table.fieldnames or ())[: len(COLUMNS)] != COLUMNS:
-                raise damaged(file, "other columns than those of patients for monitoring")
+                raise damaged(file, "its columns are not those of patients for monitoring")
             return [_row({key: unguarded(cell) for key, cell in cells.items()}) for cells in table]
     except (OSError, TypeError, ValueError, AttributeError, csv.Error) as e:
         raise damaged(file, e) from e
@@ -114,7 +115,7 @@ def _made(
             scanner="+".join(sorted({qc.scanner for qc in qcs if qc.scanner})),
             mpp=float(np.median([qc.mpp for qc in qcs])) if qcs else None,
             stain=(red, green, blue) if stains else None,
-            quality="fail" if aside else "warn" if case.qc.startswith("warn") else "pass",
+            quality="fail" if aside else verdict_of(case.qc),
             in_scope=not outside[i],
             histology=case.patient.histology or "",
             fold_score=_known(fold_score[i]),

@@ -1,4 +1,4 @@
-"""What is known of a cohort's patients: covariates, what baselines may look at, what a bundle keeps of training."""
+"""What is known about a cohort's patients: covariates, inputs of baselines, and what a bundle keeps of training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kras_plugins.evaluation.baselines import Known, frozen_inputs
 from kras_plugins.evaluation.columns import available, check_columns, check_numbers, clinical_columns, texts
 from kras_plugins.evaluation.confounders import possible_factors
 from kras_plugins.evaluation.lymphocytes import til_feature
-from kras_plugins.evaluation.scope import gate_note, out_of_scope
+from kras_plugins.evaluation.scope import gate_note, out_of_scope, unlike_note
 from kras_plugins.evaluation.shift import training_summary
 from kras_plugins.study.notify import SILENT, Notify
 
@@ -31,8 +31,8 @@ def described(
 ) -> tuple[tuple[Patient, ...], list[str]]:
     """Patients with the covariates of the settings' table, and notes.
 
-    Specimens unlike those that models are made for are warned of, and in the notes; they stay in.
-    Raises ConfigError for a column nobody has, and for one of numbers where a cell is none.
+    Specimens unlike those that models are made for are reported in a warning and in the notes; they stay in.
+    Raises ConfigError for a column that nobody has, and for a column of numbers with a cell that is not a number.
     """
     notes: list[str] = []
     found = tuple(patients)
@@ -49,7 +49,7 @@ def described(
 
 
 def with_patients(cases: Sequence[Case], patients: Sequence[Patient]) -> list[Case]:
-    """The cases with their patients as described, and the resolution their slides truly have as covariate `mpp`."""
+    """The cases with their patients as described, and the actual resolution of their slides as covariate `mpp`."""
     by_id = {p.patient_id: p for p in patients}
     return [replace(c, patient=_with_mpp(by_id[c.patient.patient_id], c)) for c in cases]
 
@@ -63,7 +63,7 @@ def baseline_inputs(cases: Sequence[Case], settings: StudySettings) -> Known:
 
 
 def frozen_baseline_inputs(cases: Sequence[Case], frozen: Mapping[str, Any]) -> Known:
-    """What the baselines of a bundle looked at in training, of other patients; `frozen`: its baselines."""
+    """What a bundle's baselines looked at in training, now for other patients; `frozen`: its baselines."""
     return _known(cases, *frozen_inputs(frozen))
 
 
@@ -87,7 +87,7 @@ def _known(cases: Sequence[Case], columns: Sequence[str], feature: str | None) -
 
 
 def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
-    """What a cohort looks like in numbers, as JSON values: kept in a bundle, and held against it."""
+    """A cohort in numbers, as JSON values: kept in a bundle, and compared with other cohorts."""
     slides = [r for c in cases for r in c.results]
     stated = [r.qc.mpp if r.qc is not None else r.ref.mpp for r in slides]
     return training_summary(
@@ -101,9 +101,9 @@ def cohort_summary(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def content_of(case: Case, fewest_values: int = 0) -> list[str]:
-    """Digests by which a patient's slides, or what was made of them elsewhere, are known again under any name.
+    """Digests that identify a patient's slides, or what was made from them elsewhere, under any name.
 
-    Rows of features with fewer than `fewest_values` different values are left out: they may be equal by chance.
+    Rows of features with fewer than `fewest_values` distinct values are left out: they may be equal by chance.
     """
     slides = [r.fingerprint for r in case.results if r.qc is not None]
     made = [key for r in case.results if r.qc is None for key in r.keys]
@@ -123,8 +123,9 @@ def in_scope_of(cases: Sequence[Case]) -> Bool:
 
 
 def scope_note(cases: Sequence[Case]) -> str:
-    """What decided who is in scope among these patients, in a sentence."""
-    return f"Scope is decided by {gate_note([c.sample.profile for c in cases])}."
+    """What decided which of these patients are in scope, and for how many the profiler does not know the tissue."""
+    profiles = [c.sample.profile for c in cases]
+    return f"Scope is decided by {gate_note(profiles)}. {unlike_note(profiles)}".rstrip()
 
 
 def _with_mpp(patient: Patient, case: Case) -> Patient:

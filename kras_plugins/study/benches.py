@@ -1,7 +1,7 @@
-"""What a worker of another machine needs to know of a study, and the benches that it opens with that.
+"""What a worker on another machine needs to know about a study, and the benches that it opens from this.
 
 An order is JSON: settings and options as the client resolved them, names of plug-ins, the text of loose plug-in files,
-where the store lies. It holds no pixels, no labels of the cohort's table and no names beyond its options'.
+and the address of the store. It contains no pixels, no labels of the cohort's table and no names except in options.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class FitBench:
-    """What classifiers are fitted with. `kept`: samples that were read, by the digest of all of a cohort."""
+    """What classifiers are fitted with. `kept`: samples that were read, by the digest of a cohort's samples."""
 
     registry: Registry
     config: Config
@@ -57,9 +57,9 @@ class FitBench:
 
 
 def order_for(session: Session, parts: Parts | None = None, tiles: TileBench | None = None) -> JSON:
-    """What workers must know to open a bench: for slides where there are parts, for a survey of tiles, else for fits.
+    """What workers must know to open a bench: for slides if `parts` are given, for a survey of tiles, else for fits.
 
-    Threads are decided here, so that all workers compute with as many.
+    The number of threads is decided here, so that it is the same for all workers.
     """
     import torch
 
@@ -85,9 +85,9 @@ def order_for(session: Session, parts: Parts | None = None, tiles: TileBench | N
 def identity_of(
     registry: Registry, store: Store, parts: Parts | None = None, readers: Sequence[UsableReader] = ()
 ) -> JSON:
-    """What must be alike on two machines, so that one computes what the other would, into the same store.
+    """What must be the same on two machines, so that one computes what the other would, into the same store.
 
-    `readers`: where they are all that is used of plug-ins.
+    `readers`: given if no other plug-ins are used.
     """
     facts = {"readers": reader_facts(readers)} if parts is None else part_facts(parts)
     return _plain(
@@ -104,12 +104,12 @@ def identity_of(
 
 
 def address(store: Store) -> str:
-    """Where a store is, as another machine finds it."""
+    """The address of a store, under which another machine finds it."""
     return store.place.text if isinstance(store.place, Url) else os.path.abspath(store.place)
 
 
 def mark(store: Store) -> None:
-    """Leave something in the store by which another machine can tell that it sees the same one."""
+    """Leave a mark in the store by which another machine can tell that it sees the same store."""
 
     def build(folder: Path) -> None:
         (folder / "mark.txt").write_text(uuid.uuid4().hex)
@@ -124,7 +124,7 @@ def _mark(store: Store) -> str | None:
 
 @contextmanager
 def slide_bench(order: Mapping[str, Any], tell: Tell) -> Iterator[tuple[Bench, JSON]]:
-    """Open what slides are processed with, and say what identifies it. See `engines.worker.Open`."""
+    """Open what slides are processed with; also returns what identifies it. See `engines.worker.Open`."""
     asked, stop = order["parts"], threading.Event()
 
     def told(slide_id: str, stage: str, done: int, total: int) -> None:
@@ -152,7 +152,7 @@ def slide_bench(order: Mapping[str, Any], tell: Tell) -> Iterator[tuple[Bench, J
 
 @contextmanager
 def tile_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[TileBench, JSON]]:
-    """Open what slides are looked at with for their tiles, and say what identifies it. See `engines.worker.Open`."""
+    """Open what slides are searched for tiles with; also returns what identifies it. See `engines.worker.Open`."""
     asked = order["tiles"]
     with _opened(order) as (registry, store, _):
         readers = usable_readers(registry, Config(asked["config"]))
@@ -162,7 +162,7 @@ def tile_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[TileBenc
 
 @contextmanager
 def fit_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[FitBench, JSON]]:
-    """Open what classifiers are fitted with, and say what identifies it. See `engines.worker.Open`."""
+    """Open what classifiers are fitted with; also returns what identifies it. See `engines.worker.Open`."""
     with _opened(order) as (registry, store, _):
         config = Config(order["settings"]["options"])
         yield FitBench(registry=registry, config=config, store=store), identity_of(registry, store)
@@ -170,7 +170,7 @@ def fit_bench(order: Mapping[str, Any], _tell: Tell) -> Iterator[tuple[FitBench,
 
 @contextmanager
 def _opened(order: Mapping[str, Any]) -> Iterator[tuple[Registry, Store, list[Path]]]:
-    """The plug-ins and the store of an order, and its loose files as they lie here, which are removed at the end."""
+    """The plug-ins and the store of an order, and its loose files as written here, which are removed at the end."""
     settings, store = order["settings"], Store(place(order["store"]))
     with ExitStack() as stack:
         stack.enter_context(_threads(int(order["threads"])))
@@ -188,9 +188,9 @@ def _opened(order: Mapping[str, Any]) -> Iterator[tuple[Registry, Store, list[Pa
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for the arithmetic of this process, as the client has: other numbers round otherwise.
+    """Use as many threads for arithmetic as the client: another number rounds differently.
 
-    Also for what would take one a core (joblib), as there may be several workers on a machine.
+    This also holds for joblib, which would use one thread per core: a machine may run several workers.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -210,6 +210,6 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _plain(value: Any) -> JSON:
-    """The value as it comes out of JSON, so that two of them can be compared."""
+    """The value as it is read back from JSON, so that two values can be compared."""
     plain: JSON = json.loads(json.dumps(value))
     return plain

@@ -1,4 +1,4 @@
-"""The facts of a bundle that prediction repeats and pages show, checked before one of them is used."""
+"""The facts of a bundle that prediction repeats and pages show, checked before any of them is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Facts(BaseModel):
-    """More facts than these may be there: later versions state more."""
+    """There may be more facts than these: later versions state more."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -106,7 +106,7 @@ class _Labeled(_Facts):
 
 
 class _Reference(_Facts):
-    """What new patients are compared with; see `evaluation.arrivals`."""
+    """The reference for new patients; see `evaluation.arrivals`."""
 
     schema_version: Literal[1]
     n: int = Field(ge=1)
@@ -129,7 +129,7 @@ class _Reference(_Facts):
 
 
 class _LaterReference(_Facts):
-    """One of a later version, of which nothing is known but that."""
+    """A reference of a later version, of which only the version is known."""
 
     schema_version: int = Field(gt=1)
 
@@ -162,7 +162,7 @@ class _BundleFacts(_Facts):
     @classmethod
     def _there(cls, value: _Part | None) -> _Part | None:
         if value is None:
-            raise ValueError("null is neither a part nor none: none is left out")
+            raise ValueError("null is not a part: leave the key out if there is no part")
         return value
 
     @pydantic.model_validator(mode="after")
@@ -186,7 +186,7 @@ class _Provenance(_Facts):
 
 
 def check_facts(folder: Path, content: BundleContent) -> None:
-    """Raise StoreError naming the first fact of a bundle in `folder` that is not there or not what it must be."""
+    """Raise StoreError naming the first fact of a bundle in `folder` that is missing or not valid."""
     try:
         _BundleFacts.model_validate(content.facts)
     except pydantic.ValidationError as e:

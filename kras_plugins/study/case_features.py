@@ -1,4 +1,4 @@
-"""What a case page says of features: areas and densities of the patient, and what moved each member's score."""
+"""What a case page says about features: areas and densities of the patient, and what moved each member's score."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _measure(name: str, profile: SemanticProfile | None, distribution: Mapping[s
 
 
 def _value(name: str, profile: SemanticProfile) -> float | None:
-    """The value of a feature, or of a flag that a classifier made of a group's validity; None where there is none."""
+    """The value of a feature, or of a flag that a classifier made from a group's validity; None if it is missing."""
     kind, _, group = name.partition(":")
     if kind == "invalid" and group in profile.valid:
         return float(not profile.valid[group])

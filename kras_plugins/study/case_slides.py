@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from kras_plugins.study.notify import Notify
 
 _HEATMAP_PX = 1500
-"""Longer side of a heat map: what a page shows well, whether the slide is a biopsy or a resection."""
+"""Longer side of a heat map: a size that a page shows well, for a biopsy as for a resection."""
 _PAGE_PX = 900
-"""Longer side of a slide's picture in a page, which stands twice in it."""
+"""Longer side of a slide's picture on a page, which contains it twice."""
 _TOP_TILES = 6
 
 
@@ -39,8 +39,9 @@ _TOP_TILES = 6
 class Explained:
     """Where a member that looks at tiles found its score.
 
-    `attention`, `contribution`: float64[tile], None where the member does not say. `assessable`: whether pages may show
-    what contributed to the score; files for other programs have it in any case, as predictions.csv has the score.
+    `attention`, `contribution`: float64[tile], None if the member does not provide them. `assessable`: whether pages
+    may show what contributed to the score; files for other programs always contain it, as predictions.csv contains the
+    score.
     """
 
     member: str
@@ -52,12 +53,12 @@ class Explained:
 
     @property
     def extractor(self) -> str:
-        """Whose tiles they are where there are several."""
+        """The extractor whose tiles these are, if there are several."""
         return split_extractor(self.member)[1]
 
     @classmethod
     def of(cls, member: str, why: Explanation, *, assessable: bool) -> Explained | None:
-        """What a member says of tiles; None of one that looks at features."""
+        """A member's explanation by tiles; None for a member that looks at features."""
         if why.xy is None:
             return None
         attention = why.values if why.kind == "attention" else why.attention
@@ -82,7 +83,7 @@ class Explained:
         )
 
     def top(self, sizes: Mapping[str, tuple[float, float]]) -> Tiles:
-        """The tiles to look at: those that raise and lower most, else the most attended. `sizes`: by slide."""
+        """The tiles to look at: those that raise or lower the score most, else the most attended. `sizes`: by slide."""
 
         def best(order: Float64, values: Float64, which: Sequence[bool]) -> tuple[Tile, ...]:
             first = [i for i in np.argsort(order, kind="stable").tolist() if which[i] and self.slide_ids[i] in sizes]
@@ -121,10 +122,10 @@ def look(
     overlay: bool,
     others: Sequence[Explained] = (),
 ) -> Looked:
-    """Write the slide's GeoJSON, heat map and gallery, with `overlay` also the large picture of cells; give the rest.
+    """Write the slide's GeoJSON, heat map and gallery, with `overlay` also the large picture of cells; return the rest.
 
-    `why`: of the whole patient; `tiles`: those whose pictures the page needs; `others`: whose heat maps are written as
-    well, with the member in their names. A slide without pixels has none.
+    `why`: that of the whole patient; `tiles`: those whose pictures the page needs; `others`: members whose heat maps
+    are written, too, with the member in their names. A slide without pixels has none.
     """
     name, slide_id = safe_name(result.ref.slide_id), result.ref.slide_id
     semantic = map_of(result, parts)
@@ -161,7 +162,7 @@ def _thumbnail_mpp(slide: Slide) -> float:
 
 
 def _pictures_of(tiles: Tiles, slide: Slide, bag: Bag) -> dict[tuple[str | int, ...], str]:
-    """Pictures of those tiles that lie on the slide, as the network saw them."""
+    """Pictures of the tiles that lie on this slide, as the network saw them."""
     wanted = [t for t in (*tiles.raising, *tiles.lowering, *tiles.attended) if t.slide_id == bag.slide_id]
     return {(t.slide_id, *t.xy): photo_uri(_read(slide, bag, t.xy)) for t in wanted}
 
@@ -174,7 +175,7 @@ def _read(slide: Slide, bag: Bag, xy: tuple[int, int]) -> UInt8:
 def _write_tiles(
     path: Path, slide: Slide, thumbnail: UInt8, mpp: tuple[float, float], bag: Bag, own: Explained
 ) -> None:
-    """The files of one slide's tiles: GeoJSON, and where there is attention heat map and gallery."""
+    """The files of one slide's tiles: GeoJSON and, if there is attention, heat map and gallery."""
     values = {
         name: values for name, values in (("attention", own.attention), ("contribution", own.contribution))
         if values is not None

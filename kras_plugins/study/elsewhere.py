@@ -1,4 +1,4 @@
-"""The work of a study that its engine may send to other machines: slides, and the fits of a cross-validation."""
+"""The work of a study that its engine may send to other machines: slides and the fits of a cross-validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Elsewhere:
-    """The workers of other machines for as long as a session lasts; connected when they are first needed."""
+    """The workers on other machines while a session lasts; connected when they are first needed."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -46,7 +46,7 @@ class Elsewhere:
 
     @contextmanager
     def tiles(self, session: Session, bench: TileBench) -> Iterator[Pool]:
-        """Workers that look where slides have tiles; let go of at the end, as a training of days may follow."""
+        """Workers that find where slides have tiles; released at the end, as a training of days may follow."""
         from kras_plugins.study.benches import identity_of, mark, order_for, tile_bench
 
         mark(session.store)
@@ -59,7 +59,7 @@ class Elsewhere:
             self._stack.close()
 
     def fits(self, session: Session) -> Pool:
-        """Workers that fit classifiers, one at a time each, until the session ends."""
+        """Workers that fit classifiers, each one at a time, until the session ends."""
         from kras_plugins.study.benches import fit_bench, identity_of, mark, order_for
 
         if self._fits is None:
@@ -82,7 +82,7 @@ class Elsewhere:
 
 
 def fits_of(session: Session, cases: Sequence[Case]) -> RunFits:
-    """Who makes the fits of a cross-validation of these patients: this process, or the workers of its engine."""
+    """What makes the fits of a cross-validation of these patients: this process, or the workers of its engine."""
     from kras_plugins.learning.fits import one_by_one
 
     elsewhere = session.elsewhere

@@ -23,21 +23,21 @@ def embed(
     overwrite: bool = False,
     notify: Notify = SILENT,
 ) -> SlideOutputs:
-    """Write the tile features of slides as .h5 bags, one a slide, into a folder that may hold others of the same kind.
+    """Write the tile features of slides as .h5 bags, one per slide, into a folder that may have others of this kind.
 
     Parameters:
         slides: slide files, folders of them, or one cohort CSV.
         settings: extractor and its options, backend, reader, workers, store.
         out: folder to add to.
         overwrite: replace what another extractor, or the same with other options, left in that folder.
-        notify: told of progress, notes and warnings.
+        notify: receives progress, notes and warnings.
 
     Returns:
         The file of each slide, with its tiles and the length of their features.
 
     Raises:
-        UsageError: a path that is not there.
-        ConfigError: a folder that holds bags of another kind; no slide that could be used.
+        UsageError: a path that does not exist.
+        ConfigError: a folder with bags of another kind; no slide could be used.
 
     Example:
         >>> from kras_plugins import study

@@ -1,4 +1,4 @@
-"""The slides of typical true and false calls, each explained by a model that never saw the patient."""
+"""Slides of typical true and false calls, each explained by a model that never saw the patient."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     OpenSlide = Callable[[SlideRef], AbstractContextManager[Slide]]
 
 _SLIDE_PX, _TILE_PX = 360, 112
-"""Longer side of a slide's picture, and side of a tile's: together they add about a megabyte to the report."""
+"""Longer side of a slide's picture, and side of a tile's picture: together they add about a megabyte to the report."""
 _TILES = 3
 
 
 def opener(parts: Parts) -> OpenSlide:
-    """How slides are opened again once the models are closed."""
+    """A function that opens slides again once the models are closed."""
     return partial(open_slide, readers=parts.readers, want=parts.reader)
 
 
@@ -53,7 +53,7 @@ def placed(cases: Sequence[Case]) -> set[str]:
 
 
 def out_of_fold(experiment: Experiment, extractors: Collection[str]) -> tuple[str, Explain] | None:
-    """The first member on tiles and how the model of a patient's fold explains it; None where none looks at tiles.
+    """The first member on tiles and how the model of a patient's fold explains it; None if no member looks at tiles.
 
     `extractors`: those whose features have places.
     """
@@ -82,9 +82,9 @@ def examples(
     opened: OpenSlide,
     notify: Notify,
 ) -> Examples:
-    """What the report shows of typical patients, at most eight; `rows`: predictions of the study.
+    """What the report shows about typical patients, at most eight; `rows`: predictions of the study.
 
-    A slide or an explanation that fails is warned of, and what is missing is noted beside the patient.
+    A slide or an explanation that fails is reported in a warning, and what is missing is noted beside the patient.
     """
     if not any(_readable(result) for case in cases for result in case.results):
         return Examples(note=NO_SLIDES)
@@ -101,7 +101,7 @@ def examples(
 
 
 def _readable(result: SlideResult) -> bool:
-    """Whether pixels of the slide were read in this study, and so can be again."""
+    """Whether pixels of the slide were read in this study, and so can be read again."""
     return result.ref.place is not None and result.qc is not None
 
 
@@ -122,11 +122,11 @@ def _example(
             return _shown(row, result, why, slide, len(case.results))
     except (PluginError, SlideError) as e:
         notify.warn(f"left out of the report's examples, {row.patient_id}: {e}", "".join(traceback.format_exception(e)))
-        return Example(row=row, note="its slide or its explanation could not be had again; the log says why")
+        return Example(row=row, note="its slide or its explanation could not be produced again; the log says why")
 
 
 def _looked_at(why: Explained | None, result: SlideResult) -> float:
-    """The share of the patient's attention that a slide has, or what its tiles contribute; the first where none."""
+    """The share of the patient's attention that a slide has, or what its tiles contribute; 0 without either."""
     if why is None:
         return 0.0
     own = why.on(result.ref.slide_id)
@@ -174,12 +174,12 @@ def _shown(row: PatientScores, result: SlideResult, why: Explained | None, slide
 
 
 def _over(pixels: UInt8, layer: Image.Image) -> UInt8:
-    """A layer laid over a picture, uint8[h w 3]."""
+    """A picture with a layer drawn over it, uint8[h w 3]."""
     return np.asarray(Image.alpha_composite(Image.fromarray(pixels).convert("RGBA"), layer).convert("RGB"))
 
 
 def _tile(slide: Slide, bag: Bag, xy: tuple[int, int]) -> UInt8:
-    """A tile as the network saw it, made small."""
+    """A tile as the network saw it, scaled down."""
     px = bag.tile_spec.px
     tile = Image.fromarray(slide.read((float(xy[0]), float(xy[1])), (px, px), bag.tile_spec.mpp))
     return np.asarray(tile.resize((_TILE_PX, _TILE_PX), Image.Resampling.LANCZOS))

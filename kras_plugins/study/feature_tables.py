@@ -1,4 +1,4 @@
-"""The tables of `profile`: features.csv, a row a slide, and patients.csv, a row for each patient of several slides."""
+"""The tables of `profile`: features.csv with a row per slide, patients.csv with one per patient with several slides."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def gather_tables(folder: Path, results: Sequence[SlideResult]) -> pa.Table:
-    """Add rows to features.csv and, where a patient has several slides, to patients.csv, in place of earlier ones of
-    the same slides and patients; gives the whole table of slides, unknown is null."""
+    """Add rows to features.csv and, if a patient has several slides, to patients.csv; they replace earlier rows of the
+    same slides and patients. Returns the whole table of slides; unknown is null."""
     profiles = [r.profile for r in results if r.profile is not None]
     _patients(folder, results)
     return _merged(folder / FEATURES, [_row({"slide_id": p.id}, p) for p in profiles])
 
 
 def fields_note(results: Sequence[SlideResult]) -> str:
-    """What is missing in fields of view because it needs more than they have, in one sentence; "" without fields."""
+    """What fields of view lack because it needs more tissue or cells, in one sentence; "" without fields."""
     fields = [r.profile for r in results if r.qc is not None and r.qc.field and r.profile is not None]
     lacking = Counter(group for p in fields for group, valid in p.valid.items() if not valid and group not in OF_FIELDS)
     if not lacking:
@@ -36,7 +36,7 @@ def fields_note(results: Sequence[SlideResult]) -> str:
     groups = ", ".join(f"{group} ({n})" for group, n in sorted(lacking.items()))
     return (
         f"{len(fields)} fields of view have areas, densities and ratios whatever their size; groups of features that "
-        f"need more tissue or cells than a field has are missing there: {groups}"
+        f"need more tissue or cells than a field has are missing: {groups}"
     )
 
 
@@ -62,7 +62,7 @@ def _row(told: Mapping[str, str], profile: SemanticProfile) -> dict[str, Any]:
 
 
 def _merged(file: Path, now: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """A table with these rows added, in place of those of the same name, which stands in the first column."""
+    """A table with these rows added; they replace rows with the same name in the first column."""
     import pyarrow as pa
     import pyarrow.csv as pv
 

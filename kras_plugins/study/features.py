@@ -19,14 +19,14 @@ def features(
     overwrite: bool = False,
     notify: Notify = SILENT,
 ) -> Features:
-    """Compute what `train` needs of the slides into the store, and nothing more; `train` then finds it there.
+    """Compute what `train` needs from the slides, and nothing more, into the store, where `train` then finds it.
 
     Parameters:
         cohort, settings, out, overwrite, notify: as for `train`.
-        shard: `I/N` for every N-th slide beginning with the I-th; all slides where None.
+        shard: `I/N` for every N-th slide beginning with the I-th; None for all slides.
 
     Returns:
-        How many slides are in the store, and those set aside, which are also in the folder: in `failures-IofN.csv` of a
+        How many slides are in the store, and those set aside. The folder lists these in `failures-IofN.csv` for a
         shard, else in `failures.csv`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The fits of one classifier in one fold as a task for another machine: it takes samples from the store, by key."""
+"""The fits of one classifier in one fold as a task for another machine, which reads samples from the store, by key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stored_samples(cases: Sequence[Case], store: Store) -> str:
 
 
 def item_of(learners: Learners, task: FitTask, samples: str, store: Store) -> dict[str, Any]:
-    """What another machine must know of a task. `samples`: digest of all patients', `store`: where the fits go."""
+    """What another machine must know about a task. `samples`: digest of all patients'; `store`: where the fits go."""
     return {
         "samples": samples,
         "store": address(store),
@@ -71,12 +71,12 @@ def item_of(learners: Learners, task: FitTask, samples: str, store: Store) -> di
 
 
 def cost_of(task: FitTask) -> float:
-    """What a task costs by comparison: patients learned from, those with bags of tiles more than others."""
+    """The relative cost of a task: its training patients, of whom those with bags of tiles count more."""
     return sum(len(f.fit) for f in task.fits) * (100.0 if task.member.plugin.consumes is Bag else 1.0)
 
 
 def fitted(bench: FitBench, item: Mapping[str, Any]) -> str:
-    """Make the fits of a task into the store; the name of their folder there."""
+    """Write the fits of a task into the store; returns the name of their folder there."""
     provided = bench.registry.find("classifier", item["classifier"])
     record = bench.registry.record("classifier", item["classifier"], ClassifierPlugin)
     task = FitTask(
@@ -112,12 +112,12 @@ def fitted(bench: FitBench, item: Mapping[str, Any]) -> str:
 
 
 def _samples(digest: str, bench: FitBench) -> tuple[list[Sample], list[str]]:
-    """The samples of all patients with their keys, read once a bench, which has one task at a time."""
+    """The samples of all patients with their keys, read once per bench, which has one task at a time."""
     if digest not in bench.kept:
         folder = bench.store.at(digest)
         if folder is None:
             raise StoreError(
-                f"the store {bench.store.place} does not hold {digest[:12]}", "all machines must see one store"
+                f"the store {bench.store.place} does not contain {digest[:12]}", "all machines must see the same store"
             )
         patients = json.loads((folder / _SAMPLES).read_text())
         while len(bench.kept) >= _KEPT:
@@ -147,14 +147,14 @@ def _sample(facts: Mapping[str, Any], store: Store) -> Sample:
     for slide_id, extractor, digest in facts["bags"]:
         folder = store.at(digest)
         if folder is None:
-            raise StoreError(f"the store {store.place} does not hold {digest[:12]}", "it was pruned: run again")
+            raise StoreError(f"the store {store.place} does not contain {digest[:12]}", "it was pruned: run again")
         bags.append(replace(read_bag(folder / BAG, slide_id), extractor=extractor))
     profile = None if facts["profile"] is None else from_json(facts["profile"], facts["patient"])
     return Sample(patient_id=facts["patient"], bags=tuple(bags), profile=profile)
 
 
 def _stored(bag: Bag, store: Store) -> str:
-    """The digest of a bag that was made elsewhere, copied into the store, where other machines find it."""
+    """The digest of a bag that was made elsewhere, after copying it into the store, where other machines find it."""
     key = make_key("bag", made_elsewhere=digest_of(bag))
     store.make(key, lambda folder: write_bag(folder / BAG, bag))
     return key.digest

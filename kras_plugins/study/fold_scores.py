@@ -1,4 +1,4 @@
-"""folds.parquet: what each fold's models gave inside training, from which thresholds can be recomputed."""
+"""folds.parquet: the scores of each fold's models inside training, from which thresholds can be recomputed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def write_fold_scores(file: Path, scored: Evaluated) -> None:
     """Write a long table: repeat, fold, model, kind, name, value.
 
     `repeat` and `fold` count from 1. Kinds: `inner_logit`, the calibrated score of a training patient (`name`) from
-    models that saw neither the fold nor the patient; `logit`, the calibrated score of a test patient, of which
-    predictions.csv has the probability; `raw` and `in_fold`, its uncalibrated score and what it is ranked by within its
-    fold; `fold_logit`, on an external cohort, the score that the bundle's model of this fold gave; `threshold`, the
-    logit of a rule (`name`) for the fold's test patients; `platt_slope` of the fold. NaN is left out. Raises StoreError
-    when the file cannot be written.
+    models that saw neither the fold nor the patient; `logit`, the calibrated score of a test patient, whose probability
+    is in predictions.csv; `raw` and `in_fold`, its uncalibrated score and the value it is ranked by within its fold;
+    `fold_logit`, on an external cohort, the score by the bundle's model of this fold; `threshold`, the logit of a rule
+    (`name`) for the fold's test patients; `platt_slope` of the fold. NaN is left out. Raises StoreError if the file
+    cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet

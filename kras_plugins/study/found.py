@@ -1,7 +1,7 @@
-"""What a settings file may say that was found in the current folder, and that nobody named or trusted.
+"""What a settings file may set that was found in the current folder and that nobody named or trusted.
 
-Numbers, choices, names of installed plug-ins, and below its own folder the cohort, other data and where to write: no
-code, no store, no server, no weights, no other place.
+It may set numbers, choices, names of installed plug-ins and, below its own folder, the cohort, other data and the
+output folder. It may not set code, a store, a server, weights or any other place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kras_plugins.host.manager import Registry
 from kras_plugins.host.trust import was_trusted
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?=\S)")
-"""What an address begins with, such as that of a model hub; `classifier:rf` is a plug-in, `tumor: positive` a class."""
+"""The beginning of an address, such as a model hub's; `classifier:rf` is a plug-in, `tumor: positive` a class."""
 
 Named = tuple[str, str, str]
 """Kind, name and option of a plug-in."""
@@ -29,14 +29,14 @@ def check_run(run: Mapping[str, Any], file: Path, settings: type[Options]) -> No
     """Raise ConfigError for a setting of `[run]` that a found file may not make."""
     for name, value in run.items():
         if _is_place(settings, name):
-            raise _refused(file, f"run.{name}", "decides what runs, where it is kept or who is called,")
+            raise _refused(file, f"run.{name}", "decides what runs, where data is kept or which servers are called,")
         _check_text(value, f"run.{name}", file)
 
 
 def check_engine(table: Mapping[str, Any], file: Path) -> None:
-    """Raise ConfigError for any option of an engine: it says who is called, and what runs there."""
+    """Raise ConfigError for any option of an engine: it decides which machines are called and what runs there."""
     if table:
-        raise _refused(file, "[engine.dask]", "decides who is called and what runs there,")
+        raise _refused(file, "[engine.dask]", "decides which machines are called and what runs there,")
 
 
 def check_options(options: Mapping[str, Mapping[str, Mapping[str, Any]]], file: Path) -> None:
@@ -49,7 +49,9 @@ def check_places(registry: Registry, found: Mapping[Named, Path]) -> None:
     """Raise ConfigError for options of plug-ins that say where something lies; `found`: those of a found file."""
     for (kind, name, key), file in found.items():
         if name in registry.names(kind) and _is_place(registry.find(kind, name).record.options, key):
-            raise _refused(file, f"{kind}.{name}.{key}", "decides what runs, where it is kept or who is called,")
+            raise _refused(
+                file, f"{kind}.{name}.{key}", "decides what runs, where data is kept or which servers are called,"
+            )
 
 
 def named(options: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Named]:
@@ -69,14 +71,14 @@ def _check_text(value: Any, name: str, file: Path) -> None:
     folder = os.path.realpath(file.parent)
     for text in _texts(value):
         if "://" in text or ((scheme := _SCHEME.match(text)) and scheme[1] not in KINDS):
-            raise _refused(file, name, f"holds an address, {text!r},")
+            raise _refused(file, name, f"contains an address, {text!r},")
         for part in (text, *text.split(",")):
             if place := _outside(folder, part.strip()):
-                raise _refused(file, name, f"leads out of its folder, to {place!r},")
+                raise _refused(file, name, f"leads outside its folder, to {place!r},")
 
 
 def _outside(folder: str, text: str) -> str:
-    """Where a path that is relative to a folder ends, links followed, if that is outside of it; else ""."""
+    """Where a path relative to a folder ends, links followed, if this is outside the folder; else ""."""
     if "\0" in text or text.startswith("~"):
         return text
     place = os.path.realpath(os.path.join(folder, text))

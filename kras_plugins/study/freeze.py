@@ -1,4 +1,4 @@
-"""The deployable bundle of a study: what is frozen beside the models."""
+"""The deployable bundle of a study: what is frozen with the models."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def freeze(
 
     Thresholds and the prevalence are those of patients in scope.
 
-    `facts`: what prediction must repeat, as JSON values; `cautions`: why the training's numbers say nothing about
-    patients, if so, which every result of the bundle repeats. Returns the bundle's digest.
+    `facts`: what prediction must repeat, as JSON values; `cautions`: reasons, if any, why the training's numbers say
+    nothing about patients; every result of the bundle repeats them. Returns the bundle's digest.
     """
     models = {**evaluated.members, "ensemble": evaluated.ensemble, **evaluated.baselines}
     settings, labels, scope = prepared.settings, experiment.labels, experiment.in_scope
@@ -49,7 +49,7 @@ def freeze(
         facts={
             **facts,
             "target": settings.target,
-            # One that learned nothing has nothing to say elsewhere, and a classifier is no baseline in plain numbers.
+            # A baseline that learned nothing has nothing to freeze, and one that is a classifier is not plain numbers.
             "baselines": frozen_baselines(
                 labels,
                 known,

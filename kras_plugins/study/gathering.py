@@ -1,4 +1,4 @@
-"""An output folder that gathers patients or slides over several calls: nothing is dropped, each call has an entry."""
+"""An output folder that gathers patients or slides over several calls: nothing is lost, and each call has an entry."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LOCK = ".adding"
 
 
 Stamp = tuple[int, int, int]
-"""Inode, time of change and size of a file: they differ when it was written anew."""
+"""Inode, time of change and size of a file: they change when it is written again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathering:
-    """`what`: what all of the folder has in common, as JSON values: bundle and prevalence, or plug-in and options.
+    """`what`: what all in the folder has in common, as JSON values: bundle and prevalence, or plug-in and options.
 
-    `names`: slides and patients of this call, as files are named after them; `before`: such files that were there when
-    it began. They may be the slides themselves, and are not the call's.
+    `names`: slides and patients of this call, by which files are named; `before`: files of such names that existed when
+    the call began. They may be the slides themselves, so they are not outputs of the call.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Gathering:
 
     @classmethod
     def opened(cls, folder: Path, what: Mapping[str, Any], names: Iterable[str], *, overwrite: bool = False) -> Self:
-        """Take the folder for a call of these names; ConfigError where it holds something else that may not go."""
+        """Claim the folder for a call with these names. Raises ConfigError if it has other content that must stay."""
         make_folder(folder)
         if overwrite:
             clear(folder)
@@ -50,36 +50,36 @@ class Gathering:
         strange = [name for name in (IDENTITY, PREDICTIONS, FEATURES) if (folder / name).exists()]
         if found._manifest() is None and strange:
             raise ConfigError(
-                f"{folder} holds {', '.join(strange)} of another kind of call, or of an earlier kras",
+                f"{folder} contains {', '.join(strange)} of another kind of call, or of an earlier kras",
                 "choose another --out, or replace it with --overwrite",
             )
         found._refuse_others()
         return found
 
     def refuse_other_slides(self, asked: Mapping[str, Sequence[str]]) -> None:
-        """Raise ConfigError for a patient who is there with other slides than this call asks for."""
+        """Raise ConfigError for a patient who is already there, but with other slides than in this call."""
         for entry in self.calls():
             for patient, slides in mapping(entry.get("patients")).items():
                 now = asked.get(patient, slides)
                 if sorted(now) != sorted(slides):
                     raise ConfigError(
-                        f"{self.folder} holds patient {patient} with {', '.join(slides)}, now {', '.join(now)}",
+                        f"{self.folder} contains patient {patient} with {', '.join(slides)}, now {', '.join(now)}",
                         "score all slides of a patient in one call, into another --out",
                     )
 
     def refuse_changed_slides(self, slides: Mapping[str, Mapping[str, Any]]) -> None:
-        """Raise ConfigError for a slide that is there with another content. `slides`: their facts in a manifest."""
+        """Raise ConfigError for a slide that is already there with different content. `slides`: facts in a manifest."""
         for entry in self.calls():
             for name, facts in mapping(entry.get("slides")).items():
                 if name in slides and slides[name]["fingerprint"] != mapping(facts).get("fingerprint"):
                     raise ConfigError(
-                        f"{self.folder} holds results of another slide named {name}",
+                        f"{self.folder} contains results of another slide named {name}",
                         "give it another name, or choose another --out",
                     )
 
     @contextmanager
     def adding(self) -> Iterator[None]:
-        """Tables are read and written by one call at a time; what another has added meanwhile must fit, too."""
+        """Let one call at a time read and write tables; what another has added meanwhile must fit, too."""
         with FileLock(self.folder / _LOCK):
             self._refuse_others()
             yield
@@ -89,9 +89,9 @@ class Gathering:
         return any(name in (call.get("outputs") or ()) for call in self.calls())
 
     def record(self, entry: Mapping[str, Any], also: Iterable[str] = ()) -> None:
-        """Add the entry of a call, with the files it wrote: new and named after its slides or patients, and `also`.
+        """Add the entry of a call with the files it wrote: new ones named after its slides or patients, and `also`.
 
-        The last thing that a call does, within `adding`.
+        This is the last step of a call, within `adding`.
         """
         now = _stamps(self.folder, self.names)
         written = [name for name, stamp in now.items() if self.before.get(name) != stamp]
@@ -114,19 +114,19 @@ class Gathering:
         differing = told_differences({k: v for k, v in before.items() if k in self.what}, self.what)
         if differing:
             raise ConfigError(
-                f"{self.folder} holds results of another call: {differing}",
+                f"{self.folder} contains results of another call: {differing}",
                 "choose another --out, or replace them with --overwrite",
             )
 
     def _manifest(self) -> dict[str, Any] | None:
-        """The folder's manifest, None where there is none or where it is of another kind."""
+        """The folder's manifest, None if it is missing or of another kind."""
         file = self.folder / MANIFEST
         found = read_json(file) if file.is_file() else {}
         return found if isinstance(found.get("calls"), list) else None
 
 
 def _stamps(folder: Path, names: frozenset[str]) -> dict[str, Stamp]:
-    """The files of a folder that are named after one of the names, or lie in a folder that is."""
+    """The files of a folder that are named after one of the names, or lie in a folder named so."""
     tops = [top for top in sorted(folder.iterdir()) if named_after(top.name, names)]
     files = [file for top in tops for file in (top, *sorted(top.rglob("*"))) if file.is_file()]
     stats = {file.relative_to(folder).as_posix(): file.stat() for file in files}

@@ -1,4 +1,4 @@
-"""Outer folds that were decided before the study, and the settings they determine."""
+"""Outer folds that were fixed before the study, and the settings that they determine."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def with_given_folds(
 ) -> tuple[StudySettings, Mapping[str, FoldCube]]:
     """The settings with the folds, repeats and splits of a file, and each patient's folds int64[repeat] by id.
 
-    Inner splits keep sites together where the given folds do. Raises ConfigError where the file does not deal these
-    patients.
+    Inner splits keep sites together if the given folds do. Raises ConfigError if the file does not assign folds to
+    these patients.
     """
     labels = np.array([p.label for p in patients], np.int8)
     cube = read_folds(file, [p.patient_id for p in patients], labels)

@@ -1,4 +1,4 @@
-"""Which study a folder holds: nothing is silently overwritten, and the same call resumes where it stopped."""
+"""Which study a folder contains: nothing is silently overwritten, and the same call resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kras_plugins.store import file_sha256
 from kras_plugins.study.outputs import MANIFEST, make_folder, read_json, write_json
 
 IDENTITY = "study.json"
-"""Written when a study begins; what is there without it was written by something else."""
+"""Written when a study begins; outputs without it were written by something else."""
 
 FEATURES, PATIENTS = "features.csv", "patients.csv"
 
@@ -36,7 +36,7 @@ _OURS = (
     "bundle",
 )
 _MOST = 4
-"""So many differences are told."""
+"""How many differences a message lists."""
 
 State = Literal["new", "unfinished", "finished"]
 
@@ -47,7 +47,7 @@ class Identity:
 
     `call`: `train` or `validate`; `settings`: those that change results; `plugins`: ids
     with result versions; `files`: sha256 of the tables and files that settings name; `slides`: bytes of each slide's
-    file, None where there is none.
+    file, None without a file.
     """
 
     call: str
@@ -57,9 +57,9 @@ class Identity:
     slides: Mapping[str, int | None] = field(default_factory=dict)
 
     def differences(self, earlier: Mapping[str, Any], aside: Iterable[str] = ()) -> list[str]:
-        """How this differs from an `earlier` one as it was written.
+        """How this differs from an `earlier` identity as it was written.
 
-        Slides set `aside`, and those that were not there, may have been mended since.
+        Slides that were set `aside` or missing may have been mended since.
         """
         mine: dict[str, Any] = redacted(asdict(self))
         stored: Mapping[str, int | None] = mapping(earlier.get("slides"))
@@ -74,7 +74,7 @@ class Identity:
 
 
 def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State:
-    """Take a folder for a study: `new` where there is no study yet, else whether the same one is finished there.
+    """Claim a folder for a study: `new` if it has no study yet, else whether this study is finished there.
 
     A study with slides set aside counts as unfinished: they may have been mended. Raises ConfigError that names what
     differs, or which output was changed; with `overwrite`, earlier outputs are removed instead.
@@ -87,7 +87,7 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
         strange = [name for name in (MANIFEST, *_OURS) if (folder / name).exists()]
         if strange:
             raise ConfigError(
-                f"{folder} holds {', '.join(strange)} of another study, or of an earlier kras",
+                f"{folder} contains {', '.join(strange)} of another study, or of an earlier kras",
                 "choose another --out, or replace them with --overwrite",
             )
         _state(folder, identity)
@@ -97,12 +97,12 @@ def claim(folder: Path, identity: Identity, *, overwrite: bool = False) -> State
     differing = identity.differences(read_json(folder / IDENTITY), aside)
     if differing:
         raise ConfigError(
-            f"{folder} holds another study: {_some(differing)}",
+            f"{folder} contains another study: {_some(differing)}",
             "choose another --out, or replace it with --overwrite",
         )
     if manifest and not aside and _whole(folder, manifest):
         return "finished"
-    # Slides that may change are now as this call has them; the manifest comes back when all is there.
+    # Record slides that may change as this call has them; the manifest is written again when all is done.
     _state(folder, identity)
     (folder / MANIFEST).unlink(missing_ok=True)
     return "unfinished"
@@ -113,7 +113,7 @@ def _state(folder: Path, identity: Identity) -> None:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """The value, if it is a mapping, as a file of ours should hold there; else an empty one."""
+    """The value, if it is a mapping, as it should be in our files; else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -122,7 +122,7 @@ def _rows(value: object) -> Sequence[Any]:
 
 
 def told_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How two mappings of JSON values differ, in words; "" where they do not."""
+    """How two mappings of JSON values differ, in words; "" if they do not."""
     return _some(list(_differences(before, now, "")))
 
 
@@ -134,8 +134,8 @@ def inputs_of(
 ) -> dict[str, str]:
     """Digests of the files that settings name, and of those that options of plug-ins name, by setting.
 
-    `options`: by any names, JSON values; of a folder that one of them names, or of a path with `{slide_id}` in it, the
-    files of these `slides` count by name and size. `told`: how a file is called, also in digests.
+    `options`: JSON values by any names. If one names a folder, or a path with `{slide_id}` in it, the files of these
+    `slides` there count by name and size. `told`: gives a file's name, also in digests.
     """
     found = {name: file_sha256(path) for name, path in named.items() if path is not None and path.is_file()}
     ids = frozenset(slides)
@@ -150,7 +150,7 @@ def inputs_of(
 
 
 def bytes_of(path: Path | None) -> int | None:
-    """The size of a slide's file; None for a folder, or where there is none."""
+    """The size of a slide's file; None for a folder, or if it is missing."""
     try:
         return path.stat().st_size if path is not None and path.is_file() else None
     except OSError:
@@ -158,7 +158,7 @@ def bytes_of(path: Path | None) -> int | None:
 
 
 def _sizes(folder: Path, slides: frozenset[str], told: Callable[[str], str]) -> str:
-    """Names and sizes of the files of these slides in a folder, told as one text."""
+    """Names and sizes of the files of these slides in a folder, as one text."""
     files = sorted(
         (told(e.name), e.stat().st_size) for e in os.scandir(folder) if e.is_file() and named_after(e.name, slides)
     )
@@ -167,7 +167,7 @@ def _sizes(folder: Path, slides: frozenset[str], told: Callable[[str], str]) -> 
 
 
 def named_after(file: str, names: Container[str]) -> bool:
-    """Whether a file or folder is called like one of the names, or like one with an ending."""
+    """Whether a file or folder has one of the names, with or without an extension."""
     return file in names or any(file[:i] in names for i, letter in enumerate(file) if letter == ".")
 
 
@@ -211,7 +211,7 @@ def _told(value: Any) -> str:
 
 
 def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether all outputs are there; ConfigError where one was changed since it was written."""
+    """Whether all outputs are there. Raises ConfigError if one was changed since it was written."""
     outputs: Mapping[str, str] = mapping(manifest.get("outputs"))
     there = [name for name in outputs if (folder / name).is_file()]
     changed = [name for name in there if file_sha256(folder / name) != outputs[name]]
@@ -224,7 +224,7 @@ def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what studies and gathering calls wrote into a folder, as the manifest lists it, and nothing else."""
+    """Remove what studies and gathering calls wrote into a folder, as listed in the manifest, and nothing else."""
     manifest: Mapping[str, Any] = {}
     with suppress(ConfigError):  # a damaged one lists nothing
         manifest = read_json(folder / MANIFEST)

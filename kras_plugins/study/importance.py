@@ -1,4 +1,4 @@
-"""The entry `importance` of metrics.json: for each member on features, what its models lose when these are shuffled."""
+"""The entry `importance` of metrics.json: for each member on features, what its models lose if these are shuffled."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _OF_TILES = "looks at tiles, which have no names: permuting them among patients 
 def trained_importance(
     experiment: Experiment, evaluated: Evaluated, samples: Sequence[Sample], seed: int
 ) -> dict[str, Any]:
-    """That of a training: the first repeat's outer models, each on the patients in scope of its own test fold."""
+    """Importance in a training: for the first repeat's outer models, each on the in-scope patients of its test fold."""
     here = np.flatnonzero(evaluated.complete)
     models = {m.name: fold_models(experiment, m, here) for m in experiment.members if _on_features(m.plugin.consumes)}
     return _of_all([m.name for m in experiment.members], models, samples, evaluated.labels, seed)
 
 
 def frozen_importance(bundle: Bundle, evaluated: Evaluated, samples: Sequence[Sample]) -> dict[str, Any]:
-    """That of a bundle on another cohort: the mean over its fold models, on the patients in scope."""
+    """Importance for a bundle on another cohort: the mean over its fold models, on the patients in scope."""
     here = np.flatnonzero(evaluated.complete)
     models = {m.name: frozen_models(bundle, m, here) for m in bundle.members if _on_features(m.consumes)}
     return _of_all([m.name for m in bundle.members], models, conform(samples, bundle.inputs), evaluated.labels, seed=0)

@@ -1,4 +1,4 @@
-"""Slides as they are named: files, folders of them, or a cohort CSV; a mistyped path is caught before any work."""
+"""Slides as given by the user: files, folders of them, or a cohort CSV. A mistyped path is caught before any work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kras_plugins.host.manager import Registry
 
 _DICOM = (".dcm", ".dicom")
-"""A slide in DICOM is a folder of files, of which a reader needs any one."""
+"""A DICOM slide is a folder of files; a reader needs any one of them."""
 
 
 def slides_of(
@@ -31,17 +31,17 @@ def slides_of(
     learn: Callable[[Sequence[Path]], None] = lambda slides: None,
     histologies: WordMap | None = None,
 ) -> CohortTable:
-    """A cohort without labels: of one CSV, or of slide files and folders of them, each slide its own patient.
+    """A cohort without labels: from one CSV, or from slide files and folders, each slide as its own patient.
 
-    `patient`: all slides are of this one. `target`: a column of the CSV that says the outcome, and is not looked at.
-    `made_elsewhere`: what is named may be results of slides, such as cells in a CSV without patient_id and slide_id.
-    `learn`: called with the slide files that were found, before any error can name one. `histologies`: what a user says
-    that words for a histology mean.
-    Raises UsageError for a path that is not there or holds no slide.
+    `patient`: the patient of all slides. `target`: a column of the CSV with the outcome, which is not looked at.
+    `made_elsewhere`: the files may be results of slides, such as cells in a CSV without patient_id and slide_id.
+    `learn`: called with the slide files that were found, before any error can name one. `histologies`: the user's
+    meanings of words for a histology.
+    Raises UsageError for a path that does not exist or has no slide.
     """
     for path in paths:
         if re.match(r"[a-z][a-z0-9]*:/", str(path)):
-            raise UsageError(f"{path}: is an address", "name slides that lie elsewhere in a cohort CSV, column `path`")
+            raise UsageError(f"{path}: is an address", "put addresses of slides into a cohort CSV, column `path`")
     given = [Path(p) for p in paths]
     missing = [str(p) for p in given if not p.exists()]
     if missing:
@@ -55,18 +55,18 @@ def slides_of(
         slides = [slide for p in given for slide in _slides(p, suffixes)]
         for slide in slides:
             if not _is_text(slide.name):  # the error leaves the name out: it may be a person's
-                raise UsageError(f"{slide.parent}: holds a slide whose name is no UTF-8", "rename the file")
+                raise UsageError(f"{slide.parent}: contains a slide whose name is not UTF-8", "rename the file")
         learn(slides)
         return bare_slides(slides, patient)
     if len(given) > 1 or patient is not None:
         raise ConfigError(
-            f"{tables[0]}: a cohort goes alone, without slides or --patient", "give one CSV, or slides only"
+            f"{tables[0]}: a cohort cannot be combined with slides or --patient", "give one CSV, or slides only"
         )
     return read_cohort(tables[0], target, labelled=False, needs_paths=False, histologies=histologies)
 
 
 def slide_suffixes(registry: Registry) -> tuple[str, ...]:
-    """Endings of slides that some reader knows."""
+    """File name extensions of slides that some reader knows."""
     records = [registry.record("reader", name, ReaderPlugin) for name in registry.names("reader")]
     return tuple(sorted({suffix for record in records for suffix in record.suffixes}))
 

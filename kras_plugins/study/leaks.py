@@ -1,4 +1,4 @@
-"""What would give the label away without any tissue: patients who share content, a feature that is the label."""
+"""What would reveal the label without any tissue: patients who share content, a feature that is the label."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Session
 
 FEWEST_VALUES = 8
-"""Rows of features with fewer different values may be equal by chance: indicators of sites, a handful of counts."""
+"""Rows of features with fewer distinct values may be equal by chance: indicators of sites, a handful of counts."""
 BY_CHANCE = 1e-6
-"""A feature that separates the classes counts as no accident where chance makes that rarer than this, among all."""
+"""A feature that separates the classes is not an accident if its probability by chance, among all, is below this."""
 NEARLY = 0.99
-"""An AUROC from which on a feature nearly is the label."""
+"""The AUROC from which a feature counts as nearly the label."""
 _SHOWN = 5
 _ROWS = 64  # of a bag that are compared
 
 
 def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
-    """Notes on patients who share content, and on features that nearly are the label; ConfigError where one is.
+    """Notes on patients who share content, and on features that nearly are the label; ConfigError if one is the label.
 
-    Shared is a slide, a bag of features or a row of features, by its content: where folds part such patients, one is
-    trained on and the other tested. A feature is the label where it takes two values that say it, or is missing in all
-    patients of one class and in nobody else.
+    Patients share a slide, a bag of features or a row of features if its content is the same. If folds separate such
+    patients, one is trained on and the other is tested. A feature is the label if it has two values, one for each
+    class, or if it is missing in all patients of one class and in nobody else.
     """
     shared = _copies(cases)
     profiles = [c.sample.profile for c in cases]
     first = next((p for p in profiles if p is not None), None)
     if first is None or any(p is not None and p.names != first.names for p in profiles):
-        return shared  # different columns are refused, with both patients named, where learning begins
+        return shared  # learning refuses different columns, naming both patients
     blank = np.full(len(first.names), np.nan)
     values = np.stack([blank if p is None else p.values for p in profiles])
     positive = np.array([c.patient.label == 1 for c in cases], np.bool_)
@@ -62,16 +62,16 @@ def check_leaks(cases: Sequence[Case], target: str) -> list[str]:
         )
     return shared + [
         f"Possible leak: feature {name} alone has AUROC {area:.3f} for {target}. Make sure that it was not made with "
-        "the label in sight."
+        "knowledge of the label."
         for name, area, _ in clear
         if area >= NEARLY
     ]
 
 
 def feature_findings(session: Session, cohort: Path, target: str) -> list[Finding]:
-    """What `train` would say of features made elsewhere, of the settings' profiler, before anything is trained.
+    """What `train` would report about features made elsewhere, for the settings' profiler, before it trains anything.
 
-    Nothing where the cohort cannot be read, of which `cohort.check` says why.
+    Returns nothing if the cohort cannot be read; `cohort.check` reports the reason.
     """
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.host.parts import open_parts
@@ -112,20 +112,20 @@ def _copies(cases: Sequence[Case]) -> list[str]:
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     return [
         f"Leak: different patients have the same slide or the same features: {'; '.join(groups[:_SHOWN])}{more}. "
-        "One may be trained on and the other tested. Find out whose it is, and leave the other rows out."
+        "One may be trained on and the other tested. Find out whose it is and remove the other rows."
     ]
 
 
 def _bag_digest(bag: Bag) -> str:
-    """By which a bag is known again whatever file holds it: its first rows of features, and how many there are."""
+    """What identifies a bag in whatever file: its first rows of features, and how many there are."""
     return hashlib.sha256(repr(bag.features.shape).encode() + bag.features[:_ROWS].tobytes()).hexdigest()
 
 
 def _separation(values: Float64, positive: Bool) -> tuple[float, bool, float]:
-    """AUROC of a feature either way round, whether it has two values only, and how likely chance separates so well.
+    """AUROC of a feature in either direction, whether it has two values only, and how probable this is by chance.
 
-    The chance is that of Mann and Whitney's statistic, by the normal approximation, but no smaller than that of a whole
-    separation, 2 in C(n, n⁺) orders, which the approximation undercuts in small cohorts.
+    The probability is that of the Mann-Whitney statistic, by the normal approximation, but at least that of a complete
+    separation, 2 in C(n, n⁺) orders; in small cohorts the approximation would be smaller.
     """
     from scipy.stats import mannwhitneyu
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experiment:
-    """Cross-validate; ConfigError where a class has fewer usable patients than there are folds, or none in scope."""
+    """Cross-validate. Raises ConfigError if a class has fewer usable patients than folds, or none in scope."""
     settings = prepared.settings
     labels = np.array([c.patient.label for c in cases], np.int8)
     positives = int(labels.sum())
@@ -30,14 +30,14 @@ def learn(session: Session, prepared: Prepared, cases: Sequence[Case]) -> Experi
         raise ConfigError(
             f"{prepared.table.path}: {positives} of {len(labels)} patients with usable slides are positive, "
             f"too few for {settings.folds} folds",
-            "use fewer --folds, or mend the slides that were set aside",
+            "use fewer --folds, or repair the slides that were set aside",
         )
     in_scope = in_scope_of(cases)
     if len(np.unique(labels[in_scope])) < 2:
         which = "positive" if not labels[in_scope].any() else "negative"
         raise ConfigError(
-            f"{prepared.table.path}: of {int(in_scope.sum())} patients in scope, {len(labels)} in all, none is {which}",
-            "a call is made for NSCLC that is not squamous, with enough cancer on the slide: add such patients",
+            f"{prepared.table.path}: none of {int(in_scope.sum())} patients in scope ({len(labels)} in all) is {which}",
+            "calls are made for non-squamous NSCLC with enough cancer on the slide: add such patients",
         )
     return cross_validated(session, prepared, cases, labels, session.store, "learning")
 
@@ -55,9 +55,9 @@ def cross_validated(
 ) -> Experiment:
     """Cross-validate as the settings say, with these labels, int8[patient]; fits are kept in `store`.
 
-    Without models there are no baselines either: then the ensemble alone is asked for.
+    Without models there are no baselines either: then only the ensemble is wanted.
 
-    `stage`: how progress calls it; `round_of`: which of how many such rounds it is, from 0, for one progress over all.
+    `stage`: its name in the progress; `round_of`: its number from 0 and the number of rounds, for a common progress.
     """
     settings, given = prepared.settings, prepared.given
     this, rounds = round_of

@@ -19,7 +19,7 @@ _FIELD_MPP = 0.25
 
 
 def map_of(result: SlideResult, parts: Parts) -> SemanticMap | None:
-    """The map a slide's profile was made from, None where there is none (a table of finished features)."""
+    """The map that a slide's profile was made from, None without a map (a table of finished features)."""
     folder = map_folder_of(result)
     if folder is not None:
         return read_map(folder, result.ref.slide_id)
@@ -34,7 +34,7 @@ def write_exports(
 ) -> None:
     """Write a map into a folder: Parquet, raster and facts; GeoJSON; tissue as `png`, `ome-tiff` or `none`.
 
-    What has level-0 coordinates is left out for tissue of a slide whose resolution nobody states.
+    Files with level-0 coordinates are left out for tissue of a slide whose resolution is unknown.
     """
     made = map_folder_of(result)
     if made is None and semantic.outlines is not None and (semantic.outlines.parent / FACTS).is_file():
@@ -56,7 +56,7 @@ def write_exports(
 
 
 def mpp_of(semantic: SemanticMap, result: SlideResult) -> tuple[float, float] | None:
-    """µm per level-0 pixel: as the cells say it, else the slide, else the cohort."""
+    """µm per level-0 pixel: from the cells, else the slide, else the cohort."""
     known = slide_mpp(semantic)
     single = result.ref.mpp if result.qc is None else result.qc.mpp
     return known if known is not None or single is None else (single, single)
@@ -71,7 +71,7 @@ def write_overlay(path: Path, semantic: SemanticMap, result: SlideResult, parts:
         return None
     with open_slide(ref, parts.readers, parts.reader) as slide:
         larger = OVERVIEW_PX // max(slide.size)
-        if larger:  # a field is shown whole, as large as there is room
+        if larger:  # a field is shown whole, as large as possible
             whole = slide.box((0, 0), slide.size, (larger * slide.size[0], larger * slide.size[1]))
             image = draw_overlay(semantic, whole, (slide.mpp[0] / larger, slide.mpp[1] / larger), slide.mpp, [])
             return write_png(path, image)

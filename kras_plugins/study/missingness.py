@@ -1,4 +1,4 @@
-"""Features made elsewhere must not reveal a patient's stratum, and so the label, by what is missing."""
+"""Missing values of features made elsewhere must not reveal a patient's stratum, and so the label."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from kras_plugins.learning.samples import Case
 
 NOISE_LIMIT = 0.001
-"""A feature that is wholly missing in a site counts as no accident where chance makes it rarer than this."""
+"""That a feature is wholly missing in a site is not an accident if its probability by chance is below this."""
 SITE_PATIENTS = 5
 
 
 def check_features(cases: Sequence[Case], target: str) -> None:
-    """Raise ConfigError where features made elsewhere say more than they should.
+    """Raise ConfigError if features made elsewhere reveal more than they should.
 
-    A feature wholly missing in one histology, cohort or site but not elsewhere would tell the stratum, and with it the
-    label, by its absence. Of a site there must be five patients, and less than one chance in 1,000 that all of them
-    lack what others have (Laplace's rule for the others' share). A feature named like the target or like a column of
-    the cohort would be the label or a covariate in disguise.
+    A feature wholly missing in one histology, cohort or site but not elsewhere would reveal the stratum, and with it
+    the label, by its absence. A site must have five patients, and the probability that all of them lack what others
+    have must be below 1 in 1,000 (Laplace's rule for the others' share). A feature with the name of the target or of a
+    column of the cohort would be the label or a covariate in disguise.
     """
     profiles = [case.sample.profile for case in cases]
     first = next((p for p in profiles if p is not None), None)
     if first is None or any(p is not None and p.names != first.names for p in profiles):
-        return  # different columns are refused, with both patients named, where learning begins
+        return  # learning refuses different columns, naming both patients
     known = {target.lower(), *(name.lower() for case in cases for name in case.patient.covariates)}
     disguised = [name for name in first.names if name.lower() in known]
     if disguised:
         raise ConfigError(
-            f"feature columns named like columns of the cohort: {', '.join(disguised[:5])}",
+            f"feature columns have names of columns of the cohort: {', '.join(disguised[:5])}",
             "they are labels or covariates, not features: name the true ones, -o 'profiler.import.features=…*'",
         )
     blank = np.full(len(first.names), np.nan)
@@ -52,8 +52,8 @@ def check_features(cases: Sequence[Case], target: str) -> None:
                 some = ", ".join(first.names[i] for i in bad[:3]) + (" …" if len(bad) > 3 else "")
                 raise ConfigError(
                     f"{len(bad)} features wholly missing in {stratum} {name} ({n} patients) but not elsewhere: {some}",
-                    "what is missing would tell the stratum: strip endings that differ (profiler.import.suffixes), "
-                    "leave those columns out (profiler.import.features), or leave the stratum out",
+                    "missing values would reveal the stratum: strip suffixes that differ (profiler.import.suffixes), "
+                    "leave out those columns (profiler.import.features), or leave out the stratum",
                 )
 
 

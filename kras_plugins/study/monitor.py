@@ -1,4 +1,4 @@
-"""Watch a bundle in use: whether new patients, and results, are as training was, and what calls are worth by then."""
+"""Monitor a bundle in use: whether new patients and results are like those of training, and how good calls are."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SCHEMA_VERSION = 1
 JSON, PAGE = "monitor.json", "monitor.html"
 ALPHA = 0.05
 _MOST_CHECKS = 12
-"""So many checks of a group are kept of a look, those with the smallest p."""
+"""How many checks of a group are kept for each look: those with the smallest p."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to look, chosen before the first look: see `monitor`."""
+    """How to monitor, chosen before the first look: see `monitor`."""
 
     window: int | Calendar = "month"
     fewest: int = FEWEST
@@ -41,14 +41,14 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """What `monitor` gives. `result`: the content of monitor.json; `folder`: where it was written, None if nowhere."""
+    """The result of `monitor`. `result`: the content of monitor.json; `folder`: where it was written, or None."""
 
     folder: Path | None
     result: Mapping[str, Any] = field(repr=False)
 
     @property
     def drift(self) -> tuple[str, ...]:
-        """The groups that gave an alarm."""
+        """The groups that raised an alarm."""
         return tuple(self.result["verdict"]["groups"])
 
     @property
@@ -78,25 +78,24 @@ def monitor(
     Parameters:
         bundle: the bundle folder of a training.
         predictions: folders of `score` (`kras predict`), all of this bundle.
-        labels: table with `patient_id` and the bundle's target, as far as labels have arrived; perhaps `date`.
+        labels: table with `patient_id` and the bundle's target, as far as labels have arrived; optionally `date`.
         out: folder for monitor.html and monitor.json; the same plan (window to until) may be run again into it.
-        window: so many patients are looked at together, or those of a `day`, `week`, `month` or `quarter`.
-        fewest: patients below which nothing is compared.
-        alpha: the chance of any false alarm, ever; half of it is for what needs no label.
+        window: how many patients to compare together, or the patients of a `day`, `week`, `month` or `quarter`.
+        fewest: the smallest number of patients that is compared.
+        alpha: the probability of any false alarm, ever; half of it is for what needs no label.
         since: first day of scoring that counts, as 2026-03-31.
         until: last such day.
-        now: until when windows have ended; this moment where None.
+        now: the time at which windows must have ended; the present time if None.
         overwrite: replace what another bundle or plan left in that folder.
-        notify: told of notes.
+        notify: receives notes.
         command: the words of the call, for monitor.json.
 
     Returns:
-        The verdict, and all that monitor.json says.
+        The verdict, and the content of monitor.json.
 
     Raises:
-        UsageError: a folder that is no bundle, or that `predict` did not write.
-        ConfigError: a folder of another bundle or of an earlier kras; labels that cannot be read; a plan that cannot be
-            meant.
+        UsageError: a folder that is not a bundle, or that `predict` did not write.
+        ConfigError: a folder of another bundle or of an earlier kras; labels that cannot be read; an invalid plan.
         StoreError: a bundle that is not whole.
 
     Example:
@@ -112,7 +111,7 @@ def monitor(
     folders = [predictions] if isinstance(predictions, str | Path) else list(predictions)
     rows, lacking = read_predictions_of([Path(f) for f in folders], reference.digest)
     if lacking:
-        notify.note(f"{lacking} patients are left out: an earlier kras scored them, and did not write what is compared")
+        notify.note(f"{lacking} patients are left out: an earlier kras scored them without writing what is compared")
     counts, arrivals = _new(rows, plan)
     if labels is not None:
         arrivals = with_labels(arrivals, Path(labels), str(reference.facts["target"]))
@@ -125,9 +124,9 @@ def monitor(
 
 
 def watched(reference: Reference, arrivals: Sequence[Arrival], plan: Plan, now: datetime) -> dict[str, Any]:
-    """The content of monitor.json for patients from wherever: folders of results, or a service's database.
+    """The content of monitor.json for patients from any source: folders of results, or a service's database.
 
-    `arrivals`: each patient once, with the time of scoring, none of them from training; labels where known.
+    `arrivals`: each patient once, with the time of scoring, none of them from training; with labels if known.
     """
     from kras_plugins.evaluation.arrivals import INPUTS, LABELS, absent, compare_inputs, compare_outcomes
     from kras_plugins.evaluation.drift_series import series, training_series
@@ -184,7 +183,7 @@ def watched(reference: Reference, arrivals: Sequence[Arrival], plan: Plan, now: 
 
 
 def _drift(groups: Mapping[str, str], looked: Mapping[str, int]) -> bool | None:
-    """Whether there is drift; None where nothing was looked at."""
+    """Whether there is drift; None if nothing was looked at."""
     return True if groups else False if any(looked.values()) else None
 
 
@@ -215,7 +214,7 @@ def _possible(result: Mapping[str, Any]) -> bool:
 
 
 def _new(rows: Sequence[Row], plan: Plan) -> tuple[dict[str, int], list[Arrival]]:
-    """Each patient once, as first scored, without those of training and outside of the plan's days; and how many."""
+    """Each patient once, as first scored, without those of training and those outside the plan's days; and counts."""
     days = [(row, row.arrival.when[:10]) for row in sorted(rows, key=lambda row: row.arrival.when)]
     inside = [row for row, day in days if plan.since <= day and (not plan.until or day <= plan.until)]
     fresh = [row.arrival for row in inside if not row.in_training]
@@ -233,19 +232,19 @@ def _new(rows: Sequence[Row], plan: Plan) -> tuple[dict[str, int], list[Arrival]
 def _checked(plan: Plan) -> Plan:
     if isinstance(plan.window, int) and plan.window < plan.fewest:
         raise ConfigError(
-            f"windows of {plan.window} patients are smaller than {plan.fewest}, the fewest that are compared",
-            "take larger windows, or lower --fewest",
+            f"windows of {plan.window} patients are smaller than {plan.fewest}, the smallest number that is compared",
+            "use larger windows, or lower --fewest",
         )
     if plan.fewest < 2 or not 0 < plan.alpha < 1:
         raise ConfigError(
-            f"fewest {plan.fewest}, alpha {plan.alpha:g}: no patients or rate that can be meant",
+            f"fewest {plan.fewest}, alpha {plan.alpha:g}: not a valid number of patients or rate",
             "for example 20 and 0.05",
         )
     for day in filter(None, (plan.since, plan.until)):
         try:
             date.fromisoformat(day)
         except ValueError as e:
-            raise ConfigError(f"{day}: not a day", "write it as 2026-03-31") from e
+            raise ConfigError(f"{day}: not a date", "write it as 2026-03-31") from e
     return plan
 
 
@@ -285,7 +284,7 @@ def _check(check: Compared) -> dict[str, Any]:
 
 
 def _write(folder: Path, result: Mapping[str, Any], *, overwrite: bool) -> Path:
-    """Write monitor.json and the page; ConfigError where the folder has those of another bundle or plan."""
+    """Write monitor.json and the page. Raises ConfigError if the folder has those of another bundle or plan."""
     from kras_plugins.report.monitor import write_monitor
 
     make_folder(folder)
@@ -295,8 +294,8 @@ def _write(folder: Path, result: Mapping[str, Any], *, overwrite: bool) -> Path:
         if not all(same):
             what = "plan" if same[0] else "bundle"
             raise ConfigError(
-                f"{folder} holds {JSON} of another {what}",
-                "choose another --out, or replace it with --overwrite; a plan that changes after a look voids its rate",
+                f"{folder} contains {JSON} of another {what}",
+                "choose another --out, or use --overwrite; changing a plan after a look voids its false-alarm rate",
             )
     write_json(folder / JSON, result)
     write_monitor(folder / PAGE, result)
@@ -304,7 +303,7 @@ def _write(folder: Path, result: Mapping[str, Any], *, overwrite: bool) -> Path:
 
 
 def _finite(value: Any) -> Any:
-    """JSON values with null for what is no number."""
+    """JSON values with null for what is not a finite number."""
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

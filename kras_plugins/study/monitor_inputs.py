@@ -1,4 +1,4 @@
-"""What `monitor` reads: a bundle's facts without its models, folders of `predict`, and labels as they arrive."""
+"""The inputs of `monitor`: a bundle's facts without its models, folders of `predict`, and labels as they arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What monitoring needs of a bundle. `thresholds`: logits by model and rule."""
+    """What monitoring needs from a bundle. `thresholds`: logits by model and rule."""
 
     digest: str
     facts: Mapping[str, Any]
@@ -33,9 +33,9 @@ class Reference:
 
 
 def read_reference(folder: Path) -> Reference:
-    """A bundle's facts, every byte of it checked against its seal; no model is loaded.
+    """A bundle's facts, after checking every byte of it against its seal; no model is loaded.
 
-    UsageError where it is no bundle, StoreError where it is not whole.
+    Raises UsageError if it is not a bundle, StoreError if it is not whole.
     """
     if not (folder / CONTENT).is_file():
         raise UsageError(f"{folder}: not a bundle", "give the `bundle` folder that `kras run` wrote")
@@ -48,26 +48,26 @@ def read_reference(folder: Path) -> Reference:
 
 
 def read_predictions_of(folders: Sequence[Path], digest: str) -> tuple[list[Row], int]:
-    """The rows of all folders of `predict`, and of how many patients there are predictions without a row.
+    """The rows of all folders of `predict`, and how many patients have predictions but no row.
 
-    Those an earlier kras scored, which did not write what is compared.
-    UsageError for a folder without, ConfigError for one that another bundle made, or an earlier kras.
+    An earlier kras scored the latter and did not write what is compared.
+    Raises UsageError for a folder without results, ConfigError for one of another bundle or of an earlier kras.
     """
     found: list[Row] = []
     lacking = 0
     for folder in folders:
         if not (folder / MANIFEST).is_file():
-            raise UsageError(f"{folder}: no folder of results", "give folders that `kras predict` wrote")
+            raise UsageError(f"{folder}: not a folder of results", "give folders that `kras predict` wrote")
         made_by = read_json(folder / MANIFEST).get("bundle_digest")
         if made_by != digest:
-            other = str(made_by)[:12] if made_by else "none that it names"
+            other = str(made_by)[:12] if made_by else "unnamed"
             raise ConfigError(
                 f"{folder} was scored with another bundle: {other}, not {digest[:12]}",
                 "compare with the bundle that scored it",
             )
         if not (folder / MONITOR).is_file():
             raise ConfigError(
-                f"{folder} has no {MONITOR}: an earlier kras scored it, and did not write what is compared",
+                f"{folder} has no {MONITOR}: an earlier kras scored it without writing what is compared",
                 "score the slides again with `kras predict`, into another folder",
             )
         rows = read_rows(folder / MONITOR)
@@ -83,10 +83,10 @@ def _patients(folder: Path) -> list[str]:
 
 
 def with_labels(arrivals: Sequence[Arrival], file: Path, target: str) -> list[Arrival]:
-    """Patients with the labels of a table, found by `patient_id`; one that is not there, or blank, stays unknown.
+    """Patients with the labels of a table, matched by `patient_id`; a label that is missing or blank stays unknown.
 
-    Its columns: `patient_id`, the target, and where known `date`, when the label came, and `histology`.
-    ConfigError for a table without the first two, with a value that is no label, or two labels of one patient.
+    Its columns: `patient_id`, the target and, if known, `date`, when the label arrived, and `histology`.
+    Raises ConfigError for a table without the first two, with an invalid label, or with two labels for one patient.
     """
     rows = read_rows_of(file, most=TABLE)
     header = [cell.strip() for cell in next(rows)[1]]
@@ -113,7 +113,7 @@ def _label(cell: str, where: str, target: str) -> bool | None:
     if cell.lower() in UNKNOWN:
         return None
     if number(cell) not in (0, 1):
-        raise ConfigError(f"{where}: {target} is {cell[:40]!r}", "write 1, 0, or nothing where it is unknown")
+        raise ConfigError(f"{where}: {target} is {cell[:40]!r}", "write 1, 0, or nothing if it is unknown")
     return number(cell) == 1
 
 

@@ -1,4 +1,4 @@
-"""Progress bars, in a notebook as in a terminal: a Notify for those who call a study from Python."""
+"""Progress bars in a notebook or a terminal: a Notify for those who call a study from Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def bars() -> Notify:
-    """Bars for slides and for fits, notes and warnings between them; ConfigError without `kras[notebook]`.
+    """Bars for slides and for fits, with notes and warnings between them. Raises ConfigError without `kras[notebook]`.
 
     Example:
         >>> from kras_plugins import study
@@ -29,7 +29,7 @@ def bars() -> Notify:
 
 
 class _Bars:
-    """One bar for all slides and one for each stage of known length; a stage's bar goes when it is done."""
+    """One bar for all slides and one for each stage of known length, which is removed when the stage is done."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

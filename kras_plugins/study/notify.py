@@ -8,10 +8,10 @@ from kras_plugins.errors import KrasError
 
 
 class Notify(Protocol):
-    """What a study tells: an `execution.Progress` and more. Called from several threads; nothing it returns is used."""
+    """What a study reports to: an `execution.Progress` and more. Called from several threads; returns are not used."""
 
     def begin(self, slides: int) -> None:
-        """So many slides are to come."""
+        """This many slides will be processed."""
 
     def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
         """Tiles of one stage of one slide."""
@@ -20,17 +20,17 @@ class Notify(Protocol):
         """A slide is done or set aside."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """So many steps of a stage of known length are done: fits, pages."""
+        """This many steps of a stage of known length are done: fits, pages."""
 
     def note(self, text: str) -> None:
-        """Something to know, which a plug-in or a model says."""
+        """Something worth knowing, from a plug-in or a model."""
 
     def warn(self, text: str, trace: str = "") -> None:
-        """Something that went wrong and costs no result; `trace`: where in the code, for who looks for it."""
+        """Something that went wrong without costing a result; `trace`: where in the code, for debugging."""
 
 
 class Silent:
-    """A Notify that says nothing."""
+    """A Notify that reports nothing."""
 
     def begin(self, slides: int) -> None:
         """Say nothing."""

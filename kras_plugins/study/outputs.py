@@ -60,32 +60,32 @@ def set_aside(failures: Iterable[Failure]) -> tuple[SetAside, ...]:
 
 
 def write_failures(file: Path, failures: Iterable[SetAside]) -> None:
-    """Write failures.csv, with paths as seen from there; only its header where there are none."""
+    """Write failures.csv, with paths relative to it; only the header if there are no failures."""
     rows = portable([asdict(f) for f in failures], file.parent)
     write_table(file, rows, [f.name for f in fields(SetAside)])
 
 
 def failures_with(file: Path, tried: Container[str], aside: Iterable[SetAside]) -> list[SetAside]:
-    """Rows of a failures.csv that gathers: earlier ones but of slides `tried` again, then those set aside now."""
+    """Rows of a gathering failures.csv: earlier rows except of slides `tried` again, then those set aside now."""
     return [*(f for f in read_failures(file) if f.slide_id not in tried), *aside]
 
 
 def read_failures(file: Path) -> tuple[SetAside, ...]:
-    """What `write_failures` wrote; nothing where the file is not there, ConfigError where it is damaged."""
+    """What `write_failures` wrote; empty if the file is missing. Raises ConfigError if it is damaged."""
     if not file.is_file():
         return ()
     try:
         with file.open(encoding="utf-8", newline="") as f:
             rows = csv.DictReader(f)
             if rows.fieldnames != [f.name for f in fields(SetAside)]:
-                raise damaged(file, "other columns than those of slides set aside")
+                raise damaged(file, "its columns are not those of slides set aside")
             return tuple(SetAside(**{name: unguarded(cell) for name, cell in row.items()}) for row in rows)
     except (TypeError, ValueError, csv.Error) as e:
         raise damaged(file, e) from e
 
 
 def make_folder(out: Path) -> Path:
-    """The output folder, made where it is not there; ConfigError when it is a file or may not be written."""
+    """The output folder, made if it is missing. Raises ConfigError if it is a file or may not be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -94,23 +94,23 @@ def make_folder(out: Path) -> Path:
 
 
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows as CSV that no spreadsheet runs (`spreadsheet.csv_text`); replaces the file at once."""
+    """Write rows as CSV that no spreadsheet executes (`spreadsheet.csv_text`); replaces the file atomically."""
     write_atomic(file, csv_text(rows, columns))
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON with a final newline; replaces the file at once."""
+    """Write JSON with a final newline; replaces the file atomically."""
     write_atomic(file, json.dumps(value, indent=1, default=str) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file; ConfigError where it is none."""
+    """A JSON object from a file. Raises ConfigError if it is not one."""
     try:
         found = json.loads(read_text(file, TABLE))
     except (OSError, ValueError) as e:
         raise damaged(file, e) from e
     if not isinstance(found, dict):
-        raise damaged(file, "no JSON object")
+        raise damaged(file, "not a JSON object")
     return found
 
 
@@ -118,12 +118,12 @@ def damaged(file: Path, why: object) -> ConfigError:
     """The error for an output that is not as a study wrote it."""
     text = " ".join(str(why).split()) or "it is empty"
     return ConfigError(
-        f"{file} is missing or damaged: {text}", "name a folder that a study wrote; --overwrite replaces what it holds"
+        f"{file} is missing or damaged: {text}", "name a folder that a study wrote; --overwrite replaces its content"
     )
 
 
 def predictions_table(rows: Sequence[Row]) -> pa.Table:
-    """Rows of predictions.csv as a table: texts, whole numbers, float64; what is not known is null."""
+    """Rows of predictions.csv as a table: texts, integers, float64; what is unknown is null."""
     import pyarrow as pa
 
     from kras_plugins.evaluation.rows import predictions_schema
@@ -132,7 +132,7 @@ def predictions_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def read_predictions(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """predictions.csv as the table that it was written from; ConfigError where it is damaged or has other `columns`."""
+    """predictions.csv as the table it was written from. Raises ConfigError if it is damaged or has other `columns`."""
     import pyarrow.csv as pv
 
     from kras_plugins.evaluation.rows import predictions_schema
@@ -174,19 +174,19 @@ def part_facts(parts: Parts) -> dict[str, Any]:
 
 
 def reader_facts(readers: Iterable[UsableReader]) -> dict[str, Any]:
-    """The options of each reader that change pixels, as JSON values; resolution and kind are facts of a slide."""
+    """The options of each reader that change pixels, as JSON values; resolution and kind are facts of each slide."""
     return {r.plugin.name: {k: v for k, v in r.options.result_affecting().items() if k not in FACTS} for r in readers}
 
 
 def _source(weights: Weights) -> str:
-    """Where weights came from; of a file its name, which its digest stands beside: where it lies is nobody's matter."""
+    """The source of weights; for a file only its name, as its digest is given and its location is private."""
     return Path(weights.source).name if Path(weights.source).expanduser().is_absolute() else weights.source
 
 
 def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
     """Patient, file, fingerprint, quality and stored artifacts of every slide used, as JSON values for the manifest.
 
-    Under pseudonyms the file is left out: its name is the slide's.
+    Under pseudonyms the file is left out, as its name is the slide's.
     """
     return {
         r.ref.slide_id: {
@@ -205,7 +205,7 @@ def slide_facts(results: Sequence[SlideResult]) -> dict[str, dict[str, Any]]:
 
 
 def stated_place(ref: SlideRef) -> str | None:
-    """Where a slide lies, as a manifest says it: a URL without credentials, or an absolute path."""
+    """Where a slide lies, as stated in a manifest: a URL without credentials, or an absolute path."""
     if ref.url is not None:
         return str(ref.url)
     return None if ref.path is None else os.path.abspath(ref.path)

@@ -1,4 +1,4 @@
-"""What is written for each scored patient besides the numbers: page, case as JSON, pictures, GeoJSON."""
+"""What is written for each scored patient in addition to the numbers: page, case as JSON, pictures, GeoJSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.notify import Notify
 
 _OF_OTHERS = ("patients", "slides")
-"""What an entry of the manifest says of all patients of a call, which is not for the page of one."""
+"""What an entry of the manifest says about all patients of a call; it does not belong on the page of one patient."""
 
 
 def write_pages(
@@ -47,10 +47,10 @@ def write_pages(
     *,
     overlay: bool = False,
 ) -> dict[str, Path]:
-    """Write a page for everyone with a usable slide, and per slide heat map and GeoJSON; returns pages by patient.
+    """Write a page for each patient with a usable slide, and heat map and GeoJSON per slide; returns pages by patient.
 
     With `overlay` also a picture of cells and tissue at full resolution. What a plug-in cannot explain or show is
-    reported, and left out of the page.
+    reported and left out of the page.
     """
     by_patient = {c.patient.patient_id: c for c in cases}
     shift = float(shift_prevalence(0.0, float(bundle.facts["prevalence"]), prevalence))
@@ -92,13 +92,13 @@ def write_index(
     bundle: Bundle,
     notify: Notify,
 ) -> tuple[str, ...]:
-    """Write the page of all patients of the folder, and give its name; nothing where the folder has another such page.
+    """Write the page of all patients of the folder and return its name; do nothing if a foreign page has that name.
 
-    `rows`: predictions.csv; `slides`: of this call's patients.
+    `rows`: predictions.csv; `slides`: those of this call's patients.
     """
     folder = gathering.folder
     if (folder / INDEX).exists() and not gathering.wrote(INDEX):
-        notify.warn(f"{folder / INDEX} is not ours and stays as it is: there is no page of all patients")
+        notify.warn(f"{folder / INDEX} was not written by kras and is kept: no page of all patients is written")
         return ()
     known = {p: own for call in gathering.calls() for p, own in dict(call.get("patients") or {}).items()}
     listed = index_rows(rows, {**known, **slides})
@@ -117,7 +117,7 @@ def write_index(
 
 
 def _explained(bundle: Bundle, prediction: Prediction, case: Case, notify: Notify) -> dict[str, Explanation]:
-    """Why each member gave its score, as far as it says."""
+    """Why each member gave its score, as far as it can explain it."""
     found = {}
     for name in prediction.members:
         with _without(prediction.patient_id, notify):
@@ -126,7 +126,7 @@ def _explained(bundle: Bundle, prediction: Prediction, case: Case, notify: Notif
 
 
 def _of_tiles(why: Mapping[str, Explanation], case: Case, *, assessable: bool) -> list[Explained]:
-    """Whose tiles are shown: the first member of those with places, and where there are several extractors, all."""
+    """The members whose tiles are shown: the first of those with places; with several extractors, all of them."""
     places = placed([case])
     found = [
         explained
@@ -139,7 +139,7 @@ def _of_tiles(why: Mapping[str, Explanation], case: Case, *, assessable: bool) -
 def _looked(
     out: Path, parts: Parts, case: Case, of_tiles: Sequence[Explained], notify: Notify, *, overlay: bool
 ) -> tuple[list[Looked], Any]:
-    """The patient's slides as the page shows them, and the tiles to look at, both of the first in `of_tiles`."""
+    """The patient's slides as the page shows them, and the tiles to look at, both for the first in `of_tiles`."""
     why, others = (of_tiles[0], of_tiles[1:]) if of_tiles else (None, ())
     own = [] if why is None else [bag for r in case.results if (bag := r.bag_of(why.extractor)) is not None]
     top = None if why is None else why.top({bag.slide_id: bag.size for bag in own})
@@ -154,7 +154,7 @@ def _looked(
 
 @contextmanager
 def _without(patient_id: str, notify: Notify) -> Iterator[None]:
-    """Report that something fails, and go on: the scores are there, and so are the pages of others."""
+    """Report a failure and continue: the scores and the pages of other patients are not affected."""
     try:
         yield
     except (PluginError, SlideError) as e:
@@ -180,6 +180,6 @@ def _rate(found: Mapping[str, Any] | None) -> Rate | None:
 
 
 def _trained_on(bundle: Bundle) -> tuple[int, int] | None:
-    """Patients and positives that the ensemble's rates were measured on; None in bundles that do not say."""
+    """Patients and positives that the ensemble's rates were measured on; None for bundles that do not say."""
     found = bundle.facts.get("internal", {}).get("models", {}).get("ensemble")
     return None if found is None else (int(found["n"]), int(found["n_positive"]))

@@ -1,4 +1,4 @@
-"""Where on this machine a slide lies: noted in the store alone, as results name only files that lie near them."""
+"""Where on this machine a slide lies: recorded only in the store, as results name only files that lie near them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FILE = "path.txt"
 
 
 def remember_places(store: Store, results: Iterable[SlideResult]) -> None:
-    """Note the files of slides that were opened, by their content; not of those under pseudonyms."""
-    store = store.here  # of this machine alone
-    with suppress(StoreError):  # a store that cannot be written still serves; slides are then named again
+    """Record the files of opened slides by their content; not those of slides under pseudonyms."""
+    store = store.here  # for this machine alone
+    with suppress(StoreError):  # a store that cannot be written still works; slides must then be named again
         for result in results:
             if result.qc is not None and result.ref.path is not None and result.ref.source is None:
                 _remember(store, result.fingerprint, os.path.abspath(result.ref.path))
@@ -31,11 +31,11 @@ def _remember(store: Store, fingerprint: str, path: str) -> None:
         (folder / _FILE).write_text(path, encoding="utf-8")
 
     file = store.make(make_key("place", slide=fingerprint), write) / _FILE
-    if file.read_text(encoding="utf-8") != path:  # it was moved since
+    if file.read_text(encoding="utf-8") != path:  # the slide was moved since
         write_atomic(file, path)
 
 
 def place_of(store: Store, fingerprint: str) -> Path | None:
-    """The file that had this content when it was opened last, None where nobody noted it."""
+    """The file that had this content when it was last opened, None if none was recorded."""
     folder = store.here.find(make_key("place", slide=fingerprint))
     return None if folder is None else Path((folder / _FILE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a training would compute and what is stored already, slide by slide, without reading a tile."""
+"""What a training would compute and what is already stored, slide by slide, without reading a tile."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 STORED, COMPUTE, READ = "stored", "compute", "read from file"
 _WORKER_BYTES = 250e6
-"""What a worker process for decoding holds."""
+"""The memory of a worker process for decoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlidePlan:
-    """One slide: for tile features and semantic map `stored`, `compute` or `read from file`, "" where nobody asks.
+    """One slide: for tile features and semantic map `stored`, `compute` or `read from file`, "" if not needed.
 
-    Of several extractors the one with most to do counts for all. `mm2`: area of its tissue where that is known, else
-    of the whole slide, which bounds it; None where no pixels are read. `tiles`: to compute, by kind. `error`: why the
-    slide would be set aside.
+    Of several extractors, the one with most to do counts for all. `mm2`: area of its tissue if known, else of the whole
+    slide as an upper bound; None if no pixels are read. `tiles`: those to compute, by kind. `error`: why the slide
+    would be set aside.
     """
 
     slide_id: str
@@ -47,16 +47,16 @@ class SlidePlan:
 
     @property
     def computes(self) -> bool:
-        """Whether anything of it is to be computed."""
+        """Whether anything must be computed for it."""
         return COMPUTE in (self.bag, self.map)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What lies ahead: seconds, bytes of memory and of disk for the slides, None where no rate is known.
+    """The work ahead: seconds, bytes of memory and of disk for the slides, None if no rate is known.
 
-    `rates`: where those come from, by plug-in. `fits`: outer fits of models, each with its inner ones, also those with
-    permuted labels; `notes`: what stands in the way, such as missing weights.
+    `rates`: the sources of rates, by plug-in. `fits`: outer fits of models, each with its inner ones, including those
+    with permuted labels; `notes`: obstacles, such as missing weights.
     """
 
     settings: StudySettings
@@ -76,9 +76,9 @@ def plan(
     shard: str | None = None,
     notify: Notify = SILENT,
 ) -> Plan:
-    """Say what `train` would compute, and how long, how much memory and disk that takes, from rates of this machine.
+    """Estimate what `train` would compute and how much time, memory and disk this takes, from rates of this machine.
 
-    Where a slide's tissue is not known yet, its whole area bounds the work. Rates are those of earlier slides with the
+    If a slide's tissue is not known yet, its whole area is the upper bound. Rates are those of earlier slides with the
     same plug-in and options in this store, else those that we recorded on another machine.
 
     Parameters:
@@ -86,10 +86,10 @@ def plan(
         shard: `I/N` for every N-th slide beginning with the I-th; models are then fitted by another call.
 
     Returns:
-        A row a slide, and the sums.
+        One row per slide, and the sums.
 
     Raises:
-        ConfigError: what cannot be a study. Missing weights are a note.
+        ConfigError: the settings or the cohort cannot make a study. Missing weights are only a note.
 
     Example:
         >>> from kras_plugins import study
@@ -115,7 +115,7 @@ def plan(
 
 
 def _parts(session: Session, prepared: Prepared, stack: ExitStack) -> tuple[Parts | None, tuple[str, ...]]:
-    """The parts, which name what they make in the store; None without their weights: then all is to be computed."""
+    """The parts, which name what they make in the store; None without their weights: then all must be computed."""
     from kras_plugins.errors import BackendError
     from kras_plugins.study.prepare import parts_of
 

@@ -1,4 +1,4 @@
-"""A cohort made ready: who is in it, which classifiers learn, which plug-ins give them what they learn from."""
+"""A prepared cohort: its patients, the classifiers that learn, and the plug-ins that make their inputs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _LEAKS = {"error": "Leak", "warning": "Possible leak"}
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """`folder`: where it writes to; `settings`: with the folds of a file, where one deals them: `given`, by patient.
+    """`folder`: the output folder; `settings`: with the folds of a file, if one is given: `given`, by patient.
 
-    `baselines`: plain classifiers on the same inputs as the members, which stand beside the ensemble.
+    `baselines`: plain classifiers on the same inputs as the members, reported beside the ensemble.
 
     `patients`: with their covariates; `notes`: on those; `leaks`: what the table itself gives away; `chosen`: names of
-    the extractors and of the profiler, where a member consumes what they make, by `extractor` (`extractor@vit` of
-    several) and `profiler`.
+    the extractors and of the profiler, if a member consumes what they make, by `extractor` (`extractor@vit` of several)
+    and `profiler`.
     """
 
     folder: Path
@@ -65,21 +65,21 @@ class Prepared:
 
 
 def find_cohort(given: Path | None) -> Path:
-    """The cohort file that is named, or cohort.csv here; ConfigError saying how to make one."""
+    """The given cohort file, or cohort.csv in the current folder. Raises ConfigError that says how to make one."""
     if given is not None:
         return given
     if DEFAULT_COHORT.is_file():
         return DEFAULT_COHORT
     raise ConfigError(
-        "no cohort given and there is no cohort.csv here",
+        "no cohort was given, and the current folder has no cohort.csv",
         "make one with columns patient_id, slide_id, path and g12c, or try `kras demo` first",
     )
 
 
 def prepare(session: Session, cohort: Path, out: Path | str | None) -> Prepared:
-    """Read the cohort and choose the members; ConfigError for what cannot be a study, before any slide is opened.
+    """Read the cohort and choose the members. Raises ConfigError, before any slide is opened, if there can be no study.
 
-    `out`: where a training writes to, else as the settings say, else kras-out/<cohort>.
+    `out`: the output folder of a training, else that of the settings, else kras-out/<cohort>.
     """
     from kras_plugins.evaluation.risk import require_mapie
 
@@ -129,9 +129,9 @@ def made_elsewhere(registry: Registry, parts: Iterable[tuple[str, str]]) -> bool
 
 
 def choose_members(session: Session, names: Sequence[str], extractors: Sequence[str] = ("",)) -> list[Member]:
-    """The classifiers by name with their options; ConfigError for an unknown name or option.
+    """The classifiers by name, with their options. Raises ConfigError for an unknown name or option.
 
-    Of several extractors each makes a member of its own, `he@vit`, of each classifier of bags.
+    With several extractors, each classifier of bags becomes one member per extractor, such as `he@vit`.
     """
     members = []
     for name in names:
@@ -154,7 +154,7 @@ def choose_members(session: Session, names: Sequence[str], extractors: Sequence[
 
 
 def choose_baselines(session: Session, members: Sequence[Member], extractors: Sequence[str] = ("",)) -> list[Member]:
-    """The classifiers that declare themselves baselines, of what some member consumes, but those that are members."""
+    """The classifiers that declare themselves baselines and use what some member consumes, except the members."""
     consumed, there = {m.plugin.consumes for m in members}, {m.plugin.name for m in members}
     records = [session.registry.record("classifier", n, ClassifierPlugin) for n in session.registry.names("classifier")]
     names = [r.name for r in records if r.baseline and r.consumes in consumed and r.name not in there]
@@ -180,7 +180,7 @@ def parts_of(session: Session, prepared: Prepared) -> Iterator[Parts]:
 
 
 def identity_of(session: Session, prepared: Prepared) -> Identity:
-    """What makes another call the same training: settings, plug-ins, and what the cohort's files hold."""
+    """What makes another call the same training: settings, plug-ins, and the content of the cohort's files."""
     settings = prepared.settings
     fitted = (*prepared.members, *prepared.baselines)
     named = list(dict.fromkeys([*prepared.parts, *(("classifier", m.plugin.name) for m in fitted)]))
@@ -200,18 +200,18 @@ def identity_of(session: Session, prepared: Prepared) -> Identity:
 
 
 def own_settings(settings: StudySettings) -> dict[str, object]:
-    """The settings that change results, as JSON values; files count by what they hold, not by where they lie."""
+    """The settings that change results, as JSON values; files count by their content, not by their location."""
     elsewhere = {"covariates", "folds_file", "options"}
     return {k: v for k, v in settings.result_affecting().items() if k not in elsewhere}
 
 
 def named_files(settings: StudySettings) -> dict[str, Path | None]:
-    """Files of any call that decide its result: covariates, and loose plug-ins, whose code may change."""
+    """Files that affect the result of any call: covariates, and loose plug-ins, whose code may change."""
     return {"covariates": settings.covariates, **{f"plug-in {file.name}": file for file in settings.plugins}}
 
 
 def told_options(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:
-    """All options of plug-ins by kind and name, those too that only say where files lie."""
+    """All options of plug-ins by kind and name, including those that only say where files lie."""
     found: dict[str, dict[str, dict[str, object]]] = {}
     for kind, name in named:
         options = session.config.options_for(kind, session.registry.find(kind, name).record)
@@ -220,11 +220,11 @@ def told_options(session: Session, named: Iterable[tuple[str, str]]) -> dict[str
 
 
 def options_of(session: Session, named: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[str, object]]]:
-    """The options that change results of plug-ins by kind and name, of the backend and of readers that were told any.
+    """The options that change results, by kind and name: of plug-ins, the backend and readers that were given any.
 
-    As the plug-ins understand them, defaults included.
+    They are as the plug-ins understand them, including defaults.
     """
-    config = session.settings.config  # not the session's: what settings say of all files is theirs, or a fact of slides
+    config = session.settings.config  # not the session's: what applies to all files is a setting, or a fact of slides
     told = [("reader", name) for name in config.options.get("reader", {})]
     found: dict[str, dict[str, dict[str, object]]] = {}
     for kind, name in [*named, ("backend", session.settings.backend), *told]:

@@ -1,7 +1,7 @@
-"""The process in which the models of a foreign bundle are tried: they may hang, crash or grow, and only it suffers.
+"""The process in which the models of a foreign bundle are tried: if they hang, crash or grow, only it is affected.
 
 `python -m kras_plugins.study.probe REQUEST RESULT`: REQUEST is JSON (see `Request`). RESULT gets a line of JSON for
-what is begun, and one at the end: `{"fit": true}` or `{"error": [kind, message, hint]}`.
+each step that begins, and one at the end: `{"fit": true}` or `{"error": [kind, message, hint]}`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kras_plugins.host.child import limit_self
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which bundle to try with which plug-ins, and bounds for it: bytes of address space, seconds of a processor.
+    """Which bundle to try with which plug-ins, and its limits: bytes of address space, seconds of CPU time.
 
-    `path`: where modules are looked for; `plugins`, `block`, `import_deadline` as in the settings of a study.
+    `path`: where modules are searched; `plugins`, `block`, `import_deadline` as in the settings of a study.
     """
 
     bundle: str
@@ -35,7 +35,7 @@ class Request:
 
 
 def try_bundle(request: Request, doing: Callable[[str], None]) -> None:
-    """Load every model of a bundle, score and explain stand-ins with it; raises whatever stands against it."""
+    """Load every model of a bundle, and score and explain stand-ins with it; raises whatever is wrong with it."""
     from contextlib import suppress
 
     from kras_plugins.contracts.classifier import ClassifierPlugin
@@ -60,12 +60,12 @@ def try_bundle(request: Request, doing: Callable[[str], None]) -> None:
     bundle.score(samples)
     for member in bundle.members:
         doing(f"explaining a score of {member.name}")
-        with suppress(PluginError):  # what cannot be explained is left out of a page; the scores are there
+        with suppress(PluginError):  # what cannot be explained is left out of a page; the scores are not affected
             bundle.explain(member.name, samples[-1])
 
 
 def main() -> None:
-    """Try what the request names."""
+    """Try the bundle of the request."""
     request = Request(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     limit_self(request.memory, request.seconds)
     sys.path[:0] = [p for p in request.path if p not in sys.path]
@@ -75,11 +75,11 @@ def main() -> None:
         except KrasError as e:
             kind = next(kind.__name__ for kind in KINDS if isinstance(e, kind))
             _write(result, error=[kind, e.message, e.hint])
-        except BaseException as e:  # noqa: BLE001 - whatever it is, it stands against the bundle
+        except BaseException as e:  # noqa: BLE001 - whatever it is, the bundle is refused for it
             _write(result, error=["StoreError", described(e), ""])
         else:
             _write(result, fit=True)
-    os._exit(0)  # threads that a model left behind must not keep it waiting
+    os._exit(0)  # do not wait for threads that a model left behind
 
 
 def _write(result: IO[str], **line: Any) -> None:

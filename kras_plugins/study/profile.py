@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kras_plugins.processing.pipeline import SlideResult
 
 TissueFormat = Literal["png", "ome-tiff", "none"]
-"""How the tissue raster is written as a picture: png comes with a world file."""
+"""The image formats of the tissue raster: png comes with a world file."""
 
 
 def profile(
@@ -32,9 +32,9 @@ def profile(
     overwrite: bool = False,
     notify: Notify = SILENT,
 ) -> SlideOutputs:
-    """Write cells and tissue of slides, a folder a slide, and features.csv, which gathers a row for each.
+    """Write cells and tissue of slides, one folder per slide, and features.csv with a row for each.
 
-    Slides may be fields of view or tissue cores, PNG and JPEG among them. Where a cohort names several of a patient,
+    Slides may be fields of view or tissue cores, also as PNG and JPEG. If a cohort names several slides of a patient,
     patients.csv has a row for each patient.
 
     Parameters:
@@ -42,17 +42,17 @@ def profile(
         settings: profiler and its options, backend, reader, workers, store.
         out: folder to add to.
         geojson: write cells and tissue as GeoJSON for QuPath; `gzip`: compressed.
-        tissue: how the tissue raster is written as a picture.
+        tissue: the image format of the tissue raster.
         overlay: also draw cells and tissue over the slide.
         overwrite: replace what another profiler, or the same with other options, left in that folder.
-        notify: told of progress, notes and warnings.
+        notify: receives progress, notes and warnings.
 
     Returns:
         The folder of each slide with its number of cells, and the table of features.
 
     Raises:
-        UsageError: a path that is not there.
-        ConfigError: a folder that holds profiles of another kind; no slide that could be used.
+        UsageError: a path that does not exist.
+        ConfigError: a folder with profiles of another kind; no slide could be used.
 
     Example:
         >>> from kras_plugins import study

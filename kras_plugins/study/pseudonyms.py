@@ -1,8 +1,8 @@
-"""Pseudonyms: a study whose patients and slides are called otherwise than their files and tables call them.
+"""Pseudonyms: a study in which patients and slides have other names than in their files and tables.
 
-The ids are replaced where a table has been read and joined with others; all that follows knows the pseudonyms alone.
-Everything else that is written or logged (errors, notes, paths) is searched for the names that were replaced. The key
-and the list of names lie in one file, outside of the study.
+The ids are replaced once a table has been read and joined with others; all later steps know only the pseudonyms.
+Everything else that is written or logged (errors, notes, paths) is searched for the replaced names. The key and the
+list of names are in one file outside the study.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ V = TypeVar("V")
 SCHEMA_VERSION = 1
 _KEY_BYTES = 32
 _SHORT = 4
-"""Shorter names are words of any text, or its numbers: they are replaced where it says that they are names."""
+"""Shorter names may be ordinary words or numbers: they are replaced only where the text marks them as names."""
 
 
 def pseudonym(key: bytes, name: str) -> str:
-    """What a patient or slide is called instead, under that key: the same for the same name, always."""
+    """The pseudonym of a patient or slide under this key: always the same for the same name."""
     digest = hmac.new(key, name.encode(), hashlib.sha256).digest()
     return f"id-{base64.b32encode(digest[:10]).decode().lower()}"
 
@@ -54,12 +54,12 @@ def read_key(file: Path) -> bytes:
 
 
 def write_key(file: Path, key: bytes) -> None:
-    """Make a file of pseudonyms with that key and without any name."""
+    """Make a file of pseudonyms with this key and without any name."""
     _write(file, {"schema_version": SCHEMA_VERSION, "key": key.hex(), "patients": {}, "slides": {}})
 
 
 class Names:
-    """The pseudonyms of one call; without a file, names stay as they are. Used from several threads."""
+    """The pseudonyms of one call; without a file, names stay as they are. Thread-safe."""
 
     def __init__(self, file: Path | None) -> None:
         self.file = None if file is None else Path(os.path.abspath(file))
@@ -71,15 +71,15 @@ class Names:
     def begin(self, folder: Path, given: Iterable[Path], bundle: Path | None = None) -> None:
         """Make or read the file, and learn the names in what a call is `given`: slides, folders, a cohort CSV.
 
-        Raises ConfigError where the file lies in the `folder` that is written to or in the `bundle`, which are passed
-        on, or is none of ours.
+        Raises ConfigError if the file lies in the output `folder` or in the `bundle`, which are passed on to others, or
+        if it was not written by us.
         """
         if self.file is None:
             return
         for told in (folder, bundle):
             if told is not None and Path(os.path.realpath(self.file)).is_relative_to(os.path.realpath(told)):
                 raise ConfigError(
-                    f"{self.file} lies in {told}, which it would betray", "keep --pseudonyms outside of the study"
+                    f"{self.file} lies in {told} and would reveal its names", "keep --pseudonyms outside of the study"
                 )
         self._key = read_key(self.file)
         for path in given:
@@ -93,9 +93,10 @@ class Names:
     def table(
         self, table: CohortTable, patients: Sequence[Patient] = (), by_patient: Mapping[str, V] | None = None
     ) -> tuple[CohortTable, tuple[Patient, ...], dict[str, V] | None]:
-        """A cohort, its patients as they are described, and what is known by patient, under pseudonyms.
+        """A cohort, its patients as described, and what is known by patient, under pseudonyms.
 
-        Patients and slides are in order of these; each slide keeps its row as `source`. New names join the file.
+        Patients and slides are in order of pseudonyms; each slide keeps its row as `source`. New names are added to the
+        file.
         """
         if self.file is None:
             return table, tuple(patients), None if by_patient is None else dict(by_patient)
@@ -112,7 +113,7 @@ class Names:
         return renamed, self._patients(patients), known
 
     def learn(self, slides: Sequence[Path]) -> None:
-        """Learn the names of slides that were found in folders, which an error may quote before there is a table."""
+        """Learn the names of slides found in folders, which an error may quote before a table exists."""
         if self.file is not None:
             self._learn([path.stem for path in slides], [(path.stem, path) for path in slides])
 
@@ -123,7 +124,7 @@ class Names:
         return self._pattern.sub(lambda found: self._texts[found[0]], text)
 
     def hidden(self, value: Any) -> Any:
-        """The same for all text within JSON values; a folder that was given is left out."""
+        """The same for all text within JSON values; given folders are left out."""
         if self.file is None:
             return value
         if isinstance(value, str):
@@ -133,7 +134,7 @@ class Names:
         return [self.hidden(v) for v in value] if isinstance(value, list | tuple) else value
 
     def error(self, error: KrasError) -> KrasError:
-        """The error with pseudonyms, without the causes that name names; the same where nothing is to be hidden."""
+        """The error with pseudonyms and without causes that contain names; unchanged if nothing must be hidden."""
         return error if self.file is None else type(error)(self.hide(error.message), self.hide(error.hint))
 
     def aside(self, one: SetAside) -> SetAside:
@@ -142,7 +143,7 @@ class Names:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Errors that leave the block, and what is logged in it (`hide_now`), hold pseudonyms."""
+        """Errors that leave the block, and messages logged in it (`hide_now`), contain pseudonyms."""
         before = _now.set(self)
         try:
             yield
@@ -159,11 +160,11 @@ class Names:
             return
         rows = []
         if path.suffix.lower() == ".csv":
-            with suppress(KrasError):  # what is wrong with it is said by who reads it, line by line
+            with suppress(KrasError):  # the later reading reports what is wrong with it, line by line
                 rows = read_rows(path, ["patient_id", "slide_id"])
         if rows:
             self._learn([row.get(column) for row in rows for column in ("patient_id", "slide_id")], [])
-            with suppress(KrasError):  # of an address that is not read
+            with suppress(KrasError):  # an address of an unsupported kind
                 files = [(row.get("slide_id"), slide_place(path, row.get("path"))) for row in rows if row.get("path")]
                 self._learn([], files)
         else:
@@ -206,7 +207,7 @@ class Names:
         )
 
     def _without(self, own: Sequence[str], cells: Mapping[str, str]) -> dict[str, str]:
-        """Free columns, in which a patient's own ids may stand once more."""
+        """Free columns, which may repeat a patient's own ids."""
         found = dict(cells)
         for name in sorted((name for name in own if len(name) >= _SHORT), key=len, reverse=True):
             found = {column: text.replace(name, self._name(name)) for column, text in found.items()}
@@ -216,7 +217,7 @@ class Names:
         with _locked(file):
             kept = _read_or_make(file)
             if bytes.fromhex(kept["key"]) != self._key:
-                raise ConfigError(f"{file}: its key was changed meanwhile", "run the same command again")
+                raise ConfigError(f"{file}: its key has changed meanwhile", "run the same command again")
             now = {
                 "patients": {**kept["patients"], **{self._name(name): name for name in patients}},
                 "slides": {**kept["slides"], **{self._name(name): name for name in slides}},
@@ -226,7 +227,7 @@ class Names:
 
 
 class Telling:
-    """A Notify that passes everything on to another one, under pseudonyms."""
+    """A Notify that passes everything to another one, under pseudonyms."""
 
     def __init__(self, names: Names, notify: Notify) -> None:
         self._names, self._notify = names, notify
@@ -253,7 +254,7 @@ _now: ContextVar[Names | None] = ContextVar("kras_names", default=None)
 
 
 def hide_now(text: str) -> str:
-    """The text under the pseudonyms of the study in hand, if any: for what is logged below the logger `kras`."""
+    """The text under the pseudonyms of the current study, if any: for messages below the logger `kras`."""
     names = _now.get()
     return text if names is None else names.hide(text)
 
@@ -289,8 +290,8 @@ def _read_or_make(file: Path) -> dict[str, Any]:
         whole = False
     if not whole:
         raise ConfigError(
-            f"{file}: no key of pseudonyms in it, or it is damaged",
-            "name the file that --pseudonyms made, or one that is not there yet",
+            f"{file}: contains no key of pseudonyms, or is damaged",
+            "name the file that --pseudonyms made, or a file that does not exist yet",
         )
     private(file)
     return found

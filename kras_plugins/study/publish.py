@@ -1,4 +1,4 @@
-"""The files of an evaluated study: scores, metrics, report with its documents."""
+"""The files of an evaluated study: scores, metrics, and the report with its documents."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def write_study(
     importance: Mapping[str, Any] | None = None,
     examples: Examples | None = None,
 ) -> tuple[dict[str, Any], pa.Table]:
-    """Write scores, metrics.json, failures.csv, the report with its documents; gives metrics and predictions.
+    """Write scores, metrics.json, failures.csv, and the report with its documents; returns metrics and predictions.
 
-    `manifest`: what the report states of how it was made; `write_manifest` comes last, and says that all is there.
-    `verdict`: of a permutation test, if there was one; `importance`: what members lose when features are permuted;
+    `manifest`: how the study was made, as the report states it; `write_manifest` comes last and marks it complete.
+    `verdict`: that of a permutation test, if any; `importance`: what members lose when features are permuted;
     `examples`: typical patients for the report.
     """
     notes, manifest = portable(list(notes), out), portable(manifest, out)
@@ -86,7 +86,7 @@ def write_study(
 
 
 def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json with the digests of all outputs: the last thing that a study does."""
+    """Write manifest.json with the digests of all outputs: the last step of a study."""
     bundle = sorted(f.relative_to(out).as_posix() for f in (out / "bundle").rglob("*") if f.is_file())
     names = (PREDICTIONS, FOLDS, METRICS, ABSTRACT, FAILURES, REPORT, *DOCUMENTS, CHANGE_PLAN, *bundle)
     write_json(out / MANIFEST, {**portable(manifest, out), "outputs": output_digests(out, names)})

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 RATES = "rates.json"
 STAGES = {"extractor": "embed", "profiler": "profile"}
-"""Kind of plug-in -> the stage that its tiles are told as."""
+"""Kind of plug-in -> the stage under which its tiles are reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Tiles a second of one plug-in while nothing else was done, bytes stored a tile, peak memory of the process.
+    """Tiles per second of one plug-in while nothing else ran, bytes stored per tile, peak memory of the process.
 
     `source`: where it was measured.
     """
@@ -42,7 +42,7 @@ class Rate:
 
 
 LEAST_TILES, LEAST_SECONDS = 200, 2.0
-"""Fewer tiles, or a shorter time, are no measure."""
+"""Fewer tiles or a shorter time do not make a measurement."""
 
 _CORE = "recorded on a core of an AMD EPYC with AVX-512 bf16, another machine"
 RECORDED: Mapping[str, Rate] = {
@@ -50,11 +50,11 @@ RECORDED: Mapping[str, Rate] = {
     "extractor:vit vit-mini": Rate(tiles_per_s=150.0, bytes_per_tile=780, peak_bytes=0.7e9, source=_CORE),
     "profiler:cells": Rate(tiles_per_s=26.0, bytes_per_tile=28_000, peak_bytes=1.0e9, source=_CORE),
 }
-"""Rates of one core for those who have none of their own yet; from the benchmarks (`make bench`)."""
+"""Rates of one core for machines that have none of their own yet; from the benchmarks (`make bench`)."""
 
 
 class Stopwatch:
-    """A Notify that hands everything on and times the tiles of each stage of each slide."""
+    """A Notify that passes everything on and times the tiles of each stage of each slide."""
 
     def __init__(self, told: Notify) -> None:
         self._told = told
@@ -65,7 +65,7 @@ class Stopwatch:
         self.step, self.note, self.warn = told.step, told.note, told.warn
 
     def tiles(self, slide_id: str, stage: str, done: int, total: int) -> None:
-        """Note when the first and the last tiles came."""
+        """Record when the first and the last tiles came."""
         now = time.monotonic()
         with self._lock:
             first, _, _ = self._spans.get((slide_id, stage), (now, now, 0))
@@ -73,7 +73,7 @@ class Stopwatch:
         self._told.tiles(slide_id, stage, done, total)
 
     def computed(self, stage: str) -> dict[str, int]:
-        """Tiles of each slide of which this stage was computed here, and not taken from the store."""
+        """Tiles of each slide for which this stage was computed here, not taken from the store."""
         return {slide: done for (slide, of), (_, _, done) in self._spans.items() if of == stage}
 
     def seconds(self, stage: str) -> float:
@@ -87,7 +87,7 @@ class Stopwatch:
 def record(
     store: Store, key: str, provided: Provided, options: Options, watch: Stopwatch, results: Iterable[SlideResult]
 ) -> None:
-    """Keep the rate of what was computed just now; of too little to be a measure, nothing.
+    """Record the rate of what was just computed; nothing if it was too little to measure.
 
     `key`: `extractor` (`extractor@vit` of several) or `profiler`.
     """
@@ -109,7 +109,7 @@ def record(
 
 
 def rate_of(store: Store, kind: str, provided: Provided, options: Options) -> Rate | None:
-    """The rate that was measured here with this plug-in and these options, else a recorded one, else None."""
+    """The rate measured here with this plug-in and these options, else a recorded one, else None."""
     measured = _read(store.root / RATES).get(_key(provided, options))
     if measured is not None:
         return Rate(**measured)
@@ -143,7 +143,7 @@ def _bytes(key: str, result: SlideResult) -> int:
 
 
 def _peak_bytes() -> float:
-    """The most memory that this process held so far; 0 where nobody counts it."""
+    """The peak memory of this process so far; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:  # not there on Windows

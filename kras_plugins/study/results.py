@@ -35,9 +35,9 @@ _TABLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """An AUROC with its 95 % interval, None where it cannot be estimated, and on whom it was measured.
+    """An AUROC with its 95 % interval, None if it cannot be estimated, and the patients it was measured on.
 
-    `note`: why there is no interval, that it is exact, or that scores found nothing; "" otherwise.
+    `note`: why it has no interval, that it is exact, or that scores found nothing; "" otherwise.
     """
 
     value: float | None
@@ -58,8 +58,8 @@ class Area:
 class StudyResult:
     """A finished study in its folder.
 
-    `metrics`: the content of metrics.json; `predictions`: one row a patient and repeat, as predictions.csv; `failures`:
-    slides that were set aside. `done_before`: whether it was there already, and nothing was computed.
+    `metrics`: the content of metrics.json; `predictions`: one row per patient and repeat, as in predictions.csv;
+    `failures`: slides that were set aside. `done_before`: whether it was already there, so nothing was computed.
     """
 
     folder: Path
@@ -75,24 +75,24 @@ class StudyResult:
 
     @property
     def manifest(self) -> Path:
-        """All that is needed to know what was done."""
+        """The complete record of what was done."""
         return self.folder / MANIFEST
 
     def auroc(self, model: str = "ensemble", *, among: Among = "in_scope") -> Area:
-        """The AUROC of a classifier, of `ensemble` or of a baseline; ConfigError for one that is not there.
+        """The AUROC of a classifier, of `ensemble` or of a baseline. Raises ConfigError for one that does not exist.
 
-        `among`: patients in scope, for whom a call can be made; of them those with `adenocarcinoma` or the
-        `non_squamous`; or `all_patients` pooled, where `histology_only` stands.
+        `among`: patients in scope, for whom a call can be made; of these those with `adenocarcinoma` or the
+        `non_squamous`; or `all_patients` pooled, which is where `histology_only` is found.
         """
         if among not in _TABLES:
-            raise ConfigError(f"there are no patients {among!r}", f"among is one of {', '.join(_TABLES)}")
+            raise ConfigError(f"no group of patients is called {among!r}", f"among is one of {', '.join(_TABLES)}")
         models = self.metrics[_TABLES[among]]
         if model not in models:
             elsewhere = [name for name, table in _TABLES.items() if model in self.metrics[table]]
-            hint = f"there are {', '.join(models) or 'none'}"
+            hint = f"available: {', '.join(models) or 'none'}"
             if elsewhere:
-                hint = f"it is there among {', '.join(elsewhere)}"
-            raise ConfigError(f"there is no {model} among {among} in this study", hint)
+                hint = f"it is available among {', '.join(elsewhere)}"
+            raise ConfigError(f"this study has no {model} among {among}", hint)
         entry, area = models[model], models[model]["auroc"]
         return Area(
             **{key: area[key] for key in ("value", "low", "high")},
@@ -104,7 +104,7 @@ class StudyResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Training(StudyResult):
-    """What `train` gives."""
+    """The result of `train`."""
 
     @property
     def bundle(self) -> Path:
@@ -114,12 +114,12 @@ class Training(StudyResult):
 
 @dataclass(frozen=True, kw_only=True)
 class Validation(StudyResult):
-    """What `validate` gives: the same for a cohort that the bundle never saw."""
+    """The result of `validate`: the same for a cohort that the bundle never saw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """What `score` gives. `predictions`: every patient of the folder; `added`: those of this call, in their order.
+    """The result of `score`. `predictions`: every patient of the folder; `added`: those of this call, in their order.
 
     `pages`: case pages of this call by patient.
     """
@@ -133,7 +133,7 @@ class Scoring:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What `features` gives: how many slides are in the store, and those that could not be used."""
+    """The result of `features`: how many slides are in the store, and those that could not be used."""
 
     folder: Path
     slides: int
@@ -142,9 +142,9 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideOutput:
-    """What `embed` or `profile` wrote of one slide; `count`: tiles or cells.
+    """What `embed` or `profile` wrote for one slide; `count`: tiles or cells.
 
-    `unlike_share`: share of its tissue unlike what the profiler learned from, None where it does not say.
+    `unlike_share`: share of its tissue unlike what the profiler learned from, None if it does not say.
     """
 
     slide_id: str
@@ -157,7 +157,7 @@ class SlideOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideOutputs:
-    """What `embed` or `profile` gives.
+    """The result of `embed` or `profile`.
 
     `slides`: what was written; `added`: ids of all slides of this call that could be used; `table`: features.csv of
     `profile`, one row for each slide of the folder.
@@ -171,12 +171,12 @@ class SlideOutputs:
 
 
 def read_training(folder: Path | str, *, done_before: bool = False) -> Training:
-    """The result of an earlier `train` (`kras run`) from its folder; ConfigError where there is none."""
+    """The result of an earlier `train` (`kras run`) from its folder. Raises ConfigError if there is none."""
     return Training(**_read(Path(folder)), done_before=done_before)
 
 
 def read_validation(folder: Path | str, *, done_before: bool = False) -> Validation:
-    """The result of an earlier `validate` (`kras evaluate`) from its folder; ConfigError where there is none."""
+    """The result of an earlier `validate` (`kras evaluate`) from its folder. Raises ConfigError if there is none."""
     return Validation(**_read(Path(folder)), done_before=done_before)
 
 

@@ -51,28 +51,28 @@ def score(
 ) -> Scoring:
     """Score new slides with a bundle. Research use only.
 
-    A folder gathers patients: those of this call join those that are there. Each call adds an entry to manifest.json.
+    A folder gathers patients: those of this call are added to the existing ones, with an entry in manifest.json.
 
     Parameters:
         bundle: the bundle folder of a training.
         slides: slide files, folders of them, or one cohort CSV.
-        settings: histologies, backend, reader, workers, store, require_signature; all else is the bundle's;
-            `with_tables` for one of finished features.
+        settings: histologies, backend, reader, workers, store, require_signature; all others are the bundle's;
+            `with_tables` for a bundle of finished features.
         out: folder to add to.
-        patient: all slides are of this patient; else each is its own.
-        prevalence: share of positives where the result is used; that of the training where None.
+        patient: the patient of all slides; else each slide is its own patient.
+        prevalence: share of positives where the result is used; that of the training if None.
         overlay: also draw cells and tissue over each slide.
         overwrite: replace what another bundle, or another prevalence, left in that folder.
-        notify: told of progress, notes and warnings.
+        notify: receives progress, notes and warnings.
         command: the words of the call, for the manifest.
 
     Returns:
-        One row a patient, with a call or the reason why there is none, and each patient's page.
+        One row per patient, with a call or the reason for none, and each patient's page.
 
     Raises:
-        UsageError: a path that is not there.
-        ConfigError: a folder of another bundle; a patient who is there with other slides.
-        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed where one must.
+        UsageError: a path that does not exist.
+        ConfigError: a folder of another bundle; a patient who is already there with other slides.
+        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed although one must.
 
     Example:
         >>> from kras_plugins import study
@@ -125,7 +125,7 @@ def score(
             processed = with_tiles_seen(session, processed, cases, most_in_bundle(locked))
             seen = in_training(locked.facts.get("training"), cases)
             if seen:
-                session.notify.note(f"{len(seen)} of {len(cases)} patients were in training, which their results say")
+                session.notify.note(f"{len(seen)} of {len(cases)} patients were in training; their results say so")
             for caution in cautions_of(locked):
                 if caution not in cautions(parts):  # which were shown when the slides were processed
                     session.notify.note(f"demonstration: {caution}")
@@ -188,9 +188,9 @@ def _added(
     bundle: Bundle,
     notify: Notify,
 ) -> pa.Table:
-    """Add patients, slides set aside and the entry of this call; gives the predictions of the whole folder.
+    """Add patients, slides set aside and the entry of this call; returns the predictions of the whole folder.
 
-    A patient who comes again takes the place of the earlier row. `watched`: the rows for monitoring.
+    A patient who was there before is replaced. `watched`: the rows for monitoring.
     """
     from kras_plugins.study.arrivals import add_rows
     from kras_plugins.study.pages import write_index
@@ -220,9 +220,9 @@ def predicted(
     prevalence: float,
     seen: Container[str] = (),
 ) -> list[Prediction]:
-    """One prediction a patient, in the cohort's order; those without a usable slide are not assessable.
+    """One prediction per patient, in the cohort's order; those without a usable slide are not assessable.
 
-    `scores`: of the cases; `seen`: who was in training. Each prediction carries the bundle's cautions, and that one.
+    `scores`: those of the cases; `seen`: patients of training. Predictions carry the bundle's cautions, and this one.
     """
     from kras_plugins.evaluation.calls import predictions
     from kras_plugins.learning.calibration import shift_prevalence

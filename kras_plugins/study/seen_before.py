@@ -1,4 +1,4 @@
-"""Who is not new: patients that a bundle was trained on, and slides that its encoder saw while it was pre-trained."""
+"""Who is not new: patients that a bundle was trained on, and slides on which its encoder was pre-trained."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ IN_TRAINING = "this patient was in training: the score is better than it would b
 
 
 def in_training(training: Mapping[str, Any] | None, cases: Sequence[Case]) -> set[str]:
-    """The patients of these cases whose slides, or values made of them elsewhere, were among those of `training`.
+    """The patients of these cases whose slides, or values made from them elsewhere, were among those of `training`.
 
-    `training`: that fact of a bundle; None in bundles that do not say.
+    `training`: this fact of a bundle; None for bundles that do not say.
     """
     seen = seen_again((training or {}).get("content", ()), [content_of(c) for c in cases])
     return {c.patient.patient_id for c, known in zip(cases, seen, strict=True) if known}
@@ -30,8 +30,8 @@ def in_training(training: Mapping[str, Any] | None, cases: Sequence[Case]) -> se
 def seen_notes(facts: Mapping[str, Any], cases: Sequence[Case]) -> list[str]:
     """Notes for a report on a cohort that looks like TCGA's, by barcodes of patients or names of slides.
 
-    `facts`: of the parts, as in a manifest; bags made elsewhere have no weights. Encoders pre-trained without TCGA need
-    no note.
+    `facts`: those of the parts, as in a manifest; bags made elsewhere have no weights. Encoders pre-trained without
+    TCGA need no note.
     """
     of_tcga = sum(map(_is_tcga, cases))
     if not of_tcga:
@@ -43,7 +43,7 @@ def seen_notes(facts: Mapping[str, Any], cases: Sequence[Case]) -> list[str]:
         if w.get("tcga") is True:
             notes.append(
                 f"Leak: TCGA slides, without labels, were in the pre-training of the encoder ({w['source']}), and "
-                f"{count}. These results are not on slides that it never saw; repeat the run with an encoder "
+                f"{count}. So these results include slides that it saw before; repeat the run with an encoder "
                 "pre-trained without TCGA (see `kras model list`)."
             )
         elif w.get("tcga") is None:
@@ -59,7 +59,7 @@ def _weights(extractor: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _is_tcga(case: Case) -> bool:
-    refs = [getattr(r.ref, "source", None) or r.ref for r in case.results]  # a pseudonym does not tell
+    refs = [getattr(r.ref, "source", None) or r.ref for r in case.results]  # a pseudonym does not show it
     patients = {getattr(ref, "patient_id", case.patient.patient_id) for ref in refs}
     names = [case.patient.patient_id, *patients, *(ref.slide_id for ref in refs)]
     return any(name.upper().startswith("TCGA-") or parse_slide_name(name) is not None for name in names)

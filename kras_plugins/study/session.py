@@ -1,4 +1,4 @@
-"""The settings, plug-ins and store of one call, and its slides processed; nothing of it stays in memory."""
+"""The settings, plug-ins and store of one call, and how it processes slides; nothing of it stays in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a call works with. `elsewhere`: the workers of engine `dask`; None where all is done here."""
+    """What a call works with. `elsewhere`: the workers of engine `dask`; None if all is done here."""
 
     settings: StudySettings
     registry: Registry
@@ -42,7 +42,7 @@ class Session:
 
     @property
     def config(self) -> Config:
-        """The options of plug-ins; of readers also what the settings say of all files, where the options do not."""
+        """The options of plug-ins; readers also get what the settings say about all files, unless options say so."""
         config, of_all = self.settings.config, {name: getattr(self.settings, name) for name in FACTS}
         said = {name: value for name, value in of_all.items() if value is not None}
         for name in self.registry.names("reader") if said else ():
@@ -54,10 +54,10 @@ class Session:
 
 @contextmanager
 def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session]:
-    """Find the plug-ins; a broken one is told and left out.
+    """Find the plug-ins; a broken one is reported and left out.
 
-    Deadline and store hold for this call alone, in its own threads and processes (context variables): two studies in
-    two threads do not see each other. Raises ConfigError for options of a plug-in that is not there.
+    Deadline and store apply to this call alone, in its own threads and processes (context variables): two studies in
+    two threads do not see each other. Raises ConfigError for options of a plug-in that is not installed.
     """
     names = Names(settings.pseudonyms)
     cache = settings.cache
@@ -75,7 +75,7 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
             notify.warn(f"plug-in {broken.plugin} is left out: {cause}", broken.trace)
         check_places(registry, settings.doubted)
         for kind, named in settings.options.items():
-            for name in named:  # options of a plug-in that is not there would be ignored without a word
+            for name in named:  # options of a missing plug-in would be silently ignored
                 settings.config.options_for(kind, registry.find(kind, name).record)
         elsewhere = stack.enter_context(Elsewhere()) if settings.engine == "dask" else None
         yield Session(settings=settings, registry=registry, store=store, notify=told, names=names, elsewhere=elsewhere)
@@ -83,10 +83,10 @@ def opened(settings: StudySettings, notify: Notify = SILENT) -> Iterator[Session
 
 @dataclass(frozen=True, kw_only=True)
 class Processed:
-    """What the slides of one call gave. `results`: of those that could be used; `aside`: the others, and why.
+    """The results of a call's slides. `results`: of those that could be used; `aside`: the others, with reasons.
 
-    `notes`: what plug-ins noted that belongs to the result; `facts`: what made the inputs, `measured`: by the backend,
-    both as JSON values for the manifest.
+    `notes`: plug-ins' notes that belong to the result; `facts`: what made the inputs; `measured`: measurements of the
+    backend; both as JSON values for the manifest.
     """
 
     results: tuple[SlideResult, ...]
@@ -128,12 +128,12 @@ def process(session: Session, slides: Sequence[SlideRef], parts: Parts) -> Proce
 
 
 def none_usable(where: object, aside: Sequence[SetAside]) -> ConfigError:
-    """The error for a call of which no slide could be used."""
+    """The error for a call without any usable slide."""
     first = f"the first: {aside[0].reason} ({aside[0].hint})" if aside else "give slides"
     return ConfigError(f"{where}: no slide could be used", first)
 
 
 def cautions(parts: Parts) -> list[str]:
-    """What the models in use ask everybody to be told."""
+    """What everybody must know about the models in use."""
     used = [s for part in parts.named().values() for s in part.specs]
     return [s.weights.caution for s in used if s.weights.caution]

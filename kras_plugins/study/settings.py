@@ -25,11 +25,11 @@ from kras_plugins.study.found import Named, check_engine, check_options, check_r
 from kras_plugins.urls import Url, place, without_credentials
 
 FOUND = Path("kras.toml")
-"""The settings file that is read where none is named."""
+"""The settings file that is read if none is named."""
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Verdict = Literal["interval", "permutation"]
-"""What says whether the ensemble ranks better than chance: its interval, or refits with permuted labels as well."""
+"""What decides whether the ensemble ranks better than chance: its interval, or also refits with permuted labels."""
 File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False)]
 Place = Annotated[
@@ -38,12 +38,12 @@ Place = Annotated[
     pydantic.PlainSerializer(str, when_used="json"),
     pydantic.WithJsonSchema({"type": "string"}),
 ]
-"""A folder, or a URL, which is shown without credentials wherever settings are stated."""
+"""A folder, or a URL, which is shown without credentials wherever settings are reported."""
 
 _LONGEST = 10_000_000
-"""Seconds of a deadline: longer ones overflow what waits."""
+"""The longest deadline in seconds: longer ones overflow the functions that wait."""
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
-"""What a file of folds decides."""
+"""The settings that a file of folds decides."""
 _ONE_PATH = frozenset({"cohort", "out", "cache", "folds_file", "covariates", "pseudonyms"})
 _CALLED = {"target_sensitivity": "sensitivity", "target_specificity": "specificity", "prevalences": "prevalence"}
 """Settings whose option has another name."""
@@ -52,8 +52,8 @@ _CALLED = {"target_sensitivity": "sensitivity", "target_specificity": "specifici
 class StudySettings(Options):
     """All settings of a study, frozen and checked; those marked as tuning change no result.
 
-    Make one in Python, or with `load` as the command line does. `options[kind][name][key]` are those of plug-ins, which
-    each plug-in checks itself when the study begins. Raises pydantic's ValidationError on a value that cannot be meant.
+    Make one in Python, or with `load` as the command line does. `options[kind][name][key]` are options of plug-ins;
+    each plug-in checks its own when the study begins. Raises pydantic's ValidationError for an invalid value.
 
     Example:
         >>> from kras_plugins import study
@@ -64,7 +64,7 @@ class StudySettings(Options):
 
     model_config = pydantic.ConfigDict(strict=True)
 
-    cohort: File | None = tuning(None, description="cohort CSV, one row a slide")
+    cohort: File | None = tuning(None, description="cohort CSV, one row per slide")
     extractor: str = Field(
         default="vit", description="feature extractor, or several, comma-separated: each makes members of its own"
     )
@@ -96,7 +96,7 @@ class StudySettings(Options):
         description="also look for a threshold with guaranteed sensitivity (needs kras[risk])",
     )
     prevalences: Annotated[tuple[float, ...], Field(strict=False)] = Field(
-        default=(), description="also tell predictive values at these prevalences"
+        default=(), description="also report predictive values at these prevalences"
     )
     covariates: File | None = Field(
         default=None,
@@ -104,7 +104,7 @@ class StudySettings(Options):
     )
     histologies: dict[str, Histology] = Field(
         default_factory=dict,
-        description="table of what words for a histology mean, which stands above how they are understood",
+        description="table of what words for a histology mean, which overrides how kras understands them",
     )
     clinical: Names | None = Field(
         default=None,
@@ -112,19 +112,19 @@ class StudySettings(Options):
     )
     til_feature: str | None = Field(
         default=None,
-        description="the lymphocyte density that `til_only` ranks by; else `til_ta`, or a name that speaks of one",
+        description="the lymphocyte density that `til_only` ranks by; else `til_ta`, or a feature named like one",
     )
     subgroups: Names | None = Field(
         default=None, description="columns of the subgroup table; else histology, specimen, assay, site"
     )
     confounders: Names | None = Field(
-        default=None, description="columns of the confounder table; else all that are no label, outcome or id"
+        default=None, description="columns of the confounder table; else all that are not a label, outcome or id"
     )
     demonstration: Names = Field(default=(), description="sentences that a report of made-up data begins with")
     backend: str = Field(default="local", description="where networks run")
     reader: str | None = Field(default=None, description="read slides with this reader only")
     mpp: float | None = Field(
-        default=None, gt=0, description="µm per pixel of files that state none, as PNG and JPEG (20x: 0.5, 40x: 0.25)"
+        default=None, gt=0, description="µm per pixel of files without it, as PNG and JPEG (20x: 0.5, 40x: 0.25)"
     )
     field: bool | None = Field(
         default=None, description="all files are fields of view or tissue cores, or none is; else those up to 6.25 mm²"
@@ -140,8 +140,8 @@ class StudySettings(Options):
     engine: Literal["local", "dask"] = location(
         "local", description="where slides are processed and classifiers fitted: this machine, or Dask workers"
     )
-    dask: DaskOptions = location(DaskOptions(), description="which Dask scheduler or cluster, and how tasks are dealt")
-    workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one a core")
+    dask: DaskOptions = location(DaskOptions(), description="which Dask scheduler or cluster, and how tasks are sent")
+    workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one per core")
     pseudonyms: File | None = location(
         None, description="file of the key and the names, created if absent: ids and names of slides become pseudonyms"
     )
@@ -155,17 +155,17 @@ class StudySettings(Options):
         DEADLINE,
         ge=0,
         le=_LONGEST,
-        description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no end",
+        description="seconds a plug-in may take for a batch of tiles, a slide or a patient; 0: no limit",
     )
     import_deadline: float = tuning(
-        IMPORT_SECONDS, ge=0, le=_LONGEST, description="seconds a plug-in may take to be imported; 0: no end"
+        IMPORT_SECONDS, ge=0, le=_LONGEST, description="seconds a plug-in may take to be imported; 0: no limit"
     )
 
     _doubted: Mapping[Named, Path] = PrivateAttr(default_factory=dict)
 
     @property
     def doubted(self) -> Mapping[Named, Path]:
-        """The options of plug-ins that a settings file set which nobody named or trusted, and that file."""
+        """The options of plug-ins set by a settings file that nobody named or trusted, with that file."""
         return self._doubted
 
     @property
@@ -215,11 +215,11 @@ class StudySettings(Options):
 
     @classmethod
     def load(cls, file: Path | None = None, overrides: Iterable[str] = (), **given: Any) -> Self:
-        """The settings as the command line reads them: defaults < `file` < `given`, where None is not given.
+        """The settings as the command line reads them: defaults < `file` < `given`, in which None means not given.
 
-        `file`: a settings file, kras.toml in the current folder where none is named and there is one; its paths are
-        relative to it. One that is named may say anything, one that is only found and that `kras trust` does not know
-        no code, no server and no place outside of its folder. `overrides`: `kind.name.key=value`, options of plug-ins.
+        `file`: a settings file; if None, kras.toml in the current folder if it exists. Its paths are relative to it. A
+        named file may set anything. A file that was only found, and that `kras trust` does not know, may not set code,
+        servers or places outside its folder. `overrides`: `kind.name.key=value`, options of plug-ins.
         Raises ConfigError that names the file and the setting, or the option.
         """
         said = {name: value for name, value in given.items() if value is not None}
@@ -236,7 +236,7 @@ class StudySettings(Options):
         of_engine = [one for one in overrides if one.startswith("engine.")]
         config = overridden(in_file, (one for one in overrides if one not in of_engine))
         run = _in_file(table.get("run", {}), file) if file else {}
-        if said.keys() & (_BY_FILE | {"folds_file"}):  # who says one of these now means it instead of the file's
+        if said.keys() & (_BY_FILE | {"folds_file"}):  # given now, each of these replaces those of the file
             run = {k: v for k, v in run.items() if k not in (_BY_FILE if "folds_file" in said else {"folds_file"})}
         dask = dask_options(engines, of_engine, file) if engines or of_engine else DaskOptions()
         try:
@@ -254,26 +254,26 @@ class StudySettings(Options):
 
     @property
     def targets(self) -> Targets:
-        """What the rules for thresholds aim at."""
+        """The targets of the rules for thresholds."""
         return Targets(
             sensitivity=self.target_sensitivity, specificity=self.target_specificity, risk_control=self.risk_control
         )
 
     def having(self, **changed: Any) -> Self:
-        """The same with other values, checked anew."""
+        """The same settings with other values, checked again."""
         stated = {name: getattr(self, name) for name in self.model_fields_set}
         made = type(self).model_validate({**stated, **changed})
         made._doubted = {one: file for one, file in self._doubted.items() if _as_in(made.config, self.config, one)}
         return made
 
     def with_options(self, *overrides: str) -> Self:
-        """The same with `kind.name.key=value` options of plug-ins; ConfigError for another form."""
+        """The same settings with `kind.name.key=value` options of plug-ins. Raises ConfigError for another form."""
         return self.having(options=overridden(self.config, overrides).options)
 
     def with_tables(self, files: Sequence[Path | str]) -> Self:
-        """The same for finished features (CSV or Parquet) instead of a profiler that looks at slides.
+        """The same settings for finished features (CSV or Parquet) instead of a profiler that works on slides.
 
-        In this way a bundle of such features is given those of other patients, too. No file: no change.
+        A bundle of such features is given those of other patients in this way, too. Without files, nothing changes.
         """
         if not files:
             return self
@@ -281,11 +281,11 @@ class StudySettings(Options):
         return self.having(profiler="import").with_options(f"profiler.import.table={named}")
 
     def decided(self, folds: int, repeats: int, splits: Scheme) -> Self:
-        """The same with what a file of folds decides."""
+        """The same settings with those that a file of folds decides."""
         return self.model_copy(update={"folds": folds, "repeats": repeats, "splits": splits})
 
     def described(self) -> dict[str, Any]:
-        """All settings as JSON values, for a manifest; what was left open is left out."""
+        """All settings as JSON values, for a manifest, without unset ones."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"pseudonyms", "dask"})
 
 
@@ -298,7 +298,7 @@ def _as_in(config: Config, before: Config, one: Named) -> bool:
 
 
 def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The table `[run]`, checked by itself so that errors name the file, with its paths relative to that."""
+    """The table `[run]`, checked by itself so that errors name the file; its paths are relative to the file."""
     fields = StudySettings.model_fields.keys() - {"options", "dask"}
     for key in run:
         if key not in fields:
@@ -312,13 +312,13 @@ def _in_file(run: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _placed(name: str, value: Any, folder: Path) -> Any:
-    """A setting of a file in `folder`, to which its paths are relative; a store may have a URL."""
+    """A setting of a file in `folder`, to which its paths are relative; a store may be a URL."""
     where = place(value) if name == "cache" else value
     return folder / where if name in _ONE_PATH and not isinstance(where, Url) else where
 
 
 def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
-    """Message and hint for the first thing that is wrong; `where`: what stands before the name of a setting."""
+    """Message and hint for the first thing that is wrong; `where`: the text before the name of a setting."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     cause, _, hint = first["msg"].removeprefix("Value error, ").partition("; ")

@@ -41,16 +41,16 @@ def stage(
     overwrite: bool,
     notify: Notify,
 ) -> SlideOutputs:
-    """Process slides, `write(result, parts, folder)` each, then `gather(folder, results)` into the table of all slides.
+    """Process slides, call `write(result, parts, folder)` for each, then `gather(folder, results)` for the whole table.
 
-    Raises ConfigError when no slide could be used.
+    Raises ConfigError if no slide could be used.
     """
     given = [slides] if isinstance(slides, str | Path) else list(slides)
     name = settings.extractor if kind == "extractor" else settings.profiler
     if kind == "extractor" and len(settings.extractors) > 1:
         raise ConfigError(
-            f"--extractor {name}: a folder takes the bags of one extractor",
-            "call once for each, into folders of their own",
+            f"--extractor {name}: a folder takes the bags of one extractor only",
+            "call once for each extractor, into separate folders",
         )
     with opened(settings, notify) as session:
         session.names.begin(out, map(Path, given))

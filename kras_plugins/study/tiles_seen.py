@@ -1,4 +1,4 @@
-"""Reports where a classifier looks at part of a patient's tiles only, and where features have no place on the slide."""
+"""Reports if a classifier looks at only part of a patient's tiles, and if features have no place on the slide."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def most_in_training(members: Sequence[Member]) -> dict[str, int]:
-    """By member, how many of a patient's tiles it looks at; without those that look at all, or at none."""
+    """By member, how many of a patient's tiles it looks at; without members that look at all or none."""
     return _stated(
         (
             m.name,
@@ -44,9 +44,9 @@ def most_in_bundle(bundle: Bundle) -> dict[str, int]:
 def with_tiles_seen(
     session: Session, processed: Processed, cases: Sequence[Case], most: Mapping[str, int]
 ) -> Processed:
-    """What the slides gave with a note for each member that does not look at all tiles, which is reported at once.
+    """The slides' results, with a note for each member that does not look at all tiles, which is also reported at once.
 
-    And one for each extractor of vectors of whole slides.
+    There is also a note for each extractor of vectors of whole slides.
     """
     tiles = {name: _counts(cases, split_extractor(name)[1]) for name in most}
     notes = [text for name, limit in most.items() if (text := tiles_seen(name, tiles[name], limit))]
@@ -57,13 +57,13 @@ def with_tiles_seen(
 
 
 def without_places(facts: Mapping[str, Any], cases: Sequence[Case]) -> list[str]:
-    """A sentence for each extractor of vectors of whole slides; `facts`: of the parts, as in a manifest."""
+    """A sentence for each extractor of vectors of whole slides; `facts`: those of the parts, as in a manifest."""
     placed: dict[str, bool] = {}
     for bag in (bag for case in cases for bag in case.sample.bags):
         placed[bag.extractor] = placed.get(bag.extractor, False) or bag.placed
     return [
-        f"Extractor {facts[of_extractor('extractor', name)]['name']} gives one vector a slide, without a place on it: "
-        "what is learned from these has no heat map and no tile to look at."
+        f"Extractor {facts[of_extractor('extractor', name)]['name']} gives one vector per slide, without a place on "
+        "it: what is learned from these has no heat map and no tile to look at."
         for name, any_placed in placed.items()
         if not any_placed
     ]
@@ -75,14 +75,14 @@ def _counts(cases: Sequence[Case], extractor: str) -> list[int]:
 
 
 def tiles_seen(name: str, tiles: Sequence[int], most: int) -> str:
-    """How many patients have more than `most` of tiles[patient], and the median share of theirs that is seen."""
+    """How many patients have more than `most` of tiles[patient], and the median share of their tiles that is seen."""
     had = np.array([n for n in tiles if n])
     cut = had[had > most]
     if not len(cut):
         return ""
     return (
-        f"Classifier {name} looks at {most} tiles of a patient at most: {len(cut)} of {len(had)} patients have more, "
-        f"of which it sees {np.median(most / cut):.0%} in the median."
+        f"Classifier {name} looks at {most} tiles of a patient at most: {len(cut)} of {len(had)} patients have more; "
+        f"the median share of their tiles that it sees is {np.median(most / cut):.0%}."
     )
 
 

@@ -32,23 +32,24 @@ def train(
 ) -> Training:
     """Train and evaluate the ensemble on a cohort, and write a report and a deployable bundle.
 
-    The same call again resumes where it was stopped, and returns a finished study at once. Nothing is printed, and no
+    Repeating the call resumes where it was stopped, and returns a finished study at once. Nothing is printed, and no
     state of the process is changed: several studies may run in threads of one process.
 
     Parameters:
-        cohort: CSV with a row a slide; the settings' where None, else `cohort.csv` in the current folder.
-        settings: all there is to choose; the defaults where None.
-        out: folder to write into; the settings' where None, else `kras-out/<cohort>`.
+        cohort: CSV with one row per slide; if None, that of the settings, else `cohort.csv` in the current folder.
+        settings: all that can be chosen; the defaults if None.
+        out: folder to write into; if None, that of the settings, else `kras-out/<cohort>`.
         overwrite: replace another study in that folder.
-        notify: told of progress, notes and warnings; `study.bars()` shows them.
+        notify: receives progress, notes and warnings; `study.bars()` shows them.
         command: the words of the call, for the manifest.
 
     Returns:
-        Metrics, out-of-fold predictions, and where report and bundle lie.
+        Metrics, out-of-fold predictions, and the paths of report and bundle.
 
     Raises:
-        ConfigError: what cannot be a study, where possible before any slide is opened; a folder of another one.
-        PluginError, BackendError, StoreError: what stops all slides. A slide that cannot be used alone is set aside.
+        ConfigError: settings or a cohort that cannot make a study, if possible before any slide is opened; a folder of
+            another study.
+        PluginError, BackendError, StoreError: what stops all slides. A single slide that cannot be used is set aside.
 
     Example:
         >>> from kras_plugins import study
@@ -75,9 +76,9 @@ def train(
 
 
 def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Processed, list[Case], OpenSlide]:
-    """What the slides gave, the patients with a usable one, and how slides are opened again.
+    """The slides' results, the patients with a usable slide, and a function that opens slides again.
 
-    ConfigError without any usable slide, or for features that leak.
+    Raises ConfigError without any usable slide, or for features that leak.
     """
     from kras_plugins.learning.samples import assemble
     from kras_plugins.study.audit import with_patients
@@ -88,7 +89,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
     from kras_plugins.study.session import none_usable, process
     from kras_plugins.study.tiles_seen import most_in_training, with_tiles_seen
 
-    most = most_in_training(prepared.members)  # before the slides: who needs a device that is not here says so
+    most = most_in_training(prepared.members)  # before the slides: a member that needs a missing device fails here
     with parts_of(session, prepared) as parts:
         processed = process(session, prepared.slides, parts)
         made_elsewhere = parts.profiler is not None and parts.profiler.loads
@@ -104,7 +105,7 @@ def _inputs(session: Session, prepared: Prepared, folder: Path) -> tuple[Process
         session.notify.warn(leak)
     processed = replace(processed, notes=(*processed.notes, *leaks))
     processed = with_tiles_seen(session, processed, cases, most)
-    # Evaluation looks at covariates, nothing before it does.
+    # Only evaluation looks at covariates, nothing before it.
     return processed, with_patients(cases, prepared.patients), open_again
 
 
@@ -178,7 +179,7 @@ def _learned(
     absent = [
         *why_absent(known, evaluated.fold, evaluated.in_scope),
         *(
-            f"The baseline {m.name} is classifier {m.plugin.name}, no member of the ensemble."
+            f"The baseline {m.name} is classifier {m.plugin.name}, which is not a member of the ensemble."
             for m in prepared.baselines
         ),
     ]

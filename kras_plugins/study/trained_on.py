@@ -1,4 +1,4 @@
-"""Which stored bags a bundle was trained on: noted in the store alone, as ids of patients are nobody else's matter."""
+"""Which stored bags a bundle was trained on: recorded only in the store, as ids of patients are private."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILE = "slides.json"
 
 
 def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]]) -> None:
-    """Note the slides that the bundle of this digest was trained on; `slides`: their facts in the manifest."""
+    """Record the slides that the bundle of this digest was trained on; `slides`: their facts in the manifest."""
     kept = {
         name: {"patient_id": facts["patient_id"], **bags}
         for name, facts in slides.items()
@@ -26,14 +26,14 @@ def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]])
     def write(folder: Path) -> None:
         (folder / _FILE).write_text(json.dumps(kept), encoding="utf-8")
 
-    with suppress(StoreError):  # a store that cannot be written still serves; its bags are then not found again
+    with suppress(StoreError):  # a store that cannot be written still works; its bags are then not found again
         store.here.make(make_key("trained-on", bundle=bundle), write)
 
 
 def remembered(store: Store, bundle: str) -> dict[str, dict[str, str]]:
-    """What `remember` noted, by slide id: `patient_id` and `bag`, a digest in the store, or `bag@vit` of several.
+    """What `remember` recorded, by slide id: `patient_id` and `bag`, a digest in the store, or `bag@vit` of several.
 
-    Nothing where it is gone.
+    Empty if the record is gone.
     """
     folder = store.here.find(make_key("trained-on", bundle=bundle))
     if folder is None:

@@ -1,4 +1,4 @@
-"""Apply a bundle to an independent cohort and say what its scores are worth there."""
+"""Apply a bundle to an independent cohort and evaluate its scores there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Processed, Session
 
 _OWN = ("prevalences", "histologies", "covariates", "subgroups", "confounders", "backend", "reader", "mpp", "field")
-"""Settings that a validation heeds; all others are frozen in the bundle."""
+"""Settings that a validation uses; all others are frozen in the bundle."""
 
 
 def validate(
@@ -35,28 +35,29 @@ def validate(
     notify: Notify = SILENT,
     command: Sequence[str] = ("kras_plugins.study.validate",),
 ) -> Validation:
-    """Apply a bundle to an independent cohort and report what its scores are worth there.
+    """Apply a bundle to an independent cohort and report how good its scores are there.
 
-    Models, calibration, thresholds and baselines are those of the bundle. The same call again goes on where it was
-    stopped, and gives a finished validation back at once.
+    Models, calibration, thresholds and baselines are those of the bundle. Repeating the call resumes where it was
+    stopped, and returns a finished validation at once.
 
     Parameters:
         bundle: the bundle folder of a training.
-        cohort: CSV with a row a slide, and labels.
+        cohort: CSV with one row per slide, and labels.
         settings: prevalences, histologies, covariates, subgroups, confounders, backend, reader, workers, store,
-            require_signature; the rest is the bundle's; `with_tables` for one of finished features.
+            require_signature; the rest is the bundle's; `with_tables` for a bundle of finished features.
         out: folder to write into.
         overwrite: replace another study in that folder.
-        notify: told of progress, notes and warnings.
+        notify: receives progress, notes and warnings.
         command: the words of the call, for the manifest.
 
     Returns:
-        Metrics and predictions of the external cohort, and where the report lies.
+        Metrics and predictions of the external cohort, and the path of the report.
 
     Raises:
-        UsageError: a folder that is no bundle.
-        ConfigError: a cohort that cannot be read or, like options, does not fit the bundle; a folder of another study.
-        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed where one must.
+        UsageError: a folder that is not a bundle.
+        ConfigError: a cohort that cannot be read; a cohort or options that do not fit the bundle; a folder of another
+            study.
+        StoreError: a bundle that is not whole, that cannot be used, or that no trusted key signed although one must.
 
     Example:
         >>> from kras_plugins import study
@@ -86,7 +87,7 @@ def validate(
             needs_paths=False,
             histologies=session.settings.histologies,
         )
-        # What the baselines know is frozen in the bundle: their columns are not asked of this cohort.
+        # What the baselines know is frozen in the bundle: this cohort need not have their columns.
         found, told = described(
             table.patients, session.settings.having(clinical=None, target=table.target), session.notify
         )
@@ -158,7 +159,7 @@ def _evaluated(
     shifts = [row["warning"] for row in external["shift"] if row["warning"]]
     gate = scope_note(cases)
     for said in [*(f"demonstration: {caution}" for caution in cautions_of(locked)), gate, *shifts]:
-        session.notify.note(said)  # also for those who read the numbers on the terminal only
+        session.notify.note(said)  # also for those who read the numbers only on the terminal
     metrics, predictions = write_study(
         folder,
         evaluated,
@@ -175,8 +176,8 @@ def _evaluated(
             "External cohort: models, calibration and thresholds are those of the bundle.",
             *processed.notes,
             *told,
-            *(f"The bundle's baseline {b} is left out: what it needs is not known here." for b in absent),
-            *(f"The baseline {b} is a classifier beside the ensemble, which a bundle does not hold." for b in left),
+            *(f"The bundle's baseline {b} is left out: this cohort lacks what it needs." for b in absent),
+            *(f"The baseline {b} is a classifier beside the ensemble; a bundle does not contain it." for b in left),
             *(f"The baseline {b} learned nothing in training, so the bundle has none." for b in unlearned),
             gate,
             *(f"Shift: {shift}." for shift in shifts),
@@ -200,7 +201,7 @@ def _evaluated(
 
 
 def _identity(session: Session, locked: Bundle, table: CohortTable) -> Identity:
-    """What makes another call the same validation: bundle, the settings it heeds, and what the cohort's files hold."""
+    """What makes another call the same validation: bundle, settings that it uses, and content of the cohort's files."""
     from kras_plugins.study.apply import parts_of
     from kras_plugins.study.identity import Identity, bytes_of, inputs_of
     from kras_plugins.study.prepare import named_files, options_of, told_options

@@ -34,8 +34,8 @@ def permutation_verdict(
 ) -> dict[str, Any]:
     """The entry `verdict` of metrics.json: the ensemble's AUROC against refits with permuted labels.
 
-    Labels are permuted within histology, and within site where splits are by site; p is None where there is nothing to
-    permute, and `note` says so. How long it takes is noted after the first refit.
+    Labels are permuted within histology, and within site if splits are by site. If nothing can be permuted, p is None
+    and `note` says so. After the first refit, the expected duration is reported.
     """
     settings = prepared.settings
     by_site = settings.splits == "site"
@@ -73,10 +73,10 @@ def permutation_verdict(
 
 
 def exchangeable(patients: Sequence[Patient], in_scope: Bool, *, by_site: bool) -> list[tuple[str, ...]]:
-    """The group of each patient within which labels may be permuted: what its histology means, scope, and its site.
+    """The group of each patient within which labels may be permuted: parsed histology, scope, and site.
 
-    `in_scope`: bool[patient]; two of one histology may differ in it by their slides. A patient of an unknown site is a
-    site alone.
+    `in_scope`: bool[patient]; two patients of one histology may differ in it by their slides. A patient of an unknown
+    site is a site by itself.
     """
     return [
         (parse_histology(p.histology), str(here), *([p.site or f"of {p.patient_id}"] if by_site else []))
@@ -93,14 +93,14 @@ def time_ahead(refits: int, seconds: float) -> str:
 
 
 def ensemble_auroc(experiment: Experiment) -> float:
-    """The ensemble's AUROC as metrics.json has it."""
+    """The ensemble's AUROC as in metrics.json."""
     ranking = ensemble_in_fold(experiment)
     here = np.isfinite(ranking).all(axis=0) & experiment.in_scope
     return auroc(experiment.labels[here], ranking[:, here], Design(experiment.fold[:, here].astype(np.int_))).value
 
 
 def _made_from(prepared: Prepared, cases: Sequence[Case], observed: float) -> Key:
-    """All that a refit depends on but its labels. `observed` stands for how the statistic itself is computed."""
+    """All that a refit depends on except its labels. `observed` represents how the statistic itself is computed."""
     settings, given = prepared.settings, prepared.given
     return make_key(
         "experiment",
@@ -125,7 +125,7 @@ def _made_from(prepared: Prepared, cases: Sequence[Case], observed: float) -> Ke
 
 
 def _note(observed: float, possible: int, failed: int, permutations: int, within: str) -> str:
-    """What a reader must know of the test, "" if nothing."""
+    """What a reader must know about the test, "" if nothing."""
     if possible == 1:
         return f"within {within} all labels are equal, so there is nothing to permute"
     if math.isnan(observed):

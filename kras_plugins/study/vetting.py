@@ -1,8 +1,8 @@
-"""Whether a bundle may be used here: its models are tried once, in a process of their own, before this one loads them.
+"""Whether a bundle may be used here: its models are tried once, in a separate process, before this one loads them.
 
-Native files of foreign models (trees of LightGBM, ONNX graphs, skops) can end the process that reads them, or keep it
-for ever, and no seal says that they do not. A bundle that passed is remembered in the store by its digest; what failed
-is tried again, for a busy machine may be why.
+Native files of foreign models (trees of LightGBM, ONNX graphs, skops) can end the process that reads them or block it
+for ever, and no seal rules this out. A bundle that passed is recorded in the store by its digest. A bundle that failed
+is tried again, as a busy machine may be the reason.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from kras_plugins.study.session import Session
 
 SECONDS, OF_WORK = 600, 180
-"""What loading and running all models on a dozen made-up patients never takes: by the clock, and of a processor."""
+"""Limits that loading and running all models on a dozen made-up patients never reach: wall time and CPU time."""
 
 MEMORY = 8 << 30
-"""Bytes of address space beside four times the bundle's own."""
+"""Bytes of address space in addition to four times the bundle's own."""
 
 
 def vet(session: Session, folder: Path, digest: str, plugins: Iterable[str]) -> None:
     """Try the models of a bundle whose seal was checked, unless one of this digest passed before.
 
-    `plugins`: the classifiers that load them. Raises KrasError where the models cannot be used, or end, hold up or
-    outgrow the process that tries them.
+    `plugins`: the classifiers that load them. Raises KrasError if the models cannot be used, or if they end or block
+    the process that tries them or exceed its memory.
     """
     key = _verdict(session, digest, plugins)
     if session.store.find(key) is None:
@@ -45,7 +45,7 @@ def vet(session: Session, folder: Path, digest: str, plugins: Iterable[str]) -> 
 
 
 def vetted(session: Session, digest: str, plugins: Iterable[str]) -> None:
-    """Remember a bundle that this process has just written, of models that it has just scored with."""
+    """Record a bundle that this process has just written, with models that it has just scored with."""
     _record(session, _verdict(session, digest, plugins))
 
 
@@ -55,7 +55,7 @@ def _verdict(session: Session, digest: str, plugins: Iterable[str]) -> Key:
 
 
 def _record(session: Session, key: Key) -> None:
-    with suppress(StoreError):  # a store that cannot be written still serves; the bundle is tried again next time
+    with suppress(StoreError):  # a store that cannot be written still works; the bundle is tried again next time
         session.store.make(key, lambda _: None)
 
 
@@ -83,7 +83,7 @@ def _try(session: Session, folder: Path) -> None:
         raise next(k for k in KINDS if k.__name__ == kind)(told, hint or _ASK)
     if "fit" not in last:
         doing = f" while {last['doing']}" if "doing" in last else ""
-        raise StoreError(f"bundle refused: {folder}: trying its models came to {came}{doing}", _ASK)
+        raise StoreError(f"bundle refused: {folder}: trying its models ended in {came}{doing}", _ASK)
 
 
-_ASK = "ask who made it for a sound copy, or train your own"
+_ASK = "ask whoever made it for an intact copy, or train your own"

@@ -1,4 +1,4 @@
-"""Synthetic slides and cohorts, a search for leaks and the conformance kit, public: plug-in authors use them."""
+"""Synthetic slides and cohorts, a search for leaks, and the conformance kit: public, for authors of plug-ins."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ __all__ = ["Truth", "classifier_leaks", "conformance", "draw_cohort", "draw_slid
 
 
 def __getattr__(name: str) -> Any:
-    # The kit is for test files alone; those who draw slides need not import it.
+    # Only test files need the kit; drawing slides does not import it.
     if name == "conformance":
         from kras_plugins.testing.checks.pytest_cases import conformance
 

@@ -27,12 +27,12 @@ SITES = (
 
 _MPP = 0.5
 _LUSC_SHARE = 0.25
-_TWO_SLIDES = 12  # every so many patients one has two slides
+_TWO_SLIDES = 12  # one of this many patients has two slides
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invented:
-    """One made-up patient: what is planted in the slides and stated in the cohort table; `site`: its place in SITES."""
+    """One made-up patient: what is planted in the slides and stated in the cohort table; `site`: index into SITES."""
 
     id: str
     g12c: bool
@@ -50,7 +50,7 @@ class Invented:
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawing:
-    """One slide to draw: all that its bytes depend on, so that a later run can tell whether it is there already."""
+    """One slide to draw: all that its bytes depend on, so that a later run can tell whether it already exists."""
 
     file: str
     seed: int
@@ -77,13 +77,13 @@ def draw_cohort(
 
     A quarter of the patients have LUSC and none of these is G12C positive; `positives` (by default 0.4 of all) have
     LUAD. Positive patients differ by `signal` in texture (tumor chromatin, nuclear size, stroma) and in the density
-    of lymphocytes: at 1 they are well apart from the negatives with LUAD, at 0 not at all. Twelve sites stain a little
-    differently, each with its share of positives; every twelfth patient has two slides; one slide has a pen mark.
-    `name` goes before ids and sites, so that two cohorts share none. `size_um`: width and height of a slide.
+    of lymphocytes: at 1 they are well separated from the negatives with LUAD, at 0 not at all. Twelve sites stain
+    slightly differently, each with its share of positives; every twelfth patient has two slides; one slide has a pen
+    mark. `name` is put before ids and sites, so that two cohorts share none. `size_um`: width and height of a slide.
 
     The same arguments give the same bytes. `drawn.json` says what was planted in which slide; a slide drawn with the
-    same values is kept, so an interrupted call goes on where it stopped. With `processes` above 1 a calling script
-    needs `if __name__ == "__main__":`. Raises ConfigError where `positives` leaves no negative LUAD.
+    same values is kept, so an interrupted call resumes where it stopped. With `processes` above 1 a calling script
+    needs `if __name__ == "__main__":`. Raises ConfigError if `positives` leaves no negative LUAD.
     """
     members = invent(patients, positives, signal, seed, name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,14 +107,14 @@ def draw_cohort(
 
 
 def write_cohort(folder: Path, members: Sequence[Invented], path: str) -> Path:
-    """Write folder/cohort.csv, a row a slide, and return it; `path`: where a slide's file lies, {} for its id."""
+    """Write folder/cohort.csv, one row per slide, and return it; `path`: of a slide's file, with {} for its id."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for member in members for row in _rows(member, path)]
     _put(folder / "cohort.csv", csv_text(rows, COLUMNS))
     return folder / "cohort.csv"
 
 
 def invent(patients: int, positives: int | None, signal: float, seed: int, name: str = "") -> list[Invented]:
-    """Make up the patients; chance falls alike for every `signal`, which only scales the effect of the label.
+    """Make up the patients; random draws are the same for every `signal`, which only scales the effect of the label.
 
     Arguments and ConfigError as in `draw_cohort`.
     """
@@ -122,13 +122,13 @@ def invent(patients: int, positives: int | None, signal: float, seed: int, name:
     luad = patients - round(_LUSC_SHARE * patients)
     if not 0 < positives < luad:
         raise ConfigError(
-            f"cannot draw {positives} positives among {patients} patients of whom {luad} have LUAD",
+            f"cannot draw {positives} positives among {patients} patients, {luad} of them with LUAD",
             f"ask for 1 to {luad - 1} positives" if luad > 1 else "ask for more patients",
         )
     rng = np.random.default_rng(seed)
     g12c = np.arange(patients) < positives
     histology = np.where(np.arange(patients) < luad, "LUAD", "LUSC")
-    site = np.arange(patients) % len(SITES)  # deals each of the three groups evenly over the sites
+    site = np.arange(patients) % len(SITES)  # distributes each of the three groups evenly over the sites
     texture = signal * 1.25 * g12c + 0.25 * rng.standard_normal(patients)
     lymphocytes = np.exp(signal * 0.9 * g12c + 0.25 * rng.standard_normal(patients))
     biopsy, sequenced = rng.random(patients) < 0.35, rng.random(patients) < 0.7
@@ -136,7 +136,7 @@ def invent(patients: int, positives: int | None, signal: float, seed: int, name:
     two, pen = rng.permutation(patients) % _TWO_SLIDES == 0, int(rng.integers(patients))
     slide_seeds = rng.integers(0, 2**31, (patients, 2))
     members = []
-    for k, i in enumerate(rng.permutation(patients).tolist()):  # the order of the ids says nothing
+    for k, i in enumerate(rng.permutation(patients).tolist()):  # the order of the ids carries no information
         driver = "p.G12C" if g12c[i] else "p.G12V" if other_driver[i] and i < luad else ""
         members.append(
             Invented(
@@ -197,7 +197,7 @@ def _draw(folder: Path, drawing: _Drawing) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    """Write a text file so that it is whole or absent."""
+    """Write a text file so that it is either complete or absent."""
     partial = path.with_name(path.name + ".part")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

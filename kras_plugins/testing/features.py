@@ -1,4 +1,4 @@
-"""Synthetic cohorts without slides: what an encoder and a cell analyzer might have made of the same patients."""
+"""Synthetic cohorts without slides: features as an encoder and a cell analyzer might make of the same patients."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kras_plugins.testing.cohort import Invented, invent, slide_ids, write_cohor
 ENCODER = "synthetic"
 
 _PX, _MPP = 224, 0.5
-_SIDE = 4  # tiles of a slide in a row, and rows
+_SIDE = 4  # tiles per row of a slide, and rows
 _DIM, _COLUMNS = 16, 6
 _NOISE = 0.6
-"""What reading adds to a planted value: at signal 0.45 one feature alone then has an AUROC of about 0.75."""
+"""Noise of reading a planted value: at signal 0.45 one feature alone then has an AUROC of about 0.75."""
 
 
 def draw_features(
@@ -31,10 +31,11 @@ def draw_features(
 ) -> Path:
     """Write a cohort of features into `folder` and return its `cohort.csv`: seconds where slides take minutes.
 
-    Patients, labels and what is planted are those of `draw_cohort` with the same arguments. `bags/SLIDE_ID.h5`, which
-    the cohort's `path` names, has the tiles of a slide for extractor `h5`; `features.csv` a row a slide for profiler
-    `import`. The first feature carries the planted texture, the second lymphocytes in the table and the histology in
-    bags; all others are noise. The same arguments give the same numbers. Raises ConfigError as `draw_cohort` does.
+    Patients, labels and planted values are those of `draw_cohort` with the same arguments. `bags/SLIDE_ID.h5`, named by
+    the cohort's `path`, has the tiles of a slide for extractor `h5`; `features.csv` has one row per slide for profiler
+    `import`. The first feature carries the planted texture; the second carries lymphocytes in the table and the
+    histology in bags; all others are noise. The same arguments give the same numbers. Raises ConfigError as
+    `draw_cohort` does.
     """
     members = invent(patients, positives, signal, seed, name)
     (folder / "bags").mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def draw_features(
 
 
 def _bag(member: Invented, slide_id: str, rng: np.random.Generator) -> Bag:
-    """Tiles that agree in what they say of their slide, and differ in all else."""
+    """Tiles that agree in what they show of their slide, and differ in all else."""
     features = rng.standard_normal((_SIDE**2, _DIM))
     features[:, 0] += 2 * (member.texture + _NOISE * rng.standard_normal())
     features[:, 1] += 3 * (member.histology == "LUSC")

@@ -1,8 +1,8 @@
-"""Does anything that was fitted know the test fold? Change what is known of its patients and see what moves.
+"""Does anything that was fitted know the test fold? Change what is known about its patients and see what changes.
 
 Whatever an outer fold fits (models, calibration, fusion, thresholds, scores inside its training part) must be the same,
 bit for bit, whatever the labels and features of its test patients are. This catches a leak into early stopping,
-scaling, imputation, feature choice, calibration or thresholds without a list of the ways by which it may get there.
+scaling, imputation, feature selection, calibration or thresholds without a list of the ways a leak can take.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ def inner_thresholds(experiment: Experiment) -> Mapping[str, Float64]:
 def find_leaks(
     run: Run, samples: Sequence[Sample], labels: npt.ArrayLike, *, thresholds: Thresholds = inner_thresholds
 ) -> list[str]:
-    """What a cross-validation fitted that depends on its test folds, one sentence each; empty when nothing does.
+    """What a cross-validation fitted that depends on its test folds, one sentence each; empty if nothing does.
 
-    `run(samples, labels, store)` does the whole thing with that empty store, and with the same outer folds whatever
-    the labels are (`given_folds` of `cross_validate`). It is run once as things are and, for each fold of the first
-    repeat, with the labels of the test patients turned over and with their features changed. `thresholds(experiment)`
-    gives the thresholds that apply to each patient. Raises ValueError where outer folds differ between runs.
+    `run(samples, labels, store)` does a whole cross-validation with this empty store, and with the same outer folds
+    whatever the labels are (`given_folds` of `cross_validate`). It is run once unchanged and, for each fold of the
+    first repeat, once with inverted labels of the test patients and once with changed features of theirs.
+    `thresholds(experiment)` gives the thresholds that apply to each patient. Raises ValueError if outer folds differ
+    between runs.
     """
     y = np.asarray(labels, np.int8)
     with tempfile.TemporaryDirectory() as root:
@@ -61,7 +62,7 @@ def find_leaks(
             for what, cohort in (("labels", (samples, np.where(test, 1 - y, y))), ("features", (others, y))):
                 after = run(cohort[0], cohort[1].astype(np.int8), next(stores))
                 if (after.fold != before.fold).any():
-                    raise ValueError("the run deals patients to folds anew: give it outer folds")
+                    raise ValueError("the run assigns patients to folds again: give it outer folds")
                 moved = _moved(before, after, k, test if what == "labels" else None, thresholds)
                 found += [f"fold {k + 1}: {name} depends on the {what} of its test patients" for name in moved]
     return found
@@ -76,7 +77,7 @@ def classifier_leaks(
     folds: int = 2,
     seed: int = 0,
 ) -> list[str]:
-    """`find_leaks` for one classifier in the nested cross-validation of `kras run`: for the tests of a plug-in.
+    """`find_leaks` for one classifier in the nested cross-validation of `kras run`, for the tests of a plug-in.
 
     A few dozen patients of both classes suffice; it fits 4 × folds × (1 + 2 × folds) models, so give small options.
     """
@@ -95,7 +96,7 @@ def classifier_leaks(
 
 
 def content_key(sample: Sample) -> str:
-    """A name of what a sample holds, for `sample_keys` of `cross_validate`."""
+    """A digest of a sample's content, for `sample_keys` of `cross_validate`."""
     digest = hashlib.sha256(sample.patient_id.encode())
     for bag in sample.bags:
         digest.update(np.ascontiguousarray(bag.features).tobytes())
@@ -105,7 +106,7 @@ def content_key(sample: Sample) -> str:
 
 
 def change(sample: Sample) -> Sample:
-    """The same patient with other features: three times the values and seven more, validity flags turned over."""
+    """The same patient with other features: three times the values plus seven, with inverted validity flags."""
     profile = sample.profile
     if profile is not None:
         flags = {group: not valid for group, valid in profile.valid.items()}
@@ -119,7 +120,7 @@ def _change_bag(bag: Bag) -> Bag:
 
 
 def _moved(before: Experiment, after: Experiment, k: int, test: Bool | None, thresholds: Thresholds) -> Iterator[str]:
-    """What fold `k` of the first repeat fitted that differs; also the scores of patients `test`, where given."""
+    """What fold `k` of the first repeat fitted that differs; also the scores of patients `test`, if given."""
     here = before.fold[0] == k
     for member in before.members:
         name = member.name

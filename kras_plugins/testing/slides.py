@@ -37,13 +37,15 @@ INKS = {
     "blue": (0.14, 0.24, 0.72),
     "black": (0.12, 0.12, 0.14),
 }
-"""Pen colors: the share of red, green and blue light the ink lets through."""
+"""Pen colors: the share of red, green and blue light that the ink transmits."""
+PEN_UM = 100.0
+"""Smallest width of a stroke, a third of a real one: no tissue mask takes a thinner one for a pen mark."""
 
 HISTOLOGIES = ("LUAD", "LUSC")
 
 _GRID = 4.0  # µm per pixel of the coarse maps from which everything is drawn
 _STEP = 4  # downsampling from one level of the pyramid to the next
-_VARIANTS = 32  # different nuclei drawn per class, each turned a little further
+_VARIANTS = 32  # different nuclei drawn per class, each rotated a little further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,9 @@ def draw_slide(
     stain: tuple[float, float] = (1.0, 1.0),
     levels: int = 3,
 ) -> Truth:
-    """Draw one slide as a pyramidal tiled TIFF and say what is on it.
+    """Draw one slide as a pyramidal tiled TIFF and return what is on it.
 
-    The file holds JPEG tiles of 256 pixels; level n is 4**n times smaller than level 0. `size_um`: width and
+    The file has JPEG tiles of 256 pixels; level n is 4**n times smaller than level 0. `size_um`: width and
     height in µm; `mpp`: µm per pixel, written as the file's resolution. `histology`: LUAD has glands with
     lumina, LUSC solid nests. `lymphocytes`: density relative to the usual one. `texture`: 0 is usual; one more
     doubles the contrast of tumor chromatin, widens tumor nuclei by 12 % and makes stroma denser. `pen`:
@@ -108,7 +110,7 @@ def draw_slide(
     if min(size) < 64 or lymphocytes < 0 or levels < 1:
         raise ConfigError(
             f"cannot draw {size[0]} x {size[1]} pixels with {levels} levels and {lymphocytes} x lymphocytes",
-            "give at least 64 pixels a side, one level and no negative density",
+            "give at least 64 pixels on a side, one level and no negative density",
         )
     rng = np.random.default_rng(seed)
     plan = _plan(rng, size_um, histology)
@@ -137,7 +139,7 @@ def draw_slide(
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Float32:
-    """Smooth noise float32[h w] of about zero mean and unit variance whose bumps are `scale` pixels wide."""
+    """Smooth noise float32[h w] with about zero mean and unit variance, whose bumps are `scale` pixels wide."""
     step = scale / 2
     coarse = rng.standard_normal((math.ceil(shape[0] / step) + 2, math.ceil(shape[1] / step) + 2), np.float32)
     coarse = ndimage.gaussian_filter(coarse, 1.0)  # round bumps: interpolation alone would leave squares
@@ -148,7 +150,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Fl
 
 
 def _enlarge(coarse: Float32, size: tuple[int, int], mpp: float) -> Float32:
-    """Bring a coarse map to float32[h w] of the slide's own pixels; `size` is (width, height)."""
+    """Enlarge a coarse map to float32[h w] of the slide's own pixels; `size` is (width, height)."""
     box = (0.0, 0.0, min(size[0] * mpp / _GRID, coarse.shape[1]), min(size[1] * mpp / _GRID, coarse.shape[0]))
     return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR, box=box))
 
@@ -169,7 +171,7 @@ def _distance(mask: Bool) -> Float32:
 
 
 def _plan(rng: np.random.Generator, size_um: tuple[float, float], histology: str) -> _Plan:
-    """Lay out one piece of tissue with nests of tumor, about half of its area, and their lumina."""
+    """Lay out one piece of tissue with nests of tumor that cover about half of its area, and their lumina."""
     shape = (math.ceil(size_um[1] / _GRID), math.ceil(size_um[0] / _GRID))
     y, x = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     outline = np.hypot(x, y).astype(np.float32)
@@ -186,7 +188,7 @@ def _plan(rng: np.random.Generator, size_um: tuple[float, float], histology: str
 
 
 def _lattice(rng: np.random.Generator, size_um: tuple[float, float], spacing: float, jitter: float) -> Float64:
-    """Points float64[point 2] in µm on a hexagonal lattice, moved by up to `jitter` spacings each way."""
+    """Points float64[point 2] in µm on a hexagonal lattice, moved by up to `jitter` spacings in each direction."""
     columns, rows = np.arange(0, size_um[0], spacing), np.arange(0, size_um[1], spacing * math.sqrt(3) / 2)
     x, y = np.meshgrid(columns, rows)
     x = x + spacing / 2 * (np.arange(len(rows)) % 2)[:, None]
@@ -235,7 +237,7 @@ def _cells(
 
 
 def _apart(points: Float64, least: float) -> Float64:
-    """Drop points that have an earlier one closer than `least` (Matérn's second hard-core process)."""
+    """Drop points that are closer than `least` to an earlier one (Matérn's second hard-core process)."""
     keep = np.ones(len(points), bool)
     if len(points) > 1:
         keep[cKDTree(points).query_pairs(least, output_type="ndarray").max(axis=1)] = False
@@ -353,7 +355,7 @@ def _stamp_nuclei(
 
 
 def _develop(rng: np.random.Generator, haematoxylin: Float32, eosin: Float32) -> UInt8:
-    """Turn stains into pixels uint8[h w 3]: I = I0 exp(-sum of amount x vector), and the sensor's noise."""
+    """Turn stains into pixels uint8[h w 3]: I = I0 exp(-sum of amount x vector), plus sensor noise."""
     pixels = np.empty((*haematoxylin.shape, 3), np.uint8)
     noise = rng.standard_normal(haematoxylin.shape, np.float32) * np.float32(1.4)
     for channel, (h, e) in enumerate(zip(HAEMATOXYLIN, EOSIN, strict=True)):
@@ -369,13 +371,13 @@ def _pen_stroke(rng: np.random.Generator, shape: tuple[int, int]) -> Bool:
     t = np.linspace(0, 1, 50)[:, None]
     curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
     canvas = Image.new("L", (w, h))
-    width = max(2, round(0.05 * min(h, w)))
+    width = round(max(0.05 * min(h, w), PEN_UM / _GRID))
     ImageDraw.Draw(canvas).line((curve * (w, h)).ravel().tolist(), fill=255, width=width)
     return np.asarray(canvas) > 0
 
 
 def _write(path: Path, image: Image.Image, mpp: float, levels: int) -> None:
-    """Write a generic tiled pyramidal TIFF that OpenSlide and tifffile both take, without a date in it."""
+    """Write a generic tiled pyramidal TIFF that both OpenSlide and tifffile read, without a date in it."""
     partial = path.with_name(path.name + ".part")
     with tifffile.TiffWriter(partial) as tiff:
         for level in range(levels):

@@ -1,9 +1,9 @@
-"""Who may look: the browser that was given the token, by this machine's own name, and nothing but looking.
+"""Who may view: only the browser that was given the token, under this machine's own name, and only to read.
 
-A server on loopback is open to every program of the machine, and by way of the browser to every web page. So each
-request must carry the token (in the first address, then in a cookie that scripts do not see), ask for the loopback
-name and port (a foreign name that resolves to 127.0.0.1 is refused: DNS rebinding), and be a GET; no answer may be
-embedded, read or kept by another site.
+A server on loopback is open to every program of the machine and, through the browser, to every web page. So each
+request must carry the token (in the first address, then in a cookie that scripts cannot see), name the loopback host
+and port (a foreign name that resolves to 127.0.0.1 is refused: DNS rebinding), and be a GET. No other site may embed,
+read or keep an answer.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What a page may load: its own server's, and styles that stand in it (figures have them)."""
+"""What a page may load: files of its own server, and inline styles (figures have them)."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",  # nothing of a patient stays in the browser's folder
+    "Cache-Control": "no-store",  # nothing about a patient stays in the browser's cache
 }
-"""What every answer forbids."""
-# A redirect would be part of the navigation that another program or page began, and carry no strict cookie.
+"""Restrictions in every answer."""
+# A redirect would belong to a navigation that another program or page began, and would not carry a strict cookie.
 _WELCOME = (
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
     '<title>kras view</title><meta http-equiv="refresh" content="0; url=/"></head>'
@@ -43,7 +43,7 @@ _WELCOME = (
 
 
 def with_headers(send: Send, headers: Mapping[str, str] = HEADERS, policy: str = POLICY) -> Send:
-    """A `send` whose answers carry these headers, and the policy where they state none of their own."""
+    """A `send` whose answers carry these headers, and the policy unless they state their own."""
 
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -69,7 +69,7 @@ class Access:
         self.token = token
         # A browser on this machine, or at the near end of a tunnel with the same port, names these.
         self.hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost"))
-        self.cookie = f"kras_view_{port}"  # cookies know no ports: two viewers at once must not take each other's
+        self.cookie = f"kras_view_{port}"  # browsers share cookies between ports: two viewers need two names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

@@ -1,4 +1,4 @@
-"""The tiles most like a chosen one: in its slide and, where their features are still stored, in the training cohort."""
+"""The tiles most like a chosen one: in its slide and, if their features are still stored, in the training cohort."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from kras_plugins.data import Bag
 
 MOST_BYTES = 1 << 31
-"""Bytes of features that are searched at a click: some seconds from a disk."""
+"""Bytes of features that are searched per click: some seconds from a disk."""
 _PICTURE_PX = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """A bag to search. `name`: of the slide in addresses, None where it is not shown; `training`: of the bundle's."""
+    """A bag to search. `name`: the slide's in addresses, None if not shown; `training`: whether it was trained on."""
 
     bag: Bag
     slide_id: str
@@ -40,7 +40,7 @@ class Cohort:
 class Alike:
     """Searches `own`, the slide itself, and the training cohort, which is read at the first click.
 
-    `digest`: of the slide's own bag, which the cohort may have as well.
+    `digest`: that of the slide's own bag, which the cohort may contain, too.
     """
 
     own: Searched
@@ -62,7 +62,7 @@ class Alike:
 
 
 def _affordable(bags: Sequence[Searched]) -> list[Searched]:
-    """The first, and others of the same encoder as long as there is time for them."""
+    """The first bag, and others of the same encoder within the limit of bytes."""
     kept, room = [bags[0]], MOST_BYTES
     for one in bags[1:]:
         same = _kind(one.bag) == _kind(bags[0].bag)
@@ -77,7 +77,7 @@ def _kind(bag: Bag) -> tuple[str, str, int]:
 
 
 def _of(searched: Sequence[Searched], others: int) -> str:
-    """What was searched, in words; `others`: slides of the training cohort but for this one."""
+    """What was searched, in words; `others`: slides of the training cohort except this one."""
     text = f"{sum(len(one.bag.xy) for one in searched):,} tiles of this slide"
     if not others:
         return f"{text}; no slide of the training cohort is in the store."

@@ -1,4 +1,4 @@
-"""What the viewer answers: an address each for pages, tiles of pixels and layers, and what is at a point."""
+"""The viewer's addresses: pages, tiles of pixels and layers, and what is at a point."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 _CROP_PX = 2048
-_UNREADABLE = "this cannot be read; the window where `kras view` runs says why"
+_UNREADABLE = "this cannot be read; the terminal where `kras view` runs says why"
 _log = logging.getLogger("kras.viewer")
 
 Number = Annotated[float, Query(allow_inf_nan=False, ge=-1e7, le=1e7)]
@@ -42,10 +42,10 @@ Index = Annotated[int, Part(ge=0, le=1 << 31)]
 
 @contextmanager
 def create_app(shown: Shown, token: str, port: int) -> Iterator[ASGIApp]:
-    """The application that shows `shown` to whoever has the token and asks this machine's `port`.
+    """The application that shows `shown` to anybody who has the token and connects to this machine's `port`.
 
-    It answers in the threads of a pool; slides are opened when they are asked for. Answers name no place of this
-    machine: what went wrong with a slide is logged (`kras.viewer`).
+    It answers in the threads of a pool; slides are opened on request. Answers name no place of this machine: what went
+    wrong with a slide is logged (`kras.viewer`).
     """
     slides = Opened(shown.slides)
     try:
@@ -55,9 +55,9 @@ def create_app(shown: Shown, token: str, port: int) -> Iterator[ASGIApp]:
 
 
 def answering(shown: Shown, slides: Opened, tell: Callable[[KrasError], None] | None = None) -> FastAPI:
-    """The addresses of `shown` without any look at who asks; `slides`: those of `shown`, which the caller closes.
+    """The addresses of `shown`, without access control; `slides`: those of `shown`, which the caller closes.
 
-    `tell`: told of what cannot be read, in place of the log.
+    `tell`: receives errors of what cannot be read, in place of the log.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     _refuse(app, tell or (lambda error: _log.warning("%s", error)))
@@ -68,7 +68,7 @@ def answering(shown: Shown, slides: Opened, tell: Callable[[KrasError], None] | 
 
 
 def _refuse(app: FastAPI, tell: Callable[[KrasError], None]) -> None:
-    """Answer what cannot be answered with one line of plain text."""
+    """Answer errors with one line of plain text."""
 
     @app.exception_handler(HTTPError)
     def refused(_: Request, error: HTTPError) -> Response:
@@ -110,9 +110,9 @@ def _pages(app: FastAPI, shown: Shown, slides: Opened) -> None:
     def report() -> Response:
         if shown.report is None:
             raise HTTPException(404, "no report")
-        from kras_plugins.report.study import report_script  # half a second, which other pages need not wait for
+        from kras_plugins.report.study import report_script  # takes half a second: other pages must not wait for it
 
-        # It was made by another run, or somewhere else: of its scripts only the one of today's reports is allowed.
+        # The report may come from another run or machine: of its scripts only that of current reports is allowed.
         policy = POLICY.replace("script-src 'self'", f"script-src 'sha256-{report_script()[1]}'")
         return HTMLResponse(shown.report.read_bytes(), headers={"Content-Security-Policy": policy})
 
@@ -149,7 +149,7 @@ def _tiles(app: FastAPI, slides: Opened) -> None:
     def geojson(name: str, layer_id: str) -> Response:
         with _use(slides, name) as one:
             if _layer(one, layer_id).geojson() is None:
-                raise HTTPException(404, "this layer is no GeoJSON")
+                raise HTTPException(404, "this layer has no GeoJSON")
 
         def pieces() -> Iterator[bytes]:
             with _use(slides, name) as one:
@@ -259,17 +259,17 @@ def _tile(one: ShownSlide, level: int, col: int, row: int) -> tuple[Box, tuple[i
 
 
 def _part(one: ShownSlide, x: float, y: float, width: float, height: float) -> Box:
-    """A rectangle that touches the slide and is no more than twice as large."""
+    """A rectangle that touches the slide and is at most twice as large."""
     across, down = one.slide.size
     if width > 2 * across + 1000 or height > 2 * down + 1000:
         raise HTTPException(400, "w, h: much larger than the slide")
     if not (-width < x < across and -height < y < down):
-        raise HTTPException(400, "x, y: outside of the slide")
+        raise HTTPException(400, "x, y: outside the slide")
     return Box(x, y, width, height)
 
 
 def _overlays(one: ShownSlide, text: str) -> list[Overlay]:
-    """What `cells:0.8:tumor:lymphocyte,attention:0.5` asks for: layers, opacities and, if not all, legend entries."""
+    """Parse `cells:0.8:tumor:lymphocyte,attention:0.5`: layers, opacities and, if not all, legend entries."""
     found = []
     for part in filter(None, text.split(",")):
         layer_id, share, *keys = part.split(":") if ":" in part else (part, "1")
@@ -278,7 +278,7 @@ def _overlays(one: ShownSlide, text: str) -> list[Overlay]:
         except ValueError:
             opacity = -1.0
         if not 0 <= opacity <= 1:
-            raise HTTPException(400, "layers: an opacity is a number from 0 to 1")
+            raise HTTPException(400, "layers: opacity must be a number from 0 to 1")
         found.append(Overlay(_layer(one, layer_id), opacity, frozenset(keys) if keys else None))
     return found
 

@@ -43,10 +43,10 @@ _GONE = f"no longer in the store: {AGAIN}"
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Folders where a slide's tissue, features and map lie, None where they do not.
+    """Folders where a slide's tissue, features and map lie, None if they are missing.
 
-    `why`: explains the tiles, None where nothing of that kind was made; `digest`: of the bag; `cohort`: what is
-    searched beside the slide; `name` in addresses; `asked`: kinds of artifacts that were made.
+    `why`: explains the tiles, None if nothing of that kind was made; `digest`: that of the bag; `cohort`: what is
+    searched besides the slide; `name`: in addresses; `asked`: kinds of artifacts that were made.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Sources:
 
 
 def assembled(slide: Slide, sources: Sources) -> ShownSlide:
-    """The open slide with the layers that can be drawn; why the others cannot stands in `missing`."""
+    """The open slide with the layers that can be drawn; `missing` says why the others cannot."""
     pyramid, ref = Pyramid(slide.size, slide.mpp), slide.ref
     layers: list[Layer] = []
     missing: dict[str, str] = {}
@@ -98,10 +98,10 @@ def assembled(slide: Slide, sources: Sources) -> ShownSlide:
 
 
 def with_tissue(slide: Slide, store: Store) -> ShownSlide:
-    """An open slide of which nothing is known, with its tissue: from the store, or found now where that is quick."""
+    """An open slide without results, with its tissue: from the store, or detected now if that is quick."""
     key = key_of_tissue(slide)
     if store.find(key) is None and not has_small_level(slide):
-        where = "not looked for, as the slide has no small level: `kras profile` finds it"
+        where = "not detected, as the slide has no small level: `kras profile` detects it"
         return ShownSlide(slide=slide, missing={TissueLayer.label: where})
     tissue = TissueLayer(stored_tissue(slide, store), slide.size, slide.mpp)
     return ShownSlide(slide=slide, layers=(tissue,), at=Point(None, None, None, None, tissue))
@@ -110,7 +110,7 @@ def with_tissue(slide: Slide, store: Store) -> ShownSlide:
 def _tissue(
     slide: Slide, mask: TissueMask, bag: Bag | None, sources: Sources, regions: RegionsLayer | None
 ) -> TissueLayer:
-    """With the tiles that an encoder was given where they are known, else with what a profiler looked at."""
+    """The layer, with the tiles that an encoder was given if known, else with what a profiler looked at."""
     if bag is not None and sources.bag is not None:
         grid, flags = tile_grid(slide, mask, bag.tile_spec), read_flags(sources.bag)
         if len(grid) == len(flags) and len(grid):
@@ -122,20 +122,20 @@ def _tissue(
 def _explained(
     why: Why, bag: Bag | None, missing: dict[str, str]
 ) -> tuple[AttentionLayer | None, ContributionLayer | None]:
-    """The two layers, over all tiles of the bag where it is there; adds to `missing` why one is not."""
+    """The two layers, over all tiles of the bag if it is stored; adds to `missing` why a layer is missing."""
     tiles = Tiles(why.xy, why.size) if bag is None else Tiles(bag.xy, bag.size)
     values = Explained.over(tiles, why.xy, why.values)
     attention = contribution = None
     if "attention" in why.values:
         attention = AttentionLayer(values, why.source)
     else:
-        missing[AttentionLayer.label] = "the model does not say where it looked"
+        missing[AttentionLayer.label] = "the model does not report where it looked"
     if "contribution" in why.values:
         contribution = ContributionLayer(values, why.source, why.member, every_tile=bag is not None)
     elif why.withheld:
         missing[ContributionLayer.label] = f"the patient is not assessable ({why.withheld}): no score is explained"
     else:
-        missing[ContributionLayer.label] = "the model says where it looked, not what a tile contributes"
+        missing[ContributionLayer.label] = "the model reports where it looked, not what each tile contributes"
     return attention, contribution
 
 
@@ -179,10 +179,10 @@ class Point:
             "percentile": None if share is None else round(100 * share, 1),
             "contribution": given,
             "raises": None if given is None else given > 0,
-            "note": "" if looked else "not looked at: of many tiles the model looks at some, evenly spaced",
+            "note": "" if looked else "not looked at: of many tiles the model looks at an evenly spaced selection",
         }
 
 
 def known(value: np.float64) -> float | None:
-    """A number, None where it is NaN."""
+    """A number, None if it is NaN."""
     return float(value) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Pixels as the browser gets them, and a cache of those that it asks for again."""
+"""Pixels encoded for the browser, and a cache of those that it may request again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
 QUALITY = 85
-"""Of JPEG, for eyes: at 75, OpenSlide's usual one, chromatin shows blocks."""
+"""JPEG quality for viewing: at 75, OpenSlide's default, chromatin shows blocks."""
 CACHE_BYTES = 64 << 20
-"""Encoded tiles that are kept: some 1,500, what two views side by side ask for at the same time and again."""
+"""Encoded tiles that are kept: about 1,500, which covers two views side by side and some moving back."""
 
 
 def jpeg(pixels: UInt8) -> bytes:
@@ -33,7 +33,7 @@ def png(pixels: UInt8) -> bytes:
 
 
 class Cache:
-    """Encoded tiles by what they show, the longest unused forgotten first; safe to use from many threads."""
+    """Encoded tiles by what they show; the least recently used are dropped first. Thread-safe."""
 
     def __init__(self, most: int = CACHE_BYTES) -> None:
         self._most = most
@@ -42,7 +42,7 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """What is kept under a key, made first where nothing is."""
+        """What is kept under a key; made first if it is missing."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Why a study's patient got the score: explained by models that never saw the patient, when somebody looks."""
+"""Why a study's patient got the score: explained on request, by models that never saw the patient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOT_ASSESSABLE = "not_assessable"
 class Explained:
     """Values of tiles by name at `xy` int32[tile 2], level-0 px, of `size`; `source`: a sentence about the models.
 
-    `withheld`: why contributions are not shown of a patient who is not assessable.
+    `withheld`: why contributions are not shown for a patient who is not assessable.
     """
 
     xy: Int32
@@ -46,7 +46,7 @@ class Explained:
 
 
 def explained_member(result: Result, slide: Recorded) -> str:
-    """The member whose tiles `predict` wrote of a slide's patient; `he` where the patient's case is not there."""
+    """The member whose tiles `predict` wrote for a slide's patient; `he` if the patient's case is missing."""
     try:
         tiles = read_case(result.folder / f"{case_name(slide.patient_id)}{ENDING}").tiles
     except StoreError:
@@ -55,12 +55,12 @@ def explained_member(result: Result, slide: Recorded) -> str:
 
 
 def bag_of_study(slide: Recorded) -> str:
-    """The kind of artifact whose tiles are explained: of several extractors' bags the first that is stored."""
+    """The kind of artifact whose tiles are explained: of several extractors' bags, the first that is stored."""
     return next((kind for kind in slide.artifacts if split_extractor(kind)[0] == "bag"), "bag")
 
 
 def of_result(result: Result, slide: Recorded, member: str) -> Explained:
-    """What `predict` wrote of `member`; StoreError where it did not."""
+    """What `predict` wrote for `member`. Raises StoreError if it wrote nothing."""
     file = result.folder / f"{safe_name(slide.slide_id)}.attention.geojson"
     if not file.is_file():
         raise StoreError("no model of the bundle looks at tiles, or its file is gone", AGAIN)
@@ -80,7 +80,7 @@ def of_result(result: Result, slide: Recorded, member: str) -> Explained:
 
 @dataclass(eq=False)
 class Explainer:
-    """Explains patients of a study with its bundle, which is loaded when it is needed first; safe between threads."""
+    """Explains patients of a study with its bundle, which is loaded when first needed. Thread-safe."""
 
     session: Session
     result: Result
@@ -89,7 +89,7 @@ class Explainer:
     _done: dict[str, tuple[Explanation, str, str]] = field(default_factory=dict)
 
     def of(self, slide: Recorded) -> Explained:
-        """The tiles of a slide; KrasError where there is no model, or it cannot explain."""
+        """The tiles of a slide. Raises KrasError if there is no model, or if it cannot explain."""
         with self._lock:
             if slide.patient_id not in self._done:
                 self._done[slide.patient_id] = self._explain(slide.patient_id, bag_of_study(slide))
@@ -118,7 +118,7 @@ class Explainer:
         return bundle.explain(member, sample, fold=int(fold) - 1), source, member
 
     def _bags(self, patient_id: str) -> list[Bag]:
-        """In the order of the study, without those of no tile: as it was learned."""
+        """The bags as in training: in the order of the study, without empty ones."""
         bags = [self._bag(one) for one in self.result.slides.values() if one.patient_id == patient_id]
         return [bag for bag in bags if len(bag.features)]
 
@@ -137,12 +137,12 @@ class Explainer:
             self._bundle = open_bundle(self.session, Path(self.result.bundle_folder))
             if self._bundle.digest != self.result.bundle:
                 self._bundle = None
-                raise StoreError("the bundle is another one than that of the result", AGAIN)
+                raise StoreError("the bundle is not the one that made the result", AGAIN)
         return self._bundle
 
 
 def stored_bag(store: Store, slide: Recorded) -> Bag | None:
-    """The bag of a slide, None where it is no longer in the store."""
+    """The bag of a slide, None if it is no longer in the store."""
     kind = bag_of_study(slide)
     folder = store.at(slide.artifacts.get(kind, ""))
     if folder is None:

@@ -1,4 +1,4 @@
-"""What `kras view` shows, found from what was named: slides, or the folder of a result."""
+"""What `kras view` shows, for the given slides or the folder of a result."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 
 
 def find_shown(session: Session, given: Sequence[Path], slides: Path | None = None) -> Shown:
-    """The slides of `given` with what is known of them; `slides`: where to look for those that were moved.
+    """The slides of `given` with what is known about them; `slides`: where to look for those that were moved.
 
-    Raises UsageError or ConfigError where nothing can be shown.
+    Raises UsageError or ConfigError if nothing can be shown.
     """
     results = [path for path in given if (path / MANIFEST).is_file()]
     if results and len(given) > 1:
-        raise UsageError(f"{results[0]}: a result goes alone", "name one folder of a result, or slides only")
+        raise UsageError(
+            f"{results[0]}: a result cannot be combined with other paths", "name one folder of a result, or slides only"
+        )
     if results or (len(given) == 1 and given[0].is_dir() and _empty(session, given[0])):
         candidates = () if slides is None else slides_of([slides], session.registry).patients
         return shown_result(session, given[0], [ref for patient in candidates for ref in patient.slides])
@@ -52,7 +54,7 @@ def find_shown(session: Session, given: Sequence[Path], slides: Path | None = No
 
 
 def _empty(session: Session, folder: Path) -> bool:
-    """Whether a folder has no slide: then it is one of a result that is not finished, or none at all."""
+    """Whether a folder has no slide: then it is that of an unfinished result, or of no result at all."""
     try:
         return not slides_of([folder], session.registry).patients
     except UsageError:
@@ -86,10 +88,10 @@ def shown_result(
     places: Mapping[str, Path | Url] = MappingProxyType({}),
     base: str = "",
 ) -> Shown:
-    """The slides of a result; `candidates`: among which those are looked for that are not where they were.
+    """The slides of a result; `candidates`: files among which moved slides are searched.
 
-    `places`: where slides lie, by id, for a result that does not say it. `base`: what addresses begin with. Raises as
-    `find_shown`.
+    `places`: where slides lie, by id, for a result that does not say it. `base`: the beginning of addresses. Raises
+    what `find_shown` does.
     """
     result = read_result(folder)
     if session.settings.cache is None and result.cache is not None:
@@ -139,7 +141,7 @@ def shown_result(
 
 
 def _target(folder: Path, cases: Iterable[Path]) -> str:
-    """What was scored, as the numbers of a study say, or a case."""
+    """What was scored, according to the metrics of a study, or to a case."""
     metrics = folder / METRICS
     if metrics.is_file():
         return str(read_json(metrics).get("target", ""))
@@ -148,7 +150,7 @@ def _target(folder: Path, cases: Iterable[Path]) -> str:
 
 
 def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
-    """Where what belongs to a slide lies; the training cohort is read when somebody asks for similar tiles."""
+    """A function that finds what belongs to a slide; the training cohort is read on a request for similar tiles."""
     explainer, store = Explainer(session=session, result=result), session.store
     cohort = cache(partial(_cohort, store, result))
 
@@ -179,7 +181,7 @@ def _sources(session: Session, result: Result) -> Callable[[Recorded], Sources]:
 def _cohort(store: Store, result: Result, bag: str) -> Cohort:
     """The stored bags of the slides that the bundle was trained on, by digest, and how many more there were.
 
-    `bag`: the kind of artifact, `bag@vit` of several extractors.
+    `bag`: the kind of artifact; `bag@vit` with several extractors.
     """
     if result.trained_here:
         slides = {s.slide_id: (s.patient_id, s.artifacts.get(bag, "")) for s in result.slides.values()}
@@ -194,14 +196,14 @@ def _cohort(store: Store, result: Result, bag: str) -> Cohort:
                 bag=read_bag(folder / BAG, slide_id),
                 slide_id=slide_id,
                 patient_id=patient_id,
-                name=safe_name(slide_id) if result.trained_here else None,  # only what is shown here has pixels
+                name=safe_name(slide_id) if result.trained_here else None,  # only slides shown here have pixels
                 training=True,
             )
     return Cohort(bags=found, absent=len(slides) - len(found))
 
 
 def _map(store: Store, result: Result, slide: Recorded) -> Path | None:
-    """The semantic map: that of a profile lies in its own folder."""
+    """The semantic map; that of a profile lies in the result's own folder."""
     own = result.folder / safe_name(slide.slide_id)
     if result.kind == "profile" and (own / FACTS).is_file():
         return own
@@ -209,7 +211,7 @@ def _map(store: Store, result: Result, slide: Recorded) -> Path | None:
 
 
 def _facts(result: Result, slide: Recorded) -> dict[str, Any]:
-    """What the page says of the slide's patient: the call and its cautions, where there is one."""
+    """What the page says about the slide's patient: the call and its cautions, if there is a call."""
     row = result.rows.get(slide.patient_id, {})
     cautions = [text for text in row.get("cautions", "").split("; ") if text]
     title, _ = CALLS.get(row.get("call", ""), (None, ""))

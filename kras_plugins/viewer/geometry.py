@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TILE = 512
-"""Pixels a side of a tile. Tiles do not overlap: an overlap of half-transparent layers would show as a grid."""
+"""Side of a tile in pixels. Tiles do not overlap: an overlap of semi-transparent layers would show as a grid."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A slide as the viewer shows it: levels of square pixels, each half as fine as the one above.
+    """A slide as the viewer shows it: levels of square pixels, each half as fine as the next.
 
     `size`: (width, height) in level-0 pixels; `slide_mpp`: µm per level-0 pixel along x and y. Level `top` is full
-    resolution, which is the finer of the two axes: on an isotropic slide it is level 0, pixel for pixel. Level 0 is one
-    pixel. This is the pyramid of Microsoft's Deep Zoom; a pixel of level n is exactly 2**(top - n) display pixels
-    wide, so that the last row and column may reach beyond the slide.
+    resolution, that of the finer of the two axes: for an isotropic slide it is the slide's level 0, pixel for pixel.
+    The pyramid's level 0 is one pixel. This is the pyramid of Microsoft's Deep Zoom; a pixel of level n is exactly
+    2**(top - n) display pixels wide, so the last row and column may extend beyond the slide.
     """
 
     size: tuple[int, int]
@@ -63,14 +63,14 @@ class Pyramid:
         return -(-width // TILE), -(-height // TILE)
 
     def has(self, level: int, col: int, row: int) -> bool:
-        """Whether there is such a tile."""
+        """Whether this tile exists."""
         if not 0 <= level <= self.top:
             return False
         across, down = self.tiles(level)
         return 0 <= col < across and 0 <= row < down
 
     def box(self, level: int, col: int, row: int) -> tuple[Box, tuple[int, int]]:
-        """The rectangle of a tile that there is, and its (width, height) in pixels."""
+        """The rectangle of an existing tile, and its (width, height) in pixels."""
         width, height = self.level_size(level)
         left, top = col * TILE, row * TILE
         size = min(TILE, width - left), min(TILE, height - top)

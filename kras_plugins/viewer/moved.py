@@ -1,4 +1,4 @@
-"""Slides that are not where they were: found again by their content."""
+"""Slides that were moved: found again by their content."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Finder:
-    """Opens slides of a result: where it says, where the store noted them, or among `candidates`.
+    """Opens slides of a result: where the result says, where the store recorded them, or among `candidates`.
 
-    Safe to use from many threads.
+    Thread-safe.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Finder:
         self._looked: set[Path] = set()
 
     def open(self, slide: Recorded) -> Slide:
-        """The slide of this fingerprint, open. Raises SlideError where it is not found, or was changed since."""
+        """The slide of this fingerprint, open. Raises SlideError if it is not found or was changed since."""
         changed: Path | Url | None = None
         if slide.url is not None:
             opened = self._opened(slide, slide.url)
@@ -57,15 +57,15 @@ class Finder:
         if opened is not None:
             return opened
         if changed is not None:
-            why = f"{changed}: another slide than the one that the result is of"
+            why = f"{changed}: not the slide of the result"
         elif slide.path is not None:
-            why = f"slide {slide.slide_id} is not where it was"
+            why = f"slide {slide.slide_id} is no longer where it was"
         else:
             why = f"slide {slide.slide_id}: the result does not say where it lies"
         raise SlideError(why, "name the folder or the cohort of the slides with --slides")
 
     def _opened(self, slide: Recorded, place: Path | Url) -> Slide | None:
-        """The slide open, None where another one has its place now."""
+        """The slide, open; None if another slide is in its place now."""
         ref = replace(slide.ref, **({"url": place} if isinstance(place, Url) else {"path": place, "url": None}))
         opened = open_slide(ref, self._readers, self._reader)
         if not slide.fingerprint or opened.fingerprint == slide.fingerprint:
@@ -74,7 +74,7 @@ class Finder:
         return None
 
     def _find(self, slide: Recorded) -> Path | None:
-        """The candidate with the same content: those of the same name are opened first, each one once."""
+        """The candidate with the same content: those of the same name are opened first, each only once."""
         with self._lock:
             name = slide.path.name if slide.path is not None else ""
             order = sorted(self._candidates, key=lambda ref: ref.path is None or ref.path.name != name)
@@ -92,4 +92,4 @@ class Finder:
             with open_slide(ref, self._readers, self._reader) as slide:
                 self._known[slide.fingerprint] = ref.path
         except KrasError:
-            return  # one that cannot be read is not the one that was
+            return  # an unreadable candidate is not the slide

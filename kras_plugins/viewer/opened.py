@@ -1,4 +1,4 @@
-"""The slides that are open: as few as are looked at, however many a study has."""
+"""The open slides: only those in use, however many a study has."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from kras_plugins.viewer.shown import Listed, ShownSlide
 
 MOST_OPEN = 6
-"""Slides that stay open when nobody reads them: two side by side, and some to go back to."""
+"""Slides that stay open while not being read: two side by side, and some to go back to."""
 
 
 @dataclass
 class _Place:
-    """One slide that is open, or about to be; `users` read it at this moment."""
+    """One slide that is open, or about to be; `users`: how many are reading it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     slide: ShownSlide | None = None
@@ -24,7 +24,7 @@ class _Place:
 
 
 class Opened:
-    """Opens slides when they are used first and closes those longest unused; safe to use from many threads."""
+    """Opens slides when first used and closes the least recently used. Thread-safe."""
 
     def __init__(self, listed: Mapping[str, Listed], most: int = MOST_OPEN) -> None:
         self._listed = listed
@@ -37,7 +37,7 @@ class Opened:
 
     @contextmanager
     def use(self, name: str) -> Iterator[ShownSlide]:
-        """The open slide of a name, which is not closed meanwhile. Raises KeyError, and what opening it raises."""
+        """The open slide of this name, which stays open meanwhile. Raises KeyError, and what opening it raises."""
         listed = self._listed[name]
         with self._lock:
             place = self._places.setdefault(name, _Place())
@@ -56,7 +56,7 @@ class Opened:
                 slide.close()
 
     def close(self) -> None:
-        """Close what is open and not being read; a read that goes on while the server ends keeps its file."""
+        """Close slides that are not being read; a read that continues while the server ends keeps its file open."""
         with self._lock:
             self._most = 0
             out = self._overdue()
@@ -64,7 +64,7 @@ class Opened:
             slide.close()
 
     def _overdue(self) -> list[ShownSlide]:
-        """Forget the places longest unused beyond `most`, and those that could not be opened; their slides."""
+        """Drop the least recently used places beyond `most`, and those that failed to open; returns their slides."""
         unused = [name for name, place in self._places.items() if not place.users]
         out = [name for name in unused if self._places[name].slide is None]
         kept = [name for name in unused if self._places[name].slide is not None]

@@ -1,4 +1,4 @@
-"""The pages of `kras view`, from the templates that pages on disk have."""
+"""The pages of `kras view`, from the same templates as pages on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kras_plugins.viewer.shown import Listed, Shown
 
 
 def index_page(shown: Shown) -> str:
-    """Patients with their slides, and where they were scored their results."""
+    """Patients with their slides and, if scored, their results."""
     slides: dict[str, list[str]] = {}
     for slide in shown.slides.values():
         slides.setdefault(slide.patient_id, []).append(slide.slide_id)
@@ -36,7 +36,7 @@ def index_page(shown: Shown) -> str:
 
 
 def viewer_page(shown: Shown, slide: Listed, facts: Mapping[str, Any]) -> str:
-    """One slide; `facts`: what the address `facts` answers."""
+    """The page of one slide; `facts`: the answer of the address `facts`."""
     alone = len(shown.slides) == 1 and not shown.cases
     view = {
         "facts": facts,
@@ -48,7 +48,7 @@ def viewer_page(shown: Shown, slide: Listed, facts: Mapping[str, Any]) -> str:
 
 
 def case_page(shown: Shown, case: Path) -> str:
-    """One patient, from the case's JSON; StoreError where that is damaged."""
+    """The page of one patient, from the case's JSON. Raises StoreError if it is damaged."""
     return render_case(read_case(case), _links(shown))
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.shown import ShownSlide
 
 MOST_PX = 4096
-"""Pixels of a picture's longer side."""
+"""Longer side of a picture, in pixels."""
 _INK, _PAPER = (31, 41, 51), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A layer over the slide: `opacity` in [0, 1]; `keys`: the entries of its legend that are drawn, None all."""
+    """A layer over the slide: `opacity` in [0, 1]; `keys`: the entries of its legend to draw, None for all."""
 
     layer: Layer
     opacity: float
@@ -33,7 +33,7 @@ class Overlay:
 
 
 def fitted(box: Box, scale: tuple[float, float], longer: int) -> tuple[int, int]:
-    """(width, height) in square pixels of a box's picture whose longer side has `longer`; `scale` as of a Pyramid."""
+    """(width, height) in square pixels of a box's picture with `longer` on its longer side; `scale`: a Pyramid's."""
     width, height = box.width * scale[0], box.height * scale[1]
     most = max(width, height)
     return max(1, round(longer * width / most)), max(1, round(longer * height / most))
@@ -87,7 +87,7 @@ def _text_px(width: int) -> int:
 
 
 def _draw_scale(picture: Image.Image, um_per_px: float) -> None:
-    """Draw a scale bar into the lower left corner, on white, as tissue has all colors; nothing where it has no room."""
+    """Draw a scale bar in the lower left corner, on white, as tissue has all colors; nothing if it does not fit."""
     px = _text_px(picture.width)
     bar = scale_bar(picture.width * um_per_px)
     text, font, across = length(bar), _font(px), round(bar / um_per_px)
@@ -103,7 +103,7 @@ def _draw_scale(picture: Image.Image, um_per_px: float) -> None:
 
 
 def _legend(overlays: Sequence[Overlay], width: int) -> Image.Image | None:
-    """The legends of layers, a line each and more where the width asks for it; None without layers."""
+    """The legends of layers, one line each, or more if the width requires it; None without layers."""
     px = _text_px(width)
     font, row, gap = _font(px), round(px * 1.6), px // 2
     items: list[tuple[int, int, str, str]] = []  # x, y, color, text

@@ -1,4 +1,4 @@
-"""Pixels of any box of a slide; a slide without small levels is read as a whole once, not for every look at it."""
+"""Pixels of any box of a slide; a slide without small levels is read as a whole only once, not for each view."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.geometry import Box
 
 OVERVIEW_PX = 2048
-"""Most pixels of the longer side of the small level that is made: 12 MB."""
+"""Longer side of the small level that is made, at most, in pixels: 12 MB."""
 MISSING = 4
-"""A slide whose smallest level is more than so many times larger than that gets one."""
+"""A small level is made if the slide's smallest level is more than this many times larger."""
 
 
 class Pixels:
-    """What the viewer shows of a slide; safe to use from many threads."""
+    """The pixels that the viewer shows of a slide. Thread-safe."""
 
     def __init__(self, slide: Slide, most: int = OVERVIEW_PX) -> None:
         self._slide = slide
-        # Level-0 pixels a pixel of the small level; a power of two, as the levels of the viewer's pyramid.
+        # Level-0 pixels per pixel of the small level; a power of two, as in the levels of the viewer's pyramid.
         self._down = 1 << (-(-max(slide.size) // most) - 1).bit_length()
         self._lacks = not has_small_level(slide, most)
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class Pixels:
         return resample(canvas, (start[0] - left, start[1] - top), step, size)
 
     def _overview(self) -> UInt8:
-        with self._lock:  # who asks meanwhile waits, and reads nothing
+        with self._lock:  # other callers wait meanwhile and read nothing
             if self._small is None:
                 width, height = (-(-n // self._down) for n in self._slide.size)
                 extent = width * self._down, height * self._down
@@ -56,6 +56,6 @@ class Pixels:
 
 
 def has_small_level(slide: Slide, most: int = OVERVIEW_PX) -> bool:
-    """Whether a slide can be seen as a whole without much reading."""
+    """Whether a slide can be shown as a whole without much reading."""
     smallest = slide.levels[-1]
     return max(smallest.width, smallest.height) <= MISSING * most

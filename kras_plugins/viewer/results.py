@@ -1,4 +1,4 @@
-"""What the folder of a result says of its slides, whichever command wrote it."""
+"""What the folder of a result says about its slides, whichever command wrote it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ AGAIN = "run the same command again, or name its store with --cache"
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One slide as a manifest has it. `artifacts`: digests in the store by kind; `folder`: of the result.
+    """One slide as listed in a manifest. `artifacts`: digests in the store by kind; `folder`: that of the result.
 
-    `path`: where the slide lay as seen from there, None where it is not said (pseudonyms, earlier versions).
+    `path`: where the slide lay, relative to `folder`, None if not stated (pseudonyms, earlier versions).
     """
 
     slide_id: str
@@ -44,7 +44,7 @@ class Result:
     """The folder of a `predict` (result), a `profile`, or a `run` or `evaluate` (study).
 
     `slides` by id; `rows`: those of predictions.csv by patient, of the first repeat; `bundle`: its digest;
-    `bundle_folder`: where it lies, `cache`: the store that was named for it; None where they are not there.
+    `bundle_folder`: where it lies; `cache`: the store that was named for it; None if they are missing.
     """
 
     folder: Path
@@ -58,10 +58,10 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """Read the folder of a result; UsageError where it is none, ConfigError where it is damaged."""
+    """Read the folder of a result. Raises UsageError if it is not one, ConfigError if it is damaged."""
     if not (folder / MANIFEST).is_file():
         raise UsageError(
-            f"{folder}: no finished result", "name slides, or the folder of a predict, profile, run or evaluate"
+            f"{folder}: not a finished result", "name slides, or the folder of a predict, profile, run or evaluate"
         )
     manifest = read_json(folder / MANIFEST)
     calls = manifest.get("calls")
@@ -72,7 +72,7 @@ def read_result(folder: Path) -> Result:
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise ConfigError(f"{folder / MANIFEST} is damaged: {e!r}", AGAIN) from e
     if not slides:
-        raise ConfigError(f"{folder}: no slide was used there", "name another folder, or slides")
+        raise ConfigError(f"{folder}: the result has no usable slide", "name another folder, or slides")
     kind: Kind = "study" if calls is None else "result" if "bundle_digest" in manifest else "profile"
     own = folder / "bundle"
     named = [folder / str(one) for one in asked if one]
@@ -89,7 +89,7 @@ def read_result(folder: Path) -> Result:
 
 
 def _store(folder: Path, said: str) -> Path | Url | None:
-    """The store that a manifest names; None where it is no folder that is there."""
+    """The store that a manifest names; None if it is not an existing folder."""
     where = place(said)
     return where if isinstance(where, Url) else there if (there := folder / where).is_dir() else None
 

@@ -1,4 +1,4 @@
-"""The viewer's server: on this machine's loopback alone, until Ctrl-C."""
+"""The viewer's server: only on this machine's loopback, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 2.0
-"""Seconds that answers under way have to come to an end when the server is told to."""
+"""Seconds that current answers have to finish when the server is asked to end."""
 
 
 def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], None]) -> None:
-    """Serve `shown` until the main thread is interrupted (KeyboardInterrupt, SystemExit), which is raised on.
+    """Serve `shown` until the main thread is interrupted (KeyboardInterrupt, SystemExit), which is raised again.
 
-    `port`: 0 for a free one; `announce` gets the address, token included, once a browser can open it; `browser`: open
-    the user's. A read that never ends is left behind. Raises ConfigError where the port is taken.
+    `port`: 0 for a free one; `announce` gets the address, including the token, once a browser can open it; `browser`:
+    open the user's. A read that never ends is abandoned. Raises ConfigError if the port is in use.
     """
     with listening(LOOPBACK, port) as listener:
         port = listener.getsockname()[1]
@@ -38,29 +38,29 @@ def serve(shown: Shown, port: int, *, browser: bool, announce: Callable[[str], N
         with create_app(shown, token, port) as app:
             address = f"http://{LOOPBACK}:{port}/?token={token}"
             announce(address)
-            if browser:  # what it asks for waits in the socket's queue until the server runs
+            if browser:  # its requests wait in the socket's queue until the server runs
                 threading.Thread(target=webbrowser.open, args=(address,), name="kras-browser", daemon=True).start()
             _run(web_server(app), listener)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address of this machine; `port`: 0 for a free one. ConfigError where it cannot."""
+    """A socket that listens at an address of this machine; `port`: 0 for a free one. ConfigError if it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, the protocol lets asyncio send without delay: else a tile waits 40 ms for the acknowledgment of its header.
+    # With the protocol named, asyncio sends without delay; else a tile waits 40 ms for its header's acknowledgment.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as e:
         listener.close()
-        raise ConfigError(f"port {port} cannot be used: {e.strerror}", "choose another --port, or none") from e
+        raise ConfigError(f"port {port} cannot be used: {e.strerror}", "choose another --port, or leave it out") from e
     listener.listen(128)
     return listener
 
 
 def web_server(app: ASGIApp) -> uvicorn.Server:
-    """A server of an application that logs no address."""
-    # Whoever asks nonsense gets an answer and no line here; a bug keeps its traceback.
+    """A server for an application, which does not log addresses."""
+    # A bad request gets an answer but no line in the log; a bug keeps its traceback.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Server(
         uvicorn.Config(
@@ -77,13 +77,13 @@ def web_server(app: ASGIApp) -> uvicorn.Server:
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Run a server in a thread: in the main one it would not end before every read under way has."""
+    """Run a server in a thread: in the main thread it would not end before every current read has ended."""
     inherit = contextvars.copy_context()  # store, deadline
     thread = threading.Thread(target=inherit.run, args=(server.run, [listener]), name="kras-view", daemon=True)
     thread.start()
     try:
         while thread.is_alive():
-            thread.join(0.5)  # without an end it could not be interrupted on Windows
+            thread.join(0.5)  # without a timeout it could not be interrupted on Windows
     finally:
         server.should_exit = True
         thread.join(PATIENCE)

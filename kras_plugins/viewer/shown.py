@@ -1,4 +1,4 @@
-"""What `kras view` shows: slides by name, each opened when it is looked at."""
+"""What `kras view` shows: slides by name, each opened when it is viewed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.layers.layer import Layer
 
 At = Callable[[float, float], Mapping[str, Any]]
-"""What is at a point (x, y) in level-0 pixels, as the address `at` answers."""
+"""What is at a point (x, y) in level-0 pixels, as the answer of the address `at`."""
 Similar = Callable[[float, float, int], Mapping[str, Any]]
-"""The n tiles most like the one at a point, as the address `similar` answers."""
+"""The n tiles most like the one at a point, as the answer of the address `similar`."""
 
 
 def nothing_at(x: float, y: float) -> Mapping[str, Any]:
-    """What is known of a point of a bare slide."""
+    """What is known about a point of a bare slide."""
     return {"tile": None, "cell": None, "tissue": None, "left_out": None}
 
 
 def nothing_similar(x: float, y: float, n: int) -> Mapping[str, Any]:
-    """What a bare slide has of similar tiles."""
+    """The similar tiles of a bare slide: none."""
     return {"of": "", "hits": []}
 
 
@@ -35,8 +35,8 @@ def nothing_similar(x: float, y: float, n: int) -> Mapping[str, Any]:
 class ShownSlide:
     """An open slide with what was found in it.
 
-    `missing`: label of a layer that is not there -> why, and what to do. `facts`: what else the page says (`call`,
-    `cautions`, as the address `facts` answers). `objective`: magnification that the file states.
+    `missing`: label of a missing layer -> why, and what to do. `facts`: what else the page says (`call`, `cautions`, as
+    in the answer of the address `facts`). `objective`: the magnification stated in the file.
     """
 
     slide: Slide
@@ -48,16 +48,16 @@ class ShownSlide:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """What is shown of the slide."""
+        """The pixels that are shown of the slide."""
         return Pixels(self.slide)
 
     @property
     def pyramid(self) -> Pyramid:
-        """The slide as it is shown."""
+        """The pyramid that is shown of the slide."""
         return Pyramid(self.slide.size, self.slide.mpp)
 
     def layer(self, layer_id: str) -> Layer | None:
-        """The layer of this id, if there is one."""
+        """The layer with this id, if there is one."""
         return next((layer for layer in self.layers if layer.id == layer_id), None)
 
     def close(self) -> None:
@@ -67,9 +67,9 @@ class ShownSlide:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A slide before it is opened. `name`: what addresses contain, unique; `open` raises SlideError.
+    """A slide before it is opened. `name`: unique, used in addresses; `open` raises SlideError.
 
-    `patient`: name of the patient's case page, None where there is none.
+    `patient`: name of the patient's case page, None without one.
     """
 
     name: str
@@ -84,8 +84,8 @@ class Shown:
     """All that one `kras view` shows.
 
     `slides` and `cases` by name, in the order of the index; a case is its `NAME.case.json`. `report`: the study's
-    report.html; `folder`: where all of it lies, None for bare slides. `target`: what was scored, "" where nothing was;
-    `out_of_fold`: by models that never saw the patient. `base`: what the addresses of these pages begin with, "" where
+    report.html; `folder`: where all of it lies, None for bare slides. `target`: what was scored, "" if nothing was;
+    `out_of_fold`: whether by models that never saw the patient. `base`: the beginning of these pages' addresses, "" if
     they have a server of their own.
     """
 

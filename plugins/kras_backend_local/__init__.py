@@ -18,14 +18,14 @@ _log = logging.getLogger("kras.backend.local")
 
 
 class LocalOptions(Options):
-    """Options of backend `local`. What truly computes, and on what, is in the name of its engine."""
+    """Options of backend `local`. What actually computes, and on what, is in the name of its engine."""
 
     engine: Literal["auto", "openvino", "torch", "onnxruntime"] = Field(
         "auto",
         description="what computes: `auto` is OpenVINO on a CPU, PyTorch on an accelerator; "
         "`onnxruntime` is for models that are ONNX files, on NVIDIA",
     )
-    # No fact of a result by itself: the engine's name holds the device's, and two cards of one kind compute alike.
+    # It affects no result by itself: the engine's name contains the device's, and cards of one kind compute alike.
     device: str = tuning(
         "auto",
         description="where: `auto` is one accelerator that PyTorch sees, else the CPU; `cpu`, `cuda` (all NVIDIA GPUs, "
@@ -50,17 +50,17 @@ class LocalOptions(Options):
     @classmethod
     def _known(cls, device: str) -> str:
         if device == "tensorrt":
-            raise ValueError("tensorrt is gone: take device=cuda (PyTorch), or Triton with TensorRT (--backend triton)")
+            raise ValueError("tensorrt is gone: use device=cuda (PyTorch), or Triton with TensorRT (--backend triton)")
         return known_device(device)
 
 
 def create(options: LocalOptions) -> Backend:
-    """Open the engine that the options ask for; BackendError where it, or its device, is not there."""
+    """Open the engine that the options ask for; BackendError if it or its device is not available."""
     from kras_backend_local.choice import choose
 
     target = choose(options.engine, options.device)
     if target.unused:
-        _log.warning("the CPU computes, not the NVIDIA GPU that is here: %s", target.unused)
+        _log.warning("the CPU computes, not this machine's NVIDIA GPU: %s", target.unused)
     if target.engine == "openvino":
         from kras_backend_local.openvino_engine import OpenVino
 

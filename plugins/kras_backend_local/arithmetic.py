@@ -1,9 +1,10 @@
-"""In which arithmetic PyTorch computes a network: products in bf16 or f16 and all else in f32, or f32 without TF32.
+"""The arithmetic in which PyTorch computes a network: products in bf16 or f16 and the rest in f32, or f32 without TF32.
 
-Decided by the least cosine to f32 on a CPU, 22 real tiles, bf16: weights of linear and convolution layers cast once
-and the rest under autocast 0.999968 for a ViT-S/16 (bit for bit what autocast alone gives, without its cast of every
-weight for every batch); all weights but those of normalization cast 0.999936, as the sum along the blocks is then
-bf16 too, where f16 would also overflow in large networks. `cells`: 0.99998 either way. See docs/decisions/0017.
+Decided by the least cosine to f32 on a CPU, 22 real tiles, bf16, for a ViT-S/16. Casting the weights of linear and
+convolution layers once, with the rest under autocast: 0.999968 (bit for bit what autocast alone gives, without its
+cast of every weight for every batch). Casting all weights except those of normalization: 0.999936, because the sum
+along the blocks is then bf16 too, where f16 would also overflow in large networks. `cells`: 0.99998 either way. See
+docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def prepare(module: torch.nn.Module, precision: str) -> torch.nn.Module:
-    """The module itself, weights of its products cast once and laid out with the channels last; changed in place."""
+    """The module itself, with the weights of its products cast once and stored channels last; changed in place."""
     if precision != "f32":
         for part in module.modules():
             if isinstance(part, torch.nn.Linear | _ConvNd):
                 part.to(DTYPES[precision])
-    # Tiles come with the channels last, and that is how the tensor cores want images. Only 4-d weights change.
+    # Tiles come with the channels last, the layout that tensor cores prefer for images. Only 4-d weights change.
     return module.to(memory_format=torch.channels_last)
 
 
@@ -47,7 +48,7 @@ def network(module: Any, spec: ModelSpec, precision: str, kind: str) -> Network:
         with (
             torch.inference_mode(),
             without_tf32(),
-            # No cache: what it would keep is cast once already, and a CUDA graph must not hold it.
+            # No cache: what it would keep is already cast, and a CUDA graph must not refer to it.
             torch.autocast(kind, dtype=coarse, enabled=coarse is not None, cache_enabled=False),
         ):
             made = module(*tensors)
@@ -55,7 +56,7 @@ def network(module: Any, spec: ModelSpec, precision: str, kind: str) -> Network:
             found, wanted = [tuple(t.shape[1:]) for t in made], [t.shape for t in spec.outputs]
             if found != wanted:
                 raise PluginError(
-                    f"model {spec.name!r}: its outputs are {found}, its spec says {wanted}", "mend the ModelSpec"
+                    f"model {spec.name!r}: its outputs are {found}, its spec says {wanted}", "correct the ModelSpec"
                 )
             return tuple(t.to(dtype).contiguous() for t, dtype in zip(made, dtypes, strict=True))
 

@@ -1,4 +1,4 @@
-"""What all engines do with a batch: hold it against the model's tensors and fill it up to the fixed size."""
+"""What all engines do with a batch: check it against the model's tensors and fill it up to the fixed size."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _log = logging.getLogger("kras.backend.local")
 
 
 def batch_of(spec: ModelSpec, asked: int, usual: int) -> int:
-    """Items a call: what was `asked` for, `usual` where that is 0, and never more than the model takes.
+    """Items per call: `asked`, or `usual` where that is 0, and never more than the model takes.
 
-    A batch that was asked for and is cut is logged.
+    If a requested batch size is reduced, this is logged.
     """
     if asked > spec.max_batch:
-        _log.warning("model %r takes batches of %d at most, %d were asked for", spec.name, spec.max_batch, asked)
+        _log.warning("model %r takes batches of at most %d; %d was requested", spec.name, spec.max_batch, asked)
     return min(asked or usual, spec.max_batch)
 
 
 def count(inputs: Arrays, spec: ModelSpec, batch: int) -> int:
-    """Items in a call's arrays; BackendError where they are not the model's inputs or more than `batch`."""
+    """Number of items in a call's arrays; BackendError if they are not the model's inputs or more than `batch`."""
     for tensor in spec.inputs:
         array = inputs.get(tensor.name)
         if array is None or array.dtype != tensor.dtype or array.shape[1:] != tensor.shape:
             found = "none" if array is None else f"{array.dtype}{list(array.shape)}"
             raise BackendError(
-                f"model {spec.name!r}: input {tensor.name!r} is {found}, wanted is {tensor.dtype}"
+                f"model {spec.name!r}: input {tensor.name!r} is {found}, expected is {tensor.dtype}"
                 f"[batch, {', '.join(map(str, tensor.shape))}]",
-                "this is a fault of what calls the model",
+                "this is a fault of the code that calls the model",
             )
     sizes = {len(inputs[t.name]) for t in spec.inputs}
     n = max(sizes)

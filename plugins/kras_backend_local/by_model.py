@@ -1,4 +1,4 @@
-"""PyTorch, and ONNX Runtime for the models that come as ONNX files: both on the same cards, both in f32."""
+"""PyTorch, and ONNX Runtime for models that are ONNX files: both on the same cards, both in f32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kras_plugins.models.export import is_ready_made
 
 
 class ByModel:
-    """Backend of two engines. Only where both compute in one arithmetic, as a backend has one name for it."""
+    """Backend of two engines. Only if both compute in the same arithmetic, since a backend has one name for it."""
 
     def __init__(self, modules: Torch, files: OnnxRuntime) -> None:
         assert modules.precision == files.precision

@@ -18,7 +18,7 @@ class Target:
     """An engine and what it computes on.
 
     `devices`: PyTorch's names, several only for GPUs of one kind; `name`: the device in the engine's name.
-    `capability`: of NVIDIA GPUs. `unused`: why an NVIDIA GPU that is here is left to idle, "" where none is.
+    `capability`: of NVIDIA GPUs. `unused`: why an NVIDIA GPU of this machine is left idle, "" where none is.
     """
 
     engine: Engine
@@ -34,9 +34,9 @@ class Target:
 
 
 def choose(engine: str, device: str, see: Callable[[str], Accelerators] = seen) -> Target:
-    """Resolve the options `engine` and `device` on this machine; `see` is asked only where the answer matters.
+    """Resolve the options `engine` and `device` on this machine; `see` is called only where the answer matters.
 
-    A device that is named is never replaced by another: BackendError where it is not there, or is not the engine's.
+    A named device is never replaced by another: BackendError if it is not available, or the engine does not use it.
     """
     if engine == "openvino" and device not in ("auto", "cpu"):
         raise BackendError(f"engine openvino does not run on {device}", "take engine=torch, or device=cpu")
@@ -64,13 +64,13 @@ def _alike(cards: tuple[Card, ...]) -> None:
     if len({(card.name, card.capability) for card in cards}) > 1:
         listed = ", ".join(f"{c.device} {c.name} ({c.capability[0]}.{c.capability[1]})" for c in cards)
         raise BackendError(
-            f"device=cuda takes GPUs of one kind, here are {listed}",
-            "name one, -o backend.local.device=cuda:0, or show those of one kind with CUDA_VISIBLE_DEVICES",
+            f"device=cuda takes GPUs of one kind; here are {listed}",
+            "name one, -o backend.local.device=cuda:0, or show only those of one kind with CUDA_VISIBLE_DEVICES",
         )
 
 
 def choose_precision(wanted: str, target: Target) -> str:
-    """The arithmetic for PyTorch: `auto` is bf16 where an NVIDIA GPU computes in it, f16 on older ones, else f32.
+    """The arithmetic for PyTorch: `auto` is bf16 on NVIDIA GPUs that support it, f16 on older ones, else f32.
 
     Raises BackendError for bf16 on an NVIDIA GPU that only emulates it (before Ampere).
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays
 
 _WARM_UPS = 3
-"""Runs before the capture, in which libraries choose their kernels and take their workspaces (PyTorch's advice)."""
+"""Runs before the capture, in which libraries choose kernels and allocate workspaces (as PyTorch recommends)."""
 
 _capturing = threading.Lock()
 """PyTorch captures one graph at a time in a process."""
@@ -26,8 +26,8 @@ class CudaSlot:
     """Buffers of one batch in pinned memory and on the card, and the work between them in one stream.
 
     While one slot computes, others copy in and out. With `graph` the network is captured at once and replayed by one
-    launch a batch; the arithmetic is then what it was at the capture. Raises torch.OutOfMemoryError where the card has
-    not enough memory.
+    launch per batch; the arithmetic is then that of the capture. Raises torch.OutOfMemoryError if the card does not
+    have enough memory.
     """
 
     def __init__(self, network: Network, spec: ModelSpec, batch: int, device: torch.device, *, graph: bool) -> None:
@@ -36,7 +36,7 @@ class CudaSlot:
         self._graph: torch.cuda.CUDAGraph | None = None
         with torch.cuda.device(device):
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            # Blocking: the thread that waits leaves its core to those that read tiles.
+            # Blocking: the waiting thread leaves its core to those that read tiles.
             self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._host_in = [_pinned(batch, t.shape, t.dtype) for t in spec.inputs]
             self._host_out = [_pinned(batch, t.shape, t.dtype) for t in spec.outputs]

@@ -1,4 +1,4 @@
-"""ONNX Runtime on NVIDIA GPUs, for models that come as ONNX files. Never run by us: our machines have no GPU."""
+"""ONNX Runtime on NVIDIA GPUs, for models that are ONNX files. Never run by us: our machines have no GPU."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INSTALL = "pip uninstall onnxruntime, then pip install onnxruntime-gpu: both wri
 
 _BATCH = 64
 _AT_ONCE = 2
-"""Calls a session: one copies while the other computes."""
+"""Calls per session: one copies while the other computes."""
 
 
 def has_cuda() -> bool:
-    """Whether the ONNX Runtime here is one with CUDA."""
+    """Whether the installed ONNX Runtime has CUDA."""
     import onnxruntime
 
     return PROVIDER in onnxruntime.get_available_providers()
@@ -50,12 +50,12 @@ class OnnxRuntime:
         self.engine = f"onnxruntime {onnxruntime.__version__} {target.name} batch {options.batch or _BATCH}"
 
     def load(self, spec: ModelSpec) -> OnnxRuntimeInfer:
-        """Open a session a card; BackendError where one would not compute on it."""
+        """Open one session per card; BackendError where one would not compute on it."""
         import onnxruntime
 
         if not is_ready_made(spec):
             raise BackendError(
-                f"model {spec.name!r} is no ONNX file; engine onnxruntime is for those alone",
+                f"model {spec.name!r} is not an ONNX file; engine onnxruntime runs only those",
                 "set -o backend.local.engine=auto (or torch)",
             )
         file, sessions = onnx_file(spec), []
@@ -65,11 +65,11 @@ class OnnxRuntime:
                 session = onnxruntime.InferenceSession(str(file), providers=[(PROVIDER, settings)])
             except Exception as e:  # ONNX Runtime has an error for each cause
                 raise BackendError(f"model {spec.name!r}: ONNX Runtime failed: {described(e)}", INSTALL) from e
-            # A provider whose libraries do not load is left out with a line in a log, and the CPU computes.
+            # If a provider's libraries do not load, it is dropped with a line in a log, and the CPU computes.
             if session.get_providers()[0] != PROVIDER:
                 raise BackendError(
                     f"model {spec.name!r}: ONNX Runtime {onnxruntime.__version__} cannot use {device}",
-                    "install the CUDA and cuDNN that this onnxruntime-gpu was built for; its log above says what lacks",
+                    "install the CUDA and cuDNN that this onnxruntime-gpu was built for; the log names what is missing",
                 )
             session.disable_fallback()
             sessions.append(session)

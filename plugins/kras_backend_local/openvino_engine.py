@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays
 
 BATCH = 2
-"""Measured on two cores with ViT-S/16 in bf16, one stream a core: the best of 1 to 16 (docs/decisions/0003)."""
+"""Measured on two cores with ViT-S/16 in bf16, one stream per core: the best of 1 to 16 (docs/decisions/0003)."""
 
 
 class OpenVino:
-    """Backend on the CPU: one stream a thread, fixed batch, the same bits for the same tile.
+    """Backend on the CPU: one stream per thread, fixed batch, the same bits for the same tile.
 
-    `unused`: why a GPU that is here does not compute, for the manifest.
+    `unused`: why a GPU of this machine does not compute, for the manifest.
     """
 
     def __init__(self, options: LocalOptions, unused: str = "") -> None:
@@ -45,7 +45,7 @@ class OpenVino:
         self._unused = unused
 
     def load(self, spec: ModelSpec) -> OpenVinoInfer:
-        """Compile the model for a fixed batch: the same tile then gives the same bits whatever else is asked."""
+        """Compile the model for a fixed batch: the same tile then gives the same bits whatever else is requested."""
         model = self._core.read_model(onnx_file(spec))
         batch = batch_of(spec, self._asked, BATCH)
         model.reshape({t.name: [batch, *t.shape] for t in spec.inputs})
@@ -57,14 +57,14 @@ class OpenVino:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": self._threads,
                 "INFERENCE_NUM_THREADS": self._threads,
-                # Pinned, the threads of every process take the same first cores, and two workers share half a machine.
+                # If pinned, the threads of every process take the same first cores: two workers share half a machine.
                 "ENABLE_CPU_PINNING": False,
             },
         )
         return OpenVinoInfer(compiled, spec, batch, self._threads)
 
     def report(self) -> Mapping[str, Any]:
-        """Why a GPU that is here was not used, where one is."""
+        """Why a GPU of this machine was not used, if there is one."""
         return {"unused_gpu": self._unused} if self._unused else {}
 
     def close(self) -> None:
@@ -74,8 +74,8 @@ class OpenVino:
 def touch(core: Any) -> None:
     """One inference on one thread, before there are others.
 
-    OpenVINO makes its table of dtypes at the first array it sees and needs the interpreter's lock meanwhile: two
-    threads that see their first arrays at once wait for each other for ever.
+    OpenVINO makes its table of dtypes when it sees the first array, and needs the interpreter's lock for that: two
+    threads that see their first arrays at once deadlock.
     """
     from openvino import Model, opset8
 
@@ -91,7 +91,7 @@ class OpenVinoInfer:
 
     def __init__(self, compiled: Any, spec: ModelSpec, batch: int, streams: int) -> None:
         self.batch = batch
-        # One request more than streams: while its caller fetches results and tiles, no core waits.
+        # One more request than streams: while its caller fetches results and tiles, no core waits.
         self.in_flight = streams + 1
         self._spec = spec
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""A slot for devices without CUDA's streams (CPU, Apple's and Intel's GPUs): each step is done when it returns."""
+"""A slot for devices without CUDA streams (CPU, Apple's and Intel's GPUs): each step is finished when it returns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PlainSlot:
         self._made: tuple[torch.Tensor, ...] = ()
 
     def copy_in(self) -> None:
-        """Bring the inputs to the device."""
+        """Copy the inputs to the device."""
         with self._turn:
             self._given = [tensor.to(self._on) for tensor in self._host.values()]
 
@@ -42,7 +42,7 @@ class PlainSlot:
             self._made = self._network(*self._given)
 
     def copy_out(self) -> None:
-        """Bring the results back."""
+        """Copy the results back."""
         with self._turn:
             self.outputs = {k: tensor.cpu().numpy() for k, tensor in zip(self._names, self._made, strict=True)}
 

@@ -1,4 +1,4 @@
-"""One model on several cards of one kind: a copy of the network each, their slots dealt in turn."""
+"""One model on several cards of one kind: a copy of the network on each, with their slots taking turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kras_backend_local.slots import Slot
 
 
 def replicas(module: torch.nn.Module, devices: Sequence[torch.device]) -> list[torch.nn.Module]:
-    """The module on every device; it is itself the last of them."""
+    """The module on every device; the last one is the module itself."""
     return [(module if d is devices[-1] else copy.deepcopy(module)).to(d) for d in devices]
 
 

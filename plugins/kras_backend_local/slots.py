@@ -40,7 +40,7 @@ class Slot(Protocol):
         ...
 
     def copy_in(self) -> None:
-        """Bring the inputs to the device."""
+        """Copy the inputs to the device."""
         ...
 
     def run(self) -> None:
@@ -48,7 +48,7 @@ class Slot(Protocol):
         ...
 
     def copy_out(self) -> None:
-        """Bring the results back."""
+        """Copy the results back."""
         ...
 
     def record(self) -> None:
@@ -64,7 +64,7 @@ class Slots:
     """A loaded model (`Infer`): a call takes a free slot of any device and gives it back when it has its results.
 
     Slots are taken in turn, the one that has been free longest first. Which one computes changes neither order nor
-    bytes: all hold the same weights, precision and batch.
+    bytes: all have the same weights, precision and batch.
     """
 
     def __init__(self, slots: Sequence[Slot], spec: ModelSpec, batch: int) -> None:
@@ -76,9 +76,9 @@ class Slots:
             self._free.put(slot)
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """Run one batch of at most `batch` items, padded with zeros; waits for a slot where none is free.
+        """Run one batch of at most `batch` items, padded with zeros; waits if no slot is free.
 
-        Raises BackendError for arrays that are not the model's inputs and where the device fails.
+        Raises BackendError for arrays that are not the model's inputs and if the device fails.
         """
         n = count(inputs, self._spec, self.batch)
         slot = self._free.get()
@@ -96,7 +96,7 @@ class Slots:
 
 
 def _pass(slot: Slot) -> None:
-    """All steps. Where one fails, what was queued before it is waited for: it may still write into the buffers."""
+    """All steps. If one fails, wait for what was queued before it, which may still write into the buffers."""
     try:
         slot.copy_in()
         slot.run()
@@ -104,7 +104,7 @@ def _pass(slot: Slot) -> None:
         slot.record()
         slot.wait()
     except BaseException:
-        with suppress(RuntimeError):  # a device that is lost; the first error says why
+        with suppress(RuntimeError):  # the device is lost; the first error says why
             slot.record()
             slot.wait()
         raise
@@ -113,11 +113,11 @@ def _pass(slot: Slot) -> None:
 def failed(
     spec: ModelSpec, device: str, batch: int, error: RuntimeError, hint: str = "try -o backend.local.precision=f32"
 ) -> BackendError:
-    """The BackendError for what PyTorch raised at loading or running a model; `hint` unless memory is short."""
-    # A capture that runs out of memory fails once more when it is ended, with another error.
+    """The BackendError for what PyTorch raised while loading or running a model; `hint` unless memory is short."""
+    # A capture that runs out of memory fails again with another error when it ends.
     if isinstance(error, torch.OutOfMemoryError) or isinstance(error.__context__, torch.OutOfMemoryError):
         return BackendError(
-            f"model {spec.name!r}: {device} has not enough memory for batches of {batch}",
-            "set a smaller one with -o backend.local.batch=N, or end what else uses the device",
+            f"model {spec.name!r}: {device} does not have enough memory for batches of {batch}",
+            "set a smaller one with -o backend.local.batch=N, or end other programs that use the device",
         )
     return BackendError(f"model {spec.name!r}: PyTorch failed on {device}: {described(error)}", hint)

@@ -1,4 +1,4 @@
-"""PyTorch on any device it knows, from the module that `ModelSpec.build` makes: no ONNX file in between."""
+"""PyTorch on any device it supports, from the module that `ModelSpec.build` makes, without an ONNX file."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from kras_backend_local import LocalOptions
 
 SLOTS = 3
-"""Slots a device: one copies in, one computes, one copies out. Each holds the activations of one batch."""
+"""Slots per device: one copies in, one computes, one copies out. Each has the activations of one batch."""
 
 BATCHES = {"cpu": 2}
-"""Items a call by kind of device, 64 elsewhere: fixed for all networks, as the engine's name states it before any is
-known, and small enough for a ViT-g in three slots of 24 GB. To be measured: docs/decisions/0017."""
+"""Items per call by kind of device, 64 elsewhere: fixed for all networks, since the engine's name states it before any
+is known, and small enough for a ViT-g in three slots of 24 GB. To be measured: docs/decisions/0017."""
 
 
 class Torch:
-    """Backend on PyTorch: one kind of device, fixed batch, `SLOTS` batches under way a device."""
+    """Backend on PyTorch: one kind of device, fixed batch, `SLOTS` batches in progress per device."""
 
     def __init__(self, options: LocalOptions, target: Target) -> None:
         if options.threads:
@@ -44,7 +44,7 @@ class Torch:
         self.engine = f"torch {torch.__version__} {target.name} batch {options.batch or self._usual}{compiled}"
 
     def load(self, spec: ModelSpec) -> Slots:
-        """Build the network on every device and make its slots; BackendError where that fails, memory included."""
+        """Build the network on every device and make its slots; BackendError if that fails, also for lack of memory."""
         if is_ready_made(spec):
             raise BackendError(
                 f"model {spec.name!r} is an ONNX file ({spec.weights.source}), which PyTorch does not run",
@@ -64,7 +64,7 @@ class Torch:
         )
 
     def report(self) -> Mapping[str, Any]:
-        """The devices, and why a GPU that is here was not used, where one is."""
+        """The devices, and why a GPU of this machine was not used, if there is one."""
         unused = {"unused_gpu": self._target.unused} if self._target.unused else {}
         return {"devices": list(self._target.devices), **unused}
 
@@ -104,7 +104,7 @@ def _slots(run: Any, spec: ModelSpec, batch: int, device: torch.device, graphs: 
         return [CudaSlot(run, spec, batch, device, graph=graphs) for _ in range(slots)]
     turn = threading.Lock()
     made: list[Slot] = [PlainSlot(run, spec, batch, device, turn) for _ in range(slots)]
-    # One batch of zeros: what cannot run fails here, as it does on CUDA, and what is compiled is compiled now.
+    # One batch of zeros: what cannot run fails here, as it does on CUDA, and compilation happens now.
     made[0].copy_in()
     made[0].run()
     return made

@@ -1,4 +1,4 @@
-"""Backend `triton`: sends tiles to one or more Triton Inference Servers that hold the exported models."""
+"""Backend `triton`: sends tiles to one or more Triton Inference Servers that serve the exported models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "KRAS_TRITON_TOKEN"
 
 
 class TritonOptions(Options):
-    """Options of backend `triton`. None changes a result: which weights compute, and how, the server is asked."""
+    """Options of backend `triton`. None changes a result: the server states which weights compute, and how."""
 
     url: str = location(
         "localhost:8001",
@@ -24,7 +24,7 @@ class TritonOptions(Options):
     )
     timeout_s: float = tuning(60.0, gt=0, description="seconds after which a request is given up and sent again")
     wait_s: float = tuning(
-        1.0, ge=0, description="seconds to wait at the start where nothing listens yet: more where servers are starting"
+        1.0, ge=0, description="seconds to wait at the start if nothing listens yet: set more if servers are starting"
     )
     patience_s: float = tuning(
         120.0,
@@ -36,9 +36,9 @@ class TritonOptions(Options):
         0, ge=0, le=256, description="requests at once, 0 for what the server's own statistics ask for"
     )
     shared_memory: Literal["auto", "off"] = tuning(
-        "auto", description="hand tiles over in shared memory where the server runs on this host"
+        "auto", description="pass tiles in shared memory if the server runs on this host"
     )
-    tls: bool = tuning(False, description="encrypt; set by itself when a certificate file is given")
+    tls: bool = tuning(False, description="encrypt; set automatically when a certificate file is given")
     ca_file: str = location("", description="PEM certificates to trust, empty for the system's")
     cert_file: str = location("", description="PEM certificate that this client shows (mutual TLS)")
     private_file: str = location("", description="PEM private half of `cert_file`")

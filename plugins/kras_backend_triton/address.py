@@ -1,4 +1,4 @@
-"""The address of a server: how it is written, whether it is this host's, and what listens there."""
+"""The address of a server: its form, whether it is this host's, and what listens there."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ UNIX = "unix:"
 DNS = "dns:///"
 
 _PROBE_S = 2.0
-"""Seconds that a connection may take to come about, and an answer to come."""
+"""Seconds that a connection, and an answer, may take."""
 
 _SETTINGS = b"\4"
 """Type of the frame, in its fourth byte, with which every HTTP/2 server begins, hence every gRPC server."""
 
 _ALERT = b"\x15\3"
-"""How TLS begins to complain of what is not encrypted."""
+"""How the answer of a TLS server to unencrypted requests begins."""
 
 
 def read_address(text: str) -> str:
-    """HOST:PORT, or unix:PATH, as gRPC wants it; BackendError that says what is wrong and what to write."""
+    """HOST:PORT or unix:PATH, as gRPC requires; BackendError saying what is wrong and what to write."""
     url = text.removeprefix("grpc://")
     if url.startswith(UNIX):
         return url
@@ -34,7 +34,7 @@ def read_address(text: str) -> str:
     if mark:
         tls = " and -o backend.triton.tls=true" if scheme == "https" else ""
         raise BackendError(
-            f"{text}: {scheme}:// does not belong to a gRPC address",
+            f"{text}: a gRPC address does not begin with {scheme}://",
             f"write HOST:PORT with the gRPC port, 8001 unless it was changed: {wanted}{tls}",
         )
     if "/" in rest:
@@ -45,7 +45,7 @@ def read_address(text: str) -> str:
         )
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
         raise BackendError(
-            f"{text}: {port or 'nothing'} is no port", f"write a number of 1 to 65535, for example {host}:8001"
+            f"{text}: {port or 'nothing'} is not a port", f"write a number from 1 to 65535, for example {host}:8001"
         )
     return url
 
@@ -53,7 +53,7 @@ def read_address(text: str) -> str:
 def read_addresses(text: str) -> list[tuple[str, str]]:
     """What one address stands for: (HOST:PORT, name in the server's certificate, empty for the host itself).
 
-    `dns:///HOST:PORT` stands for every address that the name has now, each a server of its own: gRPC's own balancing
+    `dns:///HOST:PORT` stands for every address that the name has now, each a separate server: gRPC's own balancing
     would check one and ask another. BackendError where the name has none.
     """
     if not text.startswith(DNS):
@@ -63,19 +63,19 @@ def read_addresses(text: str) -> list[tuple[str, str]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as e:
-        raise BackendError(f"{text}: no host of that name is known", "start the servers first, or name each") from e
+        raise BackendError(f"{text}: unknown host", "start the servers first, or name each") from e
     names = sorted({str(where[0]) for _, _, _, _, where in found})
     return [(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", host) for name in names]
 
 
 def is_here(url: str) -> bool:
-    """Whether an address is this host's: a loopback one, or one from which this host would speak to itself."""
+    """Whether an address is this host's: a loopback one, or one of its own interfaces."""
     if url.startswith(UNIX):
         return True
     try:
         found = socket.getaddrinfo(*_parts(url), type=socket.SOCK_DGRAM)
     except OSError:
-        return False  # a name that is unknown is not this host's
+        return False  # an unknown name is not this host's
     return all(_is_own(family, where) for family, _, _, _, where in found)
 
 
@@ -90,7 +90,7 @@ def _is_own(family: int, where: tuple[Any, ...]) -> bool:
 
 
 def why_unreachable(url: str) -> str:
-    """Why no connection comes about, asked directly, whatever proxies are set; empty where something listens."""
+    """Why no connection can be made, tried directly, whatever proxies are set; empty if something listens."""
     if url.startswith(UNIX):
         return ""
     try:
@@ -98,17 +98,17 @@ def why_unreachable(url: str) -> str:
     except ConnectionRefusedError:
         return "nothing listens there"
     except socket.gaierror:
-        return "no host of that name is known"
+        return "unknown host"
     except OSError as e:
         return f"it cannot be reached: {e.strerror or e}"
     return ""
 
 
 def refuse_others(url: str, encrypted: bool) -> None:
-    """Raise BackendError where a service listens that is no gRPC server, or one that encrypts when we do not.
+    """Raise BackendError if the service there is not a gRPC server, or encrypts when we do not.
 
-    It is sent a line of HTTP; a gRPC server answers nothing, or in frames. For servers with which gRPC could not even
-    begin to speak: what stands before others may speak HTTP as well.
+    It is sent a line of HTTP; a gRPC server answers nothing, or in frames. Only for servers with which gRPC could not
+    even begin to communicate: a proxy in front of others may speak HTTP as well.
     """
     if url.startswith(UNIX):
         return
@@ -118,7 +118,7 @@ def refuse_others(url: str, encrypted: bool) -> None:
         said = s.recv(64)
     if said.startswith(b"HTTP/"):
         raise BackendError(
-            f"{url}: an HTTP server answers there, no gRPC server",
+            f"{url}: an HTTP server answers there, not a gRPC server",
             "give the server's gRPC port: Triton's are 8001 for gRPC, 8000 for HTTP and 8002 for metrics",
         )
     if said.startswith(_ALERT):
@@ -126,7 +126,7 @@ def refuse_others(url: str, encrypted: bool) -> None:
             raise BackendError(f"{url}: the server there encrypts", "set -o backend.triton.tls=true")
     elif said and said[3:4] != _SETTINGS:
         raise BackendError(
-            f"{url}: something else than Triton listens there; it says {said.decode('ascii', 'replace').strip()!r}",
+            f"{url}: something other than Triton listens there; it says {said.decode('ascii', 'replace').strip()!r}",
             "give the address that `kras model serve` prints, or the server's gRPC port",
         )
 

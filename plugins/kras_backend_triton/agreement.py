@@ -1,4 +1,4 @@
-"""Whether a server holds what a ModelSpec describes, and in what arithmetic it computes: nothing is taken on trust."""
+"""Whether a server has what a ModelSpec describes, and in what arithmetic it computes: nothing is taken on trust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STAND_IN = "model.py"
 """The `runtime` of models in kras' own CPU server; anything else is a native backend."""
 
 NATIVE = "native"
-"""First word of the identity that printed orders give a container, `native/GPU/IMAGE`: no server says so itself."""
+"""First word of the identity that printed commands give a container, `native/GPU/IMAGE`: no server states it itself."""
 
 _UNKNOWN = "unknown"
 
@@ -24,7 +24,7 @@ class Terms:
     """How one server runs one model.
 
     `engine`: server version and what computes. `precision`: its arithmetic. `instances`: how many batches it computes
-    at once. `batch`: tiles per request that suit it.
+    at once. `batch`: its preferred tiles per request.
     """
 
     engine: str
@@ -42,18 +42,18 @@ def check_model(config: Any, spec: ModelSpec, digest: str, url: str) -> None:
     held = facts.get(DIGEST, "")
     if held != digest:
         raise BackendError(
-            f"{url}: model {spec.name!r} has digest {held or 'none'}, wanted is {digest}: other weights, tensors or "
+            f"{url}: model {spec.name!r} has digest {held or 'none'}, expected is {digest}: other weights, tensors or "
             "transform",
             f"export it with the same options (`kras model export {spec.name}`) and restart the server",
         )
     if PRECISION not in facts:
         raise BackendError(
-            f"{url}: model {spec.name!r} does not say what its graph computes in: an older kras exported it",
+            f"{url}: model {spec.name!r} does not state the precision of its graph: an older kras exported it",
             f"export it again: `kras model export {spec.name}`",
         )
     if facts.get(TRANSFORM) != spec.transform_hash:
         raise BackendError(
-            f"{url}: model {spec.name!r} has transform {facts.get(TRANSFORM) or 'none'}, wanted is "
+            f"{url}: model {spec.name!r} has transform {facts.get(TRANSFORM) or 'none'}, expected is "
             f"{spec.transform_hash}",
             f"export it again: `kras model export {spec.name}`",
         )
@@ -61,7 +61,7 @@ def check_model(config: Any, spec: ModelSpec, digest: str, url: str) -> None:
         wanted, found = [_said(t) for t in here], [_found(t) for t in there]
         if sorted(wanted) != sorted(found):
             raise BackendError(
-                f"{url}: model {spec.name!r} has {what}s {', '.join(found)}; wanted are {', '.join(wanted)}",
+                f"{url}: model {spec.name!r} has {what}s {', '.join(found)}; expected are {', '.join(wanted)}",
                 f"export it again: `kras model export {spec.name}`",
             )
 
@@ -70,8 +70,8 @@ def read_terms(config: Any, server_name: str, server_version: str) -> Terms:
     """How a server runs a model, from its configuration as the server completed it.
 
     The arithmetic is the graph's, which the exporter read from it, or the server's where that is coarser. kras' CPU
-    server names engine and arithmetic in its identity (`kras/ENGINE/PRECISION`), a container that printed orders
-    started GPU and image (`native/GPU/IMAGE`). On a GPU of which nothing is known, f32 may be TF32 and is called so.
+    server names engine and arithmetic in its identity (`kras/ENGINE/PRECISION`); a container started by the printed
+    commands names GPU and image (`native/GPU/IMAGE`). On an unknown GPU, f32 may be TF32 and is called that.
     """
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -96,7 +96,7 @@ def read_terms(config: Any, server_name: str, server_version: str) -> Terms:
         engine=f"triton {server_version} {engine}",
         precision=precision,
         instances=instances,
-        # A GPU wants one full batch a request; a CPU the smallest, so that no instance waits while another has two.
+        # A GPU needs one full batch per request, a CPU the smallest, so that no instance waits while another has two.
         batch=max(preferred) if on_gpu else min(preferred),
     )
 

@@ -21,7 +21,7 @@ _ASK_AGAIN_S = 0.5
 
 
 class Triton:
-    """Backend on Triton servers. `engine` and `precision` are what every server and model there said of itself."""
+    """Backend on Triton servers. `engine` and `precision` are what every server and model there states."""
 
     def __init__(self, options: TritonOptions) -> None:
         urls = [found for u in options.url.split(",") if u.strip() for found in read_addresses(u.strip())]
@@ -35,7 +35,7 @@ class Triton:
         self.engine, self.precision = self._meet()
 
     def _meet(self) -> tuple[str, str]:
-        """Wait for servers with models, then ask all that answer what they compute with; they must agree."""
+        """Wait for servers with models, then ask all that answer what they compute with; the answers must agree."""
         where = ", ".join(e.url for e in self._endpoints)
         while True:
             said: set[tuple[str, str]] = set()
@@ -44,7 +44,7 @@ class Triton:
                 try:
                     found = endpoint.terms_of_all()
                     said |= found
-                    why = why or ("" if found else f"{endpoint.url}: holds no model made by `kras model export`")
+                    why = why or ("" if found else f"{endpoint.url}: has no model made by `kras model export`")
                     endpoint.succeeded()
                 except InferenceServerException as e:
                     why = self._trouble(endpoint, e)
@@ -60,17 +60,17 @@ class Triton:
             if said:
                 self._patience.succeeded()
                 return said.pop()
-            # A server that listens is coming up; where nothing does, the address is wrong more often than early.
+            # A server that listens is starting; if nothing listens, a wrong address is likelier than a late server.
             absent = unreachable == len(self._endpoints)
             self._wait(
-                f"no Triton server answers: {why}" if "holds no" not in why else why,
+                f"no Triton server answers: {why}" if "has no model made" not in why else why,
                 "start one (`kras model serve`) and give the address that it prints: -o backend.triton.url=HOST:PORT"
                 + (" (-o backend.triton.wait_s=SECONDS waits for one that is starting)" if absent else ""),
                 self._options.wait_s if absent else self._options.patience_s,
             )
 
     def load(self, spec: ModelSpec) -> TritonInfer:
-        """Check that a server holds the model, wait for one that is loading it, and find how to keep it busy."""
+        """Check that a server has the model, wait for one that is loading it, and find how to keep it busy."""
         while True:
             agreed, why = {}, ""
             for endpoint in self._endpoints:
@@ -93,7 +93,7 @@ class Triton:
             )
 
     def _trouble(self, endpoint: Endpoint, error: InferenceServerException) -> str:
-        """Note that a server failed; BackendError where asking again changes nothing."""
+        """Record that a server failed; BackendError if asking again cannot help."""
         if is_refusal(error):
             raise BackendError(
                 f"{endpoint.url}: {cause(error)}", "check KRAS_TRITON_TOKEN, the certificates and the server's log"
@@ -102,14 +102,14 @@ class Triton:
         return f"{endpoint.url}: {cause(error)}"
 
     def _wait(self, message: str, hint: str, seconds: float) -> None:
-        """A moment, or BackendError after that many seconds of failures, or when the connection was closed."""
+        """Wait a moment; BackendError after that many seconds of failures, or when the connection was closed."""
         if self._patience.failed() > seconds:
             raise BackendError(message, hint)
         if self._closed.wait(_ASK_AGAIN_S):
             raise BackendError("the connection to Triton was closed", "run the same command again")
 
     def _refuse_unknown(self, endpoint: Endpoint, spec: ModelSpec, error: InferenceServerException) -> None:
-        """A model or version that the server does not even list will not come by waiting."""
+        """Raise BackendError for a model or version that the server does not list: waiting would not help."""
         try:
             index = endpoint.index()
         except InferenceServerException:
@@ -118,8 +118,8 @@ class Triton:
         if versions and str(spec.version) not in versions:
             raise BackendError(
                 f"{endpoint.url}: model {spec.name!r} is there in version {', '.join(versions)}, "
-                f"wanted is {spec.version}",
-                f"export it anew: `kras model export {spec.name}`",
+                f"expected is {spec.version}",
+                f"export it again: `kras model export {spec.name}`",
             ) from error
         names = sorted({m.name for m in index})
         if spec.name not in names:
@@ -133,7 +133,7 @@ class Triton:
         return {name: infer.report() for name, infer in list(self._loaded)}
 
     def close(self) -> None:
-        """End the connection; requests under way are given up."""
+        """End the connection; pending requests are abandoned."""
         if self._closed.is_set():
             return
         self._closed.set()

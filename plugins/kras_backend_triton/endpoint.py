@@ -1,4 +1,4 @@
-"""One server: its channel, who it is, which models were found to agree, how busy it is and whether it answers."""
+"""One server: its channel, its identity, which models were checked, how busy it is and whether it answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RPC_S = 10.0
 """Deadline of the small calls (metadata, configuration, statistics)."""
 
 _TRUST_S = 15.0
-"""So long a model that agreed is not asked about again: a server may be given other weights while it runs."""
+"""A model is checked again after this time: a server may get other weights while it runs."""
 
 _LONGEST_PAUSE_S = 5.0
 
@@ -37,7 +37,7 @@ _LARGEST_MESSAGE = 2**31 - 1
 class Endpoint:
     """A server at one address; safe to use from many threads.
 
-    `name`: what its certificate says where that is not the address.
+    `name`: the name in its certificate, if that is not the address.
     """
 
     def __init__(self, url: str, options: TritonOptions, name: str = "") -> None:
@@ -54,7 +54,7 @@ class Endpoint:
         self.rpc_s = min(_RPC_S, options.timeout_s)
         self._lock = threading.Lock()
         token = os.environ.get(TOKEN)
-        # The first is what proxies read, the second what Triton itself does (--grpc-restricted-protocol).
+        # Proxies read the first, Triton itself reads the second (--grpc-restricted-protocol).
         names = ("authorization", "triton-grpc-protocol-authorization")
         self.headers = dict.fromkeys(names, f"Bearer {token}") if token else None
         self.encrypted = options.tls or bool(options.ca_file or options.cert_file)
@@ -69,12 +69,12 @@ class Endpoint:
             channel_args=[
                 ("grpc.max_send_message_length", _LARGEST_MESSAGE),
                 ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-                # The default backs off for up to two minutes: a server that is back would stand idle.
+                # The default backs off for up to two minutes: a server that is back would be idle.
                 ("grpc.initial_reconnect_backoff_ms", 200),
                 ("grpc.max_reconnect_backoff_ms", 2_000),
-                # Addresses that are the same for two channels must not share one connection's fate.
+                # Two channels to the same address must not depend on one connection.
                 ("grpc.use_local_subchannel_pool", 1),
-                # A proxy that the environment names leads out of this host, and not back to it.
+                # A proxy from the environment leads away from this host, not back to it.
                 ("grpc.enable_http_proxy", 0 if self.is_here else 1),
                 *([("grpc.ssl_target_name_override", name)] if name else []),
             ],
@@ -107,7 +107,7 @@ class Endpoint:
         return answer.config
 
     def agree(self, spec: ModelSpec, expected: tuple[str, str]) -> Terms:
-        """Check once in a while that the server holds the spec's model and computes as `expected` (engine, precision).
+        """Check from time to time that the server has the spec's model and computes as `expected` (engine, precision).
 
         Raises BackendError on a difference, InferenceServerException when the server does not answer.
         """
@@ -146,11 +146,11 @@ class Endpoint:
 
     @property
     def ready_in(self) -> float:
-        """Seconds until it may be tried, 0 when it is thought to be up."""
+        """Seconds until it may be tried, 0 when it is assumed to be up."""
         return max(0.0, self._down_until - time.monotonic())
 
     def failed(self, why: str) -> None:
-        """Leave it alone for a while, longer after each failure; all it agreed to is forgotten."""
+        """Leave it alone for a while, longer after each failure, and forget which models were checked."""
         with self._lock:
             if self._failures == 0:
                 log.warning("triton at %s: %s; trying again", self.url, why)
@@ -162,7 +162,7 @@ class Endpoint:
             self.generation += 1
 
     def succeeded(self) -> None:
-        """It answered."""
+        """Record that it answered."""
         if self._failures:
             with self._lock:
                 self._failures, self._down_until = 0, 0.0

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays
 
 _TRIES = 5
-"""So often a batch is sent that a healthy server answers with an error or with NaN."""
+"""How often a batch is sent that a healthy server answers with an error or with NaN."""
 
 
 class TritonInfer:
-    """An Infer over servers that agreed to hold the model; computing is repeatable, so a lost request is sent again."""
+    """An Infer over servers that have the model; computing is repeatable, so a lost request is sent again."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class TritonInfer:
         patience: Patience,
         closed: threading.Event,
     ) -> None:
-        """`agreed`: the terms of the servers that hold the model now, by address; the others may join later."""
+        """`agreed`: the terms of the servers that have the model now, by address; the others may join later."""
         up = [e for e in endpoints if e.url in agreed]
         terms = agreed[up[0].url]
         self._spec = spec
@@ -62,7 +62,7 @@ class TritonInfer:
         self._gate = threading.BoundedSemaphore(self.in_flight)
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """Run one batch of at most `batch` tiles; BackendError when patience ran out or the request is refused."""
+        """Run one batch of at most `batch` tiles; BackendError when patience runs out or the request is refused."""
         n = len(next(iter(inputs.values())))
         if not 0 < n <= self.batch:
             raise BackendError(f"model {self._spec.name!r}: a batch of {n}, at most {self.batch} fit", "cut it smaller")
@@ -83,7 +83,7 @@ class TritonInfer:
                 self._tally.count(requests=1, tiles=n, wall_s=time.monotonic() - began)
                 self._patience.succeeded()
                 return results
-            except ValueError as e:  # what gRPC says of a channel that was closed in another thread
+            except ValueError as e:  # gRPC's error for a channel that was closed in another thread
                 self._stop_if_closed(e)
                 raise
             except InferenceServerException as e:
@@ -97,7 +97,7 @@ class TritonInfer:
                 self._tally.count(retries=1)
                 waited = max(own.failed(), self._patience.failed())
                 if not about_memory(e):
-                    # Also one that answers with errors, and does so fast: it would draw every batch to itself.
+                    # Also one that quickly answers with errors: it would attract every batch.
                     endpoint.failed(why)
                     errors += not is_absence(e)
                 else:
@@ -119,7 +119,7 @@ class TritonInfer:
             endpoint.outstanding += 1
         try:
             endpoint.agree(self._spec, (self._terms.engine, self._terms.precision))
-            self._tally.meet(endpoint)  # it may have been away when the run began
+            self._tally.meet(endpoint)  # it may have been down when the run began
             slot = self._slots.take(endpoint)
             results = self._ask(endpoint, inputs, n) if slot is None else self._ask_slot(endpoint, slot, inputs, n)
         finally:
@@ -180,14 +180,14 @@ class TritonInfer:
         return result
 
     def _least_busy(self) -> Endpoint:
-        """The server with the fewest requests out, in turn; where none is up the one that is soonest to be tried."""
+        """The server with the fewest pending requests, in turn; if none is up, the one to be tried soonest."""
         with self._lock:
             self._turn += 1
             order = [self._endpoints[(self._turn + i) % len(self._endpoints)] for i in range(len(self._endpoints))]
             return min(order, key=lambda e: (e.ready_in, e.outstanding))
 
     def _wanted_in_flight(self, up: list[Endpoint]) -> int:
-        """Little's law: instances x (time a request is away / time it computes), and one more waiting for each.
+        """Little's law: instances x (duration of a request / its compute time), and one more waiting for each.
 
         Both times come from a few requests of zeros: the client's clock and the server's own statistics.
         """
@@ -214,12 +214,12 @@ class TritonInfer:
             raise BackendError("the connection to Triton was closed", "run the same command again") from cause
 
     def report(self) -> dict[str, float]:
-        """What this client counted, and what the servers say of the same time (other clients' work included)."""
+        """What this client counted, and what the servers report for the same time (other clients' work included)."""
         found = {**self._tally.report(self._endpoints), "in_flight": float(self.in_flight), "batch": float(self.batch)}
         return {k: round(v, 3) for k, v in found.items()}
 
     def close(self) -> None:
-        """Cancel what is under way and free the shared memory."""
+        """Cancel pending requests and free the shared memory."""
         with self._lock:
             pending = list(self._pending)
         for call in pending:

@@ -1,4 +1,4 @@
-"""How long nothing has succeeded: one clock for all requests of a connection, so that a budget is spent once."""
+"""How long nothing has succeeded: one clock for all requests of a connection, so that a time budget is spent once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Patience:
         self._lock = threading.Lock()
 
     def failed(self) -> float:
-        """Note a failure and return for how many seconds there were nothing but failures."""
+        """Record a failure and return for how many seconds there have been only failures."""
         with self._lock:
             now = time.monotonic()
             self._since = now if self._since is None else self._since
             return now - self._since
 
     def succeeded(self) -> None:
-        """Note that a server did what it was asked."""
+        """Record that a server did what was requested."""
         with self._lock:
             self._since = None
 

@@ -1,4 +1,4 @@
-"""The slots of one model: as many as there are requests at once, each used again, none where shared memory fails."""
+"""The slots of one model: as many as there are requests at once, each reused, none if shared memory fails."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class SlotPool:
         self._free: list[Slot] = []
 
     def take(self, endpoint: Endpoint) -> Slot | None:
-        """A region the server knows; None where tensors must travel in messages.
+        """A region that the server knows; None if tensors must be sent in messages.
 
-        Raises InferenceServerException where the server is away.
+        Raises InferenceServerException if the server is down.
         """
         if not endpoint.shared_memory:
             return None
@@ -50,13 +50,13 @@ class SlotPool:
                 raise
             _without(endpoint, cause(e))
             return None
-        except ValueError:  # what gRPC says of a channel that was closed in another thread
+        except ValueError:  # gRPC's error for a channel that was closed in another thread
             slot.drop()
             raise
         return slot
 
     def give_back(self, slot: Slot) -> None:
-        """Keep a slot whose results were taken for the next request."""
+        """Keep a slot for the next request, after its results were copied."""
         with self._lock:
             if not self._closed.is_set():
                 self._free.append(slot)
@@ -72,5 +72,5 @@ class SlotPool:
 
 
 def _without(endpoint: Endpoint, why: str) -> None:
-    log.warning("triton at %s: no shared memory (%s); tiles travel in messages", endpoint.url, why)
+    log.warning("triton at %s: no shared memory (%s); tiles are sent in messages", endpoint.url, why)
     endpoint.shared_memory = False

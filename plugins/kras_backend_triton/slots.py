@@ -1,4 +1,4 @@
-"""Shared memory for one request at a time: tiles go in, results come out, no byte passes a socket."""
+"""Shared memory for one request at a time: tiles go in, results come out, and no byte passes through a socket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Slot:
         self.size = size
         self._memory = SharedMemory(self.name, create=True, size=size)
         try:
-            # Without this a full /dev/shm shows itself as a bus error at the first write. Only Linux has it.
+            # Without this, a full /dev/shm causes a bus error at the first write. Only Linux has it.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._memory._fd, 0, size)  # type: ignore[attr-defined]
         except OSError:
@@ -43,7 +43,7 @@ class Slot:
         self._known: dict[str, int] = {}
 
     def register(self, endpoint: Endpoint) -> None:
-        """Tell a server of the region, once in each of its lives; InferenceServerException when it refuses."""
+        """Register the region with a server, once after each of its starts; InferenceServerException if it refuses."""
         if self._known.get(endpoint.url) != endpoint.generation:
             generation = endpoint.generation
             if endpoint.url in self._known:
@@ -58,7 +58,7 @@ class Slot:
         self._known.pop(endpoint.url, None)
 
     def request(self, arrays: Any, n: int) -> tuple[list[InferInput], list[InferRequestedOutput]]:
-        """Copy the tiles in; returns what a request says of them and of where the results are to go."""
+        """Copy the tiles in; returns a request's descriptions of them and of where the results go."""
         inputs, outputs = [], []
         for tensor in self._specs.inputs:
             self._view(tensor, n)[:] = arrays[tensor.name]
@@ -77,7 +77,7 @@ class Slot:
         return np.ndarray((n, *tensor.shape), tensor.dtype, self._memory.buf, self._at[tensor.name])
 
     def release(self, endpoints: list[Endpoint]) -> list[Endpoint]:
-        """Tell the servers that know it to let go, then free it; returns those that answered."""
+        """Unregister it from the servers that know it, then free it; returns those that answered."""
         from tritonclient.utils import InferenceServerException
 
         answered = list(endpoints)
@@ -86,14 +86,14 @@ class Slot:
                 try:
                     self._forget(endpoint, 1.0)
                 except InferenceServerException:
-                    answered.remove(endpoint)  # one that is gone holds nothing, one that hangs is not waited for
+                    answered.remove(endpoint)  # a stopped server has no region, and a hanging one is not waited for
         self.drop()
         return answered
 
     def drop(self) -> None:
-        """Free the region on this side. A server that still writes into it keeps its own mapping: nobody is hurt."""
+        """Free the region on this side. A server that still writes into it has its own mapping, so this is harmless."""
         self._memory.close()
-        with suppress(FileNotFoundError):  # a system that cleans /dev/shm was there first
+        with suppress(FileNotFoundError):  # the system has already cleaned /dev/shm
             self._memory.unlink()
 
 

@@ -1,4 +1,4 @@
-"""What a client counted while it asked for one model, and what the servers counted of the same time."""
+"""What a client counted for one model, and what the servers counted during the same time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tally:
         self._before: dict[str, dict[str, float]] = {}
 
     def meet(self, endpoint: Endpoint) -> None:
-        """Note what a server has counted by the time it is first asked; InferenceServerException where it is away."""
+        """Record a server's counts at its first request; InferenceServerException if it is down."""
         if endpoint.url not in self._before:
             self._before[endpoint.url] = endpoint.statistics(self._spec.name, self._spec.version)
 
@@ -35,13 +35,13 @@ class Tally:
                 self._mine[name] += value
 
     def report(self, endpoints: Iterable[Endpoint]) -> dict[str, float]:
-        """What this client counted, and what the servers say of the same time (other clients' work included)."""
+        """What this client counted, and what the servers report for the same time (other clients' work included)."""
         found = dict(self._mine)
         for endpoint in endpoints:
             try:
                 now = endpoint.statistics(self._spec.name, self._spec.version)
             except InferenceServerException:
-                continue  # it is gone, and its counts with it
+                continue  # it has stopped, and its counts are lost
             then = self._before.get(endpoint.url, {})
             # A server that was restarted counts from zero.
             restarted = any(now[k] < v for k, v in then.items())

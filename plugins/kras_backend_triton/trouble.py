@@ -1,4 +1,4 @@
-"""What an error of a Triton server means for the request that met it."""
+"""What an error of a Triton server means for the request that caused it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def cause(error: InferenceServerException) -> str:
 
 
 def about_memory(error: InferenceServerException) -> bool:
-    """Whether a shared region is unknown to the server or cannot be opened: another way of sending may do."""
+    """Whether a shared region is unknown to the server or cannot be opened: another way of sending may work."""
     return "shared memory" in cause(error)
 
 
 def is_refusal(error: InferenceServerException) -> bool:
-    """Whether sending the same again changes nothing: not allowed, or not understood."""
+    """Whether sending the same again cannot help: not allowed, or not understood."""
     why = cause(error)
     # Triton says UNAVAILABLE to a missing token, and gRPC to certificates that do not fit.
     if "protocol is restricted" in why or "Tls handshake failed" in why:
@@ -34,10 +34,10 @@ def is_refusal(error: InferenceServerException) -> bool:
 
 
 def is_absence(error: InferenceServerException) -> bool:
-    """Whether the server or the model is away: worth waiting for, here or elsewhere."""
+    """Whether the server or the model is unavailable: worth waiting for, here or elsewhere."""
     return status(error) in _ABSENCES or "unknown model" in cause(error)
 
 
 def is_unheard(error: InferenceServerException) -> bool:
-    """Whether no gRPC server said this: there was no connection in which one could have."""
+    """Whether the error does not come from a gRPC server, because there was no connection to one."""
     return "failed to connect to all addresses" in cause(error)

@@ -20,7 +20,7 @@ class HeOptions(Options):
     dropout: float = Field(0.25, ge=0, lt=1, description="share of hidden units dropped in training")
     feature_dropout: float = Field(0.1, ge=0, lt=1, description="share of input features dropped in training")
     lr: float = Field(
-        1e-4, gt=0, description="first learning rate of AdamW, more for small cohorts; falls to 0 on a cosine"
+        1e-4, gt=0, description="initial learning rate of AdamW, raised for small cohorts; cosine decay to 0"
     )
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
     epochs: int = Field(40, ge=1, description="at most this many passes over the patients")
@@ -30,7 +30,7 @@ class HeOptions(Options):
         0, ge=0, description="tiles looked at per patient in prediction, evenly spaced; 0: all of them"
     )
     seeds: int = Field(5, ge=1, description="networks that are trained and averaged")
-    batch_bags: int = Field(16, ge=1, description="at most this many patients a step")
+    batch_bags: int = Field(16, ge=1, description="at most this many patients per step")
     device: str = Field(
         "auto",
         description="what trains: `auto` is one accelerator that PyTorch sees, else the CPU; `cpu`, `cuda` (the first "
@@ -43,7 +43,7 @@ class HeOptions(Options):
         return known_device(device)
 
     def result_affecting(self) -> dict[str, Any]:
-        """The options that change results, `device` as the kind that it means here: kinds round differently."""
+        """The options that change results, with `device` as its kind on this machine: kinds round differently."""
         kind = find_device("auto").kind if self.device == "auto" else kind_of(self.device)
         return {**super().result_affecting(), "device": kind}
 

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 Ran: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 STEPS_PER_EPOCH = 8
-"""Fewer patients than 8 batches get smaller batches: two steps an epoch at lr 1e-4 would learn nothing in 40 epochs."""
+"""Cohorts of fewer than 8 batches get smaller batches: two steps per epoch at lr 1e-4 learn nothing in 40 epochs."""
 FULL_COURSE = 2000
-"""Optimizer steps for which `lr` is meant: 40 epochs of 16 out of 800 patients. AdamW moves a weight by at most lr a
-step, so fewer steps get a larger lr, at most tenfold, to be able to go as far."""
+"""Optimizer steps for which `lr` is meant: 40 epochs of 16 out of 800 patients. AdamW moves a weight by at most lr per
+step, so fewer steps get a larger lr, at most tenfold, to be able to move as far."""
 SOLVED = 0.05
-"""A validation loss (nats) at which nothing worth the time is left to learn."""
+"""A validation loss (nats) below which further training is not worth the time."""
 
 TILES_AT_ONCE = 4096
 """Tiles run through the networks together; bounds memory, not results."""
@@ -50,7 +50,7 @@ _log = logging.getLogger("kras.classifier.he")
 class HeClassifier:
     """Gated-attention MIL with `options.seeds` networks, whose mean logit is the score.
 
-    `device`: where it computes, as the options say where None. BackendError where that is not here.
+    `device`: where it computes; None: as in the options. BackendError if that device is not available.
     """
 
     def __init__(self, options: HeOptions, seed: int, device: torch.device | None = None) -> None:
@@ -62,7 +62,7 @@ class HeClassifier:
 
     @property
     def most_tiles(self) -> int | None:
-        """How many of a patient's tiles prediction looks at; None for all."""
+        """How many of a patient's tiles are used in prediction; None for all."""
         return self._options.max_tiles or None
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
@@ -84,11 +84,11 @@ class HeClassifier:
         mean, sd = _standard(train.samples, o.tiles)
         network = GatedAttention(o.seeds, mean, sd, o.hidden, o.attention, generator)
         weight = torch.tensor(positive_weight(train.labels))
-        with torch.no_grad():  # start at the weighted prevalence, which the small steps need not search then
+        with torch.no_grad():  # start at the weighted prevalence, so that the small steps need not search for it
             network.head_biases[..., -1] = -math.log(weight)
         network.to(device)
         weight = weight.to(device)
-        # Drawn where they are used: on the way to a GPU they would take longer than its products do.
+        # Drawn on the device: copying them to a GPU would take longer than its matrix products.
         drawing = generator if device.type == "cpu" else torch.Generator(device).manual_seed(self._seed)
         feed = Feed(device)
         drop = Dropout(o.feature_dropout, o.dropout, drawing)
@@ -106,7 +106,7 @@ class HeClassifier:
             optimizer.zero_grad()
             for piece, x in feed(_pieces(train.samples, batches, o.tiles, rng)):
                 logits = network(x, piece.lengths, drop)
-                # Summed over networks, which share no parameter: each gets its own gradient.
+                # Summed over networks, which share no parameters: each gets its own gradient.
                 losses = _loss(logits, labels[list(piece.patients)], weight).sum()
                 torch.autograd.backward(losses / piece.batch)
                 if piece.last:
@@ -115,7 +115,7 @@ class HeClassifier:
                     optimizer.step()
                     optimizer.zero_grad()
                     step += 1
-            # As many tiles as in training: all of each patient would cost more than the epoch did.
+            # As many tiles as in training: all tiles of each patient would cost more than the epoch.
             held_out = _logits(network, valid.samples, o.tiles, feed).T.contiguous()
             if stopping.update(_loss(held_out, valid_labels, weight).mean(dim=-1)):
                 break
@@ -124,7 +124,7 @@ class HeClassifier:
         return network
 
     def predict(self, samples: Sequence[Sample]) -> Float32:
-        """Mean logit over the networks, float32[sample]; each patient is run alone, whatever else is asked."""
+        """Mean logit over the networks, float32[sample]; each patient is run alone, whatever else is requested."""
         network, scores = self._fitted(samples), np.empty(len(samples), np.float32)
         with _exact():
             for i, (logit, _, _) in enumerate(_run(network, samples, self._options.max_tiles, Feed(self._device))):
@@ -135,7 +135,7 @@ class HeClassifier:
         """Contribution of each tile looked at: a (s - base), mean over the networks; and its attention a.
 
         a: the tile's attention, s: its score, base: the mean logit of the training patients, all of one network. As
-        the attention of a patient sums to 1, the contributions sum to the score less the mean base.
+        the attention of a patient sums to 1, the contributions sum to the score minus the mean base.
         """
         network = self._fitted([sample])
         with _exact():
@@ -167,8 +167,8 @@ class HeClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> HeClassifier:
-        """The classifier that `save` wrote, to score on the CPU, whatever it was trained on: then it scores alike here
-        and there. What training recorded stays."""
+        """The classifier that `save` wrote. It scores on the CPU, whatever it was trained on, and thus alike on all
+        machines. What training recorded stays."""
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         loaded = cls(HeOptions.model_validate(facts["options"]), facts["seed"], torch.device("cpu"))
         o, source = loaded._options, Source(**facts["source"])
@@ -187,7 +187,7 @@ class HeClassifier:
 
 
 def _device(name: str) -> torch.device:
-    """The one device that computes, the first of several; says once where a GPU is left to idle."""
+    """The device that computes, the first of several; logs once if a GPU is left idle."""
     found = find_device(name)
     if found.unused:
         _say_unused(found.unused)
@@ -196,11 +196,11 @@ def _device(name: str) -> torch.device:
 
 @cache
 def _say_unused(why: str) -> None:
-    _log.warning("the CPU computes, not the NVIDIA GPU that is here: %s", why)
+    _log.warning("the CPU computes, not this machine's NVIDIA GPU: %s", why)
 
 
 def _exact() -> ExitStack:
-    """A context in which the device computes in float32 as it is called, and the same bytes each time."""
+    """A context in which the device computes in true float32, with the same bytes each time."""
     stack = ExitStack()
     stack.enter_context(without_tf32())
     stack.enter_context(deterministic())
@@ -237,7 +237,7 @@ def _draw(sample: Sample, at_most: int, rng: np.random.Generator) -> Index:
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Neighboring bags, as many at a time as stay within TILES_AT_ONCE, or one."""
+    """Neighboring bags, as many at a time as fit within TILES_AT_ONCE, or one."""
     group: list[int] = []
     for i, length in enumerate(lengths):
         if group and sum(lengths[j] for j in group) + length > TILES_AT_ONCE:
@@ -248,7 +248,7 @@ def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _standard(samples: Sequence[Sample], tiles: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation float32[feature], each patient counting alike; 1 for a feature that is constant."""
+    """Mean and standard deviation float32[feature], with equal weight per patient; 1 for a constant feature."""
     moments = np.empty((len(samples), 2, samples[0].bags[0].features.shape[1]))
     for sample, own in zip(samples, moments, strict=True):
         x = gather(sample, evenly(count(sample), tiles)).astype(np.float64)
@@ -283,8 +283,8 @@ def _run(network: GatedAttention, samples: Sequence[Sample], at_most: int, feed:
 
 
 def _logits(network: GatedAttention, samples: Sequence[Sample], at_most: int, feed: Feed) -> torch.Tensor:
-    """All of them, float32[sample network]: in one array, as small ones that stay would leave holes between the large
-    ones that go, and memory would grow with each patient."""
+    """The logits of all samples, float32[sample network], in one array: small arrays that stay would leave holes
+    between large ones that are freed, and memory would grow with each patient."""
     found = network.base.new_empty((len(samples), len(network.base)))
     for i, (logit, _, _) in enumerate(_run(network, samples, at_most, feed)):
         found[i] = logit

@@ -24,10 +24,10 @@ READERS = 2
 
 @dataclass(frozen=True)
 class Piece:
-    """Tiles that go through the networks together: of each sample those at its index.
+    """Tiles that go through the networks together: for each sample those at its index.
 
-    `last`: of those that belong together, a patient's or an optimizer step's. In training, `patients`: the samples'
-    places in the training part; `batch`: how many patients the step has.
+    `last`: whether it is the last piece of a patient or of an optimizer step. In training, `patients`: the samples'
+    positions in the training part; `batch`: how many patients the step has.
     """
 
     samples: Sequence[Sample]
@@ -43,10 +43,9 @@ class Piece:
 
 
 class Feed:
-    """Reads pieces ahead into the same few buffers, which for an NVIDIA GPU lie in page-locked memory.
+    """Reads pieces ahead into the same few buffers, which for an NVIDIA GPU are in page-locked memory.
 
-    Buffers that come and go with each piece would leave holes in the memory of the threads that read, more with each
-    patient.
+    Buffers allocated for each piece would fragment the memory of the reading threads, more with each patient.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,7 +55,7 @@ class Feed:
     def __call__(self, pieces: Iterable[Piece]) -> Generator[tuple[Piece, torch.Tensor]]:
         """Each piece with its features float32[tile feature] on the device, samples end to end, in the given order.
 
-        They are there until the next one is asked for. `pieces` are asked for in this thread, a few ahead.
+        They are valid until the next one is requested. `pieces` are requested in this thread, a few ahead.
         """
         free: SimpleQueue[_Buffer] = SimpleQueue()
         for buffer in self._buffers:
@@ -75,7 +74,7 @@ class Feed:
 
 
 class _Buffer:
-    """Room for a piece, as large as the largest so far. What is not `pinned` is copied before it is used again."""
+    """Space for a piece, as large as the largest so far. If not `pinned`, it is copied before it is used again."""
 
     def __init__(self, *, pinned: bool) -> None:
         self.pinned = pinned

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GatedAttention(nn.Module):
-    """A batch of networks with the network as first axis of every parameter: small ones waste a CPU one by one.
+    """A batch of networks, with the network as first axis of every parameter: run one by one, they waste a CPU.
 
     Per tile h = ReLU(W x + b) of the standardized features x; attention logit e = wᵀ(tanh(V h) ⊙ σ(U h)); tile score
     s = cᵀ h + d. A bag's logit is Σ softmax(e)ₖ sₖ, which equals c and d applied to the attention-pooled h of the paper
@@ -65,7 +65,7 @@ class GatedAttention(nn.Module):
 
 
 class Dropout:
-    """Dropout that draws from its own generator, so that nothing outside is disturbed or disturbs."""
+    """Dropout that draws from its own generator, so that it neither disturbs others nor is disturbed."""
 
     def __init__(self, feature_share: float, hidden_share: float, generator: torch.Generator) -> None:
         self._shares = feature_share, hidden_share

@@ -34,7 +34,7 @@ class LgbmClassifier(StoppingTableClassifier):
             return lightgbm.Dataset(
                 x,
                 y,
-                # Weights and not `scale_pos_weight`, which the loss that stops the training would not follow.
+                # Weights and not `scale_pos_weight`, which the early-stopping loss would ignore.
                 weight=np.where(y == 1, weight, 1.0),
                 reference=reference,
                 feature_name=[f"column_{i}" for i in range(x.shape[1])],
@@ -45,7 +45,7 @@ class LgbmClassifier(StoppingTableClassifier):
             "objective": "binary",
             "metric": "binary_logloss",
             "num_leaves": o.leaves,
-            # Ten of 24 patients a leaf would allow a single split.
+            # Ten of 24 patients per leaf would allow a single split.
             "min_data_in_leaf": min(o.min_leaf, max(1, len(y) // 10)),
             "learning_rate": o.lr,
             "feature_fraction": o.feature_share,
@@ -80,13 +80,13 @@ class LgbmClassifier(StoppingTableClassifier):
         (folder / "model.txt").write_text(self._model, encoding="utf-8")
 
     def read(self, folder: Path) -> None:
-        """Load what `write` wrote; StoreError for a text that LightGBM would not survive."""
+        """Load what `write` wrote; StoreError for a text that would crash LightGBM."""
         with (folder / "model.txt").open("rb") as f:
             model = f.read(MOST_BYTES).decode("utf-8", errors="replace")
         check_model(model, len(self._fitted().columns))
         self._take(model)
 
     def _take(self, model: str) -> None:
-        """Hold the model as text and ready to run: a fitted and a loaded classifier are then the same."""
+        """Keep the model as text and ready to run, so that a fitted and a loaded classifier are the same."""
         self._model = model
         self._booster = lightgbm.Booster(model_str=model)

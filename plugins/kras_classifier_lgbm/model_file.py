@@ -11,22 +11,22 @@ from kras_plugins import StoreError
 
 MOST_BYTES = 256 << 20
 _DEEPEST = 500
-"""What explains a score goes down the branches by recursion."""
+"""The explanation of a score descends the branches by recursion."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _CATEGORICAL, _MOST_DECISION = 1, 11
 
 
 def check_model(text: str, columns: int) -> None:
-    """Raise StoreError unless this is the model of one score of so many columns, as LightGBM writes one.
+    """Raise StoreError unless this is a model of one score of `columns` columns, as LightGBM writes it.
 
-    Every tree has nodes that stand before their children, each of which is reached once, finite values, no categories
+    In every tree, nodes come before their children and each is reached once; values are finite; there are no categories
     and no linear leaves.
     """
     if not text.isascii() or re.search(r"[^\n\x20-\x7e]", text):
-        raise _no_model("it is no text")
+        raise _no_model("it is not text")
     head, *trees = re.split(r"(?m)^(?=Tree=)", text)
     if not head.startswith("tree\n") or not trees:
-        raise _no_model("it holds no tree")
+        raise _no_model("it contains no tree")
     trees[-1], end, _ = trees[-1].partition("end of trees\n")
     if not end:
         raise _no_model("its end is missing")
@@ -36,7 +36,7 @@ def check_model(text: str, columns: int) -> None:
         if facts.get(key) != value:
             raise _no_model(f"{key} is {facts.get(key, 'missing')[:20]}, it must be {value}")
     if not facts.get("objective", "").startswith("binary ") or len(facts.get("feature_infos", "").split()) != columns:
-        raise _no_model("it is no binary classifier of its columns")
+        raise _no_model("it is not a binary classifier of its columns")
     if facts.get("feature_names", "").split() != [f"column_{i}" for i in range(columns)]:
         raise _no_model("its columns have other names")
     if facts.get("tree_sizes", "").split() != [str(len(tree)) for tree in trees]:
@@ -80,7 +80,7 @@ def _check_tree(facts: Mapping[str, str], number: int, columns: int) -> None:
     for i in range(nodes):
         for child in (left[i], right[i]):
             if 0 <= child <= i:
-                raise ValueError("a child does not stand behind its parent")
+                raise ValueError("a child does not come after its parent")
             if child > 0:
                 depth[child] = depth[i] + 1
     if depth.max() > _DEEPEST:
@@ -88,11 +88,11 @@ def _check_tree(facts: Mapping[str, str], number: int, columns: int) -> None:
 
 
 def _lines(text: str) -> dict[str, str]:
-    """The lines KEY=VALUE; StoreError for a key that comes twice."""
+    """The lines KEY=VALUE; StoreError for a duplicate key."""
     pairs = [line.partition("=")[::2] for line in text.splitlines() if "=" in line]
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _no_model("a line comes twice")
+        raise _no_model("a line is duplicated")
     return found
 
 
@@ -111,4 +111,4 @@ def _real(facts: Mapping[str, str], key: str, n: int) -> np.ndarray[tuple[int], 
 
 
 def _no_model(why: str) -> StoreError:
-    return StoreError(f"model.txt is no model of classifier lgbm: {why}", "train the model again")
+    return StoreError(f"model.txt is not a model of classifier lgbm: {why}", "train the model again")

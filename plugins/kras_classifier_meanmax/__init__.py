@@ -15,7 +15,7 @@ class MeanMaxOptions(Options):
     """How the penalty is chosen."""
 
     inner_folds: int = Field(
-        5, ge=2, description="inner folds that choose the penalty, at most one for each patient of the smaller class"
+        5, ge=2, description="inner folds for choosing the penalty, at most one per patient of the smaller class"
     )
 
 

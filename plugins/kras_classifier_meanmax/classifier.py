@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32, Float64
 
 PENALTIES = np.logspace(-5, 1, 7)
-"""C of scikit-learn, the inverse of the penalty: there are more features than patients, so that strong ones win."""
+"""scikit-learn's C, the inverse of the penalty: there are more features than patients, so strong penalties win."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """float64[2 × feature] each, means before maxima: what a patient's pooled tiles are centered and scaled by, and
-    their weights; and the score of the training patients' mean."""
+    """float64[2 × feature] each, means before maxima: center, scale and weights of a patient's pooled tiles; and the
+    score of the training patients' mean."""
 
     center: Float64
     scale: Float64
@@ -53,7 +53,7 @@ class MeanMaxClassifier:
         self._source: Source | None = None
 
     def fit(self, train: Cohort, valid: Cohort) -> None:
-        """Fit on both parts, as nothing stops early; the penalty is the one with the least log-loss in inner folds."""
+        """Fit on both parts, since there is no early stopping; the penalty has the least log-loss in inner folds."""
         check_parts(train, valid)
         samples = [*train.samples, *valid.samples]
         y = np.concatenate([train.labels, valid.labels])
@@ -61,7 +61,7 @@ class MeanMaxClassifier:
         x = np.stack([pool(sample) for sample in samples if count(sample)])
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
         folds = min(self._options.inner_folds, int(min(y.sum(), len(y) - y.sum())))
-        if folds < 2:  # of one patient nothing can be held out
+        if folds < 2:  # a single patient cannot be held out
             model.set_params(logisticregression__C=float(PENALTIES[0])).fit(x, y)
         else:
             cv = StratifiedKFold(folds, shuffle=True, random_state=self._seed)
@@ -76,7 +76,7 @@ class MeanMaxClassifier:
         return np.array([line.score(pool(sample)) for sample in samples], np.float32)
 
     def explain(self, sample: Sample) -> Explanation:
-        """What each tile adds: its share of the mean, and of each maximum all to the first tile that has it."""
+        """What each tile adds: its share of the mean, and each whole maximum for the first tile that has it."""
         line, n = self._fitted([sample]), count(sample)
         mean, most = np.split(np.arange(len(line.weights)), 2)
         weights = line.weights / line.scale
@@ -103,7 +103,7 @@ class MeanMaxClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> MeanMaxClassifier:
-        """The classifier that `save` wrote; StoreError for numbers that make no score."""
+        """The classifier that `save` wrote; StoreError for numbers that give no valid score."""
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         loaded = cls(MeanMaxOptions.model_validate(facts["options"]), facts["seed"])
         source, found = Source(**facts["source"]), load_file(folder / "line.safetensors")
@@ -112,7 +112,7 @@ class MeanMaxClassifier:
         if shapes != dict.fromkeys(("center", "scale", "weights"), (2 * source.dim,)) or not all(
             np.isfinite(array).all() for array in (*found.values(), intercept)
         ):
-            raise StoreError(f"{folder}: no model of classifier meanmax", "train the model again")
+            raise StoreError(f"{folder}: not a model of classifier meanmax", "train the model again")
         loaded._line, loaded._source = Line(**found, intercept=float(intercept)), source
         return loaded
 

@@ -1,4 +1,4 @@
-"""Mean and maximum of a patient's tiles; each bag is read once a process, whichever fits ask for it."""
+"""Mean and maximum of a patient's tiles; each bag is read once per process, whichever fits need it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Pooled:
     most: Float32
 
     def __add__(self, other: Pooled) -> Pooled:
-        """Those of both."""
+        """The sum and maximum over both."""
         return Pooled(self.n + other.n, self.total + other.total, np.maximum(self.most, other.most))
 
 
 _known: dict[int, tuple[weakref.ref[Bag], Pooled]] = {}
-"""By `id` of a bag that is still there: two vectors, where the bag itself is larger than memory may hold."""
+"""By `id` of a bag that is still alive: two vectors, since the bag itself may be larger than memory."""
 
 
 def pool(sample: Sample) -> Float64:

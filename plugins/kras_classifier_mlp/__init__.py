@@ -23,7 +23,7 @@ class MlpOptions(TableOptions):
     epochs: int = Field(200, ge=1, description="at most this many passes over the patients")
     patience: int = Field(20, ge=1, description="epochs without a lower validation loss before a network stops")
     seeds: int = Field(10, ge=1, description="networks that are trained and averaged")
-    batch: int = Field(64, ge=1, description="at most this many patients a step")
+    batch: int = Field(64, ge=1, description="at most this many patients per step")
 
 
 def _create(options: Any, seed: int) -> Classifier:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32, Float64
 
 STEPS_PER_EPOCH = 4
-"""Small cohorts get smaller batches, so that 200 epochs hold enough steps to learn from."""
+"""Small cohorts get smaller batches, so that 200 epochs contain enough steps to learn."""
 
 
 class MlpClassifier(StoppingTableClassifier):
@@ -63,13 +63,13 @@ class MlpClassifier(StoppingTableClassifier):
         stopping = EarlyStopping(parameters, o.patience)
         size = min(o.batch, math.ceil(len(y) / STEPS_PER_EPOCH))
         for _ in range(o.epochs):
-            # Each network shuffles on its own: rows of `order` are permutations.
+            # Each network shuffles separately: rows of `order` are permutations.
             order = torch.rand(o.seeds, len(y), generator=generator).argsort(dim=-1)
             for batch in torch.split(order, size, dim=-1):
                 keep = torch.rand(*batch.shape, o.hidden, generator=generator).ge_(o.dropout).div_(1 - o.dropout)
                 loss = _loss(_logits(net, rows[batch], keep), labels.gather(1, batch), weight)
                 optimizer.zero_grad()
-                torch.autograd.backward(loss.sum())  # networks share no parameter: each gets its own gradient
+                torch.autograd.backward(loss.sum())  # networks share no parameters: each gets its own gradient
                 optimizer.step()
             with torch.no_grad():
                 held_out = _loss(_logits(net, held_out_rows.expand(o.seeds, -1, -1)), held_out_labels, weight)
@@ -88,8 +88,8 @@ class MlpClassifier(StoppingTableClassifier):
         """Integrated gradients (Sundararajan, Taly & Yan, ICML 2017) from the training median to the patient.
 
         With one hidden ReLU layer the integral has a closed form: on the straight path from a (median) to b (patient)
-        a unit passes on its mean gradient (ReLU(b) − ReLU(a)) / (b − a). The values sum to score − base without a
-        rest; the base is the score at the median.
+        a unit passes on its mean gradient (ReLU(b) − ReLU(a)) / (b − a). The values sum exactly to score − base; the
+        base is the score at the median.
         """
         x = row[None]
         _, start, out, base = self._forward(np.zeros_like(x))

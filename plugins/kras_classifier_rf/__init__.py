@@ -17,7 +17,7 @@ class RfOptions(TableOptions):
 
     trees: int = Field(1000, ge=1, description="number of trees")
     min_leaf: int = Field(5, ge=1, description="least number of patients in a leaf")
-    jobs: int = tuning(0, ge=0, description="threads used for training; 0: one a core")
+    jobs: int = tuning(0, ge=0, description="threads used for training; 0: one per core")
 
 
 def _create(options: Any, seed: int) -> Classifier:

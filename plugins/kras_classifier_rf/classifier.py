@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class RfClassifier(TableClassifier):
     """scikit-learn's random forest; the score is the mean share of positives in the leaves, in [0, 1].
 
-    It stops nowhere early and grows on both parts together. With fewer than about 40 patients leaves of 5 leave little
-    more than stumps; averaged over 1,000 random ones they still rank.
+    There is no early stopping, so it is grown on both parts together. With fewer than about 40 patients, leaves of 5
+    allow little more than stumps; averaged over 1,000 random ones they still rank patients.
     """
 
     options_type = RfOptions

@@ -1,4 +1,4 @@
-"""A fitted forest as plain arrays: small, readable for ever, and every path through it can be walked."""
+"""A fitted forest as plain arrays: small, readable forever, and every path through it can be walked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Int32 = npt.NDArray[np.int32]
 
 _ROWS = 64
-"""Samples walked at once, so that what is at hand fits the processor's cache."""
+"""Samples walked at once, so that the working set fits in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Forest:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], columns: int) -> Forest:
-        """The forest of a file, for a table of so many columns.
+        """The forest of a file, for a table of `columns` columns.
 
-        Raises StoreError for arrays that are none: every node stands before its children, so that each walk ends.
+        Raises StoreError for invalid arrays: every node must come before its children, so that each walk ends.
         """
         whole, real = np.dtype(np.int32), np.dtype(np.float64)
         kinds: dict[str, np.dtype[Any]] = {
@@ -48,7 +48,7 @@ class Forest:
             **dict.fromkeys(("threshold", "value"), real),
         }
         if {name: a.dtype for name, a in arrays.items()} != kinds or any(a.ndim != 1 for a in arrays.values()):
-            raise _no_forest("its arrays are others")
+            raise _no_forest("it has other arrays")
         left, right, roots = arrays["left"], arrays["right"], arrays["roots"]
         n = len(left)
         if not n or not len(roots) or any(len(arrays[name]) != n for name in kinds if name != "roots"):
@@ -57,13 +57,13 @@ class Forest:
         own = np.arange(n)
         children = np.stack([left, right])
         if not np.array_equal(inner, right >= 0) or (children[:, inner] <= own[inner]).any() or (children >= n).any():
-            raise _no_forest("a child does not stand behind its parent")
+            raise _no_forest("a child does not come after its parent")
         if ((roots < 0) | (roots >= n)).any() or ((arrays["feature"] >= columns) | (arrays["feature"] < 0))[
             inner
         ].any():
-            raise _no_forest("it asks for a root or a column that is not there")
+            raise _no_forest("it refers to a root or a column that does not exist")
         if not np.isfinite(arrays["value"]).all() or np.isnan(arrays["threshold"][inner]).any():
-            raise _no_forest("a value or threshold is no number")
+            raise _no_forest("a value or threshold is not a number")
         return cls(**arrays)
 
     @classmethod
@@ -88,7 +88,7 @@ class Forest:
         )
 
     def score(self, table: Float32) -> Float64:
-        """Mean leaf value float64[sample] of float32[sample column]: what `walk` gives first, without the rest."""
+        """Mean leaf value float64[sample] of float32[sample column]: the first result of `walk`, without the second."""
         found = np.empty(len(table))
         for start in range(0, len(table), _ROWS):
             rows = table[start : start + _ROWS]
@@ -104,7 +104,7 @@ class Forest:
         return found
 
     def walk(self, table: Float32) -> tuple[Float64, Float64]:
-        """Mean leaf value float64[sample] of float32[sample column], and how it came about float64[sample column].
+        """Mean leaf value float64[sample] of float32[sample column], and its decomposition float64[sample column].
 
         The second sums, over all trees, the change of the node value at each split to the column split on (Saabas
         2014; Palczewska et al. 2013), divided by the number of trees: its row sum is the score minus `base`.
@@ -128,4 +128,4 @@ class Forest:
 
 
 def _no_forest(why: str) -> StoreError:
-    return StoreError(f"forest.safetensors is no forest: {why}", "train the model again")
+    return StoreError(f"forest.safetensors is not a forest: {why}", "train the model again")

@@ -13,7 +13,7 @@ from kras_plugins import Bag, ExtractorPlugin, Options, SlideRef, hookimpl, tuni
 class H5Options(Options):
     """Options of extractor `h5`."""
 
-    # Where files lie is no fact of the result: their content is what enters store keys and bundles.
+    # The place of files does not affect the result: their content enters store keys and bundles.
     folder: Path | None = tuning(
         None,
         description="folder of .h5 files, found by the slide_id that they state, else by name (SLIDE_ID.h5, with or "
@@ -26,7 +26,7 @@ class H5Options(Options):
     mpp: float | None = Field(None, gt=0, description="µm per pixel of the tiles, where the files do not state it")
     px: int | None = Field(None, gt=0, description="tile side in pixels, where the files do not state it")
     overlap: int | None = Field(
-        None, ge=0, description="pixels of a tile that the next one has too, where the files do not state it"
+        None, ge=0, description="pixels that neighboring tiles share, where the files do not state it"
     )
 
 

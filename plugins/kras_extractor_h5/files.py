@@ -4,7 +4,7 @@ CLAM: `features` and `coords`, nothing else. TRIDENT: the same, with `patch_size
 others as attributes of `coords`, `encoder` and sometimes a leading axis of length one on `features`. STAMP: `feats`
 and `coords` in micrometers, `unit`, `tile_size_um` (2.0: `tile_size`), `tile_size_px` and `extractor` as attributes of
 the file; before 2.0 coordinates in pixels of 256/224 µm. Vectors of whole slides (TITAN, PRISM, GigaPath): `features`
-of one axis, beside them the places of the tiles they were made of (TRIDENT), or one row without `coords`.
+with one axis, beside the positions of the tiles they were made from (TRIDENT), or one row without `coords`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
 _WHOLE = ("slide", "patient")
-"""What STAMP calls features that are not of tiles."""
+"""STAMP's names for features that are not of tiles."""
 _AGAIN = "make it again, or copy it whole"
 
 
@@ -50,13 +50,13 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
     if not of_slide and not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
     if not all(np.isfinite(slab).all() for slab in slabs(bag)):
-        raise SlideError(f"{file}: features hold NaN or infinity", _AGAIN)
+        raise SlideError(f"{file}: features contain NaN or infinity", _AGAIN)
     return bag
 
 
 @contextmanager
 def _damage(file: Path) -> Iterator[None]:
-    """What HDF5 raises over a damaged file, as an error that names it."""
+    """Turn what HDF5 raises on a damaged file into an error that names it."""
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as e:
@@ -64,7 +64,7 @@ def _damage(file: Path) -> Iterator[None]:
 
 
 def _converted(file: Path, slide: SlideRef, options: H5Options) -> Bag:
-    """The bag of a foreign file, converted once into the store, so that its features are mapped and not held."""
+    """The bag of a foreign file, converted once into the store, so that its features are memory-mapped."""
     facts = {"encoder": options.encoder, "mpp": options.mpp, "px": options.px, "slide_mpp": slide.mpp}
     key = make_key("foreign-bag", file=file_sha256(file), overlap=options.overlap, version=2, **facts)
 
@@ -75,7 +75,7 @@ def _converted(file: Path, slide: SlideRef, options: H5Options) -> Bag:
 
     bag = read_bag(Store().make(key, build) / "bag.h5", slide.slide_id)
     if slide.mpp is None and bag.placed:
-        note("tile places of bags are in the unit of their files: the cohort states no `mpp` of the slides")
+        note("tile positions of bags are in the unit of their files: the cohort states no `mpp` for the slides")
     return bag
 
 
@@ -91,7 +91,7 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     held, places = _numbers(f, name, file), _numbers(f, "coords", file)
     if max(held.nbytes, places.nbytes) > MOST_PACKED * file.stat().st_size:
         raise SlideError(
-            f"{file}: states {name} {held.shape} and coords {places.shape}, more than so small a file holds", _AGAIN
+            f"{file}: states {name} {held.shape} and coords {places.shape}, more than so small a file contains", _AGAIN
         )
     facts = {**f.attrs, **held.attrs, **places.attrs}
     features = np.asarray(held, dtype=np.float32)
@@ -101,10 +101,10 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     if features.ndim != 2 or coords.ndim != 2 or coords.shape[1] < 2 or len(features) != len(coords):
         raise SlideError(f"{file}: features {features.shape} do not match coords {coords.shape}", "make the file again")
     if not features.size:
-        raise SlideError(f"{file}: holds no tiles", "make the file again; was tissue found on the slide?")
+        raise SlideError(f"{file}: contains no tiles", "make the file again; was tissue found on the slide?")
     for what, values in ((name, features), ("coords", coords)):
         if not np.isfinite(values).all():
-            raise SlideError(f"{file}: {what} hold NaN or infinity", "make the file again in full precision")
+            raise SlideError(f"{file}: {what} contain NaN or infinity", "make the file again in full precision")
     if len(coords) > 1 and np.ptp(coords, axis=0).max() == 0:
         raise SlideError(f"{file}: all {len(coords)} tiles lie at one place", "make the file again")
     if coords[:, :2].min() < 0:
@@ -133,13 +133,13 @@ def _is_vector(f: h5py.File, name: str, file: Path) -> bool:
 
 
 def _vector(f: h5py.File, name: str, file: Path, slide: SlideRef, options: H5Options) -> Bag:
-    """A vector of the whole slide as a bag of one row that has no place."""
+    """A vector of the whole slide as a bag of one row without a position."""
     held = _numbers(f, name, file)
     if held.nbytes > MOST_PACKED * file.stat().st_size:
-        raise SlideError(f"{file}: states {name} {held.shape}, more than so small a file holds", _AGAIN)
+        raise SlideError(f"{file}: states {name} {held.shape}, more than so small a file contains", _AGAIN)
     features = np.asarray(held, dtype=np.float32).reshape(1, -1)
     if not features.size or not np.isfinite(features).all():
-        raise SlideError(f"{file}: {name} are empty, or hold NaN or infinity", "make the file again in full precision")
+        raise SlideError(f"{file}: {name} are empty, NaN or infinite", "make the file again in full precision")
     encoder = _encoder({**f.attrs, **held.attrs}, file, options)
     return Bag(
         slide_id=slide.slide_id,
@@ -164,7 +164,7 @@ def _hash(identity: str) -> str:
 
 
 def _numbers(f: h5py.File, name: str, file: Path) -> Any:
-    """A data set of numbers that lies in the file itself; SlideError where it is a group, a link or something else."""
+    """A data set of numbers stored in the file itself; SlideError if it is a group, a link or something else."""
     if not isinstance(f.get(name, getlink=True), h5py.HardLink):
         raise SlideError(f"{file}: `{name}` is a link to another place", "write its numbers into the file itself")
     found = f[name]
@@ -176,7 +176,7 @@ def _numbers(f: h5py.File, name: str, file: Path) -> Any:
         )
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
         kind = getattr(found, "dtype", type(found).__name__)
-        raise SlideError(f"{file}: `{name}` holds {kind}, not numbers", "make the file again")
+        raise SlideError(f"{file}: `{name}` contains {kind}, not numbers", "make the file again")
     if found.is_virtual or found.external:
-        raise SlideError(f"{file}: `{name}` lies in other files", "write its numbers into the file itself")
+        raise SlideError(f"{file}: `{name}` is stored in other files", "write its numbers into the file itself")
     return found

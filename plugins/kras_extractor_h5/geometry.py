@@ -1,4 +1,4 @@
-"""How large the tiles of a foreign bag are and where they lie: stated in many ways, and checked by their stride."""
+"""Size and positions of the tiles of a foreign bag: stated in many ways, and checked by their stride."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
 
 STAMP_PX, STAMP_UM = 224, 256.0
-"""STAMP's tiles before it stated their size in pixels; before 2.0 coordinates counted such pixels."""
+"""STAMP's tiles before it stated their size in pixels; before 2.0 coordinates were in such pixels."""
 _TOLERANCE = 0.03
 _NOMINAL = 1.25
-"""A magnification is a name: scanners of 40x have 0.22 to 0.28 µm per pixel."""
+"""A magnification is nominal: 40x scanners have 0.22 to 0.28 µm per pixel."""
 _MIN_STEPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """`spec`: the tiles as the encoder saw them; `side`: of a tile in level-0 pixels; `xy`: float64[tile 2], such too.
+    """`spec`: the tiles as the encoder saw them; `side`: that of a tile, and `xy`: float64[tile 2], in level-0 pixels.
 
-    Without the slide's resolution, level-0 pixels are those in which the file's coordinates count.
+    Without the slide's resolution, level-0 pixels are the unit of the file's coordinates.
     """
 
     spec: TileSpec
@@ -38,10 +38,10 @@ class Geometry:
 def geometry(
     facts: Mapping[str, Any], stamp: bool, coords: Float64, file: Path, slide: SlideRef, options: H5Options
 ) -> Geometry:
-    """Tile size, resolution and places from a file's attributes (`facts`), options before them.
+    """Tile size, resolution and positions from the options, else from a file's attributes (`facts`).
 
-    `stamp`: whether STAMP wrote it; `coords`: float64[tile 2] as in the file. Raises SlideError where size or
-    resolution are not stated, where a stated number is none, and where tiles of that size would not lie side by side.
+    `stamp`: whether STAMP wrote it; `coords`: float64[tile 2] as in the file. Raises SlideError if size or resolution
+    are not stated, a stated number is invalid, or tiles of that size would not lie side by side.
     """
     um = str(facts.get("unit", "")) == "um"
     step, often = stride(coords)
@@ -63,7 +63,7 @@ def geometry(
             raise SlideError(
                 f"{file}: its tiles of {spec.px} px are {level0:g} px of level 0 wide, {level0 * slide.mpp:.4g} µm by "
                 f"the cohort's mpp {slide.mpp:g}, but {spec.um:.4g} µm by {spec.mpp:g} µm per pixel",
-                "mend the cohort's mpp, or -o extractor.h5.mpp",
+                "correct the cohort's mpp, or -o extractor.h5.mpp",
             )
     elif slide.mpp is not None:
         side = spec.um / slide.mpp
@@ -76,7 +76,7 @@ def geometry(
         raise SlideError(
             f"{file}: its tiles are {step:,.4g} {what} apart but would be {unit or side:,.4g} {what} wide "
             f"({spec.px} px of {spec.mpp:g} µm" + (f", {overlap:g} px shared)" if overlap else ")"),
-            "mend the cohort's mpp, or -o extractor.h5.px and extractor.h5.mpp; where tiles overlap, say "
+            "correct the cohort's mpp, or -o extractor.h5.px and extractor.h5.mpp; if tiles overlap, give "
             "-o extractor.h5.overlap=PIXELS",
         )
     return Geometry(spec=spec, side=side, xy=coords * (side / unit if unit else 1.0))
@@ -85,7 +85,7 @@ def geometry(
 def _stated(
     facts: Mapping[str, Any], stamp: bool, um: bool, historic: bool, file: Path, options: H5Options
 ) -> tuple[float | None, float | None]:
-    """Side in pixels and µm per pixel as the user or a file states them, None for what neither does."""
+    """Side in pixels and µm per pixel as the user or a file states them, None if neither does."""
     px = options.px or _number(facts, "tile_size_px", file) or _number(facts, "patch_size", file)
     mpp = options.mpp or _number(facts, "target_mpp", file) or _number(facts, "mpp", file)
     side_um = _number(facts, "tile_size_um", file) or (_number(facts, "tile_size", file) if um else None)
@@ -102,9 +102,9 @@ def _stated(
 
 
 def stride(coords: Float64) -> tuple[float | None, int]:
-    """The commonest distance between neighbors of one row, in the unit of `coords`, None without; and how often.
+    """The commonest distance between neighbors of one row, in the unit of `coords`, None without any; and its count.
 
-    Where no distance is that of most (tiles drawn at random), it says little: how often is then 0.
+    If no distance is that of most neighbors (tiles drawn at random), it means little: the count is then 0.
     """
     ordered = coords[np.lexsort((coords[:, 0], coords[:, 1]))]
     steps = np.diff(ordered[:, 0])[np.diff(ordered[:, 1]) == 0]
@@ -133,7 +133,7 @@ def _number(facts: Mapping[str, Any], name: str, file: Path) -> float | None:
 
 
 def _guess(step: float | None, slide: SlideRef) -> str:
-    """What the stride says of the size of a tile, where the slide's resolution is known."""
+    """What the stride suggests about the size of a tile, if the slide's resolution is known."""
     if step is None or slide.mpp is None:
         return ", e.g. px=224 and mpp=0.5"
     um = step * slide.mpp

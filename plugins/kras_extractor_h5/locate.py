@@ -44,19 +44,19 @@ def locate(slide: SlideRef, folder: Path | None) -> Path:
 def _told(found: Named, slide: SlideRef) -> Path:
     """The file, after a note if it states another slide."""
     if found.stated is not None and not same_slide(found.stated, slide.slide_id):
-        note(f"{found.path.name} states slide {found.stated}; by its name it is taken for slide {slide.slide_id}")
+        note(f"{found.path.name} states slide {found.stated}; by its name it is used for slide {slide.slide_id}")
     return _regular(found.path)
 
 
 @lru_cache(maxsize=8)
 def _files(folder: Path, _changed: int) -> tuple[Named, ...]:
-    """Every feature file of a folder, read once for all slides: `_changed` is when a file last came or went."""
+    """Every feature file of a folder, read once for all slides; `_changed`: when a file was last added or removed."""
     files = sorted(p for p in folder.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
     return tuple(Named(file, file.name.removesuffix(SUFFIX), _stated(file)) for file in files)
 
 
 def _stated(file: Path) -> str | None:
-    """The slide_id that a file states; None if it states none or cannot be read, which is an error when it is used."""
+    """The slide_id that a file states; None if it states none or cannot be read, an error when it is used."""
     if not file.is_file():
         return None
     try:

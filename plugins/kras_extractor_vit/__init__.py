@@ -16,7 +16,7 @@ class VitOptions(Options):
     model: str = Field(
         "",
         description="a preset (`lunit-s16`, `uni`, …; see `kras model list`) or any timm model name; empty: what the "
-        "weights file says of itself (`kras pretrain` writes such files), else `lunit-s16`",
+        "weights file states (`kras pretrain` writes such files), else `lunit-s16`",
     )
     weights: str = location(
         "",
@@ -26,8 +26,8 @@ class VitOptions(Options):
     revision: str = Field("", description="commit, tag or branch of a preset's weights on the hub; empty: main")
     pooling: Literal["auto", "cls", "mean", "cls+mean"] = Field(
         "auto",
-        description="the class token, the mean of the patch tokens (registers left out), both one after the other, or "
-        "what the preset says",
+        description="the class token, the mean of the patch tokens (without registers), both concatenated, or as in "
+        "the preset",
     )
     px: int | None = Field(
         None, ge=16, le=1024, description="tile side in pixels, for a timm name; a preset fixes its own"
@@ -35,7 +35,7 @@ class VitOptions(Options):
     mpp: float | None = Field(
         None,
         gt=0,
-        description="µm per pixel of the tiles, for a timm name (0.5 if not given); a preset says which it allows",
+        description="µm per pixel of the tiles, for a timm name (0.5 if not given); a preset states which it allows",
     )
     mean: tuple[float, float, float] | None = Field(
         None, description="mean of each channel in [0, 1], for a timm name; a preset fixes its own"

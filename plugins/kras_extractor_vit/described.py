@@ -1,4 +1,4 @@
-"""Weights files that say how they are to be used: what `kras pretrain` writes into safetensors' metadata."""
+"""Weights files that state how to use them, in the safetensors metadata that `kras pretrain` writes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ KEY = "kras_encoder"
 
 
 def described(file: Path) -> Preset | None:
-    """The preset that a weights file describes, None where it describes none (or is absent: told where it is loaded).
+    """The preset that a weights file describes, None if it describes none (or is absent, which loading reports).
 
-    Raises ConfigError where the description is damaged.
+    Raises ConfigError if the description is damaged.
     """
     if file.suffix != ".safetensors" or not file.is_file():
         return None
@@ -47,7 +47,7 @@ def described(file: Path) -> Preset | None:
             arguments=told["arguments"],
         )
     except (KeyError, TypeError, ValueError) as e:
-        raise ConfigError(f"{file}: its description of the encoder is damaged: {e!r}", "write the file anew") from e
+        raise ConfigError(f"{file}: its description of the encoder is damaged: {e!r}", "write the file again") from e
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

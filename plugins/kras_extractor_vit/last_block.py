@@ -1,4 +1,4 @@
-"""The last transformer block where only the class token is wanted: the same numbers for 7 % less work in a ViT-S."""
+"""The last transformer block if only the class token is needed: the same numbers for 7 % less work in a ViT-S."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 class ClassTokenBlock(torch.nn.Module):
     """timm's pre-norm `Block` for the class token alone; the other tokens serve as keys and values only.
 
-    float32[n token d] -> float32[n 1 d], equal to the block's first token. After the last block nothing else is read
-    when the class token is the feature, so the queries, projection and MLP of all other tokens need not be computed.
+    float32[n token d] -> float32[n 1 d], equal to the block's first token. If the class token is the feature, nothing
+    else is read after the last block, so the queries, projection and MLP of all other tokens need not be computed.
     """
 
     def __init__(self, block: Any) -> None:
@@ -39,7 +39,7 @@ class ClassTokenBlock(torch.nn.Module):
 
 
 def keep_class_token_only(vit: Any) -> None:
-    """Replace a timm ViT's last block in place, where it is of the standard kind; others are left as they are."""
+    """Replace a timm ViT's last block in place if it is of the standard kind; others are left as they are."""
     from timm.layers.attention import Attention
     from timm.models.vision_transformer import Block
 

@@ -1,4 +1,4 @@
-"""The ModelSpec of `vit`: what its network takes, gives and depends on. It is described without importing torch."""
+"""The ModelSpec of `vit`: what its network takes, returns and depends on, described without importing torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kras_extractor_vit import VitOptions
 
 SMALL_DIM, SMALL_BATCH = 384, 512
-"""Up to the width of a ViT-S a batch may be this large where a user asks for it: by counting, its activations are some
-1 GB with patches of 16 pixels and 4 GB with patches of 8."""
+"""Up to the width of a ViT-S, a user may request a batch this large: by calculation, its activations take about 1 GB
+with patches of 16 pixels and 4 GB with patches of 8."""
 
 
 def spec(options: VitOptions) -> ModelSpec:

@@ -1,7 +1,7 @@
 """What each published encoder expects: tile size, resolution, channel statistics, pooling, licence.
 
 Statistics are those its authors trained with, read in their release notes. For Lunit's encoders they differ from the
-hub's configuration files, which state ImageNet's and a resize to 248 px: features made that way are other features.
+hub's configuration files, which state ImageNet's and a resize to 248 px, and thus give other features.
 Sources of every fact, and what is only recalled: docs/how-to/encoders.md. Loaders that were read: TRIDENT's
 `patch_encoder_models/load.py`, slide2vec's `encoders/models`, eva's `backbones/pathology`, the registry of
 lazyslide-models 0.1.0, timm 1.0.31 and transformers 5.24.
@@ -39,8 +39,8 @@ SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "silu"}
 class Preset:
     """One encoder. `px` and `mpp` describe the tile it was trained on; `mpps`: further resolutions it allows.
 
-    `caution`: what everybody who uses it must be told. `dim` is the width of the feature, pooling included. `tcga`
-    says whether TCGA slides were in its pre-training, which leaks (unlabelled) test slides into any TCGA experiment;
+    `caution`: a warning for everybody who uses it. `dim` is the width of the feature, pooling included. `tcga`
+    says whether TCGA slides were in its pre-training, which leaks (unlabeled) test slides into any TCGA experiment;
     None: its authors do not say. `arguments` go to timm, classes and norms by name. `format`: how the published file
     names its tensors (`published.py`). `parameters` in millions.
     """
@@ -342,16 +342,16 @@ PRESETS = {
             dim=192,
             mean=(0.70, 0.55, 0.68),
             std=(0.21, 0.25, 0.20),
-            tcga=True,  # some of its pictures may be TCGA's: docs/models/vit-mini.md
+            tcga=True,  # some of its images may be TCGA's: docs/models/vit-mini.md
             citation="ours, made by `kras pretrain` from free pictures: docs/models/vit-mini.md",
             arguments={"depth": 6},
             parameters=2.9,
             caution="vit-mini is a demonstration encoder, trained on a few square millimeters of tissue, none of it "
-            "lung cancer; take a published encoder or your own for research",
+            "lung cancer; use a published encoder or your own for research",
         ),
     )
 }
 
 
 DEFAULT = "lunit-s16"
-"""The preset where neither `model` nor the weights file says another."""
+"""The preset where neither `model` nor the weights file states another."""

@@ -1,9 +1,9 @@
 """Published state dicts -> timm's names: one key map for files made for transformers or DINOv2, nothing executed.
 
 Encoders published for transformers are built with timm's blocks, which compute the same; only names differ, and where
-the position embedding of the class token is kept. Names as in the files on the hub, which transformers 5 itself maps
-(its `conversion_mapping.py`). Held against transformers 5.24's own modules with seeded weights: 4e-7 of the largest
-number at most (docs/how-to/encoders.md); never run on the real weights here.
+the position embedding of the class token is stored. Names as in the files on the hub, which transformers 5 itself maps
+(its `conversion_mapping.py`). Compared with transformers 5.24's own modules with seeded weights: differences of at
+most 4e-7 of the largest number (docs/how-to/encoders.md); never run on the real weights here.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _UNUSED = re.compile(r"head\.|embeddings\.mask_token$|pooler\.|classifier\.")
 
 
 def to_timm(state: Mapping[str, Any], vit: Any, format: Format) -> State:
-    """The state dict under the names of timm model `vit`; what is not understood keeps its name, and is told by whoever
-    loads strictly."""
+    """The state dict under the names of timm model `vit`; unknown tensors keep their names, which strict loading
+    reports."""
     state = {k: v for k, v in state.items() if not _UNUSED.match(k)}
     if format == "dinov2":
         from timm.models.vision_transformer import checkpoint_filter_fn
 
-        # Its mask token tells timm which names these are; a checkpoint of a whole training has heads as well.
+        # Its mask token identifies these names for timm; a checkpoint of a whole training has heads as well.
         state = {k: v for k, v in state.items() if "head" not in k}
         return dict(checkpoint_filter_fn({"mask_token": None, **state}, vit))
     if format == "timm-resampled":
@@ -64,7 +64,7 @@ def to_timm(state: Mapping[str, Any], vit: Any, format: Format) -> State:
         grid = list(vit.patch_embed.grid_size)
         return {**state, "pos_embed": resample_abs_pos_embed(state["pos_embed"], grid, num_prefix_tokens=prefix)}
     foreign = format.startswith("transformers") and any("embeddings." in k for k in state)
-    return _from_transformers(state, vit) if foreign else state  # a file that somebody renamed before is timm's
+    return _from_transformers(state, vit) if foreign else state  # a file that somebody converted already is timm's
 
 
 def _from_transformers(state: State, vit: Any) -> State:
@@ -89,7 +89,7 @@ def _from_transformers(state: State, vit: Any) -> State:
 
 
 def _place(state: State, vit: Any) -> State:
-    """Position embeddings for the tile size of `vit`, interpolated as transformers does when it meets another size.
+    """Position embeddings for the tile size of `vit`, interpolated as transformers does for another size.
 
     timm's models with registers add none to the class token: there it becomes part of that token.
     """

@@ -1,4 +1,4 @@
-"""Which encoder the options mean: what a weights file says of itself, a preset, or any timm name."""
+"""Which encoder the options mean: the one that a weights file states, a preset, or any timm name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def resolve(options: VitOptions) -> Preset:
-    """The preset that the options mean: what the weights file says of itself, a named one, or one for a timm name.
+    """The preset that the options mean: the one that the weights file states, a named one, or one for a timm name.
 
-    Raises ConfigError when the name is unknown, the file holds another model, or what a preset fixes (px, mean, std,
-    mpp but for those it allows) is overridden.
+    Raises ConfigError when the name is unknown, the file contains another model, or what a preset fixes (px, mean, std,
+    mpp except those it allows) is overridden.
     """
     preset = _of_file(options) or PRESETS.get(options.model or DEFAULT)
     preset = _from_timm(options) if preset is None else _allowed(preset, options)
@@ -41,7 +41,7 @@ def resolve(options: VitOptions) -> Preset:
 
 
 def _allowed(preset: Preset, options: VitOptions) -> Preset:
-    """The preset at the resolution asked for; ConfigError with the allowed values for anything else it fixes."""
+    """The preset at the requested resolution; ConfigError with the allowed values for anything else it fixes."""
     allowed: dict[str, tuple[Any, ...]] = {
         "px": (preset.px,),
         "mpp": (preset.mpp, *preset.mpps),
@@ -65,7 +65,7 @@ def _pooled(preset: Preset, pooling: Any) -> Preset:
 
 
 def _of_file(options: VitOptions) -> Preset | None:
-    """What the weights file says of itself, if it does; `model` may be left out or must agree."""
+    """The encoder that the weights file states, if any; `model` may be left out or must agree."""
     from kras_extractor_vit.described import described
 
     path = Path(options.weights).expanduser() if options.weights else None
@@ -78,8 +78,8 @@ def _of_file(options: VitOptions) -> Preset | None:
     timm, arguments = (named.timm, dict(named.arguments)) if named else (options.model, dict(found.arguments))
     if (timm, arguments) != (found.timm, dict(found.arguments)):
         raise ConfigError(
-            f"extractor.vit.model={options.model}: {options.weights} holds a {found.timm} {dict(found.arguments)}",
-            "leave extractor.vit.model out: the file says what it is",
+            f"extractor.vit.model={options.model}: {options.weights} contains a {found.timm} {dict(found.arguments)}",
+            "leave extractor.vit.model out: the file states its model",
         )
     return replace(found, source=options.weights)
 

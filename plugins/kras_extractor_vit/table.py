@@ -7,11 +7,11 @@ from kras_extractor_vit.presets import PRESETS, Preset
 _INTRO = """\
 # Published encoders
 
-Made from `plugins/kras_extractor_vit/presets.py` by `python -m kras_extractor_vit.table`; a test keeps it true. How to
-get and use them: [how-to/encoders.md](../how-to/encoders.md). None of them is ours to ship: you download them, and
+Made from `plugins/kras_extractor_vit/presets.py` by `python -m kras_extractor_vit.table`; a test keeps it up to date.
+How to get and use them: [how-to/encoders.md](../how-to/encoders.md). We cannot ship any of them: you download them, and
 their licences bind you. All take tiles of 224 px.
 
-TCGA: whether its slides were, without labels, in the pre-training. Where they were, results on TCGA are not on unseen
+TCGA: whether its slides were, without labels, in the pre-training. If they were, results on TCGA are not on unseen
 slides, and a run on a cohort that looks like TCGA says so.
 
 | preset | feature | µm/px | mean / std | licence | gated | TCGA | size | on the hub | paper |

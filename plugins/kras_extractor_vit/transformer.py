@@ -36,13 +36,13 @@ class Pooled(torch.nn.Module):
 def build(preset: Preset, weights: Path | None) -> torch.nn.Module:
     """The network of one encoder, with these weights or those of its seed.
 
-    Raises ConfigError for an architecture that is no vision transformer or lacks the class token, and for weights that
-    do not fit it.
+    Raises ConfigError for an architecture that is not a vision transformer or lacks the class token, and for weights
+    that do not fit it.
     """
     vit = seeded(preset.source, lambda: create(preset))
     if not hasattr(vit, "num_prefix_tokens"):
         raise ConfigError(
-            f"extractor.vit.model={preset.timm} is no vision transformer", "take one whose name has `vit`"
+            f"extractor.vit.model={preset.timm} is not a vision transformer", "use one whose name has `vit`"
         )
     if preset.pooling != "mean" and not getattr(vit, "has_class_token", False):
         raise ConfigError(f"extractor.vit.model={preset.timm} has no class token", "set -o extractor.vit.pooling=mean")

@@ -33,7 +33,7 @@ WEIGHTS = Path(__file__).parent / "cells.safetensors"
 WORDS: tuple[str, ...] = ("tumor", "lymphocyte", "fibroblast")
 """The class of each channel of the shipped network."""
 TOP = 255
-"""The level of a map in bytes that stands for 1."""
+"""The level of a map in bytes that represents 1."""
 
 
 class CellsOptions(Options):
@@ -52,9 +52,9 @@ class CellsOptions(Options):
     class_names: dict[str, str] = Field(
         {},
         description='with `model`: its class names to ours, such as {neoplastic="tumor", inflammatory="lymphocyte"}; '
-        "`background` stays itself",
+        "`background` stays as it is",
     )
-    mpp: float = Field(TILE.mpp, gt=0, description="with `model`: micrometres per pixel it was trained at")
+    mpp: float = Field(TILE.mpp, gt=0, description="with `model`: micrometers per pixel it was trained at")
     px: int = Field(0, ge=0, le=8192, description="with `model`: tile side without halo; 0: from the file, else 512")
     halo_px: int = Field(TILE.halo_px, ge=0, description="with `model`: pixels of context on each side of a tile")
     min_area_um2: float = Field(8.0, gt=0, description="smaller nuclei are dropped (debris, fragments), in µm²")
@@ -70,7 +70,7 @@ class CellsOptions(Options):
         ge=0,
         le=1,
         description="nuclei are `other`, and cancer epithelium does not count, where tissue is more unlike training "
-        "than this; 0.5: the limit, which 95 % of left-out tissue keeps; 1: all is typed",
+        "than this; 0.5: the limit that 95 % of held-out tissue stays below; 1: everything is typed",
     )
     flips: bool = Field(
         False, description="average the maps of each tile and its three mirror images: four times the network's work"
@@ -118,7 +118,7 @@ def models(options: CellsOptions) -> tuple[ModelSpec, ...]:
 
 
 def provides(options: CellsOptions) -> frozenset[str]:
-    """The classes the chosen network tells apart, `other` for those it is unsure of, and all columns."""
+    """The classes that the chosen network distinguishes, `other` for nuclei it is unsure of, and all columns."""
     words = WORDS
     if options.model:
         from kras_profiler_cells.foreign import inspect
@@ -135,7 +135,7 @@ def _build(weights: Path | None) -> torch.nn.Module:
 
 
 def create(options: CellsOptions, infer: Mapping[str, Infer]) -> Profiler:
-    """The network with what turns its maps of a tile into cells."""
+    """The network with the decoder that turns its maps of a tile into cells."""
     from kras_profiler_cells.decode import Decode
     from kras_profiler_cells.profiler import Cells
 
@@ -157,7 +157,7 @@ def kras_profilers() -> Iterable[ProfilerPlugin]:
         name="cells",
         summary="Nuclei by a small trained network (or your ONNX model): tumor, lymphocyte, fibroblast, other",
         options=CellsOptions,
-        result_version=5,
+        result_version=6,
         tile=tile,
         models=models,
         provides=provides,

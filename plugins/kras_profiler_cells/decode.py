@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HOVER_SMOOTH_UM = 1.0
 HOVER_EDGE = 0.4
-"""Where a HoVer map falls this steeply (of its steepest fall in the tile) lies a border between two nuclei."""
+"""A border between two nuclei lies where a HoVer map falls this steeply (share of its steepest fall in the tile)."""
 BACKGROUND = "background"
 
 
@@ -37,15 +37,15 @@ BACKGROUND = "background"
 class Decode:
     """Turns the maps of one tile into cells; picklable.
 
-    `min_area_um2`, `max_area_um2`: nuclei outside are dropped, as are those whose mean probability of being a nucleus
-    is below `min_prob`. `words`: the class of each channel of `classes`, BACKGROUND for what is no nucleus; a nucleus
-    whose likeliest class has a probability below `min_class_prob` is `other`, as is one whose place is more than
-    `max_unlike` unlike training.
+    `min_area_um2`, `max_area_um2`: nuclei outside this range are dropped, as are those whose mean probability of being
+    a nucleus is below `min_prob`. `words`: the class of each channel of `classes`, BACKGROUND for anything else. A
+    nucleus whose likeliest class has a probability below `min_class_prob` is `other`, as is one in tissue that is
+    unlike training by more than `max_unlike`.
 
     Maps: `nucleus` [h w], or `classes` with a background channel; `distance` [h w] or `hv` [2 h w]; `classes`
-    [class h/k w/k] for a whole k, as is `unlike` [h/k w/k], which may be missing; float32, or all but `hv` uint8 (see
-    `maps.in_bytes`), which is what they are worked on as. Coordinates of the result are pixel centers in the tile: the
-    first pixel is (0, 0), halo included.
+    [class h/k w/k] for an integer k, as for `unlike` [h/k w/k], which may be missing. All are float32 or, except `hv`,
+    uint8 (see `maps.in_bytes`), in which they are processed. Coordinates of the result are pixel centers in the tile:
+    the first pixel is (0, 0), halo included.
     """
 
     min_area_um2: float
@@ -56,7 +56,7 @@ class Decode:
     max_unlike: float = 1.0
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], tile: Tile) -> TileCells:
-        """Cells of one tile with all columns but the coordinates the host adds; PluginError for maps of other sizes."""
+        """Cells of one tile with all columns except coordinates that the host adds; PluginError for wrong map sizes."""
         _check_shapes(outputs, tile.pixels.shape[:2], len(self.words))
         kinds, nucleus = in_bytes(outputs["classes"]), self.nucleus(outputs)
         nuclei, prob = self.nuclei(nucleus, outputs, tile.mpp, tile.wanted)
@@ -77,7 +77,7 @@ class Decode:
         )
 
     def unlike(self, outputs: Mapping[str, npt.NDArray[Any]]) -> Bool | None:
-        """Where tissue is too unlike training to be typed, bool[h/k w/k]; None where the network does not say."""
+        """Where tissue is too unlike training to be typed, bool[h/k w/k]; None if the network has no such output."""
         if "unlike" not in outputs:
             return None
         return in_bytes(outputs["unlike"]) > self.max_unlike * TOP
@@ -91,7 +91,7 @@ class Decode:
     def nuclei(
         self, nucleus: UInt8, outputs: Mapping[str, npt.NDArray[Any]], mpp: float, wanted: Rectangle | None = None
     ) -> tuple[Nuclei, Float32]:
-        """The nuclei of one tile that are of the right size and sure enough, and how sure, float32[nucleus].
+        """The nuclei of one tile that have the right size and are certain enough, and how certain, float32[nucleus].
 
         See Tile for `wanted`.
         """
@@ -115,7 +115,7 @@ class Decode:
 
 
 def _check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...], n_words: int) -> None:
-    """Raise PluginError where maps do not fit a `tile` (h w): compiled code would read beyond their ends."""
+    """Raise PluginError if maps do not fit a `tile` (h w), because compiled code would read beyond their ends."""
     h, w = tile
     for name, wanted in (("nucleus", (h, w)), ("distance", (h, w)), ("hv", (2, h, w))):
         if name in outputs and outputs[name].shape != wanted:
@@ -128,7 +128,7 @@ def _check_shapes(outputs: Mapping[str, npt.NDArray[Any]], tile: tuple[int, ...]
 
 
 def _whole(coarse: Sequence[int], tile: Sequence[int]) -> bool:
-    """Whether a map of that shape has one pixel for each k x k of the tile, k a whole number."""
+    """Whether a map of this shape has one pixel for each k x k pixels of the tile, for an integer k."""
     step = tile[0] // max(coarse[0], 1) if len(coarse) == 2 else 0
     return step >= 1 and (coarse[0] * step, coarse[1] * step) == (tile[0], tile[1])
 
@@ -144,10 +144,10 @@ def flood_hover(starts: Index, stops: Index, hv: Float32, mpp: float) -> Int32:
     """Nuclei by HoVer maps `hv` float32[2 h w]: what `flood_cores` returns, from the same runs of the mask.
 
     The maps run from -1 at the left (top) edge of a nucleus to 1 at its right (bottom) edge, so that they fall steeply
-    where one nucleus ends and the next begins (Graham et al., Med Image Anal 2019;58:101563). Markers are what is left
-    of the mask without the steep falls; own code, with derivatives of Gaussians in place of wide Sobel filters.
+    where one nucleus ends and the next begins (Graham et al., Med Image Anal 2019;58:101563). Markers are the mask
+    without the steep falls. Own code, with derivatives of Gaussians instead of wide Sobel filters.
     """
-    # A second of importing, which only foreign models need.
+    # This takes a second to import, and only foreign models need it.
     from scipy import ndimage
     from skimage.segmentation import watershed
 
@@ -166,7 +166,7 @@ def flood_hover(starts: Index, stops: Index, hv: Float32, mpp: float) -> Int32:
 def classify(sums: Index, words: Sequence[str], least: float) -> list[str]:
     """The class of each nucleus: the largest of the `sums` int64[nucleus channel] of probabilities inside it.
 
-    Channels of one word add up; BACKGROUND does not count and the rest is scaled to one. Below `least` it is `other`.
+    Channels of one class add up; BACKGROUND does not count and the rest is scaled to one. Below `least` it is `other`.
     """
     named = [*sorted({*words} - {BACKGROUND}), "other"]
     if len(named) == 1:
@@ -177,7 +177,7 @@ def classify(sums: Index, words: Sequence[str], least: float) -> list[str]:
 
 @compiled("int64[::1](int64[:, ::1], int64[::1], int64, float64)")
 def _likeliest(sums: Index, word_of: Index, n_words: int, least: float) -> Index:
-    """The word of each nucleus; `n_words` where none is sure. `word_of`: that of each channel, -1 for none."""
+    """The word of each nucleus; `n_words` where none is certain. `word_of`: that of each channel, -1 for none."""
     found, share = np.empty(len(sums), np.int64), np.empty(n_words, np.int64)
     for nucleus in range(len(sums)):
         share[:] = 0

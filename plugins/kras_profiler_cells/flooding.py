@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kras_profiler_cells.runs import Index
 
 CORE = 0.4
-"""A pixel deeper in its nucleus than this (of 1) is in the nucleus' core: cores of neighbors are apart."""
+"""A pixel deeper in its nucleus than this (of 1) is in the nucleus' core: cores of neighbors do not touch."""
 CORE_UM2 = 1.25
 """Smaller cores are noise. Both were chosen on the training side (training/cells.py), as was the default `min_prob`."""
 WAITING = -1
@@ -34,7 +34,7 @@ def _deep(starts: Index, stops: Index, depth: UInt8) -> tuple[Index, Index]:
         inside = False
         for at in range(starts[run], stops[run]):
             deep = flat[at + to_flat] > CORE * TOP
-            edges[n] = at  # kept where the next line counts it: no branch to guess
+            edges[n] = at  # kept only if the next line counts it: avoids a branch
             n += deep != inside
             inside = deep
         edges[n] = stops[run]
@@ -44,7 +44,7 @@ def _deep(starts: Index, stops: Index, depth: UInt8) -> tuple[Index, Index]:
 
 @compiled("int32[:, ::1](int64[::1], int64[::1], int64[::1], uint8[:, ::1])")
 def _painted(starts: Index, stops: Index, label: Index, depth: UInt8) -> Int32:
-    """A framed image of runs with a label each; where that is WAITING, each pixel gets WAITING - depth."""
+    """A framed image of runs with a label each; if the label is WAITING, each pixel gets WAITING - depth."""
     flat_depth, w = depth.reshape(-1), depth.shape[1]
     width = w + 2 * FRAME
     labels = np.zeros((depth.shape[0] + 2 * FRAME, width), np.int32)
@@ -64,11 +64,11 @@ def _painted(starts: Index, stops: Index, label: Index, depth: UInt8) -> Int32:
 def _flood(labels: Int32, begins: Index, ends: Index, number: Index, piece: Index, depth: UInt8, n_pixels: int) -> None:
     """Give all waiting pixels of framed `labels` the label of the pixel they are reached from, the deepest first.
 
-    A waiting pixel holds WAITING - depth. `begins`, `ends`, `number`, `piece`: the runs of the cores to start from,
-    piece by piece; `n_pixels`: how many the largest piece has at most. As in scikit-image 0.26, water does not run
-    uphill: a pixel counts as no deeper than the one it is reached from; of equally deep ones that which was reached
-    first goes first; of the cores' own, the first in reading order (scikit-image leaves that to the inner order of its
-    queue).
+    A waiting pixel has the value WAITING - depth. `begins`, `ends`, `number`, `piece`: the runs of the cores to start
+    from, piece by piece; `n_pixels`: how many the largest piece has at most. As in scikit-image 0.26, water does not
+    run uphill: a pixel counts as no deeper than the one it is reached from. Of equally deep pixels, the one reached
+    first goes first; of the cores' own, the first in reading order (scikit-image leaves that to the internal order of
+    its queue).
     """
     flat, width = labels.reshape(-1), labels.shape[1]
     for i in range(len(begins)):
@@ -78,7 +78,7 @@ def _flood(labels: Int32, begins: Index, ends: Index, number: Index, piece: Inde
     head, tail = np.full(TOP + 1, _NONE), np.empty(TOP + 1, np.int64)
     first = 0
     while first < len(begins):
-        # To flood one piece alone keeps queues and image near.
+        # Flooding one piece at a time keeps queues and image in the cache.
         queued, n, level, end = 0, 0, TOP, first
         while end < len(begins) and piece[end] == piece[first]:
             row = begins[end] // width
@@ -113,9 +113,9 @@ def _flood(labels: Int32, begins: Index, ends: Index, number: Index, piece: Inde
 def _owners(
     starts: Index, stops: Index, begins: Index, ends: Index, width: int, mpp: float
 ) -> tuple[Index, Index, Index, Index, Index]:
-    """Whose each run of a mask is: the number of the core in its piece, 0 without one, WAITING where several share it.
+    """The owner of each run of a mask: the number of the core in its piece, 0 without one, WAITING if several share it.
 
-    Then, piece by piece, the runs of those cores that share one: begin, end, number of the core and of the piece.
+    Then, piece by piece, the runs of the cores that share a piece: begin, end, number of the core and of the piece.
     `starts`, `stops`: runs of the mask in an image of `width`; `begins`, `ends`: those of the cores. In this one of
     width 8, `+` is mask and a digit the core of that number:
 
@@ -163,8 +163,8 @@ def flood_cores(starts: Index, stops: Index, depth: UInt8, mpp: float) -> Int32:
     """The nucleus 1..n of each pixel, 0 for none, int32[h+4 w+4] (framed).
 
     `starts`, `stops`: runs of the framed mask. Connected pixels of the mask with a `depth` uint8[h w] above CORE (of
-    255) are a core, if they cover CORE_UM2; they are numbered in reading order. Where a piece of the mask holds one
-    core it is that nucleus; where it holds several, they share it by a watershed.
+    255) are a core, if they cover CORE_UM2; they are numbered in reading order. A piece of the mask with one core is
+    that nucleus; if it has several, a watershed divides it among them.
     """
     begins, ends = _deep(starts, stops, depth)
     owner, begins, ends, number, piece = _owners(starts, stops, begins, ends, depth.shape[1] + 2 * FRAME, mpp)

@@ -1,10 +1,10 @@
-"""Somebody else's network as an ONNX file: what its names, shapes and classes say, checked before it runs.
+"""Somebody else's network as an ONNX file: its names, shapes and classes, checked before it runs.
 
-Conventions, batch first and dynamic: one input uint8[h w 3] with the normalization inside the graph; outputs of the
-input's h and w, float32 or, all but `hv`, uint8 of 255ths: `nucleus` [h w] (probability) or a channel `background` in
-`classes`; `distance` [h w] (0 at a nucleus' edge, 1 in its middle) or `hv` [2 h w] (HoVer maps, horizontal first);
-`classes` [class h/k w/k] (probabilities), k a whole number; and, if the network knows, `unlike` [h/k w/k]: how far the
-tissue is from what it was trained on, 0.5 at its limit.
+Conventions, batch first and dynamic: one input uint8[h w 3] with the normalization inside the graph. The outputs have
+the input's h and w and are float32 or, except `hv`, uint8 of 255ths: `nucleus` [h w] (probability) or a channel
+`background` in `classes`; `distance` [h w] (0 at a nucleus' edge, 1 in its middle) or `hv` [2 h w] (HoVer maps,
+horizontal first); `classes` [class h/k w/k] (probabilities) for an integer k; and, if the network has it, `unlike`
+[h/k w/k]: how far the tissue is from what it was trained on, 0.5 at its limit.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Foreign:
 def inspect(options: CellsOptions) -> Foreign:
     """Read names, shapes and class names of `options.model` (not its weights).
 
-    Raises ConfigError when the file does not follow the conventions, or lists the classes that `class_names` leaves
-    out.
+    Raises ConfigError when the file does not follow the conventions, or, listing them, when `class_names` leaves out
+    classes.
     """
     file = Path(options.model).expanduser()
     graph, metadata = _read(file)
@@ -56,7 +56,7 @@ def inspect(options: CellsOptions) -> Foreign:
         shapes["unlike"] = (_side(file, "unlike", outputs["unlike"], side),) * 2
     strange = sorted(set(outputs) - set(shapes))
     if strange:
-        raise ConfigError(f"{file}: outputs {', '.join(strange)} are not known", f"leave them out; {_CONVENTION}")
+        raise ConfigError(f"{file}: unknown outputs {', '.join(strange)}", f"leave them out; {_CONVENTION}")
     if "nucleus" not in outputs and BACKGROUND not in words:
         raise ConfigError(f"{file}: neither an output `nucleus` nor a class `background`", _CONVENTION)
     if "distance" not in outputs and "hv" not in outputs:
@@ -78,7 +78,7 @@ def inspect(options: CellsOptions) -> Foreign:
 
 
 def _never(_weights: Path | None) -> torch.nn.Module:
-    raise AssertionError("an ONNX file is run as it is")
+    raise AssertionError("an ONNX file runs as it is")
 
 
 def _read(file: Path) -> tuple[Any, dict[str, str]]:
@@ -104,7 +104,7 @@ def _shapes(values: Any) -> dict[str, tuple[int | None, ...]]:
 
 
 def _dtypes(values: Any) -> dict[str, Literal["uint8", "float32"]]:
-    """Whether a map comes in 255ths; what is neither is refused by its type when the file is adopted."""
+    """Whether a map is in 255ths; other types are refused when the file is adopted."""
     from onnx import TensorProto
 
     return {
@@ -151,17 +151,19 @@ def _words(
     if unmapped:
         listed = ", ".join(f"{n} -> {mapped[n]}" if n in options.class_names else n for n in unmapped)
         raise ConfigError(
-            f"{file}: no class of ours for {listed}",
+            f"{file}: no kras class for {listed}",
             f"map each with class_names to one of {', '.join((BACKGROUND, *CELL_CLASSES))}",
         )
     stray = sorted(set(options.class_names) - set(names))
     if stray:
-        raise ConfigError(f"{file}: class_names maps {', '.join(stray)}, its classes are {', '.join(names)}", "mend it")
+        raise ConfigError(
+            f"{file}: class_names maps {', '.join(stray)}, but its classes are {', '.join(names)}", "correct it"
+        )
     return tuple(mapped[n] for n in names)
 
 
 def _side(file: Path, name: str, shape: tuple[int | None, ...], side: int) -> int:
-    """How wide a map is that may be coarser than the tile of that `side`."""
+    """The width of a map that may be coarser than the tile of width `side`."""
     axes = ("class", "h", "w") if name == "classes" else ("h", "w")
     if len(shape) != len(axes):
         raise ConfigError(f"{file}: output {name!r} is {_text(shape)}, expected ({', '.join(axes)})", _CONVENTION)

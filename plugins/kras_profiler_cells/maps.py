@@ -1,4 +1,4 @@
-"""A network's maps in 255ths: a quarter of the memory, and levels that a watershed can count on its fingers."""
+"""A network's maps in 255ths: a quarter of the memory, and few enough levels for a watershed with one queue each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _in_bytes(values: Float32) -> UInt8:
 
 
 def in_bytes(values: npt.NDArray[Any]) -> UInt8:
-    """A map of 0 to 1 as uint8 of 0 to 255, rounded; what lies outside is cut, NaN becomes 0. uint8 stays as it is."""
+    """A map of 0 to 1 as uint8 of 0 to 255, rounded and clipped; NaN becomes 0. uint8 stays as it is."""
     if values.dtype == np.uint8:
         return plain(values, np.uint8)
     return _in_bytes(plain(values).reshape(-1)).reshape(values.shape)
@@ -38,5 +38,5 @@ def opposite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def plain(array: npt.NDArray[Any], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-    """The array as compiled functions take it: of that dtype, writable, in rows; a copy only where it is not."""
+    """The array as compiled functions need it: of this dtype, writable, in row order; copied only if it is not."""
     return np.require(array, dtype, ("C", "W"))

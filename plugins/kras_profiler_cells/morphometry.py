@@ -27,13 +27,13 @@ _WEIGHT[[13, 23]] = (1.0 + np.sqrt(2.0)) / 2.0
 
 @compiled("float64[:, ::1](int64[::1], int64[::1], int64[::1], int64, float64)")
 def _ellipses(first: Index, starts: Index, stops: Index, width: int, mpp: float) -> Float64:
-    """Of nuclei: centroid x, y in pixels, major and minor axis in µm, eccentricity, orientation: float64[6 nucleus].
+    """float64[6 nucleus]: centroid x, y in pixels, major and minor axis in µm, eccentricity, orientation.
 
     Axes are those of the ellipse with the same second moments.
     """
     found = np.empty((6, len(first) - 1))
     for nucleus in range(len(first) - 1):
-        # Whole numbers, counted from the first pixel: sums are exact, moments lose nothing to large coordinates.
+        # Integers, counted from the first pixel: sums are exact, and moments lose no precision to large coordinates.
         at = starts[first[nucleus]]
         row, col = at // width, at % width
         n, x, y, xx, yy, xy = 0, 0, 0, 0, 0, 0
@@ -56,7 +56,7 @@ def _ellipses(first: Index, starts: Index, stops: Index, width: int, mpp: float)
 
 @compiled("float64[:, ::1](int64[::1], float32[::1], uint8[::1])")
 def _stain(first_pixel: Index, density: Float32, levels: UInt8) -> Float64:
-    """Of nuclei: mean and standard deviation of `density`, entropy of `levels` in bits: float64[3 nucleus]."""
+    """For each nucleus: mean and standard deviation of `density`, entropy of `levels` in bits: float64[3 nucleus]."""
     found = np.zeros((3, len(first_pixel) - 1))
     histogram = np.empty(LEVELS, np.int64)
     for i in range(len(first_pixel) - 1):
@@ -81,7 +81,7 @@ def _stain(first_pixel: Index, density: Float32, levels: UInt8) -> Float64:
 def _perimeters(height: int, width: int, first: Index, starts: Index, stops: Index) -> Float64:
     """Perimeters in pixels after Benkrid & Crookes 2000, as `skimage.measure.perimeter` with 4 neighbors."""
     found = np.zeros(len(first) - 1)
-    # Of the nucleus in turn: 1 inside, 2 at its border, once that is known.
+    # For the current nucleus: 1 inside, 2 at its border, once that is known.
     image, edge = np.zeros(height * width, np.uint8), np.empty(height * width, np.int64)
     for nucleus in range(len(first) - 1):
         n = 0
@@ -89,7 +89,7 @@ def _perimeters(height: int, width: int, first: Index, starts: Index, stops: Ind
             image[starts[i] : stops[i]] = 1
         for i in range(first[nucleus], first[nucleus + 1]):
             for at in range(starts[i], stops[i]):
-                edge[n] = at  # kept where the next line counts it: no branch to guess
+                edge[n] = at  # kept only if the next line counts it: avoids a branch
                 n += not (image[at - 1] & image[at + 1] & image[at - width] & image[at + width])
         for i in range(n):
             image[edge[i]] = 2
@@ -144,7 +144,7 @@ def measure(nuclei: Nuclei, density: Float32, mpp: float) -> dict[str, Float32]:
     """Columns float32[cell] of all nuclei, from their pixels and the hematoxylin `density` of these, float32[pixel].
 
     `x`, `y` in pixels (pixel centers); lengths and areas in µm; `orientation` is the angle of the major axis from the
-    x axis towards y (downwards), in [-pi/2, pi/2]. Axes are those of the ellipse with the same second moments (4
+    x axis toward y (downward), in [-pi/2, pi/2]. Axes are those of the ellipse with the same second moments (4
     standard deviations, as in scikit-image).
     """
     size, levels = nuclei.size, levels_of(density)
@@ -156,5 +156,5 @@ def measure(nuclei: Nuclei, density: Float32, mpp: float) -> dict[str, Float32]:
         _stain(nuclei.first_pixel, density, levels),
         texture(nuclei, levels),
     ]
-    # One conversion for all: with so few nuclei a tile, calls of numpy are what takes time.
+    # One conversion for all: with so few nuclei per tile, the calls of numpy dominate the time.
     return dict(zip((*_ELLIPSE, *_OUTLINE, *_STAIN, *TEXTURE), np.concatenate(values).astype(np.float32), strict=True))

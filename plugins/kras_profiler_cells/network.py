@@ -23,9 +23,8 @@ class CellNet(nn.Module):
     `forward`: uint8[tile h w 3] at 0.5 µm/px, h and w multiples of 64, to `nucleus` uint8[tile h w] (probability),
     `distance` uint8[tile h w] (distance to the nucleus' edge over the largest one within that nucleus, 0 outside),
     `classes` uint8[tile class h/2 w/2] (probabilities of WORDS given a nucleus) and `unlike` uint8[tile h/64 w/64] (how
-    far the tissue is from training, half at the limit). All are 255ths: a quarter of the bytes to carry from a GPU or a
-    server. `temperature`: what class logits are divided by, so that probabilities are as often right as they say
-    (`training.calibrate`).
+    far the tissue is from training, half at the limit). All are 255ths: a quarter of the bytes to transfer from a GPU
+    or a server. `temperature`: the divisor of class logits, for calibrated probabilities (`training.calibrate`).
     """
 
     def __init__(self) -> None:
@@ -37,7 +36,7 @@ class CellNet(nn.Module):
         self.to3, self.down3 = unit(b, c, stride=2), Residual(c)
         self.to4, self.bottom = unit(c, d, stride=2), nn.Sequential(Residual(d), Residual(d))
         self.up3, self.up2, self.up1 = Up(d, c), Up(c, b), Up(b, a)
-        # Every output pixel of a 2 x 2 block has channels of its own: sharp edges for the price of half the resolution.
+        # Every output pixel of a 2 x 2 block has channels of its own: sharp edges at the cost of half the resolution.
         self.shape = nn.Sequential(unit(a, 2 * a), nn.Conv2d(2 * a, 2 * 4, 1), nn.PixelShuffle(2))
         self.kind = nn.Sequential(unit(a, a), nn.Conv2d(a, len(WORDS), 1))
         self.temperature = nn.Buffer(torch.ones(1))
@@ -49,7 +48,7 @@ class CellNet(nn.Module):
         return shape, kind
 
     def computed(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `logits` gives of float32[tile 3 h w], and the deepest features float32[tile channel h/16 w/16]."""
+        """The result of `logits` for float32[tile 3 h w], and the deepest features float32[tile channel h/16 w/16]."""
         one = self.down1(self.stem((tiles - 170.0) / 60.0))
         two = self.down2(self.to2(one))
         three = self.down3(self.to3(two))
@@ -60,7 +59,7 @@ class CellNet(nn.Module):
     def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Probabilities, distance and unlikeness in 255ths, see the class."""
         pixels = tiles.permute(0, 3, 1, 2).float()
-        # In float32 whatever the body computes in: bfloat16 has eight bits, and levels would merge.
+        # In float32 whatever the precision of the body: bfloat16 has eight bits, and levels would merge.
         shape, kind, deep = (x.float() for x in self.computed(pixels))
         nucleus, distance = shape.sigmoid().unbind(1)
         classes = (kind / self.temperature).softmax(1)
@@ -69,7 +68,7 @@ class CellNet(nn.Module):
 
 def in_255ths(values: Tensor) -> Tensor:
     """float32 of 0 to 1 as uint8 of 0 to 255, rounded as `maps.in_bytes` rounds."""
-    # floor first: engines differ in whether a cast rounds or cuts.
+    # floor first: engines differ in whether a cast rounds or truncates.
     return torch.floor(values * TOP + 0.5).clamp(0, TOP).to(torch.uint8)
 
 
@@ -81,7 +80,7 @@ def unit(channels: int, to: int, kernel: int = 3, stride: int = 1) -> nn.Sequent
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """Two convolutions plus the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -94,7 +93,7 @@ class Residual(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the resolution, add what the encoder saw there, and mix."""
+    """Double the resolution, add the encoder's features of that level, and mix."""
 
     def __init__(self, channels: int, to: int) -> None:
         super().__init__()
@@ -109,7 +108,7 @@ class Up(nn.Module):
 
 
 def load(weights: Path) -> CellNet:
-    """The trained network in evaluation mode; every tensor must be there and none more."""
+    """The trained network in evaluation mode; the file must have exactly its tensors."""
     from safetensors.torch import load_file
 
     network = CellNet()

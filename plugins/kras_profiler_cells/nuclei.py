@@ -1,4 +1,4 @@
-"""The nuclei of a tile as stretches of pixels: what shape, stain, texture and class are computed from."""
+"""The nuclei of a tile as stretches of pixels, from which shape, stain, texture and class are computed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Nuclei:
-    """`labels` int32[h+4 w+4], framed by zeros: nucleus i has the label `label[i]`; other labels are of no account.
+    """`labels` int32[h+4 w+4], framed by zeros: nucleus i has the label `label[i]`; other labels do not count.
 
     Its pixels are the stretches `first[i]` to before `first[i + 1]`, in reading order: each from `starts` to before
     `stops`, flat positions in `labels` within one row. `first_pixel` int64[nucleus+1] counts pixels likewise: arrays
-    float32[pixel] hold a value of each, nucleus by nucleus.
+    float32[pixel] have a value for each, nucleus by nucleus.
     """
 
     labels: Int32
@@ -64,7 +64,7 @@ def stretches(labels: Int32, starts: Index, stops: Index) -> tuple[Index, Index]
         before = 0
         for at in range(starts[run], stops[run] + 1):
             label = flat[at]
-            # Kept where the next line counts it: no branch to guess.
+            # Kept only if the next line counts it: avoids a branch.
             begins[n], ends[m] = at, at
             n += (label != before) & (label != 0)
             m += (label != before) & (before != 0)
@@ -74,7 +74,7 @@ def stretches(labels: Int32, starts: Index, stops: Index) -> tuple[Index, Index]
 
 @compiled("int64[:, ::1](int32[:, ::1], int64[::1], int64[::1], uint8[:, ::1], int64)")
 def tally(labels: Int32, starts: Index, stops: Index, image: UInt8, n: int) -> Index:
-    """Of each label 0..n of framed `labels`: pixels, sums of their columns, rows and `image`, int64[4 label].
+    """For each label 0..n of framed `labels`: pixels, sums of their columns, rows and `image`, int64[4 label].
 
     `starts`, `stops`: `stretches` of the labels; `image` is not framed.
     """
@@ -96,7 +96,7 @@ def tally(labels: Int32, starts: Index, stops: Index, image: UInt8, n: int) -> I
 @compiled("int64[::1](int64[:, ::1], UniTuple(float64, 2), float64, UniTuple(float64, 2), UniTuple(float64, 2))")
 def chosen(sums: Index, pixels: Interval, least: float, columns: Interval, rows: Interval) -> Index:
     """The labels of a `tally` whose numbers of `pixels`, mean `columns` and mean `rows` lie in the intervals, ends
-    included, and whose image has a mean of at `least` so much; never 0."""
+    included, and whose image has a mean of at least `least`; never 0."""
     kept, n = np.empty(sums.shape[1], np.int64), 0
     for label in range(1, sums.shape[1]):
         size = sums[0, label]
@@ -144,7 +144,7 @@ def _sums(width: int, first: Index, starts: Index, stops: Index, maps: UInt8, st
                 line, total = maps[m, coarse], 0
                 for at in range(left, right + 1):
                     total += line[at]
-                # Of the first and last pixel of the map, only parts may be in the stretch.
+                # Only parts of the first and last pixel of the map may be in the stretch.
                 over = (begin - left * step) * line[left] + ((right + 1) * step - end) * line[right]
                 found[nucleus, m] += total * step - over
     return found
@@ -167,7 +167,7 @@ def nuclei_in(labels: Int32, starts: Index, stops: Index, size: Index, kept: Ind
 
 
 def sums(nuclei: Nuclei, maps: UInt8) -> Index:
-    """int64[nucleus map]: sum of each map of uint8[map h/k w/k], for a whole k, over the pixels of each nucleus."""
+    """int64[nucleus map]: sum of each map of uint8[map h/k w/k], for an integer k, over the pixels of each nucleus."""
     n, (height, width) = nuclei, nuclei.labels.shape
     found: Index = _sums(width, n.first, n.starts, n.stops, maps, (height - 2 * FRAME) // maps.shape[1])
     return found

@@ -1,4 +1,4 @@
-"""The network and the decoder as one: maps are handed to worker processes as bytes."""
+"""The network and the decoder together: maps are passed to worker processes as bytes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ WAYS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 class Cells:
-    """A Profiler of one network, whose one input is named `tiles`.
+    """A Profiler of one network, whose only input is named `tiles`.
 
-    `flips`: the mean of what the network says of each tile and of its three mirror images.
+    `flips`: average the network's maps of each tile and of its three mirror images.
     """
 
     def __init__(self, decode: Decode, tiles: str, infer: Infer, *, flips: bool = False) -> None:
@@ -45,15 +45,15 @@ class Cells:
 
     def _maps(self, tiles: UInt8) -> Outputs:
         maps = {**self._infer({self._tiles: tiles})}
-        if "nucleus" not in maps:  # before it is rounded, as what is not a number is no nucleus then
+        if "nucleus" not in maps:  # before rounding, so that NaN is not a nucleus
             maps["nucleus"] = opposite(maps["classes"][:, self._words.index(BACKGROUND)])
         return {name: values if name == "hv" else in_bytes(values) for name, values in maps.items()}
 
 
 def mirrored(maps: Outputs, way: tuple[int, int]) -> Outputs:
-    """Maps [tile … h w] of mirrored tiles turned back; `way`: -1 where rows, and where columns, were reversed.
+    """Maps [tile … h w] of mirrored tiles mirrored back; `way`: -1 if rows, and if columns, were reversed.
 
-    HoVer maps [tile 2 h w] grow along columns and along rows: what was mirrored grows the other way.
+    HoVer maps [tile 2 h w] grow along columns and along rows: mirrored ones grow the other way.
     """
     back = {name: _turned(values, way, first=values.ndim - 2) for name, values in maps.items()}
     if "hv" in back:

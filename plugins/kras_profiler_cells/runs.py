@@ -1,4 +1,4 @@
-"""Connected pieces of a mask from its runs: some thousand stretches stand for a third of a million pixels."""
+"""Connected pieces of a mask from its runs: some thousand stretches represent a third of a million pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Index = npt.NDArray[np.int64]
 
 FRAME = 2
-"""Rows and columns of nothing about a framed image, so that neighbors and rays need no look at its edge."""
+"""Empty rows and columns around a framed image, so that neighbors and rays need no check for its edge."""
 _WORD = 8
 
 
@@ -50,7 +50,7 @@ def opened_runs(image: UInt8, above: int) -> tuple[Index, Index]:
     h, w = image.shape
     width = w + 2 * FRAME
     edges, n = np.empty(h * (w + 2), np.int64), 0
-    # Where a row changes: looked for eight pixels at a time, as most are like their neighbors.
+    # Where a row changes: searched eight pixels at a time, as most are like their neighbors.
     changes = np.zeros(-(-(w + 1) // _WORD) * _WORD, np.uint8)
     words = changes.view(np.uint64)
     for row in range(h):
@@ -92,7 +92,7 @@ def components(starts: Index, stops: Index, width: int) -> tuple[Index, int]:
     parent = np.arange(len(starts))
     above = 0
     for run in range(len(starts)):
-        # The first run that ends behind the pixel above this one's first.
+        # The first run that ends after the pixel above this one's first.
         while stops[above] + width <= starts[run]:
             above += 1
         touching = above
@@ -102,7 +102,7 @@ def components(starts: Index, stops: Index, width: int) -> tuple[Index, int]:
             touching += 1
     n = 0
     for run in range(len(starts)):
-        # Parents come before their children and have their number by now.
+        # Parents come before their children and already have their number.
         if parent[run] == run:
             parent[run] = n
             n += 1
@@ -113,7 +113,7 @@ def components(starts: Index, stops: Index, width: int) -> tuple[Index, int]:
 
 @compiled("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64, int64)")
 def filled(starts: Index, stops: Index, height: int, width: int) -> tuple[Index, Index]:
-    """The runs once holes are filled: gaps that do not reach the border of an image of `height` and `width`."""
+    """The runs after filling holes: gaps that do not reach the border of an image of `height` and `width`."""
     # Gaps between runs, the first before all: those at the end of a row go on at the beginning of the next.
     begins, ends = np.zeros(len(starts) + 1, np.int64), np.full(len(starts) + 1, height * width)
     begins[1:], ends[:-1] = stops, starts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _unmixing() -> tuple[float, float, float]:
     # Ruifrok AC, Johnston DA. Anal Quant Cytol Histol 2001;23:291-299: optical densities (R, G, B) of each stain;
-    # a third, residual direction at right angles makes the mixture invertible.
+    # a third, residual direction at right angles makes the mixing matrix invertible.
     mixing = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
     mixing /= np.linalg.norm(mixing, axis=1, keepdims=True)
     residual = np.cross(*mixing)

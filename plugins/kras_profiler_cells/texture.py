@@ -1,4 +1,4 @@
-"""Haralick texture of nuclei: how grey levels of hematoxylin lie next to each other."""
+"""Haralick texture of nuclei: how gray levels of hematoxylin lie next to each other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 LEVELS = 16
 TEXTURE = ("glcm_contrast", "glcm_correlation", "glcm_energy", "glcm_homogeneity")
 _NEAR = 1 / (1 + np.arange(LEVELS) ** 2)
-DENSITY_MAX = 1.2  # hematoxylin OD of the top grey level: fixed, so that levels mean the same on every slide
+DENSITY_MAX = 1.2  # hematoxylin OD of the top gray level: fixed, so that levels mean the same on every slide
 
 
 @compiled("uint8[::1](float32[::1])")
 def levels_of(density: Float32) -> UInt8:
-    """The grey levels 0..LEVELS - 1 of hematoxylin densities."""
+    """The gray levels 0..LEVELS - 1 of hematoxylin densities."""
     found = np.empty(len(density), np.uint8)
     for i in range(len(density)):
         found[i] = np.uint8(min(max(density[i] * (LEVELS / DENSITY_MAX), 0.0), LEVELS - 1.0))
@@ -30,7 +30,7 @@ def levels_of(density: Float32) -> UInt8:
 
 @compiled("UniTuple(float64, 4)(int32[:, ::1], int64, int64)")
 def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, float, float]:
-    """Contrast, correlation, energy and homogeneity from numbers of pairs of grey levels `lowest` to `highest`."""
+    """Contrast, correlation, energy and homogeneity from numbers of pairs of gray levels `lowest` to `highest`."""
     count, total, product, squared, contrast, homogeneity = 0, 0, 0, 0, 0, 0.0
     for apart in range(highest - lowest + 1):
         n_apart = 0
@@ -40,7 +40,7 @@ def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, fl
             n_apart += n
             total += n * (low + high)
             product += n * low * high
-            # Of a symmetric matrix: n above and n below the diagonal, 2 n on it.
+            # In a symmetric matrix: n above and n below the diagonal, 2 n on it.
             squared += n * n * (2 if apart else 4)
         count += n_apart
         contrast += n_apart * apart * apart
@@ -56,7 +56,7 @@ def _haralick(pairs: Int32, lowest: int, highest: int) -> tuple[float, float, fl
 
 @compiled("float64[:, ::1](int64, int64, int64[::1], int64[::1], int64[::1], uint8[::1])")
 def _texture(height: int, width: int, first: Index, starts: Index, stops: Index, levels: UInt8) -> Float64:
-    # Levels count from 1 here, which none of the measures minds; 0 is what is not of the nucleus in turn.
+    # Levels count from 1 here, which affects none of the measures; 0 is outside the current nucleus.
     image, pixel = np.zeros(height * width, np.uint8), 0
     pairs = np.empty((4, LEVELS + 1, LEVELS + 1), np.int32)
     found = np.zeros((4, len(first) - 1))
@@ -86,7 +86,7 @@ def _texture(height: int, width: int, first: Index, starts: Index, stops: Index,
 def texture(nuclei: Nuclei, levels: UInt8) -> Float64:
     """Haralick texture per nucleus: symmetric co-occurrence at distance 1, mean over four angles, as scikit-image.
 
-    Pairs lie wholly within a nucleus. The correlation of a nucleus of one grey level is NaN. `levels`: uint8[pixel].
+    Pairs lie wholly within a nucleus. The correlation of a nucleus of one gray level is NaN. `levels`: uint8[pixel].
     Returns float64[4 nucleus]: the columns of TEXTURE.
     """
     height, width = nuclei.labels.shape

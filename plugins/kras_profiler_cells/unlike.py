@@ -1,4 +1,4 @@
-"""How far tissue is from what typing was learned on: an out-of-distribution score from the network's own features."""
+"""How far tissue is from the training tissue of typing: an out-of-distribution score from the network's features."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch.nn import functional as F
 STEP = 64
 """Pixels per pixel of the map: 32 µm at 0.5 µm/px; sides of an image must be multiples of it."""
 WINDOW = 5
-"""Features are averaged over so many pixels of the map each way: 160 µm. Single places differ too much to tell
-organs apart; means over larger windows mix tissues (training/unlike.py)."""
+"""Features are averaged over this many pixels of the map each way: 160 µm. Single places vary too much to distinguish
+organs; means over larger windows mix tissues (training/unlike.py)."""
 GLASS = 215.0
-"""Where all of red, green and blue are brighter is glass, which says nothing of the tissue beside it."""
+"""Pixels in which red, green and blue are all brighter are glass, which says nothing about the tissue beside it."""
 KINDS = 4
-"""Of how many kinds of training images the means are known."""
-_FARTHEST = 15.0  # float16 overflows where many numbers beyond are squared and added
+"""Number of kinds of training images whose means are stored."""
+_FARTHEST = 15.0  # float16 overflows when many larger numbers are squared and added
 
 
 class Unlike(nn.Module):
     """Mahalanobis distance of the mean features around a place from the nearest kind of training image.
 
-    After Lee et al., NeurIPS 2018, but of kinds of images in place of classes, and each with its own covariance: drawn
+    After Lee et al., NeurIPS 2018, but with kinds of images instead of classes, each with its own covariance: synthetic
     slides vary less than tissue does. `mean` float32[kind channel], `whiten` float32[kind channel channel] and `limit`
     float32[kind] are set by `training.unlike.fit`: d² = |whiten (x - mean)|² / limit is below 1 for a stated share of
-    left-out windows of that kind. As they are made, nothing is unlike.
+    held-out windows of that kind. With the initial values, nothing is unlike.
     """
 
     def __init__(self, channels: int) -> None:
@@ -50,7 +50,7 @@ class Unlike(nn.Module):
         `deep` float32[tile channel h/16 w/16]; `tiles` float32[tile 3 h w], pixels of 0 to 255.
         """
         cell = tiles.shape[-1] // deep.shape[-1]
-        # A sixteenth of the pixels is enough to tell glass.
+        # A sixteenth of the pixels is enough to recognize glass.
         darkest = F.avg_pool2d(tiles, cell // 4, cell).amin(1, keepdim=True)
         tissue = (darkest < GLASS).to(deep.dtype)
         each = STEP // cell

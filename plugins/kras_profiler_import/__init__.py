@@ -1,7 +1,7 @@
-"""Profiler `import`: cells and tissue, or finished features, made by another analyser; never opens pixels.
+"""Profiler `import`: cells and tissue, or finished features, made by another program; never opens pixels.
 
 Cells: QuPath GeoJSON, CellViT or HoVer-Net JSON, HALO- or Visiopharm-style CSV, Parquet. Features: CSV or Parquet
-tables with one row a slide or patient.
+tables with one row per slide or patient.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kras_plugins import (
 from kras_plugins.data import GROWTH_PATTERNS
 
 IGNORE = "ignore"
-"""What a class is mapped to whose objects are left out."""
+"""The target of a class whose objects are left out."""
 
 
 def _listed(value: Any) -> Any:
@@ -40,7 +40,7 @@ Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
 class ImportOptions(Options):
     """Options of profiler `import`."""
 
-    # Where files lie is no fact of the result: what they hold is.
+    # The place of files does not affect the result; their content does.
     cells: str | None = tuning(
         None,
         description="cell files: a path with {slide_id} in it, or a folder of SLIDE_ID.geojson, .json, .csv (.gz) or "
@@ -51,7 +51,7 @@ class ImportOptions(Options):
         description="tissue polygons (GeoJSON or Parquet), named like `cells`, where they are in files of their own",
     )
     table: Files = tuning(
-        (), description="finished features, one row a slide or patient: CSV or Parquet files, separated by commas"
+        (), description="finished features, one row per slide or patient: CSV or Parquet files, separated by commas"
     )
     mpp: float | None = Field(
         None, gt=0, description="µm per level-0 pixel, where neither cohort nor file states it (the cohort wins)"
@@ -64,14 +64,14 @@ class ImportOptions(Options):
     )
     units: Literal["px", "um"] | PositiveFloat | None = Field(
         None,
-        description="what coordinates are in: `px` of level 0, `um`, or pixels of so many µm; taken as level-0 pixels "
-        "and checked by their extent where it is left out",
+        description="unit of coordinates: `px` of level 0, `um`, or pixels of so many µm; if left out, level-0 pixels "
+        "are assumed and checked by their extent",
     )
     vocabulary: str | None = Field(
         None, description="whose class names these are (pannuke, monusac, conic); needed where classes are numbers"
     )
     classes: dict[str, str] = Field(
-        default_factory=dict, description="cell class of the file -> ours, or `ignore`; before the built-in names"
+        default_factory=dict, description="cell class of the file -> ours, or `ignore`; precedes the built-in names"
     )
     tissue_classes: dict[str, str] = Field(
         default_factory=dict, description="annotation class -> tissue class of ours, or `ignore` for no tissue"
@@ -83,7 +83,7 @@ class ImportOptions(Options):
     )
     provides: Words = Field(
         (),
-        description="classes of ours that the analyser can give, where the files do not state it; without it those of "
+        description="classes of ours that the source can give, where the files do not state it; without it those of "
         "its vocabulary, else those met on the slide: what is not given is unknown, not zero",
     )
     columns: dict[str, str | tuple[str, ...]] = Field(

@@ -1,4 +1,4 @@
-"""A file of cells -> a SemanticMap, by way of the store: streamed twice, so that memory does not grow with cells."""
+"""A file of cells -> a SemanticMap in the store: streamed twice, so that memory does not grow with cells."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
 
 RESULT = 4
-"""Rises when the same file and options give another map."""
+"""Raised when the same file and options give another map."""
 
 _RAW = "raw.parquet"
 _SAMPLE = 20_000
 _DAMAGE = (OSError, EOFError, zlib.error, pa.ArrowException, shapely.errors.ShapelyError)
 """What a damaged file may raise while it is read."""
 NOTES = "notes.json"
-"""Beside a map in the store: what a study that uses it must be told."""
+"""Beside a map in the store: notes for every study that uses it."""
 
 
 def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
@@ -80,7 +80,7 @@ def load_map(slide: SlideRef, options: ImportOptions) -> SemanticMap:
 
     made = Store().make(key, build)
     for text in json.loads((made / NOTES).read_text(encoding="utf-8")) if (made / NOTES).is_file() else ():
-        note(text)  # each time: a study that finds the map in the store is told as the one that made it was
+        note(text)  # each time: a study that finds the map in the store gets the same notes as the one that made it
     return read_map(made, slide.slide_id)
 
 
@@ -98,7 +98,7 @@ def _side(slide: SlideRef, options: ImportOptions, name: str) -> float | None:
     found = number(text)
     if found is None or found <= 0:
         raise SlideError(
-            f"slide {slide.slide_id}: {name} is no number of pixels: {short(text)}",
+            f"slide {slide.slide_id}: {name} is not a number of pixels: {short(text)}",
             "give level-0 pixels, or leave it empty",
         )
     return found
@@ -122,9 +122,9 @@ def _damaged(file: Path, error: Exception) -> SlideError:
 
 @dataclass
 class _Read:
-    """What the first pass found: counts of names, annotations, columns with values, outlines that were mended.
+    """What the first pass found: counts of names, annotations, columns with values, outlines that were repaired.
 
-    `ratios`: stated by measured areas of some nuclei.
+    `ratios`: stated over measured areas of some nuclei.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -146,7 +146,7 @@ def _build(
     mpp = slide.mpp or source.mpp or options.mpp
     if mpp is None:
         raise SlideError(
-            f"slide {slide.slide_id}: neither cohort nor {file} states how many micrometers a pixel has",
+            f"slide {slide.slide_id}: neither cohort nor {file} states how many micrometers wide a pixel is",
             "give the cohort a column `mpp`, or -o profiler.import.mpp=0.25",
         )
     factor = _pixels(source, options, mpp, file)
@@ -158,13 +158,13 @@ def _build(
         regions, told = [*regions, *apart], [*told, *more]
     if not read.counts:
         raise SlideError(
-            f"{file}: holds no cells, {len(regions)} annotations",
-            "export cells or detections; where cells are annotations (CellViT's GeoJSON), use the analyser's JSON",
+            f"{file}: contains no cells, {len(regions)} annotations",
+            "export cells or detections; where cells are annotations (CellViT's GeoJSON), use the tool's JSON",
         )
     size = size or source.size
     stated = source.provides if source.provides is not None else frozenset(options.provides) or None
     counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
-    # Our own exports say which classes they can give: their words are ours, whatever other analysers mean by them.
+    # Our own exports say which classes they can give: their words are ours, whatever other tools mean by them.
     ours = {name: name for name in CELL_CLASSES if name in (source.provides or ())}
     mapped, more = cell_classes(str(file), counts, {**ours, **options.classes}, options.vocabulary)
     told += more
@@ -211,7 +211,7 @@ def _finish(
 ) -> None:
     raster: Raster = canvas.raster
     size_um = (raster.shape[1] * raster.mpp, raster.shape[0] * raster.mpp)
-    one = TileGrid(  # the whole slide counts as looked at: whoever made the file knows better, nobody here
+    one = TileGrid(  # the whole slide counts as looked at: only whoever made the file could know better
         spec=TileSpec(px=1, mpp=mpp),
         xy=np.zeros((1, 2), np.int32),
         size=(size_um[0] / mpp, size_um[1] / mpp),
@@ -237,7 +237,7 @@ def _in_um(region: Region, factor: float) -> Region:
 
 
 def _annotations(file: Path, options: ImportOptions, mpp: float) -> tuple[list[Region], list[str]]:
-    """The annotations of a file of their own, in µm, and notes on it."""
+    """The annotations of a separate file, in µm, and notes on it."""
     source = open_regions(file) if file.suffix == ".parquet" else _open(file, options)
     um = _pixels(source, options, mpp, file) * mpp
     try:
@@ -255,7 +255,7 @@ def _placed(region: Region, source: Source) -> bool:
 
 
 def _pixels(source: Source, options: ImportOptions, mpp: float, file: Path) -> float:
-    """Level-0 pixels per unit of the file, by what the user says, else the file."""
+    """Level-0 pixels per unit of the file, as stated by the user, else by the file."""
     units = options.units or source.units or "px"
     if options.units is None and source.magnification is not None:
         return level0_per_pixel(str(file), source.magnification, mpp)
@@ -285,7 +285,7 @@ def _first_pass(folder: Path, source: Source, file: Path, mpp: float, factor: fl
 
 
 def _batch(chunk: Chunk, mpp: float, factor: float, read: _Read) -> tuple[list[str], pa.RecordBatch]:
-    """A chunk in level-0 pixels and µm, with the file's class names: these names and its rows; `read` is told of it.
+    """A chunk in level-0 pixels and µm, with the file's class names: these names and its rows; `read` is updated.
 
     Cells that have neither a position nor an outline with an area are left out.
     """
@@ -340,7 +340,7 @@ def _notes(slide: SlideRef, file: Path, read: _Read, told: Sequence[str], annota
     notes = [f"slide {slide.slide_id}: {text.removeprefix(f'{file}: ')}" for text in told]
     if read.mended:
         some = f"{read.mended:,} of {read.counts.total():,} outlines in {file.name}"
-        notes.append(f"slide {slide.slide_id}: {some} cross themselves; mended")
+        notes.append(f"slide {slide.slide_id}: {some} cross themselves; repaired")
     if not annotated:
-        notes.append("cells without annotated tissue: it is taken to be where cells are")  # said once for a cohort
+        notes.append("cells without annotated tissue: tissue is assumed where cells are")  # reported once per cohort
     return notes

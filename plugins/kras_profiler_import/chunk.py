@@ -1,4 +1,4 @@
-"""What the readers of all formats give: cells in bulk, regions one by one, and what the file says of itself."""
+"""What the readers of all formats return: cells in bulk, regions one by one, and what the file states about itself."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CELLS_AT_ONCE = 4096
 class Chunk:
     """Some cells as a file has them, in its own units.
 
-    `names`: class names; `xy`: float64[cell 2], NaN where only the outline says where a cell is; `outlines`: polygons
-    of shapely, None where there is none; `nuclear`: bool[cell], whether the outline is the nucleus' (a cell's border
-    says nothing of nuclear shape); `columns`: cell measurements, float64[cell] each, NaN where not given.
+    `names`: class names; `xy`: float64[cell 2], NaN where only the outline says where a cell is; `outlines`: shapely
+    polygons, None where there is none; `nuclear`: bool[cell], whether the outline is the nucleus' (a cell's border
+    says nothing about nuclear shape); `columns`: cell measurements, float64[cell] each, NaN where not given.
     """
 
     names: Sequence[str]
@@ -43,7 +43,7 @@ class Region:
 
 @dataclass
 class LeftOut:
-    """Objects of a file that are not used: `nowhere` have no place, `damaged` cannot be read; `first` is one of these.
+    """Objects of a file that are not used: `nowhere` have no position, `damaged` cannot be read; `first`: one of these.
 
     Counted while the file is streamed.
     """
@@ -60,9 +60,9 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file, open: `items` stream its cells and regions; what it does not say is None.
+    """One open file: `items` stream its cells and regions; what it does not state is None.
 
-    `mpp`: µm per level-0 pixel; `magnification`: at which its coordinates are pixels, where that need not be level 0;
+    `mpp`: µm per level-0 pixel; `magnification`: that of its coordinates' pixels, which need not be level 0;
     `size`: (width, height) of the slide in level-0 pixels; `units`: `px` or `um`; `provides`: the classes of ours that
     its maker could give; `names`: all class names that its maker uses; `left_out`: what was not used so far.
     """

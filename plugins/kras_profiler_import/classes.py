@@ -1,4 +1,4 @@
-"""Other people's class names -> ours; a name that is not known, or means two things, is an error."""
+"""Other people's class names -> ours; a name that is unknown or ambiguous is an error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from kras_profiler_import import ImportOptions
 
 UNCLASSIFIED = "unclassified"
-"""The name of objects to which a file gives no class."""
+"""The name of objects without a class in their file."""
 
 VOCABULARIES: Mapping[str, Mapping[str, str]] = {
-    # Gamper et al., PanNuke, arXiv 2003.10778. `inflammatory` also holds some macrophages; the numbers are HoVer-Net's.
+    # Gamper et al., PanNuke, arXiv 2003.10778. `inflammatory` includes some macrophages; the numbers are HoVer-Net's.
     "pannuke": {
         "neoplastic": "tumor", "neoplastic cells": "tumor", "neopla": "tumor", "1": "tumor",
         "inflammatory": "lymphocyte", "inflammatory cells": "lymphocyte", "inflam": "lymphocyte", "2": "lymphocyte",
@@ -86,9 +86,9 @@ def cell_classes(
 ) -> tuple[dict[str, str], list[str]]:
     """Class of ours (or `ignore`) for every name of a file, and notes; `counts`: how often each occurs.
 
-    In order: the user's own mapping; the stated vocabulary; the built-in lists, where all that hold the file's names
-    mean the same by them. A few cells without a class, or with a number that names none, are ignored and noted: they do
-    not refuse a file of good ones. Raises ConfigError that lists unknown or ambiguous names with their counts and shows
+    In order: the user's own mapping; the stated vocabulary; the built-in lists, if all that contain the file's names
+    mean the same by them. A few cells without a class, or with a number that names none, are ignored and noted: a file
+    is not refused because of them. Raises ConfigError that lists unknown or ambiguous names with their counts and shows
     the line to write.
     """
     own = {_plain(name): word for name, word in options_classes.items()}
@@ -111,13 +111,13 @@ def cell_classes(
         unknown = {name: n for name, n in unknown.items() if name not in bare}
     if unknown:
         raise ConfigError(
-            f"{file}: cell classes without a meaning here: {_counted(unknown)}",
+            f"{file}: unknown cell classes: {_counted(unknown)}",
             _line("classes", unknown, "tumor|lymphocyte|…|ignore"),
         )
     double = {name: counts[name] for name, words in found.items() if len(words) > 1}
     if double:
         raise ConfigError(
-            f"{file}: cell classes that mean different things to different analysers: {_counted(double)}",
+            f"{file}: cell classes that mean different things in different tools: {_counted(double)}",
             f"say whose they are, -o profiler.import.vocabulary={'|'.join(VOCABULARIES)}, or what they are: "
             + _line("classes", double, "tumor|epithelial|…"),
         )
@@ -130,7 +130,7 @@ def can_give(
 ) -> frozenset[str]:
     """Classes of ours that a source can give: those of its mapping and of its vocabulary, else those met.
 
-    A closed list is only inferred from names that nobody else uses: two classes met say nothing of a third.
+    A closed list is only inferred from names that nobody else uses: finding two classes says nothing about a third.
     """
     own = {_plain(name): word for name, word in options_classes.items()}
     left_out = {name for name in names if _names_nothing(name) and mapped[name] == IGNORE}
@@ -154,14 +154,14 @@ def tissue_classes(file: str, counts: Counter[str], options_classes: Mapping[str
     unknown = {name: counts[name] for name, word in found.items() if word is None}
     if unknown:
         raise ConfigError(
-            f"{file}: annotation classes without a meaning here: {_counted(unknown)}",
+            f"{file}: unknown annotation classes: {_counted(unknown)}",
             _line("tissue_classes", unknown, "cancer_epithelium|cancer_stroma|…|other|ignore"),
         )
     return {name: word for name, word in found.items() if word is not None}
 
 
 def pattern_classes(names: Iterable[str], options: ImportOptions) -> dict[str, str]:
-    """Growth pattern by annotation class, of those that mean one and to which the user gave no tissue class."""
+    """Growth pattern by annotation class, for classes that mean one and that the user did not map to a tissue class."""
     own = {_plain(name): word for name, word in options.pattern_classes.items()}
     tissue = {_plain(name): word for name, word in options.tissue_classes.items()}
     found = {name: _find(name, own) or (None if _find(name, tissue) else _find(name, _PATTERNS)) for name in names}
@@ -169,7 +169,7 @@ def pattern_classes(names: Iterable[str], options: ImportOptions) -> dict[str, s
 
 
 def _names_nothing(name: str) -> bool:
-    """Whether a name says no class by itself: none is given, or a number, which a vocabulary may explain."""
+    """Whether a name gives no class by itself: it is empty, or a number that a vocabulary may explain."""
     return name == UNCLASSIFIED or name.isdecimal()
 
 

@@ -1,4 +1,4 @@
-"""Tables of cells: which column says what, by HALO's, Visiopharm's, QuPath's and our own headers or the user's map."""
+"""Tables of cells: what each column means, by HALO's, Visiopharm's, QuPath's and our own headers or the user's map."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MEASURABLE = tuple(name for name in CELL_COLUMNS if name not in _FIXED)
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Headers by what they say. `places`: x and y, or xmin, xmax, ymin, ymax, or nothing where there is a geometry.
+    """Headers by meaning. `places`: x and y, or xmin, xmax, ymin, ymax, or nothing where there is a geometry.
 
     `classes`: one column of names, or several of 0 and 1 named by class. `kind`: QuPath's type of each object. `units`:
     `px` or `um` where headers say so.
@@ -66,12 +66,12 @@ class Layout:
 
     @property
     def numbers(self) -> list[str]:
-        """Headers of numbers."""
+        """Headers of numeric columns."""
         return [*self.places.values(), *self.measured.values(), *(self.classes if self.flags else ())]
 
     @property
     def texts(self) -> list[str]:
-        """Headers of texts."""
+        """Headers of text columns."""
         return [*(() if self.flags else self.classes), *(h for h in (self.image, self.kind) if h)]
 
 
@@ -87,15 +87,15 @@ def our_column(header: str) -> str | None:
 def resolve(
     file: str, headers: Sequence[str], told: Mapping[str, str | tuple[str, ...]], geometry: str | None
 ) -> Layout:
-    """Which header says what; `told` wins.
+    """The meaning of each header; `told` takes precedence.
 
-    Raises ConfigError where a place or the class cannot be found, or a column that is used is there twice.
+    Raises ConfigError if a position or the class is missing, or a column that is used appears twice.
     """
     flat = [h for v in told.values() for h in ((v,) if isinstance(v, str) else v)]
     allowed = {*_PLACES, "class", *MEASURABLE}
     if wrong := sorted(set(told) - allowed):
         raise ConfigError(
-            f"profiler.import.columns: {', '.join(wrong)} is no column of ours", f"known: {', '.join(sorted(allowed))}"
+            f"profiler.import.columns: {', '.join(wrong)} is not a kras column", f"known: {', '.join(sorted(allowed))}"
         )
     if missing := [h for h in flat if h not in headers]:
         raise ConfigError(f"{file} has no column {', '.join(missing)}", f"it has {shown(headers, 40)}")
@@ -106,7 +106,7 @@ def resolve(
             found[place] = str(told[place])
             continue
         fits = [h for word in words for h in headers if plain[h][0] == word]
-        fits.sort(key=lambda h: plain[h][1] != "px")  # a file with both has level-0 pixels at hand
+        fits.sort(key=lambda h: plain[h][1] != "px")  # prefer level-0 pixels if a file has both
         if fits:
             found[place] = fits[0]
     center, box = ("x", "y"), ("xmin", "xmax", "ymin", "ymax")
@@ -114,14 +114,14 @@ def resolve(
     whole.sort(key=lambda names: not set(names) & set(told))
     if not whole and geometry is None:
         raise ConfigError(
-            f"{file}: no columns say where cells are; it has {shown(headers, 40)}",
+            f"{file}: no columns give the positions of cells; it has {shown(headers, 40)}",
             'map them: -o profiler.import.columns={x = "…", y = "…", class = "…"}, or xmin, xmax, ymin and ymax',
         )
     places = {} if geometry else {name: found[name] for name in whole[0]}
     classes = told.get("class") or next((h for word in _CLASS for h in headers if plain[h][0] == word), None)
     if classes is None:
         raise ConfigError(
-            f"{file}: no column says what cells are; it has {shown(headers, 40)}",
+            f"{file}: no column gives the class of cells; it has {shown(headers, 40)}",
             'map it: -o profiler.import.columns={class = "Phenotype"}, or a list of 0/1 columns named by class',
         )
     measured = {our: h for h in headers if (our := our_column(h)) is not None and h not in places.values()}
@@ -156,7 +156,7 @@ FIRST_ROW = 2
 
 
 class OneImage:
-    """Refuses a table whose rows are of several images: their cells would lie on top of each other."""
+    """Refuses a table with rows of several images: their cells would lie on top of each other."""
 
     def __init__(self, file: str) -> None:
         self._file, self._seen = file, set[str]()
@@ -167,14 +167,14 @@ class OneImage:
         if len(self._seen) > 1:
             raise SlideError(
                 f"{self._file}: cells of several images: {', '.join(sorted(self._seen)[:3])}",
-                "write one file a slide and give -o profiler.import.cells=FOLDER/{slide_id}.csv",
+                "write one file per slide and give -o profiler.import.cells=FOLDER/{slide_id}.csv",
             )
 
 
 def with_numbers(batch: pa.RecordBatch, layout: Layout, file: str, row: int, mark: str = ".") -> pa.RecordBatch:
-    """Rows whose numbers are float64 where they were texts, NaN where missing; `row`: the number of the first of them.
+    """Rows with numeric columns as float64 instead of text, NaN where missing; `row`: the number of the first row.
 
-    Raises SlideError that names the cells which are neither numbers with this decimal mark nor missing.
+    Raises SlideError naming the cells that are neither numbers with this decimal mark nor missing.
     """
     odd: list[tuple[int, str, str]] = []
     for header in dict.fromkeys(layout.numbers):
@@ -190,7 +190,7 @@ def with_numbers(batch: pa.RecordBatch, layout: Layout, file: str, row: int, mar
 
 
 def chunk_of(batch: pa.RecordBatch, layout: Layout) -> Chunk:
-    """The cells of some rows as a chunk, without annotations and tiles; NaN where a cell has no place."""
+    """The cells of some rows as a chunk, without annotations and tiles; NaN where a cell has no position."""
     if layout.kind is not None:
         kinds = pc.cast(batch.column(layout.kind), pa.string())
         cells = [kind for kind in pc.unique(kinds).to_pylist() if kind is None or is_cell(kind)]

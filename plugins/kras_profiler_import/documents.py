@@ -20,7 +20,7 @@ from kras_profiler_import.objects import kind_of
 from kras_profiler_import.shapes import polygons
 
 OWN = "kras"
-"""The member of our own exports that says what GeoJSON cannot: mpp, size, and what the profiler provides."""
+"""The member of our own exports that states what GeoJSON cannot: mpp, size, and what the profiler provides."""
 _STREAMED = ("features", "cells", "nuc")
 _MALFORMED = (
     KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, shapely.errors.ShapelyError,
@@ -29,14 +29,14 @@ _CLASS_KEYS = ("classification", "class", "class_name", "cell_type", "type", "la
 
 
 def open_json(file: Path) -> Source:
-    """Stream a JSON file of any of the known kinds; SlideError naming the file where it is none or broken."""
+    """Stream a JSON file of any of the known kinds; SlideError naming the file if it is of another kind or broken."""
     members, key = head(file, _STREAMED)
     try:
         if key in ("cells", "nuc"):
             return _nuclei(file, members, key)
         return _features(file, members, key)
     except (TypeError, ValueError, AttributeError) as e:
-        raise SlideError(f"{file}: what it says of itself is malformed: {e}", "export it again") from e
+        raise SlideError(f"{file}: its metadata are malformed: {e}", "export it again") from e
 
 
 def _features(file: Path, members: Mapping[str, Any], key: str | None) -> Source:
@@ -44,7 +44,7 @@ def _features(file: Path, members: Mapping[str, Any], key: str | None) -> Source
     items = stream(file, prefix) if key is not None else each(file)
     if key is None and members.get("type") != "Feature":
         raise SlideError(
-            f"{file}: neither GeoJSON nor CellViT nor HoVer-Net JSON; it holds {', '.join(members) or 'nothing'}",
+            f"{file}: neither GeoJSON nor CellViT nor HoVer-Net JSON; it contains {', '.join(members) or 'nothing'}",
             "export GeoJSON from QuPath, or a JSON with `features`, `cells` or `nuc`",
         )
     facts = members.get(OWN) or {}
@@ -60,7 +60,7 @@ def _features(file: Path, members: Mapping[str, Any], key: str | None) -> Source
 
 
 def _nuclei(file: Path, members: Mapping[str, Any], key: str) -> Source:
-    """CellViT or HoVer-Net. What they say of themselves may stand behind the cells; HoVer-Net says `mag` before."""
+    """CellViT or HoVer-Net. Their metadata may come after the cells; HoVer-Net states `mag` before."""
     wanted = ("type_map", "wsi_metadata") if key == "cells" else () if "mag" in members else ("type_map", "mag")
     told = dict(members) | {name: member(file, name) for name in wanted if name not in members}
     names = _type_map(told.get("type_map"), file)
@@ -103,11 +103,11 @@ class _Rows:
             self.columns.setdefault(column, {})[row] = value
 
     def chunk(self, out: LeftOut) -> Chunk:
-        """The cells but for those whose outline is none, which are left out."""
+        """The cells except those with an invalid outline, which are left out."""
         n = len(self.names)
         outlines, bad = polygons(self.rings)
         for row in bad:
-            out.damage(f"the outline of {self.items[row]} is no list of x and y")
+            out.damage(f"the outline of {self.items[row]} is not a list of x and y")
         columns = {}
         for name, found in self.columns.items():
             columns[name] = np.full(n, np.nan)
@@ -128,7 +128,7 @@ def _chunks(
     what: str,
     out: LeftOut,
 ) -> Iterator[Chunk | Region]:
-    """Cells in chunks and regions as they come: `take` adds an item's cells to the rows, or gives its region."""
+    """Cells in chunks and regions as they come: `take` adds an item's cells to the rows, or returns its region."""
     rows = _Rows()
     for number, item in enumerate(items, 1):
         try:
@@ -171,7 +171,7 @@ def _feature(aliases: dict[str, str | None], out: LeftOut, feature: Mapping[str,
 
 
 def _nowhere(geometry: Any) -> bool:
-    """Whether a geometry is null or empty, as GeoJSON allows for what lies nowhere."""
+    """Whether a geometry is null or empty, as GeoJSON allows for objects without a position."""
     return geometry is None or geometry == {} or geometry.get("coordinates", geometry) in ([], None)
 
 
@@ -213,7 +213,7 @@ def _type_map(value: Any, file: Path) -> dict[str, str]:
     turned = [(_number(v), k) if isinstance(v, int | float) and not k.isdecimal() else (k, str(v)) for k, v in pairs]
     names = dict(turned)
     if len(names) < len(turned):
-        raise SlideError(f"{file}: type_map has two names for one number", "mend it, or export again")
+        raise SlideError(f"{file}: type_map has two names for one number", "correct it, or export again")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Finished features: tables with one row a slide or patient, of which only what is shared by all strata counts."""
+"""Finished features: tables with one row per slide or patient, of which only columns shared by all strata count."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _reading = threading.Lock()
 class Features:
     """All rows of all files. `values`: float64[row feature]; `rows`: by id column, the rows of each id.
 
-    `notes`: what a study that uses them must be told.
+    `notes`: for every study that uses them.
     """
 
     label: str
@@ -102,7 +102,7 @@ def _read(
 
 
 def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
-    """Feature names of one file, in its order; ConfigError where a cell of theirs is no number."""
+    """Feature names of one file, in its order; ConfigError if one of their cells is not a number."""
     chosen = _chosen(frame, globs)
     frame.check_numbers(chosen)
     return list(dict.fromkeys(frame.plain[h] for h in chosen))
@@ -111,16 +111,16 @@ def _choose(frame: Frame, globs: tuple[str, ...]) -> list[str]:
 def _chosen(frame: Frame, globs: tuple[str, ...]) -> list[str]:
     """Headers of features of one file, in its order.
 
-    Those named by a glob; else, where there are numbers with a known suffix, those alone (nobody marks a date of birth
-    with the stain); else numbers that look neither like an id nor like clinical data.
+    Those named by a glob; else, if numeric columns have a known suffix, those alone (nobody marks a date of birth with
+    the stain); else numeric columns that look neither like an id nor like clinical data.
     """
     if globs:
         hit = [h for h in frame.headers if any(fnmatchcase(n, g) for g in globs for n in (h, frame.plain[h]))]
         texts = [h for h in hit if not frame.is_number(h)]
         if texts:
             raise ConfigError(
-                f"{frame.file}: {shown(texts)} named by features={','.join(globs)} hold text",
-                "narrow the glob, or mend the column",
+                f"{frame.file}: {shown(texts)} named by features={','.join(globs)} contain text",
+                "narrow the glob, or correct the column",
             )
         if not hit:
             raise ConfigError(
@@ -133,11 +133,11 @@ def _chosen(frame: Frame, globs: tuple[str, ...]) -> list[str]:
 
 
 def _why(frame: Frame, header: str, chosen: Sequence[str], shared: Sequence[str]) -> str:
-    """Why a column is no feature."""
+    """Why a column is not a feature."""
     if not frame.is_number(header):
         return "text"
     if frame.plain[header] not in chosen:
-        return "no feature by its name"
+        return "not a feature by its name"
     return "no value" if frame.plain[header] in shared else "not in every file"
 
 
@@ -157,7 +157,7 @@ def _words(header: str) -> set[str]:
 
 
 def _index(frames: Sequence[Frame], key: str | None, names: set[str]) -> dict[str, dict[str, list[int]]]:
-    """Rows by id for every id column; the same id may stand in many rows."""
+    """Rows by id for every id column; the same id may occur in many rows."""
     result: dict[str, dict[str, list[int]]] = {}
     start = 0
     for frame in frames:
@@ -189,8 +189,8 @@ def _find(slide: SlideRef, table: Features) -> tuple[list[int], str]:
         found = {header: rows[wanted] for header, rows in table.rows.items() if wanted in rows}
         if len({tuple(rows) for rows in found.values()}) > 1:
             raise ConfigError(
-                f"{table.label}: {wanted} stands in different rows of {' and '.join(found)}",
-                "say which column holds the ids: -o profiler.import.key=COLUMN",
+                f"{table.label}: {wanted} is in different rows of {' and '.join(found)}",
+                "say which column contains the ids: -o profiler.import.key=COLUMN",
             )
         if found:
             return list(next(iter(found.values()))), whose
@@ -206,7 +206,7 @@ def _find(slide: SlideRef, table: Features) -> tuple[list[int], str]:
 
 
 def _mean(rows: Float64) -> Float64:
-    """Mean over rows of what is known, NaN where nothing is."""
+    """Mean over the known values of rows, NaN if none is known."""
     known = ~np.isnan(rows)
     total, n = np.where(known, rows, 0.0).sum(0), known.sum(0)
     return np.asarray(np.divide(total, n, out=np.full(rows.shape[1], np.nan), where=n > 0))

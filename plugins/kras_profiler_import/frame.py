@@ -1,4 +1,4 @@
-"""A table in memory: texts as they are written, numbers where a column holds nothing else."""
+"""A table in memory: texts as they are written, numbers where a column contains nothing else."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """One file. `headers`: in their order; `plain`: each header without its suffix, if it has one of them.
+    """One file. `headers`: in their order; `plain`: each header without its suffix, if it has one.
 
-    Columns of one plain name (a merged table of two strata) are one feature: a row may have a value in one of them.
+    Columns with the same plain name (a merged table of two strata) are one feature: a row may have a value in one.
     """
 
     def __init__(self, file: Path, table: pa.Table, suffixes: Sequence[str], delimiter: str = ",") -> None:
@@ -53,7 +53,7 @@ class Frame:
 
     @cached_property
     def _mark(self) -> str:
-        """The decimal mark of numbers that are texts."""
+        """The decimal mark of numbers stored as text."""
         texts = [column.combine_chunks() for column in self._table.columns if _is_text(column.type)]
         return sum(map(count_marks, texts), Marks()).decimal(self._delimiter)
 
@@ -71,12 +71,12 @@ class Frame:
         return NumberColumn(values=found, odd=tuple(np.flatnonzero(np.isinf(found)).tolist()), numeric=True)
 
     def is_number(self, header: str) -> bool:
-        """Whether most of what the column holds, but for missing values, is meant as numbers."""
+        """Whether most of the column's values, except missing ones, are meant as numbers."""
         found = self._columns[header]
         return found is not None and found.numeric
 
     def check_numbers(self, headers: Sequence[str]) -> None:
-        """Raise ConfigError that names the cells of these columns which are neither finite numbers nor missing."""
+        """Raise ConfigError naming the cells of these columns that are neither finite numbers nor missing."""
         odd = sorted(
             (FIRST_ROW + i, header, str(self._table[header][i]))
             for header in headers
@@ -96,7 +96,7 @@ class Frame:
             values, known = found.values, ~np.isnan(found.values)
             if (known & ~np.isnan(result)).any():
                 raise ConfigError(
-                    f"{self.file}: {plain!r} is there twice in a row, once as {header!r}",
+                    f"{self.file}: {plain!r} occurs twice in a row, once as {header!r}",
                     "keep one, or give other suffixes: -o profiler.import.suffixes=…",
                 )
             result[known] = values[known]
@@ -116,7 +116,7 @@ def read_frame(file: Path, suffixes: Sequence[str]) -> Frame:
                 f,
                 read_options=dialect.read_options(),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
-                # As text first: an id such as 0071 is no number.
+                # As text first: an id such as 0071 is not a number.
                 convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(dialect.headers, pa.string())),
             )
         return Frame(file, plain(table), suffixes, dialect.delimiter)

@@ -1,4 +1,4 @@
-"""JSON as tools write it: streamed, with a mark of byte order, and with NaN, which JSON does not have."""
+"""JSON as tools write it: streamed, with a byte order mark, and with NaN, which JSON does not have."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 class Plain:
-    """Bytes of a JSON file, read in pieces: no mark of byte order, and null for NaN and infinities."""
+    """Bytes of a JSON file, read in pieces: no byte order mark, and null for NaN and infinities."""
 
     def __init__(self, file: IO[bytes], name: Path) -> None:
         self._file, self._name = file, name
         self._rest, self._begun, self._quoted = b"", False, False
 
     def read(self, size: int) -> bytes:
-        """About `size` bytes, none at the end; SlideError where the text is not UTF-8 by its mark."""
+        """About `size` bytes, none at the end; SlideError if the text is not UTF-8 by its byte order mark."""
         if size == 0:
             return b""
         data, cut = self._rest, 0
         while not cut:
             more = self._file.read(size)
             data += more
-            # No token and no escape goes on beyond a comma.
+            # No token and no escape continues beyond a comma.
             cut = data.rfind(b",") + 1 if more and len(data) < _HELD else len(data)
             if not more:
                 break
@@ -60,13 +60,13 @@ class Plain:
 
 @contextmanager
 def reading(file: Path) -> Iterator[Plain]:
-    """A file open to be parsed; SlideError naming it where it is no whole JSON, or packed and damaged."""
+    """A file open for parsing; SlideError naming it if it is not complete JSON, or compressed and damaged."""
     try:
         with opened(file) as f:
             yield Plain(f, file)
     except (ijson.JSONError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, OverflowError) as e:
         text = (str(e).splitlines() or [type(e).__name__])[0]
-        raise SlideError(f"{file}: damaged, or not whole JSON: {text}", "copy or export it again") from e
+        raise SlideError(f"{file}: damaged or incomplete JSON: {text}", "copy or export it again") from e
 
 
 def head(file: Path, streamed: tuple[str, ...]) -> tuple[dict[str, Any], str | None]:
@@ -91,17 +91,17 @@ def head(file: Path, streamed: tuple[str, ...]) -> tuple[dict[str, Any], str | N
 
 
 def stream(file: Path, prefix: str, pairs: bool = False) -> Iterator[Any]:
-    """The items below a prefix of ijson, one by one; of an object (`pairs`) its names with their values."""
+    """The items below a prefix of ijson, one by one; for an object (`pairs`) its names with their values."""
     with reading(file) as f:
         yield from (ijson.kvitems if pairs else ijson.items)(f, prefix, use_float=True)
 
 
 def each(file: Path) -> Iterator[Any]:
-    """The values of a file that holds one after the other, as GeoJSON text sequences have a feature on each line."""
+    """The values of a file that has one after the other, as GeoJSON text sequences have a feature on each line."""
     with reading(file) as f:
         yield from ijson.items(f, "", use_float=True, multiple_values=True)
 
 
 def member(file: Path, name: str) -> Any:
-    """One member of the file's object, wherever it stands; None where it is not there. The file is read up to it."""
+    """One member of the file's object, wherever it is; None if it is absent. The file is read up to it."""
     return next(stream(file, name), None)

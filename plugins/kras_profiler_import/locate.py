@@ -23,8 +23,8 @@ _UUID = ".????????-????-????-????-????????????"
 def locate(slide: SlideRef, where: str | None, option: str) -> Path:
     """The file (or the folder of `kras profile`) of a slide, by a pattern, a folder, or the slide's own path.
 
-    Raises SlideError when there is none or two are equally good, ConfigError when one file without the slide's name
-    would serve every slide.
+    Raises SlideError when there is none or two match equally well, ConfigError when one file without the slide's name
+    would be used for every slide.
     """
     if where is None:
         if slide.path is not None and slide.path.name.lower().endswith(SUFFIXES):
@@ -46,7 +46,7 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
                 f"name it {slide.slide_id} with one of {' '.join(SUFFIXES)}, or give a pattern with {{slide_id}}",
             )
         if found.stated is not None and not same_slide(found.stated, slide.slide_id):
-            note(f"{found.path.name} states slide {found.stated}; by its name it is taken for slide {slide.slide_id}")
+            note(f"{found.path.name} states slide {found.stated}; by its name it is used for slide {slide.slide_id}")
         return _there(found.path, slide)
     if path.name.split(".")[0] != slide.slide_id.split(".")[0]:
         raise ConfigError(
@@ -57,7 +57,7 @@ def locate(slide: SlideRef, where: str | None, option: str) -> Path:
 
 
 def _by_pattern(slide: SlideRef, where: str, option: str) -> Path:
-    """The file at a pattern filled with the slide's id, as `kras` writes ids into names, or without or with a UUID."""
+    """The file at a pattern filled in with the slide's id, as `kras` writes ids into names, with or without a UUID."""
 
     def filled(slide_id: str, patient_id: str = slide.patient_id) -> str:
         try:
@@ -74,7 +74,7 @@ def _by_pattern(slide: SlideRef, where: str, option: str) -> Path:
         pattern = glob.escape(where).replace("[{]", "{")
         found = sorted(glob.glob(pattern.format(slide_id=short + _UUID, patient_id=glob.escape(slide.patient_id))))
         if len(found) > 1:
-            raise SlideError(f"{' and '.join(found)} are both of slide {slide.slide_id}", "keep one of them")
+            raise SlideError(f"{' and '.join(found)} both belong to slide {slide.slide_id}", "keep one of them")
         if found:
             return _there(Path(found[0]), slide)
     return _there(Path(filled(slide.slide_id)), slide)
@@ -82,7 +82,7 @@ def _by_pattern(slide: SlideRef, where: str, option: str) -> Path:
 
 @lru_cache(maxsize=8)
 def _made_of_slides(folder: Path, _changed: int) -> tuple[Named, ...]:
-    """What a folder holds of any slide, read once for all: `_changed` is when a file last came or went."""
+    """A folder's files of all slides, read once; `_changed`: when a file was last added or removed."""
     found = []
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
@@ -95,7 +95,7 @@ def _made_of_slides(folder: Path, _changed: int) -> tuple[Named, ...]:
 
 
 def _stated(folder: Path) -> str | None:
-    """The slide_id that a folder of `kras profile` states; None if none, which is an error when it is read."""
+    """The slide_id that a folder of `kras profile` states; None if it states none, an error when it is read."""
     try:
         stated = json.loads((folder / FACTS).read_text(encoding="utf-8"))["slide_id"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What an object of QuPath is by its type: an annotation, a cell, a detection, or nothing that counts."""
+"""The kind of a QuPath object by its type: an annotation, a cell, a detection, or something that does not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OTHER = ("tile", "root", "tmacore", "image")
 
 
 def kind_of(object_type: str) -> Kind:
-    """The kind by a text such as `cell`, `PathAnnotationObject` or `TMA core`; without one it is a detection."""
+    """The kind from a text such as `cell`, `PathAnnotationObject` or `TMA core`; without a text, a detection."""
     text = object_type.lower().replace(" ", "").replace("_", "").removeprefix("path").removesuffix("object")
     if "annotation" in text:
         return "annotation"

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 EPITHELIUM = frozenset({"cancer_epithelium", "cancer_stroma"})
 REACH_UM, MARGIN_UM = 50.0, 10.0
-"""Gaps between cells narrower than twice 50 µm are tissue (stroma is that sparse); it ends 10 µm beyond the cells."""
+"""Gaps between cells under twice 50 µm are tissue (stroma is that sparse), which ends 10 µm beyond the cells."""
 
 
 def paint(regions: Sequence[Region], words: Mapping[str, str], raster: Raster, file: str) -> Patch | None:
     """Tissue classes on the whole raster from annotations in µm, smaller ones over larger; None without any.
 
-    `words`: tissue class of ours (or `ignore`) by annotation class. Raises SlideError where cancer epithelium is
-    annotated without stroma or the other way round.
+    `words`: tissue class of ours (or `ignore`) by annotation class. Raises SlideError if cancer epithelium is
+    annotated without stroma, or vice versa.
     """
     if not regions:
         return None
@@ -40,8 +40,8 @@ def paint(regions: Sequence[Region], words: Mapping[str, str], raster: Raster, f
         named = ", ".join(f'"{name}" = "other"' for name, word in words.items() if word == one)
         raise SlideError(
             f"{file}: annotations give {one} but no {other}",
-            f"annotate both; or let these regions say where the tissue is, and epithelium come from the density of "
-            f"tumor cells: -o 'profiler.import.tissue_classes={{ {named} }}'",
+            f"annotate both; or use these regions only as tissue, and derive epithelium from the density of tumor "
+            f"cells: -o 'profiler.import.tissue_classes={{ {named} }}'",
         )
     numbers = {name: 0 if word == IGNORE else TISSUE_CLASSES.index(word) for name, word in words.items()}
     return Patch(row=0, column=0, tissue=_draw(regions, numbers, raster))

@@ -1,4 +1,4 @@
-"""Polygons in bulk: built from vertices, mended, measured."""
+"""Polygons in bulk: built from vertices, repaired, measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64
     from kras_profiler_import.chunk import Geometries
 
-_FAR = 1e8  # pixels; no slide is that large, and what is finite in float64 may not be in float32
+_FAR = 1e8  # pixels; no slide is this large, and what is finite in float64 may not be in float32
 _NO_RING = (TypeError, ValueError, IndexError, KeyError, RecursionError, shapely.errors.ShapelyError)
 QUARTER = 4  # outlines are kept to a quarter of a pixel, as the host keeps its own
 
@@ -23,7 +23,7 @@ QUARTER = 4  # outlines are kept to a quarter of a pixel, as the host keeps its 
 def polygons(rings: Sequence[Sequence[Any]]) -> tuple[Geometries, list[int]]:
     """One polygon for each ring of (x, y) vertices, closed or not; None where there are fewer than three.
 
-    Also which rings are damaged: a vertex is no pair of finite numbers. These have no polygon.
+    Also returns which rings are damaged: a vertex is not a pair of finite numbers. These have no polygon.
     """
     result: Geometries = np.full(len(rings), None, dtype=object)
     try:
@@ -45,7 +45,7 @@ def _draw(result: Geometries, rings: Sequence[Sequence[Any]], rows: Sequence[int
 
 
 def _polygons(rings: Sequence[Sequence[Any]]) -> Geometries:
-    """One polygon for each ring of three or more vertices; an error of Python or shapely where a vertex is none."""
+    """One polygon for each ring of three or more vertices; an error of Python or shapely for an invalid vertex."""
     if not rings:
         return np.empty(0, dtype=object)
     closed = [ring if ring[0] == ring[-1] else [*ring, ring[0]] for ring in rings]
@@ -56,7 +56,7 @@ def _polygons(rings: Sequence[Sequence[Any]]) -> Geometries:
     pairs = flat if sizes == {2} else [vertex[:2] for vertex in flat]  # a third number is a height
     vertices = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * len(flat)).reshape(-1, 2)
     if not (np.abs(vertices) < _FAR).all():
-        raise ValueError("a vertex is no place on a slide")
+        raise ValueError("a vertex is not a place on a slide")
     ends = np.cumsum([0, *map(len, closed)])
     return np.asarray(
         shapely.from_ragged_array(shapely.GeometryType.POLYGON, vertices, (ends, np.arange(len(closed) + 1)))
@@ -75,7 +75,7 @@ def from_wkb(blobs: npt.NDArray[np.object_]) -> Geometries:
 def outer(geometries: Geometries) -> tuple[Geometries, int]:
     """Each geometry as one simple polygon without holes, and how many crossed themselves.
 
-    Those are mended (`make_valid`), and of several parts the largest is kept; what has no area becomes None.
+    Those are repaired (`make_valid`), and of several parts the largest is kept; what has no area becomes None.
     """
     shapes = np.array(geometries, dtype=object)
     bad = ~shapely.is_missing(shapes) & ~shapely.is_valid(shapes)
@@ -102,7 +102,7 @@ def scaled(shapes: Geometries, factor: float) -> Geometries:
 
 
 def rounded(shapes: Geometries) -> Geometries:
-    """Shapes with vertices rounded to a quarter of a pixel: what is kept of outlines, after they were measured."""
+    """Shapes with vertices rounded to a quarter of a pixel, for storing outlines after they were measured."""
     return np.asarray(shapely.transform(shapes, lambda xy: np.round(xy * QUARTER) / QUARTER))
 
 
@@ -111,12 +111,12 @@ def measure(shapes: Geometries, mpp: float) -> tuple[Float64, dict[str, Float64]
 
     Moments by Green's theorem (Steger, On the calculation of arbitrary moments of polygons, 1996). Axes are those of
     the ellipse with the same second moments, 4 standard deviations long; `orientation` is the angle of the major axis
-    from x towards y, in [-pi/2, pi/2]: all as the profiler `cells` measures them.
+    from x toward y, in [-pi/2, pi/2]: all as the profiler `cells` measures them.
     """
     _, xy, (starts, _) = shapely.to_ragged_array(shapes)
     sides = np.diff(starts)
     first = np.repeat(xy[starts[:-1]], sides, axis=0)
-    local = xy - first  # near zero, sums of products keep their digits
+    local = xy - first  # near zero, sums of products keep their precision
     inner = np.ones(len(xy), np.bool_)
     inner[starts[1:] - 1] = False
     x0, y0 = local[inner].T

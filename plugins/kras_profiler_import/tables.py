@@ -31,31 +31,33 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a CSV file is written: its headers, `encoding` and `delimiter`; the decimal mark takes all rows to infer."""
+    """How a CSV file is written: its headers, `encoding` and `delimiter`; inferring the decimal mark takes all rows."""
 
     headers: list[str]
     encoding: str
     delimiter: str
 
     def read_options(self) -> pyarrow.csv.ReadOptions:
-        """For pyarrow; the header line is read already."""
+        """For pyarrow; the header line has already been read."""
         return pyarrow.csv.ReadOptions(
             block_size=_BLOCK, encoding=self.encoding, column_names=self.headers, skip_rows=1, use_threads=False
         )
 
 
 def find_dialect(file: Path) -> Dialect:
-    """The dialect from a file's first two lines; SlideError where it has no row, or is damaged or no text of bytes."""
+    """The dialect from a file's first two lines; SlideError if it has no row, is damaged, or is not text of bytes."""
     with naming_damage(file, SlideError), opened(file) as f, io.TextIOWrapper(f, "latin-1") as lines:
         first, second = (line.encode("latin-1") for line in (lines.readline(), lines.readline()))
     if b"\0" in first:
-        raise SlideError(f"{file}: holds NUL bytes: it is UTF-16, or no text", "save it as UTF-8 (in Excel: CSV UTF-8)")
+        raise SlideError(
+            f"{file}: contains NUL bytes: it is UTF-16, or not text", "save it as UTF-8 (in Excel: CSV UTF-8)"
+        )
     try:
         encoding, header = "utf8", first.decode("utf-8-sig")
     except UnicodeDecodeError:
         encoding, header = "latin1", first.decode("latin1")  # HALO on Windows, for the µ of its headers
     if not header.strip() or not second.strip():
-        raise SlideError(f"{file}: holds a header at most, no rows", "export it again")
+        raise SlideError(f"{file}: contains a header at most, no rows", "export it again")
     delimiter = delimiter_of(header)
     try:
         headers = next(csv.reader([header.strip("\r\n")], delimiter=delimiter))
@@ -65,15 +67,15 @@ def find_dialect(file: Path) -> Dialect:
 
 
 def opened(file: Path, most: int = STREAMED) -> IO[bytes]:
-    """A file for reading, unpacked where it is gzip's; SlideError while it is read where that is more than `most`."""
+    """A file for reading, decompressed if it is gzip; reading raises SlideError after more than `most` bytes."""
     return open_unpacked(file, most, SlideError)
 
 
 def check_quotes(file: Path) -> None:
-    """Raise SlideError where a quotation mark does not close: all rows below would be one cell."""
+    """Raise SlideError if a quotation mark is not closed: all rows below would be one cell."""
     with naming_damage(file, SlideError), opened(file) as f:
         if sum(block.count(b'"') for block in iter(lambda: f.read(_BLOCK), b"")) % 2:
-            raise SlideError(f"{file}: a quotation mark does not close", "mend it, or take all of them out")
+            raise SlideError(f"{file}: a quotation mark is not closed", "correct it, or remove all of them")
 
 
 def open_csv(file: Path, options: ImportOptions) -> Source:

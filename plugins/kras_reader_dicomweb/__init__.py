@@ -1,4 +1,4 @@
-"""Reader `dicomweb`: a series of whole-slide images on a DICOMweb server, of which it fetches the frames it needs."""
+"""Reader `dicomweb`: a series of whole-slide images on a DICOMweb server; it fetches only the frames it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DicomWebOptions(ReaderOptions):
     frames: int = tuning(16, ge=1, le=256, description="most frames that one request asks for")
     tokens: Path | None = location(
         None,
-        description='a TOML file that only you can read, with a line `"HOST" = "TOKEN"` for each server that wants a '
+        description='a TOML file that only you can read, with a line `"HOST" = "TOKEN"` for each server that needs a '
         "bearer token; read again for each request",
     )
 

@@ -1,4 +1,4 @@
-"""A frame of pixel data, as it is stored, to RGB: JPEG, JPEG 2000 or none."""
+"""A frame of pixel data, as it is stored, to RGB: JPEG, JPEG 2000 or uncompressed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ JPEG, JPEG2000, END = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 
 def codec(data: bytes, matrix: Matrix) -> str:
-    """What a frame is compressed by: `jpeg`, `jpeg2000`, or `none`. Raises ValueError where it is something else.
+    """The compression of a frame: `jpeg`, `jpeg2000`, or `none`. Raises ValueError if it is something else.
 
-    By its first bytes: answers of servers do not always say it, or say it wrongly.
+    Determined by its first bytes: servers do not always state it, or state it wrongly.
     """
     raw = len(data) - 3 * matrix.grid.width * matrix.grid.height in (0, 1)  # an odd count is padded
     for name, begins in (("jpeg", JPEG), ("jpeg2000", JPEG2000)):
@@ -33,7 +33,7 @@ def codec(data: bytes, matrix: Matrix) -> str:
 def decode(data: bytes, matrix: Matrix) -> UInt8:
     """The pixels uint8[h w 3] of a tile. Raises ValueError, or what the codecs raise.
 
-    A picture that states another size than the tile's is refused before memory is taken for it.
+    An image that states another size than the tile's is refused before memory is allocated for it.
     """
     kind, size = codec(data, matrix), (matrix.grid.width, matrix.grid.height)
     if kind == "none":
@@ -45,7 +45,7 @@ def decode(data: bytes, matrix: Matrix) -> UInt8:
     stated = (jpeg_size if kind == "jpeg" else jpeg2000_size)(data)
     if stated != size:
         raise ValueError(f"a tile of {size[0]} x {size[1]} pixels states {stated[0]} x {stated[1]}")
-    if kind == "jpeg":  # what the header says goes before what a decoder would guess, as in OpenSlide
+    if kind == "jpeg":  # the header takes precedence over what a decoder would guess, as in OpenSlide
         space = "RGB" if matrix.photometric == "RGB" else "YCBCR"
         decoded: UInt8 = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB")
     else:

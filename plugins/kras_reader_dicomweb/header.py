@@ -1,4 +1,4 @@
-"""The header of an instance as DICOM JSON (PS3.18, annex F), of which no attribute is read that is not asked for."""
+"""The header of an instance as DICOM JSON (PS3.18, annex F); only requested attributes are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 
 @dataclass(frozen=True)
 class Header:
-    """Attributes by their keywords. Raises ValueError or TypeError where one is of another kind than it must be."""
+    """Attributes by their keywords. Raises ValueError or TypeError if one has the wrong kind."""
 
     attributes: Mapping[str, Any] = field(repr=False)  # names, numbers and dates of patients are among them
 
@@ -21,7 +21,7 @@ class Header:
         found = self.attributes.get(_tag(keyword), {})
         values = found.get("Value", []) if isinstance(found, Mapping) else None
         if not isinstance(values, list):
-            raise TypeError(f"{keyword} is no list of values")
+            raise TypeError(f"{keyword} is not a list of values")
         return values
 
     def text(self, keyword: str) -> str:
@@ -38,7 +38,7 @@ class Header:
         try:
             number = int(value)
         except (ValueError, TypeError, OverflowError):
-            raise ValueError(f"{keyword} is no number") from None
+            raise ValueError(f"{keyword} is not a number") from None
         if not 0 <= number < 1 << 32:
             raise ValueError(f"{keyword} is {number}")
         return number

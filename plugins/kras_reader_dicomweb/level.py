@@ -47,7 +47,7 @@ class Matrix:
     runs: tuple[Run, ...] = ()
 
     def frame(self, index: int) -> Frame | None:
-        """The frame of a tile; None where the level has none there."""
+        """The frame of a tile; None if the level has none there."""
         at = bisect_right(self.runs, index, key=lambda run: run.first) - 1
         if at < 0 or index >= self.runs[at].first + self.runs[at].frames:
             return None
@@ -56,18 +56,18 @@ class Matrix:
 
 
 def volumes(headers: Sequence[Header], url: Url) -> list[Header]:
-    """The instances that hold the slide itself: no labels, overviews and thumbnails. ContentError without any."""
+    """The instances of the slide itself, without labels, overviews and thumbnails. ContentError if there are none."""
     slides = [h for h in headers if h.text("SOPClassUID") == WHOLE_SLIDE]
     if not slides:
         names = {UID_dictionary.get(h.text("SOPClassUID"), ["something unknown"])[0] for h in headers}
         kinds = sorted(names) or ["nothing"]
         raise ContentError(
-            f"{url}: is no series of whole-slide images (it has {', '.join(kinds)})", "check the address in the cohort"
+            f"{url}: not a series of whole-slide images (it has {', '.join(kinds)})", "check the address in the cohort"
         )
     found = [h for h in slides if h.values("ImageType")[2:3] == ["VOLUME"]]
     if not found:
         raise ContentError(
-            f"{url}: holds labels, overviews or thumbnails alone", "name the series of the slide in the same study"
+            f"{url}: contains only labels, overviews or thumbnails", "name the series of the slide in the same study"
         )
     return found
 
@@ -139,7 +139,7 @@ def _runs(header: Header, matrix: Matrix, url: Url) -> Iterator[Run]:
 
 
 def _is_sparse(header: Header) -> bool:
-    """Whether frames say themselves where they lie; else they follow each other, row by row."""
+    """Whether frames state their positions; else they follow each other, row by row."""
     stated = header.text("DimensionOrganizationType")
     if stated in ("TILED_FULL", "TILED_SPARSE"):
         return stated == "TILED_SPARSE"

@@ -1,4 +1,4 @@
-"""A series on a DICOMweb server (WADO-RS, DICOM PS3.18): what it says of itself, and frames as they are stored."""
+"""A series on a DICOMweb server (WADO-RS, DICOM PS3.18): its metadata, and frames as they are stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kras_plugins import ConfigError, SlideError, Url
 from kras_plugins.files.regular import SETTINGS, parse_toml, private, read_text
 from kras_reader_dicomweb import ADDRESS
 
-# What a server warns of is logged line after line; what matters of it is raised here.
+# A server's warnings are logged line after line; what matters is raised here.
 logging.getLogger("dicomweb_client").addHandler(logging.NullHandler())
 
 Frame = tuple[str, int]
@@ -31,11 +31,11 @@ RETRY: dict[str, Any] = {
     "status_forcelist": (429, 500, 502, 503, 504),
     "raise_on_status": False,
 }
-"""How patient a request is, as urllib3 has it: some three minutes with a busy server, or as its `Retry-After` says."""
+"""How patient a request is, in urllib3's terms: some three minutes with a busy server, or as its `Retry-After` says."""
 TIMEOUT = 15, 120
-"""Seconds for a connection to come about, and for an answer to go on."""
+"""Seconds for a connection to be made, and for an answer to continue."""
 BREAKS = 3
-"""So often an answer that breaks off is asked for again."""
+"""How often an interrupted answer is requested again."""
 CONNECTIONS = 8
 STORED = (("application/octet-stream", "*"),)
 """Media type and transfer syntax of frames: whichever the instance is stored in."""
@@ -45,8 +45,8 @@ ELSE = "copy the files of the series to a disk, and name one of them"
 class Service:
     """The server of one series, asked from many threads; `received` bytes so far, in `requests`.
 
-    Raises ConfigError where the libraries are not installed or the tokens cannot be read, SlideError that names the
-    address without credentials, the cause and the remedy.
+    Raises ConfigError if the libraries are not installed or the tokens cannot be read; SlideError naming the address
+    without credentials, the cause and the remedy.
     """
 
     def __init__(self, url: Url, tokens: Path | None) -> None:
@@ -54,11 +54,11 @@ class Service:
             from dicomweb_client import DICOMwebClient
             from requests import RequestException
         except ImportError as e:
-            raise ConfigError(f"{url}: no library asks DICOMweb here", "pip install 'kras[dicomweb]'") from e
+            raise ConfigError(f"{url}: no installed library reads DICOMweb", "pip install 'kras[dicomweb]'") from e
         self._url = url
         parts = re.fullmatch(ADDRESS, url.text.partition("?")[0])
         if parts is None:
-            raise SlideError(f"{url}: is no DICOMweb series", "write https://HOST/PATH/studies/STUDY/series/SERIES")
+            raise SlideError(f"{url}: not a DICOMweb series", "write https://HOST/PATH/studies/STUDY/series/SERIES")
         login, _, base = parts["base"].rpartition("@")
         self._series = parts["study"], parts["series"]
         self._query = dict(parse_qsl(urlsplit(url.text).query, keep_blank_values=True)) or None
@@ -67,7 +67,7 @@ class Service:
             f"{url.scheme}://{base}", session=self._http, timeout=TIMEOUT, permissive_uid=True
         )
         self._client.set_http_retry_params(retry=False)  # urllib3's heed Retry-After
-        self._fails = RequestException, ValueError, KeyError  # the last two where answers are not what they say
+        self._fails = RequestException, ValueError, KeyError  # the last two if answers are not what they claim to be
         self._together = True
 
     @property
@@ -141,15 +141,13 @@ class Service:
     def _refusal(self, status: int, frames: bool) -> SlideError:
         if status == 401:
             return SlideError(
-                f"{self._url}: wants credentials (401)",
+                f"{self._url}: needs credentials (401)",
                 "write https://user:password@…, or name a file of tokens: -o reader.dicomweb.tokens=FILE",
             )
         if status == 403:
             return SlideError(f"{self._url}: these credentials may not read it, or have expired (403)", "get others")
         if status in RETRY["status_forcelist"]:
-            return SlideError(
-                f"{self._url}: the server was busy or failed, again and again ({status})", "run it again later"
-            )
+            return SlideError(f"{self._url}: the server was busy or failed repeatedly ({status})", "run it again later")
         if frames:
             return SlideError(f"{self._url}: its server gives no frames as they are stored ({status})", ELSE)
         if status == 404:
@@ -158,7 +156,7 @@ class Service:
 
 
 class _Http:
-    """What `dicomweb-client` asks through: one session for all threads, whose answers are counted and come whole."""
+    """The session of `dicomweb-client`: one for all threads, which counts answers and completes interrupted ones."""
 
     def __init__(self, login: str, tokens: Path | None) -> None:
         import requests
@@ -172,14 +170,14 @@ class _Http:
             user, _, password = login.partition(":")
             self.session.auth = unquote(user), unquote(password)
         elif tokens is not None:
-            _token(tokens, "")  # a file that cannot be read ends it before anything is asked
+            _token(tokens, "")  # an unreadable file raises before anything is requested
             self.session.auth = lambda request: _bearer(request, tokens)
         self._broken = requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError
         self._lock = threading.Lock()
         self.received = self.requests = 0
 
     def get(self, url: str, headers: dict[str, str], **more: Any) -> Any:
-        """The answer to a GET with all of its body; what breaks off is asked for again."""
+        """The answer to a GET with its whole body; if interrupted, it is requested again."""
         headers = {name: value for name, value in headers.items() if name != "Host"}  # the client's lacks the port
         for left in range(BREAKS, -1, -1):
             answer = self.session.get(url, headers=headers, **{**more, "stream": True})
@@ -198,7 +196,7 @@ class _Http:
 
 
 def grouped(frames: Sequence[Frame], most: int) -> Iterator[list[Frame]]:
-    """Frames of one instance together, up to so many."""
+    """Frames of one instance together, up to `most`."""
     group: list[Frame] = []
     for frame in sorted(frames):
         if group and (len(group) == most or frame[0] != group[0][0]):
@@ -210,7 +208,7 @@ def grouped(frames: Sequence[Frame], most: int) -> Iterator[list[Frame]]:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether a server will not have a request, or answers with something else: not that nobody may, or not now."""
+    """Whether a server rejects this kind of request or answers it wrongly, not for want of permission or capacity."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None:
         return isinstance(error, ValueError)
@@ -230,7 +228,7 @@ def _token(tokens: Path, host: str) -> str:
     except OSError as e:
         raise ConfigError(f"{tokens}: cannot be read: {e.strerror}", "name a TOML file with tokens by host") from e
     except ValueError as e:
-        raise ConfigError(f"{tokens}: is no TOML", 'write a line "HOST" = "TOKEN" for each server') from e
+        raise ConfigError(f"{tokens}: not TOML", 'write a line "HOST" = "TOKEN" for each server') from e
     if not isinstance(found, str):
         raise ConfigError(f"{tokens}: {host!r} has no text", 'write "HOST" = "TOKEN"')
     return found

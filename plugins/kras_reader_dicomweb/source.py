@@ -1,4 +1,4 @@
-"""One series on a DICOMweb server as a slide: of its frames those come that a region touches."""
+"""One series on a DICOMweb server as a slide: only the frames that a region touches are fetched."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from kras_reader_dicomweb.header import Header
 
 FACTS = {"dicom.Manufacturer": "Manufacturer", "dicom.ManufacturerModelName": "ManufacturerModelName"}
-"""What is passed on of the header, by the names that OpenSlide gives it; the rest may name a person."""
+"""The parts of the header that are passed on, by OpenSlide's names for them; the rest may name a person."""
 
 
 class DicomWebSource:
-    """An AddressSource. Pixels of labels, overviews and thumbnails are never asked for.
+    """An AddressSource. Pixels of labels, overviews and thumbnails are never requested.
 
-    `quickhash`: sha256 of which frames of which instances (SOP instance UIDs) make up which levels, in which pixels,
-    and of the bytes of one frame of the coarsest level, since not everyone who changes pixels changes UIDs.
+    `quickhash`: sha256 over which frames of which instances (SOP instance UIDs) make up which levels, in which pixels,
+    and over the bytes of one frame of the coarsest level, since not everyone who changes pixels changes UIDs.
     """
 
     def __init__(self, url: Url, options: DicomWebOptions) -> None:
@@ -76,12 +76,12 @@ class DicomWebSource:
         self.warnings: tuple[str, ...] = ()
 
     def read_level(self, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
-        """Pixels uint8[h w 3] of a region of `level`; where it has no frame it is white. Raises SlideError."""
+        """Pixels uint8[h w 3] of a region of `level`, white where there is no frame. Raises SlideError."""
         self.prefetch(level, [(xy, size)])
         return self._levels[level].grid.region(xy, size, lambda index: self._tile(level, index), self._url)
 
     def prefetch(self, level: int, boxes: Sequence[Box]) -> None:
-        """Ask for the frames that these (xy, size) touch together."""
+        """Request together the frames that these (xy, size) touch."""
         matrix = self._levels[level]
         touched = sorted({index for xy, size in boxes for index in matrix.grid.touched(xy, size)})
         frames = [matrix.frame(index) for index in touched if self._cache.get((level, index)) is None]
@@ -92,7 +92,7 @@ class DicomWebSource:
         return {"bytes": self._service.received, "requests": self._service.requests}
 
     def close(self) -> None:
-        """End the connections and forget what came."""
+        """End the connections and forget what was received."""
         self._frames.close()
         self._service.close()
         self._cache.clear()
@@ -112,7 +112,7 @@ class DicomWebSource:
 
 
 def _mpp(header: Header) -> tuple[float, float] | None:
-    """Micrometres per pixel along x and y, from the spacing of rows and of columns in millimetres."""
+    """Micrometers per pixel along x and y, from the spacing of rows and of columns in millimeters."""
     for groups in header.items("SharedFunctionalGroupsSequence"):
         for measures in groups.items("PixelMeasuresSequence"):
             spacing = [positive(str(value)) for value in measures.values("PixelSpacing")]

@@ -33,20 +33,20 @@ FACTS = (
     "hamamatsu.SourceLens", "leica.device-model", "leica.device-version", "dicom.Manufacturer",
     "dicom.ManufacturerModelName", "philips.DICOM_MANUFACTURER", "ventana.ScannerModel",
 )  # fmt: skip
-"""The properties passed on. Others may hold names, accession numbers or file names that identify a person."""
+"""The properties passed on. Others may contain names, accession numbers or file names that identify a person."""
 PLAIN_TIFF = ("generic-tiff", "aperio")
-"""Vendors of which OpenSlide takes any TIFF for a slide: gray ones, stacks, the first of several images."""
+"""Vendors for which OpenSlide takes any TIFF as a slide: gray ones, stacks, the first of several images."""
 TIFF = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".svslide")
-"""Endings of files that are TIFF, whoever made them."""
+"""Suffixes of files that are TIFF, whoever made them."""
 ADAPTERS = ("mirax", "zeiss")
-"""Vendors whose camera adapters magnify as well: their objective's power says nothing of the size of a pixel."""
+"""Vendors whose camera adapters also magnify: their objective power says nothing about the size of a pixel."""
 
 
 class OpenSlideSource:
     """A SlideSource. Label and macro images are never read.
 
     Threads that share one OpenSlide handle are slower than one thread, so each read borrows a handle of its
-    own; all handles share one cache of decoded tiles. A handle that met an error is dead for good and is
+    own; all handles share one cache of decoded tiles. A handle that had an error stays unusable and is
     dropped.
     """
 
@@ -85,13 +85,13 @@ class OpenSlideSource:
         self._downsample = [lowlevel.get_level_downsample(handle, i) for i in self._kept]
         x, y = positive(facts.get("openslide.mpp-x")), positive(facts.get("openslide.mpp-y"))
         self.mpp = (x, y) if x and y else None
-        # Without a scanner's own tags this comes from the TIFF's resolution, by default 72 dpi: no statement.
+        # Without a scanner's own tags this comes from the TIFF's resolution, 72 dpi by default, which means nothing.
         if self.mpp and vendor == "generic-tiff" and not 0.05 <= self.mpp[0] <= 20:
             self.mpp = None
         power = positive(facts.get("openslide.objective-power"))
         self.objective_power = None if vendor in ADAPTERS else power
         self.warnings = tuple(
-            f"the file states {name} = {text}, which is no positive number and was ignored"
+            f"the file states {name} = {text}, which is not a positive number and was ignored"
             for name in ("MPP", "AppMag")
             if (text := facts.get(f"aperio.{name}")) and positive(text) is None
         )
@@ -101,8 +101,8 @@ class OpenSlideSource:
     def _look(self, seen: tuple[int, int]) -> list[tuple[int, int]]:
         """Sizes of the levels of the slide in a TIFF, in which OpenSlide sees an image of the size `seen`.
 
-        Raises ContentError where the file is no slide, SlideError where OpenSlide sees another image of it or cannot
-        tell missing tiles from black ones.
+        Raises ContentError if the file is not a slide, SlideError if OpenSlide sees another of its images or cannot
+        distinguish missing tiles from black ones.
         """
         with damage_told(self._path), tifffile.TiffFile(self._path) as tif:
             pages = find_image(tif, self._path).levels
@@ -110,7 +110,7 @@ class OpenSlideSource:
             if seen != known[0]:
                 (width, height), (w, h) = known[0], seen
                 raise SlideError(
-                    f"{self._path}: its slide has {width} x {height} pixels, and OpenSlide sees an image of {w} x {h}",
+                    f"{self._path}: its slide has {width} x {height} pixels, but OpenSlide sees an image of {w} x {h}",
                     "read it with --reader tiff",
                 )
             if pages[0].samplesperpixel == 4 and alpha_of(pages[0]) is None:
@@ -213,6 +213,6 @@ def _on_white(argb: UInt32) -> UInt8:
     rgb = _rgb(argb)
     if argb.min() < OPAQUE:
         alpha = argb.view(np.uint8).reshape(*argb.shape, 4)[..., 3:]
-        # libtiff believes a file that its colors are premultiplied: where one is above its alpha, the sum would wrap.
+        # libtiff trusts a file's claim of premultiplied colors: if one is above its alpha, the sum would wrap.
         rgb = np.minimum(rgb, alpha) + (255 - alpha)
     return rgb

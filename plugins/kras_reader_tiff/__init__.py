@@ -43,7 +43,7 @@ def kras_readers() -> Iterable[ReaderPlugin]:
         name="tiff",
         summary="SVS, OME-TIFF, pyramids that OpenSlide refuses, and PNG or JPEG fields (these need mpp)",
         options=TiffOptions,
-        # Aperio's files: the same pixels as OpenSlide's at a quarter of the CPU time (docs/decisions/0006).
+        # Aperio's files: the same pixels as from OpenSlide, in a quarter of the CPU time (docs/decisions/0006).
         preferred=(".svs",),
         suffixes=(".ome.tif", ".ome.tiff", ".tif", ".tiff", ".svs", *FIELDS),
         open=_open,

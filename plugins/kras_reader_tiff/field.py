@@ -1,4 +1,4 @@
-"""One PNG or JPEG image as a slide of one level, held in memory."""
+"""One PNG or JPEG image as a slide of one level, kept in memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 MODES = {"1": "black and white", "L": "gray", "LA": "gray", "P": "colors of a palette", "CMYK": "inks for printing"}
-"""What Pillow's modes are, but for gray of more bits, which has several."""
+"""Pillow's modes in words, except gray with more bits, which has several."""
 
 
 class FieldSource:
-    """A SlideSource. What such files say of their resolution is meant for printers, so `mpp` is None."""
+    """A SlideSource. The resolution that such files state is meant for printers, so `mpp` is None."""
 
     mpp: tuple[float, float] | None = None
     objective_power: float | None = None
@@ -34,9 +34,9 @@ class FieldSource:
     warnings: tuple[str, ...] = ()
 
     def __init__(self, path: Path | str, remote: RemoteFile | None = None) -> None:
-        """Decode the image, of `remote` if given, which errors call `path`.
+        """Decode the image, from `remote` if given, which errors call `path`.
 
-        Raises SlideError on a damaged or oversized one, ContentError where it is not 8-bit RGB.
+        Raises SlideError if it is damaged or too large, ContentError if it is not 8-bit RGB.
         """
         try:
             content = Path(path).read_bytes() if remote is None else remote.read() or b""
@@ -52,8 +52,8 @@ class FieldSource:
                 pixels = np.asarray(Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB"))
             self._pixels = pixels
         except Image.DecompressionBombError as e:
-            raise SlideError(f"{path}: {e}", "an image of this size belongs into a tiled pyramidal TIFF") from e
-        except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as e:  # of libpng RuntimeErrors
+            raise SlideError(f"{path}: {e}", "store an image of this size as a tiled pyramidal TIFF") from e
+        except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as e:  # RuntimeErrors of libpng
             raise SlideError(f"{path}: {e}", "the file is damaged; copy it again from its source") from e
         height, width = self._pixels.shape[:2]
         self.levels: tuple[Level, ...] = (Level(width=width, height=height),)
@@ -81,7 +81,7 @@ def _check_scan(content: bytes) -> None:
 
 
 def _check(image: ImageFile, path: Path | str) -> None:
-    """Raise ContentError saying what it is, unless one picture in 8-bit RGB."""
+    """Raise ContentError describing the file, unless it is a single image in 8-bit RGB."""
     if image.format == "PNG" and getattr(image, "is_animated", False):
         raise ContentError(f"{path}: is an animation, not one picture", "export one picture of it")
     deep = any(";16" in str(tile[3]) for tile in image.tile)  # Pillow would keep the upper byte of each sample

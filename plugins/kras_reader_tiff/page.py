@@ -23,16 +23,16 @@ JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 END = b"\xff\xd9"
 """What ends a JPEG, and stands nowhere in its scan; encoders may pad behind it."""
 MAX_EXCESS = 4
-"""So many times its place in the level may a picture be, as encoders pad."""
+"""An image may be this many times as large as its place in the level, because encoders pad."""
 RAW_ROWS = 256
-"""An uncompressed image in one strip, as many writers make it, is read in pieces of so many rows."""
+"""An uncompressed image in one strip, as many writers make it, is read in pieces of this many rows."""
 
 
 class Page:
     """A page of a TIFF as a `grid` of segments: tiles or strips."""
 
     def __init__(self, page: Any, path: Path | str) -> None:
-        """Take over a tifffile page of 8-bit color; raises SlideError where its codec or layout cannot be read."""
+        """Wrap a tifffile page of 8-bit color; raises SlideError if its codec or layout cannot be read."""
         self._page = page
         self._check(path)
         single_strip = not page.is_tiled and page.rowsperstrip >= page.imagelength
@@ -50,7 +50,7 @@ class Page:
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._alpha = alpha_of(page)
         jpeg = page.compression in JPEG
-        # Made here, not with the first tile: tifffile moves the file's position for it, under readers in other threads.
+        # Made here, not with the first tile: tifffile moves the file's position, which would disturb other threads.
         self._decode = None if self._raw else page.decode
         self._tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if jpeg else {}
 
@@ -63,7 +63,7 @@ class Page:
             raise SlideError(f"{path}: has the compression {kind}, which this reader cannot decode", RETILE)
 
     def where(self, index: int) -> list[tuple[int, int]]:
-        """Offset and byte count of a segment in the file, one pair a plane; a count of 0 is a missing
+        """Offset and byte count of a segment in the file, one pair per plane; a count of 0 is a missing
         segment."""
         page = self._page
         if self._raw:
@@ -89,8 +89,8 @@ class Page:
         return self._on_white(pixels)
 
     def _check_stated(self, encoded: Sequence[bytes]) -> None:
-        """Raise ValueError before a picture is decoded that states more pixels than its place in the level has, or that
-        is a JPEG without its end: libjpeg would fill the rest with gray."""
+        """Raise ValueError before an image is decoded that states more pixels than its place in the level has, or that is
+        a JPEG without its end: libjpeg would fill the rest with gray."""
         if self._page.compression not in SIZED:
             return
         for data in encoded:
@@ -103,7 +103,7 @@ class Page:
     def _on_white(self, pixels: UInt8) -> UInt8:
         """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored.
 
-        To the last bit what libtiff makes of it, and so the reader `openslide`.
+        Bit for bit what libtiff computes, and thus the reader `openslide`.
         """
         color = pixels[..., :3]
         if self._alpha is None:

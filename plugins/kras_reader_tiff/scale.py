@@ -1,4 +1,4 @@
-"""What a TIFF says of its resolution: OME-XML, an Aperio description, resolution tags."""
+"""The resolution that a TIFF states: OME-XML, an Aperio description, resolution tags."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     Mpp = tuple[float, float] | None
 
 RESOLUTION_UM = {2: 25400.0, 3: 10000.0}
-"""Micrometres per TIFF ResolutionUnit: inch, centimetre."""
+"""Micrometers per TIFF ResolutionUnit: inch, centimeter."""
 PLAUSIBLE = (0.05, 20.0)
 """Resolution tags outside of these µm per pixel are defaults of writing software (72, 96 or 300 dpi)."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Micrometres per pixel (x, y) and objective power, None where not stated; what is stated and cannot be meant."""
+    """Micrometers per pixel (x, y) and objective power, None where not stated; stated values that cannot be true."""
 
     mpp: Mpp
     power: float | None
@@ -30,7 +30,7 @@ class Scale:
 
 
 def find_scale(image: TiffImage, aperio: bool) -> Scale:
-    """The scale of a slide in a TIFF, of which Aperio's software may have written the description."""
+    """The scale of a slide in a TIFF; `aperio`: whether Aperio's software wrote the description."""
     page = image.levels[0]
     if image.ome is not None:
         mpp, power, nonsense = image.ome.mpp, image.ome.power, image.ome.nonsense
@@ -40,16 +40,16 @@ def find_scale(image: TiffImage, aperio: bool) -> Scale:
         side, power = positive(stated.get("MPP")), positive(stated.get("AppMag"))
         mpp = (side, side) if side else None
         nonsense = tuple(f"{name} = {value}" for name, value in stated.items() if aperio and positive(value) is None)
-    warnings = tuple(f"the file states {what}, which is no positive number and was ignored" for what in nonsense)
+    warnings = tuple(f"the file states {what}, which is not a positive number and was ignored" for what in nonsense)
     return Scale(mpp or _resolution_tags(page), power, warnings)
 
 
 def _resolution_tags(page: Any) -> Mpp:
-    """µm per pixel by the tags, None where they state none, or one that cannot be meant (0, 72 dpi)."""
+    """µm per pixel by the tags, None if they state none, or one that cannot be true (0, 72 dpi)."""
     try:
         unit = RESOLUTION_UM.get(int(page.tags.valueof("ResolutionUnit", 1)))
         (x, over_x), (y, over_y) = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
         mpp = (unit or math.nan) * over_x / x, (unit or math.nan) * over_y / y
-    except (TypeError, ValueError, ArithmeticError):  # absent, or no fractions
+    except (TypeError, ValueError, ArithmeticError):  # absent, or not fractions
         return None
     return mpp if all(PLAUSIBLE[0] <= side <= PLAUSIBLE[1] for side in mpp) else None

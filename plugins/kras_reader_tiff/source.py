@@ -87,7 +87,7 @@ class TiffSource:
             file = self._tif.filehandle
             if file.closed:
                 raise SlideError(f"{self._path}: was closed")
-            if offset + count > file.size:  # a read would first take memory for all that is declared
+            if offset + count > file.size:  # a read would first allocate memory for all that is declared
                 data = b""
             else:
                 file.seek(offset)

@@ -139,7 +139,7 @@ def test_patients_of_training_are_noticed_under_other_names(home: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     rows = {row["what"]: row["external"] for row in json.loads(ran.stdout)["external"]["shift"]}
     assert rows["patients seen in training"] == 90
-    assert "note: 90 of 90 patients were in training: what is found here is too good" in ran.stderr
+    assert "note: 90 of 90 patients were in training: results here are too good" in ran.stderr
 
 
 def test_what_a_bundles_baselines_know_is_not_asked_of_another_cohort(home: Path) -> None:

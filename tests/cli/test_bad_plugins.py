@@ -1,4 +1,4 @@
-"""Bad plug-ins behind the real command: it ends, with the right exit code, its results whole and its stdout its own."""
+"""Bad plug-ins behind the real command: it ends with the right exit code, complete results and a clean stdout."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_list_ends_and_names_broken_plugins_with_distribution_and_cause(
     installed(site, "kras-later", "", "kras>=9")
     (tmp_path / "kras.toml").write_text("[run]\nimport_deadline = 1\n")
     env = environment(tmp_path, PYTHONPATH=str(site), COLUMNS="200")
-    with (tmp_path / "stderr").open("w") as stderr:  # a pipe would be open for as long as the child that is left over
+    with (tmp_path / "stderr").open("w") as stderr:  # a pipe would stay open for as long as the leftover child lives
         began = time.monotonic()
         ran = subprocess.run(
             command("plugin", "list", *words), cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True

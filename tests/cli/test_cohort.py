@@ -139,7 +139,7 @@ def test_of_several_cohorts_each_finding_says_which_it_is_about(tmp_path: Path) 
         "cohort", "check", "many.csv", "more.csv", "--json", "--no-slides", cwd=tmp_path, store=tmp_path / "store"
     )
     found = [one["what"] for one in json.loads(ran.stdout)["findings"]]
-    assert all(sum("labelled patients" in what and name in what for what in found) == 1 for name in ("many", "more"))
+    assert all(sum("labeled patients" in what and name in what for what in found) == 1 for name in ("many", "more"))
 
 
 def test_what_histology_alone_would_score_is_what_a_run_will_say() -> None:
@@ -159,7 +159,7 @@ def test_split_writes_folds_that_come_back_and_says_how_alike_they_are(tmp_path:
     assert fold.shape == (2, 60)
     sites = [p.site for p in table.patients]
     assert keeps_sites(fold, sites) == (scheme == "site")
-    for r in range(2):  # the folds that `kras run` deals with the same seed
+    for r in range(2):  # the folds of `kras run` with the same seed
         dealt = folds(y, [p.histology for p in table.patients], sites, 3, derive_seed(4, "outer", r), scheme)
         np.testing.assert_array_equal(fold[r], dealt)
     assert len(told["imbalance"]) == 2

@@ -28,7 +28,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def embedded(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `kras embed` writes, with its store `s` and what it said, in `said.json`."""
+    """What `kras embed` writes, with its store `s` and its messages in `said.json`."""
     folder = tmp_path_factory.mktemp("embedded")
     ran = kras("embed", slide, "--out", "bags", *TINY, "--json", cwd=folder, store=folder / "s")
     assert ran.returncode == 0, ran.stderr

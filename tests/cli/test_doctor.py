@@ -101,7 +101,7 @@ def test_a_library_that_does_not_load_fails(error: Exception) -> None:
         (
             Accelerators(trouble="no CUDA", remedy="get it"),
             "warn",
-            "an NVIDIA GPU is here and not used: no CUDA; get it",
+            "an NVIDIA GPU is present but not used: no CUDA; get it",
         ),
     ],
 )

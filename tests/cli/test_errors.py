@@ -13,12 +13,12 @@ NO_WEIGHTS = ["-o", "extractor.vit.model=lunit-s16", "-o", "extractor.vit.weight
 GOOD = HEAD + "".join(f"p{i},s{i},s{i}.svs,{i % 2}\n" for i in range(12))
 
 CASES = {
-    "no cohort anywhere": (None, [], "no cohort given", "kras demo"),
+    "no cohort anywhere": (None, [], "no cohort was given", "kras demo"),
     "missing column": ("patient_id,slide_id,path\na,b,c\n", [], "g12c", ""),
     "duplicate slide": (HEAD + "a,s,x.svs,0\nb,s,y.svs,1\n", [], "s", ""),
     "two labels": (HEAD + "a,s,x.svs,0\na,t,y.svs,1\n", [], "a", ""),
     "non-numeric label": (HEAD + "a,s,x.svs,mutated\nb,t,y.svs,0\n", [], "mutated", ""),
-    "one class": (HEAD + "a,s,x.svs,0\nb,t,y.svs,0\n", [], "all 2 labelled patients are negative", "both classes"),
+    "one class": (HEAD + "a,s,x.svs,0\nb,t,y.svs,0\n", [], "all 2 labeled patients are negative", "both classes"),
     "fewer positives than folds": (FEW, [], "fold", ""),
     "unknown extractor": (GOOD, ["--extractor", "vti"], "there is no extractor 'vti'", "did you mean 'vit'"),
     "unknown classifier": (GOOD, ["--classifiers", "he,lgmb"], "there is no classifier 'lgmb'", "did you mean 'lgbm'"),

@@ -1,4 +1,4 @@
-"""`--cache` names a store on object storage: the same results, shared by machines, and no credentials are told."""
+"""`--cache` names a store on object storage: the same results, shared by machines, and no credentials are shown."""
 
 from __future__ import annotations
 

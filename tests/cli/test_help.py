@@ -1,4 +1,4 @@
-"""The help of every command fits 80 columns, cuts nothing, speaks of no type of Python and loses no word."""
+"""The help of every command fits 80 columns, cuts nothing off, names no Python type and loses no word."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ NAMES = ("background", "neoplastic", "inflammatory")
 def write(file: Path) -> None:
     """The network as its publisher would give it away: one file, its class names in the metadata.
 
-    Dark pixels are nuclei, the darkest lymphocytes; where in its nucleus a pixel lies is told from the pixels around.
+    Dark pixels are nuclei, the darkest lymphocytes; a pixel's place in its nucleus follows from the pixels around it.
     """
     from onnx import TensorProto, helper, numpy_helper, save
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +107,15 @@ def test_what_a_plugin_prints_is_a_failure_and_no_result(tmp_path: Path) -> None
     assert found["options_valid"].status == "passed"
 
 
-def test_an_installed_plugin_is_checked_by_its_name() -> None:
+def test_an_installed_plugin_is_checked_by_its_name_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     outcomes = check_plugin(Request(target="h5"), 60)
     assert {o.subject for o in outcomes} == {"kras_extractor_h5", "extractor:h5"}
     assert not [o for o in outcomes if o.status == "failed"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -124,11 +130,11 @@ def test_a_target_is_a_name_with_or_without_its_kind_or_a_module(target: str, id
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("no_such_thing", "no installed plug-in, Python file or module"),
-        ("no/such/folder", "no installed plug-in, Python file or module"),
-        ("", "no installed plug-in, Python file or module"),
-        (".relative", "no installed plug-in, Python file or module"),
-        ("slicer:h5", "there is no kind 'slicer'"),
+        ("no_such_thing", "not an installed plug-in, Python file or module"),
+        ("no/such/folder", "not an installed plug-in, Python file or module"),
+        ("", "not an installed plug-in, Python file or module"),
+        (".relative", "not an installed plug-in, Python file or module"),
+        ("slicer:h5", "unknown kind 'slicer'"),
         ("no_such_file.py", "no_such_file.py: no such plug-in file"),
         ("project", "project is a folder"),
         ("./project", "./project is a folder"),
@@ -182,7 +188,7 @@ def test_samples_and_options_reach_the_plugin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no_such_thing"], "no installed plug-in, Python file or module"),
+        (["no_such_thing"], "not an installed plug-in, Python file or module"),
         (["h5", "--known", "order_kept"], "not of the form CHECK=REASON"),
         (["h5", "--known", "ordre_kept=why"], "there is no such check"),
         (["h5", "--known", ":x:=why"], "--known :x:: there is no such check"),  # and not an emoji of that name

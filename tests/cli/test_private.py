@@ -25,8 +25,6 @@ from kras_plugins.host.manager import discover
 from kras_plugins.host.parts import usable_readers
 from kras_plugins.slides.slide import open_slide
 
-pytestmark = pytest.mark.slow
-
 _DATA = re.compile(rb"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)")
 
 
@@ -42,14 +40,14 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert openslide.OpenSlide(whole).properties["dicom.StudyDate"] == DATE
     content = (folder / "s0.svs").read_bytes()
     (folder / "cut.svs").write_bytes(content[: len(content) // 2])
-    # A description that says nothing of use: whatever is told of it must not quote it.
+    # A useless description: no message about it may quote it.
     (folder / "odd.svs").write_bytes(content.replace(b"|MPP = 0.5|", f"|MPP = {NAME[:3]}|".encode()))
     return folder
 
 
 @pytest.fixture(scope="module")
 def written(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess]]:
-    """What all commands that open slides wrote and said."""
+    """What all commands that open slides wrote and printed."""
     home = tmp_path_factory.mktemp("home")
     rows = [
         {"patient_id": f"p{i}", "slide_id": f"s{i}", "path": str(slides / f"s{i}.svs"), "g12c": str(i % 2)}
@@ -74,7 +72,7 @@ def written(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def texts(file: Path) -> bytes:
-    """All that a file says, unpacked."""
+    """Everything in a file, unpacked."""
     content = file.read_bytes()
     if file.suffix == ".gz":
         return gzip.decompress(content)

@@ -1,4 +1,4 @@
-"""`--profile-table`: finished features from the command line to the report, and what must not tell the label."""
+"""`--profile-table`: finished features from the command line to the report, and what must not reveal the label."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_label_as_a_feature_is_refused(tmp_path: Path) -> None:
     told = refused(
         tmp_path, tmp_path / "store", "--profile-table", "all.csv", "-o", 'profiler.import.features=["DENS*", "G12C"]'
     )
-    assert "named like columns of the cohort: G12C" in told
+    assert "have names of columns of the cohort: G12C" in told
 
 
 def test_a_table_has_no_squares_to_fit_the_immune_phenotype_on(tmp_path: Path) -> None:
@@ -145,6 +145,7 @@ def test_it_goes_with_no_other_profiler_and_needs_a_file(tmp_path: Path) -> None
     assert "a.csv: no such table" in refused(tmp_path, tmp_path, "--profile-table", "a.csv")
 
 
+@pytest.mark.long
 def test_the_real_luad_table_runs_and_finds_what_others_found(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +159,7 @@ def test_the_real_luad_table_runs_and_finds_what_others_found(
             "slide_id": r["PATIENT_BARCODE"],
             "histology": r["DISEASE"],
             "site": r["PATIENT_BARCODE"].split("-")[1],
-            # two calls at codon 12 are no clean label
+            # two calls at codon 12 are not a clean label
             "g12c": "" if r["kras_g12c"] == "1" and r["kras_hgvsp"] != "p.Gly12Cys" else r["kras_g12c"],
         }
         for r in rows

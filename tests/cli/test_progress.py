@@ -1,4 +1,4 @@
-"""Progress that is no terminal: plain lines, few, with how much is done, how fast, and how long it will take."""
+"""Progress without a terminal: a few plain lines with how much is done, how fast, and how long it will take."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ OPTIONS = ("--profiler", "import", "-o", "profiler.import.cells=maps")
 
 
 def study(folder: Path, name: str, patients: int, seed: int) -> None:
-    """Patients with a tumor of 2 by 2 mm, half epithelium; lymphocytes as many as a patient's own level gives."""
+    """Patients with a tumor of 2 by 2 mm, half epithelium; lymphocytes as many as the patient's own level gives."""
     rng = np.random.default_rng(seed)
     tissue = np.full((250, 250), TISSUE_CLASSES.index("cancer_stroma"), np.uint8)
     tissue[::2] = TISSUE_CLASSES.index("cancer_epithelium")

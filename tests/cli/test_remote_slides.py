@@ -115,7 +115,7 @@ def test_an_address_on_the_command_line_is_told_where_it_goes(home: Path) -> Non
 
 
 def test_the_same_address_twice_is_told_and_check_opens_slides_there(home: Path, served: tuple[str, Behavior]) -> None:
-    assert "there as two slides" in str(embed(home, "out", dict.fromkeys("ab", f"{served[0]}/s0.tiff"), code=1))
+    assert "two slides have" in str(embed(home, "out", dict.fromkeys("ab", f"{served[0]}/s0.tiff"), code=1))
     rows = [
         {"patient_id": n, "slide_id": n, "path": f"{served[0]}/{file}.tiff", "g12c": str(i % 2), "histology": "LUAD"}
         for i, (n, file) in enumerate({"a": "s0", "b": "s1", "c": "s0?version=2", "d": "gone"}.items())

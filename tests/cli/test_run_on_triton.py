@@ -97,6 +97,7 @@ def test_cells_are_those_of_backend_local(place: Path, server: Server, tmp_path:
     np.testing.assert_array_equal(np.isnan(served), np.isnan(local))
 
 
+@pytest.mark.long
 def test_a_server_killed_and_restarted_in_mid_run_changes_nothing(place: Path, embedded: Any, tmp_path: Path) -> None:
     ports = own_ports()
     url = f"127.0.0.1:{ports['grpc']}"

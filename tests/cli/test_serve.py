@@ -1,4 +1,4 @@
-"""`kras serve` as a process: it starts, takes slides, scores them, and ends when it is asked to."""
+"""`kras serve` as a process: it starts, takes slides, scores them, and ends on request."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_port_that_is_taken_and_a_folder_that_is_no_bundle_are_one_line(home: 
     ("words", "said"),
     [
         (("--demo", "bundle"), "name a bundle, or --demo"),
-        (("bundle", "--host", "0.0.0.0"), "no name says how they ask for it"),
+        (("bundle", "--host", "0.0.0.0"), "no name is set under which they do"),
         (("start",), "name a bundle, or --demo"),
         (("submit", "a.svs", "--to", "http://slides.example.org"), "no token"),
         (("token", "new", "a/b"), "the name of a token"),

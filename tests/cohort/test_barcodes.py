@@ -33,7 +33,7 @@ def test_a_barcode_of_any_length_gives_its_patient_site_and_sample_type(site, pe
 )
 def test_what_only_begins_like_a_barcode_is_refused(text: str) -> None:
     if text.upper().startswith("TCGA-"):
-        with pytest.raises(ConfigError, match="no TCGA barcode"):
+        with pytest.raises(ConfigError, match="not a TCGA barcode"):
             parse_barcode(text)
     else:
         assert parse_barcode(text).patient == text

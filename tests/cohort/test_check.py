@@ -1,4 +1,4 @@
-"""The check before a study: each thing that breaks one is found, and a sound cohort has no error."""
+"""The check before a study: each thing that breaks one is found, and a clean cohort has no error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kras_plugins.evaluation.histology import histology_auroc
 
 
 def people(n: int = 120) -> list[dict[str, str]]:
-    """A sound cohort: every fourth patient positive, histology and sites independent of it."""
+    """A clean cohort: every fourth patient positive, histology and sites independent of it."""
     return [
         {
             "patient_id": f"p{i}",
@@ -59,7 +59,7 @@ def found(findings: list[Finding], severity: str, words: str) -> Finding:
 def test_a_sound_cohort_has_notes_only(check) -> None:
     findings = check(people())
     assert {f.severity for f in findings} == {"note"}
-    found(findings, "note", "120 labelled patients, 30 positive")
+    found(findings, "note", "120 labeled patients, 30 positive")
     assert "AUROC 0.500" in found(findings, "note", "is it adenocarcinoma").what
 
 
@@ -104,12 +104,12 @@ def test_fewer_positives_than_folds_are_an_error_and_few_of_them_a_warning(check
     rows = people()
     for i, row in enumerate(r for r in rows if r["g12c"] == "1"):
         row["g12c"] = str(int(i < 4))
-    assert found(check(rows, 5), "error", "4 of 120 labelled patients are positive").do == "use at most 4 folds"
+    assert found(check(rows, 5), "error", "4 of 120 labeled patients are positive").do == "use at most 4 folds"
     found(check(rows, 3), "warning", "4 positive patients are 1.3 a fold")
 
 
 def test_labels_of_one_class_are_an_error_and_no_crash(check) -> None:
-    found(check([{**row, "g12c": "0"} for row in people()]), "error", "0 of 120 labelled patients are positive")
+    found(check([{**row, "g12c": "0"} for row in people()]), "error", "0 of 120 labeled patients are positive")
 
 
 def test_a_histology_that_holds_all_positives_is_warned_of_with_what_it_alone_would_score(check) -> None:
@@ -129,7 +129,7 @@ def test_a_site_that_goes_with_the_label_is_warned_of(check) -> None:
     for row in rows:
         row["site"] = "h0" if row["g12c"] == "1" else row["site"]
     findings = check(rows)
-    one = found(findings, "warning", "1 of 6 sites hold all positives")
+    one = found(findings, "warning", "1 of 6 sites have all positives")
     assert one.who == ("h0",)
     assert "--splits site" in one.do
     found(findings, "warning", "no 5 folds of whole sites")
@@ -142,7 +142,7 @@ def test_sites_that_differ_by_their_histology_alone_do_not_count_as_confounded(c
         row["histology"] = ("LUAD", "LUSC")[i % 2]
         row["site"] = f"{row['histology']}-{i // 2 % 5}"
         row["g12c"] = str(int(row["histology"] == "LUAD" and rng.random() < 0.4))
-    one = next(f for f in check(rows) if "sites hold all positives" in f.what)
+    one = next(f for f in check(rows) if "sites have all positives" in f.what)
     assert one.severity == "note"
     assert "p 0.0005" in one.what
 
@@ -151,7 +151,7 @@ def test_a_site_with_positives_only_is_named(check) -> None:
     rows = people()
     for row in [r for r in rows if r["g12c"] == "1"][:4]:
         row["site"] = "pure"
-    assert found(check(rows), "warning", "positive patients only").who == ("pure (4 patients)",)
+    assert found(check(rows), "warning", "only positive patients").who == ("pure (4 patients)",)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_a_site_with_positives_only_is_named(check) -> None:
         (lambda i, y: "yes" if y else "no", "equals"),
         (lambda i, y: "measured" if y else "", "equals"),
         (lambda i, y: f"{'ab'[i % 2] if y else 'cd'[i % 2]}", "tells"),
-        (lambda i, y: str(100 + i if y else i / 2), "all but tells"),
-        (lambda i, y: str(-i - 1 if y else i), "all but tells"),
+        (lambda i, y: str(100 + i if y else i / 2), "nearly reveals"),
+        (lambda i, y: str(-i - 1 if y else i), "nearly reveals"),
     ],
 )
 def test_a_covariate_that_tells_the_label_is_an_error(check, column, word: str) -> None:
@@ -172,9 +172,9 @@ def test_a_covariate_that_tells_the_label_is_an_error(check, column, word: str) 
 def test_cells_that_keep_a_covariate_from_being_numbers_are_named(check) -> None:
     rows = people()
     rows[3]["age"], rows[7]["age"], rows[9]["age"] = "6O", "#DIV/0!", "NA"
-    for i, row in enumerate(rows):  # codes of levels are no measurements
+    for i, row in enumerate(rows):  # codes of levels are not measurements
         row["grade"] = ("1", "2", "3", "3A")[i % 7 % 4]
-    odd = found(check(rows), "warning", "column age holds numbers, but for 2 cells")
+    odd = found(check(rows), "warning", "column age contains numbers, except in 2 cells")
     assert odd.who == ("line 5: '6O'", "line 9: '#DIV/0!'")
     assert not [f for f in check(rows) if "grade" in f.what]
 
@@ -183,7 +183,7 @@ def test_decimal_commas_hide_no_covariate_that_tells_the_label(check) -> None:
     rows = [{**row, "extra": f'"{100 + i if row["g12c"] == "1" else i / 2:.1f}"'} for i, row in enumerate(people())]
     for row in rows:
         row["extra"] = row["extra"].replace(".", ",")
-    assert found(check(rows), "error", "column extra all but tells g12c").who == ("extra",)
+    assert found(check(rows), "error", "column extra nearly reveals g12c").who == ("extra",)
 
 
 @pytest.mark.parametrize("column", ["kras_category", "kras_driver", "kras_hgvsp"])
@@ -224,7 +224,7 @@ def test_patients_in_two_cohort_files_are_found_whatever_part_of_the_barcode_nam
     assert one.severity == "error"
     assert one.who == (f"TCGA-05-4244 ({a}, {b})",)
     both = write(tmp_path, [{"patient_id": "TCGA-05-4244"}, {"patient_id": "TCGA-05-4244-01A"}], "both.csv")
-    assert not check_across([both])  # one file's own affair
+    assert not check_across([both])  # concerns one file only
 
 
 def test_the_permutation_test_agrees_with_fishers_exact_one() -> None:
@@ -265,14 +265,14 @@ def test_one_content_of_two_patients_is_an_error_and_of_one_patient_a_warning(tm
     contents = {f"s{i}.svs": opened(f) for i, f in enumerate("xxabb")}
     findings = check_slides([write(tmp_path, rows)], opener(contents))
     assert found(findings, "error", "belongs to several patients").who == ("s0 of p0", "s1 of p1")
-    assert found(findings, "warning", "is there 2 times").who == ("s3 of p3", "s4 of p3")
+    assert found(findings, "warning", "appears 2 times").who == ("s3 of p3", "s4 of p3")
 
 
 def test_slides_that_are_missing_or_cannot_be_opened_are_errors_and_the_rest_is_checked(tmp_path: Path) -> None:
     (tmp_path / "s1.svs").touch()
     contents = {
         "s0.svs": SlideError("no such file", "find it"),
-        "s1.svs": SlideError("nothing states how many micrometres a pixel has", "give mpp"),
+        "s1.svs": SlideError("nothing states how many micrometers wide a pixel is", "give mpp"),
         "s2.svs": opened("a", 0.25, "objective", ("derived from objective power 40",)),
         "s3.svs": opened("b", 0.5, warnings=("the cohort says 0.5 µm/px, the file 0.25",)),
     }
@@ -300,10 +300,10 @@ def test_how_histologies_are_understood_is_told_for_confirmation(check) -> None:
     rows = people()
     rows[0]["histology"], rows[1]["histology"] = "metastatic lung adenocarcinoma", "tumor A"
     findings = check(rows)
-    told = found(findings, "note", "histologies are understood so").what
+    told = found(findings, "note", "histologies are understood as follows").what
     assert "'metastatic lung adenocarcinoma' (1) is adenocarcinoma" in told
     assert "is squamous" in told
-    assert found(findings, "warning", "not understood").who == ("tumor A",)
+    assert found(findings, "warning", "not recognized").who == ("tumor A",)
 
 
 def test_words_that_the_user_explains_are_shown_as_theirs_and_unknown_ones_are_counted_apart(tmp_path: Path) -> None:
@@ -312,12 +312,12 @@ def test_words_that_the_user_explains_are_shown_as_theirs_and_unknown_ones_are_c
         rows[i]["histology"] = word
     mine = word_map({"typ a": "adenocarcinoma", "ns": "squamous", "typ c": "large cell"})
     findings = check_table(write(tmp_path, rows), "g12c", 5, histology_auroc, mine)
-    told = found(findings, "note", "histologies are understood so").what
+    told = found(findings, "note", "histologies are understood as follows").what
     assert "'Typ A' (1) is adenocarcinoma (yours)" in told and "'NS' (1) is squamous (yours)" in told
     assert "'LUAD' (59) is adenocarcinoma," in told and "'tumor B' (1) is unknown" in told
     counts = found(findings, "note", "patients by histology").what
-    assert counts.endswith("61 adenocarcinoma, 57 squamous; apart from them 2 unknown, 1 of whom state none")
-    assert found(findings, "warning", "not understood").who == ("tumor B",)
+    assert counts.endswith("61 adenocarcinoma, 57 squamous; in addition, 2 unknown, 1 of whom state none")
+    assert found(findings, "warning", "not recognized").who == ("tumor B",)
     assert found(findings, "note", "that no patient has").who == ("typ c",)
 
 
@@ -357,7 +357,7 @@ def test_the_order_of_the_label_is_seen_within_histologies_but_for_a_few_rows_an
     many = sorted(people(200), key=lambda row: (row["histology"], row["g12c"] == "0"))
     last = [i for i, row in enumerate(many) if row["g12c"] == "1"][-1]
     many[last], many[last + 1] = many[last + 1], many[last]
-    found(check(many), "warning", "the rows are sorted by g12c, but for a few: ")
+    found(check(many), "warning", "the rows are sorted by g12c, except for a few: ")
     one = [{**row, "g12c": str(int(i == 0))} for i, row in enumerate(people())]
     assert not [f for f in check(one) if "sorted" in f.what]  # 1 of n orders
     half = [{**row, "histology": ("LUAD", "LUSC")[i >= 20], "g12c": str(int(i < 20))} for i, row in enumerate(people())]

@@ -93,7 +93,7 @@ def test_decimal_commas_are_numbers_to_evaluation(tmp_path, delimiter):
 @pytest.mark.parametrize("odd", ["6O", "#DIV/0!", "61+6O", "1_0", "inf", ">70", "."])
 def test_a_covariate_of_numbers_with_an_odd_cell_is_an_error_before_anything_is_learned(tmp_path, odd):
     ages = ["60", "61", "62", "63", odd, "65", "unknown", "[Not Available]"]
-    with pytest.raises(ConfigError, match="covariates: a cell is no number") as e:
+    with pytest.raises(ConfigError, match="covariates: a cell is not a number") as e:
         check_numbers(people(8, age=ages, site=ages), ["age", "site"])
     assert f"(patient p4, column 'age': '{odd}')" in e.value.message
     with pytest.raises(ConfigError, match="patient p4"):

@@ -1,4 +1,4 @@
-"""Text tables as they truly come: compressed, damaged, in other encodings, with odd ends of lines and rows."""
+"""Text tables as they occur in practice: compressed, damaged, in other encodings, with odd ends of lines and rows."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_a_text_in_quotes_may_hold_lines_and_the_delimiter(tmp_path: Path) -> No
     ("content", "message"),
     [
         (ROWS.encode("utf-16"), "is UTF-16 text"),
-        (ROWS.encode("utf-16-be"), "line 1: holds a NUL byte"),
-        (b"a\tb\n1\t\0\n", "line 2: holds a NUL byte"),
+        (ROWS.encode("utf-16-be"), "line 1: contains a NUL byte"),
+        (b"a\tb\n1\t\0\n", "line 2: contains a NUL byte"),
         ("a\tb\n1\tµ\n".encode("latin-1"), "is not UTF-8 text"),
         (b'a,b\n1,"2\n3,4\n', "line 3: unexpected end of data"),
         (b'a,b\n1,"2"x\n', "line 2: "),

@@ -99,8 +99,8 @@ def test_a_map_of_words_heeds_neither_case_nor_blanks_around_them():
 @pytest.mark.parametrize(
     ("given", "cause"),
     [
-        ({"typ a": "adeno"}, "'typ a' is 'adeno', which is no histology; write one of: \"adenocarcinoma\", "),
-        ({"typ a": {"b": "squamous"}}, "which is no histology"),
+        ({"typ a": "adeno"}, "'typ a' is 'adeno', which is not a histology; write one of: \"adenocarcinoma\", "),
+        ({"typ a": {"b": "squamous"}}, "which is not a histology"),
         ({"typ a": "squamous", "Typ A": "adenocarcinoma"}, "'typ a' is both 'squamous' and 'adenocarcinoma'"),
         ({" ": "squamous"}, "a word is empty"),
     ],

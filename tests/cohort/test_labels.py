@@ -1,4 +1,4 @@
-"""Labels from mutation tables: one small table for each trap that has mislabelled patients before."""
+"""Labels from mutation tables: one small table for each trap that has mislabeled patients before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TP53 = {"Hugo_Symbol": "TP53", "HGVSp_Short": "p.R175H"}
 
 
 def call(patient: str = A, sample: str = "-01A-01D-1105-08", **cells: str) -> dict[str, str]:
-    """One row: a KRAS missense call of a primary tumor unless told otherwise."""
+    """One row: a KRAS missense call of a primary tumor by default."""
     row = {
         "Hugo_Symbol": "KRAS",
         "Variant_Classification": "Missense_Mutation",
@@ -182,7 +182,7 @@ def test_who_is_in_no_row_is_negative_only_with_proof_of_sequencing(read, tmp_pa
     cases.write_text(f"cancer_study_identifier: luad\ncase_list_ids: {A}-01\t{B}-01\n")
     labels = {one.patient_id: one for one in label_patients(read(call(**G12C), sequenced=[f"LUAD={cases}"]))}
     assert (labels[A].g12c, labels[B].g12c, labels[B].category) == (1, 0, "wild type")
-    assert labels[A].n_samples == 1  # the sample of the list and the aliquot of the call are one
+    assert labels[A].n_samples == 1  # the sample of the list and the aliquot of the call are the same
     assert {one.histology for one in labels.values()} == {"LUAD"}
 
 
@@ -334,7 +334,7 @@ def test_identifiers_of_other_projects_are_patients_or_their_table_knows_the_pat
         ("Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\tTCGA-05-4244-01\n", "line 2: 2 cells under a header of 3"),
         (
             "Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\tTCGA-05-42\tp.G12C\n",
-            "line 2: 'TCGA-05-42' is no TCGA barcode",
+            "line 2: 'TCGA-05-42' is not a TCGA barcode",
         ),
         ("Hugo_Symbol\tTumor_Sample_Barcode\tHGVSp\nKRAS\t\tp.G12C\n", "line 2: an identifier is empty"),
     ],
@@ -366,7 +366,7 @@ def test_a_folder_of_one_maf_a_case_is_read_whole(tmp_path: Path) -> None:
     assert "z.maf.gz has no rows" in found.warnings[0]
     empty = tmp_path / "d"
     empty.mkdir()
-    with pytest.raises(ConfigError, match=r"holds no \.maf"):
+    with pytest.raises(ConfigError, match=r"contains no \.maf"):
         read_mutations([str(empty)])
 
 
@@ -400,7 +400,7 @@ def test_the_pancancer_table_gives_the_counts_of_its_lung_patients(shared_data: 
     assert (counted["g12c"], counted["g12c_ambiguous"]) == (62, 3)
     assert (lusc["g12c"], lusc["g12c_ambiguous"]) == (0, 0)
     assert counted["kras_any_nonsilent"] == 162
-    assert counted["kras_protein_changing"] == 161  # one of the 162 has a call in the 3' untranslated region alone
+    assert counted["kras_protein_changing"] == 161  # one of the 162 has only a call in the 3' untranslated region
     assert sum(one.g12c == 1 for one in label_patients(found, Policy(ambiguous="positive"))) == 65
     with (folder / "kras_labels.csv").open(newline="") as file:
         known = {row["PATIENT_BARCODE"]: row for row in csv.DictReader(file)}

@@ -51,7 +51,7 @@ def test_the_whole_name_wins_over_the_name_without_its_uuid() -> None:
     files = named(f"{BARCODE}.{UUID}", f"{BARCODE}.{OTHER}")
     assert found(f"{BARCODE}.{OTHER}", files) == f"{BARCODE}.{OTHER}"
     assert found(f"{BARCODE}.{OTHER}", files[:1]) is None
-    with pytest.raises(SlideError, match=f"{UUID}.h5 and {BARCODE}.{OTHER}.h5 are both of slide {BARCODE}"):
+    with pytest.raises(SlideError, match=f"{UUID}.h5 and {BARCODE}.{OTHER}.h5 both belong to slide {BARCODE}"):
         file_of(BARCODE, files)
 
 
@@ -62,7 +62,7 @@ def test_what_a_file_states_goes_before_its_name() -> None:
 
 
 def test_two_files_of_one_slide_are_named_both() -> None:
-    with pytest.raises(SlideError, match=r"a\.h5 and copy\.h5 \(which states a\) are both of slide a") as e:
+    with pytest.raises(SlideError, match=r"a\.h5 and copy\.h5 \(which states a\) both belong to slide a") as e:
         file_of("a", named("a", ("copy", "a"), "b"))
     assert "keep one" in e.value.hint
 

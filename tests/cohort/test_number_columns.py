@@ -1,4 +1,4 @@
-"""Texts as numbers: the whole grammar, held against what Python reads, and the decimal mark of a column."""
+"""Texts as numbers: the whole grammar, compared with what Python reads, and the decimal mark of a column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutation tables of other people: other names of KRAS, contradictions, samples that name nobody, odd numbers."""
+"""Mutation tables of other people: other names of KRAS, contradictions, samples that name no patient, odd numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENT = "TCGA-05-4244"
 
 
 def write(path: Path, *rows: dict[str, str]) -> str:
-    """A table of KRAS G12C calls of one patient, but for what each row says otherwise."""
+    """A table of KRAS G12C calls of one patient; each row may override values."""
     usual = {"Hugo_Symbol": "KRAS", "Tumor_Sample_Barcode": f"{PATIENT}-01A", "HGVSp_Short": "p.G12C"}
     full = [{**usual, **row} for row in rows]
     names = list(dict.fromkeys(name for row in full for name in row))
@@ -142,12 +142,12 @@ def test_a_word_for_no_gene_contradicts_no_number(tmp_path: Path, untold: str) -
 @pytest.mark.parametrize("name", ["TUMOR", "tumor", "__UNKNOWN__", "NORMAL", "unknown", "."])
 def test_samples_that_name_nobody_are_refused_unless_the_patient_is_told(tmp_path: Path, name: str) -> None:
     files = [write(tmp_path / f"{i}.maf", {"Tumor_Sample_Barcode": name}) for i in range(3)]
-    with pytest.raises(ConfigError, match="names nobody") as e:
+    with pytest.raises(ConfigError, match="names no patient") as e:
         labels(*files)
     assert "0.maf, line 2" in e.value.message and "PATIENT_ID" in e.value.hint
     told = [write(tmp_path / f"{i}.maf", {"Tumor_Sample_Barcode": name, "PATIENT_ID": f"P{i}"}) for i in range(3)]
     assert {p: one.g12c for p, one in labels(*told).items()} == {"P0": 1, "P1": 1, "P2": 1}
-    with pytest.raises(ConfigError, match="names nobody"):
+    with pytest.raises(ConfigError, match="names no patient"):
         labels(write(tmp_path / "x", {"Tumor_Sample_Barcode": "s", "PATIENT_ID": name}))
 
 
@@ -158,12 +158,12 @@ def test_several_files_of_one_name_are_not_taken_for_one_patient(tmp_path: Path)
     with pytest.raises(ConfigError, match="all name one sample"):
         labels(str(tmp_path))
     assert labels(files[0])["run7"].g12c == 1
-    assert labels(*(write(tmp_path / f"{i}.maf", {}) for i in range(2)))[PATIENT].g12c == 1  # a barcode names somebody
+    assert labels(*(write(tmp_path / f"{i}.maf", {}) for i in range(2)))[PATIENT].g12c == 1  # a barcode names a patient
 
 
 def test_a_list_of_sequenced_cases_that_names_nobody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cases").write_text(f"{PATIENT}-01\nTUMOR\n")
-    with pytest.raises(ConfigError, match="cases: sample 'TUMOR' names nobody"):
+    with pytest.raises(ConfigError, match="cases: sample 'TUMOR' names no patient"):
         read_mutations([write(tmp_path / "x", {})], [str(tmp_path / "cases")])
 
 
@@ -176,7 +176,7 @@ def test_a_list_of_sequenced_cases_that_names_nobody_is_refused(tmp_path: Path) 
 def test_a_number_that_is_none_is_an_error_with_row_and_column(tmp_path: Path, column: str, text: str) -> None:
     with pytest.raises(ConfigError) as e:
         labels(write(tmp_path / "x.maf", {}, {column: text}))
-    assert f"x.maf: a cell is no number (row 3, column '{column}': '{text[:40]}" in e.value.message
+    assert f"x.maf: a cell is not a number (row 3, column '{column}': '{text[:40]}" in e.value.message
     assert len(e.value.message) < 300
 
 

@@ -41,11 +41,11 @@ def test_diagnostic_slides_of_primary_tumors_are_kept_and_each_other_is_counted_
     assert [row["slide_id"] for row in found.rows] == [f"TCGA-05-{names[i]}" for i in (0, 1, 8, 4)]
     assert found.dropped == {
         "not DX: frozen section": 1,
-        "no primary tumor: normal tissue": 1,
+        "not a primary tumor: normal tissue": 1,
         "label unknown: not sequenced": 1,
-        "no primary tumor: metastasis": 1,
+        "not a primary tumor: metastasis": 1,
         "patient in no source: no proof of sequencing": 1,
-        "name tells no patient": 1,
+        "name states no patient": 1,
     }
     assert sum(found.dropped.values()) + len(found.rows) == len(names) + 1
     first, *_ = found.rows
@@ -59,7 +59,7 @@ def test_diagnostic_slides_of_primary_tumors_are_kept_and_each_other_is_counted_
     flow = {step["step"]: step for step in found.flow}
     assert (flow["slides in the cohort"]["slides"], flow["slides in the cohort"]["patients"]) == (4, 3)
     assert (flow["G12C"]["slides"], flow["G12C"]["patients"]) == (2, 1)
-    assert flow["labelled patients without a slide"]["patients"] == 2
+    assert flow["labeled patients without a slide"]["patients"] == 2
 
 
 def test_frozen_sections_are_kept_where_asked_for() -> None:
@@ -73,7 +73,7 @@ def test_a_name_of_another_project_belongs_to_the_longest_patient_id_it_begins_w
         ("C3L-0155", "C3L"),
         ("C3L-01-21", "C3L-01"),
     ]
-    assert found.dropped == {"name tells no patient": 1}
+    assert found.dropped == {"name states no patient": 1}
 
 
 def test_a_row_that_gives_a_tcga_slide_to_another_patient_is_refused() -> None:
@@ -84,7 +84,7 @@ def test_a_row_that_gives_a_tcga_slide_to_another_patient_is_refused() -> None:
 def test_a_slide_name_that_is_there_twice_is_used_once() -> None:
     found = pair([slide("TCGA-05-0001-01Z-00-DX1.svs"), slide("TCGA-05-0001-01Z-00-DX1.tif")], LABELS, Path())
     assert len(found.rows) == 1
-    assert found.dropped == {"a slide of that name is there already": 1}
+    assert found.dropped == {"another slide has the same name": 1}
 
 
 def test_no_slide_left_is_an_error_that_says_why() -> None:
@@ -97,7 +97,7 @@ def test_a_folder_is_searched_for_slides_by_their_endings(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert [one.path.name for one in find_slides(tmp_path, [".svs"])] == ["y.SVS", "x.svs"]
-    with pytest.raises(ConfigError, match="holds no slides"):
+    with pytest.raises(ConfigError, match="contains no slides"):
         find_slides(tmp_path, [".ndpi"])
 
 

@@ -55,7 +55,7 @@ def test_maps_are_read_by_the_names_of_their_columns(tmp_path: Path, text: str) 
         ("name,hospital\n05,A\n", "has no column of sites; it has name, hospital", "one of code, tss_code"),
         ("code,institution\n05,A\n66,B\n05,B\n", "line 4: site '05' is 'B' here and 'A' in line 2", "one institution"),
         ("code,institution\n,A\n", "line 2: no site", "fill in"),
-        ("code,institution\n05,\n", "names no institution", "one row a site"),
+        ("code,institution\n05,\n", "names no institution", "one row per site"),
         ("", "is empty", "header"),
     ],
 )
@@ -81,7 +81,9 @@ def test_a_site_is_found_as_stated_else_by_the_barcode_and_else_stays_and_is_cou
 
 
 def test_a_map_of_other_sites_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"map\.csv has no site of these patients: they are of 44, its sites are 05"):
+    with pytest.raises(
+        ConfigError, match=r"map\.csv has no site of these patients: theirs are of 44, its sites are 05"
+    ):
         map_sites({"P1": "44"}, known(**{"05": "A"}))
 
 
@@ -96,7 +98,7 @@ def test_banks_that_pool_hospitals_and_institutions_that_dominate_are_noted() ->
     ]
     large = known(**{**plain.institutions, **dict.fromkeys("abc", "Hospital a")})
     assert map_sites(sites, large)[1][1:] == [
-        "sites: Hospital a holds 38 % of the patients: folds of whole sites will be unlike in size"
+        "sites: Hospital a holds 38 % of the patients: folds of whole sites will differ in size"
     ]
 
 
@@ -106,11 +108,11 @@ def test_no_institution_is_in_two_folds_of_a_split_by_site(data: st.DataObject) 
     n, codes = 60, [f"c{i}" for i in range(12)]
     of = {code: f"Hospital {data.draw(st.integers(0, 5))}" for code in codes} | {
         f"c{i}": f"Hospital {i}"
-        for i in range(4)  # so many institutions there are at least
+        for i in range(4)  # there are at least this many institutions
     }
     sites = codes * 5
     labels = [1, 0, *data.draw(st.lists(st.integers(0, 1), min_size=n - 2, max_size=n - 2))]
-    for i in range(4):  # each of these institutions holds both labels
+    for i in range(4):  # each of these institutions has both labels
         labels[i], labels[12 + i] = 1, 0
     patients = tuple(
         Patient(patient_id=f"p{i:02d}", slides=(), label=labels[i], site=sites[i], histology="LUAD") for i in range(n)
@@ -162,7 +164,7 @@ def test_check_says_that_codes_which_hold_one_histology_each_are_no_hospitals(tm
         write_rows(tmp_path / "cohort.csv", changed)
         found = check_table(tmp_path / "cohort.csv", "g12c", 5, histology_auroc)
         assert [one.what for one in found if "one histology" in one.what] == [
-            "each of 8 sites holds one histology, as TCGA's codes do: whole sites are no whole hospitals"
+            "each of 8 sites has one histology, as TCGA's codes do: a site is not a whole hospital"
         ] * told
 
 

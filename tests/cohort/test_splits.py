@@ -1,4 +1,4 @@
-"""Folds: a partition of patients, balanced, and whole sites where asked."""
+"""Folds: a partition of patients, balanced, and whole sites on request."""
 
 from __future__ import annotations
 

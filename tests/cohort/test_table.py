@@ -139,7 +139,7 @@ def test_missing_histology_and_a_magnification_as_mpp_are_warned_of(write: Write
 TRAPS = {
     "an empty file": ("", "is empty", "patient_id"),
     "only blank lines": (" \n\n", "is empty", "patient_id"),
-    "a header alone": (GOOD.splitlines()[0] + "\n", "no rows", "one row a slide"),
+    "a header alone": (GOOD.splitlines()[0] + "\n", "no rows", "one row per slide"),
     "no header": ("\n".join(GOOD.splitlines()[1:]), "lacks patient_id, slide_id, path, g12c", "first line"),
     "semicolons": (GOOD.replace(",", ";"), "semicolons", "commas"),
     "tabs": (GOOD.replace(",", "\t"), "tabs", "commas"),
@@ -168,8 +168,8 @@ TRAPS = {
     "an mpp in words": (GOOD.replace("0.25", "20x"), "line 2: '20x'", "µm per pixel"),
     "an mpp of nought": (GOOD.replace("0.25", "0"), "line 2: '0'", "µm per pixel"),
     "a negative mpp": (GOOD.replace("0.25", "-0.5"), "line 2: '-0.5'", "µm per pixel"),
-    "negatives only": (GOOD.replace("n,1,60", "n,0,60"), "all 2 labelled patients are negative", "both classes"),
-    "positives only": (GOOD.replace(",0,71", ",,71"), "all 1 labelled patients are positive", "both classes"),
+    "negatives only": (GOOD.replace("n,1,60", "n,0,60"), "all 2 labeled patients are negative", "both classes"),
+    "positives only": (GOOD.replace(",0,71", ",,71"), "all 1 labeled patients are positive", "both classes"),
     "no label at all": (
         GOOD.replace(",0,71", ",,71").replace(",1,60", ",,60"),
         "no patient has a label",
@@ -195,7 +195,7 @@ def test_a_packed_file_is_refused_as_such(write: Write) -> None:
 
 
 def test_a_file_of_two_bytes_a_letter_is_refused_as_such(write: Write) -> None:
-    for encoding, cause in (("utf-16", "not UTF-8"), ("utf-16-le", "holds NUL bytes")):
+    for encoding, cause in (("utf-16", "not UTF-8"), ("utf-16-le", "contains NUL bytes")):
         assert cause in refused(write(GOOD.encode(encoding))).message
 
 
@@ -280,7 +280,7 @@ def test_no_slide_and_a_slide_twice_are_refused() -> None:
 
 
 def test_patients_have_the_histology_that_the_user_gives_their_word(write: Write) -> None:
-    """Also words that we take for unknown; one meaning under two words is no contradiction."""
+    """Also words that we treat as unknown; two words with the same meaning are not a contradiction."""
     text = GOOD.replace("LUSC", "Typ B", 1).replace("LUSC", "NS").replace("LUAD", "Adeno X")
     mine = {"typ b": "squamous", "ns": "squamous", "adeno x": "unknown"}
     table = read_cohort(write(text), histologies=mine)

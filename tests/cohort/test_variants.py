@@ -127,7 +127,7 @@ def test_two_single_bases_of_one_codon_are_read_together() -> None:
 def test_a_residue_that_kras_does_not_have_is_seen() -> None:
     assert not fits_reference("A12C")
     assert not fits_reference("G0C")
-    assert fits_reference("K176Q")  # beyond what both isoforms share nothing is said
+    assert fits_reference("K176Q")  # nothing is derived beyond what both isoforms share
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ RUN = {page: [b for b in blocks(page) if b.fault() or not b.reason] for page in 
 WITH_BLOCKS = [page for page, found in RUN.items() if found]
 
 
+LONG = {"abstract-5399.md", "cluster.md", "encoders.md", "own-cells.md", "serve-with-triton.md"}
+"""Pages of minutes, whose subject other tests cover."""
+
+
 def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -40,7 +44,10 @@ def test_every_block_of_a_page_is_run_or_says_why_not(page: Path) -> None:
     assert [fault for block in blocks(page) if (fault := block.fault())] == []
 
 
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=named)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=named(page), marks=pytest.mark.long if page.name in LONG else ()) for page in WITH_BLOCKS],
+)
 def test_the_blocks_of_a_page_run_in_their_order(page: Path, drawn: Path, store: Path, tmp_path: Path) -> None:
     study(drawn, tmp_path, store)
     runner = Runner(tmp_path, store, SETUPS)

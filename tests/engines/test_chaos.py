@@ -1,6 +1,6 @@
-"""Workers killed at random: no task is lost and none comes twice.
+"""Workers killed at random: no task is lost or repeated. `make chaos` does it a hundred times.
 
-`make chaos` does it a hundred times. What ended well is counted in `build/chaos.json`; killed, it goes on from there.
+Successes are counted in `build/chaos.json`; after a kill it continues from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASKS = 50
 
 
 def counted(file: Path, kills: int) -> dict[str, int]:
-    """What earlier calls counted towards so many kills; zeros where they had reached them."""
+    """Counts of earlier calls toward this many kills; zeros if they had reached them."""
     fresh = {"killed": 0, "rounds": 0, "again": 0}
     with suppress(OSError, ValueError):
         found = json.loads(file.read_text())

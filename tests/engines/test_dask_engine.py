@@ -1,4 +1,4 @@
-"""Tasks on real Dask workers: each done once, whoever dies; workers that differ get none."""
+"""Tasks on real Dask workers: each done once, even if workers die; workers that differ get none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kras_plugins.host.notes import noted
 
 IDENTITY = {"library": {"numpy": "1"}}
 PATIENCE = 600
-"""Seconds for what takes one or two where nobody else works."""
+"""Seconds for what takes one or two on an idle machine."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_what_no_event_told_is_asked_for(two: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_was_lost_in_between_ends_the_run(two: Cluster, tmp_path: Path) -> None:
-    """It forgot the tasks and who wants to know of lost workers: waiting on would be for ever."""
+    """It forgot the tasks and who must be notified of lost workers: waiting would last forever."""
 
     def cut(made: Any) -> None:
         for _ in made.map(engine_tasks.work, items(["a", "b"], b="waits")):
@@ -138,7 +138,7 @@ def test_workers_that_open_their_bench_are_not_waited_for_and_close_it_whoever_l
             (name,) = benches(there)
             leaver = threading.Thread(target=client.unregister_worker_plugin, args=(name,))
             leaver.start()
-            time.sleep(0.5)  # so that it asks first, where nobody else works; else this proves less
+            time.sleep(0.5)  # so that it asks first on an idle machine; otherwise this proves less
             for worker in "ab":
                 until(second / f"opening-{worker}")
                 (second / f"open-{worker}").touch()
@@ -179,7 +179,7 @@ def test_a_worker_of_another_version_is_left_out_by_name(two: Cluster, tmp_path:
 
 
 def wait_for(ready: Any, made: Any) -> None:
-    """Until something happened that workers tell; the pool hears it between tasks."""
+    """Wait for something that workers report; the pool receives it between tasks."""
     end = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < end
@@ -218,7 +218,7 @@ def test_a_killed_workers_tasks_are_done_by_others_and_one_that_kills_is_set_asi
             assert all(one["name"] == tasks[i]["name"] for i, one in found)
             assert there.workers[0].pid not in {one["pid"] for _, one in found}
             again = [name for name in waits if len(began(work, name)) == 2]
-            assert len(again) == 2  # what the killed one had in hand, and nothing else
+            assert len(again) == 2  # what the killed worker was doing, and nothing else
             assert all(began(work, name)[0] == str(there.workers[0].pid) for name in again)
             # Three workers are left: a task that kills two of them is given up.
             found = dict(made.map(engine_tasks.work, items(["bad", "good", "fine"], bad="kills")))
@@ -324,7 +324,7 @@ exit 1
 
 
 def slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, sbatch: str) -> DaskOptions:
-    """One job of a Slurm that is not here: `sbatch` and `scancel` are emulated, all else is dask-jobqueue's."""
+    """One job of a Slurm that is not installed: `sbatch` and `scancel` are emulated, all else is dask-jobqueue's."""
     pytest.importorskip("dask_jobqueue", reason="no dask-jobqueue: pip install 'kras[dask]'")
     (folder / "bin").mkdir()
     for name, text in (("sbatch", sbatch), ("scancel", '#!/bin/sh\nkill -- "-$1"\n')):
@@ -351,7 +351,7 @@ def test_a_job_that_is_refused_ends_the_run_with_the_reason(tmp_path: Path, monk
             with dask.pool(engine_tasks.bench, {"folder": str(tmp_path)}, IDENTITY) as made:
                 list(made.map(engine_tasks.work, items(["a"])))
 
-    with pytest.raises(BackendError, match="the batch system took no job: .* invalid partition specified: long"):
+    with pytest.raises(BackendError, match="the batch system accepted no job: .* invalid partition specified: long"):
         run()
     gc.collect()
 

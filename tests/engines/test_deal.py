@@ -1,4 +1,4 @@
-"""Which task is begun next, and what a lost or a slow worker changes."""
+"""Which task is started next, and what a lost or a slow worker changes."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_a_late_task_is_copied_once_and_whichever_ends_first_counts() -> None:
     for token in "abc":
         deal.began(token, deal.take(), token)
     clock.now = LATE_SECONDS + 1
-    assert deal.take(copies=True) is None  # nothing is done yet: nobody knows what is late
+    assert deal.take(copies=True) is None  # nothing is done yet: what is late is unknown
     deal.ended("a")  # 0.31 s for a unit of cost
     assert deal.take(copies=True) is None
-    clock.now = 40.0  # more than twice what the small one lets expect
+    clock.now = 40.0  # more than twice what the small one predicts
     assert deal.take() is None
     assert deal.take(copies=True) == 2
     deal.began("copy", 2, "a")
     assert deal.take(copies=True) is None
-    assert deal.lost("c") is None  # its copy is in work, so nothing waits
+    assert deal.lost("c") is None  # its copy is running, so nothing waits
     assert not deal.waits
     assert deal.ended("copy") == (2, [])
     clock.now = 1_000.0

@@ -1,4 +1,4 @@
-"""Options of engine `dask`: what cannot be meant is refused before anything is started."""
+"""Options of engine `dask`: invalid ones are refused before anything is started."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_addresses_that_nobody_else_can_use_are_taken(address: str) -> None:
     [
         ("engine.dask.scheduler=tcp://head:8786", "on another machine and not encrypted"),
         ("engine.dask.scheduler=tcp://10.0.0.1:8786", "on another machine and not encrypted"),
-        ("engine.dask.scheduler=head:8786", "is no address"),
-        ("engine.dask.scheduler=inproc://127.0.0.1:1", "is no address"),
+        ("engine.dask.scheduler=head:8786", "is not an address"),
+        ("engine.dask.scheduler=inproc://127.0.0.1:1", "is not an address"),
         ("engine.dask.schedular=tcp://127.0.0.1:1", "unknown setting engine.dask.schedular"),
         ("engine.dask.lost=-1", "engine.dask.lost: Input should be greater"),
         ("engine.dask.cluster=cloud", "engine.dask.cluster"),
@@ -69,7 +69,7 @@ def test_a_settings_file_that_was_only_found_names_no_scheduler(
     monkeypatch.setenv("KRAS_CONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("KRAS_TRUST", raising=False)
     (tmp_path / "kras.toml").write_text('[engine.dask]\nscheduler = "tcp://127.0.0.1:8786"\n')
-    with pytest.raises(ConfigError, match=r"\[engine.dask\] decides who is called"):
+    with pytest.raises(ConfigError, match=r"\[engine.dask\] decides which machines are called"):
         StudySettings.load()
     (tmp_path / "kras.toml").write_text('[run]\nengine = "dask"\n')
     with pytest.raises(ConfigError, match="run.engine decides"):

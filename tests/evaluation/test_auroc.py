@@ -37,7 +37,7 @@ def test_area_standard_error_and_paired_p_are_delongs(ties, seed):
         # DeLong's own interval is symmetric about the value; ours keeps its standard error on the logit scale.
         assert ours.standard_error == pytest.approx((high - low) / (2 * 1.959963984540054), rel=1e-9)
     difference = compare(y, ours_b, ours_a)
-    # Theirs is a normal test; ours takes Student's t, whose degrees of freedom the interval shows.
+    # Theirs is a normal test; ours uses Student's t, whose degrees of freedom the interval shows.
     critical = (difference.high - difference.low) / 2 / difference.standard_error
     freedom = brentq(lambda df: t.ppf(0.975, df) - critical, 2, 1e6)
     assert difference.p == pytest.approx(2 * t.sf(abs(z), freedom), rel=1e-6)
@@ -57,7 +57,7 @@ def test_the_interval_is_where_the_value_lies_brunner_and_munzels_t_errors_away(
     x, z = a[y == 1], a[y == 0]
     scipys = brunnermunzel(z, x, distribution="t")
     area = auroc(y, a)
-    # scipy tells neither the degrees of freedom nor a standard error: they are in its statistic and p.
+    # scipy returns neither the degrees of freedom nor a standard error: they follow from its statistic and p.
     statistic = (area.value - 0.5) / area.standard_error
     assert statistic == pytest.approx(scipys.statistic, rel=1e-9)
     freedom = brentq(lambda df: 2 * t.sf(abs(statistic), df) - scipys.pvalue, 2, 1e4)
@@ -162,7 +162,7 @@ def test_an_area_without_variance_gets_the_bound_at_which_it_lies_at_the_edge_of
     # At the bound the area of 1 lies 1.96 errors away, both class sizes replaced by their mean (method 5).
     variance = shape(low, (positives + negatives) / 2 - 1) / (positives * negatives)
     assert 1 - low == pytest.approx(1.959963984540054 * np.sqrt(variance))
-    # The worst of all mirrors it, and more patients say more.
+    # The worst area mirrors it, and more patients narrow it.
     worst = auroc(y, -y.astype(float))
     assert (worst.low, worst.high) == (0, pytest.approx(1 - low))
     more = np.arange(2 * positives + 2 * negatives) < 2 * positives
@@ -249,7 +249,7 @@ def test_patients_of_unknown_site_are_clusters_of_their_own():
     found = auroc(y, a, one_cohort(len(y), site))
     assert found.spread.sites == 1 + len(y) - 20
     assert found.spread.sites_with_positives == 1
-    # All alone, the jackknife over patients is nearly DeLong's error.
+    # With every patient alone, the jackknife over patients is nearly DeLong's error.
     alone = auroc(y, a, one_cohort(len(y), ["", *[""] * (len(y) - 2), "x"]))
     assert alone.spread.by_site == pytest.approx(alone.spread.by_patient, rel=0.03)
 
@@ -286,7 +286,7 @@ def test_a_model_against_itself_has_no_p():
     assert same.value == 0
     assert (same.low, same.high) == (0, 0)
     assert np.isnan(same.p)
-    assert same.note == "both rank alike"
+    assert same.note == "both rank patients the same way"
 
 
 def test_holm_steps_down_and_leaves_out_undefined_tests():

@@ -1,4 +1,4 @@
-"""Single comparisons with training: p as other libraries have them, sizes as chance makes them, nothing hidden."""
+"""Single comparisons with training: p as in other libraries, sizes as chance makes them, nothing hidden."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from kras_plugins.evaluation.thresholds import choose_thresholds
 
 
 def cohort(n=400, seed=0, effect=1.5):
-    """Sex, age, lymphocytes and site all tell of the label; one value in ten is unknown."""
+    """Sex, age, lymphocytes and site are all associated with the label; one value in ten is unknown."""
     rng = np.random.default_rng(seed)
     y = rng.random(n) < 0.3
 
@@ -203,7 +203,7 @@ def test_clinical_columns_are_known_by_name_and_never_mutations_outcomes_or_labe
     assert clinical_columns([person(0, **TOLD), person(1, **other)], None) == [
         "sex", "age", "Stage", "smoking_status", "pack_years",
     ]  # fmt: skip
-    assert clinical_columns([person(0, **TOLD), person(1, **TOLD)], None) == []  # one value tells nothing
+    assert clinical_columns([person(0, **TOLD), person(1, **TOLD)], None) == []  # one value carries no information
 
 
 @pytest.mark.parametrize("name", ["EGFR", "kras_hgvsp", "kras_driver", "os_time", "vital_status", "case_id", "absent"])

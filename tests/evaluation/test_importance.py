@@ -1,4 +1,4 @@
-"""Permutation importance: what a model leans on is found, in full and nowhere else, and nothing crosses a fold."""
+"""Permutation importance: what a model relies on is found, in full and nowhere else, and nothing crosses a fold."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_model_of_one_feature_loses_all_when_its_group_is_permuted_and_nothing
     assert found["auroc"] == 1.0
     first, *others = found["groups"]
     assert (first["group"], first["name"], first["features"]) == ("B", "densities", 2)
-    # Permuted, a patient's score is that of anyone: the expected area is one half exactly.
+    # Permuted, a patient's score is that of any patient: the expected area is exactly one half.
     assert abs(first["drop"] - 0.5) < 4 * first["sd"] / math.sqrt(PERMUTATIONS)
     assert 0 < first["sd"] < 0.06
     assert [(row["drop"], row["sd"]) for row in others] == [(0, 0)] * 3

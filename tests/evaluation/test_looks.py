@@ -1,4 +1,4 @@
-"""Looking again and again: windows, and how often drift is found that is there, and how often one that is not."""
+"""Repeated looks: windows, and how often real drift is found, and how often drift that does not exist."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def found(seed: int, alpha: float = 0.05, **drift: Any) -> set[str]:
 
 
 def test_without_drift_alarms_over_all_looks_and_groups_are_no_more_than_stated() -> None:
-    """At a level of 0.5, where a bound that is none would show: of 25 runs, 12.5 are allowed, and 20 by chance."""
+    """At a level of 0.5, where an invalid bound would show: of 25 runs, 12.5 are allowed, and 20 by chance."""
     alarmed = sum(bool(found(seed, alpha=0.5)) for seed in range(25))
     assert alarmed <= 12.5 + 3 * np.sqrt(25 * 0.25)
 

@@ -125,7 +125,7 @@ def test_a_rule_that_could_not_be_set_and_one_that_flags_nobody_are_missing_not_
 def test_tiny_and_one_sided_cohorts_give_missing_numbers_and_no_exception(y):
     labels = np.array(y, bool)
     entry = flat(labels, np.arange(len(y), dtype=float)[None], youden=1.0)
-    # Of a single pair Newcombe's bound still says something: that nothing is excluded but a perfect reversal.
+    # For a single pair Newcombe's bound still excludes something: a perfect reversal, and nothing else.
     assert np.isnan(entry["auroc"]["low"]) == (len(set(y)) < 2)
     assert entry["auroc"]["note"]
 

@@ -1,4 +1,4 @@
-"""What else the score tells, and what it adds to a clinical model."""
+"""What else the score reveals, and what it adds to a clinical model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_score_that_follows_the_site_is_told_by_every_probe():
 
 
 def test_a_score_that_only_knows_the_label_passes_every_probe():
-    """Though sites differ in their share of positives, the score does not tell them once the label is known."""
+    """Though sites differ in their share of positives, the score does not reveal them once the label is known."""
     p = {"site": [], "specimen": [], "mpp": []}
     value = []
     for seed in range(60):
@@ -123,7 +123,7 @@ def test_a_score_that_runs_against_the_label_has_a_small_p_that_is_told_to_be_no
     for one, says in ((score, False), (turned, True)):
         (row,) = incremental(y, Design(fold), {"he": one}, {"clinical": base}, ["histology"], "all")
         assert row["p"] < 1e-6
-        assert ("no sign of a gain" in row["note"]) is says is (row["coefficient"] < 0)
+        assert ("does not show a gain" in row["note"]) is says is (row["coefficient"] < 0)
     assert row["delta_auroc"]["value"] == 0
 
 

@@ -65,7 +65,7 @@ def test_a_threshold_has_not_seen_the_patients_that_it_is_applied_to():
     y = rng.random(200) < 0.2
     given = cross_validated(y, rng.normal(size=200) + y, folds=2)
     here = given["fold"][0] == 0
-    given["logit"] = np.where(here, given["logit"], np.inf)  # of the others nobody is spared, whatever their threshold
+    given["logit"] = np.where(here, given["logit"], np.inf)  # none of the others is spared, whatever their threshold
     flipped = y.copy()
     flipped[here] = rng.permutation(y[here])
     counts = resamples(200, seed=0, count=20)

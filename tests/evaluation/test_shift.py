@@ -1,4 +1,4 @@
-"""A cohort unlike training is told, one like it is not; whom a bundle was made for; covariates from another table."""
+"""A cohort unlike training is reported, one like it is not; a bundle's scope; covariates from another table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from kras_plugins import Sample, SemanticProfile
 from kras_plugins.data import Bag, TileSpec
-from kras_plugins.evaluation.scope import gate_note, out_of_scope, scope_kind
+from kras_plugins.evaluation.scope import gate_note, out_of_scope, scope_kind, unlike_note
 from kras_plugins.evaluation.shift import external_block, identity_rows, internal_results, shift_rows, training_summary
 
 NAMES = tuple(f"f{i}" for i in range(20))
@@ -142,7 +142,7 @@ def test_tissue_unlike_training_is_why_there_is_too_little_cancer(unlike, epithe
 
 
 def areas(epithelium=None, tissue=None):
-    """A profile that knows these areas in mm²."""
+    """A profile with these areas in mm²."""
     known = {k: v for k, v in {"x": 9.0, "area_tissue": tissue, "area_ce": epithelium}.items() if v is not None}
     return SemanticProfile(id="p", names=tuple(known), values=np.array([*known.values()]), valid={}, source="t")
 
@@ -159,6 +159,14 @@ def test_too_small_a_share_of_cancer_epithelium_is_out_of_scope_however_large_th
     found = out_of_scope("LUAD", areas(epithelium, tissue))
     assert bool(found) == bool(reason) and reason in found
     assert "is squamous" in out_of_scope("LUSC", areas(epithelium, tissue))
+
+
+def test_patients_whose_tissue_the_profiler_does_not_know_are_counted_with_a_remedy():
+    shares = [None, 0.0, 0.25, 0.26, 0.9]
+    profiles = [None, *(replace(areas(1.0, 3.0), unlike_share=share) for share in shares)]
+    note = unlike_note(profiles)
+    assert note.startswith("Of 2 of 6 patients more than 25%") and "max_unlike=1" in note
+    assert unlike_note(profiles[:4]) == ""
 
 
 def test_what_decided_the_scope_is_said_with_how_many_have_it():

@@ -149,7 +149,7 @@ def test_numbers_stand_within_folds_and_first_in_scope():
         assert "Nadeau & Bengio" in entry["auroc"]["method"]
         assert entry["auroc"]["inflation"] == pytest.approx(1.5)
         assert entry["n"] == here.sum()
-    # Among all patients histology alone tells much; in scope it has nothing to say and is not there.
+    # Among all patients histology alone is informative; in scope it is not, and is absent.
     assert metrics["all_patients_pooled"]["histology_only"]["auroc"]["value"] > 0.6
     assert metrics["all_patients_pooled"]["histology_only"]["auroc"]["inflation"] == 1
     assert "histology_only" not in metrics["models"]
@@ -226,7 +226,7 @@ def test_small_subgroups_are_listed_without_an_area():
     assert "fewer than 5" in rows["specimen", "cytology"]["note"]
     biopsy = rows["specimen", "biopsy"]
     assert biopsy["auroc"]["low"] < biopsy["auroc"]["value"] < biopsy["auroc"]["high"]
-    assert not any(column == "kras_test" for column, _ in rows)  # one level is no subgroup
+    assert not any(column == "kras_test" for column, _ in rows)  # one level is not a subgroup
     assert sum(r["n"] for (column, _), r in rows.items() if column == "site") == 160
 
 
@@ -277,7 +277,7 @@ def test_an_external_cohort_gets_an_interval_that_is_not_widened_and_frozen_thre
 
 def test_a_member_alone_cannot_be_told_from_the_ensemble_and_says_why():
     row = summary(external()[0])["comparisons"][0]
-    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "both rank alike")
+    assert (row["delta"], row["p"], row["p_holm"], row["note"]) == (0, None, None, "both rank patients the same way")
 
 
 @pytest.mark.parametrize("labels", [np.zeros(200), np.ones(200), np.arange(200) == 1])
@@ -286,7 +286,7 @@ def test_one_class_or_one_positive_gives_nulls_and_no_exception(labels):
     json.dumps(metrics, allow_nan=False)
     area = metrics["models"]["he"]["auroc"]
     assert area["note"]
-    # Of one positive an exact bound can be given, of none nothing.
+    # With one positive there is an exact bound, with none there is nothing.
     assert (area["low"] is None) == (metrics["n_positive"] in (0, metrics["n"]))
 
 

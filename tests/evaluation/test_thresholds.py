@@ -33,7 +33,7 @@ def test_each_rule_holds_its_promise_also_with_ties(pairs):
     assert all(rates(y, s, t)[1] < 0.9 for t in s if t < specific)
     best = max(sum(rates(y, s, t)) for t in s)
     assert sum(rates(y, s, chosen["youden"])) == pytest.approx(best)
-    # Between rule-out and rule-in nobody is promised anything; where the two cross, both promises hold.
+    # Between rule-out and rule-in nothing is promised; if the two cross, both promises hold.
     assert chosen["rule_out"] <= chosen["rule_in"]
     assert rates(y, s, chosen["rule_out"])[0] >= 0.9
     assert rates(y, s, chosen["rule_in"])[1] >= 0.9

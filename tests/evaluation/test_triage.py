@@ -1,4 +1,4 @@
-"""What ruling out is worth against sequencing everybody."""
+"""What ruling out is worth, compared with sequencing everybody."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_difference_is_what_is_spared_less_what_is_missed():
     assert found["ruled_out"]["value"] == pytest.approx(0.52)
     assert found["one_minus_prevalence"] == pytest.approx(0.8)
     for row in found["net_benefit"]:
-        # Net benefit of testing the others less that of testing all (Vickers & Elkin 2006).
+        # Net benefit of testing the others minus that of testing all (Vickers & Elkin 2006).
         t = row["t"]
         others, everyone = 18 / 100 - 30 / 100 * t / (1 - t), 20 / 100 - 80 / 100 * t / (1 - t)
         assert row["difference"]["value"] == pytest.approx(others - everyone)

@@ -1,4 +1,4 @@
-"""What a killed process left half-made goes when the next one begins; what a living one works on stays."""
+"""What a killed process left incomplete is removed when the next one starts; the work of a live one stays."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_folder_of_another_machine_goes_only_when_it_is_old(tmp_path: Path, mo
 
 @contextmanager
 def making_here(below: Path) -> Iterator[Path]:
-    """A work folder that nobody holds any more."""
+    """A work folder that is no longer locked."""
     folder = below / f"x-1@{leftovers._HOST}"
     folder.mkdir()
     (folder / "half.txt").touch()
@@ -111,7 +111,9 @@ def mode(path: Path) -> int:
 def test_all_files_of_an_artifact_are_as_the_umask_says(umask: int, wanted: int, tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         (folder / "deep").mkdir()
-        save_file({"a": np.zeros(2)}, folder / "deep" / "network.safetensors")  # by way of a file of its owner's alone
+        save_file(
+            {"a": np.zeros(2)}, folder / "deep" / "network.safetensors"
+        )  # through a file that only its owner can read
         (folder / "facts.json").write_text("{}")
 
     before = os.umask(umask)

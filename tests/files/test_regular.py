@@ -1,4 +1,4 @@
-"""What is no file is named as what it is, and never opened: a pipe or a device would be read for ever."""
+"""What is not a file is named as what it is, and never opened: reading a pipe or a device would never end."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ KINDS = {"pipe": make_pipe, "socket": make_socket, "device": make_device}
 
 @pytest.fixture(autouse=True)
 def _no_endless_wait() -> Iterator[None]:
-    """Who opens a pipe waits for ever: that fails, and does not hang."""
+    """Opening a pipe would wait forever: the test then fails, and does not hang."""
 
     def fail(*_: object) -> None:
         raise AssertionError("it was opened")
@@ -122,7 +122,7 @@ def test_what_is_no_file_is_refused_by_its_kind(what: str, kind: str, tmp_path: 
 
 def test_weights_that_are_no_file_describe_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.safetensors")
-    assert described(tmp_path / "w.safetensors") is None  # told where they are loaded
+    assert described(tmp_path / "w.safetensors") is None  # reported where they are loaded
 
 
 def test_a_call_with_a_pipe_is_wrong_usage(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""No spreadsheet runs what stands in a table of ours, and what is read back is what was written."""
+"""No spreadsheet runs a cell of our tables, and what is read back is what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plug-in for another kras is told as that, and not as a broken one; none of its code runs."""
+"""A plug-in for another kras is reported as such, and not as broken; none of its code runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_api_that_is_served_no_more_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("kras_plugins.host.compatibility.OLDEST_API", 3)
     monkeypatch.setattr("kras_plugins.host.compatibility.API_VERSION", 4)
     assert cause(tmp_path, f"KRAS_API = 3{GOOD}") == ""
-    assert cause(tmp_path, f"KRAS_API = 2{GOOD}").startswith("written for plug-in API 2, this kras serves 3 to 4")
+    assert cause(tmp_path, f"KRAS_API = 2{GOOD}").startswith("written for plug-in API 2, this kras supports 3 to 4")
 
 
 @pytest.mark.parametrize("stated", ["'1.0'", "1_0", "１", "²", "9" * 5000])

@@ -1,4 +1,4 @@
-"""A bad plug-in is told with its cause; neither the host nor another plug-in nor another slide is taken down by it."""
+"""A bad plug-in is reported with its cause; it affects neither the host nor another plug-in nor another slide."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CAUSES = {
 
 @pytest.fixture(autouse=True)
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Calls that hang are given up after a second, and end with the test."""
+    """Calls that hang are abandoned after a second, and end with the test."""
     monkeypatch.delenv("KRAS_TEST_LET_GO", raising=False)
     monkeypatch.setattr(isolation, "_LEAVE_SECONDS", 0.2)
     with deadline(1):

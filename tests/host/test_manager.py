@@ -78,7 +78,7 @@ def test_a_loose_file_is_imported_once_while_it_does_not_change_and_two_of_one_n
 def test_a_loose_file_that_changes_within_a_second_is_imported_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Byte code knows its source by size and second alone."""
+    """Byte code identifies its source only by size and second."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     for value in (1, 2):
         file = loose(tmp_path, "mine", f"{GOOD}\nVALUE = {value}\n")

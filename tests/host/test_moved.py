@@ -1,4 +1,4 @@
-"""Modules that moved are found by their old names for one release, and say where they are now."""
+"""Modules that moved are found by their old names for one release, with a warning that names the new place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is noted belongs to the study that asked for the work, whatever becomes of logs."""
+"""Notes belong to the study that asked for the work, whatever happens to logs."""
 
 from __future__ import annotations
 

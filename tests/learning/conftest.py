@@ -1,4 +1,4 @@
-"""A small cohort and a small classifier, so that every test runs the true nested cross-validation in a moment."""
+"""A small cohort and a small classifier, so that every test runs the real nested cross-validation quickly."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def run(people, members, root, **options):
 
 @pytest.fixture
 def spy(ridge):
-    """A classifier that writes down who it was shown: one (fit, valid, scored) entry a fit."""
+    """A classifier that records who it was shown: one (fit, valid, scored) entry per fit."""
     seen = []
 
     class Spy(ridge):
@@ -217,7 +217,7 @@ def test_bags_of_two_encoders_and_a_patient_twice_are_refused(tmp_path, make_peo
     with pytest.raises(ConfigError, match="two encoders"):
         run(people, both, tmp_path)
     people.samples[0] = people.samples[1]
-    with pytest.raises(ConfigError, match="p1 is there twice"):
+    with pytest.raises(ConfigError, match="p1 appears twice"):
         run(people, both, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A bundle from somebody else, sealed anew: it is loaded from its own files alone, or refused in one line."""
+"""A bundle from somebody else, sealed again: it is loaded from its own files alone, or refused in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load(original: tuple[Path, Callable[[Path], Bundle]]) -> Callable[[Path], Bu
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The bundle with another bundle.json, sealed anew."""
+    """The bundle with another bundle.json, sealed again."""
     file = bundle / "bundle.json"
     content = json.loads(file.read_text())
     change(content)
@@ -85,7 +85,7 @@ def test_a_pipe_a_socket_and_an_empty_folder_are_refused(bundle: Path, load: Any
     import socket
 
     os.mkfifo(bundle / "models" / "pipe")
-    with pytest.raises(StoreError, match="pipe is no regular file"):
+    with pytest.raises(StoreError, match="pipe is not a regular file"):
         load(bundle)
     (bundle / "models" / "pipe").unlink()
     here = os.getcwd()
@@ -95,7 +95,7 @@ def test_a_pipe_a_socket_and_an_empty_folder_are_refused(bundle: Path, load: Any
             made.bind("ear")
     finally:
         os.chdir(here)
-    with pytest.raises(StoreError, match="ear is no regular file"):
+    with pytest.raises(StoreError, match="ear is not a regular file"):
         load(bundle)
     (bundle / "ear").unlink()
     (bundle / "models" / "fold-1" / "more").mkdir()
@@ -162,12 +162,12 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "slope: ": lambda c: c["members"][0]["folds"][0].update(slope=-1.0),
     "consumes": lambda c: c["members"][0].update(consumes="slides"),
     "name": lambda c: c["members"][0].update(name="../ridge"),
-    "one name": lambda c: c["members"].append(c["members"][0]),
+    "same name": lambda c: c["members"].append(c["members"][0]),
     "number of folds": lambda c: c["members"][0]["folds"].pop(),
     "fusion.kind": lambda c: c["fusion"].update(kind="magic"),
     "fusion.folds.0": lambda c: c.update(fusion={"kind": "stacked", "folds": [{}] * len(c["fusion"]["folds"])}),
     "inputs.features": lambda c: c["inputs"].update(features=[1]),
-    "feature comes twice": lambda c: c["inputs"]["features"].append("a"),
+    "feature is duplicated": lambda c: c["inputs"]["features"].append("a"),
     "thresholds": lambda c: c.update(thresholds={"ensemble": {"rule_in": "high"}}),
     "facts": lambda c: c.update(facts=[]),
     "surprise": lambda c: c.update(surprise=1),

@@ -1,4 +1,4 @@
-"""How members become one: each way on its own terms, frozen and back, and never fitted on whom it scores."""
+"""How members become one: each way by its own rules, frozen and loaded, and never fitted on those it scores."""
 
 from __future__ import annotations
 

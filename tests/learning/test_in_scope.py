@@ -43,7 +43,7 @@ def scope_of(people):
 
 
 def changed(people, who):
-    """The same patients with the labels of some turned over."""
+    """The same patients with some labels flipped."""
     labels = people.labels.copy()
     labels[who] = 1 - labels[who]
     return type(people)(people.samples, labels, people.strata, people.sites)
@@ -110,7 +110,7 @@ def test_positives_in_scope_are_spread_evenly_over_folds(seed):
 def test_whole_sites_are_dealt_by_their_positives_in_scope_too():
     rng = np.random.default_rng(1)
     sites = [f"s{i}" for i in rng.integers(0, 25, 400)]
-    scope = np.array([int(s[1:]) % 2 == 0 for s in sites])  # every other site treats patients out of scope alone
+    scope = np.array([int(s[1:]) % 2 == 0 for s in sites])  # every other site has only patients out of scope
     labels = (rng.random(400) < 0.2).astype(np.int8)
     strata = np.where(scope, "LUAD", "LUSC").tolist()
     fold = folds(labels, strata, sites, 5, 0, "site", scope)
@@ -120,7 +120,7 @@ def test_whole_sites_are_dealt_by_their_positives_in_scope_too():
 
 
 def summary_of(tmp_path, make_people, make_member, ridge, positives):
-    """A study of which so many positive patients are in scope."""
+    """A study with this many positive patients in scope."""
     people = make_people(150, signal=2.0, prevalence=0.3)
     rank = np.cumsum(people.labels)
     outside = [

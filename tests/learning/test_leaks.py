@@ -1,4 +1,4 @@
-"""Every way in which a test fold can get into what is fitted is planted and found; the code itself has none."""
+"""Every way in which a test fold can leak into a fit is planted and found; the code itself has no leak."""
 
 from __future__ import annotations
 

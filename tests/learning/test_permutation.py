@@ -1,4 +1,4 @@
-"""A permutation test is exact within its groups, sees what is there and nothing else, and survives being killed."""
+"""A permutation test is exact within its groups, detects real effects and nothing else, and survives being killed."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_real_signal_is_beyond_all_permutations_and_their_models_are_not_kept(
     assert test.p == 1 / 20
     assert test.null_mean == pytest.approx(0.5, abs=0.1)
     assert not list(tmp_path.rglob("model"))
-    # the two outer folds of the study itself, and a number a permutation
+    # the two outer folds of the study itself, and a number per permutation
     assert len(list(Store(tmp_path).entries())) == 2 + 19
 
 

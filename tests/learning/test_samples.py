@@ -1,4 +1,4 @@
-"""From slides to patients: what a patient's slides gave, each thing counted once."""
+"""From slides to patients: the results of a patient's slides, each counted once."""
 
 from __future__ import annotations
 

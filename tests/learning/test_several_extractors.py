@@ -1,4 +1,4 @@
-"""Members on the bags of one of several extractors: each learns from its own, alone, and a bundle keeps them apart."""
+"""Members on the bags of one of several extractors: each learns only from its own, and a bundle keeps them separate."""
 
 from __future__ import annotations
 

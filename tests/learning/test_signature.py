@@ -1,4 +1,4 @@
-"""Signatures of bundles: they cover every file, count for trusted keys alone, and damaged ones are one error."""
+"""Signatures of bundles: they cover every file, count only for trusted keys, and a damaged one is an error."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_bundle_that_was_changed_and_sealed_anew_is_refused(bundle: Path, tmp_
     sign(bundle, tmp_path / "me")
     (bundle / name).write_text("other")
     seal(bundle)
-    with pytest.raises(StoreError, match=r"signature\.json is the signature of another content"):
+    with pytest.raises(StoreError, match=r"signature\.json is the signature of other content"):
         found(bundle)
 
 
@@ -83,7 +83,7 @@ def test_a_key_of_another_cannot_be_put_in_place(bundle: Path, tmp_path: Path) -
     sign(bundle, tmp_path / "stranger")
     theirs = json.loads((bundle / "signature.json").read_text())
     (bundle / "signature.json").write_text(json.dumps(theirs | {"public_key": mine["public_key"]}))
-    with pytest.raises(StoreError, match="signature of another content"):
+    with pytest.raises(StoreError, match="signature of other content"):
         found(bundle)
 
 
@@ -119,9 +119,9 @@ def test_what_is_no_key_is_named(bundle: Path, tmp_path: Path) -> None:
     make_key(tmp_path / "me")
     (tmp_path / "text").write_text("no key")
     for wrong in (tmp_path / "text", public_of(tmp_path / "me"), tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ConfigError, match="no private Ed25519 key"):
+        with pytest.raises(ConfigError, match="not a private Ed25519 key"):
             sign(bundle, wrong)
     sign(bundle, tmp_path / "me")
     trust(tmp_path / "me", "private")  # given away by mistake
-    with pytest.raises(ConfigError, match=r"private\.pub: no public Ed25519 key"):
+    with pytest.raises(ConfigError, match=r"private\.pub: not a public Ed25519 key"):
         found(bundle)

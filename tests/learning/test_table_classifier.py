@@ -1,4 +1,4 @@
-"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is kept."""
+"""Any model on a table is a whole classifier: what it sees, how its scores are explained, how it is stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Means(TableClassifier):
 
 
 class Stump(StoppingTableClassifier):
-    """The one split, in the features' own units, that best tells patients apart whom it does not learn from."""
+    """The one split, in the features' own units, that best separates patients it does not learn from."""
 
     options_type = TableOptions
     scaled = False
@@ -221,6 +221,6 @@ def test_a_tree_whose_walk_would_not_end_or_leave_its_columns_is_refused(
         state["nodes"]["left_child" if damage == "walk" else "feature"][0] = 0 if damage == "walk" else 3
         tree.__setstate__(state)
     dump_skops(model, tmp_path / "damaged")
-    says = "a child does not stand behind its parent" if damage == "walk" else "a tree asks for column 3 of 3"
+    says = "a child does not come after its parent" if damage == "walk" else "a tree asks for column 3 of 3"
     with pytest.raises(StoreError, match=says):
         load_skops(tmp_path / "damaged", trusted)

@@ -61,7 +61,7 @@ def test_a_feature_that_is_mostly_zero_is_scaled_by_its_standard_deviation():
 def test_absent_and_constant_features_are_dropped():
     values = noise(20, 4)
     values[:, 1] = np.nan
-    values[:, 2] = 0.1 * 3 + np.arange(20) * 1e-17  # constant but for rounding
+    values[:, 2] = 0.1 * 3 + np.arange(20) * 1e-17  # constant except for rounding
     values[:19, 3] = np.nan  # once observed: constant after imputation
     assert Preprocessor.fit(patients(values)).columns == ("a",)
 
@@ -149,7 +149,7 @@ GROUPS = tuple(dict.fromkeys(f.group for f in FEATURES))
 
 
 def our_patients(n=40, seed=0, **given):
-    """Profiles with all features of ours, all of them noise but for those given."""
+    """Profiles with all features of ours, all of them noise except those given."""
     values = np.abs(noise(n, len(OURS), seed)) * 100
     values[:, OURS.index("ip_class")] = np.arange(n) % 3
     for name, column in given.items():
@@ -200,7 +200,7 @@ def test_the_immune_phenotype_is_three_columns_and_has_no_order():
 
 
 def test_features_made_elsewhere_are_taken_as_they_are_and_it_is_noted(caplog):
-    """Even where they bear names of ours: their units and meaning are not known."""
+    """Even if they have names of ours: their units and meaning are not known."""
     values = noise(30, 4) * 100
     samples = patients(values, ("itil", "n_grids", "ip_class", "HIF1"))
     with caplog.at_level("INFO", logger="kras"):
@@ -214,7 +214,7 @@ def test_features_made_elsewhere_are_taken_as_they_are_and_it_is_noted(caplog):
 
 
 def with_squares(samples, seed=0, level=1.0):
-    """Each patient with 4 to 30 squares a grid, of lymphocytes as dense in all of them."""
+    """Each patient has 4 to 30 squares per grid, with the same density of lymphocytes in all of them."""
     rng = np.random.default_rng(seed)
     found = []
     for sample in samples:
@@ -245,7 +245,7 @@ def test_quantile_thresholds_are_frozen_and_applied_to_new_patients():
     fitted = Preprocessor.from_dict(json.loads(json.dumps(Preprocessor.fit(train, "all", "quantile").to_dict())))
     table = dict(zip(fitted.columns, fitted.table(new).T, strict=True))
     valid = [s.profile.valid["D"] for s in new]
-    assert 0 < sum(valid) < len(new)  # where group D is not valid, nothing is called anew
+    assert 0 < sum(valid) < len(new)  # if group D is not valid, nothing is called again
     shown = [name for name in ("is", "ies", "ids", "ip_entropy") if name in table]
     assert len(shown) >= 3
     for sample, use, row in zip(new, valid, range(10), strict=True):

@@ -1,4 +1,4 @@
-"""What PyTorch says of accelerators is understood, also where it is built or driven wrongly."""
+"""PyTorch's answers about accelerators are understood, also with a wrong build or driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One verified ONNX file a model: made from PyTorch, or brought along and held against what its plug-in says of it."""
+"""One verified ONNX file per model: made from PyTorch, or ready-made and compared with what its plug-in states."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_a_folder_with_one_onnx_file_is_that_file(tmp_path: Path) -> None:
     ("made", "said"),
     [
         ({"batch": 1}, "dynamic batch"),
-        ({"output": "tokens"}, "outputs are tokens; wanted are features"),
-        ({"kind": TensorProto.FLOAT}, "wanted is uint8"),
+        ({"output": "tokens"}, "outputs are tokens; expected are features"),
+        ({"kind": TensorProto.FLOAT}, "expected is uint8"),
         ({"side": 16}, r"float32|uint8\['n', 16, 16, 3\]"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_spec_that_states_a_wrong_output_is_refused(tmp_path: Path) -> None:
 
 
 class Rounded(torch.nn.Module):
-    """Means of colors as uint8; the exported graph is so many levels off."""
+    """Means of colors as uint8; the exported graph is off by this many levels."""
 
     def __init__(self, off: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ def test_levels_are_held_against_all_of_them_and_other_numbers_against_the_large
 def test_an_operator_set_that_cannot_be_had_is_told(tmp_path: Path, opset: int) -> None:
     """The exporter itself logs that and gives another one."""
     small = spec_of(replace(PRESETS["vit-mini"], source="random:0", dim=48, px=32, arguments=SMALL))
-    with pytest.raises(BackendError, match=f"operator set {opset}|refuses the export"):
+    with pytest.raises(BackendError, match=f"operator set {opset}|rejects the export"):
         export_onnx(small, tmp_path / "model.onnx", opset=opset)
 
 

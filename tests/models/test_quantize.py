@@ -1,4 +1,4 @@
-"""int8: the file holds int8 products, takes uint8 tiles as any other, and stays near float32 by a measured cosine."""
+"""int8: the file has int8 products, takes uint8 tiles like any other, and stays near float32 by a measured cosine."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_quantization_that_fails_leaves_what_was_there(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--out", "q.onnx", "--model", "cells"), "no encoder"),
+        (("--out", "q.onnx", "--model", "cells"), "not an encoder"),
         (
             ("--out", "q.onnx", "-o", "extractor.vit.model=vit-mini", "-o", "extractor.vit.weights=made.onnx"),
             "as it is",

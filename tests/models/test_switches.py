@@ -1,4 +1,4 @@
-"""Switches of the process are set while somebody computes, and as they were before once the last one is done."""
+"""Switches of the process are set during a computation, and as they were before once the last one is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backend local: what holds for its engines alike, and what OpenVINO needs."""
+"""Backend local: what applies to all its engines, and what OpenVINO needs."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_batch_that_is_asked_for_and_cut_is_logged(caplog: pytest.LogCaptureFi
     for engine in ("openvino", "torch"):
         with caplog.at_level(logging.WARNING, "kras.backend.local"):
             assert backend(engine=engine, device="cpu", batch=5).load(spec).batch == 4
-        assert "'conformance_probe' takes batches of 4 at most, 5 were asked for" in caplog.text
+        assert "'conformance_probe' takes batches of at most 4; 5 was requested" in caplog.text
         caplog.clear()
         assert backend(engine=engine, device="cpu", batch=4).load(spec).batch == 4
         assert not caplog.text

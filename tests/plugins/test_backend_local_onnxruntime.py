@@ -23,7 +23,7 @@ CARDS = Target(engine="onnxruntime", devices=("cuda:0", "cuda:1"), name="NVIDIA 
 
 
 class Session:
-    """Counts what it is given; `held`: the providers that it really has."""
+    """Counts what it is given; `held`: the providers that it actually has."""
 
     held = (PROVIDER, "CPUExecutionProvider")
     made: list[Session] = []  # noqa: RUF012 - emptied by the fixture
@@ -100,7 +100,7 @@ def test_a_build_without_cuda_is_refused_with_the_package_that_has_it() -> None:
 def test_other_precisions_and_other_models_are_refused(own: ModelSpec) -> None:
     with pytest.raises(BackendError, match="computes in f32, not bf16"):
         OnnxRuntime(LocalOptions(precision="bf16"), CARDS)
-    with pytest.raises(BackendError, match="is no ONNX file.*engine=auto"):
+    with pytest.raises(BackendError, match="is not an ONNX file.*engine=auto"):
         OnnxRuntime(LocalOptions(), CARDS).load(probe_model())
 
 

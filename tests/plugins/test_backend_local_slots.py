@@ -92,7 +92,9 @@ def test_a_slot_without_memory_fails_its_own_caller_and_serves_the_next(
     failures = [(f.exception(60), g) for f, g in zip(asked, given, strict=True)]
     (error,) = [e for e, _ in failures if e is not None]
     assert isinstance(error, BackendError)
-    assert "card 1 has not enough memory for batches of 3" in error.message and "backend.local.batch" in error.hint
+    assert (
+        "card 1 does not have enough memory for batches of 3" in error.message and "backend.local.batch" in error.hint
+    )
     for future, (failed, g) in zip(asked, failures, strict=True):
         if failed is None:
             np.testing.assert_array_equal(future.result(), oracle(g))
@@ -170,7 +172,7 @@ def test_slots_of_several_cards_are_dealt_in_turn() -> None:
     [
         ({"tiles": tiles(4, 0)}, "a batch of 4, at most 3 fit"),
         ({"tiles": tiles(1, 0)[:0]}, "a batch of 0"),
-        ({"tiles": tiles(1, 0)[:, :1, :1]}, r"'tiles' is uint8\[1, 1, 1, 3\], wanted is uint8\[batch, 4, 4, 3\]"),
+        ({"tiles": tiles(1, 0)[:, :1, :1]}, r"'tiles' is uint8\[1, 1, 1, 3\], expected is uint8\[batch, 4, 4, 3\]"),
         ({"tiles": tiles(1, 0).astype(np.float64)}, "is float64"),
         ({"others": tiles(1, 0)}, "'tiles' is none"),
     ],

@@ -113,7 +113,7 @@ def test_too_little_memory_at_loading_names_device_and_remedy(monkeypatch: pytes
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(torch_engine, "PlainSlot", full)
-    with pytest.raises(BackendError, match="cpu has not enough memory for batches of 2.*backend.local.batch"):
+    with pytest.raises(BackendError, match="cpu does not have enough memory for batches of 2.*backend.local.batch"):
         create(LocalOptions(engine="torch", device="cpu")).load(probe_model())
 
 
@@ -125,7 +125,7 @@ def test_too_little_memory_within_a_capture_is_told_as_such(monkeypatch: pytest.
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
     monkeypatch.setattr(torch_engine, "PlainSlot", full)
-    with pytest.raises(BackendError, match="cpu has not enough memory"):
+    with pytest.raises(BackendError, match="cpu does not have enough memory"):
         create(LocalOptions(engine="torch", device="cpu")).load(probe_model())
 
 

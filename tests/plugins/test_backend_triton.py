@@ -1,4 +1,4 @@
-"""Backend triton against a real server: right answers, nothing taken on trust, and every fault survived or told."""
+"""Backend triton against a real server: right answers, nothing taken on trust, and every fault survived or reported."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_second_model_of_the_same_name_is_not_taken_for_the_first(server: Serv
 
 
 def test_a_wrong_version_is_refused_with_those_that_are_there(server: Server, connect: Any) -> None:
-    with pytest.raises(BackendError, match="version 1, wanted is 7"):
+    with pytest.raises(BackendError, match="version 1, expected is 7"):
         connect(server.url).load(replace(SPEC, version=7))
 
 
@@ -249,7 +249,7 @@ def test_an_unknown_model_is_refused_with_those_that_are_there(server: Server, c
 def test_tensors_of_another_shape_or_type_are_refused() -> None:
     config = model_config(SPEC, digest="d")
     wider = replace(SPEC.inputs[0], shape=(16, 16, 3))
-    with pytest.raises(BackendError, match=r"inputs tiles uint8\[8, 8, 3\]; wanted are tiles uint8\[16, 16, 3\]"):
+    with pytest.raises(BackendError, match=r"inputs tiles uint8\[8, 8, 3\]; expected are tiles uint8\[16, 16, 3\]"):
         check_model(config, replace(SPEC, inputs=(wider,)), "d", "here")
     renamed = replace(SPEC.outputs[0], name="tokens")
     with pytest.raises(BackendError, match="outputs features"):
@@ -297,7 +297,7 @@ def test_the_cpu_server_is_as_coarse_as_the_coarser_of_graph_and_processor() -> 
 
     assert said("f32", "f32") == ("f32", "triton 2.51.0 openvino 1 batch 2")
     assert said("f32", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2")
-    # Weights in float16 are others than those in float32, whatever computes them: both are to be told apart.
+    # Weights in float16 differ from those in float32, whatever computes them: the two must be distinguished.
     assert said("f16", "f32") == ("f16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
     assert said("f16", "bf16") == ("bf16", "triton 2.51.0 openvino 1 batch 2 f16 graph")
 
@@ -415,6 +415,7 @@ def test_a_server_that_only_answers_with_errors_does_not_draw_the_work_to_itself
         backend.close()
 
 
+@pytest.mark.long
 def test_a_stopped_server_holds_neither_loading_nor_waiting_callers_nor_closing_up(
     place: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

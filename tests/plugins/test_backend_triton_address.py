@@ -1,4 +1,4 @@
-"""Addresses of backend triton: proxies do not stand before this host, and a wrong address is told at once, and why."""
+"""Addresses of backend triton: proxies are not used for this host, and a wrong address is reported at once, and why."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_where_nothing_listens_that_is_said_at_once(server: Server, dead_port: i
         connect(f"127.0.0.1:{dead_port}")
     assert "kras model serve" in caught.value.hint
     assert "wait_s" in caught.value.hint
-    with pytest.raises(BackendError, match="no host of that name"):
+    with pytest.raises(BackendError, match="unknown host"):
         connect("no-such-host.invalid:8001")
 
 
@@ -126,7 +126,7 @@ def greeter(says: bytes) -> Iterator[int]:
     ("service", "said"),
     [
         (web_server, "an HTTP server answers there"),
-        (lambda: greeter(b"SSH-2.0-OpenSSH_9.6\r\n"), "something else than Triton listens there; it says 'SSH-2.0"),
+        (lambda: greeter(b"SSH-2.0-OpenSSH_9.6\r\n"), "something other than Triton listens there; it says 'SSH-2.0"),
         (lambda: greeter(b"\x15\x03\x01\x00\x02\x02\x46"), "the server there encrypts"),
     ],
 )
@@ -146,10 +146,10 @@ def test_what_is_no_grpc_server_is_told_at_once(service: Callable[[], Iterator[i
         ("localhost:8001/v2/models", "no path", "write localhost:8001"),
         ("localhost", "is HOST:PORT", "localhost:8001"),
         ("::1:8001", "is HOST:PORT", "[::1]:8001"),
-        ("localhost:99999", "99999 is no port", "1 to 65535"),  # gRPC takes it modulo 65536
-        ("localhost:²", "² is no port", "1 to 65535"),
-        ("localhost:0", "0 is no port", "1 to 65535"),
-        ("localhost:", "nothing is no port", "localhost:8001"),
+        ("localhost:99999", "99999 is not a port", "1 to 65535"),  # gRPC takes it modulo 65536
+        ("localhost:²", "² is not a port", "1 to 65535"),
+        ("localhost:0", "0 is not a port", "1 to 65535"),
+        ("localhost:", "nothing is not a port", "localhost:8001"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused_with_what_to_write(url: str, said: str, hint: str) -> None:
@@ -179,7 +179,7 @@ def test_a_server_of_which_only_the_socket_file_is_known_is_left_to_grpc(tmp_pat
 
 
 def test_a_dns_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a headless service: each is checked and balanced by itself, and its certificate names the service."""
+    """As of a headless service: each is checked and balanced separately, and its certificate names the service."""
 
     def resolved(host: str, port: int, **_: object) -> list[object]:
         assert (host, port) == ("kras-triton", 8001)
@@ -193,7 +193,7 @@ def test_a_dns_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyP
 
 
 def test_a_dns_name_that_is_unknown_or_no_address_is_told() -> None:
-    with pytest.raises(BackendError, match="dns:///no-such-host.invalid:8001: no host of that name"):
+    with pytest.raises(BackendError, match="dns:///no-such-host.invalid:8001: unknown host"):
         read_addresses("dns:///no-such-host.invalid:8001")
     with pytest.raises(BackendError, match="HOST:PORT"):
         read_addresses("dns:///kras-triton")

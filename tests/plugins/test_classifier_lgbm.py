@@ -111,7 +111,7 @@ def test_positives_weigh_the_root_of_their_rarity():
         (r"(?m)^Tree=1$", "Tree=7", "another number"),
         (r"end of trees", "", "end is missing"),
         (r"^tree", "wood", "no tree"),
-        (r"binary", "lambdarank", "no binary classifier"),
+        (r"binary", "lambdarank", "not a binary classifier"),
         (r"(?m)^Tree=0$", "Tree=0\0", "no text"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, t
     classifier.save(tmp_path)
     file = tmp_path / "model.txt"
     text = re.sub(pattern, new, file.read_text(), count=1)
-    if said != "tree_sizes":  # an attacker mends the sizes, too
+    if said != "tree_sizes":  # an attacker corrects the sizes, too
         sizes = " ".join(
             str(len(part.partition("end of trees\n")[0])) for part in re.split(r"(?m)^(?=Tree=)", text)[1:]
         )
@@ -133,5 +133,5 @@ def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, t
 def test_texts_that_end_the_process_are_refused_before_lightgbm_sees_them(classifier, tmp_path, shared_cases, name):
     classifier.save(tmp_path)
     (tmp_path / "model.txt").write_bytes((shared_cases / "bundles" / name).read_bytes())
-    with pytest.raises(StoreError, match=r"model\.txt is no model"):
+    with pytest.raises(StoreError, match=r"model\.txt is not a model"):
         LgbmClassifier.load(tmp_path)

@@ -81,7 +81,7 @@ def test_noise_gets_a_strong_penalty_and_a_signal_a_weak_one(classifier: MeanMax
 
 
 def test_a_tile_contributes_its_share_of_the_mean_and_the_maxima_that_it_holds(classifier: MeanMaxClassifier) -> None:
-    """Of a patient whose tile 3 has the highest first feature, raising it moves the score by its weights alone."""
+    """If a patient's tile 3 has the highest first feature, raising it moves the score by its weights alone."""
     (sample,), _ = patients(1, 7)
     x = np.concatenate([b.features for b in sample.bags])
     why, line = classifier.explain(sample), classifier._line
@@ -130,5 +130,5 @@ def test_a_file_that_makes_no_score_is_refused(classifier: MeanMaxClassifier, tm
     whole = load_file(file)
     for broken in (whole | {name: whole[name][1:]}, whole | {name: whole[name] * np.nan}):
         save_file(broken, file)
-        with pytest.raises(StoreError, match="no model of classifier meanmax"):
+        with pytest.raises(StoreError, match="not a model of classifier meanmax"):
             MeanMaxClassifier.load(tmp_path)

@@ -1,4 +1,4 @@
-"""What holds for all bundled classifiers alike; each is asked through its record, as the host does."""
+"""What applies to all bundled classifiers; each is used through its record, as by the host."""
 
 from __future__ import annotations
 

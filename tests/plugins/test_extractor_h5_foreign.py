@@ -123,7 +123,7 @@ def test_what_is_no_table_of_numbers_is_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s.h5", "w") as f:
         f["coords"] = GRID
         for put, message in (
-            (lambda: f.create_dataset("features", data=["a"] * len(GRID)), "holds object, not numbers"),
+            (lambda: f.create_dataset("features", data=["a"] * len(GRID)), "contains object, not numbers"),
             (lambda: f.__setitem__("features", h5py.ExternalLink(other.name, "features")), "is a link"),
             (lambda: f.__setitem__("features", h5py.SoftLink("/coords")), "is a link"),
             (lambda: f.create_dataset("features", (24, 8), "f4", external=[(str(other), 0, 768)]), "in other files"),
@@ -186,11 +186,11 @@ def test_a_bag_is_found_by_what_it_states_and_by_its_name(tmp_path: Path) -> Non
     assert load(tmp_path, "a").slide_id == "a"
     with noted(lambda _: None) as notes:
         assert load(tmp_path, "renamed").slide_id == "renamed"
-    assert notes == ["renamed.h5 states slide old name; by its name it is taken for slide renamed"]
+    assert notes == ["renamed.h5 states slide old name; by its name it is used for slide renamed"]
     with pytest.raises(SlideError, match=r"no such feature file.*there are a\.h5, b\.h5, renamed\.h5"):
         load(tmp_path, "c")
     ours(tmp_path / "copy.h5", "a")
-    with pytest.raises(SlideError, match=r"b\.h5 \(which states a\) and copy\.h5 \(which states a\) are both"):
+    with pytest.raises(SlideError, match=r"b\.h5 \(which states a\) and copy\.h5 \(which states a\) both belong"):
         load(tmp_path, "a")
 
 
@@ -214,7 +214,7 @@ def test_more_numbers_than_a_file_can_hold_are_not_waited_for(tmp_path: Path) ->
     with h5py.File(tmp_path / "s.h5", "w") as f:
         f.create_dataset("features", (10**7, 1024), "f4", chunks=(1, 1024))
         f["coords"] = GRID * 224
-    with pytest.raises(SlideError, match="more than so small a file holds"):
+    with pytest.raises(SlideError, match="more than so small a file contains"):
         load(tmp_path, encoder="e", px=224, mpp=0.5)
 
 

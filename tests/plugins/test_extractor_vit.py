@@ -185,7 +185,7 @@ def test_a_damaged_description_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_a_network_that_is_no_vision_transformer_is_told(pooling: str) -> None:
-    with pytest.raises(ConfigError, match="resnet18 is no vision transformer"):
+    with pytest.raises(ConfigError, match="resnet18 is not a vision transformer"):
         build_module(spec(model="resnet18", weights="random:0", pooling=pooling))
 
 

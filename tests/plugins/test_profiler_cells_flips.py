@@ -1,4 +1,4 @@
-"""With `flips`, the profiler `cells` averages what the network says of each tile and of its mirror images."""
+"""With `flips`, the profiler `cells` averages the network's maps of each tile and of its mirror images."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_an_onnx_file_runs_through_the_local_backend(tmp_path, monkeypatch, outp
 def test_hover_maps_have_a_sign_and_are_refused_in_bytes(tmp_path):
     file = write(tmp_path / "toy.onnx", {"hv": [2, *S], "classes": [4, *S]}, levels=True)
     (spec,) = RECORD.models(options(file))
-    with pytest.raises(PluginError, match=r"output 'hv' is uint8.*wanted is float32"):
+    with pytest.raises(PluginError, match=r"output 'hv' is uint8.*expected is float32"):
         export_onnx(spec, tmp_path / "model.onnx")
 
 

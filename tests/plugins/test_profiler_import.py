@@ -202,7 +202,7 @@ def test_unknown_classes_are_listed_with_counts_and_the_line_to_write(tmp_path: 
         f["properties"]["classification"] = {"name": "Blob"}  # type: ignore[index]
     features[5]["properties"].pop("classification")  # type: ignore[attr-defined]
     write_geojson(tmp_path / "s.geojson", features)
-    with pytest.raises(ConfigError, match=r"without a meaning here: 'Blob' \(5\) ") as e:
+    with pytest.raises(ConfigError, match=r"unknown cell classes: 'Blob' \(5\) ") as e:
         load(tmp_path)
     assert 'classes = { "Blob" = ' in e.value.hint
     semantic = load(tmp_path, classes={"blob": "ignore", "unclassified": "other"})

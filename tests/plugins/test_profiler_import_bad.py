@@ -76,15 +76,15 @@ def test_polygons_that_cross_themselves_are_mended_and_counted(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "not whole JSON"),
-        ('{"type": "FeatureCollection", "features": [', "not whole JSON"),
-        ('{"type": "FeatureCollection", "features": []}', "holds no cells"),
+        ("", "damaged or incomplete JSON"),
+        ('{"type": "FeatureCollection", "features": [', "damaged or incomplete JSON"),
+        ('{"type": "FeatureCollection", "features": []}', "contains no cells"),
         ('{"shapes": 3}', "neither GeoJSON nor"),
         ('{"features": [{"type": "Feature", "geometry": {"type": "Polygon"}, "properties": {}}]}', "feature 1 is malf"),
         ('{"features": [{"geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]}', "feature 1 is malf"),
         ('{"nuc": {"1": {"centroid": null, "contour": [], "type": 1}}}', "neither a position nor"),
-        ('{"nuc": {"1": {"contour": [[0, 0], [1], [2, 2]], "type": 1}}}', "no list of x and y"),
-        ('{"nuc": {"1": {"contour": [["a", 0], [1, 1], [2, 2]], "type": 1}}}', "no list of x and y"),
+        ('{"nuc": {"1": {"contour": [[0, 0], [1], [2, 2]], "type": 1}}}', "not a list of x and y"),
+        ('{"nuc": {"1": {"contour": [["a", 0], [1, 1], [2, 2]], "type": 1}}}', "not a list of x and y"),
     ],
 )
 def test_a_broken_document_is_set_aside_with_its_cause(tmp_path: Path, content: str, message: str) -> None:
@@ -157,7 +157,7 @@ def test_an_error_about_classes_names_the_file(tmp_path: Path, what: str) -> Non
     features = [*features_of(), box("Widget", 0, 0, 1600, 1600)] if what == "annotation" else features_of()
     if what == "cell":
         features[7]["properties"] = {"classification": {"name": "Widget"}}
-    with pytest.raises(ConfigError, match=rf"s\.geojson: {what} classes without a meaning here: 'Widget' \(1\)"):
+    with pytest.raises(ConfigError, match=rf"s\.geojson: unknown {what} classes: 'Widget' \(1\)"):
         load(write_geojson(tmp_path / "s.geojson", features))
 
 

@@ -1,4 +1,4 @@
-"""Cells in other people's files: unusual ones come in, odd objects are counted and told, wrong scales are refused."""
+"""Cells in other people's files: unusual ones are read, odd objects are counted and reported, wrong scales refused."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def test_coordinates_of_another_magnification_are_scaled(
         assert np.median(semantic.cells["area_um2"]) == pytest.approx(np.pi * 16, rel=0.03)
 
 
-@pytest.mark.parametrize(("mag", "mpp", "message"), [(40, 0.35, "29x"), (0, 0.25, "no magnification"), ("x", 0.25, "")])
+@pytest.mark.parametrize(
+    ("mag", "mpp", "message"), [(40, 0.35, "29x"), (0, 0.25, "not a magnification"), ("x", 0.25, "")]
+)
 def test_a_magnification_that_cannot_be_meant_is_refused(tmp_path: Path, mag: object, mpp: float, message: str) -> None:
     write(tmp_path / "s.json", {"mag": mag, "nuc": dict(enumerate(nuclei()))})
     with pytest.raises(SlideError, match=rf"s\.json.*{message}"):
@@ -209,7 +211,7 @@ def test_damage_within_a_packed_file_is_named(tmp_path: Path, name: str) -> None
     ],
 )
 def test_facts_that_are_none_are_named(tmp_path: Path, content: dict[str, object]) -> None:
-    with pytest.raises(SlideError, match=r"s\.json: what it says of itself is malformed"):
+    with pytest.raises(SlideError, match=r"s\.json: its metadata are malformed"):
         load(write(tmp_path / "s.json", content))
 
 
@@ -339,7 +341,7 @@ def test_cells_of_a_tcga_slide_are_found_with_and_without_the_uuid(tmp_path: Pat
         file.unlink()
     for end in "12":
         write_geojson(tmp_path / f"{BARCODE}.{UUID[:-1]}{end}.geojson", features_of())
-    with pytest.raises(SlideError, match=rf"{UUID[:-1]}1\.geojson and .*{UUID[:-1]}2\.geojson are both of slide"):
+    with pytest.raises(SlideError, match=rf"{UUID[:-1]}1\.geojson and .*{UUID[:-1]}2\.geojson both belong to slide"):
         load(tmp_path / where, slide_id=short)
 
 
@@ -367,7 +369,7 @@ def test_lines_that_were_cut_off_are_damage(shared_cases: Path, tmp_path: Path) 
     features = json.loads((shared_cases / "cells" / "z3d.geojson").read_text())["features"]
     file = tmp_path / "s.geojson"
     file.write_text("\n".join(json.dumps(feature) for feature in features)[:-9])
-    with pytest.raises(SlideError, match="not whole JSON"):
+    with pytest.raises(SlideError, match="damaged or incomplete JSON"):
         load(file, **SIZE)
 
 
@@ -382,7 +384,7 @@ def test_a_cell_without_a_class_among_many_is_left_out_and_told(tmp_path: Path, 
     for feature in features[: len(XY) // 10]:
         feature["properties"]["classification"] = odd
     write_geojson(tmp_path / "s.geojson", features)
-    with pytest.raises(ConfigError, match="classes without a meaning"):
+    with pytest.raises(ConfigError, match="unknown cell classes"):
         load(tmp_path)
 
 

@@ -18,14 +18,14 @@ COLUMNS = ("x", "y", "class", "Nucleus: Area µm^2")
 
 
 def text_of(delimiter: str = ";", say: Callable[[float], str] = str, **odd: str) -> str:
-    """A table of cells; `odd`: what stands in row 7 instead, by column."""
+    """A table of cells; `odd`: what is in row 7 instead, by column."""
     rows = [(say(x), say(y), name, say(50.0)) for (x, y), name in zip(XY, NAMES, strict=True)]
     rows[5] = tuple(odd.get(name.split(":")[0], text) for name, text in zip(COLUMNS, rows[5], strict=True))  # type: ignore[assignment]
     return "\n".join(delimiter.join(row) for row in [COLUMNS, *rows]) + "\n"
 
 
 def comma(value: float) -> str:
-    return f"{value:g}" if value < 260 else f"{value + 0.25:.2f}".replace(".", ",")  # the first rows hold whole numbers
+    return f"{value:g}" if value < 260 else f"{value + 0.25:.2f}".replace(".", ",")  # the first rows have whole numbers
 
 
 def test_the_case_of_a_first_row_of_whole_numbers(shared_data: Path) -> None:
@@ -61,7 +61,7 @@ def test_an_odd_cell_is_named(tmp_path: Path, column: str, odd: str) -> None:
     with pytest.raises(SlideError) as e:
         load(tmp_path)
     name = next(name for name in COLUMNS if name.startswith(column))
-    assert f"s.csv: a cell is no number (row 7, column {name!r}: {odd!r})" in e.value.message
+    assert f"s.csv: a cell is not a number (row 7, column {name!r}: {odd!r})" in e.value.message
 
 
 def test_texts_of_parquet_are_numbers_or_named(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_texts_of_parquet_are_numbers_or_named(tmp_path: Path) -> None:
 def test_a_slide_as_wide_as_no_number_is_told(tmp_path: Path, width: str) -> None:
     (tmp_path / "s.csv").write_text(text_of(), encoding="utf-8")
     assert load(tmp_path, width="NA", height="").cells.num_rows == len(XY)
-    with pytest.raises(SlideError, match="slide s: width is no number of pixels") as e:
+    with pytest.raises(SlideError, match="slide s: width is not a number of pixels") as e:
         load(tmp_path, width=width, height="2400")
     assert len(e.value.message) < 100
 
@@ -88,7 +88,7 @@ def test_a_slide_as_wide_as_no_number_is_told(tmp_path: Path, width: str) -> Non
         (gzip.compress(text_of().encode(), mtime=0)[:200], "damaged"),
         (gzip.compress(text_of().encode(), mtime=0)[:-8] + bytes(8), "damaged"),
         (text_of().encode("utf-16"), "UTF-16"),
-        (text_of(**{"class": '"Tumor'}).encode(), "a quotation mark does not close"),
+        (text_of(**{"class": '"Tumor'}).encode(), "a quotation mark is not closed"),
     ],
 )
 def test_a_damaged_table_of_cells_is_named_as_such(tmp_path: Path, content: bytes, message: str) -> None:

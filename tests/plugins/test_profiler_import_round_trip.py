@@ -74,7 +74,7 @@ def again(**options: object) -> SemanticMap:
 
 @settings(deadline=None, max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 190), st.sampled_from(["", ".gz"]), st.booleans())
-@example(736161, 3, "", False)  # epithelial cells and lymphocytes: other analysers mean something else by the former
+@example(736161, 3, "", False)  # epithelial cells and lymphocytes: other tools mean something else by the former
 def test_geojson_comes_back(seed: int, n: int, zipped: str, outlined: bool) -> None:
     """The files alone suffice: they state resolution, size and what the profiler can give."""
     with tempfile.TemporaryDirectory() as name:

@@ -123,7 +123,7 @@ def test_our_own_features_are_features_whatever_their_names(tmp_path: Path) -> N
 
 def test_a_glob_that_names_text_or_nothing_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "t.csv")
-    with pytest.raises(ConfigError, match="race named by features=race hold text"):
+    with pytest.raises(ConfigError, match="race named by features=race contain text"):
         load(file, features="race")
     with pytest.raises(ConfigError, match=r"no column is named by features=\*_XX"):
         load(file, features="*_XX")
@@ -205,7 +205,7 @@ def test_commas_that_may_be_of_thousands_are_decimal_between_semicolons_alone(tm
 def test_an_odd_cell_of_a_column_of_numbers_is_an_error_that_names_it(tmp_path: Path, odd: str) -> None:
     with pytest.raises(ConfigError) as e:
         numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5")
-    assert f"t.csv: a cell is no number (row 4, column 'f': '{odd[:40]}" in e.value.message
+    assert f"t.csv: a cell is not a number (row 4, column 'f': '{odd[:40]}" in e.value.message
     assert "profiler.import.features" in e.value.hint
     found = numeric(tmp_path / "t.csv", "1.5", "2.5", odd, "3.5", features=["g"])
     assert found == {"g": 0}  # a column that nobody wants may hold anything
@@ -251,8 +251,8 @@ def test_texts_of_parquet_are_read_alike(tmp_path: Path) -> None:
         (gzip.compress(b"slide_id,X\n102,1\n" * 999, mtime=0)[:60], "damaged"),
         (gzip.compress(b"slide_id,X\n102,1\n", mtime=0)[:-8] + bytes(8), "damaged"),
         (b"slide_id,X\n102,1\n103\n", "cannot be read as a table"),
-        (b'slide_id,X\n102,"1\n103,2\n', "a quotation mark does not close"),
-        (b'slide_id,X,note\n102,1,"fine\n103,2,fine\n', "a quotation mark does not close"),
+        (b'slide_id,X\n102,"1\n103,2\n', "a quotation mark is not closed"),
+        (b'slide_id,X,note\n102,1,"fine\n103,2,fine\n', "a quotation mark is not closed"),
         (b"slide_id,X\n102," + b"1" * 9_000_000 + b"\n", "row 2, column 'X'|cannot be read as a table"),
         (b"slide_id," + b"x" * 10**6 + b"\n102,1\n", "header: field larger"),
     ],

@@ -187,12 +187,12 @@ def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        (401, r"wants credentials \(401\)"),
+        (401, r"needs credentials \(401\)"),
         (403, r"may not read it, or have expired \(403\)"),
         (404, r"there is no such series \(404\)"),
         (410, r"its server refuses it \(410\)"),
-        (429, r"busy or failed, again and again \(429\)"),
-        (503, r"busy or failed, again and again \(503\)"),
+        (429, r"busy or failed repeatedly \(429\)"),
+        (503, r"busy or failed repeatedly \(503\)"),
     ],
 )
 def test_what_the_server_refuses_is_told_without_secrets(front: tuple[str, Front], status: int, why: str) -> None:
@@ -249,7 +249,7 @@ def test_credentials_go_along_with_every_request(front: tuple[str, Front], tmp_p
         tokens.chmod(0o600)
         with at(address, tokens=tokens):
             assert asked.headers[-1].get("authorization") == sent
-    for content, mode, why in ((line, 0o644, "others can read it"), ("{", 0o600, "no TOML"), ("", None, "cannot be")):
+    for content, mode, why in ((line, 0o644, "others can read it"), ("{", 0o600, "not TOML"), ("", None, "cannot be")):
         tokens.unlink(missing_ok=True)
         if mode is not None:
             tokens.write_text(content)
@@ -262,9 +262,11 @@ def test_a_series_that_is_no_slide_is_told_by_its_kind(server: Server, tmp_path:
     series = "1.2.826.0.1.3680043.9.20.5"
     label = instance(BLANK, 1, series=f"{series}.2", flavor="LABEL")
     server.store(save([other_kind(f"{series}.1"), label], tmp_path / "made"))
-    with pytest.raises(ContentError, match="no series of whole-slide images .it has Secondary Capture Image Storage"):
+    with pytest.raises(
+        ContentError, match="not a series of whole-slide images .it has Secondary Capture Image Storage"
+    ):
         at(server.series(STUDY, f"{series}.1"))
-    with pytest.raises(ContentError, match="holds labels, overviews or thumbnails alone"):
+    with pytest.raises(ContentError, match="contains only labels, overviews or thumbnails"):
         at(server.series(STUDY, f"{series}.2"))
     with pytest.raises(SlideError, match=r"there is no such series \(404\)"):
         at(server.series(STUDY, f"{series}.3"))
@@ -335,11 +337,11 @@ def test_frames_in_one_place_and_levels_of_another_shape_are_refused() -> None:
     [
         ("00280010", [1 << 31], "states 300 x 200 pixels in tiles of 64 x 2147483648"),
         ("00280010", [0], "in tiles of 64 x 0"),
-        ("00280010", ["Zwetschgenbaum"], "Rows is no number"),
-        ("00280010", "7", "is no list of values"),
+        ("00280010", ["Zwetschgenbaum"], "Rows is not a number"),
+        ("00280010", "7", "is not a list of values"),
         ("00480006", [-1], "TotalPixelMatrixColumns is -1"),
         ("00480006", [], "TotalPixelMatrixColumns is not stated"),
-        ("00280008", [float("inf")], "NumberOfFrames is no number"),
+        ("00280008", [float("inf")], "NumberOfFrames is not a number"),
         ("00280008", [3], "3 frames with 20 positions"),
         ("00080018", ["../../1.2"], "an instance without UID"),
     ],
@@ -363,7 +365,7 @@ def test_it_closes_twice_and_is_read_no_more(server: Server) -> None:
 
 def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dicomweb_client", None)
-    with pytest.raises(ConfigError, match="no library asks DICOMweb here") as e:
+    with pytest.raises(ConfigError, match="no installed library reads DICOMweb") as e:
         at(URL.text)
     assert "kras[dicomweb]" in e.value.hint
 
@@ -386,7 +388,7 @@ def test_an_address_is_known_by_its_path(address: str, asked: bool) -> None:
 
 def test_files_are_no_matter_of_it(folder: Path) -> None:
     readers = [UsableReader(PLUGIN, DicomWebOptions())]
-    with pytest.raises(SlideError, match="opens addresses, and no files"):
+    with pytest.raises(SlideError, match="opens addresses, not files"):
         open_slide(SlideRef(patient_id="p", slide_id="s", path=folder / "jpeg" / "1.dcm"), readers, "dicomweb")
-    with pytest.raises(SlideError, match="opens addresses, and no files"):
+    with pytest.raises(SlideError, match="opens addresses, not files"):
         open_slide(SlideRef(patient_id="p", slide_id="s", url=Url("https://h/a.svs")), readers, "dicomweb")

@@ -221,7 +221,9 @@ def test_an_ome_size_that_cannot_be_meant_is_none_and_is_told(tmp_path, size):
     tifffile.imwrite(path, NOISE, photometric="rgb", tile=(64, 64), description=xml.encode(), metadata=None)
     slide = source(path)
     assert slide.mpp is None
-    assert slide.warnings == (f"the file states PhysicalSizeX = {size}, which is no positive number and was ignored",)
+    assert slide.warnings == (
+        f"the file states PhysicalSizeX = {size}, which is not a positive number and was ignored",
+    )
 
 
 def aperio(folder, text):

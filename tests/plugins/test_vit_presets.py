@@ -222,7 +222,7 @@ def as_transformers_names_it(state: dict[str, torch.Tensor], swiglu: bool, old: 
 
 @pytest.mark.parametrize("name", [n for n, p in PRESETS.items() if p.format.startswith("transformers")])
 def test_files_published_for_transformers_load_strictly_and_give_the_same_features(name: str, tmp_path: Path) -> None:
-    """The real weights were never run here; the map was held against transformers' own modules (docs/how-to)."""
+    """The real weights were never run here; the map was compared with transformers' own modules (docs/how-to)."""
     preset = reduced(PRESETS[name])
     seeded = build_module(spec_of(replace(preset, pooling="mean")))
     swiglu = preset.arguments.get("mlp_layer") == "SwiGLUPacked" or preset.timm == "vit_giant_patch14_dinov2"

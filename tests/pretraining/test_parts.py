@@ -163,7 +163,7 @@ def test_a_tile_that_cannot_be_read_is_told_once_and_another_is_drawn(
     same = [np.array_equal(a, b) for a, b in zip(whole, drawn, strict=True)]
     assert 5 < sum(same) < 20, "only tiles of the damaged file are others"
     assert [r.getMessage() for r in caplog.records] == [
-        f"a tile cannot be read, another is taken: {tmp_path}/01.png: cannot be read: cannot identify image file "
+        f"a tile cannot be read, another one is used: {tmp_path}/01.png: cannot be read: cannot identify image file "
         f"'{tmp_path}/01.png' (replace or remove the image)"
     ]
     corpus.close()
@@ -288,7 +288,7 @@ def test_settings_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
         ({"global_px": 30}, "global_px=30: patches of vit_tiny_patch16_224 have 8 px"),
         ({"local_px": 20}, "local_px=20"),
         ({"arguments": {**TINY["arguments"], "num_heads": 5}}, "divisible"),
-        ({"arguments": {**TINY["arguments"], "img_size": 64}}, "what px says"),
+        ({"arguments": {**TINY["arguments"], "img_size": 64}}, "set by px"),
         ({"arguments": {"class_token": False, "global_pool": "avg"}}, "no class token"),
         ({"model": "resnet18", "arguments": {}}, "resnet18"),
         ({"model": "vit_of_nobody"}, "not a model of timm"),

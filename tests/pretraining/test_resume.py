@@ -78,7 +78,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tiles: Path, straight: Path
     assert not (tmp_path / "w.safetensors").exists()
     resumed = kras(*words, cwd=tmp_path, store=tmp_path / "store")
     assert resumed.returncode == 0, resumed.stderr
-    assert "goes on from step" in resumed.stderr
+    assert "resumes from step" in resumed.stderr
     assert re.search(
         r"^pre-training, loss [\d.]+, rank [\d.]+, \d+ % waiting: (\d+) of \1", resumed.stderr, re.MULTILINE
     )
@@ -126,17 +126,17 @@ def test_a_stopped_training_ends_its_workers_at_once(tiles: Path, tmp_path: Path
 
 
 class AnotherHasACheckpoint(Crew):
-    """One of two processes, the other of which goes on from a checkpoint that is not seen here."""
+    """One of two processes; the other one resumes from a checkpoint that is not seen here."""
 
     def any(self, flag: bool) -> bool:
-        """As told by the other."""
+        """As reported by the other."""
         return True
 
 
 def test_a_checkpoint_that_only_some_machines_see_is_told(tiles: Path, tmp_path: Path) -> None:
     corpus = survey([tiles], looking(tmp_path), image_mpp=0.5, set_aside=lambda f, e: pytest.fail(str(e)))
     here = AnotherHasACheckpoint(rank=0, size=1, device=torch.device("cpu"))
-    with pytest.raises(ConfigError, match="another process goes on from it"):
+    with pytest.raises(ConfigError, match="another process resumes from it"):
         pretrain(corpus, Recipe(**TINY), tmp_path / "c", here, workers=0)
 
 

@@ -1,4 +1,4 @@
-"""Slides in the store: keyed by all that decides a result, told the same way twice, kept apart from dead workers."""
+"""Slides in the store: keyed by all that decides a result, reported alike both times, kept apart from dead workers."""
 
 from __future__ import annotations
 

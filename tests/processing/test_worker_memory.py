@@ -12,7 +12,7 @@ from kras_plugins.store import Store
 
 
 def pages_taken(rounds: int) -> int:
-    """Pages of memory that the system gave for arrays of 20 MB in all, made anew in each round but the first two."""
+    """Memory pages that the system gave for arrays of 20 MB in all, allocated again in each round after the second."""
     import resource
 
     before = 0

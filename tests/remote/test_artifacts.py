@@ -210,7 +210,7 @@ def test_an_artifact_in_use_is_noted_once_a_day_and_comes_back_where_it_was_remo
         raise StoreError("these credentials may not do that")
 
     monkeypatch.setattr(Bucket, "put", forbidden)
-    assert far.use(KEY.digest)  # a bucket that may only be read still serves
+    assert far.use(KEY.digest)  # a read-only bucket still works
 
 
 def test_a_copy_that_outlived_its_artifact_is_uploaded_again(url: Url) -> None:
@@ -263,7 +263,7 @@ def test_a_marker_that_names_files_outside_of_its_folder_is_refused(
     stated["files"] = {name: {"bytes": 0, "sha256": ""}}
     Bucket(url).put(marker, json.dumps(stated).encode())
     elsewhere(monkeypatch, tmp_path)
-    with pytest.raises(StoreError, match="no artifact of ours"):
+    with pytest.raises(StoreError, match="not an artifact of kras"):
         Store(url).find(KEY)
 
 

@@ -23,7 +23,7 @@ MEMBERS = ("he", "mlp", "rf")
 
 
 def entry(value: float, n: int, n_positive: int, **more: Any) -> dict[str, Any]:
-    """A model whose numbers follow from its AUROC, so that each is known from where it came."""
+    """A model whose numbers follow from its AUROC, so that the origin of each is known."""
     area = {"value": value, "low": value - 0.1, "high": value + 0.1, "fold_mean": value - 0.01, "note": ""}
     return {"n": n, "n_positive": n_positive, "auroc": area, **more}
 

@@ -47,7 +47,7 @@ def test_the_page_shows_result_thresholds_members_quality_cells_tiles_and_featur
                  "183.4 mm²", "Research use only",
                  "sha256 abab", "61,000", "81,500", "12.3 mm²", "62.0 per mm²", "62nd percentile",
                  "Among 301 training patients", "not measured", "512 of 700 tiles were looked at",
-                 "+0.300", "x 448, y 896", "alone, not the ensemble. It is no counterfactual"):  # fmt: skip
+                 "+0.300", "x 448, y 896", "alone, not the ensemble. It is not a counterfactual"):  # fmt: skip
         assert said in text, said
 
 
@@ -135,7 +135,7 @@ def test_the_same_case_says_the_same_on_disk_and_served() -> None:
     case = fake_case()
     on_disk = text_of(render_case(case, fake_links(case)))
     served = text_of(render_case(case, Served(slides={case.slides[0].slide_id})))
-    on_disk = re.sub("To look at the slides .* kras view \\. ", "", on_disk)
+    on_disk = re.sub("To view the slides .* kras view \\. ", "", on_disk)
     on_disk = on_disk.replace(" Tints: red is cancer epithelium, blue is stroma.", "")
     assert on_disk == served.replace(" Look at the slide", "")
 

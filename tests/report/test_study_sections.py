@@ -56,7 +56,7 @@ def test_one_sentence_gives_the_verdict_before_any_number(page: Page) -> None:
     assert body.index(said) < body.index("0.")
 
 
-PROVES_NOTHING = "the baseline learned nothing: to be better than it proves nothing"
+PROVES_NOTHING = "the baseline learned nothing: being better than it proves nothing"
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_what_calibration_did_not_find_stands_below_the_table(metrics: Any, tmp_
     for name in ("mlp", "rf"):
         changed["models"][name]["auroc"]["note"] = COLLAPSED.format(2, 5)
     text = Page(write_study_report(tmp_path, changed, [], {})).text
-    assert "AI-MLP, AI-RF: calibration found nothing in 2 of 5 folds: patients are ranked there by uncalibrated" in text
+    assert "AI-MLP, AI-RF: calibration found nothing in 2 of 5 folds: patients there are ranked by uncalibrated" in text
 
 
 def test_patients_seen_in_training_take_the_place_of_a_verdict(metrics: Any, tmp_path: Path, undrawn: None) -> None:
-    warning = "12 of 300 patients were in training: what is found here is too good"
+    warning = "12 of 300 patients were in training: results here are too good"
     row = {"what": "patients seen in training", "internal": 0, "external": 12, "difference": 12, "warning": warning}
     changed = metrics | {"external": metrics["external"] | {"shift": [row]}}
     page = Page(write_study_report(tmp_path, changed, [], {}))

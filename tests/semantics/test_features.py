@@ -220,7 +220,7 @@ def test_the_published_thresholds_decide_a_square(in_ce, in_cs, expected):
 
 
 def test_squares_are_those_of_four_grids_about_the_centroid(make_map):
-    """Each counted by itself: overlaps of pixels with squares, and cells between their sides."""
+    """Each counted separately: overlaps of pixels with squares, and cells between their sides."""
     rng = np.random.default_rng(4)
     far = np.add.outer(np.linspace(-1, 1, 300) ** 2, np.linspace(-1.2, 0.9, 300) ** 2)
     semantic = make_map(rng.uniform(0, 3000, (3000, 2)), ["lymphocyte"] * 3000, shape=(300, 300), mpp=10.0)

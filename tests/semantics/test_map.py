@@ -37,7 +37,7 @@ def test_a_map_comes_back_as_it_was_written(tmp_path, make_map, nest):
     assert read_map(tmp_path, slide_id="other").slide_id == "other"
 
 
-def finished(folder, unlike, tissue=None):
+def finished(folder, unlike, tissue=None, pen=None):
     """A map of 2 mm x 2 mm with tumor cells all over a square of 1 mm², of which the profiler says what is unlike."""
     raster = raster_over(2000, 2000)
     canvas = TissueCanvas(raster)
@@ -53,6 +53,7 @@ def finished(folder, unlike, tissue=None):
         slide_id="s",
         canvas=canvas,
         tissue_mask=np.ones((100, 100), bool),
+        pen=pen,
         size_um=(2000, 2000),
         grid=grid,
         mpp=(0.5, 0.5),
@@ -73,6 +74,21 @@ def test_cancer_epithelium_and_stroma_do_not_count_where_tissue_is_unlike_traini
     np.testing.assert_array_equal(some.tissue, np.where(unlike & (plain.tissue > 0), other, plain.tissue))
     drawn = finished(tmp_path, unlike, tissue=np.ones((500, 500), np.uint8))  # a tissue model's classes neither
     np.testing.assert_array_equal(drawn.tissue, np.where(unlike, other, 1))
+
+
+def test_tissue_beside_a_pen_mark_is_not_called_unlike_training(tmp_path):
+    unlike, pen = np.zeros((500, 500), bool), np.zeros((100, 100), bool)
+    plain = finished(tmp_path, unlike)
+    pen[:, 10:14] = True  # from 200 to 280 µm across
+    unlike[:, 10:110] = True  # from 40 to 440 µm: all of it within reach
+    beside = finished(tmp_path, unlike, pen=pen)
+    assert beside.unlike_share == 0
+    np.testing.assert_array_equal(beside.tissue, plain.tissue)
+    unlike[:, 450:] = True
+    far = finished(tmp_path, unlike, pen=pen)
+    assert far.unlike_share == pytest.approx(200 / 1600)  # of what is judged
+    unlike[:, 300:] = True  # 800 of 1,600 µm that are judged
+    assert not np.isin(finished(tmp_path, unlike, pen=pen).tissue, (1, 2)).any()
 
 
 def test_no_part_of_a_slide_counts_as_cancer_of_which_more_than_a_quarter_is_unlike_training(tmp_path):
@@ -106,7 +122,7 @@ def test_a_patients_unlike_share_is_that_of_all_tissue():
 def test_a_damaged_map_says_so(tmp_path, make_map):
     write_map(tmp_path, make_map([[1, 1]], ["tumor"]))
     (tmp_path / "cells.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StoreError, match="not a whole semantic map"):
+    with pytest.raises(StoreError, match="not a complete semantic map"):
         read_map(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Features in plain words: each of them, told apart, and without symbols."""
+"""Features in plain words: each of them, distinct, and without symbols."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def tables_on_postgres(postgres: str) -> Iterator[Engine]:
-    """Tables of today on PostgreSQL, which tests empty: to make them takes seconds on a busy machine."""
+    """Current tables on PostgreSQL, which tests empty: making them takes seconds on a busy machine."""
     made = open_database(postgres_server.new_database(postgres))
     upgrade(made)
     yield made
@@ -43,7 +43,7 @@ def tables_on_postgres(postgres: str) -> Iterator[Engine]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """A database with the tables of today and nothing in them, of each kind in turn."""
+    """A database with the current tables and nothing in them, of each kind in turn."""
     if request.param == "postgres":
         made: Engine = request.getfixturevalue("tables_on_postgres")
         with writing(made) as connection:

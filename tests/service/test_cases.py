@@ -1,4 +1,4 @@
-"""A case is submitted once, grows by versions, and people may cancel it, try it again, and say that they looked."""
+"""A case is submitted once and grows by versions; people may cancel and retry it, and viewing it is recorded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Workers killed or paused past their lease at random: no case is lost, none has two results, the audit is whole.
 
 `make chaos` does it a hundred times on each kind of database. What ended well is counted in
-`build/service-chaos-KIND.json`; killed, it goes on from there.
+`build/service-chaos-KIND.json`; an interrupted campaign resumes from there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service_kills import round_of_kills
 KILLS = int(os.environ.get("KRAS_CHAOS", "0"))
 BUILD = Path(__file__).resolve().parents[2] / "build"
 CASES, IN_ROUND = 20, 10
-"""Cases of a round of the campaign, and how often somebody is disturbed in it."""
+"""Cases of a round of the campaign, and how often a worker is disturbed in it."""
 
 
 @pytest.fixture(scope="module")

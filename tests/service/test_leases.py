@@ -1,4 +1,4 @@
-"""One case is one worker's at a time, and only the result of whoever has it last counts."""
+"""A case belongs to one worker at a time, and only the result of its last holder counts."""
 
 from __future__ import annotations
 

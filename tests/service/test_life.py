@@ -32,7 +32,7 @@ MAY = {
 
 
 class Life(RuleBasedStateMachine):
-    """Submits, claims, ends and interrupts cases; the database must never say what could not have come about."""
+    """Submits, claims, ends and interrupts cases; the database must never say what could not have happened."""
 
     submitted = Bundle("submitted")
     claims = Bundle("claims")

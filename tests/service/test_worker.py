@@ -1,4 +1,4 @@
-"""A worker scores as `kras predict` does, and what goes wrong with one case is that case's alone."""
+"""A worker scores as `kras predict` does, and a failure of one case affects only this case."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def service(tmp_path: Path, tables: Path, bundle: Path) -> Iterator[Service]:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Wait for what will come, as long as a slow machine may take."""
+    """Wait for a condition, as long as a slow machine may take."""
     for _ in range(1200):
         if is_so():
             return

@@ -1,4 +1,4 @@
-"""What a TIFF holds decides whether it is a slide, for both readers alike: nothing is read by half or false."""
+"""A TIFF's content decides whether it is a slide, for both readers alike: nothing is read by half or wrongly."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_openslide_does_not_read_the_first_page_where_the_slide_is_another(tmp_p
     path = images(tmp_path / "a.tif", [(noise(90, 70), {}), (noise(400, 300), {})])
     with opened(path) as slide:
         assert (slide.reader, slide.size) == ("tiff", (300, 400))
-    with pytest.raises(SlideError, match="300 x 400 pixels, and OpenSlide sees an image of 70 x 90"):
+    with pytest.raises(SlideError, match="300 x 400 pixels, but OpenSlide sees an image of 70 x 90"):
         with opened(path, "openslide"):
             pass
 

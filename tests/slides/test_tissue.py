@@ -171,7 +171,7 @@ def test_dust_is_dropped_and_a_small_fragment_is_kept() -> None:
     image = picture()
     for x in range(40, 200, 20):
         image = paint(image, disc(300, 400, 60, x, 3), TISSUE["ordinary"])  # 0.002 mm²
-    image = paint(image, disc(300, 400, 120, 100, 25), (120, 118, 119))  # grey dirt
+    image = paint(image, disc(300, 400, 120, 100, 25), (120, 118, 119))  # gray dirt
     fragment = disc(300, 400, 220, 300, 14)  # 0.04 mm²
     found = find_tissue(paint(image, fragment, TISSUE["ordinary"]), 8.0)
     assert (found.mask & fragment).sum() > 0.9 * fragment.sum()

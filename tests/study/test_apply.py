@@ -41,7 +41,7 @@ def test_a_table_of_features_is_refused_where_the_bundle_makes_them_from_slides(
     with opened(given) as made, pytest.raises(ConfigError, match="features.csv.*its profiler is none") as refused:
         with open_bundle_parts(made, bundle_of(session())):
             pass
-    assert "leave the table out" in refused.value.hint
+    assert "leave out the table" in refused.value.hint
 
 
 def session(*options: str) -> Session:
@@ -74,7 +74,7 @@ def test_an_option_with_other_statistics_is_refused() -> None:
 
 
 def test_a_plugin_whose_preset_states_other_statistics_now_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an upgrade that mended a preset: the options are the same, the transform is not."""
+    """As after an upgrade that corrected a preset: the options are the same, the transform is not."""
     from dataclasses import replace
 
     from kras_extractor_vit import presets, resolve

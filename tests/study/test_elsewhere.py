@@ -1,4 +1,4 @@
-"""A study on Dask workers: the same bytes as here, whoever is killed meanwhile."""
+"""A study on Dask workers: the same bytes as here, whichever worker is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cohort of slides of different sizes, one of which is no slide, and a loose plug-in."""
+    """A cohort of slides of different sizes, one of them not a slide, and a loose plug-in."""
     folder = tmp_path_factory.mktemp("cohort")
     (folder / "color.py").write_text(PLUGIN)
     (folder / "bad.tiff").write_bytes(b"no slide")

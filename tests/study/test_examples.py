@@ -1,4 +1,4 @@
-"""Typical patients of the report: explained by their own fold, drawn from the slide, or left out with a word."""
+"""Typical patients of the report: explained by their own fold, drawn from the slide, or left out with a note."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_without_a_resolution_the_error_says_how_to_give_one(home: SimpleNamespa
     ran = kras("profile", home.folder / "fields", "--out", "out", cwd=tmp_path, store=home.store)
     told = " ".join(ran.stderr.split())
     assert ran.returncode == 1
-    assert "nothing states how many micrometres a pixel has" in told and "--mpp 0.5" in told
+    assert "nothing states how many micrometers wide a pixel is" in told and "--mpp 0.5" in told
 
 
 def test_a_cohort_of_fields_is_checked_with_the_resolution_that_is_said(home: SimpleNamespace) -> None:

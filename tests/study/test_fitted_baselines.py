@@ -1,4 +1,4 @@
-"""Beside classifiers on tiles stands a plain one on the same tiles, which is no member of the ensemble."""
+"""Classifiers on tiles are compared with a plain one on the same tiles, which is not a member of the ensemble."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_it_is_in_the_predictions_and_neither_in_the_ensemble_nor_in_the_bundle(
     content = json.loads((trained.bundle / "bundle.json").read_text(encoding="utf-8"))
     assert [m["name"] for m in content["members"]] == ["he"]
     assert "meanmax_only" not in content["facts"]["baselines"]
-    note = "The baseline meanmax_only is classifier meanmax, no member of the ensemble."
+    note = "The baseline meanmax_only is classifier meanmax, which is not a member of the ensemble."
     assert note in trained.metrics["notes"]
 
 

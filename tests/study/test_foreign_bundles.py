@@ -1,4 +1,4 @@
-"""Bundles from somebody else: what would take the process down is tried elsewhere, and what is to be told travels."""
+"""Bundles from somebody else: what could crash the process is tried in another one, and its errors are passed on."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 
 
 def hostile(bundle: Path, tmp_path: Path, **does: str) -> StudySettings:
-    """Settings with a plug-in that does so, which the bundle's first member now is."""
+    """Settings with a plug-in that does this, which now is the bundle's first member."""
     pass_ = {"load": "pass", "predict": "return [0.0] * len(samples)", "explain": "raise ValueError('never')"}
     (tmp_path / "hostile.py").write_text(PLUGIN.format(**{**pass_, **does}))
     rewritten(bundle, lambda content: content["members"][0].update(plugin="hostile"))
@@ -162,7 +162,7 @@ def test_a_text_that_crashes_lightgbm_is_refused(bundle: Path, tmp_path: Path, s
     crash = (shared_cases / "bundles" / "crash-58.txt").read_bytes()
     (bundle / "models/fold-1/lgbm/model.txt").write_bytes(crash)
     seal(bundle)
-    with pytest.raises(StoreError, match=r"bundle refused: .*model\.txt is no model of classifier lgbm"):
+    with pytest.raises(StoreError, match=r"bundle refused: .*model\.txt is not a model of classifier lgbm"):
         loaded(bundle, settings_at(tmp_path))
 
 
@@ -241,7 +241,7 @@ def test_what_is_told_of_a_training_and_who_was_in_it_stands_in_every_output(
 ) -> None:
     here = tmp_path / "here"
     shutil.copytree(tables, here)
-    for name in ("LUAD.csv", "LUSC.csv"):  # the second patient of each table is measured anew
+    for name in ("LUAD.csv", "LUSC.csv"):  # the second patient of each table is measured again
         rows = read_rows(here / name)
         for row in rows:
             if row["case"] in ("TCGA-02-0002", "TCGA-03-0003"):

@@ -27,7 +27,7 @@ COMPILED = user_cache_path("kras") / "compiled"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Somebody else's folder, in which one stands, with a home of one's own."""
+    """Somebody else's folder as the current folder, with a home of our own."""
     here = tmp_path / "foreign"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -138,7 +138,7 @@ def test_of_a_link_it_is_told_where_it_leads(folder: Path) -> None:
     (folder / "cohort.csv").symlink_to(folder.parent / "elsewhere.csv")
     (folder / "kras.toml").write_text('[run]\ncohort = "cohort.csv"')
     with (
-        pytest.raises(ConfigError, match=r"leads out of its folder, to '.*elsewhere\.csv'"),
+        pytest.raises(ConfigError, match=r"leads outside its folder, to '.*elsewhere\.csv'"),
         opened(StudySettings.load()),
     ):
         pass

@@ -1,4 +1,4 @@
-"""What a user says that words for a histology mean holds wherever a histology counts, and belongs to the study."""
+"""The user's meanings of words for a histology apply wherever a histology counts, and belong to the study."""
 
 from __future__ import annotations
 

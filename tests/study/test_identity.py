@@ -1,4 +1,4 @@
-"""Nothing is overwritten in silence: the same call goes on, any other is an error that names what differs."""
+"""Nothing is silently overwritten: the same call resumes, any other is an error that names what differs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_another_study_in_the_same_folder_is_refused_and_the_first_stays(home: P
         "options.classifier.rf.trees: 50 there, 60 now": settings.with_options("classifier.rf.trees=60"),
     }
     for difference, other in others.items():
-        with pytest.raises(ConfigError, match="holds another study") as caught:
+        with pytest.raises(ConfigError, match="contains another study") as caught:
             study.train(home / "cohort.csv", other, out=out)
         assert difference in caught.value.message
         assert "--overwrite" in caught.value.hint and "--out" in caught.value.hint
@@ -129,10 +129,10 @@ def test_the_command_says_so_and_exits_with_0_or_1(home: Path) -> None:
     assert first.returncode == 0, first.stderr
     again = kras(*words, cwd=home, store=home / "store")
     assert (again.returncode, again.stdout) == (0, first.stdout)
-    assert "holds this study, finished; nothing was computed" in " ".join(again.stderr.split())
+    assert "contains this study, finished; nothing was computed" in " ".join(again.stderr.split())
     other = kras(*words, "--seed", "1", cwd=home, store=home / "store")
     assert other.returncode == 1 and other.stdout == ""
-    assert "kras-out/cohort holds another study: seed: 0 there, 1 now" in " ".join(other.stderr.split())
+    assert "kras-out/cohort contains another study: seed: 0 there, 1 now" in " ".join(other.stderr.split())
     replaced = kras(*words, "--seed", "1", "--overwrite", cwd=home, store=home / "store")
     assert replaced.returncode == 0, replaced.stderr
 
@@ -172,7 +172,7 @@ def test_scores_of_another_bundle_or_prevalence_do_not_join(home: Path, done: Tr
     study.score(done.bundle, few, settings, out=out)
     other = study.train(home / "cohort.csv", settings.having(seed=5), out=home / "other")
     before = (out / "predictions.csv").read_bytes()
-    with pytest.raises(ConfigError, match="holds results of another call: bundle_digest"):
+    with pytest.raises(ConfigError, match="contains results of another call: bundle_digest"):
         study.score(other.bundle, few, settings, out=out)
     with pytest.raises(ConfigError, match="prevalence: 0.4285.* there, 0.1 now"):
         study.score(done.bundle, few, settings, out=out, prevalence=0.1)
@@ -188,7 +188,7 @@ def test_the_same_patient_with_other_slides_is_refused(home: Path, done: Trainin
     rows = read_rows(few)
     rows[1]["slide_id"] = "another"
     write_rows(home / "c.csv", rows)
-    with pytest.raises(ConfigError, match=f"holds patient {rows[1]['patient_id']} with .*, now another"):
+    with pytest.raises(ConfigError, match=f"contains patient {rows[1]['patient_id']} with .*, now another"):
         study.score(done.bundle, home / "c.csv", settings, out=out)
     assert len(read_rows(out / "predictions.csv")) == 3
 

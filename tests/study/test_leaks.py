@@ -1,4 +1,4 @@
-"""What would give the label away without any tissue is found before anything learns from it."""
+"""What would reveal the label without any tissue is found before anything learns from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def with_score(folder: Path, score: Callable[[str], str]) -> None:
 
 
 def patient(name: str, *slides: dict[str, Any]) -> Any:
-    """A case as far as leaks look at it."""
+    """A case with what the search for leaks looks at."""
     blank = {"fingerprint": "", "keys": (), "qc": None, "profile": None}
     return SimpleNamespace(
         patient=SimpleNamespace(patient_id=name, label=0),

@@ -1,4 +1,4 @@
-"""Monitoring from a bundle and folders of results: what is read, who counts, what is said, what is written."""
+"""Monitoring from a bundle and folders of results: what is read, who counts, what is reported and written."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_same_plan_runs_again_into_its_folder_and_another_does_not(made: tup
     own = predictions(tmp_path / "p", digest, people(np.random.default_rng(3), 30))
     for _ in range(2):
         study.monitor(folder, own, window=25, out=tmp_path / "out", now=LATER)
-    with pytest.raises(ConfigError, match=r"holds monitor\.json of another plan"):
+    with pytest.raises(ConfigError, match=r"contains monitor\.json of another plan"):
         study.monitor(folder, own, window=30, out=tmp_path / "out", now=LATER)
     study.monitor(folder, own, window=30, out=tmp_path / "out", overwrite=True, now=LATER)
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_meant_is_refused_by_name(made: tuple[Path, str], tmp_pat
     (other / "monitor.csv").unlink()
     with pytest.raises(ConfigError, match=r"has no monitor\.csv: an earlier kras scored it"):
         study.monitor(folder, other)
-    with pytest.raises(UsageError, match="no folder of results"):
+    with pytest.raises(UsageError, match="not a folder of results"):
         study.monitor(folder, tmp_path)
     with pytest.raises(UsageError, match="not a bundle"):
         study.monitor(tmp_path, own)

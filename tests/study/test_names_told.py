@@ -1,4 +1,4 @@
-"""Pseudonyms and keys as somebody would try them who did not write them."""
+"""Pseudonyms and keys as tried by somebody who did not write them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_name_that_an_error_quotes_is_hidden(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("inside", ["who.json", "models/who.json"])
 def test_who_is_who_does_not_lie_in_the_bundle(tmp_path: Path, inside: str) -> None:
     bundle = tmp_path / "bundle"
-    with pytest.raises(ConfigError, match="would betray"):
+    with pytest.raises(ConfigError, match="would reveal its names"):
         Names(bundle / inside).begin(tmp_path / "out", [], bundle)
     assert not bundle.exists()
 
@@ -65,7 +65,7 @@ def test_a_file_name_that_is_no_text_is_one_error_without_it(tmp_path: Path) -> 
     (tmp_path / "in").mkdir()
     with open(os.fsencode(tmp_path / "in") + b"/M\xfcller.tiff", "wb") as f:
         f.write(b"II*")
-    with pytest.raises(UsageError, match="holds a slide whose name is no UTF-8") as e:
+    with pytest.raises(UsageError, match="contains a slide whose name is not UTF-8") as e:
         study.embed(tmp_path / "in", study.StudySettings(cache=tmp_path / "store"), out=tmp_path / "out")
     assert "ller" not in str(e.value)
 

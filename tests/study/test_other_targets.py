@@ -17,7 +17,7 @@ from kras_plugins.errors import ConfigError
 
 
 def draw(folder: Path, target: str, seed: int) -> Path:
-    """A cohort whose label stands in column `target`, beside the labels of other variants."""
+    """A cohort with its label in column `target`, and with the labels of other variants."""
     folder.mkdir()
     draw_tables(folder, seed=seed)
     rows = read_rows(folder / "cohort.csv")

@@ -97,7 +97,7 @@ def test_a_page_of_somebody_else_stays_as_it_is_and_ours_goes_with_overwrite(
 
     study.score(done.bundle, tmp_path / "a.csv", settings, out=out, notify=Heard())
     assert (out / INDEX).read_text() == "mine"
-    assert any("is not ours" in text for text in said)
+    assert any("was not written by kras" in text for text in said)
     (out / INDEX).unlink()
     study.score(done.bundle, tmp_path / "a.csv", settings, out=out)
     assert "KRAS G12C from H&amp;E: 1 patient<" in (out / INDEX).read_text()

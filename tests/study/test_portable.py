@@ -1,4 +1,4 @@
-"""What is written names files as seen from where it lies, and nobody's home."""
+"""Outputs name files relative to themselves, and nobody's home."""
 
 from __future__ import annotations
 

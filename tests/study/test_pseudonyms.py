@@ -1,4 +1,4 @@
-"""Pseudonyms: no name of a patient or slide is in anything that is written or told; who is who is known outside."""
+"""Pseudonyms: nothing that is written or reported has the name of a patient or slide; only the key file has them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLANTED = "ACC20391"
 
 
 class Heard(study.Silent):
-    """A Notify that keeps all that it is told."""
+    """A Notify that keeps all that is reported to it."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -44,7 +44,7 @@ class Heard(study.Silent):
 
 
 def betrayed(folder: Path, planted: str = PLANTED) -> list[str]:
-    """The files below a folder whose name, or content as bytes, holds a planted name in any case."""
+    """The files below a folder whose name, or content as bytes, contains a planted name in any case."""
     files = [path for path in folder.rglob("*") if planted.lower() in path.name.lower()]
     read = [
         path for path in folder.rglob("*") if path.is_file() and planted.encode().lower() in path.read_bytes().lower()
@@ -54,7 +54,7 @@ def betrayed(folder: Path, planted: str = PLANTED) -> list[str]:
 
 @pytest.fixture
 def slides(tmp_path: Path) -> Path:
-    """A folder of two slides, named as a scanner does, of which one is damaged."""
+    """A folder of two slides, named as a scanner names them, one of them damaged."""
     (tmp_path / "scans").mkdir()
     draw_slide(tmp_path / "scans" / f"{PLANTED}-1.tiff", seed=0, size_um=(400.0, 400.0))
     (tmp_path / "scans" / f"{PLANTED}-2.tiff").write_bytes(b"II*\0 no slide")
@@ -83,7 +83,7 @@ def test_bags_profiles_and_what_is_told_hold_pseudonyms_alone(tmp_path: Path, sl
     files = sorted(slides.iterdir())
     profiled = study.profile(files, settings(tmp_path), out=tmp_path / "cells", overlay=True, notify=heard)
     assert profiled.added == (name,)
-    with pytest.raises(ConfigError, match="holds results of another call: pseudonyms"):
+    with pytest.raises(ConfigError, match="contains results of another call: pseudonyms"):
         study.embed(slides, settings(tmp_path).having(pseudonyms=None), out=tmp_path / "bags")
     assert not betrayed(tmp_path / "bags") and not betrayed(tmp_path / "cells")
     assert PLANTED not in "\n".join(heard.said)
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_key_is_named_and_left_alone(
     tmp_path: Path, slides: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(tmp_path / "who.json")
-    with pytest.raises(ConfigError, match=r"who\.json: no key of pseudonyms"):
+    with pytest.raises(ConfigError, match=r"who\.json: contains no key of pseudonyms"):
         study.embed(slides, settings(tmp_path), out=tmp_path / "out")
 
 

@@ -16,7 +16,7 @@ from kras_plugins.study.settings import StudySettings
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a settings file of the current folder lies, whatever it says."""
+    """The path of a settings file in the current folder, whatever its content."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KRAS_TRUST", "1")
     return tmp_path / "kras.toml"

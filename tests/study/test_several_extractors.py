@@ -79,7 +79,7 @@ def scored(home: Path, ran: subprocess.CompletedProcess[str]) -> Path:
 
 
 def settings(folder: Path, **given: object) -> study.StudySettings:
-    """Those of the command, as a program has them."""
+    """The settings of the command, for use from Python."""
     made = study.StudySettings.load(folder / "kras.toml", cache=folder / "store", **given)
     return made.having(extractor="vit,h5", classifiers=("he", "rf")).with_options(f"extractor.h5.folder={folder}/bags")
 
@@ -138,7 +138,7 @@ def test_the_same_command_finds_the_study_finished_and_other_extractors_are_anot
     given = settings(home)
     assert study.train(home / "cohort.csv", given, out=home / "run").done_before
     for other in ("vit", "h5,vit"):
-        with pytest.raises(ConfigError, match=f"holds another study: extractor: vit,h5 there, {other} now"):
+        with pytest.raises(ConfigError, match=f"contains another study: extractor: vit,h5 there, {other} now"):
             study.train(home / "cohort.csv", given.having(extractor=other), out=home / "run")
 
 
@@ -182,7 +182,7 @@ def test_prediction_needs_all_extractors_and_says_which_is_missing(home: Path, s
     new = [home / "slides" / "s0.tiff", home / "slides" / "s1.tiff"]
     blocked = settings(home).having(block=("extractor:h5",), options={})
     with pytest.raises(
-        ConfigError, match="made with extractor vit, extractor h5, profiler centers, of which extractor h5"
+        ConfigError, match="made with extractor vit, extractor h5, profiler centers; not installed here: extractor h5"
     ):
         study.score(home / "run" / "bundle", new, blocked, out=tmp_path / "blocked")
     shutil.copytree(home / "bags", tmp_path / "bags")
@@ -226,4 +226,4 @@ def test_a_folder_of_bags_is_of_one_extractor(home: Path, tmp_path: Path) -> Non
         study.embed(home / "slides" / "s0.tiff", settings(home), out=tmp_path)
     words = ("similar", "slides/s0.tiff", "--tile", "1,1", "--out", tmp_path / "alike.png", "--extractor", "vit,h5")
     asked = kras(*words, cwd=home, store=home / "store")
-    assert asked.returncode == 1 and "tiles are alike to one extractor" in " ".join(asked.stderr.split())
+    assert asked.returncode == 1 and "tiles are compared by one extractor" in " ".join(asked.stderr.split())

@@ -66,7 +66,7 @@ def test_a_study_learns_from_one_vector_a_slide_and_says_that_it_has_no_place(ho
     found = result.auroc("he")
     assert found.n == PATIENTS and found.value > 0.85
     (said,) = [note for note in told.notes if "without a place" in note]
-    assert said.startswith("Extractor h5 gives one vector a slide") and said in result.metrics["notes"]
+    assert said.startswith("Extractor h5 gives one vector per slide") and said in result.metrics["notes"]
 
     fresh = draw(home / "new", 6, seed=1)
     scored = study.score(home / "run" / "bundle", fresh / "cohort.csv", settings(fresh), out=home / "scores")

@@ -79,7 +79,7 @@ def test_a_folder_without_slides_says_what_slides_end_in(
     home: Path, settings: study.StudySettings, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no slides") as caught:
+    with pytest.raises(UsageError, match="contains no slides") as caught:
         study.embed(tmp_path / "empty", settings, out=tmp_path / "out")
     assert ".svs" in caught.value.hint
 
@@ -119,7 +119,7 @@ def test_features_of_slides_gather_in_one_table(home: Path, settings: study.Stud
     assert [r["slide_id"] for r in read_rows(out / "features.csv")] == ["one", "two"]
     assert two.table.slice(0, 1).equals(one.table)
     assert two.slides[0].count > 0 and (out / "one/cells.parquet").is_file()
-    with pytest.raises(ConfigError, match="holds results of another call: call: profile there, embed now"):
+    with pytest.raises(ConfigError, match="contains results of another call: call: profile there, embed now"):
         study.embed(home / "slides/one.tiff", settings, out=out)
 
 

@@ -18,7 +18,7 @@ from kras_plugins.study.tiles_seen import tiles_seen
 def test_patients_with_more_tiles_are_counted_with_the_median_share_of_theirs() -> None:
     said = tiles_seen("he", [0, 50, 100, 200, 1000, 400], 100)
     assert said.startswith("Classifier he looks at 100 tiles of a patient at most: 3 of 5 patients have more")
-    assert "sees 25% in the median" in said
+    assert "that it sees is 25%" in said
 
 
 @pytest.mark.parametrize("tiles", [[], [0], [100, 99]])
@@ -58,7 +58,10 @@ def test_every_kind_of_study_notes_it_once(tmp_path: Path) -> None:
         classifiers=("he",), extractor="h5", folds=2, workers=1, cache=tmp_path / "store"
     ).with_options(f"extractor.h5.folder={tmp_path}", *limited)
     plain = settings.having(options={"extractor": {"h5": {"folder": str(tmp_path)}}})  # what is frozen counts
-    told = "looks at 10 tiles of a patient at most: 6 of 24 patients have more, of which it sees 25% in the median"
+    told = (
+        "looks at 10 tiles of a patient at most: 6 of 24 patients have more; "
+        "the median share of their tiles that it sees is 25%"
+    )
     cohort = tmp_path / "cohort.csv"
 
     heard = Heard()

@@ -1,4 +1,4 @@
-"""A study as one calls it: the same from everywhere, silent, and without a trace in the process."""
+"""A study as it is called: the same from everywhere, silent, and without a trace in the process."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from kras_plugins.study.results import Training
 
 SAME = ("predictions.csv", "metrics.json", "failures.csv", "study.json")
 OWN = {"command", "started", "finished", "timings", "platform"}
-"""What a manifest may say otherwise of the same study: how it was called, when, how long, and where."""
+"""What may differ in manifests of the same study: how it was called, when, how long it took, and where."""
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must be equal byte by byte, and what the manifest says of it."""
+    """What must be equal byte by byte, and what the manifest says about it."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["config"] = {k: v for k, v in manifest["config"].items() if k not in ("out", "cache")}
     return {
@@ -87,10 +87,10 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     assert low is not None and high is not None and low < high
     everyone = done.auroc("histology_only", among="all_patients")
     assert everyone.value is not None and everyone.n == done.auroc(among="all_patients").n == 42
-    with pytest.raises(ConfigError, match="there is no histology_only among in_scope") as refused:
+    with pytest.raises(ConfigError, match="this study has no histology_only among in_scope") as refused:
         done.auroc("histology_only")
     assert "among all_patients" in str(refused.value.hint)
-    with pytest.raises(ConfigError, match="no patients 'luad'"):
+    with pytest.raises(ConfigError, match="no group of patients is called 'luad'"):
         done.auroc(among="luad")  # type: ignore[arg-type]
     assert done.predictions.num_rows == 42
     types = {field.name: str(field.type) for field in done.predictions.schema}
@@ -100,7 +100,7 @@ def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     manifest = json.loads((done.folder / "manifest.json").read_text())
     assert {"model-card.md", "tripod-ai.md", "stard-ai.md", "change-plan.md"} <= set(manifest["outputs"])
     assert manifest["bundle_digest"] in (done.folder / "change-plan.md").read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="there is no he among in_scope"):
+    with pytest.raises(ConfigError, match="this study has no he among in_scope"):
         done.auroc("he")
 
 
@@ -111,7 +111,7 @@ def test_a_result_read_back_is_the_one_that_was_given(done: Training) -> None:
 
 
 class Heard(study.Silent):
-    """A Notify that keeps what it is told."""
+    """A Notify that keeps what is reported to it."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -132,7 +132,7 @@ def test_progress_and_notes_come_to_whom_it_was_given(tables: Path, tmp_path: Pa
 
 @pytest.fixture
 def state() -> Callable[[], dict[str, object]]:
-    """All that a study must leave as it is."""
+    """All that a study must leave unchanged."""
 
     def look() -> dict[str, object]:
         return {
@@ -178,6 +178,7 @@ def test_a_study_prints_nothing_reads_no_arguments_and_leaves_the_process_as_it_
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_two_studies_in_two_threads_are_as_two_after_each_other(tables: Path, tmp_path: Path) -> None:
     def run(name: str, where: str) -> Path:
         own = {"one": {"seed": 0}, "two": {"seed": 1, "classifiers": ("mlp", "rf"), "deadline": 99.0}}[name]
@@ -228,7 +229,7 @@ def test_the_store_of_a_call_is_the_settings_one_and_not_the_environments(tables
 
 
 def test_all_files_of_a_study_have_one_mode(done: Training) -> None:
-    """Weights too: whoever may read the report may score with the bundle."""
+    """Weights, too: anybody who may read the report may score with the bundle."""
     files = [f for f in done.folder.rglob("*") if f.is_file()]
     assert any(f.suffix == ".safetensors" for f in files)
     assert len({f.stat().st_mode for f in files}) == 1

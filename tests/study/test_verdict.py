@@ -40,7 +40,7 @@ class Killed(BaseException):
 
 
 def settings(tables: Path, store: Path, **given: Any) -> study.StudySettings:
-    """Of a study whose refits take a moment."""
+    """The settings of a study whose refits take a moment."""
     chosen = {"folds": 2, "verdict": "permutation", "permutations": 19, **given}
     return quick(tables, store, **chosen).with_options("classifier.rf.trees=3")
 
@@ -126,7 +126,7 @@ def test_histologies_that_mean_the_same_are_one_group_and_an_unknown_site_is_a_p
     histologies = verdict.exchangeable(people, np.ones(len(people), bool), by_site=False)
     meant = ["adenocarcinoma", "adenocarcinoma", "squamous", "adenocarcinoma", "adenocarcinoma"]
     assert histologies == [(histology, "True") for histology in meant]
-    # Who is out of scope by the slides is exchanged with such patients alone.
+    # Patients who are out of scope by their slides are exchanged only among each other.
     scope = np.array([True, False, True, True, True])
     assert len(set(verdict.exchangeable(people, scope, by_site=False))) == 3
     sites = verdict.exchangeable(people, np.ones(len(people), bool), by_site=True)

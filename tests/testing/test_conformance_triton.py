@@ -19,7 +19,7 @@ from kras_plugins.testing.checks.probe import probe_model
 from kras_plugins.testing.checks.run import Outcome, run_check
 
 OTHER_NUMBERS = Broken("triton_parity", "network", "torch.manual_seed(0)", "torch.manual_seed(1)")
-"""A model that says of itself what the served one says, and computes something else."""
+"""A model that describes itself like the served one but computes something else."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Synthetic slides and cohorts: what is drawn is what is said to be drawn, in a file that real readers take."""
+"""Synthetic slides and cohorts: what is drawn is what is reported as drawn, in a file that real readers open."""
 
 from __future__ import annotations
 

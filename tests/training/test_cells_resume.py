@@ -1,4 +1,4 @@
-"""Training that was stopped goes on as if it had not been."""
+"""Interrupted training resumes as if it had not been interrupted."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_a_shift_adds_to_the_logit():
 
 
 def test_what_is_found_where_labels_are_not_to_be_believed_is_no_error():
-    """Three are found: one is labelled, one lies where labels may lack, one where they do not."""
+    """Three are found: one is labeled, one lies where labels may be missing, one where they are not."""
     labels = np.zeros((60, 120), np.int32)
     labels[10:20, 10:20] = 1
     weight = np.full(labels.shape, 255, np.uint8)

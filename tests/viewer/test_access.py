@@ -1,4 +1,4 @@
-"""Who may look, and what answers say: hostile requests get one line, and nothing of this machine."""
+"""Who may view, and what answers say: hostile requests get one line, and nothing about this machine."""
 
 from __future__ import annotations
 

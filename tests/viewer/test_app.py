@@ -24,7 +24,7 @@ from kras_plugins.viewer.picture import fitted, length, scale_bar
 
 @dataclass(frozen=True)
 class Flat:
-    """A layer of one color a key, the left half of each box `a`, the right half `b`."""
+    """A layer with one color per key: the left half of each box is `a`, the right half `b`."""
 
     id: str = "flat"
     label: str = "<b>Flat</b>"

@@ -60,7 +60,7 @@ def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, address: str) -> Iterator[Page]:
-    """A page of which at the end nothing went wrong, and nothing was asked of anyone else."""
+    """A page that at the end had no errors and made no requests to other hosts."""
     with clean_page(context, home(address), "data:") as page:
         yield page
 
@@ -70,7 +70,7 @@ def home(address: str) -> str:
 
 
 def look(page: Page, address: str, name: str, fragment: str = "") -> None:
-    """Open a slide and wait until its picture stands still."""
+    """Open a slide and wait until its picture no longer changes."""
     page.goto(f"{home(address)}slides/{name}{fragment}")
     settle(page)
 
@@ -94,7 +94,7 @@ def picture(page: Page, stage: str = "#slide") -> np.ndarray:
 def position(page: Page) -> dict[str, str]:
     """The fragment of the address once it says what the page shows."""
     settle(page)
-    page.wait_for_timeout(400)  # moving is written down when it pauses
+    page.wait_for_timeout(400)  # the address is updated when the movement pauses
     return dict(part.split("=") for part in page.evaluate("location.hash.slice(1)").split("&"))
 
 
@@ -166,7 +166,7 @@ def test_layers_go_on_and_off_with_opacity_and_classes(page: Page, address: str)
         row.get_by_role("checkbox", name="Show").uncheck()
     assert np.abs(picture(page) - bare).mean() < 0.05
     expect(page.locator("[data-layer=cells]")).to_contain_text("tumor")
-    page.get_by_text("Layers that are not there").click()
+    page.get_by_text("Missing layers").click()
     expect(page.get_by_text("run `kras profile`")).to_be_visible()
 
 

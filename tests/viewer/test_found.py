@@ -111,7 +111,7 @@ def test_a_store_that_was_named_is_found_again_beside_its_results(home: Path, na
 
 @pytest.fixture(scope="module")
 def assessable(home: Path) -> Path:
-    """The scores as they would be had the few patients sufficed for thresholds."""
+    """The scores as they would be if there were enough patients for thresholds."""
     folder = home / "assessable"
     shutil.copytree(home / "scores", folder)
     file = folder / "predictions.csv"
@@ -240,7 +240,7 @@ def test_slides_that_were_moved_are_found_by_their_content(home: Path, find, tmp
     copy, store = tmp_path / "scores", tmp_path / "store"
     shutil.copytree(home / "scores", copy)
     find(copy).slides["s0"].open().close()  # the store of this machine knows where it lies
-    with pytest.raises(SlideError, match="not where it was") as caught:
+    with pytest.raises(SlideError, match="no longer where it was") as caught:
         find(copy, store=store).slides["s0"].open()
     assert "--slides" in caught.value.hint
     (tmp_path / "archive").mkdir()
@@ -269,7 +269,7 @@ def test_manifests_say_where_slides_lie_but_not_under_pseudonyms(home: Path, tmp
 
 
 def test_what_is_no_result_is_named(home: Path, find, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no finished result"):
+    with pytest.raises(UsageError, match="not a finished result"):
         find(tmp_path)
-    with pytest.raises(UsageError, match="goes alone"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         find(home / "scores", home / "slides" / "s0.tiff")

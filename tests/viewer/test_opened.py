@@ -112,4 +112,4 @@ def test_the_cache_forgets_what_was_unused_longest_and_never_exceeds_its_bytes()
     assert cache.get("c", lambda: make("c")) == b"c" * 30
     assert made[-1] == "c"
     assert cache.get("large", lambda: bytes(1000)) == bytes(1000)
-    assert cache.get("large", lambda: bytes(999)) == bytes(999)  # larger than all there is room for
+    assert cache.get("large", lambda: bytes(999)) == bytes(999)  # larger than the whole cache

@@ -1,6 +1,6 @@
 (function () {
   "use strict";
-  // Paper shows what the screen folds away, but for long lists, which print only where the reader opened them.
+  // Print also what is folded on the screen, except long lists, which print only if the reader opened them.
   addEventListener("beforeprint", function () {
     document.querySelectorAll("details.stat").forEach(function (d) { d.open = true; });
   });
@@ -10,7 +10,7 @@
     var next = target && target.nextElementSibling;
     if (next && next.tagName === "DETAILS") next.open = true;
   });
-  // Served by `kras view`, a slide leads to the viewer; the file alone has nowhere to lead.
+  // When served by `kras view`, a slide links to the viewer; in the file alone it has no link.
   if (location.protocol.startsWith("http") && location.pathname === "/report") {
     document.querySelectorAll("a[data-slide]").forEach(function (a) {
       a.href = "/slides/" + encodeURIComponent(a.dataset.slide);

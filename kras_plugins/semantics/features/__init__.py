@@ -1,1 +1,1 @@
-"""The semantic features, one file a group; `table` lists them all."""
+"""The semantic features, one file per group; `table` lists them all."""

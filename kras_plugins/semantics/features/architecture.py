@@ -58,8 +58,8 @@ def fragmented(values: dict[str, float]) -> dict[str, float]:
 def components(epithelium: Bool, stroma: Bool, mpp: float) -> tuple[Int32, Float64]:
     """Labels int32[h w] from 1 of connected epithelium (4 neighbors), and the pixels of each, float64[component].
 
-    Components under 968.2 µm² or without contact to stroma are dropped (0). Nests whose corners touch are apart, as
-    those of polygons are that come near each other.
+    Components under 968.2 µm² or without contact with stroma are dropped (0). Nests that touch only at corners are
+    separate, like polygons that come near each other.
     """
     labels, n = ndimage.label(epithelium)
     sizes = pixels_of(labels, n + 1)
@@ -88,7 +88,7 @@ def _shapes(labels: Int32, sizes: Float64, mpp: float) -> dict[str, float]:
 def hull_areas(labels: Int32, n: int) -> Float64:
     """Area in pixels of the convex hull of each component's pixels (their corners included), float64[component].
 
-    From the ends of the runs of pixels in each row, which hold every corner of the hull.
+    From the ends of the runs of pixels in each row, which include every corner of the hull.
     """
     wide = np.pad(labels, ((0, 0), (1, 1)))
     row, column = np.nonzero(wide[:, 1:] != wide[:, :-1])
@@ -110,8 +110,8 @@ def hull_areas(labels: Int32, n: int) -> Float64:
 def nest_width(epithelium: Bool, analysed: Bool) -> float:
     """Mean width of nests in pixels: four times the mean distance of epithelium to its edge, as in a long strip.
 
-    By area: a broad nest counts for more than a thin strand. A disk has two thirds of its diameter. Where the analysed
-    region ends, a nest is taken to go on. NaN where there is nothing but epithelium.
+    Weighted by area: a broad nest counts for more than a thin strand. A disk gets two thirds of its diameter. Where the
+    analyzed region ends, a nest is assumed to go on. NaN where there is nothing but epithelium.
     """
     from kras_plugins.semantics.distance import distance_to_edge  # brings numba
 
@@ -120,7 +120,7 @@ def nest_width(epithelium: Bool, analysed: Bool) -> float:
 
 
 def fractal_dimension(edge: Bool, mpp: float) -> float:
-    """Box-counting dimension of a curve's pixels, boxes of 32 to 512 µm: 1 smooth, towards 2 plane-filling.
+    """Box-counting dimension of a curve's pixels, boxes of 32 to 512 µm: 1 is smooth, near 2 plane-filling.
 
     A corner of the boxes lies at the centroid of the pixels, so that moving the slide moves the boxes along.
     """

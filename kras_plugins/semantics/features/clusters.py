@@ -1,4 +1,4 @@
-"""Group L: clusters of lymphocytes, and those dense and large enough to stand for tertiary lymphoid structures."""
+"""Group L: clusters of lymphocytes, and those dense and large enough to represent tertiary lymphoid structures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAP_UM = 50.0
 
 
 def clusters(view: View) -> dict[str, float]:
-    """Group L of docs/reference/definitions.md. The structures are a proxy, no tertiary lymphoid structures proven.
+    """Group L of docs/reference/definitions.md. The structures are a proxy, not proven tertiary lymphoid structures.
 
-    Clusters are of lymphocytes in analysed tissue; those with half of their cells in the tumor area or more make up
-    `til_cluster_*` and the indices, for which the tumor area's squares of 50 µm are the cluster map.
+    Clusters consist of lymphocytes in analyzed tissue. Those with at least half of their cells in the tumor area make
+    up `til_cluster_*` and the indices, for which the tumor area's squares of 50 µm are the cluster map.
     """
     chosen = view.lymphocyte & (view.cell_tissue > 0)
     xy, in_ta = view.xy[chosen], view.in_ta[chosen]
@@ -75,7 +75,7 @@ def dense_clusters(xy: Float64) -> Index:
 
 
 def _structures(view: View, xy: Float64, label: Index, n: int) -> dict[str, float]:
-    """Count, density, area and distance from epithelium of the clusters that pass as lymphoid structures."""
+    """Count, density, area and distance from epithelium of the clusters that qualify as lymphoid structures."""
     members = np.argsort(label, kind="stable")
     ends = np.searchsorted(label[members], np.arange(n + 1))
     everything: cKDTree | None = None
@@ -127,9 +127,9 @@ def ball_hall(xy: Float64, label: Index) -> float:
 def c_index(view: View, xy: Float64, label: Index) -> float:
     """C-index of the cluster map: 0 when clusters are as tight as can be, 1 when as loose (Hubert & Levin 1976).
 
-    (S - Smin) / (Smax - Smin): S is the sum of distances between squares of one cluster, Smin and Smax those of as
-    many of the smallest and the largest distances between any two squares. A square belongs to the cluster with most
-    cells in it. NaN under two clusters of squares, or if every two squares are of one cluster.
+    (S - Smin) / (Smax - Smin): S is the sum of distances between squares of one cluster; Smin and Smax are the sums of
+    as many smallest and largest distances between any two squares. A square belongs to the cluster with most cells in
+    it. NaN with fewer than two clusters of squares, or if all squares belong to one cluster.
     """
     lattice = view.lattice(MAP_UM)
     row, column = lattice.find(xy)

@@ -24,9 +24,9 @@ _ROWS = 200_000
 
 def graph(view: View) -> dict[str, float]:
     """Group I of docs/reference/definitions.md: Delaunay triangulation of tumor cells and lymphocytes in the tumor
-    area, edges over 35 µm removed. Other cells are left out: not every source tells them apart."""
+    area, edges over 35 µm removed. Other cells are left out: not every source distinguishes them."""
     chosen = np.flatnonzero((view.tumor | view.lymphocyte) & view.in_ta)
-    # Sorted by place, so that the order of cells does not matter, not even for cells at one place.
+    # Sorted by position, so that the order of cells does not matter, not even for cells at one position.
     chosen = chosen[np.lexsort((view.tumor[chosen], view.xy[chosen, 1], view.xy[chosen, 0]))]
     xy, is_tumor = view.xy[chosen], view.tumor[chosen]
     triangles = mesh(xy, EDGE_UM, view.inside_ta)
@@ -76,10 +76,10 @@ def assortativity(tt: float, ll: float, tl: float) -> float:
 
 
 def contact_excess(tl: float, edges: float, n: int, n_tumor: int) -> float:
-    """Edges between the kinds over their mean when kinds are dealt at random to the cells, less 1.
+    """Edges between the kinds over their mean when kinds are assigned to the cells at random, minus 1.
 
     0 at random, -1 where they never touch. The mean over all permutations is that of a single edge (Cliff & Ord 1981,
-    non-free sampling). A z-score in its place would grow as the root of the number of edges.
+    non-free sampling). A z-score would instead grow with the square root of the number of edges.
     """
     mean = edges * 2 * n_tumor * (n - n_tumor) / (n * (n - 1.0)) if n > 1 else 0.0
     return ratio(tl - mean, mean)
@@ -88,7 +88,7 @@ def contact_excess(tl: float, edges: float, n: int, n_tumor: int) -> float:
 def clustering(adjacency: sparse.csr_array) -> float:
     """Mean over cells with two neighbors or more of the share of their neighbors' pairs that are neighbors.
 
-    Watts & Strogatz 1998. Worked in blocks of rows, so that the squared graph is never held whole.
+    Watts & Strogatz 1998. Computed in blocks of rows, so that the squared graph is never in memory as a whole.
     """
     total, n = 0.0, 0
     for start in range(0, adjacency.shape[0], _ROWS):

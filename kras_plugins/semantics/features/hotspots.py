@@ -1,4 +1,4 @@
-"""Group H: where squares hold more cells than chance allows (Getis-Ord), and how such hotspots overlap."""
+"""Group H: where squares contain more cells than expected by chance (Getis-Ord), and how such hotspots overlap."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ BANDS = {
     "til_200_300": (200, 300),
     "til_300_500": (300, 500),
 }
-"""Bands of signed distance in µm, negative in epithelium; each without its lower and with its upper end."""
+"""Bands of signed distance in µm, negative in epithelium; each excludes its lower and includes its upper end."""
 STEP_UM, LOW_UM, HIGH_UM = 25, -150, 500
 SLOPE_UM, MARGIN_UM = 150, 100
 MIN_BAND_MM2 = 0.01
 OUTSIDE = ("cancer_stroma", "other")
-"""What counts beyond the border. `other` too, for stroma ends at 200 µm where epithelium comes from cell density."""
+"""Classes that count beyond the border; `other` too, as stroma ends at 200 µm if epithelium comes from cell density."""
 
 
 def interface(view: View) -> dict[str, float]:
@@ -97,7 +97,7 @@ def _by_step(signed_um: Float32) -> Float64:
 def depth(view: View) -> float:
     """Median distance in µm of the epithelium's lymphocytes from the border, NaN without any.
 
-    Read between the centers of pixels (bilinear): their own distances are multiples of some µm.
+    Interpolated bilinearly between pixel centers, whose own distances are multiples of some µm.
     """
     chosen = view.lymphocyte & view.in_ce
     if not chosen.any() or not view.has_interface:

@@ -19,7 +19,7 @@ MIN_NEIGHBORS = 5
 
 
 def nuclei(view: View) -> dict[str, float]:
-    """Group M of docs/reference/definitions.md; columns a source does not give make NaN."""
+    """Group M of docs/reference/definitions.md; NaN for columns that a source does not give."""
     chosen = view.tumor & view.in_ce
     value = {
         name: _known(view.column_of(name)[chosen])
@@ -65,7 +65,7 @@ def nuclei(view: View) -> dict[str, float]:
 
 
 def coherence(xy: Float64, orientation: Float64) -> float:
-    """Mean over nuclei of |mean of exp(2i orientation)| within 100 µm: 1 all parallel, towards 0 at random.
+    """Mean over nuclei of |mean of exp(2i orientation)| within 100 µm: 1 if all are parallel, near 0 at random.
 
     `xy`: float64[cell 2] in µm. Positions are rounded to 10 µm, which turns sums over neighbors into one convolution;
     nuclei with fewer than five in reach (themselves included) do not count.

@@ -16,7 +16,7 @@ LARGE = 4.0
 
 
 def patterns(view: View) -> dict[str, float]:
-    """Group N of docs/reference/definitions.md; NaN without growth patterns. No map tells `p_luad`."""
+    """Group N of docs/reference/definitions.md; NaN without growth patterns. No map provides `p_luad`."""
     shares = pattern_shares(view)
     entropy = -sum(p * math.log2(p) for p in shares.values() if p > 0)
     return {
@@ -47,7 +47,7 @@ def _necrosis(view: View) -> float:
 
 
 def _atypia(view: View) -> float:
-    """Share of tumor nuclei in epithelium that are large beside the slide's lymphocytes: free of scanner and mpp."""
+    """Share of tumor nuclei in epithelium much larger than the slide's lymphocytes: independent of scanner and mpp."""
     area = view.column_of("area_um2")
     tumor, lymphocytes = area[view.tumor & view.in_ce], area[view.lymphocyte & view.in_ta]
     tumor, lymphocytes = tumor[~np.isnan(tumor)], lymphocytes[~np.isnan(lymphocytes)]

@@ -49,8 +49,8 @@ def squares(view: View) -> Squares:
     """The squares of four grids together, the first with a corner at the tumor area's centroid, the others moved by
     half a side along x, y and both; those with under 0.05 mm² of tumor area are left out.
 
-    So what the squares say depends neither on where the slide begins nor much on where a grid lies. Each is four
-    squares of half the side.
+    The result thus does not depend on where the slide begins, and not much on where a grid lies. Each square consists
+    of four squares of half the side.
     """
     half = view.lattice(SIDE_UM / 2)
     if not half.area.any():
@@ -116,15 +116,15 @@ def pooled(grids: Sequence[Squares]) -> Squares:
 def fit_thresholds(patients: Sequence[Squares]) -> Thresholds:
     """Preset `quantile`: thresholds with which as many TRAINING patients are inflamed and excluded as were published.
 
-    44.0 % inflamed, and of the others 37.1 / 56.0 excluded (Park et al. 2022): each patient is inflamed below some
-    threshold of its own, the one that a third of its squares exceed, and the cohort's is a quantile of those.
-    Patients with fewer than three squares a grid do not count. The published cohort's mix of patients is taken to
-    hold for this one. Raises ConfigError under 20 patients.
+    44.0 % inflamed, and of the others 37.1 / 56.0 excluded (Park et al. 2022): each patient is inflamed below a
+    threshold of its own, which a third of its squares exceed, and the cohort's threshold is a quantile of those.
+    Patients with fewer than three squares per grid do not count. The published cohort's mix of patients is assumed to
+    apply to this one. Raises ConfigError for fewer than 20 patients.
     """
     known = [_densities(grid) for grid in patients if n_grids(grid) >= MIN_GRIDS]
     if len(known) < MIN_PATIENTS:
         raise ConfigError(
-            f"{len(known)} training patients have {MIN_GRIDS} squares of tumor or more, {MIN_PATIENTS} are needed",
+            f"{len(known)} training patients have {MIN_GRIDS} squares of tumor or more; {MIN_PATIENTS} are needed",
             "use ip_preset = lunit_jco2022, or train on more patients",
         )
     ce = _quantile([_critical(itil) for itil, _ in known], 1 - INFLAMED_PATIENTS)
@@ -138,7 +138,7 @@ def squares_of(profile: SemanticProfile) -> Squares:
     if profile.squares is None:
         raise ConfigError(
             f"{profile.id}: features made elsewhere have no squares to call the immune phenotype from",
-            "use ip_preset = lunit_jco2022, or import cells and tissue in place of finished features",
+            "use ip_preset = lunit_jco2022, or import cells and tissue instead of finished features",
         )
     return profile.squares
 
@@ -158,7 +158,7 @@ def with_thresholds(profile: SemanticProfile, thresholds: Thresholds) -> Semanti
 
 
 def _critical(density: Float64) -> float:
-    """The threshold that just more than a third of the squares reach; squares without a density never do."""
+    """The threshold that just over a third of the squares reach; squares without a density never do."""
     ranked = np.sort(np.nan_to_num(density, nan=-np.inf))[::-1]
     return float(ranked[math.floor(len(ranked) * SHARE + 1e-9)])
 

@@ -1,4 +1,4 @@
-"""What each feature is called in plain words, and one sentence on what it says: for readers of a case page."""
+"""A plain name for each feature, and one sentence on what it means, for readers of a case page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Plain:
 
 _TABLE = """
 area_tissue | Analyzed tissue | All tissue of the patient's slides that was analyzed.
-area_ce | Cancer epithelium | The area that is covered by nests of tumor cells.
+area_ce | Cancer epithelium | The area covered by nests of tumor cells.
 area_cs | Cancer stroma | The area of connective tissue that belongs to the tumor.
 area_ta | Tumor area | Cancer epithelium and cancer stroma together.
 area_necrosis | Necrosis | The area of dead tissue.
@@ -53,16 +53,16 @@ mitosis_ta | Mitoses in the tumor | High where the tumor proliferates.
 til_peri | Lymphocytes along the nests | Lymphocytes in the stroma within 200 µm of cancer epithelium.
 til_normal | Lymphocytes outside the tumor | Lymphocytes in tissue that is neither epithelium nor stroma of the tumor.
 purity | Share of tumor cells among nuclei | Tumor purity: high where few other cells lie within the tumor.
-lt_ratio | Lymphocytes per tumor cell | High where lymphocytes are many for the number of tumor cells.
+lt_ratio | Lymphocytes per tumor cell | High where there are many lymphocytes for the number of tumor cells.
 lym_frac | Share of lymphocytes among nuclei | High where the tumor is rich in lymphocytes.
 itlr | Lymphocytes within dense tumor, per tumor cell | High where lymphocytes have entered dense nests.
-atlr | Lymphocytes beside dense tumor, per tumor cell | High where lymphocytes stand at the edge of dense nests.
+atlr | Lymphocytes beside dense tumor, per tumor cell | High where lymphocytes lie at the edge of dense nests.
 dtlr | Lymphocytes far from tumor cells, per tumor cell | High where lymphocytes stay away from tumor cells.
 il_share | Share of lymphocytes that are in epithelium | High where lymphocytes enter the nests and do not stay outside.
 log_itil_stil | Lymphocytes, epithelium over stroma (logarithm) | Above zero where they are denser in epithelium.
 fib_tum | Fibroblasts per tumor cell | High in desmoplastic tumors with few tumor cells.
-mac_lym | Macrophages per lymphocyte | High where macrophages prevail among immune cells.
-neut_lym | Neutrophils per lymphocyte | High where granulocytes prevail among immune cells.
+mac_lym | Macrophages per lymphocyte | High where macrophages predominate among immune cells.
+neut_lym | Neutrophils per lymphocyte | High where granulocytes predominate among immune cells.
 fib_lym | Fibroblasts per lymphocyte | High where the stroma is fibrous and little infiltrated.
 is | Inflamed share of the tumor | The share of squares of 1 mm² with many lymphocytes in epithelium.
 ies | Immune-excluded share of the tumor | The share of squares of 1 mm² with lymphocytes in stroma alone.
@@ -70,17 +70,17 @@ ids | Immune-desert share of the tumor | The share of squares of 1 mm² with few
 ip_class | Immune phenotype | 2 is inflamed, 1 excluded, 0 desert.
 iip_frac | Share of inflamed squares | The share of squares of 1 mm² that are inflamed.
 iip_pos | Inflamed in a fifth of the tumor or more | 1 where at least 20 % of the squares of 1 mm² are inflamed.
-grid_itil_p10 | Lymphocytes in epithelium, poorest tenth | What the least infiltrated squares of 1 mm² have.
-grid_itil_p50 | Lymphocytes in epithelium, median square | What the middle one of the squares of 1 mm² has.
-grid_itil_p90 | Lymphocytes in epithelium, richest tenth | What the most infiltrated squares of 1 mm² have.
+grid_itil_p10 | Lymphocytes in epithelium, poorest tenth | The density in the least infiltrated squares of 1 mm².
+grid_itil_p50 | Lymphocytes in epithelium, median square | The density in the median square of 1 mm².
+grid_itil_p90 | Lymphocytes in epithelium, richest tenth | The density in the most infiltrated squares of 1 mm².
 grid_itil_cv | Unevenness of lymphocytes in epithelium | High where some squares of 1 mm² have many and others few.
-grid_stil_p50 | Lymphocytes in stroma, median square | What the middle one of the squares of 1 mm² has.
-grid_stil_p90 | Lymphocytes in stroma, richest tenth | What the most infiltrated squares of 1 mm² have.
+grid_stil_p50 | Lymphocytes in stroma, median square | The density in the median square of 1 mm².
+grid_stil_p90 | Lymphocytes in stroma, richest tenth | The density in the most infiltrated squares of 1 mm².
 grid_stil_cv | Unevenness of lymphocytes in stroma | High where some squares of 1 mm² have many and others few.
 grid_til_gini | Inequality of lymphocytes over the tumor | High where few squares of 1 mm² have most of the lymphocytes.
 ip_entropy | Mixture of immune phenotypes | High where inflamed, excluded and desert squares lie in one tumor.
 n_grids | Squares of tumor | How many squares of 1 mm² have enough tumor to be judged.
-d_tl_p50 | Distance from tumor cell to nearest lymphocyte, median | High where most tumor cells are far from any.
+d_tl_p50 | Distance from tumor cell to nearest lymphocyte, median | High where most are far from any lymphocyte.
 d_tl_p10 | Distance from tumor cell to nearest lymphocyte, nearest tenth | Low where some lymphocytes touch tumor cells.
 d_tl_p90 | Distance from tumor cell to nearest lymphocyte, farthest tenth | High where parts of the tumor have none.
 d_lt_p50 | Distance from lymphocyte to nearest tumor cell, median | High where lymphocytes stay away from tumor cells.
@@ -89,17 +89,17 @@ d_ll_p50 | Distance between neighboring lymphocytes, median | Low where lymphocy
 d_tt_p50 | Distance between neighboring tumor cells, median | Low where tumor cells are small or densely packed.
 t_near_l_20 | Tumor cells with a lymphocyte within 20 µm | High where lymphocytes touch many tumor cells.
 t_near_l_50 | Tumor cells with a lymphocyte within 50 µm | High where most tumor cells have a lymphocyte nearby.
-t_near_l_100 | Tumor cells with a lymphocyte within 100 µm | High where hardly any tumor cell is without lymphocytes.
+t_near_l_100 | Tumor cells with a lymphocyte within 100 µm | High where hardly any tumor cell is far from lymphocytes.
 l_within_50_of_t | Lymphocytes within 50 µm of a tumor cell | High where many surround the tumor cells.
-t_within_30_of_l | Tumor cells within 30 µm of a lymphocyte | High where lymphocytes lie in the midst of tumor cells.
+t_within_30_of_l | Tumor cells within 30 µm of a lymphocyte | High where lymphocytes lie among tumor cells.
 g_tl_auc | Nearness of lymphocytes to tumor cells | High where tumor cells have a lymphocyte close by.
 nn_ratio | Avoidance of tumor cells by lymphocytes | Above 1 where they lie farther from tumor cells than by chance.
-ll_scale | Size of lymphocyte aggregates | The distance at which lymphocytes lie together most of all.
-bhattacharyya | Overlap of tumor cells and lymphocytes | High where both are spread alike over the tumor.
+ll_scale | Size of lymphocyte aggregates | The distance at which lymphocytes cluster most.
+bhattacharyya | Overlap of tumor cells and lymphocytes | High where both are distributed alike over the tumor.
 sorensen | Squares shared by tumor cells and lymphocytes | High where both are found in the same squares of 100 µm.
-pearson_tl | Correlation of tumor cells and lymphocytes | Above zero where both are dense at the same places.
+pearson_tl | Correlation of tumor cells and lymphocytes | Above zero where both are dense in the same places.
 moran_l | Clustering of lymphocytes over 100 µm | High where squares rich in lymphocytes lie side by side.
-geary_l | Contrast of lymphocytes between neighboring squares | Low where neighbors have alike numbers of them.
+geary_l | Contrast of lymphocytes between neighboring squares | Low where neighbors have similar numbers of them.
 moran_t | Clustering of tumor cells over 100 µm | High where squares rich in tumor cells lie side by side.
 lee_tl | Joint clustering of tumor cells and lymphocytes | Above zero where both are dense in the same regions.
 local_entropy | Local mixture of tumor cells and lymphocytes | High where both are found in the same small squares.
@@ -124,7 +124,7 @@ edge_cv | Unevenness of distances between neighbors | High where packing is irre
 clustering | Clustering of the cell graph | High where neighbors of a cell are neighbors of one another.
 l_component_max | Largest group of lymphocytes | The share of lymphocytes that lie in the largest group.
 l_components | Groups of lymphocytes | Groups of 20 lymphocytes or more that touch one another.
-voronoi_cv_t | Unevenness of room for tumor cells | High where tumor cells are packed irregularly.
+voronoi_cv_t | Unevenness of space around tumor cells | High where tumor cells are packed irregularly.
 knn_l_of_t | Lymphocytes among the 10 nearest of a tumor cell | High where many surround the tumor cells.
 til_slope | Change of lymphocytes across the margin | Above zero where they become denser from nest to stroma.
 til_in_out | Lymphocytes inside over outside of the margin | High where they cross from stroma into nests.
@@ -136,7 +136,7 @@ n_ce_components | Nests of epithelium | How many separate nests touch stroma.
 tfi | Tumor fragmentation index | High where the tumor grows in many small nests.
 tfi_high | Fragmented tumor | 1 where there are 35 nests per mm² or more.
 ce_component_p50 | Size of nests, median | High where nests are large.
-ce_component_gini | Inequality of nests | High where few large nests stand beside many small ones.
+ce_component_gini | Inequality of nests | High where there are few large and many small nests.
 ce_largest_share | Largest nest | The share of the epithelium that is one connected nest.
 nest_width | Width of nests | High where nests are broad, low in thin strands.
 ce_solidity | Compactness of nests | Near 1 where nests are convex, low where they are branched.
@@ -145,20 +145,20 @@ interface_fractal | Jaggedness of the margin | High where the margin between epi
 lumen_share | Lumina | The share of clear holes in the epithelium: high in glandular growth.
 stroma_width | Width of stroma | High where broad stroma separates the nests.
 tls_count | Lymphoid aggregates | Dense clusters of lymphocytes, a proxy of tertiary lymphoid structures.
-tls_density | Lymphoid aggregates per tumor | Dense clusters of lymphocytes for the size of the tumor.
+tls_density | Lymphoid aggregates per tumor | Dense clusters of lymphocytes relative to the size of the tumor.
 tls_area_share | Area of lymphoid aggregates | The share of the tumor that dense clusters of lymphocytes cover.
 tls_ce_distance | Distance of lymphoid aggregates from the nests | Low where aggregates lie at or in the epithelium.
-til_cluster_density | Clusters of lymphocytes | How many clusters of lymphocytes the tumor has for its size.
+til_cluster_density | Clusters of lymphocytes | How many clusters of lymphocytes the tumor has relative to its size.
 til_cluster_size | Size of lymphocyte clusters | How many lymphocytes a cluster has on average.
-til_cluster_size_cv | Unevenness of lymphocyte clusters | High where large clusters stand beside small ones.
+til_cluster_size_cv | Unevenness of lymphocyte clusters | High where there are both large and small clusters.
 til_ball_hall | Extent of lymphocyte clusters | High where clusters are spread out.
-til_c_index | Separation of lymphocyte clusters | Low where clusters stand clearly apart.
+til_c_index | Separation of lymphocyte clusters | Low where clusters are clearly separated.
 nuc_area_mean | Size of tumor nuclei, mean | High where nuclei are enlarged.
 nuc_area_sd | Spread of the size of tumor nuclei | High where nuclei differ in size.
-nuc_area_p10 | Size of tumor nuclei, smallest tenth | What the small nuclei measure.
+nuc_area_p10 | Size of tumor nuclei, smallest tenth | The size of the small nuclei.
 nuc_area_p50 | Size of tumor nuclei, median | High where nuclei are enlarged.
 nuc_area_p90 | Size of tumor nuclei, largest tenth | High where some nuclei are much enlarged.
-nuc_area_cv | Anisokaryosis | High where tumor nuclei differ in size for their mean.
+nuc_area_cv | Anisokaryosis | High where tumor nuclei differ in size relative to their mean.
 nuc_area_p90_p50 | Largest tumor nuclei over the median | High where some nuclei are far larger than most.
 nuc_perimeter_mean | Perimeter of tumor nuclei, mean | High where nuclei are large or irregular.
 nuc_perimeter_cv | Unevenness of the perimeter of tumor nuclei | High where nuclei differ in size or shape.
@@ -171,11 +171,11 @@ nuc_circularity | Roundness of tumor nuclei | Near 1 where nuclei are round with
 nuc_elongated | Share of elongated tumor nuclei | High where many nuclei are spindles.
 nuc_h_od_mean | Darkness of tumor nuclei, mean | High where nuclei are hyperchromatic, or strongly stained.
 nuc_h_od_sd | Coarseness of chromatin | High where hematoxylin is uneven within a nucleus.
-nuc_h_entropy | Disorder of chromatin | High where hematoxylin takes many levels within a nucleus.
-nuc_orient_coherence | Alignment of tumor nuclei | Near 1 where neighboring nuclei point in one direction.
+nuc_h_entropy | Disorder of chromatin | High where hematoxylin has many levels within a nucleus.
+nuc_orient_coherence | Alignment of tumor nuclei | Near 1 where neighboring nuclei point in the same direction.
 lym_area_median | Size of lymphocyte nuclei, median | A control of scan and segmentation: alike in all patients.
 tl_area_ratio | Tumor nuclei over lymphocyte nuclei | The size of tumor nuclei, with lymphocytes as the ruler.
-p_luad | Probability of adenocarcinoma | What a model of histology says of the tumor's type; a confounder.
+p_luad | Probability of adenocarcinoma | A histology model's prediction of the tumor's type; a confounder.
 solid_share | Share of solid growth | High where adenocarcinoma grows in sheets without glands.
 mucinous_share | Share of mucinous growth | High where tumor cells are filled with mucus.
 lepidic_papillary_share | Share of lepidic and papillary growth | High where tumor grows along alveoli or in papillae.
@@ -208,7 +208,7 @@ def _plain() -> dict[str, Plain]:
     for side in (50, 100, 200):
         found[f"mh_{side}"] = Plain(
             f"Colocalization of tumor cells and lymphocytes over {side} µm",
-            "Near 1 where both are spread alike over the tumor, near 0 where they keep apart.",
+            "Near 1 where both are distributed alike over the tumor, near 0 where they are apart.",
         )
     for low, high in ((-150, -100), (-100, -50), (-50, 0), (0, 50), (50, 100), (100, 200), (200, 300), (300, 500)):
         near, far = sorted((abs(low), abs(high)))
@@ -232,7 +232,7 @@ def _signed(um: int) -> str:
 
 
 def plain(feature: str) -> Plain:
-    """What a feature, or a column that classifiers make of it, is called; one made elsewhere keeps its name."""
+    """The plain name of a feature, or of a column that classifiers make of it; one made elsewhere keeps its name."""
     return _plain().get(feature) or Plain(feature, "")
 
 

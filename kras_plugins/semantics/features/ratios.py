@@ -48,7 +48,7 @@ def _by_tumor_density(view: View, n_tumor: float) -> dict[str, float]:
     """Intra-tumor (in epithelium only), adjacent and distal lymphocytes per tumor cell.
 
     Lymphocytes are split by the density of tumor cells around them (Gaussian kernel of 50 µm) with a mixture of three
-    Gaussians. NaN under 50 lymphocytes or where the density does not vary.
+    Gaussians. NaN for fewer than 50 lymphocytes or where the density does not vary.
     """
     names = ("dtlr", "atlr", "itlr")
     inside = view.lymphocyte & (view.cell_tissue > 0)
@@ -60,7 +60,7 @@ def _by_tumor_density(view: View, n_tumor: float) -> dict[str, float]:
     tumor = view.xy[view.tumor]
     density = ndimage.gaussian_filter(raster.count(tumor[:, 0], tumor[:, 1]), KDE_UM / KDE_PIXEL_UM, mode="constant")
     row, column, _ = raster.find(view.xy[inside, 0], view.xy[inside, 1])
-    # The square root stabilizes the variance of counts, so that the three classes have comparable widths.
+    # The square root stabilizes the variance of counts, which makes the widths of the three classes comparable.
     at = np.sqrt(density[row, column].astype(np.float64) / raster.pixel_mm2)
     if np.ptp(at) < 1.0:
         return dict.fromkeys(names, math.nan)

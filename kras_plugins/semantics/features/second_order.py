@@ -22,7 +22,7 @@ PCF_UM = (20.0, 50.0, 100.0, 200.0)
 SCALES_UM = tuple(float(r) for r in range(10, 201, 5))
 REACH_UM = 205.0
 MIN_SHARE = 0.5
-"""Below it more of a circle lies outside of the window than inside: the correction would rule the estimate."""
+"""Below it more of a circle lies outside the window than inside: the correction would dominate the estimate."""
 WINDOW_PIXEL_UM = 8.0
 _ANGLES, _BLOCK = 64, 512
 
@@ -31,7 +31,7 @@ def second_order(view: View) -> dict[str, float]:
     """Group F of docs/reference/definitions.md, within the tumor area.
 
     L(r) - r in µm from Ripley's K with the rigid-motion edge correction (Ohser & Stoyan 1981; Baddeley, Rubak &
-    Turner 2015 §7.4); pair correlations in rings of 10 µm, divided by what of the rings lies in the tumor area.
+    Turner 2015 §7.4); pair correlations in rings of 10 µm, divided by the part of the rings in the tumor area.
     """
     window = Window.of(view.ta_pixels, view.raster)
     tumor, lymphocytes = (Points.of(view.xy[kind & view.in_ta], window) for kind in (view.tumor, view.lymphocyte))

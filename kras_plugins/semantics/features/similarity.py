@@ -1,4 +1,4 @@
-"""Group G: how alike the patterns of tumor cells and lymphocytes are on squares, and how clustered each is."""
+"""Group G: how similar the patterns of tumor cells and lymphocytes are on squares, and how clustered each is."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def bhattacharyya(a: Float64, b: Float64) -> float:
 
 
 def sorensen(a: Bool, b: Bool) -> float:
-    """2 |a and b| / (|a| + |b|) of presence per square; NaN where one is nowhere."""
+    """2 |a and b| / (|a| + |b|) of presence per square; NaN if one is present nowhere."""
     if not a.any() or not b.any():
         return math.nan
     return float(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
@@ -89,7 +89,7 @@ def moran(values: Float64, use: Bool) -> float:
 
 
 def geary(values: Float64, use: Bool) -> float:
-    """Geary's C with the weights of `moran` (Geary 1954): 1 at random, towards 0 where neighbors are alike."""
+    """Geary's C with the weights of `moran` (Geary 1954): 1 at random, near 0 where neighbors are alike."""
     use, degree = _connected(use)
     z = _centered(values, use)
     n = int(use.sum())
@@ -100,7 +100,7 @@ def geary(values: Float64, use: Bool) -> float:
 def lee(a: Float64, b: Float64, use: Bool) -> float:
     """Lee's L of two patterns with row-standardized queen neighbors and the square itself (Lee, J Geogr Syst 2001).
 
-    Their correlation after smoothing, times how smooth each is.
+    Their correlation after smoothing, times the smoothness of each.
     """
     x, y = _centered(a, use), _centered(b, use)
     degree = np.maximum(queen_sum(np.ones_like(x), use, itself=True), 1.0)

@@ -29,7 +29,7 @@ _CORE = {
     "L": (2,), "M": (2, 4, 6, 12, 17, 19, 26),
 }  # fmt: skip
 _EXTENT = {"gi_max", "l_component_max", "ce_largest_share", "ce_solidity", "interface_fractal", "til_c_index"}
-"""Quotients and extremes that more of the same tumor changes all the same (docs/reference/definitions.md, table)."""
+"""Quotients and extremes that still change with more of the same tumor (docs/reference/definitions.md, table)."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Feature:
     """One feature of a SemanticProfile.
 
     `number`: its place in its group in docs/reference/definitions.md (tsr is A8). `weight`: the area feature by which
-    slides of a patient are averaged, or `sum`, or `call` for one that is decided anew from the combined values.
+    slides of a patient are averaged, or `sum`, or `call` for one that is decided again from the combined values.
     `needs`: what a source must provide (cell classes, tissue classes, columns, `growth_patterns`, `histology_model`);
-    without it the feature is NaN, never zero. When a group as a whole is NaN, `validity.RULES` says.
+    without it the feature is NaN, never zero. `validity.RULES` says when a group as a whole is NaN.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Feature:
 
     @property
     def learned(self) -> bool:
-        """Whether classifiers may learn from it: not where it tells how much tissue there is."""
+        """Whether classifiers may learn from it: not if it shows how much tissue there is."""
         return self.weight != "sum" and self.name not in _EXTENT
 
 
@@ -70,7 +70,7 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class F:
-    """A feature as it is written down here: `needs` are words, some of them _SHORT; `source`: where not its group's."""
+    """A feature as written in this file: `needs` are words, some of them _SHORT; `source`: if not that of its group."""
 
     name: str
     unit: str
@@ -81,7 +81,7 @@ class F:
 
 
 def _group(group: str, source: str, *rows: F) -> tuple[Feature, ...]:
-    """Features of one group, numbered as they come; `source`: of those that name none of their own."""
+    """Features of one group, numbered in order; `source`: for those that name none of their own."""
     return tuple(
         Feature(
             row.name, group, number, row.unit, row.weight,
@@ -95,7 +95,7 @@ FEATURES = (
     *_group(
         "A",
         "HIF: Diao 2021, Nat Commun 12:1613",
-        F("area_tissue", "mm²", "sum", "", "analysed tissue"),
+        F("area_tissue", "mm²", "sum", "", "analyzed tissue"),
         F("area_ce", "mm²", "sum", "CE", "cancer epithelium CE"),
         F("area_cs", "mm²", "sum", "CS", "cancer stroma CS"),
         F("area_ta", "mm²", "sum", "CE CS", "tumor area TA = CE + CS"),
@@ -209,7 +209,7 @@ FEATURES = (
                 "1",
                 "area_ta",
                 "T L CE CS",
-                f"pairs T, L at {r} ± 5 µm / expected in what of the rings lies in TA; 1 independent",
+                f"pairs T, L at {r} ± 5 µm / expected in the part of the rings in TA; 1 independent",
                 "Bull 2023, cross-PCF",
             )
             for r in (20, 50, 100, 200)

@@ -1,4 +1,4 @@
-"""Which feature groups of a slide have enough to go by; a group that has not is NaN throughout."""
+"""Which feature groups of a slide have enough data; a group that has not is NaN throughout."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MIN_TUMOR, MIN_LYMPHOCYTES, MIN_NUCLEI = 200, 50, 500
 MIN_CE_MM2 = 0.1
 MIN_SQUARES, MIN_HOTSPOT_SQUARES = 30, 400
 OF_FIELDS = frozenset("BC")
-"""Groups that a field of view has whatever its size: counts over areas and over counts, which add up over the fields of
-a patient, of whom the same limits are asked (`patient.combine`)."""
+"""Groups that a field of view has whatever its size: counts over areas and over counts. They add up over the fields of
+a patient, who must meet the same limits (`patient.combine`)."""
 NOT_OF_FIELDS = frozenset({"itlr", "atlr", "dtlr"})
-"""Those of their features that need the limits all the same: a mixture fitted to many cells."""
+"""Those of their features that need the limits nevertheless: a mixture fitted to many cells."""
 
 
 def validity(view: View) -> dict[str, bool]:
@@ -46,7 +46,7 @@ def validity(view: View) -> dict[str, bool]:
 
 
 def of_field(group: str, found: Mapping[str, float]) -> dict[str, float]:
-    """Those features of a group that is not valid which a field of view has nevertheless."""
+    """The features that a field of view has even though their group is not valid."""
     return {k: v for k, v in found.items() if group in OF_FIELDS and k not in NOT_OF_FIELDS}
 
 
@@ -55,7 +55,7 @@ _CELLS = f"{_CE} and >= {MIN_TUMOR} T in TA"
 _BOTH = f"{_CELLS} and >= {MIN_LYMPHOCYTES} L in TA"
 
 RULES = {
-    "A": "any analysed tissue",
+    "A": "any analyzed tissue",
     "B": _CE,
     "C": f"{_CELLS}; itlr, atlr and dtlr: >= 50 L in tissue",
     "D": f">= {MIN_GRIDS} squares a grid with CE + CS >= 0.05 mm²; a density: >= 0.01 mm² of its tissue in the square",

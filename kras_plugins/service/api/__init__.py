@@ -1,1 +1,1 @@
-"""What programs and browsers ask a service: cases, uploads, tokens, and who may ask."""
+"""The HTTP API of a service for programs and browsers: cases, uploads, tokens, and who may use it."""

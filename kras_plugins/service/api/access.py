@@ -1,8 +1,8 @@
-"""Who asks: a program by its token, a browser by its cookie, or a person whom a trusted proxy names.
+"""Who is asking: a program with its token, a browser with its cookie, or a person whom a trusted proxy names.
 
-As with `kras view`, each request must name this service's own host (a foreign name that leads here is refused: DNS
-rebinding) and no answer may be embedded, read or kept by another site. What changes something and comes from a browser
-must come from one of our own pages (Origin, Fetch metadata) and carry what only these know (CSRF).
+As with `kras view`, each request must name this service's own host: a foreign name that resolves to it is refused (DNS
+rebinding). No other site may embed, read or keep an answer. A request of a browser that changes something must come
+from one of our own pages (Origin, Fetch metadata) and carry a token that only these pages know (CSRF).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""As the viewer's, with forms that lead back here."""
-# Forms say where they come from, to us alone: without a referrer a browser would call their origin null.
+"""The viewer's policy, and forms may be sent to this service."""
+# Forms report their origin to this service alone: without a referrer a browser would send the origin "null".
 _HEADERS = {**HEADERS, "Referrer-Policy": "same-origin"}
 OPEN = ("/login", "/static/", "/healthz", "/readyz")
-"""What anybody may ask for: nothing of a patient is there."""
+"""Paths that anybody may request: nothing about patients is below them."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Who:
-    """Who asks. `id`: what limits count, `name`: what the audit says.
+    """Who is asking. `id`: by which rate limits are counted; `name`: as the audit records it.
 
-    `csrf`: what forms of a browser carry, "" for a program, which sends its token each time by itself.
+    `csrf`: the token that forms of a browser carry; "" for a program, which sends its own token with each request.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Access:
     """Middleware that finds out who asks, refuses strangers, and gives every answer its headers."""
 
     def __init__(self, app: ASGIApp, service: Service, key: bytes) -> None:
-        """`key`: what forms for users of a proxy are signed with."""
+        """`key`: signs the forms of users who come through a proxy."""
         self.app = app
         self._service = service
         self._reach = service.reach
@@ -85,7 +85,7 @@ class Access:
         who = await run_in_threadpool(self.who, scope)
         scope.setdefault("state", {})["who"] = who
         if scope["method"] not in _SAFE and (who is None or who.csrf) and _is_foreign(headers):
-            return answered(scope, 403, "this was asked by another site", "use the pages of this service")
+            return answered(scope, 403, "this request comes from another site", "use the pages of this service")
         if who is not None or scope["path"].startswith(OPEN):
             return None
         if scope["path"].startswith("/api/") or scope["method"] not in ("GET", "HEAD"):
@@ -111,7 +111,7 @@ class Access:
 
 
 def holder(service: Service, secret: str) -> Who | None:
-    """Whose secret it is, as a browser's; None where nobody has it."""
+    """Whose secret this is, with the CSRF token of a browser; None if it is nobody's."""
     given = secret.encode(errors="surrogatepass")
     csrf = hmac.new(given, b"form", hashlib.sha256).hexdigest()
     if service.console is not None and secrets.compare_digest(given, service.console.encode()):
@@ -121,7 +121,7 @@ def holder(service: Service, secret: str) -> Who | None:
 
 
 def cookie_name(port: int) -> str:
-    """The cookie of the service at a port: cookies know no ports, and two services must not take each other's."""
+    """The cookie of the service at a port: browsers share cookies between ports, and services must not share theirs."""
     return f"kras_serve_{port}"
 
 
@@ -129,7 +129,7 @@ _bearer = HTTPBearer(auto_error=False, description="a token of `kras serve token
 
 
 def may(scope: str) -> Callable[..., Who]:
-    """A dependency: who asks, if they have this scope; and what changes something comes from our own page."""
+    """A dependency: who is asking, if they have this scope. A change must come from one of our own pages."""
 
     def allowed(request: Request, _: Annotated[object, Depends(_bearer)]) -> Who:
         who = allowed_to(request, scope)
@@ -141,7 +141,7 @@ def may(scope: str) -> Callable[..., Who]:
 
 
 def may_by_form(scope: str | None) -> Callable[..., Who]:
-    """As `may`, for what a form of a page sends; None: whoever is logged in."""
+    """As `may`, for the forms of pages; with None, for anybody who is logged in."""
 
     def allowed(request: Request, csrf: Annotated[str, Form(max_length=100)] = "") -> Who:
         who = allowed_to(request, scope)
@@ -152,7 +152,7 @@ def may_by_form(scope: str | None) -> Callable[..., Who]:
 
 
 def allowed_to(request: HTTPConnection, scope: str | None) -> Who:
-    """Who asks; Refused (401, 403) for a stranger, or where they lack the scope."""
+    """Who is asking. Raises Refused for a stranger (401) or for somebody who lacks the scope (403)."""
     who: Who | None = request.scope.get("state", {}).get("who")
     if who is None:
         raise Refused(401, "no valid token", "log in")
@@ -163,11 +163,11 @@ def allowed_to(request: HTTPConnection, scope: str | None) -> Who:
 
 def _check(who: Who, given: str) -> None:
     if who.csrf and not secrets.compare_digest(given.encode(), who.csrf.encode()):
-        raise Refused(403, "this form is not of this session", "load the page again and send it once more")
+        raise Refused(403, "this form belongs to another session", "reload the page and send the form again")
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that another site asks."""
+    """Whether the browser says that the request comes from another site."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")

@@ -58,7 +58,7 @@ def create_app(service: Service) -> Iterator[ASGIApp]:
 
 
 def _schema(app: FastAPI) -> None:
-    """What the API is, in OpenAPI, for whoever has a token; pages are no part of it."""
+    """The OpenAPI description of the API, for anybody with a token; pages are not part of it."""
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
     def schema(who: Annotated[Who, Depends(may("read"))]) -> JSONResponse:
@@ -67,14 +67,14 @@ def _schema(app: FastAPI) -> None:
 
 
 def _form_key(data: Path) -> bytes:
-    """What forms for users of a proxy are signed with: one for all processes of a service, made by the first."""
+    """The key that signs the forms of a proxy's users: one for all processes of a service, made by the first."""
     file, made = data / "form.key", secrets.token_bytes(_KEY_BYTES)
     data.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".form.key-{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
         f.write(made)
     try:
-        os.link(draft, file)  # whole or not at all, and of several processes one
+        os.link(draft, file)  # atomic: of several processes one succeeds
     except FileExistsError:
         pass
     finally:

@@ -1,4 +1,4 @@
-"""Cases over HTTP: submitted, listed, looked at, canceled, tried again; their results and files."""
+"""Cases over HTTP: to submit, list, view, cancel and retry them; their results and files."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Submitter = Annotated[Who, Depends(may("submit"))]
 
 
 class SlideIn(BaseModel):
-    """A slide to be scored: a path below an allowed folder, an address of an allowed host, or a whole upload."""
+    """A slide to be scored: a path below an allowed folder, an address of an allowed host, or a complete upload."""
 
     model_config = ConfigDict(extra="forbid")
 
     path: Annotated[Text | None, Field(description="absolute path, as the service sees it")] = None
     url: Annotated[Text | None, Field(description="address")] = None
-    upload: Annotated[str | None, Field(pattern="^[0-9a-f]{32}$", description="id of a whole upload")] = None
+    upload: Annotated[str | None, Field(pattern="^[0-9a-f]{32}$", description="id of a complete upload")] = None
     sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$", description="of the upload, to be checked")] = None
 
     @model_validator(mode="after")
@@ -58,12 +58,12 @@ class SlideIn(BaseModel):
         if sum(one is not None for one in (self.path, self.url, self.upload)) != 1:
             raise ValueError("name one of path, url and upload")
         if self.sha256 is not None and self.upload is None:
-            raise ValueError("sha256 is that of an upload")
+            raise ValueError("sha256 goes with an upload only")
         return self
 
 
 class CaseIn(BaseModel):
-    """A case to be scored: the slides of one patient. Without `patient` one slide stands alone, marked so."""
+    """A case to be scored: the slides of one patient. Without `patient` it has one slide and is marked so."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -73,7 +73,7 @@ class CaseIn(BaseModel):
 
 
 class Priority(BaseModel):
-    """When a case is scored, among those that wait."""
+    """The priority of a case among those that wait."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,7 +81,7 @@ class Priority(BaseModel):
 
 
 class Case(BaseModel):
-    """A case as it stands; times in UTC. `score` is null where none may be shown."""
+    """A case in its present state; times in UTC. `score` is null if none may be shown."""
 
     id: str
     patient: str
@@ -108,7 +108,7 @@ class Case(BaseModel):
 
 
 class CaseList(BaseModel):
-    """Some cases; `after` asks for the next ones, null at the end."""
+    """Some cases; `after` requests the next ones and is null at the end."""
 
     cases: list[Case]
     after: str | None
@@ -122,24 +122,24 @@ class File(BaseModel):
 
 
 def case_of(row: CaseRow) -> Case:
-    """A case as the API shows it: without a score where the patient is not assessable."""
+    """A case as the API shows it: without a score if the patient is not assessable."""
     values = {name: getattr(row, name) for name in Case.model_fields}
     return Case(**values | {"score": shown_score(row)})
 
 
 def shown_score(row: CaseRow) -> float | None:
-    """The score; None before one is known, or where the patient is not assessable."""
+    """The score; None before one is known, or if the patient is not assessable."""
     return row.score if row.state == "scored" and row.call != "not_assessable" else None
 
 
 def files_of(folder: Folder) -> dict[str, Folder]:
-    """The files of a result by their names, with those of its folders as `folder/file`; no links, nothing hidden."""
+    """The files of a result by name, those of its folders as `folder/file`; without links and hidden files."""
     found = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
     return {file.relative_to(folder).as_posix(): file for file in found if file.name[0] != "."}
 
 
 def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
-    """What can be done with cases."""
+    """The routes of cases."""
     routes = APIRouter(prefix="/api/v1/cases", tags=["cases"], responses=RESPONSES)
 
     def found(request: Request, case_id: str) -> CaseRow:
@@ -147,9 +147,9 @@ def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
 
     @routes.post("", status_code=201)
     def submit_case(who: Submitter, new: CaseIn, response: Response) -> Case:
-        """Queue a case, once: the same slides again give the case that is there.
+        """Queue a case once: submitting the same slides again returns the existing case.
 
-        Slides that come later make a new version; the one before stays, superseded.
+        Slides that come later make a new version; the previous version is kept as superseded.
         """
         places = [
             str(one.path or one.url) if one.upload is None else upload_place(service, one.upload, who, one.sha256)
@@ -166,13 +166,13 @@ def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
         state: State | None = None,
         call: Call | None = None,
         qc: Verdict | None = None,
-        text: Annotated[str, Query(max_length=500, description="how the shown patient or the id begins")] = "",
+        text: Annotated[str, Query(max_length=500, description="prefix of the shown patient or of the id")] = "",
         sort: Sort = "newest",
-        after: Annotated[str | None, Query(max_length=1000, description="from the page before")] = None,
+        after: Annotated[str | None, Query(max_length=1000, description="`after` of the previous page")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
-        silent: Annotated[bool, Query(description="cases of bundles in silence; needs the scope admin")] = False,
+        silent: Annotated[bool, Query(description="cases of silent bundles; needs the scope admin")] = False,
     ) -> CaseList:
-        """Cases by page; those that a later version took the place of are left out."""
+        """Cases by page, without those that a later version superseded."""
         if silent:
             allowed_to(request, "admin")
         chosen = Filter(state=state, call=call, qc=qc, text=text, sort=sort, after=after, silent=silent)
@@ -186,17 +186,17 @@ def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
 
     @routes.post("/{case_id}/cancel")
     def cancel_case(request: Request, who: Submitter, case_id: CaseId) -> Case:
-        """Do not score a case that waits or runs."""
+        """Cancel a case that waits or runs."""
         return case_of(cases.cancel(service.db, found(request, case_id).id, who.name))
 
     @routes.post("/{case_id}/retry")
     def retry_case(request: Request, who: Submitter, case_id: CaseId) -> Case:
-        """Score a case again that failed, was canceled or is not assessable."""
+        """Score again a case that failed, was canceled or is not assessable."""
         return case_of(cases.retry(service.db, found(request, case_id).id, who.name))
 
     @routes.put("/{case_id}/priority")
     def set_priority(request: Request, who: Submitter, case_id: CaseId, new: Priority) -> Case:
-        """Let a case come earlier or later."""
+        """Move a case forward or back in the queue."""
         return case_of(cases.prioritize(service.db, found(request, case_id).id, new.priority, who.name))
 
     @routes.get("/{case_id}/result", response_model=dict[str, Any])
@@ -205,7 +205,7 @@ def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
         row = found(request, case_id)
         file = case_file(result_folder(service, row))
         if file is None:
-            raise Refused(404, "nothing was scored", "see the reason of the case")
+            raise Refused(404, "nothing was scored", "see the case's reason")
         cases.viewed(service.db, row.id, who.name)
         return Response(file.read_bytes(), media_type="application/json")
 
@@ -233,6 +233,6 @@ def case_routes(service: Service, arrivals: Arrivals) -> APIRouter:
 
 
 def upload_place(service: Service, upload_id: str, who: Who, sha256: str | None = None) -> str:
-    """Where an upload lies; UsageError for one that is not whole, UnknownUpload for another's."""
+    """Where an upload lies. Raises UsageError if it is not complete, UnknownUpload if it is somebody else's."""
     upload = uploads.find(service.db, service.settings.uploads, upload_id, who.id)
     return str(uploads.whole(upload, sha256))

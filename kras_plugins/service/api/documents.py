@@ -24,7 +24,7 @@ Reader = Annotated[Who, Depends(may("read"))]
 
 
 class DocumentOut(BaseModel):
-    """A document that a case has."""
+    """A document of a case."""
 
     name: str
     label: str
@@ -32,14 +32,14 @@ class DocumentOut(BaseModel):
 
 
 def finished_of(service: Service, scope: Scope, case_id: str) -> Finished:
-    """What a case's documents say; what `result_folder` raises where there is no result, Refused for a silent one."""
+    """What a case's documents say. Raises what `result_folder` does, and Refused for a silent case."""
     row = seen_by(scope, cases.get(service.db, case_id))
     result_folder(service, row)
     return finished_case(service.settings.results, row, cases.slides_of(service.db, case_id))
 
 
 def document_routes(service: Service) -> APIRouter:
-    """What of a case can be taken away."""
+    """The routes of a case's documents."""
     routes = APIRouter(prefix="/api/v1/cases", tags=["documents"], responses=RESPONSES)
 
     @routes.get("/{case_id}/documents")
@@ -54,7 +54,7 @@ def document_routes(service: Service) -> APIRouter:
         responses={200: {"content": {"application/octet-stream": {}}}},
     )
     def get_document(request: Request, who: Reader, case_id: CaseId, name: str) -> Response:
-        """One document, made now; it counts as viewed."""
+        """One document, made on request; the result counts as viewed."""
         one = document(finished_of(service, request.scope, case_id), name)
         data = one.make()
         cases.viewed(service.db, case_id, who.name)

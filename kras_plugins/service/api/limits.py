@@ -1,4 +1,4 @@
-"""How much one may ask: requests a minute for each token or address, and bytes of a request."""
+"""Limits: requests per minute for each token or address, and bytes per request."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _MOST_KNOWN = 10_000
 UPLOADS = "/api/v1/uploads/"
-"""Where pieces of uploads are sent to, which are larger than other requests."""
+"""Where pieces of uploads are sent, which are larger than other requests."""
 
 
 class Buckets:
-    """A bucket for each who asks: `per_minute` tokens, refilled evenly. `clock`: seconds; used from several threads."""
+    """A token bucket for each caller: `per_minute` tokens, refilled evenly. `clock`: seconds. Thread-safe."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = float(per_minute)
@@ -34,20 +34,20 @@ class Buckets:
         self._known: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, who: str) -> float:
-        """Take one; gives the seconds to wait for the next one, 0 where there was one."""
+        """Take a token; returns 0 if there was one, else the seconds until the next one."""
         with self._lock:
             now = self._clock()
             left, since = self._known.pop(who, (self._most, now))
             left = min(self._most, left + (now - since) * self._most / 60)
             got = left >= 1
             self._known[who] = (left - got, now)
-            if len(self._known) > _MOST_KNOWN:  # those longest unseen have a full bucket again, or soon
+            if len(self._known) > _MOST_KNOWN:  # those not seen for longest have a full bucket again, or soon will
                 self._known.popitem(last=False)
         return 0.0 if got else (1 - left) * 60 / self._most
 
 
 class Limits:
-    """Middleware behind `Access`: answers 429 and 413. What a slide's picture is made of does not count."""
+    """Middleware behind `Access`: answers 429 and 413. Static files and a slide's tiles do not count."""
 
     def __init__(self, app: ASGIApp, reach: Reach) -> None:
         self.app = app
@@ -60,7 +60,7 @@ class Limits:
             await self.app(scope, receive, send)
             return
         if (wait := self._wait(scope)) > 0:
-            answer = answered(scope, 429, "too many requests", f"wait {wait:.0f} s and more")
+            answer = answered(scope, 429, "too many requests", f"wait at least {wait:.0f} s")
             answer.headers["Retry-After"] = str(int(wait) + 1)
             await answer(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class Limits:
             nonlocal got
             message = await receive()
             got += len(message.get("body", b""))
-            if got > most:  # sent in pieces without saying how much
+            if got > most:  # sent in chunks, without a declared length
                 raise HTTPException(413, _too_large(most)[0])
             return message
 
@@ -91,4 +91,4 @@ class Limits:
 
 
 def _too_large(most: int) -> tuple[str, str]:
-    return f"more than {most:,} bytes", "send less; slides go in pieces, by /api/v1/uploads"
+    return f"more than {most:,} bytes", "send less; send slides in pieces, to /api/v1/uploads"

@@ -26,11 +26,11 @@ _MEANT = (
     (UnknownCase, 404), (UnknownUpload, 404), (UnknownDocument, 404), (WrongState, 409), (WrongOffset, 409),
     (ConfigError, 422), (SlideError, 422),
 )  # fmt: skip
-"""What whoever asks can mend."""
+"""Errors that the caller can mend, and the status of their answers."""
 
 
 class Refused(KrasError):
-    """What is asked cannot be done, and with which status that is answered."""
+    """A request that cannot be fulfilled, and the HTTP status of the answer."""
 
     def __init__(self, status: int, cause: str, remedy: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(cause, remedy)
@@ -53,12 +53,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"description": what, "content": _PROBLEM}
     for code, what in (
         (400, "What was sent cannot be read"), (401, "No valid token"), (403, "The token lacks the scope"),
-        (404, "There is no such thing"), (405, "Not in this way"), (409, "The state it is in does not allow it"),
-        (413, "Too large"), (422, "What was sent cannot be meant"), (429, "Too many requests"),
-        (503, "Part of the service is away"),
+        (404, "Not found"), (405, "Method not allowed"), (409, "Not allowed in its present state"),
+        (413, "Too large"), (422, "What was sent is not valid"), (429, "Too many requests"),
+        (503, "Part of the service is unavailable"),
     )
 }  # fmt: skip
-"""What every route of the API may answer besides."""
+"""The problems with which every route of the API may answer."""
 
 
 def answered(scope: Scope, status: int, cause: str, remedy: str = "") -> Response:
@@ -73,7 +73,7 @@ def answered(scope: Scope, status: int, cause: str, remedy: str = "") -> Respons
 
 
 def add_problems(app: FastAPI) -> None:
-    """Answer every error so."""
+    """Answer every error in this form."""
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:

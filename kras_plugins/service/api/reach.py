@@ -1,4 +1,4 @@
-"""How a service is reached, and how much of it: addresses, names, a proxy that knows its users, limits."""
+"""How a service is reached and how much may be asked of it: addresses, names, an authenticating proxy, limits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 class Reach:
     """Who can reach the service and how much they may ask.
 
-    `host`, `port`: where it listens. `names`: those by which browsers ask for it besides this machine's own; these come
-    over TLS, which a proxy ends. `proxy_header`: in which a proxy says who asks, believed from `proxies` alone;
-    whoever comes that way has `proxy_scopes`. `per_minute`: requests of one token or address to the API, forms and
-    pages, `most_body`: bytes of one request, `most_piece`: of one piece of an upload, `most_upload`: of a whole one.
-    Raises ConfigError for what cannot be meant.
+    `host`, `port`: where it listens. `names`: host names under which browsers reach it, besides this machine's own;
+    such requests come over TLS, which a proxy terminates. `proxy_header`: the header in which a proxy names its user,
+    trusted from `proxies` alone; these users have `proxy_scopes`. `per_minute`: requests of one token or address to the
+    API, forms and pages. `most_body`: bytes of one request; `most_piece`: of one piece of an upload; `most_upload`: of
+    a complete upload. Raises ConfigError for invalid values.
     """
 
     host: str = "127.0.0.1"
@@ -38,18 +38,18 @@ class Reach:
     def __post_init__(self) -> None:
         for name in self.names:
             if _NAME.fullmatch(name) is None:
-                raise ConfigError(f"name {name!r}: is no name of a host", "for example pathology.example.org")
+                raise ConfigError(f"name {name!r}: is not a host name", "for example pathology.example.org")
         for proxy in self.proxies:
             try:
                 ipaddress.ip_address(proxy)
             except ValueError as e:
-                raise ConfigError(f"proxy {proxy!r}: is no address", "for example 10.0.0.7") from e
+                raise ConfigError(f"proxy {proxy!r}: is not an IP address", "for example 10.0.0.7") from e
         if self.proxy_header is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", self.proxy_header) is None:
-            raise ConfigError(f"proxy header {self.proxy_header!r}: is none", "for example X-Remote-User")
+            raise ConfigError(f"proxy header {self.proxy_header!r}: is not a header name", "for example X-Remote-User")
         if not self.local and not self.names:
             raise ConfigError(
-                f"host {self.host}: others can reach it, and no name says how they ask for it",
-                "add --name pathology.example.org, the name that its TLS proxy has",
+                f"host {self.host}: others can reach it, but no name is set under which they do",
+                "add --name pathology.example.org, the name of its TLS proxy",
             )
 
     @property
@@ -58,7 +58,7 @@ class Reach:
         return self.host in (*_LOOPBACK, "localhost")
 
     def knows(self, host: str) -> bool:
-        """Whether a request that names this host means this service: a foreign name that leads here does not."""
+        """Whether a request for this host means this service; a foreign name that resolves here does not."""
         host = host.lower()
         return host in {f"{name}:{self.port}" for name in LOCAL} or self.is_name(host)
 

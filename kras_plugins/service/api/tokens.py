@@ -29,7 +29,7 @@ class NewToken(BaseModel):
 
 
 class KnownToken(BaseModel):
-    """A token as it is known: without its secret."""
+    """A token as it is listed: without its secret."""
 
     id: str
     name: str
@@ -40,7 +40,7 @@ class KnownToken(BaseModel):
 
 
 class MadeToken(KnownToken):
-    """A token that was just made; `secret` is shown this once."""
+    """A token that was just made; `secret` is shown only this once."""
 
     secret: str
 
@@ -51,7 +51,7 @@ def token_routes(service: Service) -> APIRouter:
 
     @routes.get("")
     def list_tokens(who: Administrator) -> list[KnownToken]:
-        """All tokens, those that were revoked included."""
+        """All tokens, including revoked ones."""
         return [KnownToken(**_facts(token)) for token in tokens.listed(service.db)]
 
     @routes.post("", status_code=201)
@@ -64,7 +64,7 @@ def token_routes(service: Service) -> APIRouter:
     def revoke_token(
         who: Administrator, token_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="id of a token")]
     ) -> KnownToken:
-        """Let a token open nothing any more."""
+        """Revoke a token."""
         return KnownToken(**_facts(tokens.revoke(service.db, token_id, who.name)))
 
     return routes

@@ -1,4 +1,4 @@
-"""Uploads in pieces, by the protocol tus 1.0 (creation, checksum, termination), which has clients in many languages."""
+"""Uploads in pieces, over the tus 1.0 protocol (creation, checksum, termination), with clients in many languages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Submitter = Annotated[Who, Depends(may("submit"))]
 
 
 def upload_routes(service: Service) -> APIRouter:
-    """Begin an upload, send its pieces, ask how far it is, take it back."""
+    """The routes of uploads: begin one, send its pieces, ask how much has arrived, delete it."""
     routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses={**RESPONSES, 412: RESPONSES[400]})
     folder = service.settings.uploads
 
@@ -48,13 +48,13 @@ def upload_routes(service: Service) -> APIRouter:
         """Begin an upload of one slide file; its address is in the answer's `Location`."""
         _check_version(version)
         if length > service.reach.most_upload:
-            raise Refused(413, f"an upload has at most {service.reach.most_upload:,} bytes", "name a path instead")
+            raise Refused(413, f"an upload may have {service.reach.most_upload:,} bytes at most", "name a path instead")
         made = uploads.create(service.db, folder, _filename(metadata), length, who.id)
         return Response(status_code=201, headers=_told(made) | {"Location": f"/api/v1/uploads/{made.id}"})
 
     @routes.head("/{upload_id}", response_class=Response)
     def how_far(who: Submitter, upload_id: UploadId, version: Version = _VERSION) -> Response:
-        """How many bytes are here: `Upload-Offset`, of `Upload-Length`."""
+        """How many bytes have arrived: `Upload-Offset`, of `Upload-Length`."""
         return Response(headers=_told(found(upload_id, who, version)))
 
     @routes.patch(
@@ -76,9 +76,9 @@ def upload_routes(service: Service) -> APIRouter:
         ] = None,
         version: Version = _VERSION,
     ) -> Response:
-        """Send the next piece; what came before a break is kept, so ask for the offset and go on there."""
+        """Send the next piece. What arrived before a break is kept: ask for the offset and continue from there."""
         if request.headers.get("content-type") != _PIECE:
-            raise Refused(415, "a piece has another type", f"send it as {_PIECE}")
+            raise Refused(415, "the piece has the wrong content type", f"send it as {_PIECE}")
         upload = await run_in_threadpool(found, upload_id, who, version)
         expected = None if checksum is None else _digest(checksum)
         digest, at = hashlib.sha256(), offset
@@ -87,11 +87,11 @@ def upload_routes(service: Service) -> APIRouter:
                 async for part in request.stream():
                     at += len(part)
                     if at > upload.size:
-                        raise Refused(413, f"the upload has {upload.size} bytes, as was said", "begin another one")
+                        raise Refused(413, f"more than the declared {upload.size} bytes were sent", "begin another one")
                     digest.update(part)
                     await run_in_threadpool(file.write, part)
             except ClientDisconnect:
-                pass  # the sender asks later how far it came
+                pass  # the sender asks later how much arrived
             if expected is not None and digest.digest() != expected:
                 await run_in_threadpool(file.truncate, offset)
                 return Response(status_code=_WRONG_SUM)
@@ -99,7 +99,7 @@ def upload_routes(service: Service) -> APIRouter:
 
     @routes.delete("/{upload_id}", status_code=204, response_class=Response)
     def take_back(who: Submitter, upload_id: UploadId, version: Version = _VERSION) -> Response:
-        """Forget an upload that no case has."""
+        """Delete an upload that no case uses."""
         uploads.remove(service.db, found(upload_id, who, version))
         return Response(status_code=204, headers={"Tus-Resumable": _VERSION})
 
@@ -118,18 +118,18 @@ def _header(name: str) -> dict[str, object]:
 
 def _check_version(version: str) -> None:
     if version != _VERSION:
-        raise Refused(412, "another version of tus", f"send Tus-Resumable: {_VERSION}", {"Tus-Version": _VERSION})
+        raise Refused(412, "unsupported version of tus", f"send Tus-Resumable: {_VERSION}", {"Tus-Version": _VERSION})
 
 
 def _filename(metadata: str) -> str:
-    """The name in what tus sends: pairs of a key and base64, between commas. UsageError later where it is no name."""
+    """The name in tus's metadata: comma-separated pairs of a key and base64. Another function checks it."""
     for pair in metadata.split(","):
         key, _, value = pair.strip().partition(" ")
         if key == "filename":
             try:
                 return base64.b64decode(value, validate=True).decode()
             except (binascii.Error, UnicodeDecodeError, ValueError) as e:
-                raise Refused(422, "Upload-Metadata: filename is no base64 of UTF-8", "encode it") from e
+                raise Refused(422, "Upload-Metadata: filename is not UTF-8 in base64", "encode it") from e
     raise Refused(422, "Upload-Metadata: has no filename", "send `filename BASE64`")
 
 
@@ -138,7 +138,7 @@ def _digest(checksum: str) -> bytes:
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as e:
-        raise Refused(422, "Upload-Checksum: is no base64", "send `sha256 BASE64`") from e
+        raise Refused(422, "Upload-Checksum: is not base64", "send `sha256 BASE64`") from e
     if kind != "sha256" or len(digest) != hashlib.sha256().digest_size:
-        raise Refused(400, "Upload-Checksum: only sha256 is known", "send `sha256 BASE64`")
+        raise Refused(400, "Upload-Checksum: only sha256 is supported", "send `sha256 BASE64`")
     return digest

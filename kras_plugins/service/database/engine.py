@@ -1,4 +1,4 @@
-"""A database opened: SQLite or PostgreSQL, read or written in one transaction, with one clock for all who share it."""
+"""Opening a database: SQLite or PostgreSQL, read or written in one transaction, with one clock for all who share it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from kras_plugins.errors import ConfigError, StoreError
 
 HEAD = "kras_audit_head"
-"""Under which key of a connection `audit.append` leaves the head of its chain, which is logged once it is committed."""
+"""The key of a connection's `info` under which `audit.append` leaves its chain's head, logged once it is committed."""
 
 _WAIT_S = 60
-"""How long a writer waits for another one, and how long one on PostgreSQL may do nothing in its transaction."""
+"""How long a writer waits for another, and how long a writer on PostgreSQL may stay idle in its transaction."""
 _log = logging.getLogger("kras.service.audit")
 
 
@@ -33,7 +33,7 @@ def open_database(url: str) -> Engine:
     try:
         made = sa.make_url(url)
     except ArgumentError as e:
-        raise ConfigError("the address of the database is none", hint) from e
+        raise ConfigError("the address of the database is not valid", hint) from e
     if made.drivername in ("postgresql", "postgres"):
         made = made.set(drivername="postgresql+psycopg")
     if made.drivername not in ("sqlite", "postgresql+psycopg"):
@@ -51,7 +51,7 @@ def _postgresql(url: sa.URL) -> Engine:
 
     @event.listens_for(db, "connect")
     def connected(connection: Any, _record: Any) -> None:
-        # A process that was stopped in the middle of a transaction would keep all others waiting for as long as it is.
+        # A process that was suspended in the middle of a transaction would keep all others waiting until it continues.
         for name in ("idle_in_transaction_session_timeout", "lock_timeout"):
             connection.execute(f"SET {name} = '{_WAIT_S}s'").close()
         connection.commit()
@@ -61,19 +61,19 @@ def _postgresql(url: sa.URL) -> Engine:
 
 def _sqlite(url: sa.URL) -> Engine:
     if url.database in (None, "", ":memory:"):
-        raise ConfigError("a database in memory is nobody else's", "sqlite:///FILE")
+        raise ConfigError("a database in memory cannot be shared", "sqlite:///FILE")
     Path(str(url.database)).parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     db = sa.create_engine(url, connect_args={"timeout": _WAIT_S}, hide_parameters=True)
 
     @event.listens_for(db, "connect")
     def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # `begin` below begins transactions, and no driver on its own
+        connection.isolation_level = None  # `begin` below begins transactions, never the driver on its own
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(db, "begin")
     def begin(connection: Connection) -> None:
-        # Who will write says so at once: one that reads first and then finds that another wrote meanwhile would fail.
+        # A writer says so at once: one that read first, while another wrote, would fail when it writes.
         reads = connection.get_execution_options().get("kras_reads", False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -82,16 +82,16 @@ def _sqlite(url: sa.URL) -> Engine:
 
 @contextmanager
 def reading(db: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, which nobody waits for. Raises StoreError where the database does not answer."""
+    """A transaction that only reads; nobody waits for it. Raises StoreError if the database does not answer."""
     with _answering(), db.connect() as connection, connection.execution_options(kras_reads=True).begin():
         yield connection
 
 
 @contextmanager
 def writing(db: Engine) -> Iterator[Connection]:
-    """A transaction that writes, all of it or nothing; what it added to the audit is logged when it is kept.
+    """A transaction that writes all or nothing; the head of the audit is logged once it is committed.
 
-    Raises StoreError where the database does not answer.
+    Raises StoreError if the database does not answer.
     """
     with _answering(), db.connect() as connection:
         connection.info.pop(HEAD, None)
@@ -111,14 +111,14 @@ def _answering() -> Iterator[None]:
 
 
 def lock(connection: Connection, what: str) -> None:
-    """Let one transaction at a time do `what`, until it ends. On SQLite there is but one that writes anyway."""
+    """Let one transaction at a time do `what`, until it ends. On SQLite only one writes at a time anyway."""
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
 
 def clock(connection: Connection) -> datetime:
-    """Now, by the clock that all share: the server's, or this machine's, where the file of SQLite lies."""
+    """The time, by the clock that all share: the server's, or, for SQLite, that of this machine, which has the file."""
     if connection.dialect.name == "postgresql":
         found: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         return found.astimezone(UTC)

@@ -17,10 +17,10 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def upgrade(db: Engine) -> None:
-    """Make or change the tables until they are those of this version; at once, or not at all.
+    """Make or change the tables until they are those of this version, in one transaction.
 
-    Several processes may begin together: one does it while the others wait. Raises StoreError for a database that a
-    later version wrote.
+    Several processes may begin together: one does it while the others wait. Raises StoreError for a database that was
+    written by a later version.
     """
     config = _config()
     known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
 
 STATES = ("queued", "running", "scored", "not_assessable", "failed", "canceled")
-"""The life of a case; the last four are ends, of which `retry` leads back to the first."""
+"""The states of a case. The last four are final, except that `retry` can put a case back into the first."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz` on PostgreSQL, on SQLite ISO text of fixed width, whose order is that of time."""
+    """A time in UTC: `timestamptz` on PostgreSQL, on SQLite ISO text of fixed width, which sorts by time."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -23,16 +23,16 @@ class Utc(sa.types.TypeDecorator[datetime]):
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
-        """As it is sent; ValueError for a moment without a time zone."""
+        """The value as it is sent; ValueError for a time without a time zone."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without a time zone")
+            raise ValueError("a time without a time zone")
         moment = value.astimezone(UTC)
         return moment.isoformat(timespec="microseconds") if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
-        """As it comes back."""
+        """The value as it comes back."""
         if value is None:
             return None
         return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
@@ -108,7 +108,7 @@ slides = Table(
     Column("fingerprint", Text, nullable=False),
     Column("bytes", sa.BigInteger, nullable=False),
 )
-"""`slide_id` is what pages show; `name`, the slide's own, and `place` are for scoring alone: on no page, in no log."""
+"""`slide_id` is shown on pages; `name`, the slide's own, and `place` are for scoring alone: on no page, in no log."""
 
 people = Table(
     "people",
@@ -116,7 +116,7 @@ people = Table(
     Column("pseudonym", Text, primary_key=True),
     Column("patient_id", Text, nullable=False),
 )
-"""Who is meant by a pseudonym."""
+"""The patient behind each pseudonym."""
 
 tokens = Table(
     "tokens",

@@ -1,1 +1,1 @@
-"""How slides come in: the watched folder, which slides are one case, and what may be named at all."""
+"""How slides come in: the watched folder, uploads, which slides are one case, and which places may be named at all."""

@@ -1,7 +1,7 @@
 """What may be named from outside: files below some folders, addresses of some hosts; all else is refused.
 
-A service that opened whatever it is given would read any file of its machine for whoever may submit, and ask any
-server that it can reach: those of its own network, and those by which clouds hand out credentials.
+A service that opened everything it is given would read any file of its machine for anybody who may submit, and query
+any server that it can reach: those of its own network, and those from which clouds hand out credentials.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _MOST_HOPS = 5
 
 
 class NotAllowed(UsageError):
-    """What was named may not be read, whether it is there or not."""
+    """The named place may not be read, whether it exists or not."""
 
 
 def allowed_path(text: str | Path, roots: Iterable[Path]) -> Path:
-    """The real path of a slide, links followed, where it lies below one of `roots` with all that belongs to it.
+    """The real path of a slide, links followed, if it and all that belongs to it lie below one of `roots`.
 
-    Raises NotAllowed for anything else, in the same words whether it is there or not, and UsageError for what is there
-    and is neither a file nor a folder.
+    Raises NotAllowed for anything else, in the same words whether it exists or not, and UsageError for something that
+    exists but is neither a file nor a folder.
     """
     refused = NotAllowed("the path is not below a folder that slides are taken from", "see `roots` in the settings")
     tops = [Path(os.path.realpath(root)) for root in roots]
     try:
         found = Path(os.path.realpath(text, strict=True))
-        str(found).encode()  # a name that is no text could not be kept
+        str(found).encode()  # a name that is not text could not be stored
         if not any(found.is_relative_to(top) for top in tops):
             raise refused
         beside = companion(found)
@@ -53,17 +53,17 @@ def allowed_path(text: str | Path, roots: Iterable[Path]) -> Path:
 
 
 def allowed_url(url: Url, hosts: Iterable[str]) -> Url:
-    """The address itself, where `hosts` has its host and what it leads to is no other one.
+    """The address itself, if `hosts` contains its host and no redirect leads to a host that it does not contain.
 
-    An entry is a host (`slides.example.org`, with `:port` where it is another than usual), `*.example.org` for all
-    below it, or a bucket (`s3://name`). A host that only a pattern allows must not lie in a private network, on this
-    machine or on the link (169.254…, fe80…); one that is named may, but on the link only where the number itself is
-    named. No web server may redirect to a host that is not allowed in the same way.
+    An entry is a host (`slides.example.org`, with `:port` unless it is the usual one), `*.example.org` for all hosts
+    below it, or a bucket (`s3://name`). A host that only a pattern allows must not be in a private network, on this
+    machine or link-local (169.254…, fe80…). A named host may be, but a link-local one only if its number is named.
+    A web server may redirect only to hosts that are allowed in the same way.
     Raises NotAllowed, without asking any server that is not allowed.
     """
     named = frozenset(host.lower() for host in hosts)
     if url.scheme not in SCHEMES:
-        raise NotAllowed(f"addresses of the kind {url.scheme}:// are not read", f"known are {', '.join(SCHEMES)}")
+        raise NotAllowed(f"addresses of the kind {url.scheme}:// cannot be read", f"supported are {', '.join(SCHEMES)}")
     if not url.is_web:
         bucket = f"{url.scheme}://{urlsplit(url.text).netloc}"
         if bucket.lower() not in named:
@@ -76,7 +76,7 @@ def allowed_url(url: Url, hosts: Iterable[str]) -> Url:
         if further is None:
             return url
         here = urljoin(here, further)
-    raise NotAllowed("the address leads from one to the next", "name where the slide lies")
+    raise NotAllowed("the address redirects too often", "name where the slide lies")
 
 
 def _stays(folder: Path, tops: list[Path]) -> bool:
@@ -94,9 +94,9 @@ def _check_host(text: str, named: frozenset[str]) -> None:
     try:
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
-        raise NotAllowed("the address has no port that can be meant", "write https://HOST/…") from None
+        raise NotAllowed("the address has an invalid port", "write https://HOST/…") from None
     if parts.scheme not in _PORTS or not host:
-        raise NotAllowed("the address leads to another kind of address", "name where the slide lies")
+        raise NotAllowed("the address redirects to another kind of address", "name where the slide lies")
     if parts.username is not None:
         raise NotAllowed("the address names a user or password", "give the service its own credentials")
     told = host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
@@ -108,16 +108,16 @@ def _check_host(text: str, named: frozenset[str]) -> None:
         raise _not_named(told)
     for address in _addresses(host, port or _PORTS[parts.scheme]):
         if address.is_link_local and not (exact and _is_number(host)):
-            raise NotAllowed(f"{told} lies on the link of this machine", "no slide lies there")
+            raise NotAllowed(f"{told} is a link-local address", "no slide lies there")
         if not address.is_global and not exact:
-            raise NotAllowed(f"{told} lies in a private network", "name that very host in `hosts` of the settings")
+            raise NotAllowed(f"{told} is in a private network", "name this exact host in `hosts` of the settings")
 
 
 def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise NotAllowed(f"{host} is not known to the name server", "check the address") from None
+        raise NotAllowed(f"{host}: the name server does not know this host", "check the address") from None
     numbers = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
     return [(n.ipv4_mapped or n) if isinstance(n, ipaddress.IPv6Address) else n for n in numbers]
 
@@ -131,7 +131,7 @@ def _is_number(host: str) -> bool:
 
 
 def _redirect(text: str) -> str | None:
-    """Where a web server sends who asks for the first byte; None where it sends nobody elsewhere."""
+    """Where a web server redirects a request for the first byte; None if it does not redirect."""
     parts = urlsplit(text)
     host = str(parts.hostname)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

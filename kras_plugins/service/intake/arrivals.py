@@ -1,4 +1,4 @@
-"""Slides that come in, from wherever: checked, named, and queued as cases for each bundle."""
+"""Slides that come in, wherever from: checked, named, and queued as cases for each bundle."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Arrivals:
     ) -> tuple[CaseRow, ...]:
         """Queue the slides of one patient: a case for each bundle, those whose results are shown first.
 
-        `places`: absolute paths or addresses. Without `patient_id` there is one slide, which stands alone. Cases of
-        silent bundles come after all others of their priority.
-        Raises NotAllowed for a place that may not be named, UsageError for none or one named twice, SlideError for one
-        that cannot be read.
+        `places`: absolute paths or addresses. Without `patient_id` there must be one slide, which is a case by itself.
+        Cases of silent bundles come after all others of their priority.
+        Raises NotAllowed for a place that may not be named, UsageError if none is named or one is named twice, and
+        SlideError for one that cannot be read.
         """
         if not places or len(places) > _MOST_SLIDES:
             raise UsageError(f"{len(places)} slides: must be 1 to {_MOST_SLIDES}", "name the slides of one patient")
         if patient_id is None:
             if len(places) > 1:
-                raise UsageError("several slides and no patient", "say whose they are, or submit them one by one")
+                raise UsageError("several slides but no patient", "name the patient, or submit them one by one")
             grouping = "alone"
         found = [self._allowed(one) for one in places]
         if len({str(one) for one in found}) < len(found):
@@ -55,7 +55,7 @@ class Arrivals:
         names = _names([one.name for one in found])
         whose = (names[0] if patient_id is None else patient_id).strip()
         if not whose or not whose.isprintable() or len(whose) > 500:
-            raise UsageError("the patient's id is empty, too long or cannot be printed", "give the id as text")
+            raise UsageError("the patient's id is empty, too long or not printable", "give the id as text")
         slides = tuple(map(self._slide, names, found))
         queued = []
         for digest in (*self._bundles.shown, *self._bundles.silent):
@@ -71,7 +71,7 @@ class Arrivals:
         try:
             where = place(named)
         except ValueError:
-            raise UsageError("a place is neither a path nor an address that is read", "name a slide") from None
+            raise UsageError("a place is neither a path nor a supported address", "name a slide") from None
         if isinstance(where, Url):
             return allowed_url(where, self._settings.hosts)
         return allowed_path(where, self._settings.readable)
@@ -85,7 +85,7 @@ class Arrivals:
 
 
 def _names(files: Sequence[str]) -> list[str]:
-    """What slides are called: as their files, numbered where several have one name."""
+    """The names of slides: those of their files, numbered if several have the same name."""
     taken: list[str] = []
     for file in files:
         stem = name = slide_name(file) or file

@@ -1,4 +1,4 @@
-"""What identifies the content of a slide that comes in, without opening it: so a damaged one is a case as well."""
+"""What identifies the content of an incoming slide, without opening it: so a damaged slide becomes a case, too."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from kras_plugins.urls import Url
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """`text` identifies the content; `bytes` is its size, 0 where it is not known before it is read."""
+    """`text` identifies the content; `bytes` is its size, 0 if it is not known before the slide is read."""
 
     text: str
     bytes: int
 
 
 def fingerprint(place: Path | Url) -> Fingerprint:
-    """Of a file, a folder of DICOM files, a MIRAX file with its folder, or what an address names.
+    """The fingerprint of a file, a folder of DICOM files, a MIRAX file with its folder, or what an address names.
 
-    A file's is its size and the sha256 of its first and last MiB. What a server gives no ranges of, and a slide of a
-    DICOMweb server, is its address. Raises SlideError for what cannot be read.
+    A file's is made from its size and the SHA-256 of its first and last MiB. That of a slide on a DICOMweb server, or
+    on a server that does not serve ranges, is its address. Raises SlideError for what cannot be read.
     """
     if isinstance(place, Url):
         return _elsewhere(place)
@@ -36,7 +36,7 @@ def fingerprint(place: Path | Url) -> Fingerprint:
             return _of_many([place, *sorted(file for file in beside.rglob("*") if file.is_file())], place.parent)
         return Fingerprint(text=fingerprint_of(place, None), bytes=place.stat().st_size)
     except OSError as e:
-        raise SlideError(f"{place}: {e.strerror}", "see whether it is there and may be read") from e
+        raise SlideError(f"{place}: {e.strerror}", "check that it exists and may be read") from e
 
 
 def companion(place: Path) -> Path | None:

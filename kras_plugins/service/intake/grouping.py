@@ -1,4 +1,4 @@
-"""Which slides are one case: a table beside them says it, or their names do; else each stands alone, marked so."""
+"""Which slides are one case: a table beside them or their names say it; else each is a case by itself, marked so."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMES = ("path", "filename", "slide_id")
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Whose a slide is, and who said so."""
+    """Whose a slide is, and what says so."""
 
     patient_id: str
     grouping: Grouping
 
 
 def group_of(name: str, beside: Mapping[str, str], pattern: str | None) -> Group:
-    """The group of a slide file or folder of that name, by what `tables_beside` gave, then by its name."""
+    """The group of a slide file or folder of this name: from `tables_beside`, else from the name itself."""
     stem = slide_name(name)
     for key in (name, stem):
         if key in beside:
@@ -37,15 +37,15 @@ def group_of(name: str, beside: Mapping[str, str], pattern: str | None) -> Group
 
 
 def slide_name(name: str) -> str:
-    """What a slide is called after its file, as `kras predict` does."""
+    """The name of a slide, made from its file name as `kras predict` does."""
     return Path(name).stem
 
 
 def tables_beside(folder: Path) -> dict[str, str]:
-    """Patients by slide, of all CSVs in a folder that have `patient_id` and one of `path`, `filename`, `slide_id`.
+    """Patients by slide, from all CSVs in a folder that have `patient_id` and one of `path`, `filename`, `slide_id`.
 
-    A table that is being written, or is another one, says nothing. Raises ConfigError where two lines tell different
-    patients of one slide.
+    A table that is still being written, or has other columns, is ignored. Raises ConfigError if two lines name
+    different patients for one slide.
     """
     found: dict[str, str] = {}
     for file in sorted(folder.glob("*.csv")):
@@ -58,5 +58,5 @@ def tables_beside(folder: Path) -> dict[str, str]:
             names = {Path(name).name for column in _NAMES if (name := (row.get(column) or "").strip())}
             for name in names if patient else ():
                 if found.setdefault(name, patient) != patient:
-                    raise ConfigError("tables in the folder name two patients of one slide", "correct one of them")
+                    raise ConfigError("tables in the folder name two patients for one slide", "correct one of them")
     return found

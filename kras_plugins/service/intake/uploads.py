@@ -1,4 +1,4 @@
-"""Slides that are sent in pieces: what came stays when the connection breaks, and the sender goes on from there."""
+"""Slides sent in pieces: if the connection breaks, what arrived is kept and the sender continues from there."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _NAME = re.compile(r"(?P<stem>[^/\\\0]{1,200}?)(?P<ending>\.[A-Za-z0-9]{1,12})")
 
 
 class UnknownUpload(KrasError):
-    """There is no upload of that id, or it is another's."""
+    """No upload has this id, or it is somebody else's."""
 
 
 class WrongOffset(KrasError):
-    """A piece does not begin where the one before ended, or another one is being written."""
+    """A piece does not begin where the previous one ended, or another one is being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A slide that comes, or came. `received`: bytes that are here, `size`: that it will have; `path`: its file."""
+    """A slide that is arriving or has arrived. `received`: bytes so far; `size`: bytes in all; `path`: its file."""
 
     id: str
     path: Path
@@ -46,23 +46,23 @@ class Upload:
 
     @property
     def whole(self) -> bool:
-        """Whether all of it is here."""
+        """Whether all of it has arrived."""
         return self.received == self.size
 
 
 def create(db: Engine, folder: Path, name: str, size: int, owner: str) -> Upload:
-    """Begin an upload of a slide file of this name into `folder`; `owner` alone goes on with it.
+    """Begin an upload of a slide file of this name into `folder`; only `owner` may continue it.
 
-    Raises UsageError for a name without an ending, by which readers are found, and StoreError where there is no room.
+    Raises UsageError for a name without the extension by which readers are found, and StoreError if there is no room.
     """
     parts = _NAME.fullmatch(name)
     if parts is None or not name.isprintable():
-        raise UsageError("the name of an upload is no file name with an ending", "for example slide.svs")
+        raise UsageError("the name of an upload is not a file name with an extension", "for example slide.svs")
     made = uuid.uuid4().hex
     file = f"{safe_name(parts['stem'])}{parts['ending']}"
     free = shutil.disk_usage(_made(folder)).free
     if size > free:
-        raise StoreError(f"an upload of {size:,} bytes has no room: {free:,} are free", "make room for uploads")
+        raise StoreError(f"no room for an upload of {size:,} bytes: {free:,} are free", "make room for uploads")
     _made(folder / made)
     (folder / made / file).touch(mode=0o600)
     with writing(db) as connection:
@@ -74,7 +74,7 @@ def create(db: Engine, folder: Path, name: str, size: int, owner: str) -> Upload
 
 
 def find(db: Engine, folder: Path, upload_id: str, owner: str) -> Upload:
-    """The upload of this id, as far as it is here; UnknownUpload where `owner` has none such."""
+    """The upload of this id, as far as it has arrived. Raises UnknownUpload if `owner` has no such upload."""
     known = _ID.fullmatch(upload_id) is not None
     with reading(db) as connection:
         row = connection.execute(sa.select(uploads).where(uploads.c.id == upload_id)).one_or_none() if known else None
@@ -88,19 +88,19 @@ def find(db: Engine, folder: Path, upload_id: str, owner: str) -> Upload:
 
 @contextmanager
 def piece(db: Engine, upload: Upload, offset: int) -> Iterator[IO[bytes]]:
-    """Where a piece that begins at `offset` is written to; what came before an interruption stays.
+    """Where to write a piece that begins at `offset`; what arrived before an interruption is kept.
 
-    Raises WrongOffset where that is not the end of what is here, or where another piece is being written.
+    Raises WrongOffset if this is not the end of what has arrived, or if another piece is being written.
     """
     lock = FileLock(upload.path.with_name(".lock"), thread_local=False)  # begun in one thread, ended in another
     try:
         lock.acquire(timeout=0)
     except Timeout as e:
-        raise WrongOffset("another piece of this upload is being written", "ask where it ends, and go on there") from e
+        raise WrongOffset("another piece of this upload is being written", "ask for the offset, then continue") from e
     try:
         here = upload.path.stat().st_size
         if offset != here:
-            raise WrongOffset(f"the piece begins at {offset}, {here} bytes are here", f"go on at {here}")
+            raise WrongOffset(f"the piece begins at {offset}, but {here} bytes have arrived", f"continue at {here}")
         with upload.path.open("ab") as file:
             yield file
             file.flush()
@@ -117,18 +117,18 @@ def piece(db: Engine, upload: Upload, offset: int) -> Iterator[IO[bytes]]:
 
 
 def whole(upload: Upload, sha256: str | None = None) -> Path:
-    """The file of an upload; UsageError where it is not all here, or has another digest than the sender says."""
+    """The file of an upload. Raises UsageError if it is incomplete, or if its digest is not the sender's."""
     if not upload.whole:
         raise UsageError(
-            f"of upload {upload.id} {upload.received} of {upload.size} bytes are here", f"go on at {upload.received}"
+            f"upload {upload.id}: only {upload.received} of {upload.size} bytes are here", f"go on at {upload.received}"
         )
     if sha256 is not None and file_sha256(upload.path) != sha256:
-        raise UsageError(f"upload {upload.id} has another SHA-256 than was said", "send the slide again")
+        raise UsageError(f"upload {upload.id} does not have the SHA-256 that was given", "send the slide again")
     return upload.path
 
 
 def remove(db: Engine, upload: Upload) -> None:
-    """Forget an upload; UsageError where a case has it."""
+    """Delete an upload. Raises UsageError if a case uses it."""
     with writing(db) as connection:
         if connection.execute(sa.select(slides.c.id).where(slides.c.place == str(upload.path)).limit(1)).first():
             raise UsageError(f"upload {upload.id} is a slide of a case", "it is removed with the patient")

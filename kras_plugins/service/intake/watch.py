@@ -33,10 +33,10 @@ class _Seen:
 
 
 class Watch:
-    """Finds slides in a folder and those below it. Files and folders whose names begin with a dot are no slides.
+    """Finds slides in a folder and the folders below it, except those whose names begin with a dot.
 
-    `suffixes`: endings of slides. `settle_s`: so long nothing of a slide may have changed. A MIRAX file and its folder
-    are one slide, as are all DICOM files of a folder, which stands for them.
+    `suffixes`: file name extensions of slides. `settle_s`: for how long nothing of a slide may have changed. A MIRAX
+    file and its folder are one slide. All DICOM files of a folder are one slide, which goes by the folder.
     """
 
     def __init__(self, folder: Path, suffixes: Sequence[str], settle_s: float = 30.0) -> None:
@@ -44,7 +44,7 @@ class Watch:
         self._seen: dict[Path, _Seen] = {}
 
     def settled(self, now: float) -> list[Path]:
-        """Slides that stopped growing and were not taken yet, in order of their paths. `now`: seconds of any clock."""
+        """Slides that stopped growing and were not taken yet, in order of their paths. `now`: seconds, by any clock."""
         found = {}
         for slide in self._slides():
             size = _size(slide)
@@ -56,7 +56,7 @@ class Watch:
         return sorted(p for p, one in found.items() if not one.taken and now - one.since >= self._settle_s)
 
     def take(self, slides: Sequence[Path]) -> None:
-        """These were taken: they count again only where they change."""
+        """Mark slides as taken: they count again only if they change."""
         for slide in slides:
             if slide in self._seen:
                 self._seen[slide] = _Seen(self._seen[slide].size, self._seen[slide].since, taken=True)
@@ -75,7 +75,7 @@ class Watch:
 
 
 def watching(arrivals: Arrivals, watch: Watch, pattern: str | None, stop: threading.Event) -> None:
-    """Queue what settles in a folder until `stop`; what cannot be taken is logged, under pseudonyms, and left."""
+    """Queue what settles in a folder until `stop`. What cannot be taken is logged under pseudonyms and left there."""
     while not stop.is_set():
         try:
             take_settled(arrivals, watch, pattern, time.monotonic())
@@ -85,9 +85,10 @@ def watching(arrivals: Arrivals, watch: Watch, pattern: str | None, stop: thread
 
 
 def take_settled(arrivals: Arrivals, watch: Watch, pattern: str | None, now: float) -> list[CaseRow]:
-    """Queue all slides that have settled, those of one patient together. Raises StoreError; they are tried again then.
+    """Queue all slides that have settled, those of one patient together. Raises StoreError.
 
-    A slide that cannot be taken for another reason is left until it changes.
+    After a StoreError, the next call tries the slides again. A slide that cannot be taken for another reason is left
+    until it changes.
     """
     groups: dict[Group, list[Path]] = {}
     for slide in watch.settled(now):
@@ -119,7 +120,7 @@ def _refuse(arrivals: Arrivals, watch: Watch, slides: Sequence[Path], error: Kra
 
 
 def _size(slide: Path) -> _Size | None:
-    """How large a slide is; None where a part of it is not there yet, or was removed."""
+    """How large a slide is; None if part of it is not there yet or was removed."""
     try:
         if slide.is_dir():
             files = [file for file in slide.rglob("*") if file.is_file()]

@@ -1,7 +1,7 @@
-"""The coded concepts of results, in our own scheme: no public code says that something was predicted from a picture.
+"""The coded concepts of results, in our own scheme: no public code says that something was predicted from an image.
 
-LOINC's and SNOMED's codes for KRAS variants mean that a gene was sequenced. Whoever searches an archive for them must
-not find these results. What public codes do say (the units, an algorithm, the lung, a slide) is said with them.
+LOINC's and SNOMED's codes for KRAS variants mean that a gene was sequenced. A search of an archive for these must not
+find our results. Public codes are used for what they do express: units, an algorithm, the lung, a slide.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TARGETS = {
     "kras_any_nonsilent": Concept("108", "KRAS non-silent mutation"),
     "kras_protein_changing": Concept("109", "KRAS protein-changing mutation"),
 }
-"""The targets that have names; another column of a cohort is `OTHER_TARGET`, and named in the text."""
+"""The targets that have codes; any other column of a cohort is `OTHER_TARGET`, and named in the text."""
 OTHER_TARGET = Concept("199", "Another target")
 CALLS = {
     "rule_in": Concept("201", "Rule-in"),

@@ -1,4 +1,4 @@
-"""What a network made of the tiles of a DICOM slide, as a parametric map in the slide's own frame of reference."""
+"""A network's values for the tiles of a DICOM slide, as a parametric map in the slide's own frame of reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Quantity = Literal["attention", "contribution"]
 OUTSIDE = -9999.0
-"""The value of a pixel where no tile was looked at: Float Pixel Padding Value."""
+"""The value of a pixel without an analyzed tile: Float Pixel Padding Value."""
 _CONCEPTS = {"attention": own.ATTENTION, "contribution": own.CONTRIBUTION}
 _MOST_PX = 4096
 """Longest side of a map: a slide of 200,000 pixels has some 900 tiles along it."""
@@ -29,21 +29,21 @@ _OFF_GRID = 0.02
 
 
 def parametric_map(done: Finished, slide_id: str, quantity: Quantity, *, identified: bool = False) -> bytes:
-    """A map as a file of DICOM (Parametric Map Storage, float32), a pixel a tile; the same bytes for the same result.
+    """A map as a DICOM file (Parametric Map Storage, float32), one pixel per tile; the same bytes for the same result.
 
     Its pixels lie where the tiles lie, in the slide's frame of reference; those without a tile are `OUTSIDE`.
-    `identified` as for `structured_report`. Raises ConfigError for a slide that is no DICOM image on a disk, or that
-    has no tiles with that quantity: contributions are shown of nobody who is not assessable.
+    `identified` as for `structured_report`. Raises ConfigError for a slide that is not a DICOM image on a disk, or that
+    has no tiles with that quantity: contributions are shown only for assessable patients.
     """
     slide = next((one for one in done.slides if one.slide_id == slide_id), None)
     source = sources(done).get(slide_id)
     if slide is None or source is None:
-        raise ConfigError(f"slide {slide_id} is no DICOM image on a disk: a map could not refer to it", "take GeoJSON")
+        raise ConfigError(f"slide {slide_id} is not DICOM on a disk: a map could not refer to it", "use the GeoJSON")
     if slide.tiles is None or (quantity == "contribution" and not done.case.assessable):
-        raise ConfigError(f"slide {slide_id} has no {quantity} of tiles", "see the page of the case")
+        raise ConfigError(f"slide {slide_id} has no {quantity} of tiles", "see the case page")
     xy, size, values = read_tiles_geojson(slide.tiles)
     if quantity not in values:
-        raise ConfigError(f"slide {slide_id} has no {quantity} of tiles", "see the page of the case")
+        raise ConfigError(f"slide {slide_id} has no {quantity} of tiles", "see the case page")
     corner, grid = on_grid(slide, xy, size, values[quantity])
     made = _map(done, source if identified else stripped(source, done.patient), quantity, corner, size, grid)
     if not identified:
@@ -54,16 +54,16 @@ def parametric_map(done: Finished, slide_id: str, quantity: Quantity, *, identif
 def on_grid(
     slide: FinishedSlide, xy: Int32, size: tuple[float, float], values: Float64
 ) -> tuple[tuple[int, int], Float32]:
-    """Tiles as a picture, float32[h w], a pixel a tile, and the level-0 pixel of its upper left corner.
+    """Tiles as an image, float32[h w], one pixel per tile, and the level-0 pixel of its upper left corner.
 
-    `xy`: int32[tile 2], `size`: (width, height), level-0 pixels. Raises ConfigError for tiles that lie in no grid.
+    `xy`: int32[tile 2], `size`: (width, height), level-0 pixels. Raises ConfigError for tiles that are not on a grid.
     """
     corner = xy.min(axis=0)
     steps = (xy - corner) / np.asarray(size)
     cells = np.rint(steps).astype(int)
     width, height = cells.max(axis=0) + 1
     if np.abs(steps - cells).max() > max(_OFF_GRID, 1 / min(size)) or max(width, height) > _MOST_PX:
-        raise ConfigError(f"the tiles of slide {slide.slide_id} lie in no grid", "take GeoJSON")
+        raise ConfigError(f"the tiles of slide {slide.slide_id} do not lie on a grid", "use the GeoJSON")
     grid = np.full((height, width), OUTSIDE, np.float32)
     known = np.isfinite(values)
     grid[cells[known, 1], cells[known, 0]] = values[known]
@@ -100,7 +100,7 @@ def _map(
         [float(cosine) for cosine in source.ImageOrientationSlide],
         (rows_mm, columns_mm),
     )
-    # The middle of the first tile; here (0, 0) is the outer corner of the first pixel (PS3.3, C.10.5.1.2).
+    # The center of the first tile; here (0, 0) is the outer corner of the first pixel (PS3.3, C.10.5.1.2).
     middle = np.array([[corner[0] + size[0] / 2, corner[1] + size[1] / 2]])
     known = grid[grid != OUTSIDE]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
@@ -130,7 +130,7 @@ def _map(
             VOILUTTransformation(
                 window_center=(low + high) / 2,
                 window_width=max(high - low, 1e-6),
-                voi_lut_function="LINEAR_EXACT",  # plain LINEAR knows no window narrower than 1
+                voi_lut_function="LINEAR_EXACT",  # plain LINEAR allows no window narrower than 1
             )
         ],
         pixel_measures=PixelMeasuresSequence(
@@ -146,14 +146,14 @@ def _map(
     made.Laterality = ""  # not known
     for element in made.iterall():
         if element.keyword == "DimensionOrganizationUID":
-            element.value = done.uid(f"dimensions {quantity} {source.SOPInstanceUID}")  # highdicom draws one
+            element.value = done.uid(f"dimensions {quantity} {source.SOPInstanceUID}")  # highdicom's is random
     made.SeriesDescription = "Research use only: map of tiles"
     made.CodingSchemeIdentificationSequence = [scheme()]
     return made
 
 
 def _in_own_study(made: Dataset, done: Finished) -> None:
-    """Move a map out of the study of the slide, which belongs to a patient of another name."""
+    """Move a map out of the slide's study, which belongs to a patient of another name."""
     from pydicom.dataset import Dataset
 
     other = Dataset()

@@ -1,4 +1,4 @@
-"""The DICOM slide that a result is of, as its documents refer to it: without what names the patient, or with it."""
+"""The DICOM slide of a result, as its documents refer to it: with or without what identifies the patient."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NEEDED = (
     "ImagedVolumeHeight", "ImagedVolumeDepth", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "DimensionOrganizationType", "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths", "SamplesPerPixel",
 )  # fmt: skip
-"""Geometry and references. All else may name somebody: specimens, containers, institutions, free text."""
+"""Geometry and references. All else may identify somebody: specimens, containers, institutions, free text."""
 _OF_THE_PATIENT = ("PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 
 
 def volume_of(place: Path | Url | None) -> Dataset | None:
-    """The header of a slide's largest VOLUME image; None where the slide is no DICOM, or is not on a disk.
+    """The header of a slide's largest VOLUME image; None if the slide is not DICOM, or is not on a disk.
 
-    `place`: a file of the series, beside which its others lie, or their folder.
+    `place`: a file of the series, whose other files are in the same folder, or this folder.
     """
     if not isinstance(place, Path):
         return None
@@ -47,13 +47,13 @@ def volume_of(place: Path | Url | None) -> Dataset | None:
 
 
 def sources(done: Finished) -> dict[str, Dataset]:
-    """The images of all slides of a result that are DICOM, by slide."""
+    """The images of all DICOM slides of a result, by slide."""
     found = ((slide.slide_id, volume_of(slide.place)) for slide in done.slides)
     return {slide_id: header for slide_id, header in found if header is not None}
 
 
 def stripped(header: Dataset, patient: str) -> Dataset:
-    """A copy of geometry and references alone, of a patient who is called `patient` and nothing else."""
+    """A copy with geometry and references alone; of the patient it has only the name `patient`."""
     from pydicom.dataset import Dataset
 
     kept = Dataset()
@@ -65,7 +65,7 @@ def stripped(header: Dataset, patient: str) -> Dataset:
 
 
 def carrier(done: Finished) -> Dataset:
-    """An image that is nowhere, from which a document takes patient and study where no slide gives them."""
+    """An image that does not exist: a document takes patient and study from it if no slide provides them."""
     from pydicom.dataset import Dataset
 
     made = Dataset()
@@ -77,7 +77,7 @@ def carrier(done: Finished) -> Dataset:
 
 
 def _called(one: Dataset, patient: str) -> Dataset:
-    name = re.sub(r"[\\^=\x00-\x1f]", "_", patient)  # what DICOM sets between the parts of a value
+    name = re.sub(r"[\\^=\x00-\x1f]", "_", patient)  # characters that separate the parts of a value in DICOM
     one.PatientID, one.PatientName = name[:64], f"{name[:63]}^"
     for keyword in _OF_THE_PATIENT:
         setattr(one, keyword, "")
@@ -86,7 +86,7 @@ def _called(one: Dataset, patient: str) -> Dataset:
 
 
 def _header(file: Path) -> Dataset | None:
-    """The header of a DICOM file; None of any other file."""
+    """The header of a DICOM file; None for any other file."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
@@ -99,7 +99,7 @@ def _header(file: Path) -> Dataset | None:
 
 
 def _marked(file: Path) -> Iterator[Path]:
-    """The file, where it has the mark of DICOM behind its preamble."""
+    """The file, if it has DICOM's magic bytes after its preamble."""
     if file.is_file():
         with file.open("rb") as f:
             f.seek(128)

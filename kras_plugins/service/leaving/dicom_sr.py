@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cohort.targets import target_label
+from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.leaving import codes as own
 from kras_plugins.service.leaving.dicom_source import carrier, sources, stripped
 from kras_plugins.service.leaving.pdf import RESEARCH
@@ -22,13 +23,13 @@ MAKER = "kras contributors"
 
 
 def structured_report(done: Finished, *, identified: bool = False) -> bytes:
-    """The report as a file of DICOM; the same bytes for the same result.
+    """The report as a DICOM file; the same bytes for the same result.
 
     Probability, thresholds and presupposed prevalence are measurements; target, call and quality control are coded
     (`codes`); reasons and cautions are comments. It refers to the slides that are DICOM images on this machine's disks.
 
-    `identified`: patient, study and accession number are those of the slide, so that an archive files the report beside
-    it; else the patient is who the folder says, in a study of its own, and only UIDs lead to the slide.
+    `identified`: patient, study and accession number are those of the slide, so that an archive files the report with
+    it. Else the patient is named as in the folder, the report has a study of its own, and only UIDs lead to the slide.
     """
     from highdicom.sr import EnhancedSR
 
@@ -48,7 +49,7 @@ def structured_report(done: Finished, *, identified: bool = False) -> bytes:
         specific_character_set="ISO_IR 192",
     )
     if not named:
-        del made.CurrentRequestedProcedureEvidenceSequence  # the carrier, which is no image
+        del made.CurrentRequestedProcedureEvidenceSequence  # the carrier, which is not an image
     made.SeriesDescription = "Research use only: prediction from H&E"
     made.ManufacturerModelName = "kras"
     made.SoftwareVersions = done.versions.get("kras", "unknown")
@@ -57,7 +58,7 @@ def structured_report(done: Finished, *, identified: bool = False) -> bytes:
 
 
 def _content(done: Finished, images: Mapping[str, Dataset]) -> Any:
-    """The tree of TID 1500, and what does not fit into its groups as comments."""
+    """The tree of TID 1500, with comments for what does not fit into its groups."""
     from highdicom.sr import (
         DeviceObserverIdentifyingAttributes,
         MeasurementReport,
@@ -135,8 +136,7 @@ def _evaluations(done: Finished) -> Iterator[QualitativeEvaluation]:
     target = own.TARGETS.get(case.target, own.OTHER_TARGET)
     yield QualitativeEvaluation(coded(own.TARGET), coded(target))
     yield QualitativeEvaluation(coded(own.CALL), coded(own.CALLS[case.prediction.call]))
-    if (quality := own.QUALITIES.get(case.prediction.qc)) is not None:
-        yield QualitativeEvaluation(coded(own.QUALITY), coded(quality))
+    yield QualitativeEvaluation(coded(own.QUALITY), coded(own.QUALITIES[verdict_of(case.prediction.qc)]))
 
 
 def _remarks(done: Finished) -> Iterator[str]:
@@ -155,14 +155,14 @@ def _remarks(done: Finished) -> Iterator[str]:
 
 
 def coded(concept: own.Concept) -> CodedConcept:
-    """A concept of ours as DICOM codes it."""
+    """One of our concepts as DICOM codes it."""
     from highdicom.sr import CodedConcept
 
     return CodedConcept(value=concept.value, scheme_designator=own.SCHEME, meaning=concept.meaning[:64])
 
 
 def scheme() -> Dataset:
-    """What a document says of our scheme of codes."""
+    """A document's description of our coding scheme."""
     from pydicom.dataset import Dataset
 
     told = Dataset()
@@ -173,7 +173,7 @@ def scheme() -> Dataset:
 
 
 def written(made: Dataset, done: Finished) -> bytes:
-    """A document as a file, with the time of the result in place of the time at which it was written down."""
+    """A document as a file, with the time of the result in place of the time of writing."""
     date, time = f"{done.at:%Y%m%d}", f"{done.at:%H%M%S}"
     for element in made.iterall():
         if element.keyword in ("ContentDate", "SeriesDate", "InstanceCreationDate"):

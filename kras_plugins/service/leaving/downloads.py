@@ -1,4 +1,4 @@
-"""The documents of a case that people and programs fetch: by name, made when they are asked for."""
+"""The documents of a case that people and programs download: by name, made on request."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _DICOM = "application/dicom"
 
 
 class UnknownDocument(KrasError):
-    """A case has no document of that name."""
+    """The case has no document of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A document that can be had. `name`: of its file; `label`: for people; `make` gives its bytes."""
+    """A document that can be downloaded. `name`: of its file; `label`: for people; `make` returns its bytes."""
 
     name: str
     label: str
@@ -41,13 +41,13 @@ class Document:
 
 
 def finished_case(results: Path, case: CaseRow, slides: Sequence[SlideRow]) -> Finished:
-    """What is said of a case that has a result; ConfigError where its folder is damaged or gone."""
+    """What documents say about a case that has a result. Raises ConfigError if its folder is damaged or gone."""
     places = {slide.slide_id: place(slide.place) for slide in slides}
     return finished(results / str(case.result), case.patient, places)
 
 
 def documents(done: Finished) -> Mapping[str, Document]:
-    """All documents of a result by name; those of DICOM maps only for slides that are DICOM."""
+    """All documents of a result by name; DICOM maps are made only of DICOM slides."""
     made = [
         Document(name="case.pdf", label="PDF", media_type="application/pdf", make=partial(_pdf, done)),
         Document(name="case.json", label="JSON", media_type="application/json", make=partial(_json, done)),

@@ -1,7 +1,7 @@
 """One patient erased for good: from the database, results, pages, uploads and the store. The audit keeps a tombstone.
 
-The audit never had the patient: its entries name cases. After an erasure they still say that there was a case, when
-it was scored and that it was erased, by whom; nobody can find out any more whose it was.
+The audit never names the patient: its entries name cases. After an erasure they still say that there was a case, when
+it was scored, and who erased it; nobody can find out any more whose it was.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _log = logging.getLogger("kras.service.erase")
 
 
 class UnknownPatient(KrasError):
-    """There is nothing of a patient of that name."""
+    """Nothing is stored about a patient of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erased:
-    """What was erased. `left`: slides that lie in folders which are not the service's own, and stay."""
+    """What was erased. `left`: slides that stay, as they lie in folders other than the service's own."""
 
     cases: tuple[str, ...]
     slides: int
@@ -44,7 +44,7 @@ class Erased:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """All that there is of a patient."""
+    """All that is stored about a patient."""
 
     patient: str
     cases: tuple[str, ...]
@@ -53,16 +53,17 @@ class _Found:
 
 
 def erase(db: Engine, settings: ServiceSettings, patient: str, actor: str) -> Erased:
-    """Erase a patient, named as pages do or as the hospital does.
+    """Erase a patient, named as on pages or as in the hospital.
 
-    First the cases are taken from whoever has them, then the files go, then the rows, and at last the free space of the
-    database. Killed in between, the same call goes on. Backups and what has left the service are the caller's.
-    Raises UnknownPatient, and ConfigError while slides of the patient lie in the watched folder: they would come again.
+    First the cases are taken from their workers. Then the files are removed, then the rows, and last the free space of
+    the database. If it is killed in between, the same call continues. Backups, and what has left the service, are up to
+    the caller. Raises UnknownPatient, and ConfigError while slides of the patient lie in the watched folder: they would
+    be queued again.
     """
     found = _stopped(db, settings, patient, actor)
     if found is None:
-        scrub(db)  # of an erasure that was killed before it came to that
-        raise UnknownPatient("there is nothing of that patient", "name the patient as a page does")
+        scrub(db)  # an earlier erasure may have been killed before this step
+        raise UnknownPatient("nothing is stored about this patient", "name the patient as on a page")
     results = [settings.results / case_id for case_id in found.cases]
     sources = found.fingerprints.union(*(_made(manifest) for one in results for manifest in one.glob(f"*/{MANIFEST}")))
     artifacts = Store(settings.study.cache).remove_made_from(sources)
@@ -88,9 +89,9 @@ def erase(db: Engine, settings: ServiceSettings, patient: str, actor: str) -> Er
 
 
 def scrub(db: Engine) -> None:
-    """Rewrite the database's files, so that what was deleted is in none of them; StoreError where others hold it open.
+    """Rewrite the database's files, so that none contains what was deleted. Raises StoreError while others read it.
 
-    On PostgreSQL its tables are rewritten; its own log is the server's to remove.
+    On PostgreSQL the tables are rewritten; removing its own log is up to the server.
     """
     if db.dialect.name == "postgresql":
         with db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -111,7 +112,7 @@ def scrub(db: Engine) -> None:
 
 
 def _stopped(db: Engine, settings: ServiceSettings, patient: str, actor: str) -> _Found | None:
-    """Find a patient, and take all that waits or runs from whoever would go on with it; None for an unknown one."""
+    """Find a patient and end all that waits or runs for them, so that no worker continues; None if unknown."""
     with writing(db) as connection:
         named = sa.select(people.c.pseudonym).where(people.c.patient_id == patient)
         shown = connection.execute(named).scalar_one_or_none() or patient
@@ -148,7 +149,7 @@ def _delete(connection: Connection, found: _Found, sent: Sequence[str]) -> None:
 
 
 def _made(manifest: Path) -> set[str]:
-    """Fingerprints and artifacts of all slides of a result; nothing of one that is damaged, which is removed anyway."""
+    """Fingerprints and artifacts of all slides of a result; none for a damaged result, which is removed anyway."""
     try:
         entries = [facts for call in read_json(manifest)["calls"] for facts in call["slides"].values()]
         return {str(one) for facts in entries for one in (facts["fingerprint"], *facts["artifacts"].values())}
@@ -157,7 +158,7 @@ def _made(manifest: Path) -> set[str]:
 
 
 def _uploads_of(settings: ServiceSettings, places: Iterable[Path | Url]) -> list[str]:
-    """The ids of uploads among places: each has a folder of its name."""
+    """The ids of uploads among places: each upload has a folder named by its id."""
     home = settings.uploads.absolute()
     own = [p.absolute() for p in places if isinstance(p, Path) and p.absolute().is_relative_to(home)]
     return sorted({p.relative_to(home).parts[0] for p in own if p != home})
@@ -170,7 +171,7 @@ def _refuse_watched(settings: ServiceSettings, places: Iterable[Path | Url]) -> 
     there = [p for p in places if isinstance(p, Path) and p.absolute().is_relative_to(watched) and p.exists()]
     if there:
         raise ConfigError(
-            f"{len(there)} slides of the patient lie in the folder that is watched: they would come again",
+            f"{len(there)} slides of the patient lie in the watched folder: they would be queued again",
             "move them away, then run the same again",
         )
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from kras_plugins.service.leaving.finished import Finished
 
 _OURS, _PSEUDONYM = "urn:kras:codes", "urn:kras:patient"
-"""Systems of our codes (`codes`) and of what patients are called here."""
+"""The systems of our codes (`codes`) and of patient identifiers here."""
 
 
 def diagnostic_report(done: Finished, pdf: bytes | None = None) -> dict[str, Any]:
     """The result as JSON values.
 
-    Status is `preliminary`, as nobody has verified it. The patient is a logical reference to what the folder calls the
-    patient; `pdf` is attached. Codes are ours alone, for the reason that `codes` gives.
+    The status is `preliminary`, as nobody has verified the result. The patient is a logical reference by the name in
+    the folder; `pdf` is attached. All codes are our own, for the reason given in `codes`.
     """
     case = done.case
     text = target_label(case.target)

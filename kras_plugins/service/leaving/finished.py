@@ -1,4 +1,4 @@
-"""A patient of a finished `kras predict` folder: what every document that leaves says, read from the files alone."""
+"""A patient of a finished `kras predict` folder: what every exported document says, read from the files alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kras_plugins.study.outputs import MANIFEST, PREDICTIONS, damaged, read_json
 from kras_plugins.urls import Url, place
 
 _NAMESPACE = uuid.UUID("5e0f4a3e-6a0b-5d53-9a3c-0d6b8f2b5c11")
-"""Ours, drawn once: UIDs of documents are made in it."""
+"""Our namespace, drawn once: UIDs of documents are made in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedSlide:
-    """One slide. `place`: where it lay, None where that is not said; `tiles`, `heatmap`: files that are there, if any.
+    """One slide. `place`: where it lay, None if unknown; `tiles`, `heatmap`: its files, None if missing.
 
-    `mpp`: µm per level-0 pixel along x, None where no slide was read.
+    `mpp`: µm per level-0 pixel along x, None if no slide was read.
     """
 
     slide_id: str
@@ -51,7 +51,7 @@ class Finished:
 
     @property
     def patient(self) -> str:
-        """What the patient is called in the folder: the pseudonym, where there are pseudonyms."""
+        """The patient's name in the folder: the pseudonym, if pseudonyms are used."""
         return self.case.prediction.patient_id
 
     def uid(self, what: str) -> str:
@@ -61,15 +61,15 @@ class Finished:
 
 
 def finished(folder: Path, patient: str, places: Mapping[str, Path | Url] | None = None) -> Finished:
-    """Read a patient of the folder; ConfigError where the folder has no such patient or is damaged.
+    """Read a patient of the folder. Raises ConfigError if the folder has no such patient or is damaged.
 
-    `places`: where slides lie, by id, which a manifest under pseudonyms does not say. A patient none of whose slides
-    could be used has a row in predictions.csv and no page; the reason is in the row.
+    `places`: where slides lie, by id; a manifest under pseudonyms does not say so. A patient without any usable slide
+    has a row in predictions.csv, which gives the reason, but no page.
     """
     manifest = read_json(folder / MANIFEST)
     row = next((r for r in _rows(folder / PREDICTIONS) if r["patient_id"] == patient), None)
     if row is None:
-        raise ConfigError(f"{folder}: no such patient has a result there", "name one of predictions.csv")
+        raise ConfigError(f"{folder}: has no result of this patient", "name a patient of predictions.csv")
     try:
         entry = next(c for c in reversed(manifest["calls"]) if patient in c["patients"])
         file = folder / f"{case_name(patient)}{ENDING}"
@@ -110,7 +110,7 @@ def _slide(folder: Path, slide_id: str, known: Mapping[str, Any], lies: Path | U
 
 
 def _unread(row: Mapping[str, str], entry: Mapping[str, Any]) -> CasePage:
-    """The case of a patient of whom there is nothing but the row."""
+    """The case of a patient who has nothing but the row."""
     prediction = Prediction(
         patient_id=row["patient_id"], slides=(), members={}, ensemble=None, call="not_assessable",
         reason=row.get("reason", ""), qc=row.get("qc", ""), cautions=tuple(filter(None, row["cautions"].split("; "))),

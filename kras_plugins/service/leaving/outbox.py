@@ -1,8 +1,9 @@
-"""Results told to another system: put out in the transaction that ends a case, posted until the receiver has it.
+"""Results reported to another system: queued in the transaction that ends a case, posted until the receiver has them.
 
-At least once: a process that dies between the post and noting it posts again, with the same Idempotency-Key. A message
-names the case, the pseudonym and the result, no person and no path. It goes to one host that was allowed by name, is
-signed with a secret that both sides know, and follows no redirect, behind which somebody else may stand.
+Delivery is at least once: a process that dies between posting and recording it posts again, with the same
+Idempotency-Key. A message names the case, the pseudonym and the result, but no person and no path. It goes to one host
+that was allowed by name and is signed with a secret that both sides know. It follows no redirect, which might lead to
+somebody else.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SIGNATURE, KEY = "Kras-Signature", "Idempotency-Key"
 TIMEOUT_S = 20.0
 """How long a receiver may be silent."""
 MOST_ATTEMPTS = 24
-"""The pauses between so many come to some five days."""
+"""The pauses between that many attempts add up to about five days."""
 _FIRST_S, _LONGEST_S = 10.0, 6 * 3600.0
 _FRESH_S = 300.0
 _SHORTEST_SECRET = 32
@@ -46,9 +47,9 @@ _log = logging.getLogger("kras.service.outbox")
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """Where results are posted to, and the secret that signs them. Raises ConfigError for an address not allowed.
+    """Where results are posted, and the secret that signs them. Raises ConfigError for an address not allowed.
 
-    `hosts`: names that are allowed, exactly. Only loopback may be spoken to without TLS.
+    `hosts`: allowed names, matched exactly. Only loopback may be reached without TLS.
     """
 
     url: str
@@ -60,19 +61,19 @@ class Webhook:
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         if parts.username or parts.password:
-            raise ConfigError("the address of the webhook has credentials in it", "the signature says who posts")
+            raise ConfigError("the address of the webhook contains credentials", "the signature says who posts")
         if host not in self.hosts:
             raise ConfigError(f"webhook to {host!r}: this host is not allowed", "name it among the allowed hosts")
         if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
-            raise ConfigError(f"webhook to {host}: is not https", "results are posted encrypted, but to loopback")
+            raise ConfigError(f"webhook to {host}: is not https", "only loopback may be reached without TLS")
         if len(self.secret) < _SHORTEST_SECRET:
             raise ConfigError(
-                f"the secret of the webhook has less than {_SHORTEST_SECRET} bytes", "for example: openssl rand -hex 32"
+                f"the webhook's secret has fewer than {_SHORTEST_SECRET} bytes", "for example: openssl rand -hex 32"
             )
 
 
 def read_webhook(url: str, secret: Path, hosts: frozenset[str]) -> Webhook:
-    """The webhook whose secret is the text of a file that only its owner can read; ConfigError where it is not."""
+    """The webhook whose secret is the text of a file that only its owner can read. Raises ConfigError otherwise."""
     try:
         text = read_text(private(secret)).strip()
     except (OSError, UnicodeDecodeError) as e:
@@ -81,9 +82,9 @@ def read_webhook(url: str, secret: Path, hosts: frozenset[str]) -> Webhook:
 
 
 def put(connection: Connection, case: CaseRow, url: str) -> None:
-    """Put out what became of a case, in the transaction in which it ends; nothing of one that is scored in silence.
+    """Queue a message about a case in the transaction that ends it; none about a silent case.
 
-    What `leases.Beside` asks for, with the address given.
+    With `url` given, this is a `leases.Beside`.
     """
     if case.silent:
         return
@@ -106,13 +107,13 @@ def _told(case: CaseRow) -> dict[str, Any]:
 
 
 def signature(secret: bytes, body: bytes, at: datetime) -> str:
-    """The value of the header `Kras-Signature`: HMAC-SHA256 of seconds since the epoch, a point and the body."""
+    """The value of the header `Kras-Signature`: HMAC-SHA256 of seconds since the epoch, a period and the body."""
     seconds = int(at.timestamp())
     return f"t={seconds},v1={hmac.new(secret, f'{seconds}.'.encode() + body, hashlib.sha256).hexdigest()}"
 
 
 def is_signed(secret: bytes, header: str, body: bytes, now: datetime, fresh_s: float = _FRESH_S) -> bool:
-    """What a receiver checks: the body is as it was sent, by who knows the secret, and not long ago."""
+    """What a receiver checks: that the body is unchanged, its sender knows the secret, and it is recent."""
     parts = dict(part.partition("=")[::2] for part in header.split(","))
     try:
         at = datetime.fromtimestamp(int(parts.get("t", "")), now.tzinfo)
@@ -122,10 +123,10 @@ def is_signed(secret: bytes, header: str, body: bytes, now: datetime, fresh_s: f
 
 
 def deliver(db: Engine, hook: Webhook, now: datetime | None = None) -> bool:
-    """Post one message that is due; False where none is. What was not taken is tried again later, ever more rarely.
+    """Post one message that is due; False if none is. What was not accepted is tried again, at growing intervals.
 
-    `now`: in place of the database's clock. Several processes may do this: one has a message for as long as posting it
-    may take.
+    `now`: in place of the database's clock. Several processes may do this: a message belongs to one of them for as long
+    as posting it may take.
     """
     taken = _taken(db, hook, now)
     if taken is None:
@@ -135,7 +136,7 @@ def deliver(db: Engine, hook: Webhook, now: datetime | None = None) -> bool:
         at = now or clock(connection)
         own = outbox.update().where(outbox.c.id == taken.id, outbox.c.delivered.is_(None))
         if not why:
-            # What was delivered is kept no longer than it must be.
+            # What was delivered is kept no longer than necessary.
             connection.execute(own.values(delivered=at, next_try=None, body=""))
             audit.append(connection, ACTOR, "delivered", taken.case_id, message=taken.id, attempts=taken.attempts)
             return True
@@ -149,7 +150,7 @@ def deliver(db: Engine, hook: Webhook, now: datetime | None = None) -> bool:
 
 
 def again(db: Engine, case_id: str, actor: str) -> int:
-    """Try once more to deliver what was given up of a case; how many messages."""
+    """Try again to deliver a case's messages that were given up; returns how many."""
     with writing(db) as connection:
         given_up = outbox.c.case_id == case_id, outbox.c.delivered.is_(None), outbox.c.next_try.is_(None)
         changed = connection.execute(
@@ -161,7 +162,7 @@ def again(db: Engine, case_id: str, actor: str) -> int:
 
 
 def pause_s(attempts: int, message: str) -> float:
-    """Seconds until the next attempt: doubled each time, up to six hours, and spread so that not all come at once."""
+    """Seconds until the next attempt: doubled each time, up to six hours, and spread so that not all coincide."""
     spread = int(hashlib.sha256(f"{message}{attempts}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
     return float(min(_LONGEST_S, _FIRST_S * 2.0 ** (attempts - 1))) * (0.75 + 0.5 * spread)
 
@@ -178,17 +179,17 @@ class Courier:
             try:
                 if deliver(self._db, self._hook):
                     continue
-            except StoreError as e:  # a database that is away for a while ends no courier
+            except StoreError as e:  # an outage of the database does not end the courier
                 _log.warning("%s", e)
             self._stop.wait(_POLL_S)
 
     def stop(self) -> None:
-        """End after the message in hand. From any thread."""
+        """End after the current message. May be called from any thread."""
         self._stop.set()
 
 
 def _taken(db: Engine, hook: Webhook, now: datetime | None) -> Any:
-    """The message that is due longest, which is nobody else's for a while; None where none is due."""
+    """The message that has been due longest, reserved for the caller for a while; None if none is due."""
     with writing(db) as connection:
         at = now or clock(connection)
         due = sa.select(outbox.c.id).where(outbox.c.next_try <= at, outbox.c.url == hook.url)
@@ -203,7 +204,7 @@ def _taken(db: Engine, hook: Webhook, now: datetime | None) -> Any:
 
 
 def _posted(hook: Webhook, message: str, body: bytes, now: datetime | None) -> str:
-    """Post it; why it was not taken, "" where it was. Only an answer of 2xx says that it was."""
+    """Post it; returns why it was not accepted, "" if it was. Only an answer of 2xx means accepted."""
     import urllib3
 
     headers = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kras_plugins.service.leaving.finished import Finished, FinishedSlide
 
 RESEARCH = "Research use only. The score is no diagnosis and does not replace sequencing."
-"""What stands above every page."""
+"""The line above every page."""
 _MOST_SLIDES, _MOST_MAPS, _MOST_MEASURES = 6, 2, 8
 _MM = 72 / 25.4
 _PAGE = (210 * _MM, 297 * _MM)
@@ -35,10 +35,10 @@ _HEATMAP_PX, _DARK, _PALE = 900, "#7A1F0E", "#FDF0E8"
 
 
 def case_pdf(done: Finished) -> bytes:
-    """The result as PDF: A4, text that can be searched, fonts inside; the same bytes for the same result.
+    """The result as PDF: A4, searchable text, embedded fonts; the same bytes for the same result.
 
-    Two pages; more where cautions and reasons need the room, of which none is left out. It names the patient as the
-    folder does, which is the pseudonym where there are pseudonyms, and no path.
+    Two pages, or more if cautions and reasons need the room: none is left out. It names the patient as the folder does,
+    by pseudonym if pseudonyms are used, and it names no path.
     """
     from reportlab.platypus import PageBreak, SimpleDocTemplate
 
@@ -86,7 +86,7 @@ def _call(case: CasePage) -> Iterator[Flowable]:
     if prediction.reason:
         yield _text(f"Reason: {prediction.reason}", "strong")
     for caution in prediction.cautions:
-        if caution not in case.demonstration:  # what the banner says need not be said again
+        if caution not in case.demonstration:  # the banner says these already
             yield _text(f"Caution: {caution}", "strong")
     yield _text(f"Quality control: {prediction.qc}")
 
@@ -107,8 +107,8 @@ def _thresholds(case: CasePage) -> Iterator[Flowable]:
     of = "" if known is None else f" ({known[0]} patients, {known[1]} positive)"
     yield _text(
         f"The thresholds are frozen in the bundle. They were chosen on scores of training patients in scope{of}, each "
-        "by models that never saw the patient. Sensitivity and specificity are measured on these very scores: expect "
-        "a little less of other patients.",
+        "by models that never saw the patient. Sensitivity and specificity are measured on these same scores: expect "
+        "slightly lower values for other patients.",
         "muted",
     )
 
@@ -122,7 +122,7 @@ def _second(done: Finished) -> Iterator[Flowable]:
         rows = [_slide(slide) for slide in case.slides[:_MOST_SLIDES]]
         yield _table(heads, rows, [0.27, 0.09, 0.12, 0.09, 0.43])
         if more := _more(case.slides):
-            yield _text(f"The JSON of the case has{more.removeprefix(',')}.", "muted")
+            yield _text(f"The JSON of the case lists{more.removeprefix(',')}.", "muted")
     else:
         yield _text("No slide was read.")
     yield from _maps(done.slides)
@@ -150,7 +150,7 @@ def _second(done: Finished) -> Iterator[Flowable]:
     yield _table(["What", "Which"], rows, [0.2, 0.8])
     yield _text(
         "What moved the score, with all cells, tiles and settings, is on the case page and in its JSON. Heat maps show "
-        "where a network looked; they are no proof of a mutation.",
+        "where a network looked; they do not prove a mutation.",
         "muted",
     )
 
@@ -164,7 +164,7 @@ def _slide(slide: CaseSlide) -> list[str]:
 
 
 def _maps(slides: Sequence[FinishedSlide]) -> Iterator[Flowable]:
-    """Heat maps of the first slides that have one, beside each other."""
+    """Heat maps of the first slides that have one, side by side."""
     shown = [(slide.slide_id, slide.heatmap) for slide in slides if slide.heatmap is not None][:_MOST_MAPS]
     if not shown:
         return
@@ -223,7 +223,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence
 
 
 def _box(content: list[Flowable]) -> Table:
-    """A frame around what must not be overlooked. One row a paragraph, so that it may go on on the next page."""
+    """A frame around what must not be overlooked. Each paragraph is a row, so that it can continue on the next page."""
     from reportlab.platypus import Table
 
     style = [
@@ -271,7 +271,7 @@ def _styles() -> dict[str, Any]:
 
 
 def _numbered(foot: str) -> type[Canvas]:
-    """A canvas that says above each page what the result is not, and below it `foot` and which page of how many."""
+    """A canvas with the research notice above each page, and below it `foot` and the page number of the total."""
     from reportlab.pdfgen.canvas import Canvas
 
     class Numbered(Canvas):  # type: ignore[misc]

@@ -1,1 +1,1 @@
-"""What whoever runs the service needs: health, metrics, logs, backups, retention."""
+"""What administrators of the service need: health, metrics, logs, backups, retention."""

@@ -1,7 +1,7 @@
-"""A copy of all that a service has, made while it runs, and put back into an empty folder.
+"""A copy of all that a service has, made while it runs, and restored into an empty folder.
 
-SQLite is copied as of one moment; then come the results of that moment, which never change, uploads, and the key of the
-pseudonyms. PostgreSQL has tools of its own: a site takes `pg_dump` first, then this for the files.
+SQLite is copied as a snapshot. Then come the results in this snapshot, which never change, the uploads, and the key of
+the pseudonyms. PostgreSQL has tools of its own: run `pg_dump` first, then this for the files.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from kras_plugins.store import file_sha256, write_atomic
 
 SCHEMA_VERSION = 1
 CONTENT = "backup.json"
-"""Written last: a folder without it is no whole backup."""
+"""Written last: a folder without it is not a complete backup."""
 _DATABASE, _KEYS = "kras.sqlite", ("pseudonyms.json", "form.key")
 _MOST = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """What a backup has. `at`: when it was begun; `database`: whether the database is in it; `bytes` in all."""
+    """What a backup contains. `at`: when it was begun; `database`: whether the database is in it; `bytes` in all."""
 
     at: datetime
     database: bool
@@ -46,12 +46,12 @@ class Backup:
 
 
 def backup(db: Engine, settings: ServiceSettings, out: Path, actor: str) -> Backup:
-    """Copy into a new folder, which only its owner can read: patients' names and the key are in it.
+    """Copy into a new folder that only its owner can read: it contains patients' names and the key.
 
-    Raises UsageError where the folder is there, StoreError where it cannot be written.
+    Raises UsageError if the folder exists, StoreError if it cannot be written.
     """
     if out.exists():
-        raise UsageError(f"{out} is there already", "name a new folder")
+        raise UsageError(f"{out} already exists", "name a new folder")
     at, draft = datetime.now(UTC), out.with_name(f".{out.name}.part")
     try:
         shutil.rmtree(draft, ignore_errors=True)
@@ -83,21 +83,21 @@ def backup(db: Engine, settings: ServiceSettings, out: Path, actor: str) -> Back
 
 
 def restore(source: Path, settings: ServiceSettings, actor: str) -> Backup:
-    """Put a backup back, after each of its files was checked; the audit goes on with an entry that says so.
+    """Restore a backup after checking each of its files; the audit continues with an entry that records it.
 
-    Of a backup without a database only the files: the database is put back before, by the tools of its server. What was
-    erased since the backup must be erased again. Raises UsageError where the service's folder is not empty, and
-    ConfigError for a backup that is not whole.
+    A backup without a database has only the files: restore the database first, with the tools of its server. What was
+    erased since the backup must be erased again. Raises UsageError if the service's folder is not empty, and
+    ConfigError for an incomplete backup.
     """
     content = _read(source)
     if settings.data.is_dir() and any(settings.data.iterdir()):
-        raise UsageError(f"{settings.data} is not empty", "name a new folder: nothing is mixed with what is there")
+        raise UsageError(f"{settings.data} is not empty", "name a new folder: a backup is not mixed with other files")
     for name, digest in content["files"].items():
         file = source / name
         if not file.is_file() or file_sha256(file) != digest:
             raise ConfigError(f"{file} is missing or was changed", "take another backup")
     if content["database"] and settings.database:
-        raise UsageError("the backup has a database of SQLite", "leave out --database")
+        raise UsageError("the backup contains a SQLite database", "leave out --database")
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The database comes last: without it there is no service here, and the same call can begin again.
     for name in sorted(content["files"], key=lambda name: name == _DATABASE):
@@ -121,9 +121,9 @@ def _read(source: Path) -> dict[str, Any]:
         inside = all(not name.is_absolute() and ".." not in name.parts for name in names)
         whole = content["schema_version"] == SCHEMA_VERSION and isinstance(content["database"], bool) and inside
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(f"{source} is no whole backup: {type(e).__name__}", "name a folder of `backup`") from e
+        raise ConfigError(f"{source} is not a complete backup: {type(e).__name__}", "name a folder of `backup`") from e
     if not whole:
-        raise ConfigError(f"{source} is no backup of this version", "restore it with the version that made it")
+        raise ConfigError(f"{source} is not a backup of this version", "restore it with the version that made it")
     return dict(content)
 
 
@@ -133,7 +133,7 @@ def _results(db: Engine) -> Iterator[str]:
 
 
 def _copy_sqlite(db: Engine, file: Path) -> None:
-    """A copy as of one moment, while others write (SQLite's online backup)."""
+    """A snapshot, made while others write (SQLite's online backup)."""
     import sqlite3
 
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -148,7 +148,7 @@ def _copy_sqlite(db: Engine, file: Path) -> None:
 
 
 def _settled(copied: Engine) -> None:
-    """Bring a copy back into one file."""
+    """Merge a copy into one file."""
     raw = copied.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=DELETE").close()
@@ -158,7 +158,7 @@ def _settled(copied: Engine) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A file or a folder, as private as its owner made it; nothing where it went meanwhile, as what was erased does."""
+    """Copy a file or a folder with its permissions; skip it if it has gone meanwhile, for example by an erasure."""
     if source.is_dir():
         for file in _files(source):
             _copy(file, target / file.relative_to(source))

@@ -24,21 +24,21 @@ from kras_plugins.study.settings import StudySettings
 LEAST_FREE = 1 << 30
 """Bytes that must be free for results: a case takes some ten MB."""
 _KEPT_S = 2.0
-"""How long an answer counts, so that who asks often asks nothing of the database."""
+"""How long an answer counts, so that frequent requests do not reach the database."""
 _PATIENCE_S = 3.0
 _log = logging.getLogger("kras.service.health")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that must be. `why`: what is wrong, in words without addresses or paths; "" where nothing is."""
+    """One condition. `why`: what is wrong, in words without addresses or paths; "" if nothing is."""
 
     name: str
     why: str = ""
 
 
 def servers_of(study: StudySettings) -> tuple[str, ...]:
-    """HOST:PORT of the servers that the networks of a study run on; none where they run in this process."""
+    """HOST:PORT of the servers that the networks of a study run on; none if they run in this process."""
     from kras_plugins.host.manager import discover
 
     own = (p.record for p in discover().provided if p.kind == "backend" and p.record.name == study.backend)
@@ -50,7 +50,7 @@ def servers_of(study: StudySettings) -> tuple[str, ...]:
 
 
 def checks(db: Engine, settings: ServiceSettings, bundles: Bundles, servers: Sequence[str] = ()) -> tuple[Check, ...]:
-    """All that must be for cases to be scored. `servers`: of models, each waited for a few seconds at most."""
+    """All conditions for scoring cases. `servers`: model servers, each waited for a few seconds at most."""
     found = {
         "database": _database(db),
         "bundles": next(_bundles(bundles), ""),
@@ -64,7 +64,7 @@ def checks(db: Engine, settings: ServiceSettings, bundles: Bundles, servers: Seq
 
 
 class Readiness:
-    """The last answer of `checks`, asked again when it is old. Used from several threads."""
+    """The last answer of `checks`, renewed when it is old. Thread-safe."""
 
     def __init__(self, ask: Callable[[], tuple[Check, ...]]) -> None:
         self._ask, self._lock = ask, threading.Lock()
@@ -72,7 +72,7 @@ class Readiness:
         self._until = 0.0
 
     def __call__(self) -> tuple[Check, ...]:
-        """What is, or was a moment ago."""
+        """The checks, at most a moment old."""
         with self._lock:
             if time.monotonic() >= self._until:
                 self._found = self._ask()
@@ -82,7 +82,7 @@ class Readiness:
 
 def _database(db: Engine) -> str:
     try:
-        return "" if is_current(db) else "its tables are of another version"
+        return "" if is_current(db) else "its tables are those of another version"
     except (StoreError, SQLAlchemyError):
         return "it does not answer"
 
@@ -90,23 +90,23 @@ def _database(db: Engine) -> str:
 def _bundles(bundles: Bundles) -> Iterator[str]:
     for digest, folder in bundles.folders.items():
         if not (folder / CONTENT).is_file():
-            yield f"bundle {digest[:16]} is no longer there"
+            yield f"bundle {digest[:16]} is missing"
 
 
 def _disk(settings: ServiceSettings) -> str:
     try:
         free = shutil.disk_usage(settings.data).free
     except OSError:
-        return "the service's folder is not there"
+        return "the service's folder is missing"
     return "" if free >= LEAST_FREE else f"{free:,} bytes are free, less than {LEAST_FREE:,}"
 
 
 def _backend(servers: Sequence[str]) -> str:
-    """Whether somebody listens where one of the servers of models is said to be."""
+    """Whether anything listens at the address of one of the model servers."""
     if not servers:
         return ""
     for server in servers:
         host, _, port = server.rpartition(":")
         with suppress(OSError, ValueError), socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S):
             return ""
-    return "nobody listens where its servers should be"
+    return "nothing listens at the addresses of its servers"

@@ -1,7 +1,7 @@
-"""Logs for a machine: a JSON object a line, without the names of patients, of slides, or of places where they lie.
+"""Logs for machines: one JSON object per line, without the names of patients or slides or the places where they lie.
 
-The service's own messages name cases by their ids, and are written whole but for paths. Of everybody else's, which may
-quote a file or a URL, only the text that the program was written with stays: what was filled in is left out.
+The service's own messages name cases by their ids and are written in full, except for paths. Messages of libraries may
+quote a file or a URL: of these only the template is written, without the values that were filled in.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from kras_plugins.urls import without_credentials
 
 OWN = "kras.service"
 FIELDS = ("case", "state", "attempt", "seconds", "method", "route", "status")
-"""What `extra` of a message may add; other names are left out."""
+"""The keys that `extra` of a message may add; others are left out."""
 LEFT_OUT = "…"
 _ROOT = r"(?<![\w/:.])(?:[A-Za-z]:[\\/]|\\\\|~?/)"
 _PATH = re.compile(rf"'{_ROOT}[^']*'|\"{_ROOT}[^\"]*\"|{_ROOT}.*?(?=: |$)", re.MULTILINE)
-"""An absolute path within a text: as it is quoted, else up to a colon or to the end, as folders may have spaces."""
+"""An absolute path within a text: the quoted part, else up to a colon or to the end, as folders may have spaces."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+")
 _FILLED = re.compile(r"%(?:\(\w+\))?[#0 +-]*[\d*]*(?:\.[\d*]+)?[a-zA-Z]")
 
 
 class JsonLines(logging.Formatter):
-    """One line a record: `at` (UTC), `level`, `logger`, `message`, the `FIELDS` that it has, and where it failed."""
+    """One line per record: `at` (UTC), `level`, `logger`, `message`, the `FIELDS` that it has, and where it failed."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -47,10 +47,10 @@ class JsonLines(logging.Formatter):
 
 @contextmanager
 def json_logs(stream: TextIO, level: int = logging.INFO) -> Iterator[None]:
-    """Write what is logged while the block runs: the service's from `level` on, everybody else's from warnings on.
+    """Write what is logged while the block runs: the service's messages from `level` up, all others from warnings up.
 
-    It takes the place of whatever else listened to the logger `kras`. What uvicorn says of each request is not written:
-    addresses may have what somebody searched for.
+    It replaces all other handlers of the logger `kras`. Uvicorn's line for each request is not written: addresses may
+    contain what somebody searched for.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
@@ -78,13 +78,13 @@ def json_logs(stream: TextIO, level: int = logging.INFO) -> Iterator[None]:
 def _message(record: logging.LogRecord) -> str:
     if record.name == OWN or record.name.startswith(f"{OWN}."):
         return _PATH.sub(LEFT_OUT, _URL.sub(LEFT_OUT, without_credentials(record.getMessage())))
-    if not record.args:  # text and what was filled in are one
+    if not record.args:  # template and values cannot be told apart
         return LEFT_OUT
     return _FILLED.sub(LEFT_OUT, str(record.msg))
 
 
 def _where(error: BaseException) -> Iterator[str]:
-    """Kinds of an error and of its causes, each with the lines of code that it came from; no text, which may quote."""
+    """Kinds of an error and of its causes, each with the lines of code it came from; no text, which may quote names."""
     found: BaseException | None = error
     while found is not None:
         yield type(found).__name__

@@ -1,7 +1,7 @@
-"""Figures for Prometheus: of the queue as it is, of what the audit says has happened, and of requests to this process.
+"""Metrics for Prometheus: of the present queue, of past events in the audit, and of requests to this process.
 
-What has happened is counted from the audit, which all processes write: whichever of them is asked, the counts are those
-of the whole service, and they survive a restart. No label names a patient, a case, a slide or a user.
+Past events are counted from the audit, which all processes write. So each process reports the counts of the whole
+service, and they survive a restart. No label names a patient, a case, a slide or a user.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
-"""Upper bounds of scoring times; a whole slide takes minutes on a CPU."""
+"""Upper bounds of scoring times; a whole-slide image takes minutes on a CPU."""
 ENDS = ("scored", "not_assessable", "failed")
 _KEPT = timedelta(days=7)
 """A claim whose end is later than this is not timed."""
 
 
 class Metrics:
-    """The figures of one process's view of a service. `text` is what Prometheus reads."""
+    """The metrics of a service as one process sees it. `text` is what Prometheus reads."""
 
     def __init__(self, db: Engine) -> None:
         self._registry = CollectorRegistry()
@@ -50,7 +50,7 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All figures, in Prometheus's text format."""
+        """All metrics, in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Timed:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and count the answer; what fails without one counts as 500."""
+        """Answer, and count the answer; a failure without an answer counts as 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -86,17 +86,17 @@ class Timed:
 
 
 class _OfDatabase(Collector):
-    """What the database says when it is asked; a database that is away is a figure, too."""
+    """Metrics that are read from the database on request; that it is unavailable is a metric, too."""
 
     def __init__(self, db: Engine) -> None:
         self._db, self._lock, self._past = db, threading.Lock(), _Past()
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering asks no database."""
+        """Nothing: registering must not query the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All figures now."""
+        """All metrics, as of now."""
         try:
             with self._lock, reading(self._db) as connection:
                 self._past.read(connection)
@@ -117,12 +117,12 @@ def _present(connection: Connection) -> Iterator[Metric]:
     yield states
     yield GaugeMetricFamily(
         "kras_queue_oldest_seconds",
-        "How long the oldest waiting case has existed",
+        "Age of the oldest waiting case",
         value=_age(now, by_state["queued"].oldest if "queued" in by_state else None),
     )
     waiting = sa.select(sa.func.count().label("n"), sa.func.min(outbox.c.next_try).label("due"))
     due = connection.execute(waiting.where(outbox.c.next_try.is_not(None))).one()
-    yield GaugeMetricFamily("kras_outbox_waiting", "Results that were not delivered yet", value=due.n)
+    yield GaugeMetricFamily("kras_outbox_waiting", "Results not delivered yet", value=due.n)
     yield GaugeMetricFamily("kras_outbox_late_seconds", "How late the next delivery is", value=_age(now, due.due))
     lost = sa.select(sa.func.count()).where(outbox.c.next_try.is_(None), outbox.c.delivered.is_(None))
     given_up = connection.execute(lost).scalar_one()
@@ -134,7 +134,7 @@ def _age(now: datetime, moment: datetime | None) -> float:
 
 
 class _Past:
-    """What has happened, counted while the audit is read on from where it was left."""
+    """Past events: counted from the audit, of which only new entries are read each time."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -145,7 +145,7 @@ class _Past:
         self._sum = 0.0
 
     def read(self, connection: Connection) -> None:
-        """Read the entries that are new."""
+        """Read the new entries."""
         new = sa.select(audit.c.number, audit.c.at, audit.c.action, audit.c.subject, audit.c.detail)
         rows = connection.execution_options(yield_per=1000).execute(
             new.where(audit.c.number > self._last).order_by(audit.c.number)
@@ -169,14 +169,14 @@ class _Past:
                 self._sum += took
 
     def metrics(self) -> Iterator[Metric]:
-        """The counts as Prometheus has them."""
-        ended = CounterMetricFamily("kras_cases_ended", "Cases that came to an end", labels=["state"])
+        """The counts, in Prometheus's types."""
+        ended = CounterMetricFamily("kras_cases_ended", "Cases that ended", labels=["state"])
         for state in ENDS:
             ended.add_metric([state], self._actions[state])
         yield ended
         for name, what, action in (
             ("kras_claims", "Cases that a worker began", "claim"),
-            ("kras_tries_again", "Attempts that failed and were not the last", "again"),
+            ("kras_tries_again", "Failed attempts that were followed by another", "again"),
             ("kras_outbox_delivered", "Results that were delivered", "delivered"),
             ("kras_outbox_undeliverable", "Results whose delivery was given up", "undeliverable"),
             ("kras_erased", "Cases that were erased", "erase"),

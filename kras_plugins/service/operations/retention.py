@@ -1,4 +1,4 @@
-"""Results are kept as long as a rule says; what goes, and by which rule, stands in the audit."""
+"""Results are kept as long as a rule says; the audit records what is removed, and by which rule."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _log = logging.getLogger("kras.service.retention")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How many days things are kept; None keeps them for good. Raises ConfigError for less than no days.
+    """How many days things are kept; None keeps them for good. Raises ConfigError for a negative number.
 
-    `results`: since they were made; `superseded`: results that a later version took the place of, since then;
-    `uploads`: slides that were sent and belong to no case.
+    `results`: since they were made; `superseded`: results that a later version replaced, since then;
+    `uploads`: slides that were sent but belong to no case.
     """
 
     results: float | None = None
@@ -37,15 +37,15 @@ class Rule:
 
     def __post_init__(self) -> None:
         if any(days is not None and days < 0 for days in (self.results, self.superseded, self.uploads)):
-            raise ConfigError("a rule keeps things for less than no days", "name 0 or more days")
+            raise ConfigError("a retention rule has a negative number of days", "name 0 or more days")
 
 
 def keep(db: Engine, settings: ServiceSettings, rule: Rule, now: datetime | None = None) -> int:
-    """Remove what the rule keeps no longer; how much that was. The row of a case stays, so that it is not scored again.
+    """Remove what the rule no longer keeps; returns how much. The row of a case stays, so that it is not scored again.
 
-    Its folder, score, call and cautions go. Who is meant by a pseudonym stays until the patient is erased. `now`: in
-    place of the database's clock. Several processes may do this at once, and a killed one leaves only folders that
-    nothing refers to, which workers sweep.
+    Its folder, score, call and cautions are removed. The patient behind a pseudonym stays until erased. `now`: in place
+    of the database's clock. Several processes may do this at once. A killed process leaves only folders that nothing
+    refers to; workers remove them.
     """
     removed = 0
     while expired := _expire(db, settings, rule, now):
@@ -68,12 +68,12 @@ def _expire(db: Engine, settings: ServiceSettings, rule: Rule, now: datetime | N
     for case_id, _, _ in found:
         shutil.rmtree(settings.results / case_id, ignore_errors=True)
     if found:
-        _log.info("%d results were kept no longer", len(found))
+        _log.info("%d results were removed by the retention rule", len(found))
     return len(found)
 
 
 def _due(connection: Connection, rule: Rule, at: datetime) -> list[tuple[str, str, str]]:
-    """Id, folder and reason of results that are kept no longer, some at a time."""
+    """Id, folder and reason of results that are no longer kept, some at a time."""
     asked = sa.select(cases.c.id, cases.c.result).where(cases.c.result.is_not(None), cases.c.state.in_(_ENDED))
     asked = asked.order_by(cases.c.id).limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)
     found: dict[str, tuple[str, str, str]] = {}

@@ -1,4 +1,4 @@
-"""Addresses for machines that watch: `/healthz`, `/readyz` and `/metrics`."""
+"""Addresses for monitoring: `/healthz`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 def operation_routes(
     ready: Callable[[], tuple[Check, ...]], metrics: Metrics, may_read: Callable[..., object] = lambda: None
 ) -> APIRouter:
-    """The three. `may_read`: a dependency that refuses who may not see the figures of the whole service.
+    """The three routes. `may_read`: a dependency that refuses those who may not see the service's metrics.
 
-    Anybody may ask the other two, which say nothing but whether the service is well.
+    Anybody may request the other two, which say only whether the service is well.
     """
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/healthz")
     def healthz() -> PlainTextResponse:
-        """The process answers; nothing else is asked."""
+        """The process answers; nothing else is checked."""
         return PlainTextResponse("ok\n")
 
     @routes.get("/readyz")
     def readyz() -> JSONResponse:
-        """Whether cases can be taken and scored: 503 where not, and which part is the reason."""
+        """Whether cases can be taken and scored; if not, 503 and the part that is the reason."""
         found = ready()
         value: dict[str, Any] = {check.name: check.why or "ok" for check in found}
         return JSONResponse(value, 503 if any(check.why for check in found) else 200)
 
     @routes.get("/metrics", dependencies=[Depends(may_read)])
     def figures() -> Response:
-        """Figures in Prometheus's text format."""
+        """Metrics in Prometheus's text format."""
         return Response(metrics.text(), media_type=_FORMAT)
 
     return routes

@@ -14,5 +14,5 @@ STATIC = Path(__file__).parent / "static"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """The page that a template of the service makes; `view` has at least `who`, who looks, None for a stranger."""
+    """A page, made from a template of the service. `view` has at least `who`: who is looking, None for a stranger."""
     return rendered(template, view, beside=_TEMPLATES)

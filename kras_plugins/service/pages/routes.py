@@ -36,7 +36,7 @@ STATES = {
     "queued": "Waiting", "running": "Running", "scored": "Scored", "not_assessable": "Not assessable",
     "failed": "Failed", "canceled": "Canceled",
 }  # fmt: skip
-"""What a state is called."""
+"""The names of states."""
 SORTS = {"newest": "Newest first", "oldest": "Oldest first", "score": "Probability", "patient": "Patient"}
 VERDICTS = {"pass": "Pass", "warn": "Warn", "fail": "Fail"}
 _MOST_PIECE = 8 << 20
@@ -75,12 +75,12 @@ def _lists(routes: APIRouter, service: Service, arrivals: Arrivals) -> None:
         after: Annotated[str | None, Query(max_length=1000)] = None,
     ) -> str:
         asked = {"text": text.strip(), "state": state, "call": call, "qc": qc, "sort": sort}
-        order = cast("Sort", sort)  # `listed` refuses one that is none
+        order = cast("Sort", sort)  # `listed` refuses an invalid one
         chosen = Filter(
             text=asked["text"], state=state or None, call=call or None, qc=qc or None, sort=order, after=after
         )
         found = listed(service.db, chosen, ON_A_PAGE)
-        if not found.cases and chosen.text:  # who is looked for by name is listed by pseudonym
+        if not found.cases and chosen.text:  # somebody searched by name is listed by pseudonym
             found = listed(service.db, _of_person(chosen, arrivals), ON_A_PAGE)
         known = counts(service.db)
         here = {name: value for name, value in asked.items() if value and (name, value) != ("sort", "newest")}
@@ -149,7 +149,7 @@ def _typed(service: Service, line: str, who: Who) -> str:
 
 def _priority(text: str) -> int:
     if not text.strip().removeprefix("-").isdecimal() or abs(int(text)) > MOST_PRIORITY:
-        raise UsageError("the priority is no number that can be", f"from -{MOST_PRIORITY} to {MOST_PRIORITY}")
+        raise UsageError("the priority is not a valid number", f"from -{MOST_PRIORITY} to {MOST_PRIORITY}")
     return int(text)
 
 
@@ -235,7 +235,7 @@ def _login(routes: APIRouter, service: Service) -> None:
 
 
 def _own(where: str) -> str:
-    """A path of this service to go on to: never another site's address."""
+    """A path of this service to continue to: never another site's address."""
     parts = urlsplit(where)
     own = where.startswith("/") and not where.startswith(("//", "/\\")) and not parts.netloc and where.isprintable()
     return where if own else "/"

@@ -33,7 +33,7 @@ _log = logging.getLogger("kras.service.viewer")
 
 
 class Viewers:
-    """Answers below `/cases/ID/view`. Those longest unused are closed; used from several threads."""
+    """Answers below `/cases/ID/view`. The slides unused for longest are closed. Thread-safe."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -82,14 +82,14 @@ class Viewers:
 
 
 def seen_by(scope: Scope, case: CaseRow) -> CaseRow:
-    """The case; Refused where it is scored in silence and who asks may not see that."""
+    """The case. Raises Refused if it is silent and the caller may not see silent cases."""
     if case.silent:
         allowed_to(HTTPConnection(scope), "admin")
     return case
 
 
 def result_folder(service: Service, case: CaseRow) -> Path:
-    """Where the result of a case lies. Raises WrongState before it has one, StoreError when its files are gone."""
+    """Where the result of a case lies. Raises WrongState before it has one, StoreError if its files are gone."""
     if case.result is None:
         raise WrongState(f"case {case.id} is {case.state}: it has no result", "wait until it is scored")
     folder = service.settings.results / case.result
@@ -99,5 +99,5 @@ def result_folder(service: Service, case: CaseRow) -> Path:
 
 
 def case_file(folder: Path) -> Path | None:
-    """The JSON of the one patient of a result, None where nothing was scored."""
+    """The JSON of the one patient of a result, None if nothing was scored."""
     return next(iter(sorted(folder.glob(f"*{ENDING}"))), None)

@@ -1,4 +1,4 @@
-"""Checks of backends: a small network gives there what it gives in PyTorch, from any thread, until it is closed."""
+"""Checks of backends: a small network gives the same results as in PyTorch, from any thread, until it is closed."""
 
 from __future__ import annotations
 
@@ -61,35 +61,35 @@ def _usual(candidate: Candidate) -> Arrays:
 
 
 def _near(candidate: Candidate, got: Arrays, wanted: Arrays, what: str) -> None:
-    """Within the limits of its precision."""
+    """Require results within the limits of its precision."""
     limit = LIMITS[_engine(candidate).precision][1]
     require(set(got) == set(wanted), f"outputs {', '.join(wanted)}", ", ".join(got))
     for name, value in wanted.items():
         array = got[name]
         right = isinstance(array, np.ndarray) and array.dtype == value.dtype and array.shape == value.shape
         require(right, f"{name} {shown(value)}", shown(array))
-        levels = value.dtype == np.uint8  # a number between two of them goes to either
+        levels = value.dtype == np.uint8  # a number between two levels may be rounded to either
         near = error(array, value) <= limit + 1 / 255 if levels else same(array, value, limit)
         require(near, f"{what} (within {limit:g} of the largest)", unlike(array, value))
 
 
 @check(KIND, file="contracts/backend.py", words="The arithmetic truly used")
 def opened(candidate: Candidate) -> None:
-    """It opens and says with which engine and precision it computes: results are stored under both."""
+    """It opens and reports the engine and precision that it computes with: results are stored under both."""
     engine = candidate.once("engine", lambda: _open(candidate))
     require(isinstance(engine.engine, str) and bool(engine.engine.strip()), "an engine's name", repr(engine.engine))
 
 
 @check(KIND, file="contracts/backend.py", words="`batch` is the number of items per call that suits it")
 def loaded(candidate: Candidate) -> None:
-    """It loads a model and says how many items a call, and how many calls at once, suit it."""
+    """It loads a model and reports how many items per call, and how many calls at once, suit it."""
     engine = _engine(candidate)
     candidate.once("loaded", lambda: _load(engine))
 
 
 @check(KIND, file="probing/parity.py", words="How far a backend's results are from PyTorch's")
 def numbers(candidate: Candidate) -> None:
-    """Every output is there under its name and is as near to PyTorch's as its precision allows."""
+    """Every output is there under its name and as close to PyTorch's as its precision allows."""
     infer = _infer(candidate)
     pixels = probe.tiles(infer.batch)
     _near(candidate, candidate.once("results", lambda: _run(infer, pixels)), probe.exact(pixels), "PyTorch's numbers")
@@ -97,7 +97,7 @@ def numbers(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words=RUN_ONE)
 def short_batches(candidate: Candidate) -> None:
-    """A batch that is shorter than usual gives the same results, item by item."""
+    """A batch shorter than usual gives the same results, item by item."""
     infer, usual = _infer(candidate), _usual(candidate)
     for n in sorted({1, max(infer.batch - 1, 1)}):
         wanted = {name: array[:n] for name, array in usual.items()}
@@ -115,7 +115,7 @@ def deterministic(candidate: Candidate) -> None:
 
 @check(KIND, file="data.py", words="Arrays are never modified after they were made")
 def results_kept(candidate: Candidate) -> None:
-    """Results stay as they are when the next batch is run, and so do the arrays that were given."""
+    """Results stay unchanged when the next batch is run, and so do the input arrays."""
     infer = _infer(candidate)
     _usual(candidate)
     pixels = probe.tiles(infer.batch)
@@ -130,7 +130,7 @@ def results_kept(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words="callable from many threads at once")
 def many_threads(candidate: Candidate) -> None:
-    """Called from more threads than it wants, each gets the results of its own batch."""
+    """When called from more threads than it asks for, each thread gets the results of its own batch."""
     infer = _infer(candidate)
     _usual(candidate)
     batches = [np.roll(probe.tiles(infer.batch), i, axis=1) for i in range(8)]
@@ -144,7 +144,7 @@ def many_threads(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words="raises BackendError when weights or engine are missing")
 def missing_weights_told(candidate: Candidate) -> None:
-    """A model whose weights are not there is a BackendError that says so."""
+    """A model whose weights are missing raises a BackendError that says so."""
     engine = _engine(candidate)
     _infer(candidate)
     absent = Weights(source=str(candidate.folder / "absent.safetensors"), licence="none")
@@ -155,7 +155,7 @@ def missing_weights_told(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words="raises BackendError")
 def wrong_input_told(candidate: Candidate) -> None:
-    """Arrays of another shape, or under another name, are an error with a message."""
+    """Arrays of another shape, or under another name, raise an error with a message."""
     infer = _infer(candidate)
     _usual(candidate)
     with refused("tiles of another size", KrasError, ValueError, came=lambda: "results"):
@@ -168,7 +168,7 @@ def wrong_input_told(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words="for the manifest; may be empty")
 def reports(candidate: Candidate) -> None:
-    """`report` gives what can be written into a manifest, as JSON."""
+    """`report` returns values that can be written into a manifest as JSON."""
     engine = _engine(candidate)
     _usual(candidate)
     found = engine.report()
@@ -178,7 +178,7 @@ def reports(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/backend.py", words="calling it twice, or while it is used, is harmless")
 def closes(candidate: Candidate) -> None:
-    """Closing it twice, or while it is used, is harmless; afterwards a call gives right results or a KrasError."""
+    """Closing it twice, or while it is used, is harmless; a later call gives correct results or a KrasError."""
     _usual(candidate)
     engine = _open(candidate)
     infer = engine.load(probe.probe_model())
@@ -191,7 +191,7 @@ def closes(candidate: Candidate) -> None:
                 got = _run(infer, pixels)
             except KrasError:
                 return
-            except Exception as e:  # noqa: BLE001 - the check tells it
+            except Exception as e:  # noqa: BLE001 - the check reports it
                 wrong.append(f"{type(e).__name__}: {e}")
                 return
             if not same(got["features"], wanted["features"], 1e-2):
@@ -205,5 +205,5 @@ def closes(candidate: Candidate) -> None:
     for thread in threads:
         thread.join(30)
     use(0)
-    require(not any(t.is_alive() for t in threads), "calls to end when it is closed", "one that waits for ever")
+    require(not any(t.is_alive() for t in threads), "calls to end when it is closed", "a call that waits for ever")
     require(not wrong, "right results or a KrasError", wrong[:1])

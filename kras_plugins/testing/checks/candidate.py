@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What an author adds to a module: by `kind:name`, options and samples; `triton`: HOST:PORT of a server.
+    """What an author adds to a module: options and samples by `kind:name`; `triton`: HOST:PORT of a server.
 
-    A sample is a path, a SlideRef, a (path, pixels) pair for readers, or what the kind's checks say.
+    A sample is a path, a SlideRef, a (path, pixels) pair for readers, or what the checks of the kind ask for.
     """
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Given:
 class Candidate:
     """One record (or, without one, the module as a whole) with what its checks share, made once.
 
-    `folder` is for files of the checks; it goes when the candidate goes.
+    `folder` is for files of the checks; it is removed with the candidate.
     """
 
     def __init__(self, module: ModuleType, kind: str, record: PluginRecord | None, given: Given) -> None:
@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def kinds(self) -> set[str]:
-        """What checks may ask for: the kind, and whether it is a `live` or a `loading` one of its kind."""
+        """What checks may ask for: the kind, and whether it is a `live` or a `loading` record of its kind."""
         found = {self.kind}
         for word, made in (("live", "tile"), ("loading", "load")):
             if getattr(self._record, made, None) is not None:
@@ -73,16 +73,16 @@ class Candidate:
 
     @property
     def options(self) -> Options:
-        """The record's options as the host would make them; NotApplicable where those given are not valid."""
+        """The record's options as the host would make them. Raises NotApplicable if the given ones are not valid."""
         config = Config({self.kind: {self.record.name: self._given}})
         return self.need("options", lambda: config.options_for(self.kind, self.record), "options_valid")
 
     def once(self, what: str, make: Callable[[], T]) -> T:
-        """Make something at the first call; the same object, or the same exception, ever after."""
+        """Make something at the first call; later calls return the same object or raise the same exception."""
         if what not in self._once:
             try:
                 self._once[what] = (make(), None)
-            except Exception as e:  # noqa: BLE001 - it is raised below, and again for who asks next
+            except Exception as e:  # noqa: BLE001 - it is raised below, and again in later calls
                 self._once[what] = (None, e)
         value, error = self._once[what]
         if error is not None:
@@ -91,7 +91,7 @@ class Candidate:
         return made
 
     def need(self, what: str, make: Callable[[], T], shown_by: str) -> T:
-        """`once` for what another check is about: NotApplicable where it fails, as check `shown_by` tells it."""
+        """`once` for what another check is about: NotApplicable if it fails, as check `shown_by` reports it."""
         try:
             return self.once(what, make)
         except NotApplicable:
@@ -100,11 +100,11 @@ class Candidate:
             raise NotApplicable(f"see check {shown_by}: {told(e)}") from e
 
     def forget(self, what: str) -> None:
-        """Have something made anew when it is next asked for."""
+        """Let something be made again when it is next needed."""
         self._once.pop(what, None)
 
     def at_end(self, close: Callable[[], object]) -> None:
-        """Close something when the candidate goes."""
+        """Close something at the end of the candidate."""
         weakref.finalize(self, close)
 
     @property
@@ -114,7 +114,7 @@ class Candidate:
 
     @property
     def infer(self) -> Mapping[str, Reference]:
-        """One reference engine for each network; NotApplicable where weights are missing or a model is not exported."""
+        """One reference engine for each network. NotApplicable if weights are missing or a model cannot be exported."""
         from kras_plugins.testing.checks.reference import Reference
 
         return self.need("infer", lambda: {s.name: Reference(s, self.onnx(s)) for s in self.specs}, "exported")
@@ -122,7 +122,7 @@ class Candidate:
     def onnx(self, spec: ModelSpec) -> Path:
         """The model's ONNX file, made once, in the candidate's folder: code may have changed since a store was made.
 
-        Raises NotApplicable where weights are not on this machine, and what the export raises.
+        Raises NotApplicable if weights are not on this machine, and what the export raises.
         """
         from kras_plugins.models.export import onnx_file
         from kras_plugins.store import Store
@@ -132,7 +132,7 @@ class Candidate:
         return self.once(f"onnx {spec.name}", lambda: onnx_file(spec, Store(self.folder / "store")))
 
     def create(self) -> Any:
-        """A new extractor function or profiler on the reference engines; what the plug-in raises."""
+        """A new extractor function or profiler on the reference engines. Raises what the plug-in raises."""
         return self.record.assemble(self.options, self.infer)
 
     @property
@@ -142,13 +142,13 @@ class Candidate:
 
 
 def candidates(module: ModuleType, given: Given) -> list[Candidate]:
-    """The module itself and each of its records; the module alone where its hooks fail, which check `hooks` tells.
+    """The module itself and each of its records; only the module if its hooks fail, which check `hooks` reports.
 
-    Raises ValueError where options or samples are given for a record that is not there.
+    Raises ValueError for options or samples of a record that does not exist.
     """
     try:
         records = records_of(module)
-    except Exception:  # noqa: BLE001 - check `hooks` tells it
+    except Exception:  # noqa: BLE001 - check `hooks` reports it
         records = []
     found = [Candidate(module, MODULE, None, given)]
     found += [Candidate(module, kind, record, given) for kind, record in records]
@@ -160,27 +160,27 @@ def candidates(module: ModuleType, given: Given) -> list[Candidate]:
 
 
 def records_of(module: ModuleType) -> list[tuple[str, PluginRecord]]:
-    """Kind and record of all that a module's hooks yield; what they raise is raised."""
+    """Kind and record of all that a module's hooks yield. Raises what they raise."""
     return [(kind, r) for kind in KINDS for r in getattr(module, f"kras_{kind}s", tuple)()]
 
 
 def loose_file(module: ModuleType) -> Path | None:
-    """The file that a module was loaded from, where no other process finds it by its name; else None.
+    """The file that a module was loaded from, if no other process finds it by its name; else None.
 
     Raises NotApplicable for a module without a file.
     """
     found, origin = None, getattr(module, "__file__", None)
-    with suppress(ImportError, ValueError):  # loaded from a file, it has a name that nobody else finds
+    with suppress(ImportError, ValueError):  # a module loaded from a file has a name that nobody else finds
         found = importlib.util.find_spec(module.__name__)
     if found is not None and found.origin == origin and module.__name__ != module_name(Path(str(origin))):
         return None
     if origin is None:
-        raise NotApplicable("the module has no file, so that no other process can import it")
+        raise NotApplicable("the module has no file, so no other process can import it")
     return Path(origin)
 
 
 def import_line(module: ModuleType) -> str:
-    """Python code that imports a module anew in another process, as `plugin`."""
+    """Python code that imports a module in another process, as `plugin`."""
     file = loose_file(module)
     if file is None:
         return f"import importlib; plugin = importlib.import_module({module.__name__!r})"

@@ -1,4 +1,4 @@
-"""All checks there are, in the order in which they are run and told."""
+"""All checks, in the order in which they are run and reported."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ CHECKS: tuple[Check, ...] = tuple(c for m in _MODULES for c in vars(m).values() 
 
 
 def checks_of(candidate: Candidate) -> list[Check]:
-    """The checks that are asked of a candidate."""
+    """The checks that apply to a candidate."""
     return [c for c in CHECKS if not candidate.kinds.isdisjoint(c.kinds)]

@@ -1,4 +1,4 @@
-"""Checks of classifiers: scores, what they come from, how they are saved, and that no test patient is looked at."""
+"""Checks of classifiers: scores, their explanations, how they are saved, and that no test patient is looked at."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KIND = "classifier"
 TRAIN, VALID, NEW = 36, 15, 24
 LEAK_PATIENTS = 30
 TOLERANCE = 1e-4
-"""Of the largest score: float32 sums in another order."""
+"""Relative to the largest score: float32 sums in another order."""
 
 RAW = "Raw scores float32[sample], higher for the positive class, on any scale"
 
 
 def _labelled(candidate: Candidate) -> tuple[patients.Labelled, patients.Labelled, patients.Labelled]:
-    """Patients to train on, to stop on, and new ones: the author's samples in this order, or drawn ones."""
+    """Patients to train on, for early stopping, and new ones: the author's samples in this order, or drawn ones."""
     if candidate.samples:
         given, n = list(candidate.samples), len(candidate.samples)
         return given[: n // 2], given[n // 2 : 3 * n // 4], given[3 * n // 4 :]
@@ -69,7 +69,7 @@ def _scores(candidate: Candidate) -> Float32:
 
 
 def _fit_another(candidate: Candidate) -> None:
-    """Fit to turned labels, so that whatever a class or module keeps is no longer what was saved."""
+    """Fit to inverted labels, so that whatever a class or module keeps is no longer what was saved."""
     train, valid, _ = ([(sample, 1 - label) for sample, label in part] for part in _labelled(candidate))
     candidate.record.create(candidate.options, 0).fit(patients.cohort(train), patients.cohort(valid))
 
@@ -92,7 +92,7 @@ def _saved_once(candidate: Candidate) -> Path:
 
 @check(KIND, file="contracts/classifier.py", words="Fit on `train`; `valid` may serve early stopping and choices")
 def fits(candidate: Candidate) -> None:
-    """It fits patients as the host hands them over: read-only arrays, missing values, patients of several slides."""
+    """It fits patients as the host passes them: read-only arrays, missing values, patients with several slides."""
     require(candidate.record.consumes.__name__ in ("Bag", "SemanticProfile"), "consumes=Bag or SemanticProfile",
             candidate.record.consumes)  # fmt: skip
     candidate.once("fitted", lambda: _fit(candidate))
@@ -100,7 +100,7 @@ def fits(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/classifier.py", words=RAW)
 def scores_described(candidate: Candidate) -> None:
-    """`predict` gives one finite float32 a patient, also where values are missing."""
+    """`predict` returns one finite float32 per patient, even if values are missing."""
     fitted, new = _fitted(candidate), _new(candidate)
     scores = candidate.once("scores", lambda: fitted.predict(new))
     right = isinstance(scores, np.ndarray) and scores.dtype == np.float32 and scores.shape == (len(new),)
@@ -110,7 +110,7 @@ def scores_described(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/classifier.py", words="higher for the positive class")
 def higher_for_positive(candidate: Candidate) -> None:
-    """New positive patients, who plainly differ, get higher scores than negative ones."""
+    """New positive patients, who clearly differ, get higher scores than negative ones."""
     scores, labels = np.asarray(_scores(candidate)), np.array([label for _, label in _labelled(candidate)[2]])
     pairs = scores[labels == 1][:, None] - scores[labels == 0]
     auroc = float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
@@ -119,7 +119,7 @@ def higher_for_positive(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/classifier.py", words="`create(options, seed)` gives an unfitted")
 def deterministic(candidate: Candidate) -> None:
-    """The same patients and seed give the same model, whatever state the global random numbers are in."""
+    """The same patients and seed give the same model, whatever the state of the global random generators."""
     scores = _scores(candidate)
     again = _fit(candidate, noise=1).predict(_new(candidate))
     require(same(again, scores), "equal scores from a second fit with seed 0", unlike(again, scores))
@@ -127,7 +127,7 @@ def deterministic(candidate: Candidate) -> None:
 
 @check(KIND, file="learning/bundle.py", words="`digest` names its whole content")
 def saved_alike(candidate: Candidate) -> None:
-    """The same patients and seed give the same files, byte for byte: no time or path is written into them."""
+    """The same patients and seed give the same files, byte for byte, without a time or path in them."""
     one, other = _files(_saved_once(candidate)), _files(_saved(candidate, _fit(candidate, noise=1), "saved again"))
     differing = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     require(not differing, "equal files", f"differences in {', '.join(differing)}")
@@ -135,7 +135,7 @@ def saved_alike(candidate: Candidate) -> None:
 
 @check(KIND, file="learning/guard.py", words="one finite score a sample")
 def scored_alone(candidate: Candidate) -> None:
-    """A patient's score does not depend on who else is scored, nor on the order."""
+    """A patient's score does not depend on which others are scored, nor on the order."""
     fitted, new, scores = _fitted(candidate), _new(candidate), _scores(candidate)
     turned = fitted.predict(new[::-1])
     require(same(turned[::-1], scores, TOLERANCE), "each score in its patient's place", unlike(turned[::-1], scores))
@@ -145,7 +145,7 @@ def scored_alone(candidate: Candidate) -> None:
 
 @check(KIND, file="data.py", words="Arrays are never modified after they were made")
 def input_unchanged(candidate: Candidate) -> None:
-    """Patients are not written to: other classifiers see the same ones."""
+    """Patients are not modified: other classifiers see the same ones."""
     train, valid, new = _labelled(candidate)
     before = copy.deepcopy([sample for sample, _ in [*train, *valid, *new]])
     for sample in [sample for sample, _ in [*train, *valid, *new]]:
@@ -161,7 +161,7 @@ def input_unchanged(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/classifier.py", words="Write the fitted model into an existing empty folder")
 def saved_and_loaded(candidate: Candidate) -> None:
-    """What is saved and loaded again gives the same scores and explanations, without the one that saved it."""
+    """A classifier that is saved and loaded gives the same scores and explanations, without the original."""
     fitted, new, scores = _fitted(candidate), _new(candidate), _scores(candidate)
     folder = candidate.once("saved", lambda: _saved(candidate, fitted, "saved"))
     require(bool(_files(folder)), "files", "none")
@@ -180,7 +180,7 @@ def saved_and_loaded(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/classifier.py", words="safetensors, ONNX, text or JSON; no pickle")
 def no_pickle(candidate: Candidate) -> None:
-    """No saved file is a pickle: whoever loads one runs what is in it."""
+    """No saved file is a pickle: loading a pickle runs the code in it."""
     try:
         refuse_pickle(candidate.record.name, _saved_once(candidate))
     except KrasError as e:
@@ -189,7 +189,7 @@ def no_pickle(candidate: Candidate) -> None:
 
 @check(KIND, file="data.py", words="sum to raw score minus `base`")
 def explained(candidate: Candidate) -> None:
-    """Contributions sum to the raw score less their base; attention sums to one and names its tiles."""
+    """Contributions sum to the raw score minus their base; attention sums to one and names its tiles."""
     fitted, scores = _fitted(candidate), _scores(candidate)
     for sample, score in list(zip(_new(candidate), scores, strict=True))[:5]:
         why = fitted.explain(sample)
@@ -234,7 +234,7 @@ def one_class_refused(candidate: Candidate) -> None:
 
 @check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
 def not_finite_told(candidate: Candidate) -> None:
-    """An infinite value is told, by an error or a score that is not finite: never by one that looks well."""
+    """An infinite value leads to an error or a score that is not finite, never to a plausible score."""
     sample = _new(candidate)[0]
     if candidate.record.consumes is Bag:
         features = np.array(sample.bags[0].features)
@@ -248,7 +248,7 @@ def not_finite_told(candidate: Candidate) -> None:
 
 @check(KIND, file="learning/guard.py", words="raises PluginError unless there is one finite score a sample")
 def strange_features_told(candidate: Candidate) -> None:
-    """Features of another kind than it was fitted on are told, never scored."""
+    """Features of another kind than it was fitted on raise an error and are never scored."""
     sample = _new(candidate)[0]
     if candidate.record.consumes is Bag:
         wider = np.concatenate([sample.bags[0].features] * 2, axis=1)

@@ -1,4 +1,4 @@
-"""Checks of extractors alone: what their features are, and what they say of published weights."""
+"""Checks of extractors only: what their features are, and how they describe published weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kras_plugins.testing.checks.tiles import TILES_IN, run, tiles, usual
 
 @check("live extractor", file="contracts/extractor.py", words=TILES_IN)
 def features_described(candidate: Candidate) -> None:
-    """Features are float32, one row a tile, as many columns as `dim` says."""
+    """Features are float32, with one row per tile and as many columns as `dim` says."""
     dim = candidate.record.length(candidate.options)
     require(isinstance(dim, int) and dim > 0, "a whole number of features", repr(dim))
     features = usual(candidate)["features"]
@@ -24,7 +24,7 @@ def features_described(candidate: Candidate) -> None:
 
 @check("live extractor", file="processing/embedding.py", words="BackendError when features are not finite")
 def finite(candidate: Candidate) -> None:
-    """Features are numbers for any tile, also for plain white, black or noise: one NaN ends the run."""
+    """Features are finite for any tile, even plain white, black or noise: one NaN ends the run."""
     pixels = tiles(candidate)[:4]
     pixels[0], pixels[1], pixels[2] = 255, 0, 127
     pixels[3] = np.random.default_rng(0).integers(0, 256, pixels[3].shape, np.uint8)

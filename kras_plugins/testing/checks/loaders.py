@@ -1,4 +1,4 @@
-"""Checks of extractors and profilers that read what was made elsewhere (`load`)."""
+"""Checks of extractors and profilers that read results made elsewhere (`load`)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _load(candidate: Candidate, ref: SlideRef) -> Any:
 
 
 def samples(candidate: Candidate) -> Iterator[tuple[SlideRef, Any]]:
-    """Each sample with what was loaded for it, once; NotApplicable without samples."""
+    """Each sample with what was loaded for it, loaded once. Raises NotApplicable without samples."""
     if not candidate.samples:
-        raise NotApplicable(f"none are given: --sample FILE, or samples={{{candidate.id!r}: [path or SlideRef]}}")
+        raise NotApplicable(f"no sample given: --sample FILE, or samples={{{candidate.id!r}: [path or SlideRef]}}")
     for i, given in enumerate(candidate.samples):
         ref = given if isinstance(given, SlideRef) else _ref(Path(given))
         yield ref, candidate.need(f"loaded {i}", partial(_load, candidate, ref), "loaded_valid")
@@ -48,7 +48,7 @@ def _ref(path: Path) -> SlideRef:
 
 @check(*LOADED, file="contracts/extractor.py", words="it raises SlideError where the slide has none")
 def absent_told(candidate: Candidate) -> None:
-    """A slide for which there is nothing to load is told, with a message: it is set aside and the run goes on."""
+    """A slide with nothing to load raises an error with a message: it is set aside and the run continues."""
     ref = SlideRef(patient_id="nobody", slide_id="no-such-slide", path=candidate.folder / "no-such-slide.xyz")
     with refused("a slide of which nothing was made", KrasError, came=lambda: "something loaded"):
         _load(candidate, ref)
@@ -56,7 +56,7 @@ def absent_told(candidate: Candidate) -> None:
 
 @check(*LOADED, file="data.py", words="The values that flow between the parts")
 def loaded_valid(candidate: Candidate) -> None:
-    """What is loaded is a whole Bag, SemanticMap or SemanticProfile of that slide."""
+    """What is loaded is a complete Bag, SemanticMap or SemanticProfile of that slide."""
     for i, given in enumerate(candidate.samples):
         ref = given if isinstance(given, SlideRef) else _ref(Path(given))
         candidate.once(f"loaded {i}", partial(_load, candidate, ref))
@@ -77,7 +77,7 @@ def loaded_valid(candidate: Candidate) -> None:
 
 @check(*LOADED, file="contracts/extractor.py", words="never opens pixels")
 def pixels_not_opened(candidate: Candidate) -> None:
-    """What was made elsewhere is loaded without the slide, which may lie on another machine."""
+    """Results made elsewhere are loaded without the slide, which may lie on another machine."""
     for ref, loaded in samples(candidate):
         if ref.path is not None:
             raise NotApplicable("the sample's path names what is loaded; give a SlideRef without one")
@@ -88,7 +88,7 @@ def pixels_not_opened(candidate: Candidate) -> None:
 
 @check(*LOADED, file="store.py", words="every costly result is a folder named by the sha256 of what it was made from")
 def loaded_again(candidate: Candidate) -> None:
-    """Loading twice gives the same."""
+    """Loading twice gives the same result."""
     for ref, loaded in samples(candidate):
         again = _load(candidate, ref)
         for name in ("features", "xy", "values", "tissue", "analysed"):

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import torch
 
 MODELS_SECONDS = 20.0
-"""What `kras model list` may wait for one plug-in; importing torch is part of it."""
+"""How long `kras model list` may wait for one plug-in, including the import of torch."""
 
 DTYPES = ("uint8", "float32")
 
 
 def networks(candidate: Candidate) -> tuple[ModelSpec, ...]:
-    """The specs; NotApplicable where there are none."""
+    """The specs. Raises NotApplicable without any."""
     if not candidate.specs:
         raise NotApplicable("it has no models")
     return candidate.specs
@@ -44,7 +44,7 @@ def networks(candidate: Candidate) -> tuple[ModelSpec, ...]:
 
 @check(*LIVE, file="data.py", words="`px` pixels a side at `mpp` micrometres per pixel")
 def tile_described(candidate: Candidate) -> None:
-    """`tile` says which tiles it wants: whole pixels, a plausible resolution, the same at every call."""
+    """`tile` says which tiles it needs: whole pixels, a plausible resolution, the same in every call."""
     options = candidate.options
     spec = candidate.once("tile", lambda: candidate.record.tile(options))
     require(isinstance(spec, TileSpec), "a TileSpec", repr(spec))
@@ -89,7 +89,7 @@ def models_described(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="downloaded by the user through `kras model fetch`")
 def models_cheap(candidate: Candidate) -> None:
-    """`tile`, `dim` and `models` answer soon, build nothing and ask no server: a list of plug-ins calls them all."""
+    """`tile`, `dim` and `models` answer quickly, build nothing and ask no server: a list of plug-ins calls them all."""
     began = time.monotonic()
     with _no_network() as asked:
         candidate.record.tile(candidate.options)
@@ -103,7 +103,7 @@ def models_cheap(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="exported to one ONNX file with the normalization inside")
 def exported(candidate: Candidate) -> None:
-    """Each network can be exported to ONNX, with any batch size, and gives there what it gives in PyTorch."""
+    """Each network can be exported to ONNX, with any batch size, and gives the same results there as in PyTorch."""
     for spec in networks(candidate):
         present(spec)
         try:
@@ -114,7 +114,7 @@ def exported(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="seeded random weights")
 def builds_alike(candidate: Candidate) -> None:
-    """`build` gives the same network each time, whatever random numbers were drawn before: its digest names it."""
+    """`build` returns the same network each time, whatever random numbers were drawn before: its digest names it."""
     specs = networks(candidate)
     import torch
 
@@ -140,13 +140,13 @@ def builds_alike(candidate: Candidate) -> None:
 
 @check(*LIVE, file="probing/parity.py", words="how far they may be")
 def local_parity(candidate: Candidate) -> None:
-    """Backend `local`, in the precision it takes here, is as near to PyTorch as results may be."""
+    """Backend `local`, in the precision that it uses here, is as close to PyTorch as required."""
     _parity(candidate, "local", Config())
 
 
 @check(*LIVE, file="probing/parity.py", words="how far they may be")
 def triton_parity(candidate: Candidate) -> None:
-    """A Triton server that holds the models is as near to PyTorch and to `local` as results may be."""
+    """A Triton server with the models is as close to PyTorch and to `local` as required."""
     networks(candidate)
     if not candidate.triton:
         raise NotApplicable("no server is named (--triton HOST:PORT)")
@@ -161,7 +161,7 @@ def _parity(candidate: Candidate, backend: str, config: Config) -> None:
         if len(spec.inputs) != 1:
             raise NotApplicable(f"{spec.name} has several inputs")
         candidate.onnx(spec)
-        # Into a store of the check's own: a model named by `random:` or `builtin` may have other code than last time.
+        # Into a separate store: the code of a model named by `random:` or `builtin` may have changed since last time.
         with mock.patch.dict(os.environ, {"KRAS_CACHE": str(candidate.folder / "store")}):
             rows = compare(spec, tiles(candidate), backend, discover(), config, candidate.id)
         for row in rows:
@@ -179,7 +179,7 @@ def _numbers(module: torch.nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def _no_network() -> Iterator[list[str]]:
-    """Refuse connections meanwhile, and remember where they were to go, as libraries swallow the error."""
+    """Refuse connections meanwhile and record their targets, as libraries swallow the error."""
     asked: list[str] = []
 
     def refuse(_socket: Any, address: Any) -> None:

@@ -1,15 +1,15 @@
-"""How a check ends where it does not pass, and of what kind those checks are that look at a whole module."""
+"""How a check ends if it does not pass, and the kind of checks that look at a whole module."""
 
 from __future__ import annotations
 
 import traceback
 
 MODULE = "module"
-"""The kind of those checks that look at a plug-in as a whole, whatever its records are."""
+"""The kind of checks that look at a plug-in as a whole, whatever its records are."""
 
 
 class Failed(AssertionError):
-    """A plug-in does not do what a check asks for: what was expected, and what came instead."""
+    """A plug-in does not do what a check requires: what was expected, and what came instead."""
 
     def __init__(self, expected: str, came: str) -> None:
         super().__init__(f"expected {expected}; came {came}")
@@ -18,7 +18,7 @@ class Failed(AssertionError):
 
 
 class NotApplicable(Exception):
-    """A check has nothing to look at, and why."""
+    """A check has nothing to look at, with the reason."""
 
 
 def told(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Patients drawn for checks of classifiers: a third is positive and differs in some tiles and some features."""
+"""Patients drawn for checks of classifiers: a third are positive and differ in some tiles and some features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Labelled = list[tuple[Sample, int]]
 
 
 def draw(n: int, seed: int) -> Labelled:
-    """Patients with bags and profiles as the host makes them: several slides, missing values, nothing writable."""
+    """Patients with bags and profiles as the host makes them: several slides, missing values, read-only arrays."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(n):
@@ -30,7 +30,7 @@ def draw(n: int, seed: int) -> Labelled:
 
 
 def cohort(patients: Labelled) -> Cohort:
-    """Patients with their labels, each a group of its own."""
+    """Patients with their labels, each in a separate group."""
     samples = [sample for sample, _ in patients]
     labels = np.array([label for _, label in patients], np.int8)
     labels.flags.writeable = False

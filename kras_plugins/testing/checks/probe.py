@@ -1,4 +1,4 @@
-"""The network that checks of backends run: small, of fixed numbers, with outputs of unlike shape and dtype."""
+"""The network that checks of backends run: small, with fixed weights and outputs of different shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def probe_model() -> ModelSpec:
     """The model `conformance_probe`: uint8[32 32 3] to `features` float32[8], `map` float32[4 16 16] and `levels`
     uint8[16 16].
 
-    A backend that asks a server needs it there: `export_model(probe_model(), repository)`.
+    A backend that asks a server needs the model there: `export_model(probe_model(), repository)`.
     """
     return ModelSpec(
         name="conformance_probe",
@@ -59,7 +59,7 @@ def _build(_weights: Path | None) -> Any:
 
 
 def tiles(n: int) -> UInt8:
-    """Unlike tiles, uint8[n 32 32 3]."""
+    """Different tiles, uint8[n 32 32 3]."""
     wide = scene(SIDE + 8 * n, SIDE, 2.0)
     return np.stack([wide[:, 8 * i : 8 * i + SIDE] for i in range(n)])
 

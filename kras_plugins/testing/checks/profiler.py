@@ -1,4 +1,4 @@
-"""Checks of live profilers alone: cells in the tile's frame, found by the host's worker processes, each once."""
+"""Checks of live profilers only: cells in the tile's frame, decoded in the host's worker processes, each found once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, TileSpec, UInt8
 
 FOUND_AGAIN = 0.9
-"""Least share of the cells at a seam that the same network must find when the seam lies elsewhere."""
+"""Smallest share of the cells at a seam that the same network must find when the seam lies elsewhere."""
 
 BESIDE_SEAM_UM = 20.0
 
@@ -53,7 +53,7 @@ def _grid(spec: TileSpec, xy: list[tuple[int, int]]) -> TileGrid:
 
 @check("live profiler", file="contracts/profiler.py", words=PROVIDES)
 def provides_known(candidate: Candidate) -> None:
-    """`provides` names classes and columns that the host knows: what is not named is unknown, not zero."""
+    """`provides` names classes and columns that the host knows; what it does not name is unknown, not zero."""
     provided = candidate.record.provides(candidate.options)
     require(isinstance(provided, frozenset) and bool(provided), "a frozenset of words", repr(provided))
     unknown = sorted(provided - {*CELL_CLASSES, *TISSUE_CLASSES, *CELL_COLUMNS})
@@ -66,7 +66,7 @@ def provides_known(candidate: Candidate) -> None:
     words="turns one tile's outputs (no batch axis) into cells",
 )
 def decoded(candidate: Candidate) -> None:
-    """`decode` gives TileCells whose arrays are of one length and whose classes and columns are known."""
+    """`decode` returns TileCells whose arrays have the same length and whose classes and columns are known."""
     for cells in candidate.once("cells", lambda: _decode_all(candidate)):
         require(isinstance(cells, TileCells), "TileCells", type(cells).__name__)
         n = len(cells.x)
@@ -82,7 +82,7 @@ def decoded(candidate: Candidate) -> None:
 
 @check("live profiler", file="contracts/profiler.py", words=PROVIDES)
 def cells_provided(candidate: Candidate) -> None:
-    """Cells have no class or column that `provides` does not name."""
+    """Cells have only classes and columns that `provides` names."""
     given = candidate.record.provides(candidate.options)
     for cells in _cells(candidate):
         more = sorted({*cells.classes, *cells.columns} - given)
@@ -111,7 +111,7 @@ def cells_in_tile(candidate: Candidate) -> None:
 
 @check("live profiler", file="contracts/profiler.py", words="Picklable, imports no torch")
 def decoded_in_workers(candidate: Candidate) -> None:
-    """`decode` can be sent to the host's worker processes, imports no torch there and gives the same cells."""
+    """`decode` can be sent to the host's worker processes, does not import torch there, and gives the same cells."""
 
     spec, file = spec_of(candidate), loose_file(candidate.module)
     where = Placements(_grid(spec, [(0, 0)]), (spec.mpp, spec.mpp))[0]
@@ -120,7 +120,7 @@ def decoded_in_workers(candidate: Candidate) -> None:
     job = (candidate.made.decode, _outputs(candidate)[0], tile, where, raster)
     with Workers(1, [file] if file else []) as workers:
         cells, _ = workers.run(candidate.id, decode_tile, *job)
-        # A worker can run nothing of the check's own without importing what it imports.
+        # A worker that ran code of this check would import all that this check imports.
         torch = workers.run(candidate.id, eval, "'torch' in __import__('sys').modules")
     require(not torch, "no torch in a worker", "import of torch")
     require(cells.equals(decode_tile(*job)[0]), "the same cells as in this process", f"{cells.num_rows} others")
@@ -128,7 +128,7 @@ def decoded_in_workers(candidate: Candidate) -> None:
 
 @check("live profiler", file="contracts/profiler.py", words="a decoder may save itself the work of measuring them")
 def wanted_kept(candidate: Candidate) -> None:
-    """Of the rectangle that the host wants no cell is lost when it is named."""
+    """When the host names the rectangle that it wants, no cell inside it is lost."""
     spec = spec_of(candidate)
     side = spec.px + 2 * spec.halo_px
     for outputs, pixels, cells in zip(_outputs(candidate), tiles(candidate), _cells(candidate), strict=True):
@@ -145,7 +145,7 @@ def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float
 
 @check("live profiler", file="processing/placement.py", words="then counts each nucleus once")
 def seams(candidate: Candidate) -> None:
-    """Where tiles meet, the same cells are found as where a tile's middle lies there, each once."""
+    """Where tiles meet, the same cells are found, each once, as when the middle of a tile lies there."""
     spec = spec_of(candidate)
     side = spec.px + 2 * spec.halo_px
     image = scenes.scene(side + spec.px, side + spec.px, spec.mpp)
@@ -169,7 +169,7 @@ def seams(candidate: Candidate) -> None:
     "live profiler", file="processing/profiling.py", words="PluginError when the profiler fails or breaks its contract"
 )
 def blank_tiles(candidate: Candidate) -> None:
-    """Tiles without tissue (white, black, gray) are no error."""
+    """Tiles without tissue (white, black, gray) do not raise an error."""
     spec, pixels = spec_of(candidate), tiles(candidate)[:3]
     pixels[0], pixels[1], pixels[2] = 255, 0, 200
     results = run(candidate, pixels)
@@ -179,7 +179,7 @@ def blank_tiles(candidate: Candidate) -> None:
 
 
 def _beside_seams(xy: Float64, reach: float, half: float) -> Float64:
-    """Those of the cells, with the point where four tiles meet as origin, that are near a seam in the middle tile."""
+    """The cells near a seam within the middle tile; the origin is the point where four tiles meet."""
     away = np.abs(xy)
     kept: Float64 = xy[(away.min(axis=1) < reach) & (away.max(axis=1) < half)]
     return kept
@@ -203,7 +203,7 @@ def _slide_cells(candidate: Candidate, image: UInt8, spec: TileSpec, corners: li
 
 
 def _matched(a: Float64, b: Float64, within: float) -> int:
-    """How many of `a` have one of `b` to themselves, none farther than `within`."""
+    """How many of `a` can be matched one-to-one with `b`, no farther than `within`."""
     from scipy.optimize import linear_sum_assignment
 
     if not len(a) or not len(b):

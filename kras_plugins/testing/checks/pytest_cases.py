@@ -24,7 +24,7 @@ def conformance(
 
     `options`, `samples`: by `kind:name`, see docs/how-to/conformance.md. `known_failures`: check, or `kind:name/check`,
     to the reason why it is known to fail; such a case is an expected failure, and fails once it passes. `triton`:
-    HOST:PORT of a server that holds the plug-in's models. Raises ValueError for a check or record that is not there.
+    HOST:PORT of a server with the plug-in's models. Raises ValueError for a check or record that does not exist.
     """
     import pytest
 
@@ -54,7 +54,7 @@ def conformance(
 
 
 def reason_of(known: Mapping[str, str], candidate: str, check: str) -> str:
-    """Why a check is known to fail for a candidate, empty if it is not."""
+    """Why a check is known to fail for a candidate; empty if it is not."""
     return known.get(f"{candidate}/{check}") or known.get(check, "")
 
 

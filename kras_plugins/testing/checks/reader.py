@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 KIND = "reader"
 WINDOW = 640
-"""Pixels a side that are looked at in each level: slides may be large."""
+"""Side in pixels of the window that is checked in each level: slides may be large."""
 
 WHOLE_PX = 32 << 20
-"""Of a slide with more pixels no level is read as a whole."""
+"""If a slide has more pixels, no level is read as a whole."""
 
 SHIFT = 0.3
-"""Level pixels by which regions of a coarser level may lie apart: OpenSlide finds them by whole pixels of level 0."""
+"""Level pixels by which regions of a coarser level may be shifted: OpenSlide locates them in whole level-0 pixels."""
 
 PERSONAL = re.compile(r"patient|accession|barcode|birth|user|operator|file.?name|label|macro", re.IGNORECASE)
 REGION = "Pixels uint8[h w 3] of a region that lies wholly inside `level`"
 
 
 def _files(candidate: Candidate) -> list[SlideFile]:
-    """The author's samples, else files that the kit can write in one of the reader's formats."""
+    """The author's samples, else files that the kit writes in one of the reader's formats."""
     given, suffixes, folder = candidate.samples, candidate.record.suffixes, candidate.folder
     found: list[SlideFile] = candidate.once(
         "files", lambda: slide_files.given(given) or slide_files.written(suffixes, folder)
@@ -51,7 +51,7 @@ def _files(candidate: Candidate) -> list[SlideFile]:
     if not found:
         known = ", ".join(candidate.record.suffixes)
         more = f"--sample FILE, or samples={{{candidate.id!r}: [path or (path, pixels)]}}"
-        raise NotApplicable(f"the kit writes no {known}: give {more}")
+        raise NotApplicable(f"the kit does not write {known}: give {more}")
     return found
 
 
@@ -81,7 +81,7 @@ def _fresh(candidate: Candidate, file: SlideFile) -> SlideSource:
 
 
 def _read(source: SlideSource, level: int, xy: tuple[int, int], size: tuple[int, int]) -> UInt8:
-    """A region in the form that was asked for; Failed where it comes in another."""
+    """A region, checked for the requested shape and dtype. Raises Failed if it has another."""
     got: UInt8 = source.read_level(level, xy, size)
     right = isinstance(got, np.ndarray) and got.dtype == np.uint8 and got.shape == (size[1], size[0], 3)
     require(right, f"uint8[{size[1]}, {size[0]}, 3] of level {level} at {xy}", shown(got))
@@ -89,7 +89,7 @@ def _read(source: SlideSource, level: int, xy: tuple[int, int], size: tuple[int,
 
 
 def _window(level: Level) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Corner and size of the middle of a level, at most WINDOW a side."""
+    """Corner and size of the middle of a level, at most WINDOW on a side."""
     width, height = min(level.width, WINDOW), min(level.height, WINDOW)
     return ((level.width - width) // 2, (level.height - height) // 2), (width, height)
 
@@ -106,9 +106,9 @@ def _parts(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
 
 @check(KIND, file="contracts/reader.py", words="lower-case file endings with their dot")
 def suffixes_described(candidate: Candidate) -> None:
-    """Suffixes are in lower case with their dot, and those it prefers are among them."""
+    """Suffixes are in lower case with their dot, and the preferred ones are among them."""
     suffixes = candidate.record.suffixes
-    some = bool(suffixes) or bool(candidate.record.addresses)  # what asks a service opens no files
+    some = bool(suffixes) or bool(candidate.record.addresses)  # a reader of a service opens no files
     require(isinstance(suffixes, tuple) and some, "a tuple of suffixes", repr(suffixes))
     wrong = [s for s in suffixes if not s.startswith(".") or s != s.lower() or len(s) < 2]
     require(not wrong, "lower-case suffixes with a dot", ", ".join(wrong))
@@ -118,7 +118,7 @@ def suffixes_described(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/reader.py", words="Finest first; at least one, none empty")
 def opens(candidate: Candidate) -> None:
-    """An open slide states its levels, finest first, and what the file says of its resolution, else None."""
+    """An open slide states its levels, finest first, and the resolution given in the file, else None."""
     for file in _files(candidate):
         source = candidate.once(f"open {file.path}", partial(_open, candidate, file))
         sizes = [(level.width, level.height) for level in source.levels]
@@ -126,7 +126,7 @@ def opens(candidate: Candidate) -> None:
         require(sizes == sorted(sizes, reverse=True), "the finest level first", sizes)
         ratios = [w / h * sizes[0][1] / sizes[0][0] for w, h in sizes]
         alike = all(abs(r - 1) < 0.05 + 1 / min(s) for r, s in zip(ratios, sizes, strict=True))
-        require(alike, "levels of one image, of one shape", f"{sizes}, of which one may be a label or macro image")
+        require(alike, "levels of one image, of one shape", f"{sizes}; one may be a label or macro image")
         mpp, power = source.mpp, source.objective_power
         if mpp is not None:
             plausible = np.shape(mpp) == (2,) and all(PLAUSIBLE_MPP[0] <= v <= PLAUSIBLE_MPP[1] for v in mpp)
@@ -137,12 +137,12 @@ def opens(candidate: Candidate) -> None:
             near = mpp is not None and max(abs(v / file.mpp - 1) for v in mpp) < 0.01
             require(near, f"{file.mpp:g} µm per pixel, as {file.path.name} says", repr(mpp))
         elif file.mpp is not None:
-            require(mpp is None, f"None for mpp, of which {file.path.name} says nothing", repr(mpp))
+            require(mpp is None, f"None for mpp, which {file.path.name} does not state", repr(mpp))
 
 
 @check(KIND, file="contracts/reader.py", words=REGION)
 def reference_pixels(candidate: Candidate) -> None:
-    """Pixels of level 0 are those that were written: colors in their order, nothing mirrored or moved."""
+    """Pixels of level 0 are those that were written: the order of colors is right, nothing is mirrored or shifted."""
     known = [(f, s) for f, s in _opened(candidate) if f.pixels is not None]
     if not known:
         raise NotApplicable(f"no reference is given: samples={{{candidate.id!r}: [(path, pixels)]}}")
@@ -162,7 +162,7 @@ def reference_pixels(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/reader.py", words=REGION)
 def regions_agree(candidate: Candidate) -> None:
-    """Any region of any level is the same cut from a larger one, and has the size that was asked for."""
+    """Any region of any level equals the same part of a larger region, and has the requested size."""
     for file, source in _opened(candidate):
         for index, level in enumerate(source.levels):
             (x, y), size = _window(level)
@@ -177,7 +177,7 @@ def regions_agree(candidate: Candidate) -> None:
 
 
 def _allowed(whole: UInt8) -> npt.NDArray[np.float64]:
-    """By how much each pixel of a level may change under a shift by SHIFT: that share of what lies around it."""
+    """How much each pixel of a level may change under a shift by SHIFT: this share of the range around it."""
     low, high = (f(whole, size=(3, 3, 1)).astype(np.float64) for f in (minimum_filter, maximum_filter))
     allowed: npt.NDArray[np.float64] = SHIFT * (high - low) + 2
     return allowed
@@ -185,7 +185,7 @@ def _allowed(whole: UInt8) -> npt.NDArray[np.float64]:
 
 @check(KIND, file="contracts/reader.py", words="One level of a pyramid: its size in its own pixels")
 def levels_agree(candidate: Candidate) -> None:
-    """Each level shows the same image, smaller: none is a label, a macro image or mirrored."""
+    """Each level shows the same image at a smaller size: none is mirrored, a label or a macro image."""
     seen = 0
     for file, source in _opened(candidate):
         first = source.levels[0]
@@ -196,17 +196,17 @@ def levels_agree(candidate: Candidate) -> None:
             seen += 1
             got = _read(source, index, (0, 0), (level.width, level.height)).mean(axis=2)
             wanted = _shrunk(whole, got.shape)
-            plain = got.std() < 1 and wanted.std() < 1  # nothing to be correlated in an even image
+            plain = got.std() < 1 and wanted.std() < 1  # a uniform image has no correlation
             likeness = 1.0 if plain else float(np.corrcoef(got.ravel(), wanted.ravel())[0, 1])
             require(likeness > 0.8, f"level {index} of {file.path.name} to look like level 0 (correlation above 0.8)",
                     f"{likeness:.2f}")  # fmt: skip
     if not seen:
-        raise NotApplicable("no sample has several levels of a size that can be compared")
+        raise NotApplicable("no sample has several levels that are large enough to compare")
 
 
 @check(KIND, file="contracts/reader.py", words="Transparent pixels are white")
 def transparent_is_white(candidate: Candidate) -> None:
-    """Where a file has no pixels, or transparent ones, it is white like glass."""
+    """Where a file has no pixels, or transparent ones, it reads as white, like glass."""
     file = slide_files.transparent(candidate.record.suffixes, candidate.folder)
     if file is None:
         raise NotApplicable("the kit writes no transparent file in its formats")
@@ -218,7 +218,7 @@ def transparent_is_white(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/reader.py", words="All members may be used from many threads at once")
 def many_threads(candidate: Candidate) -> None:
-    """Read from many threads at once, each gets its own region."""
+    """When read from many threads at once, each thread gets its own region."""
     for file, source in _opened(candidate):
         (x, y), size = _window(source.levels[0])
         whole = _read(source, 0, (x, y), size)
@@ -238,7 +238,7 @@ def many_threads(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/reader.py", words="never a label or macro image, never an identifier of a person")
 def no_identifiers(candidate: Candidate) -> None:
-    """`properties` are short facts on scanner and format, and hold nothing that names a person."""
+    """`properties` are short facts about scanner and format, with nothing that identifies a person."""
     for file, source in _opened(candidate):
         require(isinstance(source.properties, Mapping), "a mapping of words", shown(source.properties))
         for name, value in source.properties.items():
@@ -263,12 +263,12 @@ def closes_twice(candidate: Candidate) -> None:
 
 @check(KIND, file="contracts/reader.py", words="raises SlideError on a bad file")
 def damage_told(candidate: Candidate) -> None:
-    """A missing, foreign or truncated file is a SlideError: the slide is set aside and the run goes on."""
+    """A missing, foreign or truncated file raises a SlideError: the slide is set aside and the run continues."""
     for file, source in _opened(candidate):
         if isinstance(file.path, Url):
-            raise NotApplicable("what is wrong at an address is its server's matter")
+            raise NotApplicable("damage at an address is up to its server")
         suffix = "".join(file.path.suffixes)
-        with refused("a file that is not there", SlideError, came=lambda: "an open slide"):
+        with refused("a missing file", SlideError, came=lambda: "an open slide"):
             candidate.record.open(candidate.folder / f"absent{suffix}", candidate.options)
         if file.path.is_dir():
             continue
@@ -284,8 +284,8 @@ def damage_told(candidate: Candidate) -> None:
 
 
 def _check_half(candidate: Candidate, half: Path, whole: UInt8) -> None:
-    """SlideError, or all pixels of level 0: the end of a file may hold coarser levels alone."""
-    expected = "SlideError for half of a file, or its true pixels"
+    """Require SlideError, or all pixels of level 0: the end of a file may have only coarser levels."""
+    expected = "SlideError for half of a file, or its correct pixels"
     try:
         got = _pixels_of(candidate, half)
     except SlideError as e:

@@ -1,4 +1,4 @@
-"""Checks of every plug-in: how it is found, what its import costs, what its options promise."""
+"""Checks of every plug-in: how it is found, how long its import takes, and what its options promise."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ HEAVY = (
     "torch", "torchvision", "timm", "transformers", "tensorflow", "jax", "openvino", "onnxruntime", "tensorrt", "cupy",
     "tritonclient",
 )  # fmt: skip
-"""What nobody waits for who only lists plug-ins: libraries of engines and GPUs."""
+"""Libraries that a mere list of plug-ins must not wait for: those of engines and GPUs."""
 
 IMPORT_SECONDS = 20.0
-"""Generous: an import without those takes tenths of a second."""
+"""Generous: an import without these takes tenths of a second."""
 
 
 @check(MODULE, file="hookspecs.py", words="no arguments, yield records, do no work")
 def hooks(candidate: Candidate) -> None:
-    """Its hooks are known ones, marked, take no arguments and yield records of their kind, each name once."""
+    """Its hooks are known and marked, take no arguments, and yield records of their kind, each name once."""
     module = candidate.module
     there = [name for name in (f"kras_{kind}s" for kind in KINDS) if hasattr(module, name)]
     hookish = [n for n, v in vars(module).items() if callable(v) and (n.startswith("kras_") or hasattr(v, "kras_impl"))]
     strange = sorted(set(hookish) - set(there))
-    require(not strange, f"no hook but {', '.join(f'kras_{k}s' for k in KINDS)}", ", ".join(strange))
+    require(not strange, f"only hooks {', '.join(f'kras_{k}s' for k in KINDS)}", ", ".join(strange))
     require(bool(there), f"one of {', '.join(f'kras_{k}s' for k in KINDS)}", "no hook")
     bare = [name for name in there if not hasattr(getattr(module, name), "kras_impl")]
     require(not bare, "hooks decorated with @kras_plugins.hookimpl", f"{', '.join(bare)} without it")
@@ -62,17 +62,17 @@ def cheap_import(candidate: Candidate) -> None:
             [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"an import of at most {IMPORT_SECONDS:g} s", "one that lasts longer") from None
+        raise Failed(f"an import of at most {IMPORT_SECONDS:g} s", "one that takes longer") from None
     last = (done.stderr.strip().splitlines() or [""])[-1]
     require(done.returncode == 0, "an import in a process of its own", f"exit code {done.returncode}: {last}")
     heavy = last.removeprefix("found").split()
     require(not done.stdout, "nothing on stdout, which belongs to results", repr(done.stdout[:200]))
-    require(not heavy, "imports of engines inside of the functions that need them", f"import of {', '.join(heavy)}")
+    require(not heavy, "imports of engines inside the functions that need them", f"import of {', '.join(heavy)}")
 
 
 @check(*EVERY, file="contracts/base.py", words="frozen, unknown keys refused, each field described")
 def options_valid(candidate: Candidate) -> None:
-    """Its options are valid as given here (those without a default must be), and each says what it is for."""
+    """Its options are valid as given here (those without a default must be given), and each has a description."""
     blank = [n for n, f in candidate.record.options.model_fields.items() if not (f.description or "").strip()]
     require(not blank, "a description of every option", f"none of {', '.join(blank)}")
     require("\n" not in candidate.record.summary, "a summary of one line", repr(candidate.record.summary))
@@ -87,7 +87,7 @@ def options_valid(candidate: Candidate) -> None:
 
 @check(*EVERY, file="contracts/base.py", words="unknown keys refused")
 def unknown_option_refused(candidate: Candidate) -> None:
-    """An option that it does not know is refused: a misspelt one must not be ignored."""
+    """An unknown option is refused: a misspelled one must not be ignored."""
     given: dict[str, Any] = {"no_such_option": 1}
     with refused("an option no_such_option", ValueError, came=lambda: "options that took it"):
         candidate.record.options.model_validate({**candidate.options.model_dump(), **given})
@@ -97,7 +97,7 @@ def unknown_option_refused(candidate: Candidate) -> None:
     *EVERY, file="contracts/base.py", words="as JSON values: all but the `tuning()` fields. They enter the store key"
 )
 def options_stored(candidate: Candidate) -> None:
-    """What changes results can be written as JSON, into store keys and bundles, and read back the same."""
+    """Options that change results can be written as JSON, into store keys and bundles, and read back unchanged."""
     options: Options = candidate.options
     try:
         facts = options.result_affecting()
@@ -106,5 +106,5 @@ def options_stored(candidate: Candidate) -> None:
     except (ConfigError, NotApplicable):
         raise
     except Exception as e:
-        raise Failed("options that are JSON values and come back from them", f"{type(e).__name__}: {e}") from e
+        raise Failed("options that can be written as JSON and read back", f"{type(e).__name__}: {e}") from e
     require(back.result_affecting() == facts, f"{facts} again", back.result_affecting())

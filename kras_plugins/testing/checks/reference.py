@@ -1,4 +1,4 @@
-"""The engine that checks run models on: ONNX Runtime in float32, which refuses what the ModelSpec does not describe."""
+"""The engine that checks run models on: ONNX Runtime in float32, which refuses inputs unlike the ModelSpec."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from kras_plugins.contracts.backend import Arrays
 
 BATCH = 8
-"""Tiles at once where the model allows as many."""
+"""Tiles at once, if the model allows that many."""
 
 
 class Reference:
-    """An Infer that any backend must agree with. `failing` makes it fail as a lost server does."""
+    """An Infer that any backend must agree with. `failing` makes it fail like a lost server."""
 
     in_flight = 2
 
@@ -34,9 +34,9 @@ class Reference:
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """Run one batch; BackendError for anything but the arrays that the spec describes."""
+        """Run one batch. Raises BackendError for anything but the arrays that the spec describes."""
         if self.failing:
-            raise BackendError("the server was lost", "this is planted by a check")
+            raise BackendError("the server was lost", "a check simulates this")
         wanted = {t.name: t for t in self._spec.inputs}
         if set(inputs) != set(wanted):
             raise BackendError(f"model {self._spec.name!r} takes {', '.join(wanted)}, got {', '.join(inputs)}")
@@ -52,7 +52,7 @@ class Reference:
 
 
 def present(spec: ModelSpec) -> None:
-    """NotApplicable where the weights of a model are not on this machine."""
+    """Raise NotApplicable if the weights of a model are not on this machine."""
     if not is_present(spec.weights):
         raise NotApplicable(
             f"the weights {spec.weights.source} are not on this machine: give options that name a file or random:SEED"

@@ -1,4 +1,4 @@
-"""What a check is: one thing that a real run relies on, the line that asks for it, and how it fails."""
+"""What a check is: one thing that a real run relies on, the line of the contract that requires it, and how it fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kras_plugins.testing.checks.outcome import Failed, NotApplicable, told
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One rule. `kinds`: of which records it is asked (see `Candidate.kinds`), or MODULE.
+    """One rule. `kinds`: the records it applies to (see `Candidate.kinds`), or MODULE.
 
-    `what`: the rule in a sentence. `file` (below kras_plugins) and `words` in it: the line of the contract that asks
-    for it. `run(candidate)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.
+    `what`: the rule in a sentence. `file` (below kras_plugins) and `words` in it: the line of the contract that
+    requires it. `run(candidate)` raises Failed or NotApplicable; any other exception that leaves it is a failure, too.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Check:
 
     @property
     def says(self) -> str:
-        """The line that asks for it, as it is told."""
+        """The line that requires it, as reported."""
         return f'kras_plugins/{self.file}: "{self.words}"'
 
 
 def check(*kinds: str, file: str, words: str) -> Callable[[Callable[[Candidate], None]], Check]:
-    """Make a Check of a function; its name is the check's, the first line of its docstring says what it is about."""
+    """Make a Check from a function: its name is the check's, the first line of its docstring is the rule."""
 
     def made(run: Callable[[Candidate], None]) -> Check:
         what = (run.__doc__ or "").strip().splitlines()[0]
@@ -44,16 +44,16 @@ def check(*kinds: str, file: str, words: str) -> Callable[[Callable[[Candidate],
 
 
 def require(holds: bool, expected: str, came: object) -> None:
-    """Raise Failed unless it holds."""
+    """Raise Failed unless `holds`."""
     if not holds:
         raise Failed(expected, str(came))
 
 
 @contextmanager
 def refused(what: str, *kinds: type[Exception], came: Callable[[], object] = lambda: "no error") -> Iterator[None]:
-    """Expect the body to raise one of `kinds` (KrasError and ValueError if none) with a message; else Failed.
+    """Expect the body to raise one of `kinds` (KrasError and ValueError if none) with a message; else raise Failed.
 
-    `came` says what there was instead where nothing was raised.
+    `came` says what came instead if nothing was raised.
     """
     kinds = kinds or (KrasError, ValueError)
     names = " or ".join(kind.__name__ for kind in kinds)
@@ -71,7 +71,7 @@ def refused(what: str, *kinds: type[Exception], came: Callable[[], object] = lam
 
 
 def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
-    """Whether arrays have one shape and dtype, and values that differ by at most `tolerance` of the largest one."""
+    """Whether arrays have the same shape and dtype, and values that differ by at most `tolerance` of the largest."""
     import numpy as np
 
     a, b = np.asarray(a), np.asarray(b)
@@ -84,7 +84,7 @@ def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
 
 
 def unlike(a: Any, b: Any) -> str:
-    """How two arrays that are not the same differ, in words."""
+    """How two arrays differ, in words."""
     import numpy as np
 
     a, b = np.asarray(a), np.asarray(b)
@@ -95,7 +95,7 @@ def unlike(a: Any, b: Any) -> str:
 
 
 def shown(array: Any) -> str:
-    """dtype and shape of an array, or the type of what is none."""
+    """dtype and shape of an array, or the type of anything else."""
     if hasattr(array, "dtype") and hasattr(array, "shape"):
         return f"{array.dtype}{list(array.shape)}"
     return type(array).__name__

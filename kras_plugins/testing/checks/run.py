@@ -1,4 +1,4 @@
-"""Run one check of one candidate and tell what came of it."""
+"""Run one check of one candidate and report the outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STDOUT_RULE = 'kras_plugins/cli/options.py: "machine-readable result on stdout; 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one check gave. `reason`: why it was skipped; `trace`: where an unexpected exception came from."""
+    """The outcome of one check. `reason`: why it was skipped; `trace`: where an unexpected exception came from."""
 
     subject: str
     check: str
@@ -33,7 +33,7 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """All of it, for people."""
+        """The whole outcome as text for people."""
         if self.status == "skipped":
             return self.reason
         lines = [f"{self.check} of {self.subject}: {self.what}"]
@@ -60,7 +60,7 @@ def run_check(check: Check, candidate: Candidate) -> Outcome:
 
 
 def noisy(outcome: Outcome, noise: str) -> Outcome:
-    """The outcome where this was written to stdout meanwhile: a failure, unless it is one already or is nothing."""
+    """The outcome given `noise`, what was written to stdout meanwhile: a failure, unless there was no noise."""
     if not noise or outcome.status == "failed":
         return outcome
     came = f"{noise.strip()[:200]!r}"

@@ -1,4 +1,4 @@
-"""What checks look at: tiles of drawn H&E tissue."""
+"""Input of checks: tiles of drawn H&E tissue."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from kras_plugins.data import UInt8
 
 LEAST_UM = 220.0
-"""Less holds hardly any tissue."""
+"""A smaller scene has hardly any tissue."""
 
 GLASS = 1.6
-"""As much larger is drawn than is cut from its middle: about tissue there is glass."""
+"""Factor by which the drawing is larger than the scene cut from its middle, as glass surrounds the tissue."""
 
 
 def scene(width: int, height: int, mpp: float) -> UInt8:
@@ -33,7 +33,7 @@ def scene(width: int, height: int, mpp: float) -> UInt8:
 
 
 def tiles(count: int, side: int, mpp: float) -> UInt8:
-    """Unlike tiles cut from one scene, uint8[tile side side 3]."""
+    """Different tiles cut from one scene, uint8[tile side side 3]."""
     step = max(side // 4, 1)
     wide = scene(side + (count - 1) * step, side, mpp)
     return np.stack([np.rot90(wide[:, i * step : i * step + side], i % 4) for i in range(count)])

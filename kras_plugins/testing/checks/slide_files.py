@@ -1,4 +1,4 @@
-"""Slide files with known pixels that the kit writes for checks of readers, and those that authors give."""
+"""Slide files with known pixels that the kit writes for checks of readers, and samples that authors give."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIZE = (600, 500)
 MPP = 0.5
 PERSON = "DOE^JANE"
-"""A person's name that is written into files and must not come out of them."""
+"""A person's name that is written into files and must not be reported from them."""
 
 GIVEN_ERROR = 3.0
 """Mean difference allowed from an author's reference, which may have passed through JPEG."""
@@ -28,9 +28,9 @@ GIVEN_ERROR = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class SlideFile:
-    """A slide, in a file or at an address that its reader asks for, with what is known of it.
+    """A slide, in a file or at an address that its reader asks, with what is known about it.
 
-    `pixels` of level 0 uint8[h w 3], `mpp`, whether the file states it.
+    `pixels` of level 0 uint8[h w 3], `mpp`, and whether the file states it.
     """
 
     path: Path | Url
@@ -47,7 +47,7 @@ def given(samples: Sequence[Any]) -> list[SlideFile]:
 
 
 def written(suffixes: Sequence[str], folder: Path) -> list[SlideFile]:
-    """A pyramidal TIFF and a PNG, as far as a reader knows them; none of what the kit cannot write."""
+    """A pyramidal TIFF and a PNG, as far as a reader supports them; nothing that the kit cannot write."""
     pixels = scene(*SIZE, MPP)
     found = []
     tiff = next((s for s in (".tiff", ".tif") if s in suffixes), None)
@@ -61,7 +61,7 @@ def written(suffixes: Sequence[str], folder: Path) -> list[SlideFile]:
 
 
 def transparent(suffixes: Sequence[str], folder: Path) -> SlideFile | None:
-    """A file whose left half is transparent, over dark pixels; None where the kit can write none."""
+    """A file whose left half is transparent, over dark pixels; None if the kit cannot write one."""
     if ".png" not in suffixes:
         return None
     pixels = np.full((64, 64, 4), (10, 20, 30, 255), np.uint8)
@@ -71,7 +71,7 @@ def transparent(suffixes: Sequence[str], folder: Path) -> SlideFile | None:
 
 
 def _write_pyramid(path: Path, pixels: UInt8) -> None:
-    """A lossless pyramid that OpenSlide and tifffile both take."""
+    """A lossless pyramid that both OpenSlide and tifffile read."""
     with tifffile.TiffWriter(path) as tiff:
         for level in range(3):
             small = pixels if level == 0 else np.asarray(Image.fromarray(pixels).reduce(2**level))

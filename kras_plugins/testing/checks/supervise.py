@@ -1,8 +1,9 @@
-"""Check a plug-in from outside: start the worker, watch its deadline, start it again behind a hang or a crash."""
+"""Check a plug-in from outside: start the worker, watch its deadline, and restart it after a hang or a crash."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,13 +20,13 @@ from kras_plugins.testing.checks.run import Outcome
 
 _LOOK_SECONDS = 0.05
 _START_SECONDS = (
-    120.0  # for Python and kras itself, on a busy machine; the deadline begins when the plug-in's turn comes
+    120.0  # for starting Python and kras on a busy machine; the deadline begins when the plug-in's turn comes
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to check. `options` by `kind:name`, `asked`: those of them that must be there; `samples`: paths."""
+    """What to check. `options`: by `kind:name`; `asked`: those that must exist; `samples`: paths."""
 
     target: str
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -37,10 +38,10 @@ class Request:
 def check_plugin(
     request: Request, deadline: float, on_outcome: Callable[[Outcome, int, int], None] = lambda *_: None
 ) -> list[Outcome]:
-    """The outcome of every check; `on_outcome(outcome, done, of)` is called for each as it comes.
+    """The outcome of every check; `on_outcome(outcome, done, of)` is called for each as it arrives.
 
     A check that takes longer than `deadline` seconds, or during which the process ends, has failed; the others are run
-    in a new process. Raises PluginError where the target is not there.
+    in a new process. Raises PluginError if the target does not exist.
     """
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
@@ -61,10 +62,12 @@ def check_plugin(
 
 
 def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[dict[str, Any]]:
-    """The lines of one worker process; where it is lost, the outcome of what it was at and a line that says so."""
+    """The lines of one worker process; if it is lost, the outcome of the current check and a line that says so."""
     (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
     results, errors = work / "results.jsonl", work / "stderr.txt"
     results.write_text("")
+    temporary = work / "temporary"  # files of a killed process are removed with the rest
+    temporary.mkdir(exist_ok=True)
     command = [
         sys.executable,
         "-P",
@@ -76,12 +79,17 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
     at = [request["target"], hooks.name, hooks.what, hooks.says]
     with errors.open("wb") as stderr, results.open(encoding="utf-8") as told:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+            command,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
         )
         try:
             began, came, seconds, expected = time.monotonic(), "", _START_SECONDS, "a process that lives on"
             while not came:
-                code = process.poll()  # before the last look at what it told
+                code = process.poll()  # before the last look at its lines
                 for line in _whole_lines(told):
                     yield line
                     at, began, seconds = line.get("begin", at), time.monotonic(), deadline

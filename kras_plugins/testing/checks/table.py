@@ -1,4 +1,4 @@
-"""The tables of docs/how-to/conformance.md: `python -m kras_plugins.testing.checks.table FILE` puts them there."""
+"""The tables of docs/how-to/conformance.md: `python -m kras_plugins.testing.checks.table FILE` writes them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _GROUPS = (
     ("Readers", ("reader",)),
     ("Backends", ("backend",)),
 )
-"""Heading and the kinds of its checks."""
+"""Headings with the kinds of their checks."""
 
 
 def markdown() -> str:
-    """One table for each group of kinds, every check in one of them."""
+    """One table for each group of kinds; every check is in one table."""
     parts = []
     for heading, kinds in _GROUPS:
         rows = [_row(check) for check in CHECKS if " ".join(check.kinds) in kinds]
@@ -33,7 +33,7 @@ def markdown() -> str:
 
 
 def updated(text: str) -> str:
-    """A page with the tables between its marks."""
+    """The page with the current tables between its marks."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{markdown()}\n{END}{rest.partition(END)[2]}"
 

@@ -1,4 +1,4 @@
-"""Checks of what sees tiles, extractors and live profilers alike: which results a run may rely on."""
+"""Checks of extractors and live profilers, which both see tiles: the results that a run may rely on."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 LIVE = ("live extractor", "live profiler")
 MANY = 7
 TOLERANCE = 1e-3
-"""Of the largest value, between batches of other sizes: float32 sums in another order (and far below bf16's steps)."""
+"""Relative to the largest value, between batch sizes: float32 sums in another order (and far below bf16's steps)."""
 
 TILES_IN = "uint8[tile h w 3] -> float32[tile feature]"
 
 
 def spec_of(candidate: Candidate) -> TileSpec:
-    """The tiles that it asks for."""
+    """The tiles that it needs."""
     spec: TileSpec = candidate.need("tile", lambda: candidate.record.tile(candidate.options), "tile_described")
     return spec
 
 
 def tiles(candidate: Candidate) -> UInt8:
-    """MANY tiles of drawn tissue as the host would cut them, uint8[tile side side 3]; a copy for who wants to write."""
+    """MANY tiles of drawn tissue as the host would cut them, uint8[tile side side 3]; a writable copy."""
     spec = spec_of(candidate)
     side = spec.px + 2 * spec.halo_px
     drawn: UInt8 = candidate.once("tiles", lambda: scenes.tiles(MANY, side, spec.mpp))
@@ -45,12 +45,12 @@ def tiles(candidate: Candidate) -> UInt8:
 
 
 def most(candidate: Candidate) -> int:
-    """The most tiles that the host would hand over at once."""
+    """The most tiles that the host would pass at once."""
     return min((i.batch for i in candidate.infer.values()), default=BATCH)
 
 
 def run(candidate: Candidate, pixels: UInt8, made: Any = None) -> Results:
-    """Results for tiles, in calls of at most as many as the host hands over at once."""
+    """Results for tiles, in calls of at most as many tiles as the host passes at once."""
     made = made or candidate.made
     step = most(candidate)
     parts = [_call(candidate, made, pixels[i : i + step]) for i in range(0, len(pixels), step)]
@@ -76,7 +76,7 @@ def _alike(got: Results, wanted: Results, expected: str, tolerance: float = 0.0)
 
 @check(*LIVE, file="contracts/extractor.py", words="gets one Infer per model, by name, and returns a function")
 def created(candidate: Candidate) -> None:
-    """`create` makes it, of options and one engine a model."""
+    """`create` makes it from options and one engine per model."""
     made = candidate.once("made", candidate.create)
     if candidate.kind == "extractor":
         require(callable(made), "a function", shown(made))
@@ -86,14 +86,14 @@ def created(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/extractor.py", words=TILES_IN)
 def one_tile(candidate: Candidate) -> None:
-    """One tile gives one result: a slide's last batch may be that short."""
+    """One tile gives one result: the last batch of a slide may be that short."""
     for name, array in run(candidate, tiles(candidate)[:1]).items():
         require(isinstance(array, np.ndarray) and len(array) == 1, f"one {name}", shown(array))
 
 
 @check(*LIVE, file="contracts/extractor.py", words=TILES_IN)
 def no_tiles(candidate: Candidate) -> None:
-    """No tiles give no results or an error that says so, never a made-up result."""
+    """No tiles give no results, or an error that says so, never a made-up result."""
     try:
         got = _call(candidate, candidate.made, tiles(candidate)[:0])
     except (KrasError, ValueError) as e:
@@ -113,7 +113,7 @@ def order_kept(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/backend.py", words="the host cuts batches of this size")
 def batch_size(candidate: Candidate) -> None:
-    """A tile's result is the same whether 1, 2 or 7 are asked for at once."""
+    """A tile's result is the same whether 1, 2 or 7 tiles are passed at once."""
     usual(candidate)
     for size in (1, 2):
         parts = [_call(candidate, candidate.made, tiles(candidate)[i : i + size]) for i in range(0, 2 * size, size)]
@@ -124,7 +124,7 @@ def batch_size(candidate: Candidate) -> None:
 
 @check(*LIVE, file="store.py", words="every costly result is a folder named by the sha256 of what it was made from")
 def deterministic(candidate: Candidate) -> None:
-    """The same tiles give the same results again, from what `create` made and from what it makes anew."""
+    """The same tiles give the same results again, in a second call and after a second `create`."""
     _alike(run(candidate, tiles(candidate)), usual(candidate), "equal results in a second call")
     made = candidate.create()
     _alike(run(candidate, tiles(candidate), made), usual(candidate), "equal results from a second `create`")
@@ -132,7 +132,7 @@ def deterministic(candidate: Candidate) -> None:
 
 @check(*LIVE, file="data.py", words="Arrays are never modified after they were made")
 def input_unchanged(candidate: Candidate) -> None:
-    """Tiles are not written to: the host looks at them afterwards."""
+    """Tiles are not modified: the host uses them afterwards."""
     given = tiles(candidate)
     run(candidate, given)
     require(same(given, tiles(candidate)), "tiles as they were", f"{unlike(given, tiles(candidate))}")
@@ -140,7 +140,7 @@ def input_unchanged(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/extractor.py", words="callable from many threads")
 def many_threads(candidate: Candidate) -> None:
-    """Called from many threads at once, each gets the results of its own tiles."""
+    """When called from many threads at once, each thread gets the results of its own tiles."""
     usual(candidate)
     starts = [i % MANY for i in range(MANY + 1)]
     with ThreadPoolExecutor(4) as pool:
@@ -152,7 +152,7 @@ def many_threads(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/backend.py", words="raises BackendError")
 def engine_error_told(candidate: Candidate) -> None:
-    """An engine that fails (a lost server) is told, not papered over with a made-up result."""
+    """The failure of an engine (a lost server) is raised, not hidden by a made-up result."""
     if not candidate.infer:
         raise NotApplicable("it has no models")
     usual(candidate)
@@ -172,7 +172,7 @@ def engine_error_told(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="Name, dtype and shape of one input or output")
 def wrong_tiles_refused(candidate: Candidate) -> None:
-    """Tiles of a size or dtype that its model does not take are refused, not bent until they fit."""
+    """Tiles of a size or dtype that its model does not accept are refused, not converted until they fit."""
     if not candidate.infer:
         raise NotApplicable("it has no ModelSpec that would state a size")
     pixels = tiles(candidate)[:1]

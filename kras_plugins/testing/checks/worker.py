@@ -1,8 +1,8 @@
-"""The process in which `kras plugin check` runs a plug-in: it may hang, crash or print, and only this process suffers.
+"""The process in which `kras plugin check` runs a plug-in: a hang, crash or print affects only this process.
 
-`python -m kras_plugins.testing.checks.worker REQUEST RESULTS`: REQUEST is JSON (see `supervise.Request`), RESULTS gets
-one JSON line before the plug-in is imported, one for the cases there are, one when a case begins, one for its outcome,
-and one at the end.
+`python -m kras_plugins.testing.checks.worker REQUEST RESULTS`: REQUEST is JSON (see `supervise.Request`). RESULTS gets
+one JSON line before the plug-in is imported, one with all cases, one when a case begins, one for its outcome, and one
+at the end.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from kras_plugins.testing.checks.run import Outcome, noisy, run_check
 
 
 def resolve(target: str, folder: Path | None = None) -> tuple[ModuleType, set[str]]:
-    """The module that a target means, and those of its records that are asked for (all where there are none).
+    """The module that a target means, and the requested records in it (all if the set is empty).
 
     A target is the path of a Python file, `name` or `kind:name` of an installed plug-in, or an importable module.
-    `folder`: where else modules are looked for, once nothing but a module can be meant: what lies in a folder is not
-    imported for anything less.
-    Raises ConfigError where it is none of them, and what the import raises.
+    `folder`: where else to look for a module, once only a module can be meant; code in a folder is not imported for
+    any other reason.
+    Raises ConfigError if it is none of these, and what the import raises.
     """
     if target.endswith(".py") or Path(target).is_file():
         return import_file(Path(target).resolve()), set()
     kind, _, name = target.rpartition(":")
     if kind and kind not in KINDS:
-        raise ConfigError(f"there is no kind {kind!r}", f"kinds: {', '.join(KINDS)}")
+        raise ConfigError(f"unknown kind {kind!r}", f"kinds: {', '.join(KINDS)}")
     registry = discover()
     found = [p for p in registry.provided if p.record.name == name and kind in ("", p.kind)]
     modules = {p.plugin for p in found}
@@ -53,18 +53,18 @@ def resolve(target: str, folder: Path | None = None) -> tuple[ModuleType, set[st
         return _module_of(found[0].plugin), {f"{p.kind}:{p.record.name}" for p in found}
     if not kind:
         entries = {e.name: e.module for e in metadata.entry_points(group=GROUP)}
-        if folder is not None:  # last: a plug-in that is called as a library hides that from nobody
+        if folder is not None:  # last, so that a plug-in with the name of a library does not hide the library
             sys.path.append(str(folder))
         module = _importable(entries.get(target, target))
         if module is not None:
             return module, set()
     if target and Path(target).is_dir():
         raise ConfigError(f"{target} is a folder", "name the Python file in it, or the plug-in once it is installed")
-    raise ConfigError(f"{target!r}: no installed plug-in, Python file or module", _known(registry))
+    raise ConfigError(f"{target!r}: not an installed plug-in, Python file or module", _known(registry))
 
 
 def _importable(name: str) -> ModuleType | None:
-    """The module of that name; None where there is none, or only a folder that Python would take for a package."""
+    """The module of this name; None if there is none, or only a folder that Python would take for a package."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     try:
@@ -88,7 +88,7 @@ def _known(registry: Registry) -> str:
 
 
 class Noise:
-    """What is written to stdout, by whomever, since it was last asked."""
+    """What was written to stdout, by any code, since the last call."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
@@ -106,7 +106,7 @@ class Noise:
 
 
 def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
-    """What is to be told, as it happens."""
+    """The lines to write, as things happen."""
     try:
         module, wanted = resolve(request["target"], Path.cwd())
         given = _given(module, request)
@@ -119,7 +119,7 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
         yield {"outcome": asdict(broken_import(request["target"], traceback.format_exc()))}
         yield {"end": True}
         return
-    noise.take()  # what an import prints is told by check `cheap_import`
+    noise.take()  # check `cheap_import` reports what an import prints
     cases = [(s, c) for s in found for c in checks_of(s)]
     yield {"cases": [[s.id, c.name, c.what] for s, c in cases]}
     for candidate, check in cases:
@@ -131,7 +131,7 @@ def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
 
 
 def broken_import(target: str, trace: str) -> Outcome:
-    """The outcome for a plug-in of which nothing else can be checked."""
+    """The outcome for a plug-in that cannot be imported, so that nothing else can be checked."""
     came = trace.strip().splitlines()[-1]
     return Outcome(
         subject=target, check=hooks.name, what=hooks.what, status="failed", expected="an import", came=came,
@@ -140,7 +140,7 @@ def broken_import(target: str, trace: str) -> Outcome:
 
 
 def _given(module: ModuleType, request: dict[str, Any]) -> Given:
-    """Options and samples for those records that are there; ConfigError for options given to one that is not."""
+    """Options and samples for existing records. Raises ConfigError for options of a record that does not exist."""
     ids = {s.id for s in candidates(module, Given()) if s.kind != MODULE}
     strange = sorted(set(request["asked"]) - ids)
     if strange and ids:
@@ -157,7 +157,7 @@ def _write(results: IO[str], line: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run what the request asks for."""
+    """Run the checks of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
     noise = Noise()
@@ -165,7 +165,7 @@ def main() -> None:
         _write(results, {"ready": True})
         for line in lines(request, noise):
             _write(results, line)
-    os._exit(0)  # threads that a plug-in left behind must not keep it waiting
+    os._exit(0)  # do not wait for threads that a plug-in left behind
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the viewer lays over a slide: one file a layer."""
+"""The layers that the viewer draws over a slide, one file per layer."""

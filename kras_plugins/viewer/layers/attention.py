@@ -1,4 +1,4 @@
-"""Layer `attention`: where the model of tiles looked, as percentiles among the tiles of the slide."""
+"""Layer `attention`: where the tile model looked, as percentiles among the tiles of the slide."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIFTHS = ("lowest fifth", "second fifth", "middle fifth", "fourth fifth", "high
 
 @dataclass(frozen=True, eq=False)
 class AttentionLayer:
-    """Attention of tiles; `source`: whose it is."""
+    """Attention of tiles; `source`: a sentence about the models."""
 
     explained: Explained
     source: str
@@ -41,7 +41,7 @@ class AttentionLayer:
 
     @cached_property
     def percentile(self) -> Float64:
-        """float64[tile] in [0, 1], NaN where a tile was not looked at."""
+        """float64[tile] in [0, 1], NaN for tiles that were not looked at."""
         return percentiles(self.explained.attention)
 
     @cached_property
@@ -55,7 +55,7 @@ class AttentionLayer:
         )
 
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
-        """Each tile in the color of its percentile; where tiles overlap, of their mean."""
+        """Each tile in the color of its percentile; where tiles overlap, in that of their mean."""
         which = self._fifth >= 0
         if keys is not None:
             which &= np.isin(self._fifth, [i for i in range(len(_FIFTHS)) if f"fifth{i + 1}" in keys])

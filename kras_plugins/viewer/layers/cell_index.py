@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     Index = npt.NDArray[np.intp]
 
 BLOCK_UM = 128.0
-"""Side of the squares by which cells are sorted: some hundred cells."""
+"""Side of the squares by which cells are sorted: about a hundred cells."""
 RADIUS_UM = 4.0
-"""Radius of a cell whose area nobody measured: that of a lymphocyte."""
+"""Radius of a cell whose area was not measured: that of a lymphocyte."""
 _REACH_UM = (16.0, 256.0)
 
 
 @dataclass(frozen=True, eq=False)
 class CellIndex:
-    """Arrays of one length, 25 bytes a cell, sorted by blocks of BLOCK_UM, rows of blocks first.
+    """Arrays of the same length, 25 bytes per cell, sorted by blocks of BLOCK_UM, in row-major order of blocks.
 
-    `x`, `y`: float32, level-0 pixels; `code`: uint8, index into CELL_CLASSES; `radius`: float32, µm, of the circle of
-    the cell's area; `area`: float32, µm², and `probability`: float32, NaN where unknown; `row`: int32, its row in the
+    `x`, `y`: float32, level-0 pixels; `code`: uint8, index into CELL_CLASSES; `radius`: float32, µm, of the circle with
+    the cell's area; `area`: float32, µm², and `probability`: float32, NaN if unknown; `row`: int32, its row in the
     file. `starts`: int64[block + 1], where each block begins; `shape`: (rows, columns) of blocks; `block`: (width,
-    height) of one in level-0 pixels; `mpp`: µm per level-0 pixel; `reach`: µm that an outline may extend from there.
+    height) of a block in level-0 pixels; `mpp`: µm per level-0 pixel; `reach`: µm that an outline may extend from x, y.
     """
 
     x: Float32
@@ -79,7 +79,7 @@ class CellIndex:
         size: tuple[int, int],
         mpp: tuple[float, float],
     ) -> CellIndex:
-        """Sort cells in the order of their rows; `major`: µm, their longer axes, NaN where unknown."""
+        """Sort cells that are given in the order of their rows; `major`: µm, their longer axes, NaN if unknown."""
         block = (BLOCK_UM / mpp[0], BLOCK_UM / mpp[1])
         shape = (int(size[1] // block[1]) + 1, int(size[0] // block[0]) + 1)
         column = np.clip(x // np.float32(block[0]), 0, shape[1] - 1).astype(np.int32)
@@ -105,7 +105,7 @@ class CellIndex:
         )
 
     def within(self, box: Box, margin_um: float) -> Index:
-        """The cells whose centers lie in a rectangle or at most so far beside it, in the order of the arrays."""
+        """The cells with centers in a rectangle or at most `margin_um` outside it, in the order of the arrays."""
         lines, columns = (
             _touched(start, length, margin_um / mpp, block, n)
             for start, length, mpp, block, n in zip(
@@ -125,7 +125,7 @@ class CellIndex:
 
 
 def _touched(start: float, length: float, margin: float, block: float, n: int) -> tuple[int, int]:
-    """First and last + 1 of `n` blocks along an axis; the outermost also have what lies beyond the slide."""
+    """First and last + 1 of `n` blocks along an axis; the outermost also contain what lies beyond the slide."""
     first = int(np.clip((start - margin) // block, 0, n - 1))
     last = int(np.clip((start + length + margin) // block, 0, n - 1))
     return first, last + 1

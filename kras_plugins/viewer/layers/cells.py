@@ -1,4 +1,4 @@
-"""Layer `cells`: outlines when near, dots in between, densities when far."""
+"""Layer `cells`: outlines at high magnification, dots in between, densities at low magnification."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.geometry import Pyramid
 
 OUTLINE_UM = 0.75
-"""A pixel at most this wide shows outlines: a lymphocyte is eight pixels across."""
+"""Pixels up to this width show outlines: a lymphocyte is then eight pixels across."""
 _RGBA = table([COLORS[name] for name in CELL_CLASSES])
 
 
@@ -59,11 +59,11 @@ class CellsLayer:
     def note(self) -> str:
         """What is drawn at which magnification."""
         near = "outlines" if self.outlines is not None else "circles of the cells' areas"
-        return f"From near {near}, then dots; from far the color of the commonest class, the stronger the more cells."
+        return f"Zoomed in: {near}; farther out: dots, then the most common class by color, stronger with more cells."
 
     @cached_property
     def legend(self) -> tuple[Entry, ...]:
-        """The classes that are there, with their cells."""
+        """The classes present, with their numbers of cells."""
         counts = np.bincount(self.cells.code, minlength=len(CELL_CLASSES)).tolist()
         return tuple(
             Entry(name, name, hex_of(COLORS[name]), count)
@@ -72,7 +72,7 @@ class CellsLayer:
         )
 
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
-        """Cells as large as a pixel lets see them."""
+        """Cells in the form that suits the size of a pixel."""
         frame = Frame.of(box, size)
         um = self.cells.mpp[0] / frame.scale[0]
         wanted = np.array([i for i, name in enumerate(CELL_CLASSES) if keys is None or name in keys], np.uint8)
@@ -95,7 +95,7 @@ class CellsLayer:
         return canvas
 
     def at(self, x: float, y: float) -> Mapping[str, Any] | None:
-        """The values of the cell at a point in level-0 pixels: the nearest whose circle, or 2 µm beside it, has it."""
+        """The values of the cell at a point in level-0 pixels: the nearest whose circle is at most 2 µm away."""
         found = self.cells.within(Box(x, y, 0.0, 0.0), self.cells.reach)
         if not len(found):
             return None
@@ -124,7 +124,7 @@ _NEAR_UM = 2.0
 
 
 def _exported(folder: Path, slide_id: str | None, mpp: tuple[float, float]) -> Iterator[bytes]:
-    # a generator: whether there is GeoJSON is asked of every page, and must not read the map
+    # a generator: every page checks whether there is GeoJSON, which must not read the map
     for piece in cells_geojson(read_map(folder, slide_id), mpp):
         yield piece.encode()
 

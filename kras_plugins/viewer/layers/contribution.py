@@ -1,4 +1,4 @@
-"""Layer `contribution`: what each tile adds to the score of member `he`, and what it takes from it."""
+"""Layer `contribution`: how much each tile raises or lowers the score of a member on tiles."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _CLIP = 99
 
 @dataclass(frozen=True, eq=False)
 class ContributionLayer:
-    """Contributions of tiles to member `member`; `source`: of which models.
+    """Contributions of tiles to the score of `member`; `source`: a sentence about the models.
 
-    `every_tile`: whether the tiles that the model did not look at are known as well.
+    `every_tile`: whether the tiles that the model did not look at are known, too.
     """
 
     explained: Explained
@@ -50,7 +50,7 @@ class ContributionLayer:
         """What it is, and what it is not."""
         return (
             f"{self.source} It explains the score of {model_label(self.member)} alone, not that of the ensemble, "
-            "and is no counterfactual: it does not say what the score would be without the tile."
+            "and is not a counterfactual: it does not say what the score would be without the tile."
         )
 
     @cached_property
@@ -62,14 +62,14 @@ class ContributionLayer:
             Entry("lowers", "lowers the score", LOWERS, int(np.sum(values < 0))),
             Entry(
                 "unseen",
-                "not looked at" if self.every_tile else "not looked at (which, is no longer in the store)",
+                "not looked at" if self.every_tile else "not looked at (unknown: no longer in the store)",
                 hex_of(_UNSEEN),
                 int(np.sum(np.isnan(values))) if self.every_tile else None,
             ),
         )
 
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
-        """Each tile in the color of its sign, the stronger the farther from zero; hatched where not looked at."""
+        """Each tile in the color of its sign, stronger farther from zero; hatched if not looked at."""
         frame, values, tiles = Frame.of(box, size), self.values, self.explained.tiles
         every = keys is None
         which = (values == 0) & every
@@ -89,15 +89,15 @@ class ContributionLayer:
 
     @property
     def values(self) -> Float64:
-        """float64[tile], NaN where the model did not look at a tile."""
+        """float64[tile], NaN for tiles that the model did not look at."""
         assert self.explained.contribution is not None
         return self.explained.contribution
 
     @cached_property
     def _steps(self) -> Whole:
-        """int64[tile] in [-_STEPS, _STEPS]: the same distance from zero on both sides is the same step.
+        """int64[tile] in [-_STEPS, _STEPS]: steps are symmetric about zero.
 
-        The scale ends at the 99th percentile of distances, so that one tile alone does not fade all others.
+        The scale ends at the 99th percentile of distances from zero, so that a single tile does not fade all others.
         """
         values = np.nan_to_num(self.values)
         far = np.abs(values[values != 0])
@@ -106,7 +106,7 @@ class ContributionLayer:
 
 
 def _colors() -> UInt8:
-    """RGBA uint8[2 * _STEPS + 1 4], from lowering by way of neutral to raising."""
+    """RGBA uint8[2 * _STEPS + 1 4], from lowering over neutral to raising."""
     share = np.linspace(-1, 1, 2 * _STEPS + 1)[:, None]
     pole = np.where(share < 0, *_POLES)
     rgb = np.array(_NEUTRAL) * (1 - np.abs(share)) + pole * np.abs(share)
@@ -115,6 +115,6 @@ def _colors() -> UInt8:
 
 
 def _hatched(frame: Frame) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """bool[h w]: diagonal lines, counted from the slide's corner, so that they run on in the next drawing."""
+    """bool[h w]: diagonal lines, counted from the slide's corner, so that they continue in the next drawing."""
     columns, rows = (np.floor(start) + np.arange(n) for start, n in zip(frame.origin, frame.size, strict=True))
     return np.asarray(np.add.outer(rows, columns) % _HATCH < 2)

@@ -1,4 +1,4 @@
-"""How many cells of each class lie in each pixel of a slide seen from far: counted once, at every level."""
+"""How many cells of each class lie in each pixel at low magnification: counted once, for every level."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 DENSITY_UM = 6.0
-"""A pixel at least this wide shows densities: cells are smaller than a dot that can be seen."""
+"""Pixels from this width show densities: cells are then smaller than a visible dot."""
 _CELL_UM2 = 150.0
-"""Area that a cell in its surroundings takes: at 6,700 cells per mm² two thirds of the color are there."""
+"""Area per cell that sets the opacity: at 6,700 cells per mm² the color is two thirds opaque."""
 _MOST_COUNTS = 1 << 25
 
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """`codes`: uint8[class], the classes that are there; `levels`: counts[class row column] by level, finest first.
+    """`codes`: uint8[class], the classes present; `levels`: counts[class row column] by level, finest first.
 
-    `side`: the finest bin in display pixels, a power of two, so that bins are pixels of the viewer's levels; `um`: its
-    width in µm; `scale`: display pixels per level-0 pixel along x and y.
+    `side`: of the finest bin in display pixels, a power of two, so that bins are pixels of the viewer's levels; `um`:
+    its width in µm; `scale`: display pixels per level-0 pixel along x and y.
     """
 
     codes: UInt8
@@ -41,7 +41,7 @@ class Density:
 
     @classmethod
     def of(cls, cells: CellIndex, pyramid: Pyramid) -> Density:
-        """Count; the finest bins are wider where the slide is too large for 32 million counts."""
+        """Count the cells; the finest bins are wider if the slide is too large for 32 million counts."""
         codes = np.unique(cells.code)
         side = 1
         while pyramid.mpp * side < DENSITY_UM or _bins(pyramid, side) * max(len(codes), 1) > _MOST_COUNTS:
@@ -59,11 +59,11 @@ class Density:
         return cls(codes, tuple(levels), side, pyramid.mpp * side, pyramid.scale)
 
     def draw(self, frame: Frame, colors: UInt8, wanted: UInt8) -> UInt8:
-        """RGBA uint8[h w 4]: the color of the commonest of the `wanted` classes, the more opaque the more cells.
+        """RGBA uint8[h w 4]: the color of the most common of the `wanted` classes, more opaque with more cells.
 
         `colors`: RGBA uint8[code 4].
         """
-        bins = self.scale[0] / frame.scale[0] / self.side  # that a pixel is wide
+        bins = self.scale[0] / frame.scale[0] / self.side  # width of a pixel
         level = int(np.clip(np.floor(np.log2(max(bins, 1.0)) + 1e-6), 0, len(self.levels) - 1))
         kept = np.flatnonzero(np.isin(self.codes, wanted))
         rgba = np.zeros((*frame.size[::-1], 4), np.uint8)
@@ -98,7 +98,7 @@ def _bins(pyramid: Pyramid, side: int) -> int:
 
 
 def _halved(counts: Counts) -> npt.NDArray[np.uint32]:
-    """Sums of two by two bins."""
+    """Sums over two by two bins."""
     height, width = counts.shape[1:]
     even = np.pad(counts.astype(np.uint32), ((0, 0), (0, height % 2), (0, width % 2)))
     rows = even[:, ::2] + even[:, 1::2]

@@ -1,4 +1,4 @@
-"""Many small disks or rings at once, each pixel decided by its center: no loop over cells, no seam between drawings."""
+"""Many small disks or rings at once, each pixel set by its center: no loop over cells, no seam between drawings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float64, UInt8
 
 _SMALLEST, _LARGEST = 0.75, 64.0
-"""Radius in pixels: half a diagonal, so that no cell falls between pixel centers; and what still is a cell."""
+"""Smallest radius in pixels: half a diagonal, so that no cell falls between pixel centers; and the largest one."""
 _LINE = 1.5
 
 
 def draw_disks(into: UInt8, x: Float64, y: Float64, radius: Float64, colors: UInt8, *, ring: bool = False) -> None:
     """Draw circles into RGBA uint8[h w 4]; `x`, `y`, `radius`: float64[circle] in pixels, `colors`: uint8[circle 4].
 
-    With `ring` only their rims. Small ones lie above large ones, later ones above earlier ones of a size.
+    With `ring` only their rims. Small circles lie above large ones, later ones above earlier ones of the same size.
     """
     height, width = into.shape[:2]
     radius = np.clip(radius, _SMALLEST, _LARGEST)
@@ -25,12 +25,12 @@ def draw_disks(into: UInt8, x: Float64, y: Float64, radius: Float64, colors: UIn
     far = int(steps.max(initial=0))
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     near = (column >= -far) & (column < width + far) & (row >= -far) & (row < height + far)
-    # Beyond the drawing there is room for what reaches out of it: nothing need be cut off.
+    # A margin around the drawing takes what extends beyond it: nothing need be clipped.
     canvas = np.pad(into, ((2 * far, 2 * far), (2 * far, 2 * far), (0, 0)))
     across = canvas.shape[1]
     flat, values = canvas.view(np.uint32).ravel(), np.ascontiguousarray(colors).view(np.uint32).ravel()
     place = (row + 2 * far) * across + column + 2 * far
-    right, down = (x - column - 0.5).astype(np.float32), (y - row - 0.5).astype(np.float32)  # from its pixel's center
+    right, down = (x - column - 0.5).astype(np.float32), (y - row - 0.5).astype(np.float32)  # from the pixel's center
     for step in np.unique(steps[near])[::-1].tolist():
         own = np.flatnonzero(near & (steps == step))
         size, at, color = radius[own].astype(np.float32), place[own], values[own]

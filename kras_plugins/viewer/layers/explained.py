@@ -1,4 +1,4 @@
-"""Tiles of a slide with what a model said of each: the values that two layers draw and the pointer shows."""
+"""Tiles of a slide with a model's values for each: two layers draw them, and the pointer shows them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """float64[tile] each: `attention`, and `contribution` to the score; NaN where the model did not look at a tile.
+    """float64[tile] each: `attention`, and `contribution` to the score; NaN for tiles that the model did not look at.
 
-    `attention` is NaN throughout and `contribution` None where the model does not give them.
+    If the model does not give them, `attention` is NaN throughout and `contribution` is None.
     """
 
     tiles: Tiles

@@ -1,4 +1,4 @@
-"""Between level-0 pixels and the pixels of one drawing, so that neighboring drawings meet without a seam."""
+"""Conversion from level-0 pixels to the pixels of one drawing, so that neighboring drawings meet without a seam."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from kras_plugins.viewer.geometry import Box
 
 _WHOLE = 1e-6
-"""A box that begins this near to a whole pixel of its scale begins there: what is left is rounding."""
+"""A box that begins this close to a whole pixel of its scale begins there: the difference is rounding."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """`size`: (width, height) of a drawing; `scale`: its pixels per level-0 pixel along x and y.
 
-    `origin`: its upper left corner in pixels of that scale from the slide's corner. All drawings of one scale count
-    pixels from there, so that a shape has the same pixels in each of them.
+    `origin`: its upper left corner in pixels of this scale from the slide's corner. All drawings of one scale count
+    pixels from the slide's corner, so that a shape has the same pixels in each of them.
     """
 
     size: tuple[int, int]

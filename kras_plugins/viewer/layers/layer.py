@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend: `color` as `#rrggbb`; `count`: how much there is, None where nothing is counted."""
+    """One line of a legend: `color` as `#rrggbb`; `count`: how much there is, None if nothing is counted."""
 
     key: str
     label: str
@@ -24,8 +24,8 @@ class Entry:
 class Layer(Protocol):
     """One layer over one slide; all members may be used from many threads at once.
 
-    `id` stands in addresses, `label` and `note` (what it shows, and what it does not) on the page; `unit`: of the
-    legend's counts, "" where it has none.
+    `id` appears in addresses, `label` and `note` (what it shows, and what it does not) on the page; `unit`: that of the
+    legend's counts, "" without counts.
     """
 
     @property
@@ -42,10 +42,10 @@ class Layer(Protocol):
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
         """RGBA uint8[h w 4] of a rectangle, `size` (width, height) pixels; transparent where there is nothing.
 
-        `keys`: the entries of the legend to show, None all of them. The same rectangle twice gives the same pixels.
+        `keys`: the entries of the legend to show, None for all. The same rectangle always gives the same pixels.
         """
         ...
 
     def geojson(self) -> Iterator[bytes] | None:
-        """The layer as GeoJSON in level-0 pixels, QuPath's frame, piece by piece; None where there is none."""
+        """The layer as GeoJSON in level-0 pixels, QuPath's frame, piece by piece; None if it has no GeoJSON."""
         ...

@@ -1,4 +1,4 @@
-"""Outlines of cells, read from their Parquet file by rows and kept for a while; and drawn."""
+"""Outlines of cells: reading them from their Parquet file by rows, with a cache, and drawing them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FINER = 2
 
 
 class Outlines:
-    """The column `geometry` of a file, in row groups; the last used ones stay in memory, at most 64 MiB or one."""
+    """The column `geometry` of a file, in row groups; the last used stay in memory, at most 64 MiB or one group."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -35,7 +35,7 @@ class Outlines:
         self._lock = threading.Lock()
 
     def rings(self, rows: Int32) -> tuple[Float64, npt.NDArray[np.intp]]:
-        """Vertices float64[vertex 2] in level-0 pixels of the cells at these rows, and whose: intp[vertex] into rows.
+        """Vertices float64[vertex 2] in level-0 pixels of the cells at these rows; owners intp[vertex] into rows.
 
         A cell without an outline has none.
         """
@@ -68,12 +68,12 @@ class Outlines:
 def draw_outlines(size: tuple[int, int], points: Float64, owners: npt.NDArray[np.intp], colors: UInt8) -> UInt8:
     """RGBA uint8[h w 4] of `size` pixels: closed lines through `points`, float64[vertex 2] in pixels, by owner.
 
-    `colors`: uint8[owner 4]. Drawn at twice the size and reduced, so that lines have no steps: one pixel wide from one
-    whole number to the next, which moves with them from drawing to drawing (Pillow's wide lines do not), then widened.
+    `colors`: uint8[owner 4]. Lines are drawn at twice the size and reduced, so that they are smooth. They are drawn one
+    pixel wide between integer points, which looks the same in all drawings (Pillow's wide lines do not), then widened.
     """
     image = Image.new("RGBA", (_FINER * (size[0] + 2), _FINER * (size[1] + 2)))
     draw = ImageDraw.Draw(image)
-    # float32 is what Pillow takes without a look at each number; whole numbers are exact in it.
+    # Pillow takes float32 without inspecting each number; integers are exact in it.
     fine = np.floor(points * _FINER + _FINER).astype(np.float32).ravel()
     bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=-1))
     palette = [tuple(color) for color in colors[owners[bounds[:-1]]].tolist()]
@@ -84,7 +84,7 @@ def draw_outlines(size: tuple[int, int], points: Float64, owners: npt.NDArray[np
 
 
 def _widened(rgba: UInt8) -> UInt8:
-    """Each opaque pixel also colors its eight neighbors that are empty; what lies on the rim of the picture may not."""
+    """Let each opaque pixel also color its empty neighbors, eight at most; pixels on the rim may be left out."""
     height, width = rgba.shape[:2]
     flat = rgba.view(np.uint32).ravel()
     inside = flat.reshape(height, width)[1:-1, 1:-1]

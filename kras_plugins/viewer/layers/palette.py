@@ -21,7 +21,7 @@ def hex_of(color: Color) -> str:
 
 
 def table(colors: Sequence[Color | None]) -> UInt8:
-    """RGBA uint8[code 4]: opaque colors by code, None and all codes beyond transparent, for 256 codes."""
+    """RGBA uint8[code 4] for 256 codes: opaque colors; transparent for None and for codes without a color."""
     rgba = np.zeros((256, 4), np.uint8)
     for code, color in enumerate(colors):
         if color is not None:
@@ -30,7 +30,7 @@ def table(colors: Sequence[Color | None]) -> UInt8:
 
 
 def shown(rgba: UInt8, codes: Sequence[str | None], keys: frozenset[str] | None) -> UInt8:
-    """The table with all transparent but the codes whose key is among `keys`; None leaves all."""
+    """The table with all codes transparent except those whose key is in `keys`; None keeps all."""
     if keys is None:
         return rgba
     kept = np.zeros_like(rgba)

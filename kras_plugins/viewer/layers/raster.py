@@ -1,4 +1,4 @@
-"""A raster of classes, asked for the class at any point: the same as in the polygons that are traced from it."""
+"""A raster of classes with a class for any point: the same as in the polygons that are traced from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassRaster:
     """`codes`: uint8[h w], 0 is nothing; `step`: (x, y) size of a raster pixel, `origin`: its corner, level-0 px.
 
     Between four pixel centers the class is that of the polygons of `semantics/polygons.trace` (marching squares), which
-    QuPath draws from our GeoJSON: corners are cut, and classes that meet in a point alone are not joined.
+    QuPath draws from our GeoJSON: corners are cut, and classes that meet only in a point are not joined.
     """
 
     codes: UInt8
@@ -32,7 +32,7 @@ class ClassRaster:
         row, below, along = _nearest(y, self.origin[1], self.step[1], self.codes.shape[0])
         rows, others = self._padded[row], self._padded[below]
         own, side, under = rows[:, column], rows[:, beside], others[:, column]
-        corner = np.add.outer(along, across) > 0.5  # beyond the line that cuts this pixel's corner off
+        corner = np.add.outer(along, across) > 0.5  # beyond the line that cuts off this pixel's corner
         lone = corner & (own != side) & (own != under)
         found: UInt8 = own
         if lone.any():

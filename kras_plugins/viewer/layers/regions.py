@@ -48,7 +48,7 @@ class RegionsLayer:
 
     @cached_property
     def legend(self) -> tuple[Entry, ...]:
-        """The classes that are there, with their areas in mm²."""
+        """The classes present, with their areas in mm²."""
         areas = (
             np.bincount(self._raster.codes.ravel(), minlength=len(TISSUE_CLASSES)) * self.semantic.tissue_mpp**2 / 1e6
         )

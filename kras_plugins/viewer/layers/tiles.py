@@ -29,7 +29,7 @@ class Tiles:
     def cover(self, frame: Frame, values: Whole, which: Bool | None = None) -> tuple[Whole, Whole]:
         """Sum of the values int64[tile] and number of the tiles that a pixel's center lies in: int64[h w] each.
 
-        `which`: bool[tile], tiles to leave in. Sums of whole numbers are exact, so that neighboring drawings agree.
+        `which`: bool[tile], tiles to include. Sums of integers are exact, so that neighboring drawings agree.
         """
         x, y = self.xy.astype(np.float64).T
         left, top = (_first(at, n) for at, n in zip(frame.pixels(x, y), frame.size, strict=True))
@@ -49,7 +49,7 @@ class Tiles:
         return total, count
 
     def find(self, x: float, y: float) -> int | None:
-        """The tile that a point lies in, the one with the nearest center where several do; None outside of all."""
+        """The tile that a point lies in, of several the one with the nearest center; None outside all tiles."""
         offset: Float64 = np.array([x, y]) - self.xy
         inside = np.flatnonzero(((offset >= 0) & (offset < np.array(self.size))).all(axis=1))
         if not len(inside):

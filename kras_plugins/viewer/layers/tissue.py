@@ -1,4 +1,4 @@
-"""Layer `tissue`: what of a slide was looked at, and what was left out and why."""
+"""Layer `tissue`: which parts of a slide were analyzed, and which were left out and why."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _LABELS = {
     "outside": "left out: no tissue",
 }
 _COLORS = (None, (0, 158, 115), (230, 159, 0), (213, 94, 0), (204, 121, 167), (150, 150, 150))
-"""Of Okabe and Ito's palette, which the color-blind tell apart."""
+"""From Okabe and Ito's palette, which the color-blind can distinguish."""
 _RGBA = table(_COLORS)
 
 
 @dataclass(frozen=True, eq=False)
 class TissueLayer:
-    """The tissue mask of a slide of `size` level-0 pixels, and its tiles: analyzed but for those out of focus.
+    """The tissue mask of a slide of `size` level-0 pixels, and its tiles: analyzed except those out of focus.
 
-    `tiles` with `blurred`, bool[tile], where they are known; else `analyzed`, a raster of 1 where a profiler looked;
+    `tiles` with `blurred`, bool[tile], if they are known; else `analyzed`, a raster of 1 where a profiler looked;
     without either, all tissue counts as analyzed.
     """
 
@@ -60,8 +60,8 @@ class TissueLayer:
     def note(self) -> str:
         """How it was decided."""
         if self.tiles is None:
-            return "Tissue and pen as found at low power."
-        return "Tissue and pen as found at low power; a tile counts whole, whatever glass is in it."
+            return "Tissue and pen as detected at low power."
+        return "Tissue and pen as detected at low power; a tile counts as a whole, including any glass in it."
 
     @cached_property
     def legend(self) -> tuple[Entry, ...]:
@@ -78,11 +78,11 @@ class TissueLayer:
         )
 
     def draw(self, box: Box, size: tuple[int, int], keys: frozenset[str] | None) -> UInt8:
-        """What became of each pixel's center."""
+        """What was done at each pixel's center."""
         return painted(self._codes(Frame.of(box, size)), shown(_RGBA, _KEYS, keys))
 
     def left_out(self, x: float, y: float) -> str | None:
-        """Why nothing was looked at, at a point in level-0 pixels; None where it was."""
+        """Why a point in level-0 pixels was left out; None if it was analyzed."""
         code = int(self._codes(Frame(size=(1, 1), scale=(1.0, 1.0), origin=(x - 0.5, y - 0.5)))[0, 0])
         key = _KEYS[code]
         return None if key is None or key == "analyzed" else _LABELS[key].removeprefix("left out: ")

@@ -2,7 +2,7 @@
 
 /**
  * The fragment as {x, y, um, layers, side}; x, y: center in level-0 pixels; um: width of the view; layers: Map of id to
- * {opacity, keys}, where keys are the entries of its legend that are drawn, null all. What is missing or no number is null.
+ * {opacity, keys}, where keys are the drawn entries of its legend, null for all. What is missing or not a number is null.
  */
 export function readFragment(fragment) {
   const given = new URLSearchParams(fragment.replace(/^#/, ""));
@@ -21,7 +21,7 @@ export function writeFragment({ x, y, um, layers, side }) {
   return `#${[...parts, ...(side ? ["side=1"] : [])].join("&")}`;
 }
 
-/** The layers on view, the lowest first, as fragment and server take them: `layers=cells:0.8:tumor,attention:0.5`. */
+/** The visible layers, the lowest first, as in the fragment and on the server: `layers=cells:0.8:tumor,attention:0.5`. */
 export function layersQuery(layers) {
   const words = [...layers].map(([id, { opacity, keys }]) => {
     const some = keys === null ? [] : keys.length ? keys : [""];
@@ -30,7 +30,7 @@ export function layersQuery(layers) {
   return `layers=${words.join(",")}`;
 }
 
-/** Keys of a legend as the query of a tile; nothing where all are drawn. */
+/** Keys of a legend as the query of a tile; empty if all are drawn. */
 export function keysQuery(keys) {
   return keys === null ? "" : `?keys=${keys.map(encodeURIComponent).join(",")}`;
 }

@@ -1,4 +1,4 @@
-// What is where: level-0 pixels of the slide, OpenSeadragon's viewport (width of the slide = 1), µm and pixels of the page.
+// Coordinates: level-0 pixels of the slide, OpenSeadragon's viewport (slide width = 1), µm, and pixels of the page.
 
 /** From level-0 pixels to viewport coordinates and back, and lengths of the viewport in µm; display: `facts.display`. */
 export function frames({ width, mpp, scale: [sx, sy] }) {
@@ -14,7 +14,7 @@ export function frames({ width, mpp, scale: [sx, sy] }) {
 export function scaleBar(um, most) {
   const longest = um * most;
   const decade = 10 ** Math.floor(Math.log10(longest));
-  // a hair of tolerance: 5 × 0.1 is not 0.5
+  // a small tolerance for rounding: 5 × 0.1 is not exactly 0.5
   const length = [5, 2, 1].find((step) => step * decade <= longest * (1 + 1e-9)) * decade;
   return { um: length, px: length / um, label: lengthLabel(length) };
 }
@@ -24,12 +24,12 @@ export function lengthLabel(um) {
   return um >= 1000 ? `${number(um / 1000)} mm` : `${number(um)} µm`;
 }
 
-/** Magnification as at a microscope whose 40× is 0.25 µm per pixel. */
+/** Magnification, as on a microscope whose 40× is 0.25 µm per pixel. */
 export function magnification(um) {
   return `${number(10 / um)}×`;
 }
 
-/** Three significant digits, without zeros at the end, never as a power of ten. */
+/** Three significant digits, without trailing zeros, never in scientific notation. */
 export function number(value) {
   const digits = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(digits, 12) }).replace("-", "−");

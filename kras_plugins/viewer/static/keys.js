@@ -1,10 +1,10 @@
 // The keyboard: what each key does while the slide has the focus.
 
 const STEP = 0.2; // of the view, per press of an arrow
-/** How much closer one step of zooming is. */
+/** The zoom factor of one step. */
 export const CLOSER = 1.5;
 
-/** Wire keys to a stage in `element`; `commands`: {key: function} for those that do not move the view. */
+/** Connect keys to a stage in `element`; `commands`: {key: function} for keys that do not move the view. */
 export function listenToKeys(element, stage, commands) {
   const pan = (x, y) => () => {
     const { width, height } = stage.viewport.getBounds();

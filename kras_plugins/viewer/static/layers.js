@@ -1,11 +1,11 @@
-// The panel of layers: which are on, how opaque, and which entries of their legends are drawn.
+// The panel of layers: which are on, how opaque they are, and which entries of their legends are drawn.
 
 import { keysQuery } from "./address.js";
 import { tileSource } from "./stage.js";
 
 /**
- * Wire the panel `form` to the stage. Gives {show(layers), state()}, both with maps as in the page's address;
- * `changed` is called after each change by hand.
+ * Connect the panel `form` to the stage. Returns {show(layers), state()}, both with maps as in the page's address;
+ * `changed` is called after each change by the user.
  */
 export function layerPanel(form, stage, facts, base, changed) {
   const rows = facts.layers.map((layer) => layerRow(form, layer));
@@ -43,7 +43,7 @@ export function layerPanel(form, stage, facts, base, changed) {
     });
   };
 
-  // the first of the panel lies lowest, whichever was switched on first
+  // the first layer of the panel lies lowest, whichever was switched on first
   const arrange = () => {
     const order = rows.map((row) => images.get(row.layer.id)?.item).filter(Boolean);
     order.forEach((item, place) => stage.world.setItemIndex(item, place + 1));
@@ -83,7 +83,7 @@ function layerRow(form, layer) {
     box: element.querySelector("input[name=on]"),
     slider: element.querySelector("input[name=opacity]"),
     percent: element.querySelector(".percent"),
-    /** Keys of the entries that are drawn, null where that is all of them. */
+    /** Keys of the entries that are drawn, null for all. */
     chosen: () =>
       entries.every((entry) => entry.checked) ? null : entries.filter((entry) => entry.checked).map((entry) => entry.value),
   };

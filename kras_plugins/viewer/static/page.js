@@ -1,4 +1,4 @@
-// Small pieces of the page: elements whose text is always text, and answers of the server of which the last one counts.
+// Helpers for the page: elements whose text is never markup, and requests to the server of which only the last counts.
 
 /** An element with properties and children; strings become text, never markup. */
 export function make(tag, properties = {}, ...children) {
@@ -8,8 +8,8 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /**
- * A function that asks the server for JSON `wait` ms after its last call and gives up an older question. It resolves to
- * null where a newer one was asked meanwhile.
+ * A function that requests JSON from the server `wait` ms after its last call and abandons an older request, which then
+ * resolves to null.
  */
 export function latest(wait) {
   let asked = new AbortController();
@@ -27,10 +27,10 @@ export function latest(wait) {
   };
 }
 
-/** JSON from the server; raises an Error with the line in which the server says what is wrong. */
+/** JSON from the server; throws an Error with the server's line about what is wrong. */
 export async function json(address, signal) {
   const answer = await fetch(address, { signal });
-  if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `the server answers ${answer.status}`);
+  if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `the server answered ${answer.status}`);
   return answer.json();
 }
 
@@ -39,7 +39,7 @@ export function part(id) {
   return document.getElementById(id);
 }
 
-/** Say on the page, and to screen readers, what just happened. */
+/** Report on the page, and to screen readers, what just happened. */
 export function report(text) {
   part("status").textContent = text;
 }

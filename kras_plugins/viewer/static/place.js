@@ -1,4 +1,4 @@
-// What is known of a place: values under the pointer and at the center, and tiles that look like the one there.
+// What is known about a place: values under the pointer and at the center, and tiles that look like the one there.
 
 import { latest, make, part, report } from "./page.js";
 import { similarItems } from "./similar.js";
@@ -6,7 +6,7 @@ import { placeRows } from "./values.js";
 
 const { OpenSeadragon } = globalThis;
 
-/** Values under the pointer and at the crosshair; similar tiles of the one that is clicked. */
+/** Values under the pointer and at the crosshair; tiles similar to the clicked one. */
 export function watchPlaces(stage, frame, facts, base) {
   const ask = latest(120);
   const askSimilar = latest(0);
@@ -41,7 +41,7 @@ export function watchPlaces(stage, frame, facts, base) {
 
   const findSimilar = async (place) => {
     if (!inside(place)) return;
-    report("Searching similar tiles");
+    report("Searching for similar tiles");
     try {
       const answer = await askSimilar(`${base}/similar?${query(place)}&n=12`);
       if (answer === null) return;
@@ -68,9 +68,9 @@ export function watchPlaces(stage, frame, facts, base) {
   });
 
   return {
-    /** Values at the center of the view, also for those who cannot see them. */
+    /** Values at the center of the view, also read by screen readers. */
     lookAtCenter: () => look(center(), true),
-    /** Values at the center, and the tiles that look like it. */
+    /** Values at the center, and the tiles that look like the one there. */
     findAtCenter: () => {
       look(center(), true);
       findSimilar(center());

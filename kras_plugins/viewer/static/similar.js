@@ -3,7 +3,7 @@
 import { make } from "./page.js";
 
 /**
- * The answer of `/similar` as elements of a list. `um`: width in µm of the view that a link opens; `base`: address of this
+ * The answer of `/similar` as list items. `um`: width in µm of the view that a link opens; `base`: address of this
  * slide. A tile of a slide that is not open here has no link.
  */
 export function similarItems(hits, base, um) {

@@ -1,4 +1,4 @@
-// The slide as a picture to move about in: OpenSeadragon over the tiles of the server.
+// The slide as a picture to move around in: OpenSeadragon over the tiles of the server.
 
 const { OpenSeadragon } = globalThis;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -8,21 +8,21 @@ export function openStage(element, source, overview = null) {
   const stage = new OpenSeadragon.Viewer({
     element,
     tileSources: source,
-    // as fast as WebGL with a graphics card, and 50 times as fast without: remote desktops have none
+    // as fast as WebGL with a graphics card, and 50 times as fast without one, as on remote desktops
     drawer: "canvas",
-    // more than one pixel of the page per pixel of the slide helps to aim, not to see
+    // more than one pixel of the page per pixel of the slide helps with pointing but shows no more detail
     maxZoomPixelRatio: 4,
     smoothTileEdgesMinZoom: Infinity,
-    // layers are transparent: their tiles meet on whole pixels, or every border would be drawn twice
+    // layers are transparent: their tiles must meet on whole pixels, else every border would be drawn twice
     subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS,
     visibilityRatio: 0.3,
     animationTime: still.matches ? 0 : 0.4,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
-    // keys are ours (keys.js): by what is printed on them, on every keyboard layout
+    // we handle keys ourselves (keys.js): by the character, on every keyboard layout
     keyboardNavEnabled: false,
-    autoResize: false, // fitStage does it, at once
+    autoResize: false, // fitStage does it immediately
     showNavigationControl: false,
     showNavigator: overview !== null,
     navigatorId: overview?.id,
@@ -31,7 +31,7 @@ export function openStage(element, source, overview = null) {
     navigatorOpacity: 1,
     navigatorDisplayRegionColor: "#c00",
   });
-  // whoever waits for the picture, a screen reader or a test, sees when it is whole
+  // tells a screen reader or a test that waits for the picture when it is complete
   const showBusy = () => element.setAttribute("aria-busy", String(!isWhole(stage)));
   stage.addHandler("update-viewport", showBusy);
   stage.addHandler("fully-loaded-change", showBusy);
@@ -47,7 +47,7 @@ export function openStage(element, source, overview = null) {
   return stage;
 }
 
-/** Let a stage show in its new size what it showed in the old one: the same center, and as many µm across. */
+/** Keep what a stage shows when its size changes: the same center, and the same width in µm. */
 export function fitStage(stage) {
   const { clientWidth, clientHeight } = stage.container;
   const size = new OpenSeadragon.Point(clientWidth, clientHeight);
@@ -63,7 +63,7 @@ function isWhole(stage) {
   return images.length > 0 && images.every((image) => image.getOpacity() === 0 || image.getFullyLoaded());
 }
 
-/** The pyramid of `folder` (an address) as OpenSeadragon takes it; display: `facts.display`. */
+/** The pyramid of `folder` (an address) in the form of OpenSeadragon; display: `facts.display`. */
 export function tileSource(display, folder, ending) {
   return {
     width: display.width,
@@ -82,7 +82,7 @@ export function imageZoom(stage) {
   return image ? image.viewportToImageZoom(stage.viewport.getZoom(true)) : 0;
 }
 
-/** Keep two viewers of the same slide at the same place, whichever is moved. */
+/** Keep two viewers of the same slide at the same place, whichever one is moved. */
 export function moveTogether(one, other) {
   let leading = null;
   const follow = (leader, follower) => () => {

@@ -1,4 +1,4 @@
-// What is known of one place: the tile and the cell there, as rows of names and values.
+// What is known about one place: the tile and the cell there, as rows of names and values.
 
 import { number } from "./geometry.js";
 

@@ -1,4 +1,4 @@
-// The page of one slide: brings the stage, the panel and the address together.
+// The page of one slide: connects the stage, the panel and the address.
 
 import { layersQuery, readFragment, writeFragment } from "./address.js";
 import { frames, magnification, scaleBar } from "./geometry.js";
@@ -26,7 +26,7 @@ function open(facts) {
     const { x, y } = frame.toSlide(stage.viewport.getCenter());
     return { x, y, um: frame.toUm(stage.viewport.getBounds().width), layers: panel.state(), side: side.on() };
   };
-  // moving replaces the entry of the history: the back button leads to where a link was followed
+  // moving replaces the history entry: the back button returns to where a link was followed
   let writing = 0;
   const changed = () => {
     clearTimeout(writing);
@@ -82,11 +82,11 @@ function open(facts) {
     Enter: places.findAtCenter,
   });
   printable(part("stages"));
-  // on a telephone the slide comes first
+  // on a phone the slide comes first
   fold(matchMedia("(max-width: 46rem)").matches);
 }
 
-/** The bare slide beside: `show(on)` opens it when it is first asked for, `on()` says whether it is on view. */
+/** The bare slide beside it: `show(on)` opens it on first use; `on()` says whether it is visible. */
 function sideBySide(facts, stage, pixels) {
   let bare = null;
   const on = () => !part("bare").hidden;
@@ -105,7 +105,7 @@ function sideBySide(facts, stage, pixels) {
   };
 }
 
-/** What is on view goes on paper as it is, made smaller with its scale bar where the page is wider than paper. */
+/** Print the view as it is, scaled down with its scale bar if the page is wider than the paper. */
 function printable(stages) {
   const paper = 680; // pixels between the margins of A4 and Letter
   addEventListener("beforeprint", () => {

@@ -74,7 +74,7 @@ def asked(service: Running, route: str, *scopes: str) -> Any:
 
 
 def test_every_route_is_in_this_table(service: Running) -> None:
-    """A route that is added has to say who may ask it."""
+    """A new route must say who may use it."""
     assert set(routes(service.app)) == set(SCOPES) | FOR_ALL
 
 
@@ -158,7 +158,7 @@ def test_a_form_without_what_our_page_put_into_it_changes_nothing(
     browser = service.browser()
     answer = browser.post(path, data={} if csrf is None else {"csrf": csrf})
     assert answer.status_code == 403
-    assert "load the page again" in answer.text
+    assert "reload the page" in answer.text
     other = service.browser("read", "submit", "admin").get("/").text
     assert browser.post(path, data={"csrf": csrf_of(other)}).status_code == 403, "the value is of another session"
     own = csrf_of(browser.get("/").text)
@@ -245,8 +245,8 @@ def test_the_header_says_nothing_where_no_proxy_is_trusted(service: Running) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"host": "0.0.0.0"}, "no name says how they ask"),
-        ({"names": frozenset({"https://a.b"})}, "no name of a host"),
+        ({"host": "0.0.0.0"}, "no name is set under which"),
+        ({"names": frozenset({"https://a.b"})}, "is not a host name"),
         ({"proxies": frozenset({"proxy.example.org"})}, "no address"),
         ({"proxy_header": "X Remote: User"}, "is none"),
     ],

@@ -1,4 +1,4 @@
-"""Too much is refused: requests of one who asks, bytes of one request, whether it says how many or not."""
+"""Too much is refused: requests of one caller, or bytes of one request, with or without a declared length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema says what the API does: no answer to anything that it allows, or nearly, is a fault of the server."""
+"""The schema says what the API does: no request that it allows, or nearly allows, causes a server error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slides sent in pieces: a break costs nothing, a wrong piece is not kept, and nobody goes on with another's."""
+"""Slides sent in pieces: a break costs nothing, a wrong piece is not kept, and nobody can continue another's upload."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def on_a_port(service: Running) -> Iterator[int]:
 
 
 def test_a_broken_connection_keeps_what_came_and_the_sender_goes_on(service: Running) -> None:
-    """The connection is cut in the middle of a piece: the server has a part of it, and says which."""
+    """The connection is cut in the middle of a piece: the server keeps what arrived, and says how much."""
     secret = issue(service.db, "scanner", ["submit"], "test")[1]
     client = service.client(Authorization=f"Bearer {secret}")
     where = begin(client)
@@ -217,7 +217,7 @@ def test_a_broken_connection_keeps_what_came_and_the_sender_goes_on(service: Run
                 break
             threading.Event().wait(0.01)
         cut.close()
-        for _ in range(3000):  # until the server saw that nothing more comes
+        for _ in range(3000):  # until the server has noticed that nothing more comes
             here = offset(client, where)
             if here and send(client, where, here, SLIDE[here:]).status_code == 204:
                 break

@@ -1,4 +1,4 @@
-"""A database is brought up to date at once, by whoever comes first, and its tables are those that are stated."""
+"""A database is brought up to date in one step, by the first process, and its tables are those that are stated."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_a_pipe_is_no_slide(root: Path) -> None:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Sends whoever asks for /to/ADDRESS there; has everything else."""
+    """Redirects requests for /to/ADDRESS to that address; answers all others."""
 
     asked: list[str] = []  # noqa: RUF012
 
@@ -118,7 +118,7 @@ def test_a_redirect_on_the_same_host_is_followed_but_not_for_ever(port: int) -> 
     hosts = [f"127.0.0.1:{port}"]
     assert allowed_url(Url(f"http://127.0.0.1:{port}/to//slide.svs"), hosts)
     assert Answers.asked == ["/to//slide.svs", "/slide.svs"]
-    with pytest.raises(NotAllowed, match="from one to the next"):
+    with pytest.raises(NotAllowed, match="redirects too often"):
         allowed_url(Url(f"http://127.0.0.1:{port}/to/?again"), hosts)
 
 
@@ -135,7 +135,7 @@ def test_what_a_pattern_allows_may_not_lie_in_a_private_network_nor_a_name_on_th
             allowed_url(Url("https://a.example.org/x.svs"), ["*.example.org"])
     resolved("169.254.169.254")
     for hosts in (["*.example.org"], ["a.example.org"]):
-        with pytest.raises(NotAllowed, match="on the link"):
+        with pytest.raises(NotAllowed, match="link-local"):
             allowed_url(Url("https://a.example.org/x.svs"), hosts)
     with pytest.raises(NotAllowed, match="not a place"):
         allowed_url(Url("https://example.org/x.svs"), ["*.example.org"])
@@ -145,9 +145,9 @@ def test_addresses_with_passwords_and_of_other_kinds_are_refused() -> None:
     with pytest.raises(NotAllowed, match="user or password") as e:
         allowed_url(Url("https://me:secret@example.org/x.svs"), ["example.org"])
     assert "secret" not in str(e.value)
-    with pytest.raises(NotAllowed, match="no port"):
+    with pytest.raises(NotAllowed, match="invalid port"):
         allowed_url(Url("https://example.org:99999999/x.svs"), ["example.org"])
-    with pytest.raises(NotAllowed, match=r"file:// are not read"):
+    with pytest.raises(NotAllowed, match=r"file:// cannot be read"):
         allowed_url(Url("file:///etc/passwd"), ["example.org"])
 
 

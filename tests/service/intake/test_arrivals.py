@@ -71,7 +71,7 @@ def test_nothing_is_queued_where_one_slide_cannot_be_taken(db: Engine, scans: Pa
     ):  # fmt: skip
         with pytest.raises(error):
             inlet.take(named, "me", patient_id="ann")
-    with pytest.raises(UsageError, match="several slides and no patient"):
+    with pytest.raises(UsageError, match="several slides but no patient"):
         inlet.take([scans / "b.svs", scans / "one/a.svs"], "me")
     assert inlet.take([scans / "b.svs"], "me", patient_id="ann")[0].version == 1
 

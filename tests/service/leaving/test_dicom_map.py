@@ -67,14 +67,14 @@ def test_what_is_not_assessable_has_no_contributions_and_no_slide_but_dicom_has_
     assert parametric_map(nobody, SLIDE, "attention")
     with pytest.raises(ConfigError, match="has no contribution of tiles"):
         parametric_map(nobody, SLIDE, "contribution")
-    with pytest.raises(ConfigError, match="DX2 is no DICOM image"):
+    with pytest.raises(ConfigError, match="DX2 is not DICOM on a disk"):
         parametric_map(done, "DX2", "attention")
 
 
 def test_tiles_that_overlap_by_half_make_no_map(done: Finished, tmp_path: Path) -> None:
     file = tmp_path / "out" / f"{SLIDE}.attention.geojson"
     write_tiles_geojson(file, np.array([[0, 0], [32, 0]], np.int32), (64.0, 64.0), {"attention": np.ones(2)})
-    with pytest.raises(ConfigError, match="lie in no grid"):
+    with pytest.raises(ConfigError, match="do not lie on a grid"):
         parametric_map(done, SLIDE, "attention")
 
 

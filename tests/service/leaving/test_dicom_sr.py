@@ -63,6 +63,7 @@ def test_a_report_says_target_call_probability_thresholds_bundle_and_what_it_is_
     }  # fmt: skip
     assert coded[codes.TARGET.meaning] == "KRAS G12C"
     assert coded[codes.CALL.meaning] == "Indeterminate"
+    assert coded[codes.QUALITY.meaning] == codes.QUALITIES["warn"].meaning
     for text in (RESEARCH, "Demonstration: drawn", "Caution: in training", f"bundle sha256 {BUNDLE}"):
         assert text in texts
     assert any("pen on 4 % of the tissue" in text for text in texts)

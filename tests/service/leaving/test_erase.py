@@ -145,7 +145,7 @@ def test_slides_that_would_come_again_are_moved_away_first(own: Engine, settings
     slide.write_text("a")
     one = cases.NewSlide(slide_id="id-a", name="a", place=str(slide), fingerprint="f", bytes=1)
     made = cases.submit(own, case(NAME, one), "watch")
-    with pytest.raises(ConfigError, match="1 slides of the patient lie in the folder that is watched") as e:
+    with pytest.raises(ConfigError, match="1 slides of the patient lie in the watched folder") as e:
         erase(own, settings, NAME, "admin")
     assert "a.svs" not in str(e.value)
     assert cases.get(own, made.id).state == "queued"

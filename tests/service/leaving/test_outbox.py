@@ -44,7 +44,7 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 @pytest.fixture
 def got() -> Iterator[Got]:
-    """What the receiver was sent; who still waits for it when the test ends is let go."""
+    """What was sent to the receiver; requests that still wait when the test ends are released."""
     seen = Got()
     yield seen
     seen.go_on.set()
@@ -58,7 +58,7 @@ def hook(got: Got) -> Iterator[Webhook]:
 
 
 def ended(db: Engine, hook: Webhook, patient: str = "ann", **given: Any) -> str:
-    """A case that was scored, and whose result was put out with it."""
+    """A case that was scored and whose result was put into the outbox."""
     made = cases.submit(db, case(patient, **given), "test")
     held = leases.claim(db, "worker", 60.0)
     assert held is not None
@@ -73,7 +73,7 @@ def rows(db: Engine) -> list[Any]:
 
 
 def later(**given: float) -> datetime:
-    """A moment that long after now, by the clock of the database, which is this machine's."""
+    """The time after this delay, by the clock of the database, which is this machine's."""
     return datetime.now(UTC) + timedelta(**given)
 
 
@@ -246,5 +246,5 @@ def test_the_secret_is_a_private_file_and_is_never_shown(tmp_path: Path) -> None
     assert hook.secret == b"q" * 40
     assert "qqq" not in repr(hook)
     file.write_text("short")
-    with pytest.raises(ConfigError, match="less than 32 bytes"):
+    with pytest.raises(ConfigError, match="fewer than 32 bytes"):
         read_webhook("https://good.example/", file, frozenset({"good.example"}))

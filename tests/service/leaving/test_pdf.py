@@ -22,7 +22,7 @@ def done_of(folder: Path, case: CasePage | None = None) -> Finished:
 
 
 def pages_of(data: bytes) -> list[str]:
-    """The text of each page, its white space alike."""
+    """The text of each page, with normalized white space."""
     return [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(io.BytesIO(data)).pages]
 
 
@@ -34,7 +34,7 @@ def test_two_pages_say_what_the_case_page_says_first(tmp_path: Path) -> None:
     first, second = pages_of(data)
     for said in ("KRAS G12C from H&E: patient TCGA-05-4244", "Indeterminate", "10.8 %", "where 6.7 % of patients",
                  "Caution: the patient was in training", "Quality control: warn", "16.0 %", "3.1 %",
-                 "93.0 % (80.0–98.0)", "930 patients, 62 positive", "expect a little less of other patients",
+                 "93.0 % (80.0–98.0)", "930 patients, 62 positive", "expect slightly lower values for other patients",
                  "13.2 %"):  # fmt: skip
         assert said in first, said
     for said in (f"sha256 {BUNDLE}", "kras 0.1.0", "torch 2.14.1", "2026-03-04 05:06:07 UTC", "183.4 mm²", f"{1:064x}",

@@ -82,7 +82,7 @@ def test_what_is_restored_is_what_was_backed_up_and_the_audit_goes_on(
     whole = content(settings.data)
     del whole["results/never-committed/x"]
     assert content(other.data) == whole
-    assert leases.claim(db, "w", 60.0) is not None  # it goes on with what waited
+    assert leases.claim(db, "w", 60.0) is not None  # it continues with what waited
     db.dispose()
 
 
@@ -143,7 +143,7 @@ def test_a_backup_that_is_not_whole_is_refused_and_nothing_is_written(
 
 def test_nothing_is_written_over(own: Engine, settings: ServiceSettings, tmp_path: Path) -> None:
     backup(own, settings, tmp_path / "backup", "admin")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         backup(own, settings, tmp_path / "backup", "admin")
     with pytest.raises(UsageError, match="is not empty"):
         restore(tmp_path / "backup", settings, "admin")

@@ -36,14 +36,14 @@ def test_all_is_well_while_database_bundle_disk_and_servers_are_there(db: Engine
     with socket.create_server(("127.0.0.1", 0)) as server:
         listening = f"127.0.0.1:{server.getsockname()[1]}"
         assert wrong(db, settings, "127.0.0.1:9", listening) == {}
-    assert "nobody listens" in wrong(db, settings, "127.0.0.1:9")["backend"]
+    assert "nothing listens" in wrong(db, settings, "127.0.0.1:9")["backend"]
     shutil.rmtree(settings.data.parent / "bundle")
-    assert wrong(db, settings) == {"bundles": "bundle abababababababab is no longer there"}
+    assert wrong(db, settings) == {"bundles": "bundle abababababababab is missing"}
 
 
 def test_a_database_that_is_away_or_has_no_tables_is_named(tmp_path: Path, settings: ServiceSettings) -> None:
     empty = open_database(f"sqlite:///{tmp_path / 'empty.sqlite'}")
-    assert wrong(empty, settings) == {"database": "its tables are of another version"}
+    assert wrong(empty, settings) == {"database": "its tables are those of another version"}
     empty.dispose()
     away = open_database("postgresql://nobody@127.0.0.1:9/none?connect_timeout=2")
     assert wrong(away, settings) == {"database": "it does not answer"}

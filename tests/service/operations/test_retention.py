@@ -1,4 +1,4 @@
-"""What is kept no longer goes, and only that."""
+"""Only what is no longer kept is removed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ expect.set_options(timeout=120_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 400, "height": 800}
 PATIENT = "TCGA-00-0000"
-"""Whose features are in the tables; the slide of that name is a drawn one."""
+"""The patient whose features are in the tables; the slide of this name is a drawn one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def context(browser: Browser, there: Open) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, there: Open) -> Iterator[Page]:
-    """A page of which at the end nothing went wrong, and nothing was asked of anyone else."""
+    """A page that at the end had no errors and made no requests to other hosts."""
     with clean_page(context, there.address, "data:", "blob:") as page:
         yield page
 

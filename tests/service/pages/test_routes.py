@@ -1,4 +1,4 @@
-"""The pages without a browser: what the worklist lists, what a case says of itself, and who has viewed it."""
+"""The pages without a browser: what the worklist lists, what the page of a case says, and who has viewed it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_person_is_found_by_the_name_that_no_page_shows(service: Running) -> N
 
 def test_an_empty_list_says_why_and_what_to_do(many: Running) -> None:
     page = many.browser().get("/?text=nobody").text
-    assert "No case is like that" in page and '<a href="/">Show all</a>' in page
+    assert "No case matches" in page and '<a href="/">Show all</a>' in page
 
 
 def test_the_filter_stays_as_it_was_chosen_through_the_pages(many: Running) -> None:
@@ -137,7 +137,7 @@ def test_a_case_is_submitted_by_the_form_and_its_page_says_that_it_waits(service
         ("slides", "", "0 slides"),
         ("slides", "/etc/passwd", "not below a folder"),
         ("slides", "upload:" + "0" * 32, "there is no upload"),
-        ("patient", "a\u200b" + "b", "cannot be printed"),
+        ("patient", "a\u200b" + "b", "not printable"),
         ("patient", "a" * 501, "should have at most"),
         ("priority", "1e9", "priority"),
         ("priority", "101", "priority"),
@@ -179,7 +179,7 @@ def test_a_version_that_was_superseded_leads_to_the_later_one(service: Running) 
         body = {"slides": [{"path": path}], "patient": "versions"}
         ids.append(client.post("/api/v1/cases", json=body).json()["id"])
     pages = [service.browser().get(f"/cases/{one}").text for one in ids]
-    assert f'takes the place of this one:</strong> <a href="/cases/{ids[1]}">' in pages[0]
+    assert f'replaces this one:</strong> <a href="/cases/{ids[1]}">' in pages[0]
     assert f'after <a href="/cases/{ids[0]}">version 1</a>' in pages[1]
     assert "Score again" not in pages[0]
 

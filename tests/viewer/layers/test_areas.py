@@ -24,7 +24,7 @@ from kras_plugins.viewer.layers.tiles import Tiles
 from kras_plugins.viewer.layers.tissue import TissueLayer
 
 EDGE = 0.02
-"""GeoJSON is rounded to a hundredth of a pixel: nearer to an edge, either side is right."""
+"""GeoJSON is rounded to a hundredth of a pixel: closer to an edge, either side is correct."""
 
 
 def blobs(shape, seed, n):
@@ -227,7 +227,7 @@ def test_contributions_of_one_size_are_equally_far_from_neutral_and_unseen_tiles
     assert unseen[3] in (0, 255)
     only = layer.draw(*pyramid.box(pyramid.top, 0, 0), frozenset({"lowers"}))
     assert {tuple(c) for c in only[only[..., 3] > 0][:, :3]} <= {tuple(down[:3]), tuple(less_down[:3])}
-    assert "no counterfactual" in layer.note
+    assert "not a counterfactual" in layer.note
     assert "not that of the ensemble" in layer.note
 
 

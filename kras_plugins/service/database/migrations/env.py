@@ -1,4 +1,4 @@
-"""What alembic runs: the steps to the tables of today, in the transaction that `upgrade` opened."""
+"""What alembic runs: the steps to the current tables, in the transaction that `upgrade` opened."""
 
 from __future__ import annotations
 

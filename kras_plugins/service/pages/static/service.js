@@ -1,9 +1,9 @@
-// What pages do beyond what a browser does by itself: look again while cases wait, print, send slides in pieces.
+// What pages do with a script: refresh while cases wait, print, send slides in pieces.
 
 const live = document.querySelector("#live[data-live]");
 if (live) watch(live);
 
-/** Put what has changed into the page; a page that is no longer watched, as its case has ended, is loaded as a whole. */
+/** Update the part of the page that changed; when its case has ended and it is no longer watched, reload the page. */
 function watch(part) {
   setTimeout(async () => {
     let next = part;
@@ -18,7 +18,7 @@ function watch(part) {
         }
         if (!found || (found !== part && !found.dataset.live)) return location.reload();
       } catch {
-        // The service is away for a moment: look again.
+        // The service is unavailable for a moment: try again.
       }
     }
     watch(next);
@@ -57,7 +57,7 @@ function say(text) {
   document.querySelector("#sending").textContent = text;
 }
 
-/** Send a file in pieces, going on from where a break left it; gives the id of the upload. */
+/** Send a file in pieces, continuing where a break left off; returns the id of the upload. */
 async function send(file) {
   const name = btoa(String.fromCharCode(...new TextEncoder().encode(file.name)));
   const begun = await ask("/api/v1/uploads", "POST", { "Upload-Length": file.size, "Upload-Metadata": `filename ${name}` });
