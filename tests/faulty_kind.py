@@ -17,7 +17,8 @@ from campaigns.fuzz.kind import Change, Kind, Must
 from kras_plugins.errors import ConfigError, as_kras_error
 
 WAYS = (
-    "refused", "same", "expected", "undetectable", "silent", "unclear", "blamed", "traceback", "hang", "signal", "memory",
+    "refused", "same", "expected", "undetectable", "silent", "unclear", "blamed", "traceback", "hang", "signal",
+    "memory",
 )  # fmt: skip
 
 

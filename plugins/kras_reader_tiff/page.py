@@ -89,8 +89,10 @@ class Page:
         return self._on_white(pixels)
 
     def _check_stated(self, encoded: Sequence[bytes]) -> None:
-        """Raise ValueError before an image is decoded that states more pixels than its place in the level has, or that is
-        a JPEG without its end: libjpeg would fill the rest with gray."""
+        """Raise ValueError if an image states more pixels than its place in the level has, before it is decoded.
+
+        Also for a JPEG without its end: libjpeg would fill the rest with gray.
+        """
         if self._page.compression not in SIZED:
             return
         for data in encoded:

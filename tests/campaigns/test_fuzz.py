@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = (
-    "cohort", "folds", "maf", "measurements", "kras.toml", "geojson", "cellvit", "halo", "parquet", "svs", "tiff", "dicom",
-    "png", "jpeg", "bag", "onnx", "safetensors", "skops", "bundle", "plug-in", "service",
+    "cohort", "folds", "maf", "measurements", "kras.toml", "geojson", "cellvit", "halo", "parquet", "svs", "tiff",
+    "dicom", "png", "jpeg", "bag", "onnx", "safetensors", "skops", "bundle", "plug-in", "service",
 )  # fmt: skip
 
 
