@@ -279,13 +279,13 @@ def _check_segments(page: Any, path: Path | str) -> None:
     needed = -(-page.imagewidth // width) * -(-page.imagelength // height)
     needed *= page.samplesperpixel if page.planarconfig == 2 else 1
     listed = min(len(page.dataoffsets), len(page.databytecounts))
-    if listed < needed:
+    if listed < needed or (page.is_tiled and listed > needed):  # tiles of another size would lie in wrong places
         raise SlideError(
             f"{path}: states {_show(page)} pixels and lists {listed} of {needed} tiles or strips",
             "the file is damaged; copy it again from its source",
         )
-    _check_raw(page, path, width, height)
     _check_extent(page, path)
+    _check_raw(page, path, width, height)
 
 
 def _check_raw(page: Any, path: Path | str, width: int, height: int) -> None:
@@ -297,7 +297,7 @@ def _check_raw(page: Any, path: Path | str, width: int, height: int) -> None:
     least = min((count for count in page.databytecounts if count), default=0)
     if 0 < least < width * min(last, height) * samples:
         raise SlideError(
-            f"{path}: is said to be uncompressed and has a piece of {least} bytes for {width} x {height} pixels",
+            f"{path}: is said to be uncompressed and has a tile or strip of {least} bytes for {width} x {height} pixels",
             "the file is damaged; export it again",
         )
 

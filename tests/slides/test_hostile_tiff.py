@@ -54,6 +54,7 @@ HEADERS = {
         "tiles of",
     ),
     "no pixels": ({"t256": long(0), "t257": long(0)}, "no pixels"),
+    "more tiles than pixels need": ({"t322": long(128), "t324": long(8, 8), "t325": long(9, 9)}, "lists 2 of 1"),
     "no tiles": ({"t324": None, "t325": None}, "lists 0 of 1"),
     "two thousand million tiles listed": ({"t324": (4, 2**31, b"\x08\0\0\0")}, "lists 0 of 1"),
     "a tile beyond the end": ({"t324": long(2**31)}, "truncated|Short read|Read error"),
