@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.fuzz.kind import Change, Kind, Must, cut, of_bytes, pick
-from campaigns.fuzz.slides import WARM, draw, seen
+from campaigns.fuzz.slides import TILE, WARM, digest, draw, seen
 
 Part = tuple[bytes, bytes]
 """Name and content of a chunk."""
@@ -40,7 +40,7 @@ def _joined(parts: list[Part]) -> bytes:
     return _HEAD + b"".join(chunks)
 
 
-def _change_png(folder: Path, rng: random.Random, _sound: Any) -> Change:
+def _change_png(folder: Path, rng: random.Random, sound: Any) -> Change:
     file = folder / "field.png"
     parts = _parts(file.read_bytes())
     data = next(i for i, (name, _) in enumerate(parts) if name == b"IDAT")
@@ -64,6 +64,10 @@ def _change_png(folder: Path, rng: random.Random, _sound: Any) -> Change:
     def size() -> Change:
         value = rng.choice([(128, 129), (129, 128), (128, 127), (64, 256), (0, 128), (2**31 - 1, 2), (60_000, 60_000)])
         parts[0] = (b"IHDR", struct.pack(">II", *value) + parts[0][1][8:])
+        if value == (128, 127):  # the pixels of a row more are behind the end of the picture
+            rows = draw(128)[:127]
+            tiles = [digest(rows[y : y + TILE, x : x + TILE]) for y in (0, TILE) for x in (0, TILE)]
+            return say("a row less", {**sound, "size": value, "levels": [value], "tiles": tiles})
         return say(f"size {value}", Must.REFUSED)
 
     def depth() -> Change:
