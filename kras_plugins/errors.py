@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,11 @@ class KrasError(Exception):
 
 
 def _harmless(text: str) -> str:
-    """The text without control characters but line ends and tabs, and without what turns the direction of others."""
+    """The text on one line, without control characters and without what changes the direction of others."""
     if text.isprintable():
         return text
-    return "".join("\ufffd" if category(c) in _COMMANDS and c not in "\n\t" else c for c in text)
+    line = re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text).strip(" ")
+    return "".join("\ufffd" if category(c) in _COMMANDS else c for c in line)
 
 
 class ConfigError(KrasError):

@@ -118,9 +118,9 @@ def _refused(error: KrasError, kind: Kind) -> tuple[str, str]:
         if isinstance(cause, MemoryError):
             return "memory", told
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, PluginError) or "fault of the plug-in" in told:
-        return "blamed", f"{told}\n{traceback.format_exc()}"
     named = any(name in error.message for name in kind.named)
+    if "fault of the plug-in" in told or (isinstance(error, PluginError) and not named):
+        return "blamed", f"{told}\n{traceback.format_exc()}"
     if not (named and error.hint.strip() and told.isprintable() and len(told) < _LONGEST):
         return "unclear", told
     return "refused", told

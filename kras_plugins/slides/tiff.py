@@ -297,7 +297,7 @@ def _check_raw(page: Any, path: Path | str, width: int, height: int) -> None:
     least = min((count for count in page.databytecounts if count), default=0)
     if 0 < least < width * min(last, height) * samples:
         raise SlideError(
-            f"{path}: is said to be uncompressed and has a tile or strip of {least} bytes for {width} x {height} pixels",
+            f"{path}: is said to be uncompressed, but a tile or strip of {width} x {height} pixels has {least} bytes",
             "the file is damaged; export it again",
         )
 
