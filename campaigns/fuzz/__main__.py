@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # the studies, bundles and services that tests share
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # no library may have threads in the process that forks
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # Arrow's own takes a gibibyte before it needs any
 
 from campaigns.fuzz.kind import Kind  # noqa: E402 - what it imports must find the environment
 from campaigns.fuzz.server import FAULTS, FINE, Outcome, campaign, die_with_parent  # noqa: E402
