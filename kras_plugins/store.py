@@ -323,7 +323,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
     except OSError as e:
         part.unlink(missing_ok=True)

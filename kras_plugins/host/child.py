@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from kras_plugins.host.isolation import slices
 
@@ -75,9 +76,19 @@ def last_words(errors: Path) -> str:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that has its own session, and whatever it started."""
+    """Kill a process that has its own session, and whatever it started; on Windows, which has no sessions, it alone."""
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         process.kill()
     process.wait()
+
+
+def kill_own_session() -> NoReturn:
+    """End this process, which is the first of its session, and whatever it started; on Windows, it alone."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -227,7 +227,7 @@ def write_bundle(
                 refuse_pickle(m.name, source)
                 shutil.copytree(source, work / "models" / f"fold-{k}" / m.name)
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-        (work / CONTENT).write_text(text + "\n", encoding="utf-8")
+        (work / CONTENT).write_text(text + "\n", encoding="utf-8", newline="\n")
         digest = seal(work)
         share(work, CONTENT)
         if folder.exists():

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def make_key(file: Path) -> str:
     written: list[Path] = []
     try:
         for path, content, mode in ((file, secret, 0o600), (public_of(file), public, 0o644)):
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as f:
+            with open(path, "xb", opener=partial(os.open, mode=mode)) as f:
                 written.append(path)
                 f.write(content)
     except OSError as e:

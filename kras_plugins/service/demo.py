@@ -78,7 +78,7 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
         notify.note("the bundle of the demonstration was made by another version of kras: it is made again")
         shutil.rmtree(out)
     if not (out / "manifest.json").is_file():  # which a study writes last
-        settings.write_text(_TOML, encoding="utf-8")
+        settings.write_text(_TOML, encoding="utf-8", newline="\n")
         loaded = StudySettings.load(settings, cache=folder / "store")
         study.train(settings=loaded, out=out, notify=notify, command=("kras", "serve", "--demo"))
     return Demo(

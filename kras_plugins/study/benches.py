@@ -112,7 +112,7 @@ def mark(store: Store) -> None:
     """Leave a mark in the store by which another machine can tell that it sees the same store."""
 
     def build(folder: Path) -> None:
-        (folder / "mark.txt").write_text(uuid.uuid4().hex)
+        (folder / "mark.txt").write_text(uuid.uuid4().hex, encoding="utf-8", newline="\n")
 
     store.make(make_key("mark"), build)
 
@@ -180,7 +180,7 @@ def _opened(order: Mapping[str, Any]) -> Iterator[tuple[Registry, Store, list[Pa
         for number, plugin in enumerate(order["plugins"]):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"kras-plugin-{number}-")))
             file = folder / Path(plugin["place"]).name
-            file.write_text(plugin["text"], encoding="utf-8")
+            file.write_text(plugin["text"], encoding="utf-8", newline="\n")
             called[file] = plugin["place"]
         registry = discover(settings["block"], called, settings["import_deadline"], called)
         yield registry, store, list(called)

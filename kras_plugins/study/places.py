@@ -28,7 +28,7 @@ def remember_places(store: Store, results: Iterable[SlideResult]) -> None:
 
 def _remember(store: Store, fingerprint: str, path: str) -> None:
     def write(folder: Path) -> None:
-        (folder / _FILE).write_text(path, encoding="utf-8")
+        (folder / _FILE).write_text(path, encoding="utf-8", newline="\n")
 
     file = store.make(make_key("place", slide=fingerprint), write) / _FILE
     if file.read_text(encoding="utf-8") != path:  # the slide was moved since

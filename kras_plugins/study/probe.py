@@ -69,7 +69,7 @@ def main() -> None:
     request = Request(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     limit_self(request.memory, request.seconds)
     sys.path[:0] = [p for p in request.path if p not in sys.path]
-    with Path(sys.argv[2]).open("a", encoding="utf-8") as result:
+    with Path(sys.argv[2]).open("a", encoding="utf-8", newline="\n") as result:
         try:
             try_bundle(request, lambda what: _write(result, doing=what))
         except KrasError as e:

@@ -72,7 +72,7 @@ def _try(session: Session, folder: Path) -> None:
             memory=MEMORY + 4 * size,
             seconds=OF_WORK,
         )
-        request.write_text(json.dumps(asdict(asked)), encoding="utf-8")
+        request.write_text(json.dumps(asdict(asked)), encoding="utf-8", newline="\n")
         result.touch()
         came = run_alone("kras_plugins.study.probe", [str(request), str(result)], SECONDS, errors)
         lines: list[dict[str, Any]] = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]

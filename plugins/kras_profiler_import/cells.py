@@ -194,7 +194,9 @@ def _build(
     provides = cells | (frozenset(words.values()) - {IGNORE, "other"}) | read.columns
     if frozenset(words.values()) >= EPITHELIUM:
         provides |= EPITHELIUM
-    (folder / NOTES).write_text(json.dumps(_notes(slide, file, read, told, bool(regions))), encoding="utf-8")
+    (folder / NOTES).write_text(
+        json.dumps(_notes(slide, file, read, told, bool(regions))), encoding="utf-8", newline="\n"
+    )
     pattern = paint_patterns(grown, patterns, raster)
     _finish(folder, slide, canvas, tissue, pattern, mpp, provides, file)
 

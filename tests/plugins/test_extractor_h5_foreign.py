@@ -271,7 +271,7 @@ def test_a_vector_without_encoder_or_of_no_finite_numbers_is_refused(tmp_path: P
         load(tmp_path)
     assert "extractor.h5.encoder" in e.value.hint
     vector_file(tmp_path / "s.h5", FEATURES[0] * np.nan)
-    with pytest.raises(SlideError, match="NaN or infinity"):
+    with pytest.raises(SlideError, match="NaN or infinite"):
         load(tmp_path, encoder="titan")
     vector_file(tmp_path / "s.h5", FEATURES[0], encoder="prism", extractor="virchow")
     assert load(tmp_path).encoder == "prism"

@@ -63,9 +63,9 @@ def check_plugin(
 
 def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[dict[str, Any]]:
     """The lines of one worker process; if it is lost, the outcome of the current check and a line that says so."""
-    (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
+    (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8", newline="\n")
     results, errors = work / "results.jsonl", work / "stderr.txt"
-    results.write_text("")
+    results.write_text("", encoding="utf-8", newline="\n")
     temporary = work / "temporary"  # files of a killed process are removed with the rest
     temporary.mkdir(exist_ok=True)
     command = [
