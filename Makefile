@@ -64,9 +64,14 @@ bench: .venv/.installed-dev .venv-triton/.installed
 bench-gpu: .venv/.installed-dev
 	$(BIN)/python benchmarks/gpu.py --device cuda --out build/gpu
 
-# Damages FUZZ bundles at random and reseals them: each must end in a one-line error or in scores.
+# Changes inputs of every kind at random, FUZZ of each: one clear error or the exact result; table in build/fuzz.json.
+# Killed, it goes on where it was. Then GUIDED seconds a parser with bytes that reach new lines of it (atheris).
+fuzz: export OMP_NUM_THREADS = 1
 fuzz: .venv/.installed-dev
-	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
+	$(BIN)/python -m campaigns.fuzz --cases $(or $(FUZZ),300) --seed $(or $(SEED),0)
+	$(PIP) --editable '.[fuzz]'
+	for one in json cells table cohort folds maf settings; do \
+	  $(BIN)/python -m campaigns.fuzz.guided $$one $(or $(GUIDED),60) || exit 1; done
 
 # Disturbs commands, their workers, disks, stores and Triton servers CHAOS times at random, as many Dask workers, and as many
 # workers of a service on SQLite and on PostgreSQL: nothing may be lost, duplicated or left behind. An interrupted run
