@@ -170,7 +170,8 @@ def _entries() -> tuple[list[metadata.EntryPoint], list[Broken]]:
         return list(metadata.entry_points(group=GROUP)), []
     except Exception:  # noqa: BLE001 - it stops at the first such list, and does not say whose it is
         pass
-    found, broken = [], []
+    found: list[metadata.EntryPoint] = []
+    broken: list[Broken] = []
     for dist in metadata.distributions():
         try:
             found += dist.entry_points.select(group=GROUP)
