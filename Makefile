@@ -4,11 +4,13 @@ BIN := .venv/bin
 # Modules are compiled when they are imported: most of the libraries' 20,000 modules never are. The bytecode is kept in
 # one place, even if the environment says otherwise: else each `kras` would spend three seconds compiling 2,000 modules.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
+# The versions that the tests run with; `make test CONSTRAINT=` on a clean clone takes the newest that are allowed.
+CONSTRAINT ?= --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-long lint bench bench-gpu chaos fuzz docs notebook pictures dist hooks openseadragon experiment train-cells train-vit-mini clean
+.PHONY: demo test test-long test-oldest test-newest lint lint-platforms bench bench-gpu chaos fuzz docs notebook pictures dist constraints audit hooks openseadragon experiment train-cells train-vit-mini clean
 
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
@@ -30,6 +32,24 @@ lint: .venv/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What macOS and Windows lack and is used unguarded: types are checked as if they were the machine.
+lint-platforms: .venv/.installed-dev
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+
+# A part of the tests with the oldest versions that pyproject.toml allows, and with the newest, each in its own .venv-….
+USED := dask,dicomweb,notebook,pretrain,remote,risk,service,view
+PART ?= tests/test_end_to_end.py tests/test_bags.py tests/test_store.py tests/slides tests/plugins tests/report tests/viewer
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest test-newest: export OMP_NUM_THREADS = 1
+test-oldest test-newest: .venv/.installed-dev
+	$(BIN)/uv pip compile --quiet --resolution $(RESOLUTION) $(USED:%=--extra %) --output-file build/$(RESOLUTION).txt pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-$(RESOLUTION)
+	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --constraint build/$(RESOLUTION).txt \
+	  --editable '.[$(USED)]' pytest pytest-xdist hypothesis
+	.venv-$(RESOLUTION)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= $(PART)
+
 bench: .venv/.installed-dev .venv-triton/.installed
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/encoders.py
@@ -44,14 +64,21 @@ bench: .venv/.installed-dev .venv-triton/.installed
 bench-gpu: .venv/.installed-dev
 	$(BIN)/python benchmarks/gpu.py --device cuda --out build/gpu
 
-# Damages FUZZ bundles at random and reseals them: each must end in a one-line error or in scores.
+# Changes inputs of every kind at random, FUZZ of each: one clear error or the exact result; table in build/fuzz.json.
+# Killed, it goes on where it was. Then GUIDED seconds a parser with bytes that reach new lines of it (atheris).
+fuzz: export OMP_NUM_THREADS = 1
 fuzz: .venv/.installed-dev
-	KRAS_FUZZ=$(or $(FUZZ),40) $(BIN)/python -m pytest tests/study/test_fuzz_bundles.py
+	$(BIN)/python -m campaigns.fuzz --cases $(or $(FUZZ),300) --seed $(or $(SEED),0)
+	$(PIP) --editable '.[fuzz]'
+	for one in json cells table cohort folds maf settings; do \
+	  $(BIN)/python -m campaigns.fuzz.guided $$one $(or $(GUIDED),60) || exit 1; done
 
-# Kills CHAOS Dask workers, and those of a service on SQLite and PostgreSQL, at random while there is work: none of it may
-# be lost or duplicated. An interrupted run resumes.
-chaos: .venv/.installed-dev
-	KRAS_CHAOS=$(or $(CHAOS),100) $(BIN)/python -m pytest -s tests/engines/test_chaos.py tests/service/test_kills.py
+# Disturbs commands, their workers, disks, stores and Triton servers CHAOS times at random, as many Dask workers, and as many
+# workers of a service on SQLite and on PostgreSQL: nothing may be lost, duplicated or left behind. An interrupted run
+# resumes; build/*chaos*.json has the counts (docs/reliability.md).
+chaos: .venv/.installed-dev .venv-triton/.installed
+	KRAS_CHAOS=$(or $(CHAOS),200) $(BIN)/python -m pytest -s tests/service/test_kills.py \
+	  tests/engines/test_chaos.py tests/test_chaos.py
 
 # The site, in build/docs; a warning, such as a broken link, is an error.
 docs: .venv/.installed-dev
@@ -84,9 +111,26 @@ openseadragon:
 	cd $(STATIC) && chmod 644 openseadragon.* \
 	  && sha256sum openseadragon.min.js openseadragon.LICENSE.txt > openseadragon.sha256
 
-# Wheel and sdist, in dist/.
+# Wheel and sdist, in dist/, and in build/ what an environment of the wheel consists of. KRAS_REPOSITORY=https://… is the
+# address that the links of the package index lead to.
 dist: .venv/.installed-dev
-	rm -rf dist && $(BIN)/python -m hatchling build -d dist
+	rm -rf dist build/clean build/*.cdx.json && $(BIN)/python -m hatchling build -d dist
+	$(BIN)/uv venv --quiet build/clean
+	$(BIN)/python -m pip --python build/clean/bin/python install --quiet --no-compile $(CONSTRAINT) \
+	  "$$(echo dist/*.whl)[$(USED)]"
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
+	  --output-file build/$$(basename dist/*.whl -py3-none-any.whl).cdx.json build/clean/bin/python
+
+# Writes down the versions that .venv holds: after `make test CONSTRAINT=` on a clean clone.
+constraints: .venv/.installed-dev
+	{ sed '/^[^#]/d' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+# Known vulnerabilities of the versions that the tests ran with, and of the oldest that are allowed; asks the package index.
+audit: .venv/.installed-dev
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct $(USED:%=--extra %) --output-file build/lowest-direct.txt pyproject.toml
+	for versions in constraints.txt build/lowest-direct.txt; do \
+	  $(BIN)/uv tool run pip-audit --strict --requirement $$versions --no-deps --disable-pip || exit 1; done
 
 # Lint on each commit.
 hooks: .venv/.installed-dev
@@ -98,12 +142,12 @@ hooks: .venv/.installed-dev
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.installed: .venv/.made pyproject.toml
-	$(PIP) --editable '.[view]'
+.venv/.installed: .venv/.made pyproject.toml constraints.txt
+	$(PIP) $(CONSTRAINT) --editable '.[view]'
 	touch $@
 
-.venv/.installed-dev: .venv/.made pyproject.toml
-	$(PIP) --editable '.[dev]'
+.venv/.installed-dev: .venv/.made pyproject.toml constraints.txt
+	$(PIP) $(CONSTRAINT) --editable '.[dev]'
 	touch .venv/.installed $@
 
 # A Triton server with an engine for this CPU, in an environment of its own, as kras needs a newer numpy.

@@ -20,6 +20,8 @@ from kras_plugins.files.regular import regular
 if TYPE_CHECKING:
     from kras_plugins.data import Float32
 
+MOST_PACKED = 1100
+"""Bytes that a byte of a file may stand for: gzip and its like pack no denser. Much more is stated, and not there."""
 _SLAB = 4096
 
 
@@ -115,5 +117,7 @@ def _table(data: h5py.Dataset, dtype: str, mapped: mmap.mmap) -> Any:
     """A table of a file, mapped if it is stored in the needed type and layout, else read."""
     offset = data.id.get_offset() if data.dtype == dtype else None
     if offset is None or not data.size:
+        if data.nbytes > MOST_PACKED * len(mapped):
+            raise ValueError(f"it states a table of {data.shape}, more than so small a file holds")
         return data[:].astype(dtype)
     return np.frombuffer(mapped, dtype, math.prod(data.shape), offset).reshape(data.shape)

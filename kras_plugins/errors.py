@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unicodedata import category
 
+_COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's control and format characters, lone surrogates, and separators of lines."""
 _LONGEST = 500
 """Characters of a foreign error's text that are shown on one line."""
 
@@ -15,16 +19,26 @@ class KrasError(Exception):
     """An error the user can act on.
 
     `message` names the file or part and the cause; `hint` says what to do. The command line prints both and
-    exits with 1; any other exception is a bug and shows its traceback.
+    exits with 1; any other exception is a bug and shows its traceback. Characters that command a terminal, which a
+    damaged file may bring into either, are shown as U+FFFD.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message, hint = _harmless(message), _harmless(hint)
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def _harmless(text: str) -> str:
+    """The text on one line, without control characters and without what changes the direction of others."""
+    if text.isprintable():
+        return text
+    line = re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text).strip(" ")
+    return "".join("\ufffd" if category(c) in _COMMANDS else c for c in line)
 
 
 class ConfigError(KrasError):

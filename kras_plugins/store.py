@@ -1,21 +1,21 @@
 """A content-addressed store: every costly result is a folder named by the sha256 of what it was made from.
 
 A folder appears under its final name only when it is complete, so a killed run leaves nothing incomplete behind, and
-several processes may share one store. A store on object storage also has such a folder: local copies, as many as fit,
-of what is stored there (`remote/artifacts.py`).
+several processes may share one store. Its `key.json` lists the sha256 of each file: an artifact that has changed is
+made again. A store on object storage also has such a folder: local copies, as many as fit, of what is stored there
+(`remote/artifacts.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-import stat
 import time
 import unicodedata
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,16 +26,23 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path, user_config_path
 
 from kras_plugins.errors import ConfigError, StoreError
-from kras_plugins.files.leftovers import clear_dead, clear_old, remove_marked, work_folder
+from kras_plugins.files.atomic import share, write_atomic
+from kras_plugins.files.leftovers import clear_dead, clear_old, clear_parts, remove_marked, work_folder
 from kras_plugins.files.regular import regular
+from kras_plugins.files.whole import changed, digests_of
 from kras_plugins.remote.copies import Copies, copies_of
 from kras_plugins.urls import Url, place
 
 if TYPE_CHECKING:
     from kras_plugins.remote.artifacts import Artifacts, Marker
 
+_log = logging.getLogger("kras.store")
 _KEY_FILE = "key.json"
 _WORK = "tmp"
+DAMAGED = "damaged"
+"""The kind of an artifact whose `key.json` cannot be read any more."""
+_whole: set[tuple[Path, int]] = set()
+"""Folders, with the inode of their `key.json`, that this process made or verified: each is verified once."""
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
@@ -131,10 +138,9 @@ class Store:
 
     def find(self, key: Key) -> Path | None:
         """The folder of a complete artifact, or None."""
-        folder = self._folder(key.digest)
-        if not (folder / _KEY_FILE).is_file():
-            return self._fetched(key.digest)
-        self._used(key.digest)
+        folder = self.at(key.digest)
+        if folder is None:
+            return None
         try:
             os.utime(folder / _KEY_FILE)
         except OSError:
@@ -150,7 +156,7 @@ class Store:
     def at(self, digest: str) -> Path | None:
         """The folder of the complete artifact whose key has this digest, or None."""
         folder = self._folder(digest)
-        if not (folder / _KEY_FILE).is_file():
+        if not self._is_whole(folder, digest):
             return self._fetched(digest)
         self._used(digest)
         return folder
@@ -176,6 +182,11 @@ class Store:
                 raise
             raise self._unwritten(e) from e
 
+    def renew(self, key: Key, build: Callable[[Path], None]) -> Path:
+        """As `make`, but replaces an existing artifact: for facts that may change, such as the path of a slide."""
+        remove_marked(self._folder(key.digest), _KEY_FILE)
+        return self.make(key, build)
+
     def release(self, digests: Iterable[str]) -> None:
         """Declare that this process no longer uses the folders of these artifacts: local copies may be evicted.
 
@@ -187,6 +198,7 @@ class Store:
     def clear_dead(self) -> None:
         """Remove what killed processes of this machine left incomplete; running ones keep what they work on."""
         clear_dead(self.root / _WORK)
+        clear_parts(self.root, deep=False)
 
     def entries(self) -> Iterator[Entry]:
         """Every complete artifact, oldest use first."""
@@ -222,6 +234,9 @@ class Store:
         """
         left = {}
         for entry, marker in self._entries():
+            if entry.kind == DAMAGED:  # whose it was cannot be read, and it cannot be used
+                remove_marked(entry.path, _KEY_FILE)
+                continue
             text = (entry.path / _KEY_FILE).read_text(encoding="utf-8") if marker is None else ""
             stated = {"kind": marker.kind, "facts": marker.facts} if marker is not None else json.loads(text)
             key = make_key(stated["kind"], **stated["facts"])
@@ -247,6 +262,31 @@ class Store:
             found += [(entry, None) for entry in entries_below(self.root)]
         return sorted(found, key=lambda e: (e[0].used, str(e[0].path)))
 
+    def _is_whole(self, folder: Path, digest: str) -> bool:
+        """Whether a complete, unchanged artifact is in this folder; a changed one is removed.
+
+        Raises StoreError if it may not be read or removed.
+        """
+        marker = folder / _KEY_FILE
+        if not marker.is_file():
+            return False
+        try:
+            seen = folder, marker.stat().st_ino
+            name = "" if seen in _whole else _damaged(folder, digest)
+            if name and marker.stat().st_ino != seen[1]:
+                return self._is_whole(folder, digest)  # another process has made it again
+            if name:
+                _log.warning("%s: %s has changed since it was written; the artifact is made again", folder, name)
+                with work_folder(self.root / _WORK, "damaged") as work:
+                    folder.rename(work / folder.name)
+                return False
+        except FileNotFoundError:
+            return False  # removed by another process
+        except OSError as e:
+            raise StoreError(f"{folder} cannot be read, or removed: {e.strerror}", "check its permissions") from e
+        _whole.add(seen)
+        return True
+
     def _fetched(self, digest: str) -> Path | None:
         """The folder of an artifact's copy, made now; None if it is not on object storage either."""
         marker = self._far.find(digest) if self._far is not None else None
@@ -264,7 +304,7 @@ class Store:
     def _placed(self, work: Path, digest: str, stated: Mapping[str, Any]) -> Path:
         """Move the complete content of `work` to its final folder and return that; OSError if it cannot be written."""
         final = self._folder(digest)
-        write_atomic(work / _KEY_FILE, json.dumps(stated, indent=1))
+        write_atomic(work / _KEY_FILE, json.dumps({**stated, "files": digests_of(work)}, indent=1))
         share(work, _KEY_FILE)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.is_dir() and not (final / _KEY_FILE).is_file():
@@ -276,6 +316,8 @@ class Store:
             # Another process finished the same artifact first; ours is identical by construction.
             if not (final / _KEY_FILE).is_file():
                 raise
+        else:
+            _whole.add((final, (final / _KEY_FILE).stat().st_ino))
         if self._copies is not None:
             self._copies.added(final, size)
         return final
@@ -300,6 +342,24 @@ class Store:
         return self.root / digest[:2] / digest[2:32]
 
 
+def _kind(key_file: Path) -> str:
+    try:
+        stated = json.loads(key_file.read_text(encoding="utf-8"))
+        return str(make_key(stated["kind"], **stated["facts"]).kind)
+    except (ValueError, KeyError, TypeError):
+        return DAMAGED
+
+
+def _damaged(folder: Path, digest: str) -> str:
+    """The first file of an artifact that has changed; "" if none has, or if an earlier kras listed no digests."""
+    try:
+        stated = json.loads((folder / _KEY_FILE).read_text(encoding="utf-8"))
+        is_it = make_key(stated["kind"], **stated["facts"]).digest == digest
+        return changed(folder, stated.get("files", {})) if is_it else _KEY_FILE
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _KEY_FILE
+
+
 def _names_any(text: str, wanted: Iterable[str]) -> bool:
     return any(f'"{one}"' in text for one in wanted)
 
@@ -310,36 +370,12 @@ def entries_below(root: Path) -> Iterator[Entry]:
         folder = key_file.parent
         if folder.parent.name == _WORK:
             continue
-        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-        kind = json.loads(key_file.read_text())["kind"]
-        yield Entry(folder, kind, size, key_file.stat().st_mtime)
-
-
-def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write a text file so that it is either the old or the whole new one; raises StoreError on a full disk.
-
-    `mode`: its permissions, reduced by the umask.
-    """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {e.strerror or e}", "free disk space or choose another folder") from e
-
-
-def share(folder: Path, like: str) -> None:
-    """Give all files below a folder the permissions of its file `like`, which follow the umask and the disk.
-
-    Some libraries write through temporary files, which only their owner can read; whoever may read a study must be able
-    to read all of it.
-    """
-    mode = stat.S_IMODE((folder / like).stat().st_mode)
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
-            path.chmod(mode)
+        try:
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            kind, used = _kind(key_file), key_file.stat().st_mtime
+        except FileNotFoundError:
+            continue  # removed by another process
+        yield Entry(folder, kind, size, used)
 
 
 def safe_name(identifier: str) -> str:

@@ -45,20 +45,32 @@ class Clean:
         return self.run(*words, cwd=project, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
-def install(folder: Path, projects: Sequence[Path]) -> Clean:
-    """Build wheels of `kras` and of the projects and install them, all without a network."""
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    quiet = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
-    build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheels", ROOT, *projects)
-    subprocess.run([*pip, *map(str, build)], check=True, env=quiet)
-    where = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(where)], check=True)
+_PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+_QUIET = {"PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
+
+
+def built(folder: Path, projects: Sequence[Path]) -> list[Path]:
+    """Wheels of `kras` and of the projects, in a folder, made without a network."""
+    build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, *projects)
+    subprocess.run([*_PIP, *map(str, build)], check=True, env={**os.environ, **_QUIET})
+    wheels = sorted(folder.glob("*.whl"))
+    assert len(wheels) == 1 + len(projects)
+    return wheels
+
+
+def holding(folder: Path, wheels: Sequence[Path]) -> Clean:
+    """A new environment in a folder, with these wheels, made without a network."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     paths = sysconfig.get_paths()
-    (own,) = where.glob("lib/python*/site-packages")
+    (own,) = folder.glob("lib/python*/site-packages")
     # Packages there are importable, but its .pth files, such as that of the editable `kras`, are not read.
     (own / "other-libraries.pth").write_text("\n".join(dict.fromkeys((paths["purelib"], paths["platlib"]))) + "\n")
-    wheels = sorted((folder / "wheels").glob("*.whl"))
-    assert len(wheels) == 1 + len(projects)
-    python = ("--python", where / "bin" / "python")
-    subprocess.run([*pip, *map(str, python), "install", "--no-deps", *map(str, wheels)], check=True, env=quiet)
-    return Clean(where)
+    python = ("--python", folder / "bin" / "python")
+    command = [*_PIP, *map(str, python), "install", "--no-deps", *map(str, wheels)]
+    subprocess.run(command, check=True, env={**os.environ, **_QUIET})
+    return Clean(folder)
+
+
+def install(folder: Path, projects: Sequence[Path]) -> Clean:
+    """Build wheels of `kras` and of the projects and install them, all without a network."""
+    return holding(folder / "venv", built(folder / "wheels", projects))

@@ -67,7 +67,7 @@ def bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 LONGEST = (
     "test_end_to_end.py", "test_blocks.py", "test_run_on_triton.py", "test_commands.py", "test_profile_table.py",
     "test_examples.py", "test_scaffold.py", "test_telemetry.py", "test_recompute.py", "test_identity.py",
-    "test_kills.py", "test_tutorial_notebook.py",
+    "test_kills.py", "test_tutorial_notebook.py", "test_chaos.py", "test_fuzz.py",
 )  # fmt: skip
 """A worker keeps a file to itself, and a minute's file that is begun last leaves the other worker idle."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import threading
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kras_plugins import store as store_module
 from kras_plugins.errors import StoreError
-from kras_plugins.store import Store, make_key, safe_name, write_atomic
+from kras_plugins.files.atomic import write_atomic
+from kras_plugins.store import Key, Store, make_key, safe_name
 
 
 def writer(text: str):  # type: ignore[no-untyped-def]
@@ -78,6 +81,69 @@ def test_two_threads_making_one_result_agree(tmp_path: Path) -> None:
     [t.join() for t in threads]
     assert found[0] == found[1]
     assert len(list(store.entries())) == 1
+
+
+def stored(root: Path) -> tuple[Store, Key, Path]:
+    """An artifact of three files, one of them deeper, as another process finds it."""
+
+    def build(folder: Path) -> None:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.txt").write_text("a")
+        (folder / "value.txt").write_text("right")
+
+    key = make_key("bag", slide="a")
+    folder = Store(root).make(key, build)
+    store_module._whole.clear()
+    return Store(root), key, folder
+
+
+@pytest.mark.parametrize("name", ["value.txt", "deep/a.txt", "key.json"])
+def test_an_artifact_in_which_a_bit_was_changed_is_made_again(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for at in range(0, (stored(tmp_path / "size")[2] / name).stat().st_size, 7):
+        store, key, folder = stored(tmp_path / str(at))
+        data = bytearray((folder / name).read_bytes())
+        data[at] ^= 4
+        (folder / name).write_bytes(data)
+        assert (store.make(key, writer("right")) / "value.txt").read_text() == "right"
+        if name != "key.json":
+            assert f"{name} has changed since it was written" in caplog.messages[0]
+        if caplog.records:  # of key.json, that there are digests may be what was changed
+            assert not (folder / "deep").exists()
+        caplog.clear()
+        assert list((tmp_path / str(at) / "tmp").iterdir()) == []
+
+
+def test_an_artifact_that_lost_a_file_is_not_found(tmp_path: Path) -> None:
+    store, key, folder = stored(tmp_path)
+    (folder / "value.txt").unlink()
+    assert store.find(key) is None and store.at(key.digest) is None
+
+
+def test_an_artifact_is_looked_at_once_a_process(tmp_path: Path) -> None:
+    store, key, folder = stored(tmp_path)
+    assert store.find(key) == folder
+    (folder / "value.txt").write_text("later")
+    assert store.find(key) == folder
+
+
+def test_an_artifact_of_an_earlier_kras_is_taken_as_it_is(tmp_path: Path) -> None:
+    store, key, folder = stored(tmp_path)
+    stated = json.loads((folder / "key.json").read_text())
+    del stated["files"]
+    (folder / "key.json").write_text(json.dumps(stated))
+    assert store.find(key) == folder
+
+
+def test_a_damaged_artifact_can_be_listed_pruned_and_goes_with_what_is_forgotten(tmp_path: Path) -> None:
+    for remove in (lambda s: s.prune(older_than_days=1), lambda s: s.remove_made_from({"another"})):
+        store, _, folder = stored(tmp_path)
+        (folder / "key.json").write_text("{")
+        os.utime(folder / "key.json", (0, 0))
+        assert [entry.kind for entry in store.entries()] == ["damaged"]
+        remove(store)
+        assert not folder.exists()
 
 
 facts = st.dictionaries(st.text(min_size=1, max_size=3), st.integers() | st.text(max_size=3), max_size=4)

@@ -27,6 +27,7 @@ from kras_plugins.cli import (
     trust,
     view,
 )
+from kras_plugins.cli.command import EXIT_INTERRUPTED
 from kras_plugins.cli.ending import leave
 from kras_plugins.cli.words import Commands
 
@@ -83,6 +84,9 @@ def main() -> None:
         app()
     except SystemExit as e:
         code = e.code
+    except KeyboardInterrupt:  # before the command began, or after it ended
+        typer.echo("interrupted", err=True)
+        code = EXIT_INTERRUPTED
     except BaseException:  # noqa: BLE001 - a bug: its traceback is shown, as the interpreter would
         sys.excepthook(*sys.exc_info())
         code = 1

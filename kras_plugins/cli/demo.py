@@ -62,7 +62,7 @@ def demo(
     with stderr().status("drawing slides"):
         draw_cohort(folder, patients=patients, signal=signal, seed=seed)
     file = folder / "kras.toml"
-    file.write_text(_TOML, encoding="utf-8")
+    file.write_text(_TOML, encoding="utf-8", newline="\n")
     settings = study.StudySettings.load(file, out=out / "results", cache=cache or out / "store")
     with progress() as notify:
         result = study.train(settings=settings, overwrite=overwrite, notify=notify, command=["kras", *sys.argv[1:]])

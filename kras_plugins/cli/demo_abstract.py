@@ -45,7 +45,7 @@ def demo_abstract(out: Path, *, patients: int, signal: float, seed: int, overwri
     for k, (name, prefix) in enumerate((("cohort", ""), ("hospital", "H-"))):
         drawn[name] = draw_features(out / name, patients=patients, signal=signal, seed=seed + k, name=prefix)
     file = out / "cohort" / "kras.toml"
-    file.write_text(_TOML, encoding="utf-8")
+    file.write_text(_TOML, encoding="utf-8", newline="\n")
     here, there = study.StudySettings.load(file), study.StudySettings()
     here, there = (
         settings.having(cache=cache or out / "store").with_tables([cohort.with_name("features.csv")])

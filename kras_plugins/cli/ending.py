@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,11 @@ _PATIENCE = 5.0
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`; threads that never end, and processes started with multiprocessing, are killed."""
+    """End the process with `code`; threads that never end, and processes started with multiprocessing, are killed.
+
+    Ctrl-C is ignored from here on: it would show a traceback of the interpreter's shutdown.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if given_up():  # a call that hangs would hang forever, or crash the interpreter during its shutdown
         _cut_off(code)
     threading.Thread(target=_after_a_while, args=(code,), name="kras-leave", daemon=True).start()

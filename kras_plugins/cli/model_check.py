@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from kras_plugins.cli.command import command
 from kras_plugins.cli.console import print_json, stdout
 from kras_plugins.cli.options import AsJson, ModelNames, Plugins
 from kras_plugins.errors import BackendError
+from kras_plugins.files.leftovers import scratch
 
 if TYPE_CHECKING:
     from kras_plugins.probing.parity import Parity
@@ -39,9 +39,9 @@ def check_models(
 
     session = plugins.session()
     rows: list[Parity] = []
-    with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
+    with scratch("check") as work:
         if slide is None:
-            slide = Path(work) / "drawn.tiff"
+            slide = work / "drawn.tiff"
             draw_slide(slide, seed=0)
         for owner, spec in configured_models(session.registry, session.config, session.notify.warn, names or ()):
             pixels = slide_tiles(spec, slide, count, session.registry, session.config)

@@ -95,9 +95,11 @@ def start(
 
 
 def need() -> None:
-    """ConfigError if the packages of the service are not installed."""
+    """ConfigError if the service cannot run: on Windows, or without its packages."""
     from importlib.util import find_spec
 
+    if sys.platform == "win32":
+        raise ConfigError("kras serve does not run on Windows", "run it in a container, or under WSL")
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def similar(
     given: Annotated[
         list[Path],
-        typer.Argument(help="slides, or bags (.h5) of `kras embed`; for pictures, add the slide with a bag's name"),
+        typer.Argument(help="slides, or bags (.h5) of `kras embed`; a slide named like a bag supplies the pixels"),
     ],
     tile: Annotated[str, typer.Option(metavar="X,Y", help="a point within the chosen tile, in level-0 pixels")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="picture to write (.png)")],

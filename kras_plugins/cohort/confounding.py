@@ -241,12 +241,12 @@ def permutation_p(labels: npt.NDArray[np.int8], groups: Sequence[str], strata: S
 
 
 def _tells(values: Sequence[str], labels: npt.NDArray[np.int8]) -> str:
-    """`equals` or `nearly reveals` where values give the label away, else ""."""
+    """`equals`, `reveals` or `nearly reveals` if values give the label away, else ""."""
     seen: dict[str, set[int]] = {}
     for value, label in zip(values, labels, strict=True):
         seen.setdefault(value.lower() if value.lower() not in UNKNOWN else "", set()).add(int(label))
     if 1 < len(seen) <= len(values) // 3 and all(len(some) == 1 for some in seen.values()):
-        return "equals" if len(seen) == 2 else "tells"
+        return "equals" if len(seen) == 2 else "reveals"
     found = floats(values).values
     sides = [found[(labels == side) & ~np.isnan(found)] for side in (1, 0)]
     if min(map(len, sides)) < FEWEST:

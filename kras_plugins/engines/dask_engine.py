@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ from kras_plugins.host.notes import note
 _log = logging.getLogger("kras.dask")
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 60.0
+_SAY_SECONDS = 60.0
+"""Interval of the message that no worker is available."""
 Say = Callable[[str], None]
 
 
@@ -122,25 +125,31 @@ class Pool:
         self._slots: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._address, self._comm = client.scheduler.address, client.scheduler_comm
-        self._waited, self._looked = False, time.monotonic()
+        self._idle_since = self._said = 0.0
+        self._looked = time.monotonic()
 
     def join(self, joining: Joining) -> None:
         """Have all workers open their benches, and record which may have tasks; later workers report it themselves."""
         present = self._present()
+        with _saying(self._say, f"waiting for {len(present)} Dask workers to answer"):
+            try:
+                self._client.register_plugin(joining, name=self._name)
+            except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; who it was is asked below
+                self._check_scheduler()
+                failed = described(e)
+            else:
+                failed = ""
+            self._ask(present, failed)
+
+    def _ask(self, workers: Sequence[str], failed: str = "") -> None:
+        """Ask workers whether they joined. `failed`: why some could not, if known."""
         try:
-            self._client.register_plugin(joining, name=self._name)
-        except Exception as e:  # noqa: BLE001 - of one worker, such as one without kras; which one is asked below
-            self._check_scheduler()
-            failed = described(e)
-        else:
-            failed = ""
-        try:
-            found = self._client.run(standing, self._name, workers=present, on_error="return") if present else {}
+            found = self._client.run(standing, self._name, workers=workers, on_error="return") if workers else {}
         except OSError as e:
             raise self._gone() from e
         for worker, told in found.items():
-            if told == {} or (told is None and not failed):
-                continue  # it is about to join, and reports itself how that went
+            if told == {} or (not failed and not isinstance(told, Mapping)):
+                continue  # it is about to join, and reports itself how that went, or about to leave
             facts = told if isinstance(told, Mapping) else {"refused": failed or described(told)}
             self._joined({"worker": worker, **facts})
 
@@ -223,16 +232,33 @@ class Pool:
             kind, what = self.inbox.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             if not deal.running and not self._slots:
-                self._refuse_if_none_can()
-                if not self._waited:
-                    self._say("waiting for a Dask worker")
-                self._waited = True
+                self._wait_on()
             return "time", None
         if kind == "tiles":
             self._tell(*what["tiles"])
         elif kind == "joined":
             self._joined(what)
         return kind, what
+
+    def _wait_on(self) -> None:
+        """Report that no worker is available, at once and then once a minute; BackendError if none can be used.
+
+        The event of a worker that joined may have been lost, so connected workers are asked again.
+        """
+        self._refuse_if_none_can()
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        if self._said >= self._idle_since and now - self._said < _SAY_SECONDS:
+            return
+        present, minutes = self._present(), round((now - self._idle_since) / 60)
+        unheard = [worker for worker in present if worker not in self._refused]
+        self._say(
+            f"waiting for a Dask worker{f' for {minutes} min' if minutes else ''}: {len(present)} connected, "
+            f"{len(unheard)} of them not ready yet"
+        )
+        self._said = now
+        with _saying(self._say, f"waiting for {len(unheard)} Dask workers to answer"):
+            self._ask(unheard)
 
     def _check_scheduler(self) -> None:
         """Raise BackendError if the scheduler is lost or has restarted: then it no longer knows these tasks."""
@@ -248,7 +274,7 @@ class Pool:
     def _joined(self, told: Mapping[str, Any]) -> None:
         worker = str(told["worker"])
         if "slots" in told:
-            self._slots[worker] = int(told["slots"])
+            self._slots[worker], self._idle_since = int(told["slots"]), 0.0
             self._refused.pop(worker, None)
         elif worker not in self._refused:
             self._refused[worker] = str(told["refused"])
@@ -274,6 +300,24 @@ class Pool:
             self._check_scheduler()
             return None
         return told
+
+
+@contextmanager
+def _saying(say: Say, text: str) -> Iterator[None]:
+    """Repeat a message once a minute until the block ends: a single stopped worker blocks it."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(_SAY_SECONDS):
+            say(text)
+
+    thread = threading.Thread(target=again, name="kras-dask-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _outcome(told: str) -> Any:

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from kras_plugins.host.isolation import slices
 
@@ -41,13 +43,14 @@ def limit_self(memory: int, seconds: int) -> None:
 def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
     """Run `python -m module words` with one thread for at most `seconds`; "" if it ended well, else how it ended.
 
-    Its stderr goes to the file `errors`; the result quotes the last line.
+    Its stderr goes to the file `errors`; the result quotes the last line. Its stdin says nothing, and closes when this
+    process is gone: see `end_with_parent`.
     """
     command = [sys.executable, "-P", "-m", module, *words]
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env={**os.environ, **_ONE_THREAD},
@@ -63,6 +66,22 @@ def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -
     return f"no end: it was ended after {seconds:g} s"
 
 
+def end_with_parent() -> None:
+    """In a process that leads a session: kill it, and all that it started, when its stdin closes.
+
+    A killed parent kills no child, so a hanging one would hang forever. Does nothing in another process's session.
+    """
+    if sys.platform == "win32" or os.getsid(0) != os.getpid():
+        return
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="kras-parent", daemon=True).start()
+
+
 def ending(code: int) -> str:
     """How a process with that return code ended."""
     return f"the end of the process with exit code {code}" if code >= 0 else f"its end by {signal.Signals(-code).name}"
@@ -75,9 +94,21 @@ def last_words(errors: Path) -> str:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that has its own session, and whatever it started."""
+    """Kill a process that has its own session, and whatever it started; on Windows, which has no sessions, it alone."""
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         process.kill()
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def kill_own_session() -> NoReturn:
+    """End this process, which is the first of its session, and whatever it started; on Windows, it alone."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

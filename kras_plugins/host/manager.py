@@ -123,7 +123,9 @@ def discover(
     manager.add_hookspecs(hookspecs)
     provided: list[Provided] = []
     broken: list[Broken] = []
-    for source in _sources(files, blocked, called or {}):
+    entries, unreadable = _entries()
+    broken += unreadable
+    for source in _sources(entries, files, blocked, called or {}):
         if os.environ.get("KRAS_DEBUG"):  # a plug-in that ends the process at import leaves no other trace
             print(f"importing plug-in {source.plugin} of {source.origin}", file=sys.stderr, flush=True)
         try:
@@ -162,9 +164,37 @@ def _origin(distribution: str, version: str) -> str:
     return distribution if version == "file" else f"{distribution} {version}"
 
 
-def _sources(files: Iterable[Path], blocked: Container[str], called: Mapping[Path, str]) -> Iterator[_Source]:
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: e.name):
-        dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
+def _entries() -> tuple[list[metadata.EntryPoint], list[Broken]]:
+    """The entry points of all distributions, and the distributions whose list of them cannot be read."""
+    try:
+        return list(metadata.entry_points(group=GROUP)), []
+    except Exception:  # noqa: BLE001 - it stops at the first such list, and does not say whose it is
+        pass
+    found, broken = [], []
+    for dist in metadata.distributions():
+        try:
+            found += dist.entry_points.select(group=GROUP)
+        except Exception as e:  # noqa: BLE001 - whatever its parser says of a damaged file
+            name, version = _named(dist)
+            cause = f"its entry_points.txt cannot be read: {described(e)}; install {name} again"
+            broken.append(Broken(plugin=name, distribution=name, version=version, cause=cause))
+    return found, broken
+
+
+def _named(dist: metadata.Distribution | None) -> tuple[str, str]:
+    """Name and version of a distribution, `unknown` where its metadata do not tell or cannot be read."""
+    try:
+        stated = (dist.metadata["Name"], dist.metadata["Version"]) if dist else (None, None)
+    except Exception:  # noqa: BLE001 - loading the plug-in says why
+        stated = (None, None)
+    return stated[0] or "unknown", stated[1] or "unknown"
+
+
+def _sources(
+    entries: Iterable[metadata.EntryPoint], files: Iterable[Path], blocked: Container[str], called: Mapping[Path, str]
+) -> Iterator[_Source]:
+    for entry in sorted(entries, key=lambda e: e.name):
+        dist, version = _named(entry.dist)
         if entry.name not in blocked and dist not in blocked:
             yield _Source(plugin=entry.name, distribution=dist, version=version, load=partial(_import_entry, entry))
     for path in files:

@@ -15,7 +15,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from kras_plugins.errors import ConfigError
-from kras_plugins.store import user_config, write_atomic
+from kras_plugins.files.atomic import write_atomic
+from kras_plugins.store import user_config
 
 VARIABLE = "KRAS_TRUST"
 """With the value 1, all settings files that are found are trusted: for containers and batch jobs."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
-from kras_plugins.errors import PluginError, StoreError
+from kras_plugins.errors import KrasError, PluginError, StoreError, described
+from kras_plugins.files.atomic import share
 from kras_plugins.learning.calibration import Platt
 from kras_plugins.learning.content import CONTENT, read_content, schema_of
 from kras_plugins.learning.experiment import Experiment
@@ -27,7 +28,6 @@ from kras_plugins.learning.fusion import Fused, Fusion, load_fusion
 from kras_plugins.learning.guard import Called, call, predict
 from kras_plugins.learning.inputs import Encoded, Inputs, conform, handed, has_input
 from kras_plugins.learning.seal import seal, sealed
-from kras_plugins.store import share
 
 if TYPE_CHECKING:
     from kras_plugins.data import Float64
@@ -227,7 +227,7 @@ def write_bundle(
                 refuse_pickle(m.name, source)
                 shutil.copytree(source, work / "models" / f"fold-{k}" / m.name)
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-        (work / CONTENT).write_text(text + "\n", encoding="utf-8")
+        (work / CONTENT).write_text(text + "\n", encoding="utf-8", newline="\n")
         digest = seal(work)
         share(work, CONTENT)
         if folder.exists():
@@ -247,8 +247,8 @@ def load_bundle(
 
     `origin(plugin_name)`: the distribution that errors name.
 
-    Raises StoreError naming a file that was changed, added or lost, or whose content is not that of a bundle,
-    PluginError if a model cannot be loaded.
+    Raises StoreError naming a file that was changed, added or lost, or whose content is not that of a bundle, or
+    a model that cannot be loaded, PluginError if its classifier hangs.
     """
     whole = sealed(folder)
     content = read_content(folder, whole.files)
@@ -257,8 +257,14 @@ def load_bundle(
         models, who = [], Called(name=m.name, plugin=m.plugin, origin=origin(m.plugin))
         for k, fold in enumerate(m.folds):
             refuse_pickle(m.name, folder / fold.model)
-            doing = f"loading its fold-{k} model from {folder}"
-            classifier = call(who, doing, partial(load_classifier, m.plugin, folder / fold.model))
+            try:
+                classifier = call(
+                    who,
+                    f"loading its fold-{k} model from {folder}",
+                    partial(load_classifier, m.plugin, folder / fold.model),
+                )
+            except PluginError as e:
+                raise _not_loaded(who, folder / fold.model, e) from e
             models.append(FoldModel(classifier=classifier, platt=Platt(fold.slope, fold.intercept)))
         consumes = Bag if m.consumes == "bags" else SemanticProfile
         members.append(
@@ -274,6 +280,18 @@ def load_bundle(
         inputs=_inputs(content.inputs),
         facts=content.facts,
         provenance=content.provenance,
+    )
+
+
+def _not_loaded(who: Called, model: Path, error: PluginError) -> KrasError:
+    """What a model that was not loaded is told as: a classifier that raises over it need not be at fault."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, MemoryError):
+        return error
+    return StoreError(
+        f"{model}: {who} cannot load this model: {described(cause)}",
+        "it is damaged, or of another version of the plug-in: take the bundle as `kras run` wrote it; if it is that, "
+        f"see `kras plugin check classifier:{who.plugin}`",
     )
 
 

@@ -128,7 +128,7 @@ def _kept(store: Store, key: Key, b: int, labels: Labels, refit: Refit) -> float
         scratch = folder / "fits"
         value = refit(b, labels, Store(scratch))
         shutil.rmtree(scratch, ignore_errors=True)
-        (folder / _VALUE).write_text(json.dumps(None if math.isnan(value) else value))
+        (folder / _VALUE).write_text(json.dumps(None if math.isnan(value) else value), encoding="utf-8", newline="\n")
 
     try:
         value = json.loads((store.make(key, build) / _VALUE).read_text())

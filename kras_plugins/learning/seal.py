@@ -42,7 +42,7 @@ def seal(folder: Path) -> str:
     """Write `seal.json`, the digests of all files in `folder`; returns its digest, which identifies the content."""
     _refuse_empty(folder)
     text, digest = _render({name: file_sha256(folder / name) for name in _files(folder, SEAL)})
-    (folder / SEAL).write_text(text, encoding="utf-8")
+    (folder / SEAL).write_text(text, encoding="utf-8", newline="\n")
     return digest
 
 

@@ -12,14 +12,16 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.errors import ConfigError, StoreError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.files.regular import private
 from kras_plugins.learning.seal import SIGNATURE, check_seal
 from kras_plugins.learning.strict_json import read_strict_json
-from kras_plugins.store import user_config, write_atomic
+from kras_plugins.store import user_config
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -59,7 +61,7 @@ def make_key(file: Path) -> str:
     written: list[Path] = []
     try:
         for path, content, mode in ((file, secret, 0o600), (public_of(file), public, 0o644)):
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as f:
+            with open(path, "xb", opener=partial(os.open, mode=mode)) as f:
                 written.append(path)
                 f.write(content)
     except OSError as e:

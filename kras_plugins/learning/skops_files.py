@@ -32,7 +32,8 @@ def dump_skops(model: Any, file: Path) -> None:
 def load_skops(file: Path, trusted: Sequence[str] = ()) -> Any:
     """The model of a skops file; of types that skops does not trust by default, only those in `trusted` are created.
 
-    Raises StoreError for any other type, for a damaged file, and for trees whose traversal would not end.
+    Raises StoreError for any other type, for a damaged file, and for trees whose traversal would not end, or that use
+    columns that do not exist.
     """
     import skops.io
 
@@ -45,7 +46,8 @@ def load_skops(file: Path, trusted: Sequence[str] = ()) -> Any:
 
 
 def _check_trees(model: Any) -> None:
-    """Raise ValueError for a tree of scikit-learn, anywhere in a model, in which a child is not behind its parent."""
+    """Raise ValueError for a tree of scikit-learn, anywhere in a model, in which a child is not behind its parent, or a
+    node asks for a column that is not there."""
     import numpy as np
 
     seen: set[int] = set()
@@ -65,6 +67,10 @@ def _check_trees(model: Any) -> None:
         else:
             left += getattr(item, "__dict__", {}).values()
             _check_order(item)
+            for nodes in getattr(item, "_predictors", None) or ():  # of gradient boosting on histograms
+                for one in nodes:
+                    inner = one.nodes["is_leaf"] == 0
+                    _check_columns(one.nodes["feature_idx"][inner], item.n_features_in_)
 
 
 def _check_order(item: Any) -> None:
@@ -73,6 +79,7 @@ def _check_order(item: Any) -> None:
     if hasattr(item, "children_left"):  # sklearn.tree: -1 stands for no child
         children = np.stack([item.children_left, item.children_right]).astype(np.int64)
         inner = (children >= 0).any(axis=0)
+        _check_columns(item.feature[inner], item.n_features)
     elif getattr(getattr(item, "nodes", None), "dtype", None) is not None and item.nodes.dtype.names:
         children = np.stack([item.nodes["left"], item.nodes["right"]]).astype(np.int64)
         inner = item.nodes["is_leaf"] == 0
@@ -80,7 +87,14 @@ def _check_order(item: Any) -> None:
         return
     own = np.arange(children.shape[1])
     if ((children <= own) | (children >= len(own)))[:, inner].any():
-        raise ValueError("a tree in which a child does not stand behind its parent")
+        raise ValueError("a tree in which a child does not come after its parent")
+
+
+def _check_columns(asked: Any, count: int) -> None:
+    """Raise ValueError where nodes ask for another column than 0 to `count` - 1."""
+    for column in asked.tolist():
+        if not 0 <= column < count:
+            raise ValueError(f"a tree asks for column {column} of {count}")
 
 
 def _renumbered(text: str, number: dict[str, str]) -> str:

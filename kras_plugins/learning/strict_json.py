@@ -36,14 +36,17 @@ def read_strict_json(
 
 def _content(path: Path, most: int) -> bytes:
     # Only a regular file is read, even if it is replaced between the two checks: reading a pipe might wait forever.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with open(handle, "rb") as f:
+    with open(path, "rb", opener=_careful) as f:
         found = os.fstat(f.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
         if found.st_size > most:
             raise ValueError(f"it has {found.st_size:,} bytes, at most {most:,} are read")
         return f.read(most)
+
+
+def _careful(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _no_number(text: str) -> float:

@@ -268,7 +268,7 @@ def _uncorrelated(table: Float64) -> list[int]:
 def write_facts(folder: Path, options: Options, seed: int, preprocessor: Preprocessor) -> None:
     """Write `classifier.json` into the folder."""
     facts = {"options": options.result_affecting(), "seed": seed, "preprocessor": preprocessor.to_dict()}
-    (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def read_facts(folder: Path, options: type[T]) -> tuple[T, int, Preprocessor]:

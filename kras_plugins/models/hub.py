@@ -15,8 +15,9 @@ from urllib.parse import urlparse
 
 from kras_plugins.contracts.model import Weights
 from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.models.weights import digest, hub_digest, hub_parts, locate
-from kras_plugins.store import file_sha256, user_config, write_atomic
+from kras_plugins.store import file_sha256, user_config
 
 
 def fetch(weights: Weights, mirror: str | None = None) -> Path | None:

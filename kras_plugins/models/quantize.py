@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from kras_plugins.contracts.model import ModelSpec
 from kras_plugins.errors import BackendError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.models.export import export_onnx, silenced
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def quantize(spec: ModelSpec, calibration: UInt8, out: Path) -> None:
 
     given = spec.inputs[0].name
     part = out.with_name(f".{out.name}.part")
-    with tempfile.TemporaryDirectory(prefix="kras-int8-") as work:
-        exact, ready = Path(work) / "f32.onnx", Path(work) / "ready.onnx"
+    with scratch("int8") as work:
+        exact, ready = work / "f32.onnx", work / "ready.onnx"
         export_onnx(spec, exact)
         try:
             with silenced(""):  # on the root logger it advises what is done here anyway

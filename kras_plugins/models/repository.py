@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.model import ModelSpec, TensorSpec
 from kras_plugins.errors import BackendError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.models.export import OPSET, Asked, export_onnx, opset_of
 from kras_plugins.models.precision import Precision, graph_precision, has_offsets
 from kras_plugins.models.uint8_input import broken_rule
 from kras_plugins.models.weights import model_digest
-from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

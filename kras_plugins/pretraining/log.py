@@ -20,7 +20,7 @@ def step_log(file: Path, board: Path | None) -> Iterator[Callable[[Report], None
     Raises ConfigError where TensorBoard is absent or its folder cannot be written.
     """
     with ExitStack() as stack:
-        lines = stack.enter_context(file.open("a", encoding="utf-8"))
+        lines = stack.enter_context(file.open("a", encoding="utf-8", newline="\n"))
         writer = _board(board) if board else None
         if writer is not None:
             stack.callback(writer.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import closing, contextmanager
@@ -79,10 +80,10 @@ def workers(store: Store, count: int, plugins: Sequence[Path] = ()) -> Iterator[
 
 def _allow_many_files() -> None:
     """Raise the soft limit of open files to the hard one: every memory-mapped bag of a cohort is one."""
-    try:
-        import resource
-    except ImportError:  # Windows has neither this module nor the limit
+    if sys.platform == "win32":  # which has no such limit
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

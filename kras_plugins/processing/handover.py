@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class _Piece:
     """One piece of shared memory, as large as its largest content so far."""
 
     def __init__(self) -> None:
+        assert sys.platform == "linux"  # `Handover` makes none elsewhere
         self._descriptor = os.memfd_create("kras-tile")
         self._memory: mmap.mmap | None = None
 

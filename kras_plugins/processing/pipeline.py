@@ -309,6 +309,6 @@ def _stored_profile(map_folder: Path, digest: str, store: Store) -> Path:
     """The file of a map's profile, computed once per store. `digest`: that of the map."""
 
     def build(folder: Path) -> None:
-        (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))))
+        (folder / "profile.json").write_text(to_json(profile(read_map(map_folder))), encoding="utf-8", newline="\n")
 
     return store.make(make_key("profile", map=digest, features=FEATURES_VERSION), build) / "profile.json"

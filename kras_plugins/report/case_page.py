@@ -11,6 +11,7 @@ from kras_plugins.cohort.targets import target_label
 from kras_plugins.data import CELL_CLASSES
 from kras_plugins.evaluation.distribution import AT
 from kras_plugins.evaluation.evaluated import FEWEST_POSITIVES
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.report.case import CasePage, Measure, case_name, without_scores
 from kras_plugins.report.case_json import ENDING, case_json
 from kras_plugins.report.html import rendered, significant
@@ -19,7 +20,6 @@ from kras_plugins.report.strips import bar, strip
 from kras_plugins.report.style import model_label
 from kras_plugins.report.terms import too_few_positives
 from kras_plugins.semantics.geojson import COLORS
-from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     from kras_plugins.report.case import CaseSlide, Moved, Tile

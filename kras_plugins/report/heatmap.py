@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kras_plugins.errors import StoreError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.report.html import png_bytes
-from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

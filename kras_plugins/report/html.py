@@ -16,9 +16,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from kras_plugins.evaluation.auroc import CONSTANT, EXACT
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.report.style import model_label
 from kras_plugins.report.terms import population_label
-from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image

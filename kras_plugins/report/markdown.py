@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.report.checklist import Checklist
 from kras_plugins.report.model_card import Section
-from kras_plugins.store import write_atomic
 
 # What could become markup, a link or a cell border when text from a cohort or manifest is shown.
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~#])")

@@ -148,7 +148,7 @@ def write_project(project: Project, folder: Path) -> list[Path]:
         text = templates.get_template(template.format(kind=project.kind)).render(values)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_text(text, encoding="utf-8", newline="\n")
         except OSError as e:
             raise StoreError(f"cannot write {file}: {e.strerror or e}", "choose another --out") from e
         written.append(file)

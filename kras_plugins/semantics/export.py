@@ -28,7 +28,7 @@ def write_tissue_png(semantic: SemanticMap, path: Path, mpp: tuple[float, float]
     size = [semantic.tissue_mpp / unit for unit in mpp]
     first = [(semantic.origin_um[i] + semantic.tissue_mpp / 2) / mpp[i] for i in (0, 1)]
     lines = (size[0], 0.0, 0.0, size[1], first[0], first[1])
-    path.with_suffix(".pgw").write_text("".join(f"{value:.10g}\n" for value in lines), encoding="ascii")
+    path.with_suffix(".pgw").write_text("".join(f"{value:.10g}\n" for value in lines), encoding="ascii", newline="\n")
 
 
 def write_tissue_ome_tiff(semantic: SemanticMap, path: Path) -> None:

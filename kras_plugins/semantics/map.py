@@ -163,7 +163,7 @@ def copy_map(made: Path, folder: Path, slide_id: str) -> None:
 
 
 def _write_facts(folder: Path, facts: Mapping[str, object]) -> None:
-    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8", newline="\n")
 
 
 def _write_rest(

@@ -82,7 +82,7 @@ def prepared(folder: Path | None = None, notify: Notify = SILENT) -> Demo:
         notify.note("the bundle of the demonstration was made by another version of kras: it is made again")
         shutil.rmtree(out)
     if not finished.is_file():
-        settings.write_text(_TOML, encoding="utf-8")
+        settings.write_text(_TOML, encoding="utf-8", newline="\n")
         loaded = StudySettings.load(settings, cache=folder / "store")
         study.train(settings=loaded, out=out, notify=notify, command=("kras", "serve", "--demo"))
     return Demo(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass
@@ -18,9 +17,11 @@ from typing import Any
 
 from kras_plugins.errors import BackendError, KrasError, SlideError, StoreError, UsageError
 from kras_plugins.files.spreadsheet import csv_text
+from kras_plugins.host.child import kill_own_session
 from kras_plugins.learning.samples import verdict_of
 from kras_plugins.service.intake.allowed import allowed_path, allowed_url
 from kras_plugins.service.intake.fingerprints import fingerprint
+from kras_plugins.service.intake.places import file_of
 from kras_plugins.service.leases import Outcome
 from kras_plugins.store import file_sha256
 from kras_plugins.study.outputs import PREDICTIONS
@@ -64,7 +65,7 @@ def score(order: Order) -> Outcome:
         return Outcome(state="failed", reason=CHANGED)
     table = Path(order.work) / "cohort.csv"
     rows = [
-        {"patient_id": order.patient_id, "slide_id": name, "path": str(_opened(where))}
+        {"patient_id": order.patient_id, "slide_id": name, "path": _text(file_of(where))}
         for name, where, _ in order.slides
     ]
     table.write_text(csv_text(rows), encoding="utf-8", newline="")
@@ -112,7 +113,7 @@ def main() -> None:
 def _listen(orders: queue.Queue[str]) -> None:
     for line in sys.stdin:
         orders.put(line)
-    os.killpg(os.getpgid(0), signal.SIGKILL)  # nobody waits for the answer any more
+    kill_own_session()  # nobody waits for the answer any more
 
 
 def _still(order: Order, where: str) -> Path | Url:
@@ -121,12 +122,8 @@ def _still(order: Order, where: str) -> Path | Url:
     return allowed_url(found, order.hosts) if isinstance(found, Url) else allowed_path(found, map(Path, order.roots))
 
 
-def _opened(where: str) -> str:
-    """What a reader opens: for a folder of DICOM files one of them, else the place itself."""
-    found = place(where)
-    if isinstance(found, Url) or not found.is_dir():
-        return found.text if isinstance(found, Url) else str(found)
-    return str(min(file for file in found.iterdir() if file.is_file()))
+def _text(found: Path | Url) -> str:
+    return found.text if isinstance(found, Url) else str(found)
 
 
 def _flush(folder: Path) -> None:

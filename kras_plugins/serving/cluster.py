@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import ConfigError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.serving.orders import ENGINES, ENVIRONMENT, NOT_RUN, Order, command, dumped
-from kras_plugins.store import write_atomic
 
 NAME = "kras-triton"
 

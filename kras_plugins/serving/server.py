@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from kras_plugins.errors import BackendError, ConfigError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.serving.environment import Environment, find
 
 ENGINE = Path(__file__).parent / "triton_model.py"
@@ -34,6 +34,9 @@ CPU_BATCH = 2
 """Tiles per inference on a CPU, as in the backend `local` (docs/decisions/0003)."""
 
 _STOP_S = 20.0
+_REGION = "triton_onnxruntime_backend_shm_region_"
+_NEW_S = 60.0
+"""Shared memory as new as this may belong to a server that is about to map it."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this host itself, whatever proxies the environment names."""
@@ -85,10 +88,11 @@ def serving(
         raise BackendError(f"{repository}: no NAME/VERSION/model.onnx in it", "write models with `kras model export`")
     environment = find()
     computes = _precision(precision, environment)
-    with tempfile.TemporaryDirectory(prefix="kras-triton-") as work:
+    _clear_unmapped()
+    with scratch("triton") as work:
         with free_ports(host) as free:
             chosen = free | (ports or {})
-            backend = _assemble(environment, engine, Path(work) / "backends" / "onnxruntime")
+            backend = _assemble(environment, engine, work / "backends" / "onnxruntime")
             command = [
                 str(environment.server),
                 f"--model-repository={repository.resolve()}",
@@ -102,7 +106,7 @@ def serving(
                 *(f"--load-model={name}" for name in models),
                 *arguments,
             ]
-            log = Path(work) / "triton.log"
+            log = work / "triton.log"
 
             def start() -> Server:
                 with log.open("ab") as out:
@@ -118,10 +122,42 @@ def serving(
                 return Server(process=process, host=host, log=log, **chosen)
 
             server = _ready(start, ready_s)
+        regions = _mapped(server.process.pid)
         try:
             yield server
         finally:
+            regions |= _mapped(server.process.pid)
             stop(server)
+            for file in regions:  # of a server that was killed
+                with suppress(OSError):
+                    file.unlink()
+
+
+def _mapped(pid: int) -> set[Path]:
+    """The shared memory of a server, or of one of its stubs, that a process has mapped."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {Path(line.split(maxsplit=5)[5]) for line in lines if f"/dev/shm/{_REGION}" in line}
+
+
+def _clear_unmapped() -> None:
+    """Remove shared memory that killed servers left behind: no process has it mapped (Linux).
+
+    Its name is that of our engine in Python; NVIDIA's own `onnxruntime` has no such memory.
+    """
+    found = set()
+    for file in Path("/dev/shm").glob(f"{_REGION}*"):
+        with suppress(FileNotFoundError):  # its server stops just now
+            if file.stat().st_mtime < time.time() - _NEW_S:
+                found.add(file)
+    for entry in Path("/proc").iterdir() if found else ():
+        if entry.name.isdigit():
+            found -= _mapped(int(entry.name))
+    for file in found:
+        with suppress(OSError):  # another user's, or removed by now
+            file.unlink()
 
 
 def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> Server:
@@ -144,6 +180,8 @@ def _ready(start: Callable[[], Server], seconds: float, again: bool = True) -> S
 
 def stop(server: Server) -> None:
     """End the server and every process it started; harmless when it is gone."""
+    if sys.platform == "win32":  # where no server starts
+        return
     if server.process.poll() is None:
         server.process.send_signal(signal.SIGCONT)  # a stopped process would not get the next signal
         server.process.terminate()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
+assert sys.platform == "linux"  # where alone the packaged server runs
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as in host/telemetry.py
 import openvino  # noqa: E402
 

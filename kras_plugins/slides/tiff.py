@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffPage
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from kras_plugins.errors import ContentError, SlideError
 from kras_plugins.slides.ome import OmeImage, ome_images
@@ -88,9 +88,9 @@ def find_image(tif: Any, path: Path | str) -> TiffImage:
     it is damaged. No pixels are read, and no other file is opened, whatever OME-XML names.
     """
     with damage_told(path):
-        found = [f for f in _pages(tif, path) if f.area > 0 and not f.page.subfiletype & MASK]
-        if not found:
-            raise SlideError(f"{path}: has no pixels", "export it again")
+        found = [f for f in _pages(tif, path) if not f.page.subfiletype & MASK]
+        if not found or any(f.area <= 0 for f in found):  # left out, the slide could be taken for one of its levels
+            raise SlideError(f"{path}: has no pixels, or an image of no size", "the file is damaged; export it again")
         main = max(found, key=lambda f: f.area)
         if tif.is_svs and main.page.is_tiled:  # what lies in strips is a thumbnail, a label or a macro image
             found = [f for f in found if f.page.is_tiled]
@@ -279,12 +279,27 @@ def _check_segments(page: Any, path: Path | str) -> None:
     needed = -(-page.imagewidth // width) * -(-page.imagelength // height)
     needed *= page.samplesperpixel if page.planarconfig == 2 else 1
     listed = min(len(page.dataoffsets), len(page.databytecounts))
-    if listed < needed:
+    if listed < needed or (page.is_tiled and listed > needed):  # tiles of another size would lie in wrong places
         raise SlideError(
             f"{path}: states {_show(page)} pixels and lists {listed} of {needed} tiles or strips",
             "the file is damaged; copy it again from its source",
         )
     _check_extent(page, path)
+    _check_raw(page, path, width, height)
+
+
+def _check_raw(page: Any, path: Path | str, width: int, height: int) -> None:
+    """Raise SlideError where a piece of an uncompressed image has fewer bytes than pixels: it is compressed, or cut."""
+    if page.compression != COMPRESSION.NONE:
+        return
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    last = height if page.is_tiled else page.imagelength - (-(-page.imagelength // height) - 1) * height
+    least = min((count for count in page.databytecounts if count), default=0)
+    if 0 < least < width * min(last, height) * samples:
+        raise SlideError(
+            f"{path}: is said to be uncompressed, but a tile or strip of {width} x {height} pixels has {least} bytes",
+            "the file is damaged; export it again",
+        )
 
 
 def _check_extent(page: Any, path: Path | str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cores import cores
 from kras_plugins.data import Sample, TileSpec
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.config import Config
 from kras_plugins.host.isolation import deadline
 from kras_plugins.host.manager import Registry, discover
@@ -112,7 +112,7 @@ def mark(store: Store) -> None:
     """Leave a mark in the store by which another machine can tell that it sees the same store."""
 
     def build(folder: Path) -> None:
-        (folder / "mark.txt").write_text(uuid.uuid4().hex)
+        (folder / "mark.txt").write_text(uuid.uuid4().hex, encoding="utf-8", newline="\n")
 
     store.make(make_key("mark"), build)
 
@@ -178,9 +178,9 @@ def _opened(order: Mapping[str, Any]) -> Iterator[tuple[Registry, Store, list[Pa
         stack.enter_context(deadline(settings["deadline"]))
         called: dict[Path, str] = {}
         for number, plugin in enumerate(order["plugins"]):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"kras-plugin-{number}-")))
+            folder = stack.enter_context(scratch(f"plugin-{number}"))
             file = folder / Path(plugin["place"]).name
-            file.write_text(plugin["text"], encoding="utf-8")
+            file.write_text(plugin["text"], encoding="utf-8", newline="\n")
             called[file] = plugin["place"]
         registry = discover(settings["block"], called, settings["import_deadline"], called)
         yield registry, store, list(called)

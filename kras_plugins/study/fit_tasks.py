@@ -37,7 +37,9 @@ def stored_samples(cases: Sequence[Case], store: Store) -> str:
     key = make_key("samples", of=[(case.patient.patient_id, case.key) for case in cases])
 
     def build(folder: Path) -> None:
-        (folder / _SAMPLES).write_text(json.dumps([_facts(case, store) for case in cases]))
+        (folder / _SAMPLES).write_text(
+            json.dumps([_facts(case, store) for case in cases]), encoding="utf-8", newline="\n"
+        )
 
     store.make(key, build)
     return key.digest

@@ -41,7 +41,7 @@ def slides_of(
     """
     for path in paths:
         if re.match(r"[a-z][a-z0-9]*:/", str(path)):
-            raise UsageError(f"{path}: is an address", "put addresses of slides into a cohort CSV, column `path`")
+            raise UsageError(f"{path}: is an address", "list addresses of slides in a cohort CSV, column `path`")
     given = [Path(p) for p in paths]
     missing = [str(p) for p in given if not p.exists()]
     if missing:

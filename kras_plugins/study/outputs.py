@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.contracts.reader import FACTS
 from kras_plugins.errors import KINDS, ConfigError
+from kras_plugins.files.atomic import write_atomic
+from kras_plugins.files.leftovers import clear_parts
 from kras_plugins.files.portable import portable
 from kras_plugins.files.regular import TABLE, read_text
 from kras_plugins.files.spreadsheet import csv_text, plain, unguarded
-from kras_plugins.store import write_atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,9 +86,13 @@ def read_failures(file: Path) -> tuple[SetAside, ...]:
 
 
 def make_folder(out: Path) -> Path:
-    """The output folder, made if it is missing. Raises ConfigError if it is a file or may not be written."""
+    """The output folder, made if it is missing; half-written files of killed processes are removed.
+
+    Raises ConfigError if it is a file or may not be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        clear_parts(out, deep=False)
     except OSError as e:
         raise ConfigError(f"cannot make the folder {out}: {e.strerror}", "choose another with --out") from e
     return out

@@ -12,6 +12,7 @@ from kras_plugins.cohort.targets import target_label
 from kras_plugins.data import Explanation, Prediction, split_extractor
 from kras_plugins.errors import PluginError, SlideError
 from kras_plugins.evaluation.calls import probability
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.host.parts import Parts
 from kras_plugins.learning.calibration import shift_prevalence
 from kras_plugins.report.case import INDEX, CasePage, CaseSlide, Point, Rate, case_name, without_scores
@@ -20,7 +21,6 @@ from kras_plugins.report.case_json import ENDING
 from kras_plugins.report.case_page import write_case
 from kras_plugins.report.links import OnDisk
 from kras_plugins.report.provenance import demonstration_reasons, provenance_rows
-from kras_plugins.store import write_atomic
 from kras_plugins.study.case_features import measures, moved
 from kras_plugins.study.case_slides import Explained, Looked, look
 from kras_plugins.study.examples import placed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kras_plugins.errors import StoreError
-from kras_plugins.store import Store, make_key, write_atomic
+from kras_plugins.store import Store, make_key
 
 if TYPE_CHECKING:
     from kras_plugins.processing.pipeline import SlideResult
@@ -28,11 +28,11 @@ def remember_places(store: Store, results: Iterable[SlideResult]) -> None:
 
 def _remember(store: Store, fingerprint: str, path: str) -> None:
     def write(folder: Path) -> None:
-        (folder / _FILE).write_text(path, encoding="utf-8")
+        (folder / _FILE).write_text(path, encoding="utf-8", newline="\n")
 
-    file = store.make(make_key("place", slide=fingerprint), write) / _FILE
-    if file.read_text(encoding="utf-8") != path:  # the slide was moved since
-        write_atomic(file, path)
+    key = make_key("place", slide=fingerprint)
+    if (store.make(key, write) / _FILE).read_text(encoding="utf-8") != path:  # the slide was moved since
+        store.renew(key, write)
 
 
 def place_of(store: Store, fingerprint: str) -> Path | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kras_plugins.errors import KINDS, KrasError, described
-from kras_plugins.host.child import limit_self
+from kras_plugins.host.child import end_with_parent, limit_self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,10 @@ def try_bundle(request: Request, doing: Callable[[str], None]) -> None:
 def main() -> None:
     """Try the bundle of the request."""
     request = Request(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    end_with_parent()
     limit_self(request.memory, request.seconds)
     sys.path[:0] = [p for p in request.path if p not in sys.path]
-    with Path(sys.argv[2]).open("a", encoding="utf-8") as result:
+    with Path(sys.argv[2]).open("a", encoding="utf-8", newline="\n") as result:
         try:
             try_bundle(request, lambda what: _write(result, doing=what))
         except KrasError as e:

@@ -27,8 +27,8 @@ from kras_plugins.cohort.slide_places import slide_place
 from kras_plugins.cohort.table import CohortTable, Patient, read_rows
 from kras_plugins.data import SlideRef
 from kras_plugins.errors import ConfigError, KrasError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.files.regular import TABLE, private, read_text
-from kras_plugins.store import write_atomic
 from kras_plugins.study.notify import Notify
 from kras_plugins.study.outputs import SetAside
 from kras_plugins.urls import Url

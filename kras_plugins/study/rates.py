@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins.cores import cores
 from kras_plugins.data import of_extractor, split_extractor
-from kras_plugins.store import write_atomic
+from kras_plugins.files.atomic import write_atomic
 
 if TYPE_CHECKING:
     from kras_plugins.contracts.base import Options
@@ -144,9 +144,9 @@ def _bytes(key: str, result: SlideResult) -> int:
 
 def _peak_bytes() -> float:
     """The peak memory of this process so far; 0 if the system does not report it."""
-    try:
-        import resource
-    except ImportError:  # not there on Windows
+    if sys.platform == "win32":
         return 0.0
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -86,10 +86,10 @@ class StudySettings(Options):
     )
     permutations: int = Field(default=99, ge=19, le=9999, description="refits of verdict permutation")
     target_sensitivity: float = Field(
-        default=DEFAULT.sensitivity, gt=0, le=1, description="of the rule-out threshold on training patients"
+        default=DEFAULT.sensitivity, gt=0, le=1, description="sensitivity of the rule-out threshold, in training"
     )
     target_specificity: float = Field(
-        default=DEFAULT.specificity, gt=0, le=1, description="of the rule-in threshold on training patients"
+        default=DEFAULT.specificity, gt=0, le=1, description="specificity of the rule-in threshold, in training"
     )
     risk_control: bool = Field(
         default=DEFAULT.risk_control,
@@ -100,7 +100,7 @@ class StudySettings(Options):
     )
     covariates: File | None = Field(
         default=None,
-        description="CSV with more about patients, for evaluation only: co-mutations, stage, purity",
+        description="CSV with more data on patients, for evaluation only: co-mutations, stage, purity",
     )
     histologies: dict[str, Histology] = Field(
         default_factory=dict,
@@ -124,10 +124,10 @@ class StudySettings(Options):
     backend: str = Field(default="local", description="where networks run")
     reader: str | None = Field(default=None, description="read slides with this reader only")
     mpp: float | None = Field(
-        default=None, gt=0, description="µm per pixel of files without it, as PNG and JPEG (20x: 0.5, 40x: 0.25)"
+        default=None, gt=0, description="µm per pixel of files that state none (PNG, JPEG); 20x: 0.5, 40x: 0.25"
     )
     field: bool | None = Field(
-        default=None, description="all files are fields of view or tissue cores, or none is; else those up to 6.25 mm²"
+        default=None, description="treat all files as fields of view or tissue cores, or none; else only up to 6.25 mm²"
     )
     options: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="options of plug-ins, by kind and name"
@@ -143,7 +143,7 @@ class StudySettings(Options):
     dask: DaskOptions = location(DaskOptions(), description="which Dask scheduler or cluster, and how tasks are sent")
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one per core")
     pseudonyms: File | None = location(
-        None, description="file of the key and the names, created if absent: ids and names of slides become pseudonyms"
+        None, description="file of the key and the names, created if absent; ids and slide names become pseudonyms"
     )
     plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(

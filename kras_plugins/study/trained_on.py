@@ -24,7 +24,7 @@ def remember(store: Store, bundle: str, slides: Mapping[str, Mapping[str, Any]])
     }
 
     def write(folder: Path) -> None:
-        (folder / _FILE).write_text(json.dumps(kept), encoding="utf-8")
+        (folder / _FILE).write_text(json.dumps(kept), encoding="utf-8", newline="\n")
 
     with suppress(StoreError):  # a store that cannot be written still works; its bags are then not found again
         store.here.make(make_key("trained-on", bundle=bundle), write)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kras_plugins import __version__
 from kras_plugins.errors import KINDS, StoreError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.child import run_alone
 from kras_plugins.store import Key, make_key
 from kras_plugins.study.probe import Request
@@ -61,8 +61,8 @@ def _record(session: Session, key: Key) -> None:
 
 def _try(session: Session, folder: Path) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    with tempfile.TemporaryDirectory(prefix="kras-probe-") as work:
-        request, result, errors = (Path(work) / name for name in ("request.json", "result.jsonl", "stderr.txt"))
+    with scratch("probe") as work:
+        request, result, errors = (work / name for name in ("request.json", "result.jsonl", "stderr.txt"))
         asked = Request(
             bundle=str(folder.absolute()),
             path=sys.path,
@@ -72,7 +72,7 @@ def _try(session: Session, folder: Path) -> None:
             memory=MEMORY + 4 * size,
             seconds=OF_WORK,
         )
-        request.write_text(json.dumps(asdict(asked)), encoding="utf-8")
+        request.write_text(json.dumps(asdict(asked)), encoding="utf-8", newline="\n")
         result.touch()
         came = run_alone("kras_plugins.study.probe", [str(request), str(result)], SECONDS, errors)
         lines: list[dict[str, Any]] = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]

@@ -199,5 +199,5 @@ def _draw(folder: Path, drawing: _Drawing) -> None:
 def _put(path: Path, text: str) -> None:
     """Write a text file so that it is either complete or absent."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, path)

@@ -45,7 +45,7 @@ def draw_features(
             rng = np.random.default_rng([slide_seed, 1])
             write_bag(folder / "bags" / f"{slide_id}.h5", _bag(member, slide_id, rng))
             rows.append({"slide_id": slide_id} | _table_row(member, rng))
-    (folder / "features.csv").write_text(csv_text(rows), encoding="utf-8")
+    (folder / "features.csv").write_text(csv_text(rows), encoding="utf-8", newline="\n")
     return write_cohort(folder, members, "bags/{}.h5")
 
 

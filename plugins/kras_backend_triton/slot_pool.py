@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tritonclient.utils import InferenceServerException
 
-from kras_backend_triton.slots import Slot
+from kras_backend_triton.slots import Slot, clear_dead
 from kras_backend_triton.trouble import about_memory, cause, is_absence
 from kras_plugins import ModelSpec
 
@@ -27,6 +27,7 @@ class SlotPool:
         self._closed = closed
         self._lock = threading.Lock()
         self._free: list[Slot] = []
+        clear_dead()
 
     def take(self, endpoint: Endpoint) -> Slot | None:
         """A region that the server knows; None if tensors must be sent in messages.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import np_to_triton_dtype
 
 from kras_plugins import ModelSpec, TensorSpec
+from kras_plugins.files.leftovers import hold, remove_unheld
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
     from kras_backend_triton.endpoint import Endpoint
 
 
+_NAME = re.compile(r"kras-\d+-[0-9a-f]{12}")
+
+
 class Slot:
     """One region: inputs of at most `batch` tiles, then outputs. OSError when the host has no memory left for it."""
 
     def __init__(self, spec: ModelSpec, batch: int) -> None:
-        self.name = f"kras-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._at: dict[str, int] = {}
         self._specs = spec
         size = 0
@@ -32,7 +37,7 @@ class Slot:
             self._at[tensor.name] = size
             size += -(-batch * _bytes(tensor) // 64) * 64
         self.size = size
-        self._memory = SharedMemory(self.name, create=True, size=size)
+        self.name, self._memory = _region(size)
         try:
             # Without this, a full /dev/shm causes a bus error at the first write. Only Linux has it.
             if hasattr(os, "posix_fallocate"):
@@ -95,6 +100,23 @@ class Slot:
         self._memory.close()
         with suppress(FileNotFoundError):  # the system has already cleaned /dev/shm
             self._memory.unlink()
+
+
+def clear_dead() -> None:
+    """Remove regions of killed processes (Linux, where they are files)."""
+    for file in Path("/dev/shm").glob("kras-*"):
+        if _NAME.fullmatch(file.name):
+            remove_unheld(file)
+
+
+def _region(size: int) -> tuple[str, SharedMemory]:
+    """A new region and its name, locked while this process lives."""
+    while True:
+        name = f"kras-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        memory = SharedMemory(name, create=True, size=size)
+        if not hasattr(memory, "_fd") or hold(memory._fd):
+            return name, memory
+        memory.close()  # removed by another process, before it was locked
 
 
 def _bytes(tensor: TensorSpec) -> int:

@@ -163,7 +163,7 @@ class HeClassifier:
             "seed": self._seed,
             "source": asdict(self._source),
         }
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, folder: Path) -> HeClassifier:

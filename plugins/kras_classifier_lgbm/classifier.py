@@ -77,7 +77,7 @@ class LgbmClassifier(StoppingTableClassifier):
 
     def write(self, folder: Path) -> None:
         """Write `model.txt` (LightGBM's own format)."""
-        (folder / "model.txt").write_text(self._model, encoding="utf-8")
+        (folder / "model.txt").write_text(self._model, encoding="utf-8", newline="\n")
 
     def read(self, folder: Path) -> None:
         """Load what `write` wrote; StoreError for a text that would crash LightGBM."""

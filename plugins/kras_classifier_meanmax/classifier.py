@@ -99,7 +99,7 @@ class MeanMaxClassifier:
         assert self._source is not None
         save_file({k: np.asarray(v, np.float64) for k, v in asdict(line).items()}, folder / "line.safetensors")
         facts = {"options": self._options.result_affecting(), "seed": self._seed, "source": asdict(self._source)}
-        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / "classifier.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, folder: Path) -> MeanMaxClassifier:

@@ -21,15 +21,13 @@ import numpy as np
 from kras_extractor_h5.geometry import geometry
 from kras_extractor_h5.locate import locate
 from kras_plugins import Bag, SlideError, SlideRef, TileSpec, note
-from kras_plugins.bags import read_bag, slabs, write_bag
+from kras_plugins.bags import MOST_PACKED, read_bag, slabs, write_bag
 from kras_plugins.errors import StoreError
 from kras_plugins.store import Store, file_sha256, make_key
 
 if TYPE_CHECKING:
     from kras_extractor_h5 import H5Options
 
-MOST_PACKED = 1100
-"""Bytes that a byte of a file may represent: gzip and the like pack no denser. If much more is stated, it is absent."""
 _WHOLE = ("slide", "patient")
 """STAMP's names for features that are not of tiles."""
 _AGAIN = "make it again, or copy it whole"
@@ -46,6 +44,8 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
         bag = read_bag(file, slide.slide_id)
     except StoreError as e:
         raise SlideError(e.message, _AGAIN) from e
+    if not bag.features.size:
+        raise SlideError(f"{file}: holds no tiles", _AGAIN)
     of_slide = not bag.placed and len(bag.features) == 1
     if not of_slide and not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)

@@ -113,7 +113,11 @@ def _open(file: Path, options: ImportOptions) -> Source:
             return open_csv(file, options)
         return open_json(file)
     except (*_DAMAGE, ValueError) as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
+
+
+def _damaged(file: Path, error: Exception) -> SlideError:
+    return SlideError(f"{file}: damaged, or cannot be read: {' '.join(str(error).split())}", "copy or export it again")
 
 
 @dataclass
@@ -162,7 +166,7 @@ def _build(
     counts = Counter({**dict.fromkeys(source.names, 0), **read.counts})
     # Our own exports say which classes they can give: their words are ours, whatever other tools mean by them.
     ours = {name: name for name in CELL_CLASSES if name in (source.provides or ())}
-    mapped, more = cell_classes(counts, {**ours, **options.classes}, options.vocabulary)
+    mapped, more = cell_classes(str(file), counts, {**ours, **options.classes}, options.vocabulary)
     told += more
     _second_pass(folder, mapped)
     table = pq.read_table(folder / CELLS, columns=["x_px", "y_px", "area_um2"])
@@ -177,7 +181,7 @@ def _build(
     patterns = pattern_classes({r.name for r in regions}, options)
     grown = [r for r in regions if r.name in patterns]
     regions = [r for r in regions if r.name not in patterns]
-    words = tissue_classes(Counter(r.name for r in regions), options.tissue_classes)
+    words = tissue_classes(str(annotated or file), Counter(r.name for r in regions), options.tissue_classes)
     bounds = [xy.max(0) * mpp, *(r.geometry.bounds[2:] for r in regions)]
     extent = np.array(size) * mpp if size is not None else np.max(bounds, axis=0) + mpp
     raster = raster_over(float(extent[0]), float(extent[1]))
@@ -190,7 +194,9 @@ def _build(
     provides = cells | (frozenset(words.values()) - {IGNORE, "other"}) | read.columns
     if frozenset(words.values()) >= EPITHELIUM:
         provides |= EPITHELIUM
-    (folder / NOTES).write_text(json.dumps(_notes(slide, file, read, told, bool(regions))), encoding="utf-8")
+    (folder / NOTES).write_text(
+        json.dumps(_notes(slide, file, read, told, bool(regions))), encoding="utf-8", newline="\n"
+    )
     pattern = paint_patterns(grown, patterns, raster)
     _finish(folder, slide, canvas, tissue, pattern, mpp, provides, file)
 
@@ -239,7 +245,7 @@ def _annotations(file: Path, options: ImportOptions, mpp: float) -> tuple[list[R
     try:
         found = [_in_um(item, um) for item in source.items if isinstance(item, Region) and _placed(item, source)]
     except _DAMAGE as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
     return found, [f"{file.name}: {text}" for text in check_left_out(str(file), source.left_out, len(found))]
 
 
@@ -276,7 +282,7 @@ def _first_pass(folder: Path, source: Source, file: Path, mpp: float, factor: fl
                 read.counts.update(names)
                 read.columns |= {name for name in CELL_COLUMNS if batch.column(name).null_count < batch.num_rows}
     except _DAMAGE as e:
-        raise SlideError(f"{file}: damaged, or cannot be read: {e}", "copy or export it again") from e
+        raise _damaged(file, e) from e
     return read
 
 

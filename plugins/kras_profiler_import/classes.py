@@ -82,7 +82,7 @@ _PATTERNS = {
 
 
 def cell_classes(
-    counts: Counter[str], options_classes: Mapping[str, str], vocabulary: str | None
+    file: str, counts: Counter[str], options_classes: Mapping[str, str], vocabulary: str | None
 ) -> tuple[dict[str, str], list[str]]:
     """Class of ours (or `ignore`) for every name of a file, and notes; `counts`: how often each occurs.
 
@@ -111,13 +111,13 @@ def cell_classes(
         unknown = {name: n for name, n in unknown.items() if name not in bare}
     if unknown:
         raise ConfigError(
-            f"unknown cell classes: {_counted(unknown)}",
+            f"{file}: unknown cell classes: {_counted(unknown)}",
             _line("classes", unknown, "tumor|lymphocyte|…|ignore"),
         )
     double = {name: counts[name] for name, words in found.items() if len(words) > 1}
     if double:
         raise ConfigError(
-            f"cell classes that mean different things in different tools: {_counted(double)}",
+            f"{file}: cell classes that mean different things in different tools: {_counted(double)}",
             f"say whose they are, -o profiler.import.vocabulary={'|'.join(VOCABULARIES)}, or what they are: "
             + _line("classes", double, "tumor|epithelial|…"),
         )
@@ -147,14 +147,14 @@ def fitting(names: list[str]) -> list[Mapping[str, str]]:
     return [v for v in (*VOCABULARIES.values(), _FREE) if all(_find(name, v) is not None for name in names)]
 
 
-def tissue_classes(counts: Counter[str], options_classes: Mapping[str, str]) -> dict[str, str]:
+def tissue_classes(file: str, counts: Counter[str], options_classes: Mapping[str, str]) -> dict[str, str]:
     """Tissue class of ours (or `ignore`) for every annotation class; ConfigError listing the unknown ones."""
     own = {_plain(name): word for name, word in options_classes.items()}
     found = {name: _find(name, own) or _find(name, _TISSUE) for name in counts}
     unknown = {name: counts[name] for name, word in found.items() if word is None}
     if unknown:
         raise ConfigError(
-            f"unknown annotation classes: {_counted(unknown)}",
+            f"{file}: unknown annotation classes: {_counted(unknown)}",
             _line("tissue_classes", unknown, "cancer_epithelium|cancer_stroma|…|other|ignore"),
         )
     return {name: word for name, word in found.items() if word is not None}

@@ -87,7 +87,10 @@ def our_column(header: str) -> str | None:
 def resolve(
     file: str, headers: Sequence[str], told: Mapping[str, str | tuple[str, ...]], geometry: str | None
 ) -> Layout:
-    """The meaning of each header; `told` takes precedence. Raises ConfigError if a position or the class is missing."""
+    """The meaning of each header; `told` takes precedence.
+
+    Raises ConfigError if a position or the class is missing, or a column that is used appears twice.
+    """
     flat = [h for v in told.values() for h in ((v,) if isinstance(v, str) else v)]
     allowed = {*_PLACES, "class", *MEASURABLE}
     if wrong := sorted(set(told) - allowed):
@@ -124,7 +127,7 @@ def resolve(
     measured = {our: h for h in headers if (our := our_column(h)) is not None and h not in places.values()}
     measured |= {name: str(h) for name, h in told.items() if name in MEASURABLE}
     units = {plain[h][1] for h in places.values()} - {""}
-    return Layout(
+    layout = Layout(
         places=places,
         classes=(classes,) if isinstance(classes, str) else classes,
         flags=not isinstance(classes, str),
@@ -134,6 +137,10 @@ def resolve(
         kind=next((h for h in headers if plain[h][0] in _KIND), None),
         units=units.pop() if len(units) == 1 else None,
     )
+    for header in (*layout.numbers, *layout.texts):
+        if headers.count(header) > 1:
+            raise ConfigError(f"{file}: column {header!r} appears twice", "keep one")
+    return layout
 
 
 def _split(header: str) -> tuple[str, str]:

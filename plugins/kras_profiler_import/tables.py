@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -117,11 +117,20 @@ def open_parquet(file: Path, options: ImportOptions) -> Source:
     parquet = pq.ParquetFile(file)
     schema = parquet.schema_arrow
     if {"x_px", "y_px", "class"} <= set(schema.names) and not options.columns:
+        _check_numbers(file, schema, ("x_px", "y_px", *(name for name in MEASURABLE if name in schema.names)))
         return Source(items=_own(parquet), mpp=_own_mpp(parquet), units="px")
     geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
     geometry = geo.get("primary_column") or ("geometry" if "geometry" in schema.names else None)
     layout = resolve(str(file), schema.names, options.columns, geometry)
+    _check_numbers(file, schema, (*layout.places.values(), *layout.measured.values()))
     return Source(items=_rows(parquet, layout, str(file)), units=layout.units)
+
+
+def _check_numbers(file: Path, schema: pa.Schema, names: Iterable[str]) -> None:
+    """Raise SlideError where a column of numbers is one of truth values, which would count as 0 and 1."""
+    for name in names:
+        if pa.types.is_boolean(schema.field(name).type):
+            raise SlideError(f"{file}: column {name!r} holds truth values, not numbers", "export it again")
 
 
 def open_regions(file: Path) -> Source:

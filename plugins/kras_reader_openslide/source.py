@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 from kras_plugins import Level, SlideError
 from kras_plugins.slides.ome import positive
 from kras_plugins.slides.tiff import alpha_of, check_tiles, damage_told, find_image
+from kras_reader_openslide.sparse import check_places
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,6 +53,7 @@ class OpenSlideSource:
 
     def __init__(self, path: Path, icc: Literal["ignore", "srgb"], cache_mb: int) -> None:
         """Open the file; raises SlideError naming file and cause."""
+        check_places(path)
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[Any] = []

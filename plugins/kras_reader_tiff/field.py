@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import imagecodecs
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from kras_plugins import ContentError, Level, RemoteFile, SlideError
@@ -35,19 +38,22 @@ class FieldSource:
 
         Raises SlideError if it is damaged or too large, ContentError if it is not 8-bit RGB.
         """
-        file: Any = path if remote is None else remote
         try:
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
+            content = Path(path).read_bytes() if remote is None else remote.read() or b""
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
                 _check(image, path)
                 self.properties: Mapping[str, str] = {"format": str(image.format)}
-                if image.mode == "RGBA" or "transparency" in image.info:
-                    white = Image.new("RGBA", image.size, "white")
-                    self._pixels = np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
-                else:
-                    self._pixels = np.asarray(image)
+                # Pillow lays black where rows of a PNG are missing, and looks at no checksum of its pixels.
+                pixels = imagecodecs.png_decode(content) if image.format == "PNG" else np.asarray(image)
+                if image.format == "JPEG":
+                    _check_scan(content)
+            if pixels.shape[2] == 4:
+                white = Image.new("RGBA", image.size, "white")
+                pixels = np.asarray(Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB"))
+            self._pixels = pixels
         except Image.DecompressionBombError as e:
             raise SlideError(f"{path}: {e}", "store an image of this size as a tiled pyramidal TIFF") from e
-        except (OSError, SyntaxError, ValueError, struct.error) as e:
+        except (OSError, SyntaxError, ValueError, RuntimeError, struct.error) as e:  # RuntimeErrors of libpng
             raise SlideError(f"{path}: {e}", "the file is damaged; copy it again from its source") from e
         height, width = self._pixels.shape[:2]
         self.levels: tuple[Level, ...] = (Level(width=width, height=height),)
@@ -62,6 +68,16 @@ class FieldSource:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _check_scan(content: bytes) -> None:
+    """Raise ValueError where the scan of a JPEG is cut off or damaged: libjpeg makes up what is missing, with a warning
+    that Pillow keeps to itself."""
+    try:
+        simplejpeg.decode_jpeg(content, fastdct=True, strict=True)
+    except ValueError as e:
+        if "extraneous bytes" not in str(e):  # some writers pad before the end, and nothing is missing then
+            raise
 
 
 def _check(image: ImageFile, path: Path | str) -> None:

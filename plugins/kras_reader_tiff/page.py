@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 """Codecs that turn YCbCr into RGB by themselves."""
+END = b"\xff\xd9"
+"""What ends a JPEG, and stands nowhere in its scan; encoders may pad behind it."""
 MAX_EXCESS = 4
 """An image may be this many times as large as its place in the level, because encoders pad."""
 RAW_ROWS = 256
@@ -87,13 +89,18 @@ class Page:
         return self._on_white(pixels)
 
     def _check_stated(self, encoded: Sequence[bytes]) -> None:
-        """Raise ValueError if an image states more pixels than its place in the level has, before it is decoded."""
+        """Raise ValueError if an image states more pixels than its place in the level has, before it is decoded.
+
+        Also for a JPEG without its end: libjpeg would fill the rest with gray.
+        """
         if self._page.compression not in SIZED:
             return
         for data in encoded:
             width, height = SIZED[self._page.compression](data)
             if width * height > MAX_EXCESS * self.grid.width * self.grid.height:
                 raise ValueError(f"a tile of {self.grid.width} x {self.grid.height} pixels states {width} x {height}")
+            if self._page.compression == COMPRESSION.JPEG and data.rfind(END, len(data) // 2) < 0:
+                raise ValueError("a JPEG tile is cut off")
 
     def _on_white(self, pixels: UInt8) -> UInt8:
         """Without its alpha channel, laid over white; a fourth channel of unknown meaning is ignored.

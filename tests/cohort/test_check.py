@@ -105,7 +105,7 @@ def test_fewer_positives_than_folds_are_an_error_and_few_of_them_a_warning(check
     for i, row in enumerate(r for r in rows if r["g12c"] == "1"):
         row["g12c"] = str(int(i < 4))
     assert found(check(rows, 5), "error", "4 of 120 labeled patients are positive").do == "use at most 4 folds"
-    found(check(rows, 3), "warning", "4 positive patients are 1.3 a fold")
+    found(check(rows, 3), "warning", "4 positive patients are 1.3 per fold")
 
 
 def test_labels_of_one_class_are_an_error_and_no_crash(check) -> None:
@@ -132,7 +132,7 @@ def test_a_site_that_goes_with_the_label_is_warned_of(check) -> None:
     one = found(findings, "warning", "1 of 6 sites have all positives")
     assert one.who == ("h0",)
     assert "--splits site" in one.do
-    found(findings, "warning", "no 5 folds of whole sites")
+    found(findings, "warning", "too few for 5 folds of whole sites")
 
 
 def test_sites_that_differ_by_their_histology_alone_do_not_count_as_confounded(check) -> None:
@@ -159,7 +159,7 @@ def test_a_site_with_positives_only_is_named(check) -> None:
     [
         (lambda i, y: "yes" if y else "no", "equals"),
         (lambda i, y: "measured" if y else "", "equals"),
-        (lambda i, y: f"{'ab'[i % 2] if y else 'cd'[i % 2]}", "tells"),
+        (lambda i, y: f"{'ab'[i % 2] if y else 'cd'[i % 2]}", "reveals"),
         (lambda i, y: str(100 + i if y else i / 2), "nearly reveals"),
         (lambda i, y: str(-i - 1 if y else i), "nearly reveals"),
     ],

@@ -194,7 +194,7 @@ def test_a_list_of_sequenced_cases_may_be_a_list_a_table_or_a_panel_matrix(tmp_p
     file.write_text(f"SAMPLE_ID\tmutations\n{A}-01\tWES\n{B}-01\tNA\n")
     assert list(read_sequenced(file)) == [f"{A}-01"]
     file.write_text("some words here\n")
-    with pytest.raises(ConfigError, match="no list of sequenced cases"):
+    with pytest.raises(ConfigError, match="not a list of sequenced cases"):
         list(read_sequenced(file))
 
 

@@ -71,5 +71,5 @@ def test_ids_that_differ_in_case_alone_are_two_slides() -> None:
     assert found("Case1", named("case1", "Case1")) == "Case1"
     assert found("b", named("a")) is None
     for there in ("case1", ("x", "CASE1")):
-        with pytest.raises(SlideError, match=r"differs from slide Case1 in upper and lower case"):
+        with pytest.raises(SlideError, match=r"differs from slide Case1 only in upper and lower case"):
             file_of("Case1", named(there))

@@ -81,9 +81,7 @@ def test_a_site_is_found_as_stated_else_by_the_barcode_and_else_stays_and_is_cou
 
 
 def test_a_map_of_other_sites_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"map\.csv has no site of these patients: theirs are of 44, its sites are 05"
-    ):
+    with pytest.raises(ConfigError, match=r"map\.csv has no site of these patients: theirs are 44, its sites are 05"):
         map_sites({"P1": "44"}, known(**{"05": "A"}))
 
 
@@ -98,7 +96,7 @@ def test_banks_that_pool_hospitals_and_institutions_that_dominate_are_noted() ->
     ]
     large = known(**{**plain.institutions, **dict.fromkeys("abc", "Hospital a")})
     assert map_sites(sites, large)[1][1:] == [
-        "sites: Hospital a holds 38 % of the patients: folds of whole sites will differ in size"
+        "sites: Hospital a has 38 % of the patients: folds of whole sites will differ in size"
     ]
 
 

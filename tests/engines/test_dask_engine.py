@@ -94,6 +94,51 @@ def test_what_no_event_told_is_asked_for(two: Cluster, tmp_path: Path) -> None:
     assert [len(began(tmp_path / "work", name)) for name in "abc"] == [1, 1, 1]
 
 
+def test_a_run_that_waits_for_workers_says_so_again_and_finds_one_whose_word_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kras_plugins.engines.dask_engine._SAY_SECONDS", 0.5)
+    said: list[str] = []
+    with cluster(tmp_path / "dask", workers=0) as there, pool(there, tmp_path / "work", said) as made:
+        made._client.unsubscribe_topic(made._name)
+        ended: queue.Queue[Any] = queue.Queue()
+        thread = threading.Thread(target=lambda: ended.put(dict(made.map(engine_tasks.work, items(["a"])))))
+        thread.start()
+        end = time.monotonic() + PATIENCE
+        while len(said) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        there.add()
+        assert ended.get(timeout=PATIENCE).keys() == {0}
+        thread.join(timeout=PATIENCE)
+        made._client.subscribe_topic(made._name, made.heard)
+    assert said[1:3] == ["waiting for a Dask worker: 0 connected, 0 of them not ready yet"] * 2
+
+
+def test_a_worker_that_is_stopped_while_a_run_begins_is_waited_for_aloud(
+    two: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kras_plugins.engines.dask_engine._SAY_SECONDS", 0.5)
+    said: list[str] = []
+    stopped, waits = two.workers[0], "waiting for 2 Dask workers to answer"
+    for number in (0, 1):
+        two.joined(number)
+
+    def go_on() -> None:
+        end = time.monotonic() + PATIENCE
+        while waits not in said and time.monotonic() < end:
+            time.sleep(0.05)
+        stopped.send_signal(signal.SIGCONT)
+
+    stopped.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    with pool(two, tmp_path / "work", said) as made:
+        assert dict(made.map(engine_tasks.nothing, [7])) == {0: 7}
+    thread.join()
+    assert waits in said
+
+
 def test_a_scheduler_that_was_lost_in_between_ends_the_run(two: Cluster, tmp_path: Path) -> None:
     """It forgot the tasks and who must be notified of lost workers: waiting would last forever."""
 

@@ -16,9 +16,11 @@ import pytest
 from quick_study import quick
 from safetensors.numpy import save_file
 
+from kras_plugins.errors import StoreError
 from kras_plugins.files import leftovers
-from kras_plugins.files.leftovers import clear_dead, clear_old, work_folder
-from kras_plugins.store import Store, make_key, share, write_atomic
+from kras_plugins.files.atomic import share, write_atomic
+from kras_plugins.files.leftovers import clear_dead, clear_old, clear_parts, part_of, scratch, work_folder
+from kras_plugins.store import Store, make_key
 from kras_plugins.study.session import opened
 
 MAKING = """
@@ -132,3 +134,79 @@ def test_links_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "in" / "a").touch(0o644)
     share(tmp_path / "in", "a")
     assert mode(tmp_path / "outside") == 0o600
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from kras_plugins.files.leftovers import part_of, scratch
+
+with part_of(Path(sys.argv[1]) / "metrics.json", 0o666) as part, scratch("probe") as folder:
+    part.write_text("{")
+    (folder / "half.txt").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process in the middle of a file, with a temporary folder."""
+    run = [sys.executable, "-c", WRITING, str(out)]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        try:
+            yield process, folder
+        finally:
+            process.kill()
+
+
+def test_half_files_and_temporary_folders_of_killed_processes_go_and_those_of_living_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (out := tmp_path / "out").mkdir()
+    own = out / ".notes.part"
+    own.touch()
+    with writing(out) as (dead, gone), writing(out) as (alive, kept):
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        assert len(list(out.glob(".metrics.json.*.part"))) == 2 and gone.is_dir()
+        clear_parts(out)
+        with scratch("another"):
+            assert len(list(out.glob(".metrics.json.*.part"))) == 1
+            assert not gone.exists() and (kept / "half.txt").exists()
+        alive.communicate("go on")
+        assert alive.returncode == 0
+    assert list(out.iterdir()) == [own]
+    assert [f for f in (tmp_path / "temporary").rglob("*") if f.is_file()] == []
+
+
+def test_a_file_that_is_cleared_away_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, cleared = leftovers.hold, []
+
+    def late(descriptor: int) -> bool:
+        if not cleared:
+            cleared.append(descriptor)
+            clear_parts(tmp_path)
+        return hold(descriptor)
+
+    monkeypatch.setattr(leftovers, "hold", late)
+    with part_of(tmp_path / "a.json", 0o600) as part:
+        assert cleared and part.is_file() and mode(part) == 0o600
+        clear_parts(tmp_path)
+        part.replace(tmp_path / "a.json")
+    assert [f.name for f in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_temporary_folder_that_others_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"kras-{os.getuid()}").mkdir()
+    (tmp_path / f"kras-{os.getuid()}").chmod(0o777)
+    with pytest.raises(StoreError, match="not a folder of yours alone"), scratch("probe"):
+        pass

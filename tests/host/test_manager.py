@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from bad_plugin import installed
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.host.loose_files import import_file, module_name
@@ -162,3 +163,31 @@ def test_a_third_party_distribution_comes_and_goes_alone(tmp_path: Path, monkeyp
     assert {(p.kind, p.record.name) for p in installed.provided} - before == {("extractor", "mine")}
     monkeypatch.undo()
     assert {(p.kind, p.record.name) for p in discover().provided} == before
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("entry_points.txt", b"[kras]\nkras_theirs\n"),
+        ("entry_points.txt", b"[kras]\nkras_theirs = \xff\n"),
+        ("METADATA", b"Metadata-Version: 2.1\nName: kras-theirs\nVersion: 1.2\nSummary: \xff\n"),
+    ],
+)
+def test_a_distribution_whose_metadata_cannot_be_read_is_broken_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: bytes
+) -> None:
+    installed(tmp_path, "kras-theirs", GOOD)
+    (tmp_path / "kras_theirs-1.2.dist-info" / file).write_bytes(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = discover()
+    assert {kind: registry.names(kind) for kind in BUNDLED} == BUNDLED
+    (broken,) = registry.broken
+    assert "theirs" in f"{broken.plugin} {broken.distribution}"
+    assert file in broken.cause or "utf-8" in broken.cause
+
+
+def test_a_distribution_without_a_name_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, "kras-theirs", GOOD)
+    (tmp_path / "kras_theirs-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert discover().find("extractor", "mine").origin == "unknown unknown"

@@ -72,7 +72,7 @@ def test_a_quantization_that_fails_leaves_what_was_there(tmp_path: Path, monkeyp
         (("--out", "q.onnx", "--model", "cells"), "not an encoder"),
         (
             ("--out", "q.onnx", "-o", "extractor.vit.model=vit-mini", "-o", "extractor.vit.weights=made.onnx"),
-            "as it is",
+            "already an ONNX file",
         ),
         (("--out", "file/q.onnx", "-o", "extractor.vit.model=vit-mini"), "cannot make the folder"),
     ],

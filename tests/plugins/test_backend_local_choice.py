@@ -116,7 +116,7 @@ def test_a_gpu_left_to_idle_is_in_log_and_manifest(
 
 @pytest.mark.parametrize(
     ("device", "message"),
-    [("tensorrt", "take device=cuda .PyTorch., or Triton with TensorRT"), ("gpu", "none of auto, cpu, cuda, cuda:N")],
+    [("tensorrt", "use device=cuda .PyTorch., or Triton with TensorRT"), ("gpu", "none of auto, cpu, cuda, cuda:N")],
 )
 def test_devices_of_yesterday_and_unknown_ones_say_what_to_take(device: str, message: str) -> None:
     record = discover().find("backend", "local").record

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tritonclient.grpc import InferenceServerClient
 from kras_backend_triton import TritonOptions
 from kras_backend_triton.agreement import check_model, read_terms
 from kras_backend_triton.backend import Triton
+from kras_backend_triton.slot_pool import SlotPool
 from kras_plugins.errors import BackendError
 from kras_plugins.host.manager import discover
 from kras_plugins.models.precision import Precision
@@ -122,6 +124,32 @@ def test_shared_memory_is_given_back_at_the_end(server: Server, connect: Any) ->
     client = InferenceServerClient(server.url)
     assert not client.get_system_shared_memory_status().regions
     client.close()
+
+
+HOLDING = """
+import sys
+from triton_server import tiny
+from kras_backend_triton.slots import Slot
+
+slot = Slot(tiny(), 2)
+print(slot.name, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_shared_memory_of_a_killed_client_goes_with_the_next_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    run = [sys.executable, "-c", HOLDING]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(run, env=env, **pipes) as dead, subprocess.Popen(run, env=env, **pipes) as alive:
+        gone, kept = (Path("/dev/shm") / one.stdout.readline().strip() for one in (dead, alive))
+        os.killpg(dead.pid, signal.SIGKILL)  # with Python's process that would free it
+        dead.wait()
+        assert gone.exists()
+        SlotPool(SPEC, 2, threading.Event())
+        assert not gone.exists() and kept.exists()
+        alive.communicate("")
+    assert not kept.exists()
 
 
 def test_a_host_without_shared_memory_left_sends_messages(

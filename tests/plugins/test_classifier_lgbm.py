@@ -112,7 +112,7 @@ def test_positives_weigh_the_root_of_their_rarity():
         (r"end of trees", "", "end is missing"),
         (r"^tree", "wood", "no tree"),
         (r"binary", "lambdarank", "not a binary classifier"),
-        (r"(?m)^Tree=0$", "Tree=0\0", "no text"),
+        (r"(?m)^Tree=0$", "Tree=0\0", "not text"),
     ],
 )
 def test_a_text_that_lightgbm_would_trust_and_fall_over_is_refused(classifier, tmp_path, pattern, new, said):

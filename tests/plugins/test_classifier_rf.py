@@ -121,14 +121,14 @@ def tampered(name, at, value):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (tampered("left", 0, 0), "behind its parent"),
-        (tampered("right", 0, 2**30), "behind its parent"),
+        (tampered("left", 0, 0), "after its parent"),
+        (tampered("right", 0, 2**30), "after its parent"),
         (tampered("roots", 0, -5), "root or a column"),
         (tampered("feature", 0, 99), "root or a column"),
-        (tampered("value", 0, np.nan), "no number"),
-        (tampered("threshold", 0, np.nan), "no number"),
-        (lambda arrays: arrays.pop("value"), "others"),
-        (lambda arrays: arrays.update(left=arrays["left"].astype(np.float64)), "others"),
+        (tampered("value", 0, np.nan), "not a number"),
+        (tampered("threshold", 0, np.nan), "not a number"),
+        (lambda arrays: arrays.pop("value"), "other arrays"),
+        (lambda arrays: arrays.update(left=arrays["left"].astype(np.float64)), "other arrays"),
         (lambda arrays: arrays.update(value=arrays["value"][:-1]), "differ in length"),
     ],
 )

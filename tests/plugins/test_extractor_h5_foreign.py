@@ -271,7 +271,29 @@ def test_a_vector_without_encoder_or_of_no_finite_numbers_is_refused(tmp_path: P
         load(tmp_path)
     assert "extractor.h5.encoder" in e.value.hint
     vector_file(tmp_path / "s.h5", FEATURES[0] * np.nan)
-    with pytest.raises(SlideError, match="NaN or infinity"):
+    with pytest.raises(SlideError, match="NaN or infinite"):
         load(tmp_path, encoder="titan")
     vector_file(tmp_path / "s.h5", FEATURES[0], encoder="prism", extractor="virchow")
     assert load(tmp_path).encoder == "prism"
+
+
+def test_a_bag_of_our_own_without_tiles_is_told(tmp_path: Path) -> None:
+    ours(tmp_path / "s.h5", "s")
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        for name in ("features", "coords"):
+            facts, empty = dict(f[name].attrs), f[name][:0]
+            del f[name]
+            f.create_dataset(name, data=empty).attrs.update(facts)
+    with pytest.raises(SlideError, match=r"s\.h5: holds no tiles"):
+        load(tmp_path)
+
+
+def test_a_bag_of_our_own_that_states_more_than_a_file_of_its_size_holds_takes_no_memory(tmp_path: Path) -> None:
+    ours(tmp_path / "s.h5", "s")
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        facts = dict(f["coords"].attrs)
+        del f["features"], f["coords"]
+        f.create_dataset("features", (10**8, 1024), "f4", chunks=(1000, 1024))
+        f.create_dataset("coords", (10**8, 2), "i4", chunks=(1000, 2)).attrs.update(facts)
+    with pytest.raises(SlideError, match=r"s\.h5: .*more than so small a file holds"):
+        load(tmp_path)

@@ -166,7 +166,7 @@ def test_a_file_that_describes_itself_needs_no_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"model": "vit_small_patch16_224"}, {"model": "lunit-s16"}, {"mpp": 0.25}])
 def test_a_file_that_describes_itself_refuses_to_be_something_else(tmp_path: Path, options: dict) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ConfigError, match=r"own|holds a"):
+    with pytest.raises(ConfigError, match=r"own|contains a"):
         spec(weights=str(described_file(tmp_path)), **options)
 
 

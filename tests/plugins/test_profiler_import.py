@@ -149,7 +149,7 @@ def test_a_header_in_micrometers_is_believed(tmp_path: Path) -> None:
 def test_columns_can_be_mapped_and_classes_can_be_flags(tmp_path: Path) -> None:
     rows = "\n".join(f"{x},{y},{int(n == 'Tumor')},{int(n != 'Tumor')}" for (x, y), n in zip(XY, NAMES, strict=True))
     (tmp_path / "s.csv").write_text(f"a,b,Tumor,Lymphocyte\n{rows}\n")
-    with pytest.raises(ConfigError, match="where cells are"):
+    with pytest.raises(ConfigError, match="positions of cells"):
         load(tmp_path)
     columns = {"x": "a", "y": "b", "class": ["Tumor", "Lymphocyte"]}
     assert_the_cells(load(tmp_path, columns=columns))

@@ -6,12 +6,13 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
 from cell_files import MPP, NAMES, XY, R, area, box, feature, features_of, lattice, load, ring, write_geojson
 
-from kras_plugins.errors import SlideError
+from kras_plugins.errors import ConfigError, SlideError
 from kras_plugins.host.notes import noted
 from kras_plugins.semantics.features.table import FEATURES
 from kras_plugins.semantics.profile import profile
@@ -149,6 +150,41 @@ def test_a_biopsy_of_a_third_of_a_square_millimeter_lacks_only_what_needs_more(t
     assert values["purity"] == pytest.approx(0.8)
     for name in ("is", "ip_class", "grid_itil_p50", "immune_hs_frac", "n_grids"):
         assert np.isnan(values[name]), name
+
+
+@pytest.mark.parametrize("what", ["cell", "annotation"])
+def test_an_error_about_classes_names_the_file(tmp_path: Path, what: str) -> None:
+    features = [*features_of(), box("Widget", 0, 0, 1600, 1600)] if what == "annotation" else features_of()
+    if what == "cell":
+        features[7]["properties"] = {"classification": {"name": "Widget"}}
+    with pytest.raises(ConfigError, match=rf"s\.geojson: unknown {what} classes: 'Widget' \(1\)"):
+        load(write_geojson(tmp_path / "s.geojson", features))
+
+
+@pytest.mark.parametrize("twice", ["Phenotype", "x"])
+def test_a_column_of_cells_that_is_there_twice_is_refused_not_chosen(tmp_path: Path, twice: str) -> None:
+    rows = [f"{x},{y},{name},{y if twice == 'x' else 'Stroma'}" for (x, y), name in zip(XY, NAMES, strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join([f"x,y,Phenotype,{twice}", *rows]) + "\n")
+    with pytest.raises(ConfigError, match=rf"s\.csv: column '{twice}' appears twice"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_truth_values_are_no_places(tmp_path: Path, own: bool) -> None:
+    x, y, name = ("x_px", "y_px", "class") if own else ("x", "y", "Phenotype")
+    table = {x: pa.array([True] * len(XY)), y: XY[:, 1], name: NAMES}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
+    with pytest.raises(SlideError, match=rf"s\.parquet: column '{x}' holds truth values"):
+        load(tmp_path)
+
+
+def test_what_arrow_says_of_damage_stays_on_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": XY[:, 0], "y": XY[:, 1], "Phenotype": NAMES}), tmp_path / "s.parquet")
+    content = (tmp_path / "s.parquet").read_bytes()
+    (tmp_path / "s.parquet").write_bytes(content[:-200] + b"\xff" * 150 + content[-50:])
+    with pytest.raises(SlideError, match=r"s\.parquet: damaged") as e:
+        load(tmp_path)
+    assert e.value.message.isprintable()
 
 
 def test_annotations_that_cross_themselves_cover_what_they_enclose(tmp_path: Path) -> None:

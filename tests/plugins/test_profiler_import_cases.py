@@ -347,7 +347,7 @@ def test_cells_of_a_tcga_slide_are_found_with_and_without_the_uuid(tmp_path: Pat
 
 def test_a_name_that_differs_in_case_alone_is_no_match(tmp_path: Path) -> None:
     write_geojson(tmp_path / "Case1.geojson", features_of())
-    with pytest.raises(SlideError, match=r"Case1\.geojson: differs from slide case1 in upper and lower case"):
+    with pytest.raises(SlideError, match=r"Case1\.geojson: differs from slide case1 only in upper and lower case"):
         load(tmp_path, slide_id="case1")
 
 

@@ -43,7 +43,7 @@ def text_of(page: str) -> str:
 def test_the_page_shows_result_thresholds_members_quality_cells_tiles_and_features() -> None:
     text = text_of(page_of(fake_case()))
     for said in ("Indeterminate", "10.8 %", "13.2 %", "16.0 %", "3.1 %", "93.0 % (80.0–98.0)",
-                 "pen on 4 % of the tissue", "no tissue found", "930 patients, 62 positive", "on these very",
+                 "pen on 4 % of the tissue", "no tissue found", "930 patients, 62 positive", "on these same",
                  "183.4 mm²", "Research use only",
                  "sha256 abab", "61,000", "81,500", "12.3 mm²", "62.0 per mm²", "62nd percentile",
                  "Among 301 training patients", "not measured", "512 of 700 tiles were looked at",

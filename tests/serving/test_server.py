@@ -17,7 +17,7 @@ from triton_server import ensure_installed, export_tiny, own_ports
 from kras_plugins.errors import BackendError
 from kras_plugins.models.repository import config_text, parse_config
 from kras_plugins.serving.environment import Environment, find
-from kras_plugins.serving.server import DEFAULT_PORTS, free_ports, serving
+from kras_plugins.serving.server import DEFAULT_PORTS, _mapped, free_ports, serving
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of running processes that name a folder, this one's children or not."""
-    found = []
+    """Command lines of running servers that name a folder, this process's children or not."""
+    return list(pids_of(folder).values())
+
+
+def pids_of(folder: Path) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -43,7 +47,7 @@ def processes_of(folder: Path) -> list[str]:
             except OSError:
                 continue
             if str(folder) in line and "tritonserver" in line:
-                found.append(line)
+                found[int(entry.name)] = line
     return found
 
 
@@ -133,6 +137,32 @@ def test_the_command_ends_with_the_server_when_it_is_told_to_and_takes_the_serve
         while processes_of(place) and time.monotonic() < end:
             time.sleep(0.2)
         assert not processes_of(place)
+
+
+def test_shared_memory_of_killed_servers_is_removed(
+    installed: Environment, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kras_plugins.serving.server._NEW_S", 0.0)
+    with serving(place / "models", ports=own_ports()) as server:
+        own = _mapped(server.process.pid)
+        assert own and all(file.exists() for file in own)
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        assert any(file.exists() for file in own)
+    assert not any(file.exists() for file in own)
+
+    command = [sys.executable, "-m", "kras_plugins.cli", "model", "serve", str(place / "models")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+        assert run.stdout is not None
+        assert "serving" in run.stdout.readline()
+        (killed,) = [pid for pid in pids_of(place) if os.getpgid(pid) == pid]
+        left = _mapped(killed)
+        run.send_signal(signal.SIGSTOP)  # it would remove it
+        os.killpg(killed, signal.SIGKILL)
+        run.kill()
+    assert any(file.exists() for file in left)
+    with serving(place / "models", ports=own_ports()):
+        assert not any(file.exists() for file in left)
 
 
 def test_ports_are_tritons_own_where_they_are_free() -> None:

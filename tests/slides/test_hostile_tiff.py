@@ -54,6 +54,7 @@ HEADERS = {
         "tiles of",
     ),
     "no pixels": ({"t256": long(0), "t257": long(0)}, "no pixels"),
+    "more tiles than pixels need": ({"t322": long(128), "t324": long(8, 8), "t325": long(9, 9)}, "lists 2 of 1"),
     "no tiles": ({"t324": None, "t325": None}, "lists 0 of 1"),
     "two thousand million tiles listed": ({"t324": (4, 2**31, b"\x08\0\0\0")}, "lists 0 of 1"),
     "a tile beyond the end": ({"t324": long(2**31)}, "truncated|Short read|Read error"),
@@ -77,6 +78,13 @@ def test_a_header_that_cannot_be_meant_is_one_error(tmp_path, header):
     changed, says = HEADERS[header]
     error = refused(raw_tiff(tmp_path / "a.tif", [directory(**changed)], [-1]))
     assert re.search(says, error.message), error.message
+
+
+@pytest.mark.parametrize("lost", ["t256", "t257"])
+def test_a_slide_whose_directory_states_no_size_is_not_taken_for_its_smaller_level(tmp_path, lost):
+    small = directory(t256=long(30), t257=long(30), t254=long(1))
+    pages = [directory(**{lost: None}), small]
+    assert "no pixels" in refused(raw_tiff(tmp_path / "a.tif", pages, [1, -1])).message
 
 
 LOOPS = {

@@ -141,6 +141,15 @@ def test_a_model_that_outgrows_its_process_is_one_error(
         loaded(bundle, hostile(bundle, tmp_path, load="bytes(4 << 30)"))
 
 
+def test_a_damaged_model_is_no_fault_of_the_classifier_that_cannot_load_it(bundle: Path, tmp_path: Path) -> None:
+    file = bundle / "models/fold-0/rf/forest.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    seal(bundle)
+    with pytest.raises(StoreError, match="models/fold-0/rf: .* cannot load this model: SafetensorError") as e:
+        loaded(bundle, settings_at(tmp_path))
+    assert "it is damaged" in e.value.hint
+
+
 def test_a_model_for_other_features_is_refused(bundle: Path, tmp_path: Path) -> None:
     file = bundle / "models/fold-0/rf/classifier.json"
     file.write_text(file.read_text().replace("DENSITY", "INTENSITY"))

@@ -119,7 +119,7 @@ def test_an_output_that_was_changed_is_told_and_kept(home: Path) -> None:
 def test_results_that_no_study_wrote_are_not_overwritten(home: Path) -> None:
     (home / "out").mkdir()
     (home / "out/metrics.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"holds metrics\.json of another study"):
+    with pytest.raises(ConfigError, match=r"contains metrics\.json of another study"):
         study.train(home / "cohort.csv", quick(home, home / "store"), out=home / "out")
 
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_meant_is_refused_by_the_name_of_its_option(given: dict[s
         ("[run]\nfolds = 1", "run.folds"),
         ("[run]\ntarget_specificity = 95.0", "run.target_specificity"),
         ("[run]\nprevalences = [1.0]", "run.prevalences: 1 must lie strictly between"),
-        ("[run.histologies]\n'typ a' = 'adeno'", "run.histologies: 'typ a' is 'adeno', which is no histology"),
+        ("[run.histologies]\n'typ a' = 'adeno'", "run.histologies: 'typ a' is 'adeno', which is not a histology"),
         ("[run]\nhistologies = 'squamous'", "run.histologies: Input should be a valid dictionary"),
         ("cohort = 1", "unknown table"),
     ],

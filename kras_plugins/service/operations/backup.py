@@ -20,13 +20,14 @@ from sqlalchemy import Engine
 
 from kras_plugins import __version__
 from kras_plugins.errors import ConfigError, StoreError, UsageError
+from kras_plugins.files.atomic import write_atomic
 from kras_plugins.files.regular import read_text
 from kras_plugins.service import audit
 from kras_plugins.service.database.engine import open_database, reading, writing
 from kras_plugins.service.database.migrate import upgrade
 from kras_plugins.service.database.tables import cases
 from kras_plugins.service.settings import ServiceSettings
-from kras_plugins.store import file_sha256, write_atomic
+from kras_plugins.store import file_sha256
 
 SCHEMA_VERSION = 1
 CONTENT = "backup.json"

@@ -17,7 +17,7 @@ from kras_plugins.report.case_json import ENDING
 from kras_plugins.service import cases
 from kras_plugins.service.api.access import allowed_to
 from kras_plugins.service.cases import CaseRow, WrongState
-from kras_plugins.urls import place
+from kras_plugins.service.intake.places import file_of
 from kras_plugins.viewer.app import answering
 from kras_plugins.viewer.found import shown_result
 from kras_plugins.viewer.opened import Opened
@@ -71,7 +71,7 @@ class Viewers:
         return found[0]
 
     def _opened(self, case: CaseRow, folder: Path) -> tuple[ASGIApp, Opened]:
-        places = {slide.slide_id: place(slide.place) for slide in cases.slides_of(self._service.db, case.id)}
+        places = {slide.slide_id: file_of(slide.place) for slide in cases.slides_of(self._service.db, case.id)}
         shown = shown_result(self._service.session, folder, places=places, base=f"/cases/{case.id}/view")
         slides = Opened(shown.slides)
 

@@ -143,7 +143,7 @@ def _within(cells: TileCells, low: tuple[float, float], high: tuple[float, float
     return int(np.sum((x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])))
 
 
-@check("live profiler", file="processing/placement.py", words="then counts each nucleus once")
+@check("live profiler", file="processing/placement.py", words="counts each nucleus once")
 def seams(candidate: Candidate) -> None:
     """Where tiles meet, the same cells are found, each once, as when the middle of a tile lies there."""
     spec = spec_of(candidate)

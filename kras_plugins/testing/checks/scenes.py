@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.testing.slides import draw_slide
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ GLASS = 1.6
 def scene(width: int, height: int, mpp: float) -> UInt8:
     """Drawn tissue, uint8[height width 3] at `mpp` µm per pixel."""
     um = [GLASS * max(side * mpp, LEAST_UM, 64 * mpp) for side in (width, height)]
-    with tempfile.TemporaryDirectory(prefix="kras-scene-") as folder:
-        file = Path(folder) / "scene.tiff"
+    with scratch("scene") as folder:
+        file = folder / "scene.tiff"
         draw_slide(file, seed=1, size_um=(um[0], um[1]), mpp=mpp, histology="LUSC", lymphocytes=2.0, levels=1)
         drawn: UInt8 = tifffile.imread(file)
     top, left = (drawn.shape[0] - height) // 2, (drawn.shape[1] - width) // 2

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import PluginError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.child import ending, kill, last_words
 from kras_plugins.testing.checks.record import hooks
 from kras_plugins.testing.checks.run import Outcome
@@ -44,12 +44,12 @@ def check_plugin(
     in a new process. Raises PluginError if the target does not exist.
     """
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="kras-check-") as work:
+    with scratch("check") as work:
         while True:
             done = [f"{o.subject}/{o.check}" for o in outcomes]
             ended = True
             cases = 0
-            for line in _worker(Path(work), {**asdict(request), "done": done, "path": sys.path}, deadline):
+            for line in _worker(work, {**asdict(request), "done": done, "path": sys.path}, deadline):
                 if "error" in line:
                     raise PluginError(*line["error"])
                 cases = len(line["cases"]) if "cases" in line else cases
@@ -63,9 +63,9 @@ def check_plugin(
 
 def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[dict[str, Any]]:
     """The lines of one worker process; if it is lost, the outcome of the current check and a line that says so."""
-    (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
+    (work / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8", newline="\n")
     results, errors = work / "results.jsonl", work / "stderr.txt"
-    results.write_text("")
+    results.write_text("", encoding="utf-8", newline="\n")
     temporary = work / "temporary"  # files of a killed process are removed with the rest
     temporary.mkdir(exist_ok=True)
     command = [
@@ -81,7 +81,7 @@ def _worker(work: Path, request: dict[str, Any], deadline: float) -> Iterator[di
         process = subprocess.Popen(
             command,
             env={**os.environ, "TMPDIR": str(temporary)},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             start_new_session=True,

@@ -45,4 +45,4 @@ def _row(check: Check) -> str:
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])
-    page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from kras_plugins.errors import ConfigError, KrasError
 from kras_plugins.hookspecs import GROUP, KINDS
+from kras_plugins.host.child import end_with_parent
 from kras_plugins.host.loose_files import import_file
 from kras_plugins.host.manager import Registry, discover
 from kras_plugins.testing.checks.candidate import Given, candidates
@@ -100,9 +101,17 @@ class Noise:
         """The text since the last call."""
         sys.stdout.flush()
         size = os.fstat(self._file.fileno()).st_size
-        text = os.pread(self._file.fileno(), size - self._read, self._read)
+        text = _read_at(self._file.fileno(), size - self._read, self._read)
         self._read = size
         return text.decode(errors="replace")
+
+
+def _read_at(file: int, size: int, offset: int) -> bytes:
+    """Bytes of a file that is written to at its end; Windows has no `pread`, so the place of writing moves there."""
+    if hasattr(os, "pread"):
+        return os.pread(file, size, offset)
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, size)
 
 
 def lines(request: dict[str, Any], noise: Noise) -> Iterator[dict[str, Any]]:
@@ -160,8 +169,9 @@ def main() -> None:
     """Run the checks of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path[:0] = [p for p in request["path"] if p not in sys.path]
+    end_with_parent()
     noise = Noise()
-    with Path(sys.argv[2]).open("a", encoding="utf-8") as results:
+    with Path(sys.argv[2]).open("a", encoding="utf-8", newline="\n") as results:
         _write(results, {"ready": True})
         for line in lines(request, noise):
             _write(results, line)

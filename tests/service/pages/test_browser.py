@@ -155,7 +155,7 @@ def test_a_file_of_this_computer_is_sent_in_pieces(page: Page, there: Open, tmp_
     page.goto("/cases/new")
     page.evaluate("document.querySelector('#submit').dataset.piece = 700")
     page.get_by_label("Patient").fill("Uploaded")
-    page.get_by_label("Slide files of this computer").set_input_files(file)
+    page.get_by_label("Slide files on this computer").set_input_files(file)
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(re.compile("/cases/[0-9a-f]{32}$"))
     expect(page.get_by_text("Waiting", exact=True)).to_be_visible()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html import escape
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from planted import draw_dicom
 from service_app import Running, csrf_of
 
 from kras_plugins.service import cases
@@ -169,6 +171,26 @@ def test_the_page_of_a_scored_case_is_that_of_predict_and_says_who_viewed_it(sco
     assert "by a person, " in page
     assert f'href="/cases/{case["id"]}/view/slides/' not in page or "Look at the slide" in page
     assert "Score again" not in page, "who may only read"
+
+
+def test_a_slide_that_is_a_folder_of_dicom_files_is_shown(scored: Running) -> None:
+    folder = scored.service.settings.roots[0] / "TCGA-02-0026"
+    draw_dicom(folder, seed=1)
+    case = scored.client("submit").post("/api/v1/cases", json={"slides": [{"path": str(folder)}]}).json()
+    scored.score()
+    (slide,) = cases.slides_of(scored.db, case["id"])
+    shown = scored.browser().get(f"/cases/{case['id']}/view/slides/{slide.slide_id}")
+    assert shown.status_code == 200 and slide.slide_id in shown.text
+
+
+def test_the_page_of_a_case_that_failed_says_why(scored: Running) -> None:
+    (path,) = scored.slides([9999])
+    case = scored.client("submit").post("/api/v1/cases", json={"slides": [{"path": path}]}).json()
+    scored.score()
+    failed = cases.get(scored.db, case["id"])
+    assert failed.state == "failed" and failed.result is not None
+    page = scored.browser().get(f"/cases/{case['id']}").text
+    assert escape(failed.reason) in page and failed.reason
 
 
 def test_a_version_that_was_superseded_leads_to_the_later_one(service: Running) -> None:
