@@ -76,15 +76,14 @@ class Forked:
 class Forks:
     """The server, as tests see it. `apart`: whether it has a mount namespace of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], apart: bool) -> None:
-        self._process, self.apart = process, apart
-        self._said = tempfile.TemporaryDirectory(prefix="kras-said-")
+    def __init__(self, process: subprocess.Popen[str], apart: bool, said: Path) -> None:
+        self._process, self.apart, self._said = process, apart, said
         self.ask({"do": "ready"})
 
     def start(self, words: Sequence[str | Path], cwd: Path, env: dict[str, str]) -> Forked:
         """Start `kras` with these words; `env`: its whole environment."""
         mark = uuid.uuid4().hex
-        said = Path(self._said.name) / mark
+        said = self._said / mark
         env = {**env, MARK: mark}
         order = {"do": "start", "words": [str(w) for w in words], "cwd": str(cwd), "env": env, "said": str(said)}
         return Forked(self.ask(order)["pid"], said, mark, self)
@@ -125,9 +124,9 @@ def forks() -> Iterator[Forks]:
         text=True,
         start_new_session=True,
     )
-    with process:
+    with process, tempfile.TemporaryDirectory(prefix="kras-said-") as said:
         try:
-            yield Forks(process, bool(enter))
+            yield Forks(process, bool(enter), Path(said))
         finally:
             process.stdin.close()  # type: ignore[union-attr]
             process.wait()

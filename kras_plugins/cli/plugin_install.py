@@ -22,7 +22,7 @@ def install(
     upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="replace installed versions by newer ones")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Install plug-ins into the environment of this kras, with pip, uv or pipx.
+    """Install plug-ins next to kras, with pip, uv or pipx.
 
     The program that made the environment is used, and its command is shown first. kras itself keeps its version. A
     plug-in is code that runs with your rights: install only what you trust.

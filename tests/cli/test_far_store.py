@@ -79,7 +79,7 @@ def test_a_settings_file_and_the_environment_name_a_bucket_too(bucket: str, tmp_
 
 
 @pytest.mark.parametrize(
-    ("cache", "why"), [("ftp://host/x", "ftp:// is not read"), ("s3:///x", "names no host or bucket")]
+    ("cache", "why"), [("ftp://host/x", "ftp:// cannot be read"), ("s3:///x", "names no host or bucket")]
 )
 def test_an_address_that_is_none_of_a_store_is_refused(tmp_path: Path, cache: str, why: str) -> None:
     ran = kras("cache", "list", "--cache", cache, cwd=tmp_path, store=tmp_path)

@@ -102,7 +102,7 @@ def test_pseudonyms_cover_the_address(home: Path, served: tuple[str, Behavior]) 
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("ftp://host/a.svs", "ftp:// is not read"), ("s3:///a.svs", "names no host or bucket")],
+    [("ftp://host/a.svs", "ftp:// cannot be read"), ("s3:///a.svs", "names no host or bucket")],
     ids=["scheme", "host"],
 )
 def test_an_address_that_is_not_read_is_refused_before_any_work(home: Path, path: str, why: str) -> None:

@@ -85,7 +85,7 @@ def test_a_service_scores_what_is_submitted_and_what_arrives_and_ends_when_told_
         listed = kras("token", "list", "--data", str(home / "data"))
         assert "scanner: read, submit" in listed.output and secret not in listed.output
         checked = kras("audit", "--data", str(home / "data"))
-        assert checked.exit_code == 0 and "whole" in checked.output
+        assert checked.exit_code == 0 and "intact" in checked.output
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said

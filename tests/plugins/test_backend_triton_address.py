@@ -139,9 +139,9 @@ def test_what_is_no_grpc_server_is_told_at_once(service: Callable[[], Iterator[i
 @pytest.mark.parametrize(
     ("url", "said", "hint"),
     [
-        ("http://localhost:8000", "http:// does not belong", "localhost:8001"),
-        ("https://gpu1:8001", "https:// does not belong", "gpu1:8001 and -o backend.triton.tls=true"),
-        ("https://gpu1/", "https:// does not belong", "gpu1:8001 and -o backend.triton.tls=true"),
+        ("http://localhost:8000", "does not begin with http://", "localhost:8001"),
+        ("https://gpu1:8001", "does not begin with https://", "gpu1:8001 and -o backend.triton.tls=true"),
+        ("https://gpu1/", "does not begin with https://", "gpu1:8001 and -o backend.triton.tls=true"),
         ("localhost:8001/", "no path", "write localhost:8001"),
         ("localhost:8001/v2/models", "no path", "write localhost:8001"),
         ("localhost", "is HOST:PORT", "localhost:8001"),

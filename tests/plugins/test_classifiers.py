@@ -211,7 +211,7 @@ def test_contributions_sum_to_score_minus_base_and_attention_to_one(name, classi
 @pytest.mark.parametrize("only", [0, 1])
 def test_a_training_part_of_one_class_is_refused(name, only):
     samples, labels = patients(12, 1)
-    with pytest.raises(ConfigError, match="no (positive|negative) one"):
+    with pytest.raises(ConfigError, match="no (positive|negative) patient"):
         create(name).fit(cohort(samples, np.full(12, only, np.int8)), cohort(samples, labels))
 
 

@@ -247,8 +247,8 @@ def test_the_header_says_nothing_where_no_proxy_is_trusted(service: Running) -> 
     [
         ({"host": "0.0.0.0"}, "no name is set under which"),
         ({"names": frozenset({"https://a.b"})}, "is not a host name"),
-        ({"proxies": frozenset({"proxy.example.org"})}, "no address"),
-        ({"proxy_header": "X Remote: User"}, "is none"),
+        ({"proxies": frozenset({"proxy.example.org"})}, "is not an IP address"),
+        ({"proxy_header": "X Remote: User"}, "is not a header name"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_the_start(given: dict[str, Any], said: str) -> None:
