@@ -149,6 +149,7 @@ def test_the_constraints_pin_every_library_within_the_range_that_is_allowed() ->
     assert [r for r in asked if not r.specifier.contains(pinned.get(canonicalize_name(r.name), "0"))] == []
 
 
+@pytest.mark.long
 def test_the_bill_of_materials_names_kras_and_each_library_it_asks_for(clean: Clean, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("cyclonedx-py")
     need(tool.is_file(), "cyclonedx-py", "pip install cyclonedx-bom")

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from kras_plugins.data import CELL_COLUMNS, GROWTH_PATTERNS, TISSUE_CLASSES, SemanticMap
 from kras_plugins.errors import StoreError
 from kras_plugins.semantics.cells import FILE_SCHEMA, CellWriter, of_class
-from kras_plugins.semantics.distance import distance_to
 from kras_plugins.semantics.epithelium import EPITHELIUM, OTHER, STROMA, density_tissue
 from kras_plugins.semantics.raster import Patch, Raster, covered, resample_mask
 
@@ -123,6 +122,8 @@ def _near(pen: Bool | None, size_um: tuple[float, float], raster: Raster) -> Boo
     """bool[h w] on the raster: pixels within PEN_REACH_UM of pen."""
     if pen is None or not pen.any():
         return np.zeros(raster.shape, np.bool_)
+    from kras_plugins.semantics.distance import distance_to  # which compiles
+
     return distance_to(resample_mask(pen, size_um, raster), raster.mpp) <= PEN_REACH_UM
 
 

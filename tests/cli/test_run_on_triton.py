@@ -111,6 +111,7 @@ def test_a_server_killed_and_restarted_in_mid_run_changes_nothing(place: Path, e
     assert_same(bags(tmp_path), embedded)
 
 
+@pytest.mark.long
 def test_past_the_budget_finished_slides_are_kept_and_a_rerun_goes_on(
     place: Path, embedded: Any, tmp_path: Path
 ) -> None:

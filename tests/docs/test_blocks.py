@@ -17,7 +17,10 @@ RUN = {page: [b for b in blocks(page) if b.fault() or not b.reason] for page in 
 WITH_BLOCKS = [page for page, found in RUN.items() if found]
 
 
-LONG = {"abstract-5399.md", "cluster.md", "encoders.md", "own-cells.md", "serve-with-triton.md"}
+LONG = {
+    "abstract-5399.md", "cluster.md", "encoders.md", "labels.md", "own-cells.md", "python.md", "qupath.md",
+    "serve-with-triton.md",
+}  # fmt: skip
 """Pages of minutes, whose subject other tests cover."""
 
 

@@ -42,11 +42,13 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return read(out)
 
 
+@pytest.mark.long
 def test_every_cell_runs_and_gives_what_is_stored(again: Any) -> None:
     """But for digits, which another processor may round otherwise."""
     assert outputs(again) == outputs(read(NOTEBOOK)), "run `make notebook`, and look at what it shows"
 
 
+@pytest.mark.long
 def test_it_shows_what_it_is_about(again: Any) -> None:
     text = str(outputs(again))
     for word in ("histology_only", "ensemble", "n=#", "new_slide", "til_ta"):

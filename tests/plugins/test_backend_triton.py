@@ -386,6 +386,7 @@ def test_no_request_is_lost_when_the_server_is_killed_and_restarted(
             backend.close()
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_for_a_while_delays_the_run_and_no_more(
     place: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_why_samples_are_no_more_is_told_as_it_was_said(tiles: Path, tmp_path: P
     assert e.value.hint == "replace or remove the image"
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_learns(tiles: Path, straight: Path, tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

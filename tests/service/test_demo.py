@@ -12,6 +12,8 @@ from networks import lay_networks
 from kras_plugins import study
 from kras_plugins.service.demo import CASES, Demo, prepared
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
