@@ -33,7 +33,7 @@ from kras_plugins.testing import draw_slide
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build/pictures"
-MOST_BYTES = 200_000
+MOST_BYTES = 250_000
 PATIENT = "new-slide"
 CELLS = "#x=1270&y=960&um=420&layers=cells"
 CONTRIBUTION = "#layers=contribution"
