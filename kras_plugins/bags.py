@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kras_plugins.data import Float32
 
 MOST_PACKED = 1100
-"""Bytes that a byte of a file may stand for: gzip and its like pack no denser. Much more is stated, and not there."""
+"""Most bytes that one byte of a file may expand to: gzip and its like pack no denser. A file that states more is
+damaged."""
 _SLAB = 4096
 
 

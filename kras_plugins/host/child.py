@@ -43,8 +43,8 @@ def limit_self(memory: int, seconds: int) -> None:
 def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -> str:
     """Run `python -m module words` with one thread for at most `seconds`; "" if it ended well, else how it ended.
 
-    Its stderr goes to the file `errors`; the result quotes the last line. Its stdin says nothing, and closes when this
-    process is gone: see `end_with_parent`.
+    Its stderr goes to the file `errors`; the result quotes the last line. Its stdin is an empty pipe that closes when
+    this process is gone: see `end_with_parent`.
     """
     command = [sys.executable, "-P", "-m", module, *words]
     with errors.open("wb") as stderr:
@@ -69,7 +69,8 @@ def run_alone(module: str, words: Sequence[str], seconds: float, errors: Path) -
 def end_with_parent() -> None:
     """In a process that leads a session: kill it, and all that it started, when its stdin closes.
 
-    A killed parent kills no child, so a hanging one would hang forever. Does nothing in another process's session.
+    If a parent is killed, its children go on, so a hanging one would hang forever. Does nothing in the session of
+    another process.
     """
     if sys.platform == "win32" or os.getsid(0) != os.getpid():
         return
@@ -77,7 +78,7 @@ def end_with_parent() -> None:
     def wait() -> None:
         while os.read(0, 1):
             pass
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+        kill_own_session()
 
     threading.Thread(target=wait, name="kras-parent", daemon=True).start()
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from kras_plugins.errors import PluginError
+from kras_plugins.files.leftovers import scratch
 from kras_plugins.host.compatibility import HOST
 
 _PIPX, _UV_TOOL = "pipx_metadata.json", "uv-receipt.toml"
 """What pipx and `uv tool` leave in an environment of theirs."""
 
-# A process of its own looks: this one has read the folders of packages as they were when it began.
+# Run in a new process: this one has cached the installed packages as they were when it started.
 _LIST = """
 import json
 from dataclasses import asdict
@@ -39,10 +39,10 @@ print(json.dumps({"plugins": told, "broken": [b.facts() for b in found.broken]})
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """What an installation brought.
+    """The result of an installation.
 
-    `plugins`: kind, name, distribution and version of those that are new, or of another version than before. `note`:
-    what the user is to know of the environment; empty where there is nothing.
+    `plugins`: kind, name, distribution and version of those that are new or have changed version. `note`: what the user
+    should know about the environment; empty if nothing.
     """
 
     plugins: tuple[dict[str, str], ...]
@@ -51,9 +51,9 @@ class Installed:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How packages come into an environment: a command, further variables for it, a note for the user.
+    """How packages are installed into an environment: a command, more variables for it, a note for the user.
 
-    `each`: words that stand before each package in the command.
+    `each`: words that precede each package in the command.
     """
 
     command: tuple[str, ...]
@@ -63,15 +63,15 @@ class Way:
 
 
 def install(what: Sequence[str], *, editable: bool, upgrade: bool, say: Callable[[str], None]) -> Installed:
-    """Install names, folders, wheels or addresses, as pip understands them, beside the running `kras`.
+    """Install names, folders, wheels or addresses, as pip understands them, next to the running `kras`.
 
-    `editable`: they are folders, which are used where they lie. `upgrade`: a newer version takes the place of an
-    installed one. `say` is given the command before it runs. `kras` itself keeps its version. Raises PluginError where
-    nothing can install here, where that fails, and where a plug-in that came is broken.
+    `editable`: they are folders, used in place. `upgrade`: a newer version replaces an installed one. `say` gets the
+    command before it runs. `kras` itself keeps its version. Raises PluginError if no installer is available, if the
+    installation fails, or if an installed plug-in is broken.
     """
     before = _listed()
-    with tempfile.TemporaryDirectory(prefix="kras-install-") as work:
-        constraints = Path(work) / "constraints.txt"
+    with scratch("install") as work:
+        constraints = work / "constraints.txt"
         constraints.write_text(f"{HOST}=={metadata.version(HOST)}\n", encoding="utf-8", newline="\n")
         way = way_into(Path(sys.prefix), constraints, editable=editable, upgrade=upgrade)
         words = [*way.command, *(word for one in what for word in (*way.each, one))]
@@ -89,14 +89,14 @@ def install(what: Sequence[str], *, editable: bool, upgrade: bool, say: Callable
 
 
 def way_into(prefix: Path, constraints: Path, *, editable: bool = False, upgrade: bool = False) -> Way:
-    """How packages come into the environment in the folder `prefix`, of which this process is.
+    """How packages are installed into the environment in the folder `prefix`, which this process runs in.
 
-    `constraints`: a file of versions that are not to change. Raises PluginError where there is no way.
+    `constraints`: a file of versions that must not change. Raises PluginError if no installer is available.
     """
     newer, each = ("--upgrade",) if upgrade else (), ("--editable",) if editable else ()
     fixed = ("--constraint", str(constraints))
     if (prefix / _PIPX).is_file():
-        return Way(  # the option stands once, for all packages
+        return Way(  # the option is given once, for all packages
             command=(_tool("pipx", prefix), "inject", "--force", *each, f"--pip-args={shlex.join(fixed)}", prefix.name),
             variables=(("PIPX_HOME", str(prefix.parent.parent)),),
         )

@@ -19,7 +19,7 @@ import numpy as np
 
 from kras_plugins.contracts.classifier import Classifier
 from kras_plugins.data import Bag, Explanation, Sample, SemanticProfile
-from kras_plugins.errors import KrasError, PluginError, StoreError, described
+from kras_plugins.errors import PluginError, StoreError, described
 from kras_plugins.files.atomic import share
 from kras_plugins.learning.calibration import Platt
 from kras_plugins.learning.content import CONTENT, read_content, schema_of
@@ -264,7 +264,9 @@ def load_bundle(
                     partial(load_classifier, m.plugin, folder / fold.model),
                 )
             except PluginError as e:
-                raise _not_loaded(who, folder / fold.model, e) from e
+                if e.__cause__ is None or isinstance(e.__cause__, MemoryError):  # it hangs, or needs more memory
+                    raise
+                raise _not_loaded(who, folder / fold.model, e.__cause__) from e
             models.append(FoldModel(classifier=classifier, platt=Platt(fold.slope, fold.intercept)))
         consumes = Bag if m.consumes == "bags" else SemanticProfile
         members.append(
@@ -283,11 +285,8 @@ def load_bundle(
     )
 
 
-def _not_loaded(who: Called, model: Path, error: PluginError) -> KrasError:
-    """What a model that was not loaded is told as: a classifier that raises over it need not be at fault."""
-    cause = error.__cause__
-    if cause is None or isinstance(cause, MemoryError):
-        return error
+def _not_loaded(who: Called, model: Path, cause: BaseException) -> StoreError:
+    """The error for a model that its classifier cannot load; the file may be at fault, not the classifier."""
     return StoreError(
         f"{model}: {who} cannot load this model: {described(cause)}",
         "it is damaged, or of another version of the plug-in: take the bundle as `kras run` wrote it; if it is that, "

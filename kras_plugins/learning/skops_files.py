@@ -91,10 +91,10 @@ def _check_order(item: Any) -> None:
 
 
 def _check_columns(asked: Any, count: int) -> None:
-    """Raise ValueError where nodes ask for another column than 0 to `count` - 1."""
-    for column in asked.tolist():
-        if not 0 <= column < count:
-            raise ValueError(f"a tree asks for column {column} of {count}")
+    """Raise ValueError if nodes ask for other columns than 0 to `count` - 1. `asked`: integers[node]."""
+    beyond = asked[(asked < 0) | (asked >= count)]
+    if beyond.size:
+        raise ValueError(f"a tree asks for column {beyond[0]} of {count}")
 
 
 def _renumbered(text: str, number: dict[str, str]) -> str:

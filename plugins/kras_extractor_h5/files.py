@@ -45,7 +45,7 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
     except StoreError as e:
         raise SlideError(e.message, _AGAIN) from e
     if not bag.features.size:
-        raise SlideError(f"{file}: holds no tiles", _AGAIN)
+        raise SlideError(f"{file}: contains no tiles", _AGAIN)
     of_slide = not bag.placed and len(bag.features) == 1
     if not of_slide and not all(number > 0 for number in (bag.tile_spec.px, bag.tile_spec.mpp, *bag.size)):
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)

@@ -129,6 +129,23 @@ def test_what_is_no_bundle_is_refused(tmp_path, both):
         load_bundle(tmp_path, loader(both))
 
 
+def test_a_model_that_cannot_be_loaded_is_named_and_a_lack_of_memory_is_not_its_fault(written):
+    folder = written[0]
+
+    def raising(error):
+        def load(name, model):
+            raise error
+
+        return load
+
+    with pytest.raises(StoreError, match=r"bundle/.+cannot load this model: ValueError: an odd byte") as damaged:
+        load_bundle(folder, raising(ValueError("an odd byte")))
+    assert "kras plugin check" in damaged.value.hint
+    with pytest.raises(PluginError) as short:
+        load_bundle(folder, raising(MemoryError()))
+    assert isinstance(short.value.__cause__, MemoryError)
+
+
 def test_columns_are_put_in_the_frozen_order_and_surplus_ones_dropped(written, make_people):
     folder, *_, load = written
     bundle = load_bundle(folder, load)

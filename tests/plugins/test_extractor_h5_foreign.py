@@ -284,7 +284,7 @@ def test_a_bag_of_our_own_without_tiles_is_told(tmp_path: Path) -> None:
             facts, empty = dict(f[name].attrs), f[name][:0]
             del f[name]
             f.create_dataset(name, data=empty).attrs.update(facts)
-    with pytest.raises(SlideError, match=r"s\.h5: holds no tiles"):
+    with pytest.raises(SlideError, match=r"s\.h5: contains no tiles"):
         load(tmp_path)
 
 
