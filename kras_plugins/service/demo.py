@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENTS, POSITIVES, SIDE_UM = 24, 11, 800.0
 """As few and small as thresholds and scope allow: ten positives in scope, 0.1 mm² of cancer epithelium a slide."""
 CASES = 10
-SIGNAL = 0.25
+SIGNAL = 0.35
 """Strength of what is planted: weak enough for scores that look like those of patients, few of them near 0 or 1."""
 _TOML = """\
 [run]
