@@ -67,9 +67,17 @@ def _expected(cells: list[Cell], *, area: bool = True) -> Any:
 
 
 def _edited(
-    items: list[Any], rng: random.Random, place: Callable[[Any, float, float], None], name: Callable[[Any, str], None]
+    items: list[Any],
+    rng: random.Random,
+    place: Callable[[Any, float, float], None],
+    name: Callable[[Any, str], None],
+    numbered: bool,
 ) -> tuple[str, Any]:
-    """Items as people and programs edit them, in place; what was done, and the cells that the file has then."""
+    """Items as people and programs edit them, in place; what was done, and the cells that the file has then.
+
+    `numbered`: classes are numbers, of which one that names none costs its cell alone, which is reported; a word
+    without a meaning is refused.
+    """
     cells = list(CELLS)
     i, j = rng.sample(range(len(items)), 2)
     match rng.randrange(8):
@@ -96,7 +104,8 @@ def _edited(
             what = f"cell {i} is a {word}"
         case 5:
             name(items[i], "Widget")
-            return f"cell {i} is a Widget", Must.REFUSED
+            del cells[i]
+            return f"cell {i} is a Widget", cells if numbered else Must.REFUSED
         case 6:
             items[i] = rng.choice([None, 7, "cell", [], {}])
             del cells[i]  # one in 144 that cannot be read: left out and reported
@@ -113,10 +122,11 @@ def _edited(
 def _change_json(
     file: Path, rng: random.Random, key: str, place: Any, name: Any, more: list[Callable[[Any], tuple[str, Any]]]
 ) -> Change:
+    """Change a document whose member `key` lists cells; those of CellViT, `cells`, have numbers for classes."""
     document = json.loads(file.read_text())
 
     def edited() -> Change:
-        what, cells = _edited(document[key], rng, place, name)
+        what, cells = _edited(document[key], rng, place, name, key == "cells")
         file.write_text(json.dumps(document))
         return Change(what, cells if isinstance(cells, Must) else _expected(cells))
 

@@ -1,7 +1,7 @@
 """KRAS variants: protein changes in one notation, from HGVS of protein or DNA or from the genome, and the drivers.
 
 Coordinates: the coding sequence (NM_004985) counts from 1 at the A of ATG; the gene lies on the minus strand of
-chromosome 12. From residue 151 on, KRAS4A and KRAS4B differ and nothing is derived.
+chromosome 12. From residue 151 on, KRAS4A and KRAS4B differ, and no protein change is derived from DNA.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ _BASES = "TCAG"
 _CODONS = [a + b + c for a in _BASES for b in _BASES for c in _BASES]
 _AMINO = dict(zip(_CODONS, "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG", strict=True))
 PROTEIN = "".join(_AMINO[CODING[i : i + 3]] for i in range(0, len(CODING), 3))
+
+ENDS = ("RVEDAFYTLVREIRQYRLKKISKEEKTPGCVKIKKCIIM", "GVDDAFYTLVREIRKHKEKMSKDGKKKKKKSKTKCVIM")
+"""Residues from 151 on of KRAS4A and KRAS4B (UniProt P01116-1 and P01116-2)."""
 
 EXONS = ((1, 111, 25398318), (112, 290, 25380346), (291, 450, 25378707))
 """Coding exons: first and last base of the coding sequence, and where the first lies on chromosome 12 of GRCh37."""
@@ -71,11 +74,12 @@ def protein_change(text: str) -> str:
 
 
 def fits_reference(change: str) -> bool:
-    """Whether the residue a substitution replaces is the one KRAS has there; True if that is unknown."""
+    """Whether the residue a substitution replaces is the one KRAS4A or KRAS4B has there; True for other changes."""
     plain = _SUBSTITUTION.fullmatch(change)
-    if plain is None or int(plain[2]) > len(PROTEIN):
+    if plain is None:
         return True
-    return int(plain[2]) > 0 and PROTEIN[int(plain[2]) - 1] == plain[1]
+    at = int(plain[2])
+    return at > 0 and any((PROTEIN + end)[at - 1 : at] == plain[1] for end in ENDS)
 
 
 def substitution(text: str) -> tuple[int, str] | None:

@@ -28,9 +28,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 class Options(BaseModel):
-    """Base of every plug-in's options: frozen, unknown keys refused, each field described."""
+    """Base of every plug-in's options: frozen, unknown keys and numbers that are not finite refused, fields described."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     def result_affecting(self) -> dict[str, Any]:
         """The options that change results, as JSON values: all but the `tuning()` fields. They enter the store key."""

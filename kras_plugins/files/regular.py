@@ -62,13 +62,18 @@ def private(path: Path, error: type[KrasError] = ConfigError) -> Path:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML text; ValueError if it is not TOML, has a number that is too long, or nests too deeply."""
+    """The tables of a TOML text; ValueError if it is not TOML, has a number that is too long, or nests too deeply.
+
+    A text with a NUL character is refused as well: no path may have one, and no name does.
+    """
     try:
         found = tomllib.loads(text)
     except RecursionError as e:
         raise ValueError("tables and lists nest too deeply") from e
     level: list[Any] = [found]
     for _ in range(_DEEPEST):  # level by level: a recursive walk would hit Python's recursion limit
+        if any(isinstance(value, str) and "\0" in value for value in level):
+            raise ValueError("a text contains a NUL character")
         level = [
             part
             for value in level

@@ -40,6 +40,8 @@ Place = Annotated[
 ]
 """A folder, or a URL, which is shown without credentials wherever settings are reported."""
 
+_SHOWN = 200
+"""Characters of a wrong value that its error shows."""
 _LONGEST = 10_000_000
 """The longest deadline in seconds: longer ones overflow the functions that wait."""
 _BY_FILE = frozenset({"folds", "repeats", "splits"})
@@ -179,14 +181,17 @@ class StudySettings(Options):
         if not isinstance(value, str | list | tuple) or not all(isinstance(name, str) for name in value):
             return value
         names = [n.strip() for n in (value.split(",") if isinstance(value, str) else value)]
-        if not all(names) or len(set(names)) < len(names):
+        if not names or not all(names) or len(set(names)) < len(names):
             raise ValueError("names none, or one twice; for example vit,h5")
         return ",".join(names)
 
     @pydantic.field_validator("classifiers", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        names = [n.strip() for n in (value.split(",") if isinstance(value, str) else value) if str(n).strip()]
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            return value
+        names = [name.strip() for name in names if name.strip()]
         if not names or len(set(names)) < len(names):
             raise ValueError("names none, or one twice; for example he,mlp,rf")
         return names
@@ -227,6 +232,8 @@ class StudySettings(Options):
         file = FOUND if found else file
         table, content = read_toml(file) if file else ({}, b"")
         engines = table.pop("engine", {})
+        if not isinstance(engines, dict):
+            raise ConfigError(f"{file}: engine is not a table", "write [engine.dask]")
         in_file = Config(plugin_tables(table, file) if file else {})
         doubted = file if file and found and not is_trusted(file, content) else None
         if doubted:
@@ -326,10 +333,9 @@ def _explained(error: pydantic.ValidationError, where: str) -> tuple[str, str]:
         return f"{_option(name)} {_shown(first['input'])}: {cause}", hint or "see `kras run --help`"
     if where == "--":
         return " ".join(_option(word) if "_" in word else word for word in cause.split()), hint
-    return (
-        f"{where}{name and name + ': '}{cause}",
-        hint or f"correct it; it is {without_credentials(repr(first['input']))}",
-    )
+    shown = without_credentials(repr(first["input"]))
+    hint = hint or f"correct it; it is {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}"
+    return f"{where}{name and name + ': '}{cause}", hint
 
 
 def _option(name: str) -> str:

@@ -127,7 +127,11 @@ def test_two_single_bases_of_one_codon_are_read_together() -> None:
 def test_a_residue_that_kras_does_not_have_is_seen() -> None:
     assert not fits_reference("A12C")
     assert not fits_reference("G0C")
-    assert fits_reference("K176Q")  # nothing is derived beyond what both isoforms share
+    assert fits_reference("K176Q")  # of KRAS4A
+    assert fits_reference("K175Q")  # of KRAS4B
+    assert fits_reference("M188V") and fits_reference("M189V")  # their last residues
+    assert not fits_reference("R175H")  # TP53's most frequent change, where a row names the wrong gene
+    assert not fits_reference("M190V")
 
 
 @pytest.mark.parametrize(

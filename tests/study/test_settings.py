@@ -87,6 +87,14 @@ def test_what_cannot_be_meant_is_refused_by_the_name_of_its_option(given: dict[s
         ("[run.histologies]\n'typ a' = 'adeno'", "run.histologies: 'typ a' is 'adeno', which is not a histology"),
         ("[run]\nhistologies = 'squamous'", "run.histologies: Input should be a valid dictionary"),
         ("cohort = 1", "unknown table"),
+        ("engine = 1", "engine is not a table"),
+        ("engine = []", "engine is not a table"),
+        ("[run]\nclassifiers = 3", "run.classifiers"),
+        ("[run]\nclassifiers = [1]", "run.classifiers"),
+        ("[run]\nclassifiers = {rf = 1}", "run.classifiers"),
+        ("[run]\nextractor = []", "run.extractor: names none"),
+        ("[run]\nmpp = inf", "run.mpp: Input should be a finite number"),
+        ('[run]\ncohort = "a\\u0000b"', "a text contains a NUL character"),
     ],
 )
 def test_a_bad_file_is_named_with_its_setting(file: Path, text: str, message: str) -> None:
@@ -94,6 +102,13 @@ def test_a_bad_file_is_named_with_its_setting(file: Path, text: str, message: st
     with pytest.raises(ConfigError, match=message) as e:
         StudySettings.load()
     assert "kras.toml" in e.value.message
+
+
+def test_a_wrong_value_is_shown_by_its_beginning(file: Path) -> None:
+    file.write_text(f"[run]\nfolds = '{'five' * 1000}'\n")
+    with pytest.raises(ConfigError, match="run.folds") as e:
+        StudySettings.load()
+    assert "fivefive" in e.value.hint and e.value.hint.endswith("…") and len(e.value.hint) < 300
 
 
 def test_a_histology_that_is_none_is_answered_with_those_that_there_are(file: Path) -> None:
