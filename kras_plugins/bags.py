@@ -60,8 +60,8 @@ def read_bag(file: Path, slide_id: str | None = None) -> Bag:
             mapped = _mapped(file)
             return Bag(
                 slide_id=slide_id or str(f.attrs["slide_id"]),
-                features=_table(data, "<f4", mapped),
-                xy=_table(coords, "<i4", mapped),
+                features=_table(data, "<f4", "f", mapped),
+                xy=_table(coords, "<i4", "iu", mapped),
                 size=(float(f.attrs["tile_width_level0"]), float(f.attrs["tile_height_level0"])),
                 tile_spec=TileSpec(px=int(coords.attrs["patch_size"]), mpp=float(f.attrs["mpp"])),
                 encoder=str(f.attrs["encoder"]),
@@ -114,11 +114,20 @@ def _make_room(file: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _table(data: h5py.Dataset, dtype: str, mapped: mmap.mmap) -> Any:
-    """A table of a file, mapped if it is stored in the needed type and layout, else read."""
+def _table(data: h5py.Dataset, dtype: str, kinds: str, mapped: mmap.mmap) -> Any:
+    """A table of a file, mapped if it is stored in the needed type and layout, else read.
+
+    `kinds`: numpy's letters for the types that it may have; others, and whole numbers beyond `dtype`, are a ValueError.
+    """
+    if data.dtype.kind not in kinds:
+        raise ValueError(f"`{data.name.strip('/')}` contains {data.dtype}")
     offset = data.id.get_offset() if data.dtype == dtype else None
     if offset is None or not data.size:
         if data.nbytes > MOST_PACKED * len(mapped):
             raise ValueError(f"it states a table of {data.shape}, more than so small a file holds")
-        return data[:].astype(dtype)
+        read = data[:]
+        made = read.astype(dtype)
+        if dtype == "<i4" and (made != read).any():
+            raise ValueError(f"`{data.name.strip('/')}` reaches {np.abs(read).max()}, beyond any slide")
+        return made
     return np.frombuffer(mapped, dtype, math.prod(data.shape), offset).reshape(data.shape)

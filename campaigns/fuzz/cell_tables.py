@@ -24,11 +24,17 @@ def _make_halo(folder: Path) -> None:
     (folder / "s.csv").write_text(written(Grid(header, tuple(rows)), ","), encoding="utf-8")
 
 
+UNUSED = ("Object Id", "note")
+"""Columns that nobody reads: twice they do no harm."""
+
+
 def halo_meaning(grid: Grid) -> Any:
     """The cells of boxes: their middles, and the class in the column `Phenotype`."""
     counts = Counter(grid.header)
     needed = ("XMin", "XMax", "YMin", "YMax", "Phenotype")
     if not set(needed) <= set(counts) or not grid.rows:
+        return Must.REFUSED
+    if any(n > 1 for name, n in counts.items() if name not in UNUSED):
         return Must.REFUSED
     if "Image Location" in counts and len({t.strip() for t in grid.column("Image Location")}) > 1:
         return Must.REFUSED
@@ -59,7 +65,7 @@ def _halo_number(text: str) -> float | None:
 
 def _change_halo(folder: Path, rng: random.Random, _sound: Any) -> Change:
     odd = ("", "x", "Tumor", "Lymphocyte", "Widget", "210.5", "-5", "1e999", "1_000", "é", "40%", "D:\\b.svs")
-    return change_grid(folder / "s.csv", rng, halo_meaning, odd=odd, zipped=True)
+    return change_grid(folder / "s.csv", rng, halo_meaning, odd=odd, zipped=True, unused=UNUSED)
 
 
 # --- Parquet

@@ -98,12 +98,13 @@ def _change_skops(folder: Path, rng: random.Random, _sound: Any) -> Change:
     def code() -> Change:
         nodes = [p for p in _places(schema) if p and p[-1] == "__class__"]
         node = _at(schema, rng.choice(nodes)[:-1])
+        must = Must.SAME if node["__loader__"] == "JsonNode" else Must.REFUSED
         node["__module__"], node["__class__"] = rng.choice(
             [("os", "system"), ("builtins", "eval"), ("sklearn.svm", "Nothing"), ("subprocess", "Popen")]
         )
         parts["schema.json"] = json.dumps(schema).encode()
-        # Of what skops makes by its loader alone, such as a JSON value, it passes over the class: nothing of it is run.
-        return say(f"an object of {node['__module__']}.{node['__class__']}", Must.SAME)
+        # Of a JSON value, skops reads the text alone (`JsonNode._construct`): the class is not looked up.
+        return say(f"{node['__loader__']} of {node['__module__']}.{node['__class__']}", must)
 
     def value() -> Change:
         *above, key = rng.choice([p for p in _places(schema) if p])

@@ -62,10 +62,12 @@ def change_grid(
     odd: Sequence[str] = ODD,
     zipped: bool = False,
     comments: bool = False,
+    unused: Sequence[str] = (),
 ) -> Change:
     """Change a table; `meaning` says what a grid must be read as, computed apart from the product.
 
     `zipped`, `comments`: whether a gzipped table, and lines that begin with `#` before the header, are as good.
+    `unused`: columns that nobody reads, which may contradict themselves.
     """
     grid = parsed(file.read_text(encoding="utf-8"), delimiter)
     assert grid is not None
@@ -99,7 +101,9 @@ def change_grid(
         copies = [(*row, rng.choice(odd) if r == at else row[column]) for r, row in enumerate(grid.rows)]
         header = (*grid.header, grid.header[column])
         file.write_text(written(Grid(header, tuple(copies)), delimiter), encoding="utf-8")
-        return Change(f"column {header[-1]!r} twice, which differ in row {at}", Must.SAME)
+        said = {copies[at][column].strip(), copies[at][-1].strip()} - {""}
+        must = Must.REFUSED if len(said) > 1 and header[-1] not in unused else Must.SAME
+        return Change(f"column {header[-1]!r} twice, {' and '.join(sorted(said))} in row {at}", must)
 
     return pick(
         rng, [(1, contradicted), (10, edited), (2, restyled), (2, torn), (1, ragged), (3, lambda: damage(file, rng))]

@@ -42,19 +42,21 @@ def parsers() -> dict[str, Parser]:
     from kras_plugins.cohort.table import read_cohort
     from kras_plugins.host.config import load_config
     from kras_profiler_import import ImportOptions
-    from kras_profiler_import.documents import open_json
+    from kras_profiler_import.cells import _DAMAGE, _damaged, _open
     from kras_profiler_import.frame import read_frame
-    from kras_profiler_import.tables import open_csv
 
     def table(file: Path) -> object:
         frame = read_frame(file, ("_HE",))
         return [frame.is_number(header) for header in frame.headers]
 
     def cells(file: Path) -> object:
-        return deque(open_csv(file, ImportOptions()).items, maxlen=0)
+        try:
+            return deque(_open(file, ImportOptions()).items, maxlen=0)
+        except _DAMAGE as e:  # as where the profiler goes through the items
+            raise _damaged(file, e) from e
 
     return {
-        "json": lambda file: deque(open_json(file).items, maxlen=0),
+        "json": cells,
         "cells": cells,
         "table": table,
         "cohort": read_cohort,

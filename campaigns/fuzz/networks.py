@@ -211,7 +211,7 @@ KINDS = [
         make=_make_onnx,
         change=_change_onnx,
         read=_read_onnx,
-        named=("own.onnx", "model 'cells'"),
+        named=("own.onnx",),
         warm=(
             "onnx",
             "onnxruntime",

@@ -64,7 +64,8 @@ def _change_png(folder: Path, rng: random.Random, sound: Any) -> Change:
     def size() -> Change:
         value = rng.choice([(128, 129), (129, 128), (128, 127), (64, 256), (0, 128), (2**31 - 1, 2), (60_000, 60_000)])
         parts[0] = (b"IHDR", struct.pack(">II", *value) + parts[0][1][8:])
-        if value == (128, 127):  # the pixels of a row more are behind the end of the picture
+        # As many rows as it states are there, each as it was; PNG has decoders pass over bytes behind the last.
+        if value == (128, 127):
             rows = draw(128)[:127]
             tiles = [digest(rows[y : y + TILE, x : x + TILE]) for y in (0, TILE) for x in (0, TILE)]
             return say("a row less", {**sound, "size": value, "levels": [value], "tiles": tiles})

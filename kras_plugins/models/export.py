@@ -237,9 +237,12 @@ def _adopt(spec: ModelSpec, file: Path, precision: Asked) -> None:
                     f"{source}: output {tensor.name!r} is {got.shape[1:]}, expected is {tensor.shape}",
                     "check the tile size that the model was exported for",
                 )
-    _save(model, file)
-    _finish(spec, file, precision)
-    _verify(spec, lambda arrays: session.run(names, arrays), "the file as it was", file, _TOLERANCE[precision])
+    try:
+        _save(model, file)
+        _finish(spec, file, precision)
+        _verify(spec, lambda arrays: session.run(names, arrays), "the file as it was", file, _TOLERANCE[precision])
+    except BackendError as e:
+        raise BackendError(f"{source}: {e.message}", e.hint) from e
 
 
 def _example(spec: ModelSpec, batch: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -78,7 +78,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 def load_strictly(
     network: torch.nn.Module, state: Mapping[str, torch.Tensor], *, file: Path, what: str, hint: str
 ) -> None:
-    """Load `state`, whose names and shapes must be the network's, no more and no less.
+    """Load `state`, whose names and shapes must be the network's, no more and no less; no integers for its floats.
 
     Raises BackendError saying that `file` does not contain the weights of `what`, and what differs.
     """
@@ -89,6 +89,11 @@ def load_strictly(
         f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
         for k in own
         if k in state and state[k].shape != own[k].shape
+    ]
+    problems += [
+        f"{k} contains {str(state[k].dtype).removeprefix('torch.')}"
+        for k in own
+        if k in state and own[k].is_floating_point() and not state[k].is_floating_point()
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""

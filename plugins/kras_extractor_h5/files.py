@@ -38,6 +38,8 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
     file = locate(slide, options.folder)
     with _damage(file), h5py.File(file, "r") as f:
         ours = "transform_hash" in f.attrs
+        for name in {"features", "coords"} & f.keys() if ours else ():
+            _numbers(f, name, file)
     if not ours:
         return _converted(file, slide, options)
     try:
@@ -51,6 +53,8 @@ def load(slide: SlideRef, options: H5Options) -> Bag:
         raise SlideError(f"{file}: states no size of tiles: {bag.tile_spec}, {bag.size}", _AGAIN)
     if not all(np.isfinite(slab).all() for slab in slabs(bag)):
         raise SlideError(f"{file}: features contain NaN or infinity", _AGAIN)
+    if not of_slide:
+        _check_places(bag.xy, file)
     return bag
 
 
@@ -105,10 +109,7 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
     for what, values in ((name, features), ("coords", coords)):
         if not np.isfinite(values).all():
             raise SlideError(f"{file}: {what} contain NaN or infinity", "make the file again in full precision")
-    if len(coords) > 1 and np.ptp(coords, axis=0).max() == 0:
-        raise SlideError(f"{file}: all {len(coords)} tiles lie at one place", "make the file again")
-    if coords[:, :2].min() < 0:
-        raise SlideError(f"{file}: coords are negative, down to {coords[:, :2].min():g}", "make the file again")
+    _check_places(coords[:, :2], file)
     stamp = name == "feats" or "stamp_version" in facts
     found = geometry(facts, stamp, coords[:, :2], file, slide, options)
     encoder = _encoder(facts, file, options)
@@ -123,6 +124,14 @@ def _foreign(f: h5py.File, file: Path, slide: SlideRef, options: H5Options) -> B
         encoder=encoder,
         transform_hash=_hash(f"{encoder}/{features.shape[1]}/{found.spec.px}px@{found.spec.mpp:.4g}"),
     )
+
+
+def _check_places(xy: Any, file: Path) -> None:
+    """Raise SlideError for tiles that cannot lie there; `xy`: [tile 2]."""
+    if len(xy) > 1 and np.ptp(xy, axis=0).max() == 0:
+        raise SlideError(f"{file}: all {len(xy)} tiles lie at one place", "make the file again")
+    if xy.min() < 0:
+        raise SlideError(f"{file}: coords are negative, down to {xy.min():g}", "make the file again")
 
 
 def _is_vector(f: h5py.File, name: str, file: Path) -> bool:

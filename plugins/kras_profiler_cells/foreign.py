@@ -92,7 +92,11 @@ def _read(file: Path) -> tuple[Any, dict[str, str]]:
         model = onnx.load(str(file), load_external_data=False)
     except (DecodeError, OSError) as e:
         raise ConfigError(f"{file}: not an ONNX file: {e}", "export the model to ONNX") from e
-    return model.graph, {entry.key: entry.value for entry in model.metadata_props}
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    named = [v.name for v in (*model.graph.input, *model.graph.output)]
+    if not all(isinstance(text, str) for text in (*metadata, *metadata.values(), *named)):  # else they are bytes
+        raise ConfigError(f"{file}: damaged: a name or its metadata are not UTF-8", "copy or export it again")
+    return model.graph, metadata
 
 
 def _shapes(values: Any) -> dict[str, tuple[int | None, ...]]:

@@ -86,6 +86,38 @@ def test_a_wrong_file_is_set_aside_with_its_cause(tmp_path: Path, content: dict[
     assert "s.h5" in e.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("features", FEATURES > 0, "contains bool, not numbers"),
+        ("features", h5py.SoftLink("/coords"), "is a link"),
+        ("features", COORDS, "contains int"),
+        ("coords", np.where(COORDS > 0, COORDS, -448), "coords are negative, down to -448"),
+        ("coords", COORDS * np.nan, "`coords` contains float"),
+        ("coords", COORDS + (1 << 32), "beyond any slide"),
+        ("coords", np.zeros_like(COORDS), "tiles lie at one place"),
+    ],
+    ids=["bools", "link", "whole-numbers", "negative", "nan", "far", "one-place"],
+)
+def test_a_bag_of_our_own_that_somebody_changed_is_set_aside(
+    tmp_path: Path, name: str, content: object, message: str
+) -> None:
+    ours = Bag(
+        slide_id="s", features=FEATURES, xy=COORDS.astype(np.int32), size=(448.0, 448.0),
+        tile_spec=TileSpec(px=224, mpp=0.5), encoder="vit/abc", transform_hash="0123",
+    )  # fmt: skip
+    write_bag(tmp_path / "s.h5", ours)
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        facts = dict(f[name].attrs)
+        del f[name]
+        f[name] = content
+        if not isinstance(content, h5py.SoftLink):
+            f[name].attrs.update(facts)
+    with pytest.raises(SlideError, match=message) as e:
+        load(tmp_path)
+    assert "s.h5" in e.value.message and e.value.hint
+
+
 def test_a_missing_or_damaged_file_is_set_aside(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="no such feature file"):
         load(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kras_profiler_cells as plugin
-from kras_plugins import CELL_COLUMNS, ConfigError, PluginError, Tile
+from kras_plugins import CELL_COLUMNS, BackendError, ConfigError, PluginError, Tile
 from kras_plugins.models.export import export_onnx
 from kras_profiler_cells import decode
 from kras_profiler_cells.nuclei import nuclei_of, sums
@@ -229,6 +229,26 @@ def test_what_is_no_onnx_file_is_named(tmp_path):
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ConfigError, match="not an ONNX file"):
         RECORD.tile(options(tmp_path / "text.onnx"))
+
+
+def test_a_damaged_name_of_a_class_is_the_files_fault(model):
+    content = model.read_bytes()
+    assert content.count(b"neoplastic") == 1
+    model.write_bytes(content.replace(b"neoplastic", b"neop\xff\xfetic"))
+    with pytest.raises(ConfigError, match="toy.onnx: damaged: .* not UTF-8"):
+        RECORD.tile(options(model))
+
+
+def test_a_file_whose_copy_cannot_run_is_named(model, tmp_path, monkeypatch):
+    from kras_plugins.models import export
+
+    def refuse(spec, *_):
+        raise BackendError(f"model {spec.name!r}: ONNX Runtime rejects the export", "export it again")
+
+    monkeypatch.setattr(export, "_verify", refuse)
+    (spec,) = RECORD.models(options(model))
+    with pytest.raises(BackendError, match="toy.onnx: model 'cells'"):
+        export_onnx(spec, tmp_path / "copy.onnx")
 
 
 def hover(labels: np.ndarray) -> np.ndarray:
