@@ -171,7 +171,7 @@ def _change_parquet(folder: Path, rng: random.Random, _sound: Any) -> Change:
 
 
 KINDS = [
-    Kind(name=name, make=make, change=change, read=reads(file), named=(file, "profiler.import"), warm=WARM)
+    Kind(name=name, make=make, change=change, read=reads(file), named=(file, "profiler.import"), warm=WARM, few=2)
     for name, file, make, change in (
         ("halo", "s.csv", _make_halo, _change_halo),
         ("parquet", "s.parquet", _make_parquet, _change_parquet),

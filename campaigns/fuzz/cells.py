@@ -311,7 +311,7 @@ def _change_cellvit(folder: Path, rng: random.Random, _sound: Any) -> Change:
 
 WARM = ("kras_profiler_import.cells", "kras_plugins.semantics.profile")
 KINDS = [
-    Kind(name=name, make=make, change=change, read=reads(file), named=(file, "profiler.import"), warm=WARM)
+    Kind(name=name, make=make, change=change, read=reads(file), named=(file, "profiler.import"), warm=WARM, few=2)
     for name, file, make, change in (
         ("geojson", "s.geojson", _make_geojson, _change_geojson),
         ("cellvit", "s.json", _make_cellvit, _change_cellvit),

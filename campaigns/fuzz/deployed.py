@@ -148,7 +148,7 @@ KINDS = [
         read=_read,
         named=("bundle",),
         memory=2 << 30,
-        few=2,
+        few=1,
         warm=(
             "torch",
             "lightgbm",

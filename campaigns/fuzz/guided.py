@@ -80,6 +80,7 @@ def main(target: str, seconds: int) -> None:
     from campaigns.fuzz.__main__ import kinds
     from kras_plugins.errors import KrasError
 
+    import_module("kras_plugins.semantics.distance")  # numba compiles no instrumented code
     with atheris.instrument_imports(include=INSTRUMENTED):
         parse = parsers()[target]
         for module in ("kras_profiler_import.objects", "kras_plugins.cohort.number_columns"):

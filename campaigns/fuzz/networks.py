@@ -221,5 +221,6 @@ KINDS = [
             "kras_plugins.models.export",
         ),
         memory=2 << 30,
+        few=2,
     ),
 ]

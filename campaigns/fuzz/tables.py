@@ -319,6 +319,8 @@ _ALL: Mapping[str, tuple[str, Any, Any, Any, tuple[str, ...]]] = {
     ),
 }
 KINDS = [
-    Kind(name=name, make=make, change=change, read=read, named=(file,), warm=warm)
+    Kind(
+        name=name, make=make, change=change, read=read, named=(file,), warm=warm, few=2 if name == "measurements" else 6
+    )
     for name, (file, make, change, read, warm) in _ALL.items()
 ]

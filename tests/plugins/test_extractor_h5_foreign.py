@@ -154,7 +154,7 @@ def test_places_beyond_any_slide_are_named(tmp_path: Path) -> None:
 def test_a_bag_of_ours_that_was_damaged_is_set_aside(tmp_path: Path) -> None:
     for damage, message in (
         (lambda f: f.__delitem__("features"), "features"),
-        (lambda f: (f.__delitem__("features"), f.create_group("features")), "tables of numbers"),
+        (lambda f: (f.__delitem__("features"), f.create_group("features")), "is a group"),
         (lambda f: (f.__delitem__("coords"), f.create_dataset("coords", data=GRID[:3])), "do not match"),
         (lambda f: f.attrs.__delitem__("mpp"), "mpp"),
         (lambda f: f.attrs.__setitem__("mpp", np.nan), "no size of tiles"),
