@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 Parser = Callable[[Path], object]
-INSTRUMENTED = ["kras_profiler_import", "kras_plugins.cohort", "kras_plugins.host.config", "kras_plugins.files"]
+INSTRUMENTED = [
+    "kras_profiler_import", "kras_plugins.cohort", "kras_plugins.host.config", "kras_plugins.files",
+    "kras_plugins.study.settings",
+]  # fmt: skip
 SUFFIXES = {
     "json": "geojson",
     "cells": "csv",
@@ -40,7 +43,7 @@ def parsers() -> dict[str, Parser]:
     from kras_plugins.cohort.labels import label_patients
     from kras_plugins.cohort.mutations import read_mutations
     from kras_plugins.cohort.table import read_cohort
-    from kras_plugins.host.config import load_config
+    from kras_plugins.study.settings import StudySettings
     from kras_profiler_import import ImportOptions
     from kras_profiler_import.cells import _DAMAGE, _damaged, _open
     from kras_profiler_import.frame import read_frame
@@ -62,7 +65,7 @@ def parsers() -> dict[str, Parser]:
         "cohort": read_cohort,
         "folds": lambda file: read_folds(file, ["P00", "P01"], [0, 1]),  # type: ignore[arg-type]
         "maf": lambda file: label_patients(read_mutations([str(file)])),
-        "settings": load_config,
+        "settings": StudySettings.load,
     }
 
 
