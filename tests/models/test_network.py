@@ -29,7 +29,5 @@ def test_floats_of_half_the_width_are_weights(tmp_path: Path) -> None:
 
 
 def test_integers_are_not_the_weights_of_floats(tmp_path: Path) -> None:
-    with pytest.raises(
-        BackendError, match="own.safetensors: not the weights of .*: 0.bias contains int32"
-    ):
+    with pytest.raises(BackendError, match="own.safetensors: not the weights of .*: 0.bias contains int32"):
         load(tmp_path, **{"0.bias": torch.tensor([1, 2, 3], dtype=torch.int32)})
