@@ -33,6 +33,9 @@ def change(folder: Path, rng: random.Random, sound: Any) -> Change:
 
 
 def read(folder: Path) -> Any:
+    if (folder / "read.txt").exists():
+        raise ConfigError("input.txt: was read before", "give each case a copy that nobody has read")
+    (folder / "read.txt").touch()
     match (folder / "input.txt").read_text():
         case "refused":
             raise ConfigError("input.txt: is damaged", "copy it again")
