@@ -234,7 +234,7 @@ def test_what_is_no_onnx_file_is_named(tmp_path):
 def test_a_damaged_name_of_a_class_is_the_files_fault(model):
     content = model.read_bytes()
     assert content.count(b"neoplastic") == 1
-    model.write_bytes(content.replace(b"neoplastic", b"neop\xff\xfetic"))
+    model.write_bytes(content.replace(b"neoplastic", b"neopl\xff\xfetic"))
     with pytest.raises(ConfigError, match="toy.onnx: damaged: .* not UTF-8"):
         RECORD.tile(options(model))
 
