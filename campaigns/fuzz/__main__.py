@@ -41,8 +41,8 @@ FAMILIES = (
     "plugins",
     "service",
 )
-SHARED = ("numpy", "pyarrow.parquet", "pydantic", "h5py")
-"""Modules that most kinds import."""
+SHARED = ("numpy", "pyarrow.parquet", "pydantic", "h5py", "sklearn.ensemble", "torch", "kras_plugins.semantics.profile")
+"""Modules that several kinds import, which takes seconds."""
 COLUMNS = ("cases", *FINE, *FAULTS)
 
 
@@ -63,14 +63,16 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     chosen = [known[name] for name in asked.kinds.split(",")]
     print(f"seed {asked.seed}; one case again: python -m campaigns.fuzz --seed {asked.seed} --kinds KIND --case NUMBER")
+    for module in SHARED:
+        import_module(module)
     if asked.case is not None:
-        for outcome in _tried(chosen[0], [asked.case], asked.seed):
-            print(f"{outcome.outcome}: {outcome.what}\n{outcome.told}")
+        with tempfile.TemporaryDirectory() as folder:
+            _forked(chosen[0], [asked.case], asked.seed, "", Path(folder) / "one")
+            outcome = Outcome(**_outcome((Path(folder) / "one").read_text()))
+        print(f"{outcome.outcome}: {outcome.what}\n{outcome.told}")
         return 0
     asked.out.mkdir(parents=True, exist_ok=True)
     stamp = f"{_digest()}-{asked.seed}"
-    for module in SHARED:
-        import_module(module)
     found = {kind.name: _run(kind, asked.cases or kind.few, asked.seed, stamp, asked.out) for kind in chosen}
     rows = {name: _counts(some) for name, some in found.items()}
     _print(rows)
@@ -91,12 +93,7 @@ def _run(kind: Kind, cases: int, seed: int, stamp: str, out: Path) -> list[Outco
     left = [case for case in range(cases) if case not in done]
     if left:
         file.write_text("".join(json.dumps({"stamp": stamp, **asdict(o)}) + "\n" for o in done.values()))
-        pid = os.fork()
-        if pid == 0:
-            _in_child(kind, left, seed, stamp, file)
-        _, status = os.waitpid(pid, 0)
-        if status:
-            raise SystemExit(f"{kind.name}: the campaign itself failed")
+        _forked(kind, left, seed, stamp, file)
         done = {o["case"]: Outcome(**o) for o in map(_outcome, file.read_text().splitlines())}
     some = [done[case] for case in range(cases)]
     bad = Counter(o.outcome for o in some if o.outcome in FAULTS)
@@ -109,6 +106,16 @@ def _run(kind: Kind, cases: int, seed: int, stamp: str, out: Path) -> list[Outco
 
 def _outcome(line: str) -> dict[str, Any]:
     return {k: v for k, v in json.loads(line).items() if k != "stamp"}
+
+
+def _forked(kind: Kind, cases: Sequence[int], seed: int, stamp: str, file: Path) -> None:
+    """Add the outcomes of some cases to a file, from a process without the threads that imports have started."""
+    pid = os.fork()
+    if pid == 0:
+        _in_child(kind, cases, seed, stamp, file)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise SystemExit(f"{kind.name}: the campaign itself failed")
 
 
 def _in_child(kind: Kind, cases: Sequence[int], seed: int, stamp: str, file: Path) -> None:

@@ -96,15 +96,18 @@ def _change_skops(folder: Path, rng: random.Random, _sound: Any) -> Change:
         return say("a member more", Must.SAME)
 
     def code() -> Change:
-        nodes = [p for p in _places(schema) if p and p[-1] == "__class__"]
-        node = _at(schema, rng.choice(nodes)[:-1])
+        nodes = [_at(schema, p[:-1]) for p in _places(schema) if p and p[-1] == "__class__"]
+        node = rng.choice(nodes)
         must = Must.SAME if node["__loader__"] == "JsonNode" else Must.REFUSED
-        node["__module__"], node["__class__"] = rng.choice(
+        module, name = rng.choice(
             [("os", "system"), ("builtins", "eval"), ("sklearn.svm", "Nothing"), ("subprocess", "Popen")]
         )
+        for one in nodes:  # of an object that is there several times, skops makes the one that it meets first
+            if one["__id__"] == node["__id__"]:
+                one["__module__"], one["__class__"] = module, name
         parts["schema.json"] = json.dumps(schema).encode()
         # Of a JSON value, skops reads the text alone (`JsonNode._construct`): the class is not looked up.
-        return say(f"{node['__loader__']} of {node['__module__']}.{node['__class__']}", must)
+        return say(f"{node['__loader__']} of {module}.{name}", must)
 
     def value() -> Change:
         *above, key = rng.choice([p for p in _places(schema) if p])
