@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kras_plugins.service import cases
 from kras_plugins.service.api.access import Who, allowed_to, may
@@ -37,6 +37,15 @@ def _printable(text: str) -> str:
     return text.strip()
 
 
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # which pydantic reads as 1 or 0
+        raise ValueError("is true or false, not a number")
+    return value
+
+
+Rank = Annotated[
+    int, BeforeValidator(_no_bool), Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY, description="larger is earlier")
+]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 CaseId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="id of a case")]
 Reader = Annotated[Who, Depends(may("read"))]
@@ -69,7 +78,7 @@ class CaseIn(BaseModel):
 
     slides: Annotated[list[SlideIn], Field(min_length=1, max_length=200)]
     patient: Annotated[Text | None, Field(description="whose slides these are; pages show a pseudonym")] = None
-    priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY, description="larger is earlier")] = 0
+    priority: Rank = 0
 
 
 class Priority(BaseModel):
@@ -77,7 +86,7 @@ class Priority(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY, description="larger is earlier")]
+    priority: Rank
 
 
 class Case(BaseModel):

@@ -140,6 +140,7 @@ def test_a_case_is_canceled_and_tried_again_and_wrong_states_are_a_conflict(serv
     (path,) = service.slides([15])
     where = f"/api/v1/cases/{submit(service, path, patient='life').json()['id']}"
     assert client.put(f"{where}/priority", json={"priority": 7}).json()["priority"] == 7
+    assert client.put(f"{where}/priority", json={"priority": True}).status_code == 422
     assert client.post(f"{where}/retry").status_code == 409
     assert client.post(f"{where}/cancel").json()["state"] == "canceled"
     assert client.post(f"{where}/cancel").status_code == 409
