@@ -311,7 +311,7 @@ class _told:
         if kind is None:
             shutil.rmtree(self._place.seen, ignore_errors=True)
         else:
-            print(f"{self._study.name}: see {self._place.seen}", flush=True)
+            print(f"{self._study.name}: {error}\nsee {self._place.seen}", flush=True)
 
 
 def _laid(store: Path, first: Path | None) -> None:
