@@ -16,6 +16,7 @@ from distributed.security import Security
 from kras_plugins.engines.options import DaskOptions
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.config import did_you_mean
+from kras_plugins.host.interrupts import shielded
 
 CONNECT_SECONDS = 20
 """How long to wait for a scheduler, which may be about to start."""
@@ -95,14 +96,16 @@ def started(options: DaskOptions) -> Iterator[Any]:
     """
     with dask.config.set({**_WORKERS, "distributed.scheduler.worker-ttl": "5 minutes"}):
         if options.cluster == "local":
-            with LocalCluster(
-                n_workers=options.jobs,
-                threads_per_worker=2,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                security=True,
-            ) as cluster:
+            with shielded():
+                cluster = LocalCluster(
+                    n_workers=options.jobs,
+                    threads_per_worker=2,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=0,
+                    security=True,
+                )
+            with cluster:
                 yield cluster
             return
         kind = _cluster_class(options)
