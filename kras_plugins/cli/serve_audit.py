@@ -21,11 +21,11 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that nothing in the audit trail was changed, removed or moved.
+    """Check that nothing in the audit trail was changed or removed.
 
-    Prints the number of entries and the hash of the last one. Anyone who can write to the database could replace the
-    whole trail. To detect that as well, keep the service's logs where nobody else can write, and pass them with --log.
-    Ends with exit code 1 if the trail is wrong.
+    Entries that were moved are found too. Prints the number of entries and the hash of the last one. Anyone who can
+    write to the database could replace the whole trail. To detect that as well, keep the service's logs where nobody
+    else can write, and pass them with --log. Ends with exit code 1 if the trail is wrong.
     """
     from kras_plugins.errors import StoreError
     from kras_plugins.files.regular import STREAMED, regular

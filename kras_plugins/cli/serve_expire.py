@@ -28,7 +28,7 @@ def expire(
     kept: Kept = Kept(),
     as_json: AsJson = False,
 ) -> None:
-    """Remove results and uploads by age, each with an entry in the audit trail.
+    """Remove results and uploads by age; the audit trail records each.
 
     Run it daily. The case stays, without its result, so that its slides are not scored again; `kras serve erase`
     removes a patient.
