@@ -92,7 +92,7 @@ def default_place() -> Path | Url:
 
 
 def user_config() -> Path:
-    """Where a user's decisions are stored (accepted licences, trusted keys): KRAS_CONFIG, else the usual folder."""
+    """Where a user's decisions are stored (accepted licenses, trusted keys): KRAS_CONFIG, else the usual folder."""
     return Path(os.environ.get("KRAS_CONFIG") or user_config_path("kras"))
 
 

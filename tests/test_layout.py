@@ -49,7 +49,7 @@ def test_every_bundled_package_is_an_entry_point_and_in_the_wheel() -> None:
     assert sorted(ENTRY_POINTS) == folders
     assert all(name == module for name, module in ENTRY_POINTS.items())
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert sorted(packages) == sorted(["kras_plugins", *(f"plugins/{f}" for f in folders)])
+    assert sorted(packages) == sorted(["kras_command.py", "kras_plugins", *(f"plugins/{f}" for f in folders)])
 
 
 def imports(file: Path) -> list[str]:

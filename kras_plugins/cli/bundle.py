@@ -5,7 +5,7 @@ from __future__ import annotations
 from kras_plugins.cli import bundle_keygen, bundle_show, bundle_sign, bundle_verify
 from kras_plugins.cli.words import Commands
 
-app = Commands("What is in a bundle, and who made it.")
+app = Commands("Show, verify and sign bundles.")
 app.add("show", bundle_show.show)
 app.add("verify", bundle_verify.verify)
 app.add("sign", bundle_sign.sign)

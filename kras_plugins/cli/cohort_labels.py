@@ -24,13 +24,11 @@ class Rules:
     )
     genome: Annotated[Genome, typer.Option(help="genome build of positions")] = "auto"
     gene: Annotated[str, typer.Option(metavar="KRAS", help="gene of all rows of a table without a gene column")] = ""
-    min_vaf: Annotated[float, typer.Option(min=0, max=1, help="a smaller share of reads proves nothing, e.g. 0.05")] = (
-        0.0
-    )
+    min_vaf: Annotated[float, typer.Option(min=0, max=1, help="below this share of reads the label is unknown")] = 0.0
     ambiguous: Annotated[
-        Literal["exclude", "positive", "negative"], typer.Option(help="G12C/D/V with a second codon-12 call")
+        Literal["exclude", "positive", "negative"], typer.Option(help="label of G12C/D/V with a second codon-12 call")
     ] = "exclude"
-    vus: Annotated[Literal["negative", "exclude"], typer.Option(help="driver label of those with VUS alone")] = (
+    vus: Annotated[Literal["negative", "exclude"], typer.Option(help="driver label of patients with VUS alone")] = (
         "negative"
     )
 

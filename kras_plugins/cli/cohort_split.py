@@ -16,7 +16,7 @@ from kras_plugins.cohort.splits import Scheme
 @command
 def split(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="cohort CSV")],
-    scheme: Annotated[Scheme, typer.Option(help="random, or whole sites to one fold")] = "random",
+    scheme: Annotated[Scheme, typer.Option(help="random, or each site as a whole in one fold")] = "random",
     folds: Annotated[int, typer.Option(min=2, help="folds")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="repeats, each with its own folds")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="seed")] = 0,

@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Apply a bundle to an independent cohort.
 
-    Reports how well its scores do there, with the calibration and the thresholds that are frozen in it.
+    Reports how well its scores perform there, with the calibration and the thresholds frozen in the bundle.
     """
     from kras_plugins import study
     from kras_plugins.cli.metrics_table import show_study

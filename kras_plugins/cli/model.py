@@ -13,7 +13,7 @@ from kras_plugins.cli import (
 )
 from kras_plugins.cli.words import Commands
 
-app = Commands("Networks, their weights and licences.")
+app = Commands("Networks, their weights and licenses.")
 app.add("list", model_list.list_models)
 app.add("fetch", model_fetch.fetch_models)
 app.add("probe", model_probe.probe)

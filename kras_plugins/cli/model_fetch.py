@@ -1,4 +1,4 @@
-"""`kras model fetch`: weights from a hub, once their licence is accepted."""
+"""`kras model fetch`: weights from a hub, once their license is accepted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fetch_models(
         typer.Argument(metavar="NAME", help="from `kras model list`; the configured models if none is given"),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept-licence", help="the licences were read and are accepted (for scripts)")
+        bool, typer.Option("--accept-license", help="the licenses were read and are accepted (for scripts)")
     ] = False,
     mirror: Annotated[
         str | None, typer.Option(metavar="URL", help="download from this hub instead of HF_ENDPOINT")
@@ -28,9 +28,9 @@ def fetch_models(
     revision: Annotated[str | None, typer.Option(help="commit, tag or branch instead of the preset's")] = None,
     plugins: Plugins = Plugins(),
 ) -> None:
-    """Download weights, once their licence is accepted.
+    """Download weights, once their license is accepted.
 
-    The licence is shown first and must be accepted once. An interrupted download is resumed.
+    The license is shown first and must be accepted once. An interrupted download is resumed.
     """
     from kras_plugins.host.catalog import weights_of
     from kras_plugins.models.hub import fetch, has_consent, page, record_consent
@@ -42,12 +42,12 @@ def fetch_models(
         if is_seeded(weights):
             continue
         where = page(weights, mirror)
-        terms = f"licence: {weights.licence}" + (f"  (text and access: {where})" if where else "")
+        terms = f"license: {weights.licence}" + (f"  (text and access: {where})" if where else "")
         lines = (f"[bold]{name}[/]: {escape(weights.source)}", *map(escape, (terms, weights.citation)))
         stderr().print("\n  ".join(line for line in lines if line))
         if weights.source.startswith("hf:") and not has_consent(weights):
-            if not accept and not typer.confirm("Accept this licence?", err=True):
-                raise ConfigError(f"the licence of {weights.source} was not accepted", "nothing was downloaded")
+            if not accept and not typer.confirm("Accept this license?", err=True):
+                raise ConfigError(f"the license of {weights.source} was not accepted", "nothing was downloaded")
             record_consent(weights)
         stdout().print(str(fetch(weights, mirror)), markup=False, soft_wrap=True)
         if revision:

@@ -14,7 +14,7 @@ from kras_plugins.cli.options import AsJson, Plugins
 def list_models(plugins: Plugins = Plugins(), as_json: AsJson = False) -> None:
     """List models as configured, then every published encoder.
 
-    Each with its licence, whether it is gated, its size, its digest, and whether it is on this machine.
+    Each with its license, whether it is gated, its size, its digest, and whether it is on this machine.
     """
     from kras_plugins.host.catalog import configured_models, published_weights
     from kras_plugins.models.listing import weights_facts
@@ -39,7 +39,7 @@ def list_models(plugins: Plugins = Plugins(), as_json: AsJson = False) -> None:
 def _print(rows: Iterable[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("model", "licence", "gated", "size", "TCGA seen", "here", "sha256", box=None)
+    table = Table("model", "license", "gated", "size", "TCGA seen", "here", "sha256", box=None)
     for r in rows:
         table.add_row(
             f"[bold]{r['model']}[/]" if r["configured"] else r["model"],

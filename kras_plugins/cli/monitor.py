@@ -39,7 +39,7 @@ def monitor(
     window: Annotated[
         str, typer.Option(metavar="N|PERIOD", help="patients per look, or day, week, month, quarter")
     ] = "month",
-    fewest: Annotated[int, typer.Option(min=5, help="fewer patients are not compared")] = 20,
+    fewest: Annotated[int, typer.Option(min=5, help="fewest patients that are compared")] = 20,
     alpha: Annotated[
         float, typer.Option(min=0.0001, max=0.5, metavar="P", help="chance of any false alarm over all looks")
     ] = 0.05,
@@ -50,8 +50,8 @@ def monitor(
 ) -> None:
     """Look for drift in patients that a bundle scored.
 
-    Compares slides, features, scores and, once labels arrive, calibration and rates with those of training. Exits with
-    4 if it found drift.
+    Compares slides, features and scores with those of training and, once labels arrive, prevalence, calibration and
+    rates too. Ends with exit code 4 if it found drift.
     """
     from kras_plugins import study
     from kras_plugins.cli.told import Told

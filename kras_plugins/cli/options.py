@@ -35,9 +35,11 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("-o", "--option", metavar="KIND.NAME.KEY=VALUE", help="set one option of a plug-in"),
+    typer.Option("-o", "--option", metavar="KIND.NAME.KEY=VALUE", help="set one option of a plug-in; may be repeated"),
 ]
-PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="a Python file that is a plug-in")]
+PluginFiles = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="a Python file that is a plug-in; may be repeated")
+]
 CacheFolder = Annotated[str | None, setting("cache", metavar="FOLDER|URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable result on stdout; progress stays on stderr")]
 Backend = Annotated[str | None, setting("backend")]

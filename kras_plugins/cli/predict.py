@@ -21,7 +21,7 @@ def predict(
     patient: Annotated[str | None, typer.Option(help="patient to whom all slides belong")] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where the result is used"),
+        typer.Option(min=0.0001, max=0.9999, metavar="P", help="share of positives where results will be used"),
     ] = None,
     profile_table: ProfileTables = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="also draw cells at full resolution")] = False,
@@ -32,8 +32,8 @@ def predict(
 ) -> None:
     """Score new slides with a bundle.
 
-    Research use only. Each patient gets a row, a page, heat maps and GeoJSON; the folder gathers the patients of
-    several calls.
+    Research use only. Each patient gets a row in predictions.csv, a page, heat maps and GeoJSON. Later calls may add
+    patients to the same folder.
     """
     from kras_plugins import study
     from kras_plugins.cli.metrics_table import end_with

@@ -27,11 +27,15 @@ class Learning:
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one setting of the recipe; VALUE is JSON")
     ] = None
-    model: Annotated[str | None, typer.Option(help="vision transformer of timm [vit_small_patch16_224]")] = None
-    steps: Annotated[int | None, typer.Option(help="updates of the weights [50000]")] = None
-    batch: Annotated[int | None, typer.Option(help="samples per step over all processes [256]")] = None
-    seed: Annotated[int | None, typer.Option(help="of initial weights and samples [0]")] = None
-    image_mpp: Annotated[float | None, typer.Option(help="µm per pixel of tile images [the recipe's mpp]")] = None
+    model: Annotated[str | None, typer.Option(help="vision transformer of timm [default: vit_small_patch16_224]")] = (
+        None
+    )
+    steps: Annotated[int | None, typer.Option(help="updates of the weights [default: 50000]")] = None
+    batch: Annotated[int | None, typer.Option(help="samples per step over all processes [default: 256]")] = None
+    seed: Annotated[int | None, typer.Option(help="seed of initial weights and samples [default: 0]")] = None
+    image_mpp: Annotated[float | None, typer.Option(help="µm per pixel of tile images [default: the recipe's mpp]")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Working:
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of each training process; 0: torch's choice")] = 0
     keep_every: Annotated[int, typer.Option(min=1, help="steps between checkpoints")] = 100
     dtype: Annotated[Literal["f32", "f16"], typer.Option(help="how weights are written")] = "f32"
-    licence: Annotated[str, typer.Option(help="licence of the weights, shown to their users")] = "not stated"
+    licence: Annotated[str, typer.Option("--license", help="license of the weights, shown to their users")] = (
+        "not stated"
+    )
     note: Annotated[
         str, typer.Option(metavar="WORDS", help="what it was trained on, in a few words, stored in the file")
     ] = ""

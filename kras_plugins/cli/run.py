@@ -22,17 +22,19 @@ def run(
     design: Design = Design(),
     out: Annotated[Path | None, typer.Option(help="folder to write into [default: kras-out/COHORT]")] = None,
     overwrite: Overwrite = False,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="only the features of every N-th slide from the I-th")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show what would be computed, and how long that takes; needs no weights")
     ] = False,
     machine: Machine = Machine(),
     as_json: AsJson = False,
 ) -> None:
-    """Train and evaluate on a cohort; write report and bundle.
+    """Train and evaluate on a cohort; write a report and a bundle.
 
-    Features, nested cross-validation, ensemble, evaluation. Run again, the same command continues where it stopped;
-    a folder of another study is left alone.
+    A bundle contains the trained models with their calibration and thresholds. If the run is interrupted, the same
+    command continues where it stopped. A folder that contains another study is left alone.
     """
     from kras_plugins import study
     from kras_plugins.cli.metrics_table import show_study

@@ -31,8 +31,8 @@ class Serving(TyperGroup):
 
 
 app = Commands(
-    "Score slides as they arrive, and show the results, in a service.\n\nWithout a command it starts: "
-    "`kras serve BUNDLE` is `kras serve start BUNDLE`.",
+    "Score slides as they arrive, and show the results, in a service.\n\n"
+    "`kras serve BUNDLE` is short for `kras serve start BUNDLE`.",
     cls=Serving,
 )
 app.add("start", serve_start.start)

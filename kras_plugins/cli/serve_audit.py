@@ -17,15 +17,15 @@ def audit(
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="the service's folder")] = Path("kras-service"),
     database: Annotated[str, typer.Option(metavar="URL", help="the database's URL; else SQLite in that folder")] = "",
     log: Annotated[
-        list[Path] | None, typer.Option(help="a log that was kept elsewhere; its heads must be in the record")
+        list[Path] | None, typer.Option(help="a log that was kept elsewhere; its hashes must be in the trail")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that nothing in the audit was changed, removed or moved.
+    """Check that nothing in the audit trail was changed or removed.
 
-    Prints how many entries there are and the hash of the last one. Anyone who can write to the database could make all
-    of it again; to detect that as well, give the service's logs, kept where they cannot write. Ends with exit code 1 if
-    the record is wrong.
+    Entries that were moved are found too. Prints the number of entries and the hash of the last one. Anyone who can
+    write to the database could replace the whole trail. To detect that as well, keep the service's logs where nobody
+    else can write, and pass them with --log. Ends with exit code 1 if the trail is wrong.
     """
     from kras_plugins.errors import StoreError
     from kras_plugins.files.regular import STREAMED, regular

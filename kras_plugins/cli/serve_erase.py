@@ -17,7 +17,7 @@ from kras_plugins.errors import UsageError
 
 @command
 def erase(
-    patient: Annotated[str, typer.Argument(help="id of the patient, as pages or the hospital show it")],
+    patient: Annotated[str, typer.Argument(help="the patient's id, or pseudonym on the pages")],
     kept: Kept = Kept(),
     watch: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="the folder that the service watches, if any")
@@ -28,8 +28,8 @@ def erase(
 ) -> None:
     """Erase cases, results, uploads and stored work of a patient.
 
-    The audit still shows that there were cases, and that they were erased. Backups, results that were downloaded or
-    sent, and slides in folders that are not the service's own stay; you must remove them yourself.
+    The audit trail still shows that there were cases, and that they were erased. Backups, results that were downloaded
+    or sent, and slides outside of the service's own folder remain: remove them yourself.
     """
     from kras_plugins.service.database.engine import open_database
     from kras_plugins.service.leaving.erase import erase as erased

@@ -12,22 +12,23 @@ from kras_plugins.cli.options import AsJson
 from kras_plugins.cli.serve_options import Kept
 from kras_plugins.errors import UsageError
 
-Days = Annotated[float | None, typer.Option(metavar="DAYS", help="results that were made this long ago")]
+Days = Annotated[float | None, typer.Option(metavar="DAYS", help="remove results that are at least this old")]
 
 
 @command
 def expire(
     results: Days = None,
     superseded: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="results that a later version replaced this long ago")
+        float | None, typer.Option(metavar="DAYS", help="remove results that a later version replaced this long ago")
     ] = None,
     uploads: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="slides that were sent this long ago and belong to no case")
+        float | None,
+        typer.Option(metavar="DAYS", help="remove uploads that are at least this old and belong to no case"),
     ] = None,
     kept: Kept = Kept(),
     as_json: AsJson = False,
 ) -> None:
-    """Remove results and uploads by age, each with an entry in the audit.
+    """Remove results and uploads by age; the audit trail records each.
 
     Run it daily. The case stays, without its result, so that its slides are not scored again; `kras serve erase`
     removes a patient.

@@ -36,10 +36,10 @@ class Taken:
 
     watch: Annotated[Path | None, typer.Option(metavar="FOLDER", help="score the slides that arrive there")] = None
     roots: Annotated[
-        Folders, typer.Option("--roots", metavar="FOLDER", help="allow paths below this folder; may be repeated")
+        Folders, typer.Option("--roots", metavar="FOLDER", help="allow slides below this folder; may be repeated")
     ] = None
     hosts: Annotated[
-        Words, typer.Option("--hosts", metavar="HOST", help="allow addresses on this host; may be repeated")
+        Words, typer.Option("--hosts", metavar="HOST", help="allow slides on this host; may be repeated")
     ] = None
     name_pattern: Annotated[
         str | None, typer.Option(metavar="REGEX", help="pattern of file names; its group `patient` is the patient")
@@ -57,9 +57,9 @@ class Reached:
         "127.0.0.1"
     )
     port: Annotated[int, typer.Option(min=0, max=65535, help="port, 0 for a free one")] = 8700
-    name: Annotated[Words, typer.Option("--name", metavar="HOST", help="name that browsers use for it, over TLS")] = (
-        None
-    )
+    name: Annotated[
+        Words, typer.Option("--name", metavar="HOST", help="host name of the service in browsers, over TLS")
+    ] = None
     trust_proxy: Annotated[
         str | None, typer.Option(metavar="HEADER", help="header in which a proxy names the user")
     ] = None

@@ -29,7 +29,7 @@ def start(
     ] = False,
     silent: Annotated[
         list[Path] | None,
-        typer.Option("--silent", metavar="BUNDLE", help="a bundle that scores the same cases and is shown to nobody"),
+        typer.Option("--silent", metavar="BUNDLE", help="a bundle that scores the same cases, shown to admins only"),
     ] = None,
     kept: Kept = Kept(),
     taken: Taken = Taken(),

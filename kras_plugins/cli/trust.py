@@ -16,11 +16,12 @@ def trust(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a settings file")] = Path("kras.toml"),
     forget: Annotated[bool, typer.Option("--forget", help="stop trusting it")] = False,
 ) -> None:
-    """Trust a settings file in its folder, as it is now.
+    """Trust a settings file with its present content.
 
-    A file that is found in the current folder, and not named by --config, may otherwise set numbers, choices, names of
-    installed plug-ins and data of its own folder, but no code, no weights, no server and no other place. Its absolute
-    path and sha256 are stored, so an edited file must be trusted again. KRAS_TRUST=1 trusts every file that is found.
+    Without this, a kras.toml that is found in the current folder, and not named by --config, may set numbers, choices,
+    names of installed plug-ins and data of its own folder, but no code, weights, server or other place. The file's
+    absolute path and sha256 are stored, so an edited file must be trusted again. KRAS_TRUST=1 trusts every file that
+    is found.
     """
     from kras_plugins.host import trust as kept
     from kras_plugins.host.config import plugin_tables, read_toml

@@ -24,7 +24,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where a model's weights come from and under which licence.
+    """Where a model's weights come from and under which license.
 
     `source`: a path, `hf:OWNER/NAME/FILE` (downloaded by the user through `kras model fetch`), `random:SEED` (seeded
     random weights, only if a caller asks for them by name) or `builtin` (fixed numbers in the plug-in's code). `gated`:

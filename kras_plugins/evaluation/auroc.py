@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Index = npt.NDArray[np.intp]
 
 CONSTANT = "the same score for everyone: exactly 0.5"
-EXACT = "no variance in these patients: bounds by Newcombe 2006, method 5"
+EXACT = "no variance in these patients, so the bounds are those of Newcombe 2006, method 5"
 _NO_SPREAD = Spread(error=math.nan, freedom=math.nan, inflation=1.0, by_patient=math.nan)
 
 

@@ -180,7 +180,7 @@ def why_absent(known: Known, fold: npt.NDArray[np.int_], in_scope: Bool) -> list
     if CLINICAL not in there:
         notes.append("No clinical baseline: the cohort has no clinical covariate (sex, age, stage, smoking, specimen).")
     else:
-        notes.append(f"The clinical baseline knows {', '.join(['histology', *known.clinical])}.")
+        notes.append(f"The clinical baseline uses {', '.join(['histology', *known.clinical])}.")
     if TIL_ONLY not in there:
         reason = (
             f"{known.til_name} is unknown or the same for every patient"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENSEMBLE = "ensemble"
 NOT_CORRECTED = "not one of the tests that Holm's correction covers"
-PROVES_NOTHING = "the baseline learned nothing: being better than it proves nothing"
+PROVES_NOTHING = "the baseline learned nothing, so being better than it proves nothing"
 IN_SCOPE, ALL_PATIENTS = "in_scope", "all_patients"
 
 

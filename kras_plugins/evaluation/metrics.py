@@ -26,9 +26,9 @@ WITHIN_FOLDS = (
     "(jackknife), times √(1 + K/(K-1)) for K folds whose models share training patients (Nadeau & Bengio 2003); "
     "score interval (Newcombe 2006)"
 )
-COLLAPSED = "calibration found nothing in {} of {} folds: patients there are ranked by uncalibrated scores"
-LEARNED_NOTHING = "learned nothing in {} of {} folds: the same score for everyone there"
-NO_CONTROL = "no threshold controls the sensitivity at this number of positives: none is set"
+COLLAPSED = "calibration found nothing in {} of {} folds, where patients are ranked by uncalibrated scores"
+LEARNED_NOTHING = "learned nothing in {} of {} folds, where everyone has the same score"
+NO_CONTROL = "no threshold controls the sensitivity at this number of positives, so none is set"
 
 
 def model_metrics(

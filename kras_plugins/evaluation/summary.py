@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 
 _NOTES = (
-    "Intervals are 95 %, the AUROC's of the mean true area of the fold models; for a bundle, of this bundle's.",
+    "Intervals are 95 %. That of an AUROC is for the mean true AUROC of the fold models; in an evaluation of a bundle, "
+    "for the true AUROC of this bundle.",
     "The AUROC compares patients only within one fold of one repeat; average precision, Brier score and calibration "
     "use all patients of a repeat on the calibrated scale.",
     "Thresholds were set on training patients in scope only: a score at or above its threshold is positive.",

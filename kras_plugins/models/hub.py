@@ -1,4 +1,4 @@
-"""Download weights from the hub: the licence accepted first, resumed where it was cut off, verified by sha256.
+"""Download weights from the hub: the license accepted first, resumed where it was cut off, verified by sha256.
 
 Token (HF_TOKEN, `hf auth login`), mirror (HF_ENDPOINT), offline switch (HF_HUB_OFFLINE) and cache folder (HF_HOME) are
 huggingface_hub's own. It drops a partial file when it is killed; gigabytes over a slow line must not start over, so
@@ -21,7 +21,7 @@ from kras_plugins.store import file_sha256, user_config
 
 
 def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
-    """Download hub weights whose licence was accepted; returns the file, None where nothing needs fetching.
+    """Download hub weights whose license was accepted; returns the file, None where nothing needs fetching.
 
     `mirror` is used instead of HF_ENDPOINT. Raises BackendError without consent, network, access or disk space, and
     where the bytes are not those that the hub or the preset states: these are removed.
@@ -30,8 +30,8 @@ def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
         return locate(weights)
     if not has_consent(weights):
         raise BackendError(
-            f"the licence of {weights.source} ({weights.licence}) was not accepted",
-            "run `kras model fetch` and read it, or pass --accept-licence",
+            f"the license of {weights.source} ({weights.licence}) was not accepted",
+            "run `kras model fetch` and read it, or pass --accept-license",
         )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HTTPError
@@ -47,7 +47,7 @@ def fetch(weights: Weights, mirror: str | None = None) -> Path | None:
 
 
 def page(weights: Weights, mirror: str | None = None) -> str:
-    """Address of the model's page, where its licence is read and access asked for; empty for local files."""
+    """Address of the model's page, where its license is read and access asked for; empty for local files."""
     if not weights.source.startswith("hf:"):
         return ""
     from huggingface_hub import constants
@@ -56,12 +56,12 @@ def page(weights: Weights, mirror: str | None = None) -> str:
 
 
 def has_consent(weights: Weights) -> bool:
-    """Whether this user has already accepted this licence for this source."""
+    """Whether this user has already accepted this license for this source."""
     return _consents().get(weights.source) == weights.licence
 
 
 def record_consent(weights: Weights) -> None:
-    """Remember that this user accepted the licence."""
+    """Remember that this user accepted the license."""
     file = _consent_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps({**_consents(), weights.source: weights.licence}, indent=1))
@@ -147,7 +147,7 @@ def _consents() -> dict[str, str]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as e:
-        raise ConfigError(f"{file}: no longer a list of accepted licences: {e}", "delete it and accept again") from e
+        raise ConfigError(f"{file}: no longer a list of accepted licenses: {e}", "delete it and accept again") from e
 
 
 def _consent_file() -> Path:

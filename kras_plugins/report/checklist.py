@@ -76,7 +76,7 @@ def scheme(of: Reported) -> str:
     config = of.manifest.get("config") or {}
     said = [
         ("folds", "{}-fold cross-validation"),
-        ("repeats", "{} times"),
+        ("repeats", "repeats: {}"),
         ("splits", "{} folds"),
     ]
     known = [words.format(config[key]) for key, words in said if config.get(key)]

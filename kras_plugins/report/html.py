@@ -91,7 +91,7 @@ def p_value(value: object) -> str:
 def estimate(value: object, digits: int = 3) -> str:
     """`{"value", "low", "high"}` as `0.745 (0.617–0.873)`, saying so where there is no interval or no value.
 
-    Scores that are the same for everyone are marked as having found nothing, and an exact bound as exact.
+    Scores that are the same for everyone are marked as constant, and an exact bound as exact.
     """
     if not isinstance(value, Mapping):
         return number(value, digits)
@@ -100,7 +100,7 @@ def estimate(value: object, digits: int = 3) -> str:
     if mid == NONE:
         return note or "not estimable"
     if CONSTANT in note:
-        return f"{mid} (found nothing)"
+        return f"{mid} (constant score)"
     if NONE in (low, high):
         return f"{mid} ({note or 'no interval'})"
     exact = ", exact" if EXACT in note else ""

@@ -103,7 +103,7 @@ def _parts(manifest: Facts) -> list[str]:
         for weights in part.get("weights") or ():
             if isinstance(weights, Mapping):
                 licence = weights.get("licence") or "not stated"
-                lines.append(f"Weights {weights.get('model')}: {weights.get('source')}, licence {licence}")
+                lines.append(f"Weights {weights.get('model')}: {weights.get('source')}, license {licence}")
     return lines
 
 
@@ -114,7 +114,7 @@ def _validation(of: Reported) -> str:
     if not config.get("folds"):
         return "not stated"
     return (
-        f"{config['folds']}-fold nested cross-validation, {config.get('repeats')} repeat(s), {config.get('splits')} "
+        f"{config['folds']}-fold nested cross-validation, repeats: {config.get('repeats')}, {config.get('splits')} "
         "folds, grouped by patient"
     )
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 400
 _MOST_HISTOLOGIES = 5
-_NARROW = 0.3
-"""Where the middle zone is a smaller share of the axis, its name stands a line higher, clear of the other two."""
+_NARROW, _NEAR = 0.3, 0.4
+"""The name of the middle zone stands a line higher, clear of the other two, if the zone is narrower than this share of
+the axis, or if it and a zone beside it together are."""
 
 
 def score_plot(scores: ScoreColumns, model: str, thresholds: Mapping[str, Any]) -> str:
@@ -90,7 +91,8 @@ def call_figure(
         for name, low, high, color in zones:
             if low is not None and high is not None and low < high:
                 ax.axvspan(low, high, color=color, lw=0)
-                tight = name == "indeterminate" and (high - low) / end < _NARROW
+                near = high - low < _NARROW * end or min(high, end - low) < _NEAR * end
+                tight = name == "indeterminate" and near
                 up = 1.04 + 0.32 / (1 + len(members)) * tight
                 ax.text((low + high) / 2, up, name, ha="center", transform=ax.get_xaxis_transform(), fontsize=8)
         rows = [("ensemble", probability), *members.items()]

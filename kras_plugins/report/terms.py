@@ -21,7 +21,7 @@ _CHANCE: Mapping[Finding, str] = {
     "better": "is better than chance",
     "unshown": "is not shown to be better than chance",
     "worse": "is worse than chance",
-    "nothing": "found nothing: it gives every patient the same score",
+    "nothing": "gives every patient the same score, so it predicts nothing",
     "unknown": "has no interval, so it is not compared with chance",
 }
 _OTHER: Mapping[Finding, str] = {

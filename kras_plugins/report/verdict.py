@@ -74,8 +74,8 @@ def power_sentence(of: Reported) -> str:
     if smallest is None:
         return ""
     return (
-        f"{count(power, 'n')} patients of whom {count(power, 'n_positive')} are positive can distinguish an AUROC "
-        f"from 0.5 with 80 % power only if it is {number(smallest)} or more."
+        f"With {count(power, 'n')} patients, {count(power, 'n_positive')} of them positive, an AUROC can be "
+        f"distinguished from 0.5 with 80 % power only if it is {number(smallest)} or more."
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kras_plugins.learning.bundle import Bundle
     from kras_plugins.learning.experiment import Experiment
 
-_OF_TILES = "looks at tiles, which have no names: permuting them among patients would say nothing"
+_OF_TILES = "uses tiles, which have no names, so permuting them among patients would say nothing"
 
 
 def trained_importance(

@@ -38,7 +38,7 @@ _TABLES = {
 class Area:
     """An AUROC with its 95 % interval, None if it cannot be estimated, and the patients it was measured on.
 
-    `note`: why it has no interval, that it is exact, or that scores found nothing; "" otherwise.
+    `note`: why it has no interval, that it is exact, or that the score is constant; "" otherwise.
     """
 
     value: float | None

@@ -68,14 +68,14 @@ class StudySettings(Options):
 
     cohort: File | None = tuning(None, description="cohort CSV, one row per slide")
     extractor: str = Field(
-        default="vit", description="feature extractor, or several, comma-separated: each makes members of its own"
+        default="vit", description="feature extractor, or several, comma-separated: each adds its own members"
     )
-    profiler: str = Field(default="cells", description="semantic profiler")
+    profiler: str = Field(default="cells", description="profiler of cells and tissue")
     classifiers: Names = Field(default=("he", "mlp", "rf"), description="classifiers of the ensemble, comma-separated")
     target: str = Field(default="g12c", description="column of 0 and 1 to predict")
     folds: int = Field(default=5, ge=2, le=1000, description="outer folds")
     repeats: int = Field(default=1, ge=1, le=1000, description="repeats of the cross-validation")
-    splits: Scheme = Field(default="random", description="random, or whole sites to one fold")
+    splits: Scheme = Field(default="random", description="random, or each site as a whole in one fold")
     folds_file: File | None = Field(default=None, description="outer folds as `kras cohort split` writes them")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of splits and fits")
     fusion: Fusion = Field(
@@ -84,9 +84,9 @@ class StudySettings(Options):
     )
     verdict: Verdict = Field(
         default="interval",
-        description="permutation: also refit everything with labels permuted within histology (and site)",
+        description="permutation: also test by refits with labels permuted within histology (and site)",
     )
-    permutations: int = Field(default=99, ge=19, le=9999, description="refits of verdict permutation")
+    permutations: int = Field(default=99, ge=19, le=9999, description="number of refits of verdict permutation")
     target_sensitivity: float = Field(
         default=DEFAULT.sensitivity, gt=0, le=1, description="sensitivity of the rule-out threshold, in training"
     )
@@ -129,7 +129,8 @@ class StudySettings(Options):
         default=None, gt=0, description="µm per pixel of files that state none (PNG, JPEG); 20x: 0.5, 40x: 0.25"
     )
     field: bool | None = Field(
-        default=None, description="treat all files as fields of view or tissue cores, or none; else only up to 6.25 mm²"
+        default=None,
+        description="treat all files, or none, as fields of view or tissue cores; else those up to 6.25 mm²",
     )
     options: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="options of plug-ins, by kind and name"
@@ -145,7 +146,7 @@ class StudySettings(Options):
     dask: DaskOptions = location(DaskOptions(), description="which Dask scheduler or cluster, and how tasks are sent")
     workers: int = tuning(0, ge=0, le=1000, description="worker processes, 0 for one per core")
     pseudonyms: File | None = location(
-        None, description="file of the key and the names, created if absent; ids and slide names become pseudonyms"
+        None, description="replace ids and slide names by pseudonyms; FILE has the key and the names, made if absent"
     )
     plugins: Files = location((), description="Python files that are plug-ins")
     block: Names = tuning(

@@ -1,4 +1,4 @@
-"""What each published encoder expects: tile size, resolution, channel statistics, pooling, licence.
+"""What each published encoder expects: tile size, resolution, channel statistics, pooling, license.
 
 Statistics are those its authors trained with, read in their release notes. For Lunit's encoders they differ from the
 hub's configuration files, which state ImageNet's and a resize to 248 px, and thus give other features.

@@ -9,12 +9,12 @@ _INTRO = """\
 
 Made from `plugins/kras_extractor_vit/presets.py` by `python -m kras_extractor_vit.table`; a test keeps it up to date.
 How to get and use them: [how-to/encoders.md](../how-to/encoders.md). We cannot ship any of them: you download them, and
-their licences bind you. All take tiles of 224 px.
+their licenses bind you. All take tiles of 224 px.
 
 TCGA: whether its slides were, without labels, in the pre-training. If they were, results on TCGA are not on unseen
 slides, and a run on a cohort that looks like TCGA says so.
 
-| preset | feature | µm/px | mean / std | licence | gated | TCGA | size | on the hub | paper |
+| preset | feature | µm/px | mean / std | license | gated | TCGA | size | on the hub | paper |
 |---|---|---|---|---|---|---|---|---|---|
 """
 

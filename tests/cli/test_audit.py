@@ -82,7 +82,7 @@ def test_every_baseline_stands_in_scope_and_histology_beside_all_patients(home: 
         assert said in metrics(home, "external")["notes"]
     notes = metrics(home, "run")["notes"]
     assert "til_only ranks by the feature lymphocyte density in tumor." in notes
-    assert "The clinical baseline knows histology, sex, age." in notes
+    assert "The clinical baseline uses histology, sex, age." in notes
 
 
 def test_covariates_are_looked_at_and_are_in_no_model(home: Path) -> None:

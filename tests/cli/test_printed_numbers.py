@@ -67,7 +67,7 @@ def test_what_found_nothing_and_what_is_exact_are_printed_as_what_they_are(capsy
         "mlp": entry(0.6, 0.5, 60, COLLAPSED.format(3, 5)),
     }
     said = printed(capsys, study(models))
-    assert "Ensemble 1.000 (0.930–1.000, exact)" in said and "AI-RF 0.500 (found nothing)" in said
+    assert "Ensemble 1.000 (0.930–1.000, exact)" in said and "AI-RF 0.500 (constant score)" in said
     assert "AI-MLP: calibration found nothing in 3 of 5 folds" in said
     assert "In scope, the ensemble is better than chance." in said
 

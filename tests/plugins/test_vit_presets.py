@@ -29,7 +29,7 @@ BIOPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
 HIBOU = ((0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816))
 
 SCIENCE = {
-    # name: dim, patch, statistics, licence begins with, gated. From model cards, TRIDENT, slide2vec; not from the code.
+    # name: dim, patch, statistics, license begins with, gated. From model cards, TRIDENT, slide2vec; not from the code.
     "lunit-s16": (384, 16, LUNIT, "Lunit", False),
     "lunit-s8": (384, 8, LUNIT, "Lunit", False),
     "kaiko-s16": (384, 16, HALF, "kaiko", False),

@@ -87,7 +87,7 @@ def test_a_run_answers_what_it_knows_and_leaves_the_rest_to_the_authors(metrics:
     manifest["config"] |= {"splits": "site", "classifiers": ["he", "rf"]}
     answers = {number: text for number, _, _, text, _ in tripod(read_reported(metrics, manifest)).rows}
     assert answers["4"] == "development with internal validation"
-    assert answers["12a"] == "5-fold cross-validation, 1 times, site folds, grouped by patient"
+    assert answers["12a"] == "5-fold cross-validation, repeats: 1, site folds, grouped by patient"
     assert answers["12d"] == "folds keep each site whole"
     scope = metrics["scope"]
     assert answers["21"] == f"{scope['n']} patients in scope, {scope['n_positive']} positive"

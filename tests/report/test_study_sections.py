@@ -56,7 +56,7 @@ def test_one_sentence_gives_the_verdict_before_any_number(page: Page) -> None:
     assert body.index(said) < body.index("0.")
 
 
-PROVES_NOTHING = "the baseline learned nothing: being better than it proves nothing"
+PROVES_NOTHING = "the baseline learned nothing, so being better than it proves nothing"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ PROVES_NOTHING = "the baseline learned nothing: being better than it proves noth
         ((0.499, 0.7), (0.05, 0.01, 0.09, 0.02), "the ensemble is not shown to be better than chance."),
         ((0.3, 0.499), (-0.05, -0.09, -0.01, 0.02), "the ensemble is worse than chance."),
         ((None, None), None, "the ensemble has no interval, so it is not compared with chance."),
-        (CONSTANT, None, "the ensemble found nothing: it gives every patient the same score."),
+        (CONSTANT, None, "the ensemble gives every patient the same score, so it predicts nothing."),
     ],
 )  # fmt: skip
 def test_the_verdict_follows_from_the_interval_in_scope(
@@ -105,7 +105,7 @@ def test_better_than_chance_is_one_phrase_and_means_the_interval_alone() -> None
 @pytest.mark.parametrize(
     ("auroc", "text"),
     [
-        ({"value": 0.5, "low": 0.5, "high": 0.5, "note": CONSTANT}, "0.500 (found nothing)"),
+        ({"value": 0.5, "low": 0.5, "high": 0.5, "note": CONSTANT}, "0.500 (constant score)"),
         ({"value": 1.0, "low": 0.93, "high": 1.0, "note": EXACT}, "1.000 (0.930–1.000, exact)"),
         ({"value": 0.6, "low": 0.5, "high": 0.7, "note": COLLAPSED.format(2, 5)}, "0.600 (0.500–0.700)"),
         ({"value": None, "low": None, "high": None, "note": "no pair of both classes"}, "no pair of both classes"),
@@ -120,7 +120,7 @@ def test_what_calibration_did_not_find_stands_below_the_table(metrics: Any, tmp_
     for name in ("mlp", "rf"):
         changed["models"][name]["auroc"]["note"] = COLLAPSED.format(2, 5)
     text = Page(write_study_report(tmp_path, changed, [], {})).text
-    assert "AI-MLP, AI-RF: calibration found nothing in 2 of 5 folds: patients there are ranked by uncalibrated" in text
+    assert "AI-MLP, AI-RF: calibration found nothing in 2 of 5 folds, where patients are ranked by uncalibrated" in text
 
 
 def test_patients_seen_in_training_take_the_place_of_a_verdict(metrics: Any, tmp_path: Path, undrawn: None) -> None:

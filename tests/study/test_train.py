@@ -82,7 +82,7 @@ def test_command_line_settings_file_and_python_give_the_same_bytes(tables: Path,
 
 def test_the_result_is_typed_and_holds_what_was_written(done: Training) -> None:
     assert done.auroc().n == 21 and done.auroc().n_positive == 9, "half are squamous"
-    assert str(done.auroc("prevalence")) == "0.500 (found nothing), n=21, 9 positive"
+    assert str(done.auroc("prevalence")) == "0.500 (constant score), n=21, 9 positive"
     low, high = done.auroc().low, done.auroc().high
     assert low is not None and high is not None and low < high
     everyone = done.auroc("histology_only", among="all_patients")

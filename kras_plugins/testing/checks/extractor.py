@@ -36,13 +36,13 @@ def finite(candidate: Candidate) -> None:
 
 @check("extractor", file="contracts/extractor.py", words="published weights by the name that option `model` takes")
 def catalog_described(candidate: Candidate) -> None:
-    """Each of the published weights has a licence, and option `model` takes its name."""
+    """Each of the published weights has a license, and option `model` takes its name."""
     catalog = candidate.record.catalog()
     if not catalog:
         raise NotApplicable("it has no catalog of published weights")
     for name, weights in catalog.items():
         require(isinstance(weights, Weights), f"Weights for {name}", repr(weights))
-        require(bool(weights.licence.strip()), f"a licence of {name}", "none")
+        require(bool(weights.licence.strip()), f"a license of {name}", "none")
         try:
             options = candidate.record.options(model=name)
             specs = candidate.record.models(options)

@@ -57,7 +57,7 @@ def tile_described(candidate: Candidate) -> None:
 
 @check(*LIVE, file="contracts/model.py", words="uint8 NHWC in, float32 or uint8 out")
 def models_described(candidate: Candidate) -> None:
-    """`models` describes its networks: names, dtypes, shapes, licence, and all that their results depend on."""
+    """`models` describes its networks: names, dtypes, shapes, license, and all that their results depend on."""
     specs = candidate.once("specs", lambda: tuple(candidate.record.models(candidate.options)))
     require(all(isinstance(s, ModelSpec) for s in specs), "ModelSpecs", repr(specs))
     names = [s.name for s in specs]
@@ -78,7 +78,7 @@ def models_described(candidate: Candidate) -> None:
         side = tile.px + 2 * tile.halo_px
         require(first.shape[:2] == (side, side), f"an input of the tile's {side} px a side", list(first.shape))
         require(spec.max_batch >= 1, "max_batch of 1 or more", spec.max_batch)
-        require(bool(spec.weights.licence.strip()), "a licence of the weights", "none")
+        require(bool(spec.weights.licence.strip()), "a license of the weights", "none")
         try:
             digest = spec.transform_hash
         except (TypeError, ValueError) as e:
