@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -147,13 +148,25 @@ class Preprocessor:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessor:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`. ValueError or TypeError for values that `to_dict` does not give."""
         rest = dict(values)
         thresholds = rest.pop("thresholds", None)
-        return cls(
+        made = cls(
             **{name: tuple(value) for name, value in rest.items()},
             thresholds=None if thresholds is None else Thresholds(**thresholds),
         )
+        if not all(isinstance(name, str) for name in (*made.features, *made.flags, *made.logged)):
+            raise ValueError("the name of a column is not a text")
+        of_phenotype = () if made.thresholds is None else (made.thresholds.ce, made.thresholds.cs)
+        if not all(map(_is_finite, (*made.median, *made.spread, *of_phenotype))):
+            raise ValueError("a median, spread or threshold is not a number")
+        if {len(made.median), len(made.spread)} != {len(made.columns)}:
+            raise ValueError("there is not one median and one spread for each column")
+        return made
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _common_names(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -274,8 +287,7 @@ def write_facts(folder: Path, options: Options, seed: int, preprocessor: Preproc
 def read_facts(folder: Path, options: type[T]) -> tuple[T, int, Preprocessor]:
     """(options, seed, preprocessor) that `write_facts` wrote; raises what their checks raise."""
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    return (
-        options.model_validate(facts["options"]),
-        facts["seed"],
-        Preprocessor.from_dict(facts["preprocessor"]),
-    )
+    seed = facts["seed"]
+    if type(seed) is not int or seed < 0:
+        raise ValueError("its seed is not a whole number from 0")
+    return options.model_validate(facts["options"]), seed, Preprocessor.from_dict(facts["preprocessor"])

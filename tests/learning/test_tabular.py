@@ -313,3 +313,22 @@ def test_a_preprocessor_of_an_older_bundle_is_read():
     del stored["logged"], stored["thresholds"]
     old = Preprocessor.from_dict(stored)
     assert old.logged == () and old.thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("features", [3], "name of a column"),
+        ("flags", [None], "name of a column"),
+        ("median", [""], "not a number"),
+        ("spread", [float("nan")], "not a number"),
+        ("median", [0.0] * 99, "one median and one spread"),
+        ("thresholds", {"ce": "106", "cs": 357.0, "preset": "quantile"}, "not a number"),
+    ],
+)
+def test_a_preprocessor_with_other_values_than_it_writes_is_refused(part, value, said):
+    stored = Preprocessor.fit(patients(noise(20, 2))).to_dict()
+    if len(value) == 1:
+        value = [*value, *stored[part][1:]]
+    with pytest.raises(ValueError, match=said):
+        Preprocessor.from_dict({**stored, part: value})

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from kras_plugins.service.api.access import Who, may
 from kras_plugins.service.api.problems import RESPONSES, Refused
 from kras_plugins.service.intake import uploads
+from kras_plugins.study.inputs import slide_suffixes
 
 if TYPE_CHECKING:
     from kras_plugins.service.parts import Service
@@ -30,7 +31,7 @@ Submitter = Annotated[Who, Depends(may("submit"))]
 def upload_routes(service: Service) -> APIRouter:
     """The routes of uploads: begin one, send its pieces, ask how much has arrived, delete it."""
     routes = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses={**RESPONSES, 412: RESPONSES[400]})
-    folder = service.settings.uploads
+    folder, suffixes = service.settings.uploads, slide_suffixes(service.session.registry)
 
     def found(upload_id: str, who: Who, version: str) -> uploads.Upload:
         _check_version(version)
@@ -49,7 +50,7 @@ def upload_routes(service: Service) -> APIRouter:
         _check_version(version)
         if length > service.reach.most_upload:
             raise Refused(413, f"an upload may have {service.reach.most_upload:,} bytes at most", "name a path instead")
-        made = uploads.create(service.db, folder, _filename(metadata), length, who.id)
+        made = uploads.create(service.db, folder, _filename(metadata), length, who.id, suffixes)
         return Response(status_code=201, headers=_told(made) | {"Location": f"/api/v1/uploads/{made.id}"})
 
     @routes.head("/{upload_id}", response_class=Response)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +50,17 @@ class Upload:
         return self.received == self.size
 
 
-def create(db: Engine, folder: Path, name: str, size: int, owner: str) -> Upload:
+def create(db: Engine, folder: Path, name: str, size: int, owner: str, suffixes: Sequence[str]) -> Upload:
     """Begin an upload of a slide file of this name into `folder`; only `owner` may continue it.
 
-    Raises UsageError for a name without the extension by which readers are found, and StoreError if there is no room.
+    `suffixes`: extensions of the slides that readers open, in lower case. Raises UsageError for a name without such an
+    extension, and StoreError if there is no room.
     """
     parts = _NAME.fullmatch(name)
     if parts is None or not name.isprintable():
         raise UsageError("the name of an upload is not a file name with an extension", "for example slide.svs")
+    if not name.lower().endswith(tuple(suffixes)):
+        raise UsageError(f"no reader opens {parts['ending']}", f"upload one of {' '.join(suffixes)}")
     made = uuid.uuid4().hex
     file = f"{safe_name(parts['stem'])}{parts['ending']}"
     free = shutil.disk_usage(_made(folder)).free

@@ -133,6 +133,13 @@ def test_a_name_leads_nowhere_else(client: TestClient, name: str) -> None:
     assert answer.status_code == 422
 
 
+def test_what_no_reader_opens_is_refused_before_it_is_sent(client: TestClient) -> None:
+    named = base64.b64encode(b"slide.exe").decode()
+    answer = client.post("/api/v1/uploads", headers={"Upload-Length": "10", "Upload-Metadata": f"filename {named}"})
+    assert answer.status_code == 422
+    assert "no reader opens .exe" in answer.text and ".svs" in answer.text
+
+
 def test_a_name_that_no_file_system_knows_keeps_its_ending(service: Running, client: TestClient) -> None:
     file = file_of(service, begin(client, name="Größe 1: <b>.ome.tiff"))
     assert file.name.endswith(".tiff")
