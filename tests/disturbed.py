@@ -288,7 +288,8 @@ def _resumed(forks: Forks, study: Study, place: Place, rows: Rows) -> None:
     code = run.ended(PATIENCE)
     assert code == 0, run.said.read_text()
     wrong, orphans = differing(study, place.seen / "out"), run.orphans(ORPHAN_S)
-    left = [*place.left(), *forks.shared_memory()]
+    # Semaphores of Dask's nannies stay if what would remove them is killed with them: see "Not promised".
+    left = [*place.left(), *(name for name in forks.shared_memory() if not name.startswith("sem."))]
     for row in rows.values():
         row["equal"] += 0 if wrong else row["times"]
         row["lost"] += bool(wrong)
@@ -311,7 +312,7 @@ class _told:
         if kind is None:
             shutil.rmtree(self._place.seen, ignore_errors=True)
         else:
-            print(f"{self._study.name}: see {self._place.seen}", flush=True)
+            print(f"{self._study.name}: {error}\nsee {self._place.seen}", flush=True)
 
 
 def _laid(store: Path, first: Path | None) -> None:

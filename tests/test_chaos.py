@@ -114,6 +114,15 @@ def test_a_command_that_is_disturbed_again_and_again_gives_the_same_bytes_in_the
         assert row["equal"] == row["times"] and not row["lost"] + row["orphans"] + row["leftovers"]
 
 
+def test_a_study_of_slides_that_is_killed_again_and_again_gives_the_same_bytes_in_the_end(
+    server: Forks, slides: Study, tmp_path: Path
+) -> None:
+    place = Place.made(tmp_path / "place", store=slides.store)
+    rows = round_of_signals(server, slides, place, {"SIGKILL": WAYS["SIGKILL"]}, 3, random.Random(0))
+    for row in rows.values():
+        assert row["equal"] == row["times"] and not row["lost"] + row["orphans"] + row["leftovers"]
+
+
 def test_a_flipped_bit_in_the_store_never_changes_a_result(server: Forks, tables: Study, tmp_path: Path) -> None:
     rows = round_of_flips(server, tables, Place.made(tmp_path / "flips"), 2, random.Random(2))
     (row,) = rows.values()

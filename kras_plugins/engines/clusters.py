@@ -16,6 +16,7 @@ from distributed.security import Security
 from kras_plugins.engines.options import DaskOptions
 from kras_plugins.errors import BackendError, ConfigError
 from kras_plugins.host.config import did_you_mean
+from kras_plugins.host.interrupts import shielded
 
 CONNECT_SECONDS = 20
 """How long to wait for a scheduler, which may be about to start."""
@@ -38,7 +39,7 @@ _WORKERS: dict[str, Any] = {
 def connected(options: DaskOptions) -> Iterator[Client]:
     """A client of the scheduler that the options name, or of the cluster that they ask for, closed at the end.
 
-    Raises ConfigError for invalid options, BackendError if no scheduler answers.
+    Raises ConfigError for invalid options, BackendError if no scheduler answers or a worker ends while it starts.
     """
     with ExitStack() as stack:
         stack.enter_context(_quiet())
@@ -95,14 +96,7 @@ def started(options: DaskOptions) -> Iterator[Any]:
     """
     with dask.config.set({**_WORKERS, "distributed.scheduler.worker-ttl": "5 minutes"}):
         if options.cluster == "local":
-            with LocalCluster(
-                n_workers=options.jobs,
-                threads_per_worker=2,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                security=True,
-            ) as cluster:
+            with _local(options.jobs) as cluster:
                 yield cluster
             return
         kind = _cluster_class(options)
@@ -110,6 +104,24 @@ def started(options: DaskOptions) -> Iterator[Any]:
             # Not `scale`: a job that ends early must be requested again.
             cluster.adapt(minimum_jobs=options.jobs, maximum_jobs=options.jobs)
             yield cluster
+
+
+def _local(workers: int) -> Any:
+    try:
+        with shielded():
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=2,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                security=True,
+            )
+    except (RuntimeError, TimeoutError) as e:
+        raise BackendError(
+            f"a Dask worker on this machine ended while it started: {e}",
+            "it may have run out of memory: use fewer -o engine.dask.jobs, then run again",
+        ) from e
 
 
 def refusal(cluster: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,8 @@ class PatientScores:
     `scores`: members and baselines by name; `members`: those classifiers that could score the patient; `ensemble`:
     their mean. `call` uses the thresholds of the patient's fold, with `reason` if there is no call. `fold` and `repeat`
     count from 1 and are None for an external cohort; `qc` is the patient's verdict; `in_scope`: whether a call can be
-    made for the patient at all.
+    made for the patient at all. `ranks`: what patients of a fold are ranked by, of models for which that is not the
+    probability (`Scores.in_fold`).
     """
 
     patient_id: str
@@ -49,10 +50,15 @@ class PatientScores:
     reason: str = ""
     qc: str = ""
     in_scope: bool = True
+    ranks: Mapping[str, float] = field(default_factory=dict)
 
     def score(self, model: str) -> float | None:
         """The probability that a member, a baseline or `ensemble` gave, or None."""
         return self.ensemble if model == "ensemble" else self.scores.get(model)
+
+    def rank(self, model: str) -> float | None:
+        """What the patient is ranked by among those of the same fold, or None."""
+        return self.ranks.get(model, self.score(model))
 
     def cells(self) -> dict[str, str | int | float | None]:
         """The row of predictions.csv: columns in the order of docs/reference/outputs.md, None for an empty cell."""
@@ -78,6 +84,8 @@ def patient_scores(scored: Evaluated, qc: Sequence[str]) -> list[PatientScores]:
     repeats = len(scored.fold)
     cross_validated = repeats > 1 or len(np.unique(scored.fold)) > 1
     thresholds = scored.ensemble.thresholds
+    models = {**scored.members, **scored.baselines, "ensemble": scored.ensemble}
+    in_fold = {name: s.in_fold for name, s in models.items() if s.in_fold is not None}
     rows = []
     for r in range(repeats):
         for i, patient in enumerate(scored.patients):
@@ -104,6 +112,7 @@ def patient_scores(scored: Evaluated, qc: Sequence[str]) -> list[PatientScores]:
                     reason=reason,
                     qc=qc[i],
                     in_scope=not outside,
+                    ranks={name: float(values[r, i]) for name, values in in_fold.items()},
                 )
             )
     return rows

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kras_plugins.errors import KINDS, BackendError, KrasError, PluginError, as_kras_error
+from kras_plugins.host.interrupts import shielded
 from kras_plugins.host.isolation import allowed, overdue, slices
 from kras_plugins.host.loose_files import find_loose_files
 from kras_plugins.store import default_place, store_at
@@ -96,7 +97,8 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, plugins, store), name="kras-worker")
-        self._process.start()
+        with shielded():
+            self._process.start()
         theirs.close()
         self.alive = True
 

@@ -39,7 +39,7 @@ def roc_plot(scores: ScoreColumns) -> str:
         ax = figure.subplots()
         ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=_DASHED)
         for position, name in enumerate(model_order(scores.by_model)):
-            curve = mean_roc(scores.label, scores.by_model[name], scores.fold)
+            curve = mean_roc(scores.label, scores.ranks[name], scores.fold)
             if curve is not None and name != "prevalence":
                 _curve(ax, name, position, curve)
         ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")

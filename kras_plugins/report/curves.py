@@ -22,7 +22,8 @@ class ScoreColumns:
     """Patients with a known label, in columns: one row per patient and repeat.
 
     `label`: float64[row] of 0 and 1; `fold`: (repeat, fold) of each row; `by_model`: float64[row] each, NaN
-    where a model gave none; `first_repeat`: bool[row], the rows in which each patient stands once.
+    where a model gave none; `ranks`: the same, of what rows of one fold are ranked by; `first_repeat`: bool[row], the
+    rows in which each patient stands once.
     """
 
     label: Float64
@@ -30,6 +31,7 @@ class ScoreColumns:
     histology: tuple[str, ...]
     call: tuple[str, ...]
     by_model: Mapping[str, Float64]
+    ranks: Mapping[str, Float64]
     first_repeat: Bool
 
 
@@ -37,14 +39,20 @@ def score_columns(rows: Sequence[PatientScores], models: Sequence[str]) -> Score
     """The rows with a known label, with the scores of `models`; those that a model did not give are NaN."""
     known = [row for row in rows if row.label is not None]
     given = {m: [row.score(m) for row in known] for m in models}
+    ranks = {m: [row.rank(m) for row in known] for m in models}
     return ScoreColumns(
         label=np.array([row.label for row in known], np.float64),
         fold=tuple((row.repeat, row.fold) for row in known),
         histology=tuple(row.histology for row in known),
         call=tuple(row.call for row in known),
-        by_model={m: np.array([np.nan if s is None else s for s in scores]) for m, scores in given.items()},
+        by_model={m: _numbers(scores) for m, scores in given.items()},
+        ranks={m: _numbers(scores) for m, scores in ranks.items()},
         first_repeat=np.array([row.repeat == known[0].repeat for row in known], dtype=bool),
     )
+
+
+def _numbers(scores: Sequence[float | None]) -> Float64:
+    return np.array([np.nan if s is None else s for s in scores], np.float64)
 
 
 def complete_rows(rows: Sequence[PatientScores]) -> list[PatientScores]:

@@ -91,16 +91,18 @@ class Gathering:
     def record(self, entry: Mapping[str, Any], also: Iterable[str] = ()) -> None:
         """Add the entry of a call with the files it wrote: new ones named after its slides or patients, and `also`.
 
-        This is the last step of a call, within `adding`.
+        This is the last step of a call, within `adding`. A call that was given again and did the same, for example
+        because it was killed when it had just ended, has one entry.
         """
         now = _stamps(self.folder, self.names)
         written = [name for name, stamp in now.items() if self.before.get(name) != stamp]
+        new = {**portable(entry, self.folder), "outputs": [*written, *also]}
         write_json(
             self.folder / MANIFEST,
             {
                 "schema_version": SCHEMA_VERSION,
                 **self.what,
-                "calls": [*self.calls(), {**portable(entry, self.folder), "outputs": [*written, *also]}],
+                "calls": [*(call for call in self.calls() if call != new), new],
                 "outputs": output_digests(self.folder, (PREDICTIONS, FAILURES, MONITOR, FEATURES, PATIENTS)),
             },
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from kras_plugins.errors import ConfigError
 from kras_plugins.files.spreadsheet import csv_text
+from kras_plugins.host.interrupts import shielded
 from kras_plugins.testing.slides import draw_slide
 
 COLUMNS = (
@@ -99,7 +100,9 @@ def draw_cohort(
     if processes > 1 and len(missing) > 1:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(processes, len(missing)), mp_context=spawn) as pool:
-            list(pool.map(_draw, [folder] * len(missing), missing))
+            with shielded():
+                drawn = pool.map(_draw, [folder] * len(missing), missing)
+            list(drawn)
     else:
         for drawing in missing:
             _draw(folder, drawing)

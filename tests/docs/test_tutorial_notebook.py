@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +18,8 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def read(file: Path) -> Any:
+    import nbformat  # takes seconds
+
     return nbformat.read(file, as_version=4)
 
 

@@ -419,3 +419,40 @@ def test_a_cluster_of_ones_own_is_asked_for_by_jobs_and_encrypted(
     script = (tmp_path / "job.sh").read_text()
     assert "#SBATCH -t 00:10:00" in script
     assert "--tls-key" in script
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_that_are_started_for_a_run_are_not_reached_by_ctrl_c() -> None:
+    """They share its terminal, and would end with a traceback each."""
+    from kras_plugins.engines.clusters import started
+
+    with started(DaskOptions(cluster="local", jobs=1)):
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+            blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+            assert blocked >> (signal.SIGINT - 1) & 1
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_one_error() -> None:
+    from kras_plugins.engines.clusters import started
+
+    there, done = set(multiprocessing.active_children()), threading.Event()
+
+    def kill_all() -> None:
+        while not done.wait(0.01):
+            for worker in set(multiprocessing.active_children()) - there:
+                worker.kill()
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with (
+            pytest.raises(BackendError, match="a Dask worker on this machine ended while it started"),
+            started(DaskOptions(cluster="local", jobs=1)),
+        ):
+            pass
+    finally:
+        done.set()
+        killer.join()

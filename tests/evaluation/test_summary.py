@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import auc, roc_auc_score
 
 from kras_plugins import SlideRef
 from kras_plugins.cohort.table import Patient
@@ -18,6 +18,7 @@ from kras_plugins.evaluation.scope import out_of_scope
 from kras_plugins.evaluation.scores import Scores
 from kras_plugins.evaluation.summary import summarize
 from kras_plugins.evaluation.thresholds import RULES, choose_thresholds, constant_thresholds, fold_thresholds
+from kras_plugins.report.curves import complete_rows, mean_roc, score_columns
 
 
 def patients(n=240, seed=0):
@@ -335,6 +336,20 @@ def test_calls_in_the_rows_agree_with_the_operating_points_in_the_metrics():
     share = {call: np.mean([r.call == call for r in rows if r.in_scope]) for call in ("rule_in", "rule_out")}
     assert share["rule_in"] == pytest.approx(points["rule_in"]["flagged"])
     assert share["rule_out"] == pytest.approx(1 - points["rule_out"]["flagged"])
+
+
+def test_patients_of_a_fold_are_ranked_by_what_the_auroc_ranks_them_by():
+    """Where a fold's calibration found nothing, its scores are one constant; the drawn curve must rank as well."""
+    scored = evaluated()
+    he = scored.members["he"]
+    flat = replace(he, logit=np.where(scored.fold == 0, -1.0, he.logit), in_fold=he.logit)
+    scored = replace(scored, members={**scored.members, "he": flat})
+    columns = score_columns(complete_rows(patient_scores(scored, ["pass"] * 240)), ["he", "rf"])
+    metrics = summary(scored)
+    for name in ("he", "rf"):
+        curve = mean_roc(columns.label, columns.ranks[name], columns.fold)
+        assert auc(*curve) == pytest.approx(metrics["models"][name]["auroc"]["value"], abs=1e-9)
+    assert np.unique(columns.by_model["he"][[fold == 1 for _, fold in columns.fold]]).size == 1
 
 
 def test_an_external_cohort_has_neither_fold_nor_repeat():

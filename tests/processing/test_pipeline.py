@@ -163,6 +163,22 @@ def test_shards_partition_the_slides(slide: SlideRef) -> None:
     assert sorted(s.slide_id for part in parts for s in part) == [s.slide_id for s in slides]
 
 
+def test_a_worker_that_is_still_importing_ignores_ctrl_c(tmp_path: Path) -> None:
+    code = (
+        "import multiprocessing, os, signal, threading, time\nfrom kras_plugins.processing.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(1) as pool:\n"
+        "        call = threading.Thread(target=lambda: print(pool.run('test', os.getpid)))\n        call.start()\n"
+        "        while not (started := multiprocessing.active_children()):\n            time.sleep(0.001)\n"
+        "        while call.is_alive():\n"
+        "            os.kill(started[0].pid, signal.SIGINT)\n            time.sleep(0.01)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.stderr, done.stdout.strip().isdigit()) == ("", True)
+
+
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import os, time\nfrom pathlib import Path\nfrom kras_plugins.processing.execution import workers\n"

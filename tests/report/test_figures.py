@@ -27,9 +27,11 @@ def scores(signal: float, names: tuple[str, ...]) -> ScoreColumns:
     """Patients whose scores tell the label well or not at all, or are upside down."""
     rng = np.random.default_rng(1)
     label = (rng.random(160) < 0.3).astype(np.float64)
+    by_model = {name: 1 / (1 + np.exp(-signal * (2 * label - 1) - rng.normal(size=160))) for name in names}
     return ScoreColumns(
         label=label,
-        by_model={name: 1 / (1 + np.exp(-signal * (2 * label - 1) - rng.normal(size=160))) for name in names},
+        by_model=by_model,
+        ranks=by_model,
         fold=[(1, i % 5) for i in range(160)],
         first_repeat=np.ones(160, bool),
         histology=["LUAD" if i % 4 else "a histology with a long name" for i in range(160)],

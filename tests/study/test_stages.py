@@ -98,6 +98,9 @@ def test_bags_gather_and_those_of_another_encoder_do_not_join(
     with pytest.raises(ConfigError, match=r"weights: random:0 there, random:1 now"):
         study.embed(slides / "one.tiff", other, out=out)
     assert (out / "one.h5").read_bytes() == kept
+    once = (out / "manifest.json").read_bytes()
+    study.embed(str(slides / "more"), settings, out=out)
+    assert (out / "manifest.json").read_bytes() == once, "the same call has one entry, however often it is given"
 
 
 def test_the_manifest_says_what_computed_and_what_its_backend_reports(
