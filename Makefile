@@ -56,7 +56,7 @@ test-oldest test-newest: .venv/.installed-dev
 	$(BIN)/uv pip compile --quiet --resolution $(RESOLUTION) $(USED:%=--extra %) --output-file build/$(RESOLUTION).txt pyproject.toml
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-$(RESOLUTION)
 	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --constraint build/$(RESOLUTION).txt \
-	  --editable '.[$(USED)]' pytest pytest-xdist hypothesis httpx pypdf fhir.resources 'moto[s3]' flask flask-cors
+	  --editable '.[$(USED)]' pytest pytest-xdist hypothesis httpx httpx2 pypdf fhir.resources
 	.venv-$(RESOLUTION)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= $(PART)
 
 bench: .venv/.installed-dev .venv-triton/.installed
