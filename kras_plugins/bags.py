@@ -87,7 +87,7 @@ def let_go(features: Float32) -> None:
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj
     # In a writable mapping, changes that are stored nowhere else would be lost.
-    if isinstance(base, mmap.mmap) and not features.flags.writeable and hasattr(base, "madvise"):
+    if sys.platform != "win32" and isinstance(base, mmap.mmap) and not features.flags.writeable:
         base.madvise(mmap.MADV_DONTNEED)
 
 

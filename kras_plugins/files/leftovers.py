@@ -23,9 +23,6 @@ from filelock import FileLock, Timeout
 
 from kras_plugins.errors import StoreError
 
-if sys.platform != "win32":
-    import fcntl
-
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:60] or "unknown"
 _LOCK = ".lock"
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
@@ -114,6 +111,8 @@ def hold(descriptor: int) -> bool:
     """
     if sys.platform == "win32":
         return True
+    import fcntl
+
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return os.fstat(descriptor).st_nlink > 0
@@ -123,6 +122,8 @@ def remove_unheld(file: Path) -> None:
     """Remove a file that no process of this machine has locked with `hold`; keep it if locks cannot be read."""
     if sys.platform == "win32" or file.is_symlink() or not file.is_file():
         return
+    import fcntl
+
     with suppress(OSError):  # renamed by now, locked, another user's, or on a disk without locks
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:

@@ -113,8 +113,11 @@ class Handover:
 class _Piece:
     """One piece of shared memory, as large as its largest content so far."""
 
+    _descriptor: int
+
     def __init__(self) -> None:
-        assert sys.platform == "linux"  # `Handover` makes none elsewhere
+        if sys.platform != "linux":
+            raise NotImplementedError("memory without a name")  # `Handover` sends arrays elsewhere
         self._descriptor = os.memfd_create("kras-tile")
         self._memory: mmap.mmap | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,10 @@ ENGINES = "/tmp"
 _HEALTH = "http://localhost:8002/metrics"
 """Answers when all models are loaded: Triton opens this port last. (HTTP proper, on port 8000, is off.)"""
 
+_USER = "1000:1000"
+if sys.platform != "win32":
+    _USER = f"{os.getuid()}:{os.getgid()}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -39,7 +44,7 @@ class Order:
     shm: str = "1g"
     image: str = CONTAINER
     tls: Path | None = None
-    user: str = f"{os.getuid()}:{os.getgid()}" if hasattr(os, "getuid") else "1000:1000"
+    user: str = _USER
 
 
 def order_text(kind: Kind, order: Order) -> str:

@@ -201,7 +201,10 @@ def free_ports(host: str = "127.0.0.1") -> Iterator[dict[str, int]]:
     Two servers that start at the same time both find the usual ports free, and gRPC lets them share a port: clients
     then reach either. So no other process gets the usual ports until the block ends, when the server listens.
     """
-    with socket.socket(socket.AF_UNIX if sys.platform == "linux" else socket.AF_INET) as claim:
+    family = socket.AF_INET
+    if sys.platform == "linux":
+        family = socket.AF_UNIX
+    with socket.socket(family) as claim:
         if _is_first(claim) and all(_is_free(host, port) for port in DEFAULT_PORTS.values()):
             yield dict(DEFAULT_PORTS)
             return

@@ -127,7 +127,7 @@ def test_words_of_a_figure_have_eleven_pixels_or_more_on_a_telephone(name: str) 
     svg = FIGURES[name](1.0, MANY)
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])  # type: ignore[index]
     assert width == pytest.approx(NARROW * 72)
-    sizes = {float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)}
+    sizes = {float(size) for size in re.findall(r"font(?:-size)?:[^;]*?([\d.]+)px", svg)}
     assert min(sizes) * TELEPHONE_PX / width >= 11, sizes
 
 

@@ -109,7 +109,8 @@ class Noise:
 def _read_at(file: int, size: int, offset: int) -> bytes:
     """Bytes of a file that is written to at its end; Windows has no `pread`, so the place of writing moves there."""
     if hasattr(os, "pread"):
-        return os.pread(file, size, offset)
+        read: bytes = os.pread(file, size, offset)
+        return read
     os.lseek(file, offset, os.SEEK_SET)
     return os.read(file, size)
 
