@@ -152,8 +152,11 @@ def _difference(row: Facts | None) -> str:
     p = row.get("p_holm") if corrected else row.get("p")
     if p is not None:
         numbers += f", p {'' if p < 0.001 else '= '}{p_value(p)}{' after Holm correction' if corrected else ''}"
-    if row.get("minimum_detectable") is not None:
-        numbers += f"; a true difference of {number(row['minimum_detectable'])} would have been found with 80 % power"
+    least = row.get("minimum_detectable")
+    if least is not None and least < 1:
+        numbers += f"; a true difference of {number(least)} would have been found with 80 % power"
+    elif least is not None:
+        numbers += "; too few patients to find any true difference with 80 % power"
     return f" ({numbers})"
 
 

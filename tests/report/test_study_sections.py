@@ -141,6 +141,15 @@ def test_what_could_have_been_found_and_what_use_would_mean_stand_on_top(page: P
     assert "Shift. The resolution differs by a factor of two" in top
 
 
+def test_a_difference_that_no_auroc_can_have_is_not_said_to_be_found(
+    metrics: dict[str, Any], predictions: list[PatientScores], tmp_path: Path
+) -> None:
+    few = metrics | {"comparisons": [row | {"minimum_detectable": 1.137} for row in metrics["comparisons"]]}
+    text = write_study_report(tmp_path, few, predictions, fake_manifest()).read_text()
+    assert "too few patients to find any true difference with 80 % power" in text
+    assert "would have been found" not in text
+
+
 def test_the_share_of_missed_positives_has_the_interval_of_the_predictive_value(
     metrics: Any, tmp_path: Path, undrawn: None
 ) -> None:
