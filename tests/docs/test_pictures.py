@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/pictures"
@@ -55,3 +55,16 @@ def test_a_large_picture_is_written_in_as_many_colors_as_there_is_room_for(make:
     make.write(tmp_path / "flat.png", Image.new("RGB", (1280, 760), "white"))
     with Image.open(tmp_path / "noise.png") as noisy, Image.open(tmp_path / "flat.png") as flat:
         assert len(noisy.getcolors() or []) <= 32 and flat.size == (1280, 760)
+
+
+def test_a_rare_color_stays_what_it_is(make: ModuleType, tmp_path: Path) -> None:
+    """Two classes of cells must not become one color."""
+    pink = [Image.effect_noise((640, 380), 20).point(lambda v, at=at: v // 2 + at) for at in (150, 60, 120)]
+    image, colors = Image.merge("RGB", pink), ((0, 210, 255), (110, 230, 80))
+    for x, color in zip((100, 400), colors, strict=True):
+        ImageDraw.Draw(image).ellipse((x, 100, x + 9, 109), outline=color)
+    make.write(tmp_path / "cells.png", image)
+    with Image.open(tmp_path / "cells.png") as written:
+        for x, wanted in zip((100, 400), colors, strict=True):
+            got = written.convert("RGB").getpixel((x + 4, 100))
+            assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) < 10
