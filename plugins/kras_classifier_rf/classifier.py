@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +37,19 @@ class RfClassifier(TableClassifier):
         """
         from sklearn.ensemble import RandomForestClassifier
 
-        grown = RandomForestClassifier(
+        forest = RandomForestClassifier(
             n_estimators=self.options.trees,
             max_features="sqrt",
             min_samples_leaf=self.options.min_leaf,
             class_weight="balanced_subsample",
             random_state=self.seed,
             n_jobs=self.options.jobs or -1,
-        ).fit(x.astype(np.float32), y)
+        )
+        # Each of its threads replaces Python's only list of warning filters, so they empty it now and then, and warn of
+        # their own use of joblib: they get a list that is thrown away.
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("ignore")
+            grown = forest.fit(x.astype(np.float32), y)
         self._forest = Forest.from_trees([tree.tree_ for tree in grown.estimators_])
 
     def score(self, x: Float64) -> Float64:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+import warnings
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -139,3 +142,16 @@ def test_a_forest_that_could_not_be_walked_to_its_end_is_refused(classifier, tmp
     save_file(arrays, tmp_path / "forest.safetensors")
     with pytest.raises(StoreError, match=said):
         RfClassifier.load(tmp_path)
+
+
+def test_threads_of_a_fit_leave_the_warning_filters_alone_and_warn_of_nothing(capfd):
+    """scikit-learn's threads replace Python's only list of filters: switching often, they lose it."""
+    often, filters = sys.getswitchinterval(), list(warnings.filters)
+    sys.setswitchinterval(1e-6)
+    try:
+        for seed in range(5):
+            RfClassifier(RfOptions(trees=50, jobs=8), seed=seed).fit(*parts(*patients(60, 0)))
+    finally:
+        sys.setswitchinterval(often)
+    assert warnings.filters == filters and filters
+    assert capfd.readouterr().err == ""
