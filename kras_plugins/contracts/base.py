@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 class Options(BaseModel):
-    """Base of every plug-in's options: frozen, each field described; unknown keys and infinite numbers are refused."""
+    """Base of every plug-in's options: frozen, unknown keys refused, each field described; numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 

@@ -37,7 +37,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="kras-bundled-"))
 def a_bag() -> Path:
     features = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     bag = Bag(
-        slide_id="s", features=features, xy=np.zeros((5, 2), np.int32), size=(448.0, 448.0),
+        slide_id="s", features=features, xy=448 * np.arange(10, dtype=np.int32).reshape(5, 2), size=(448.0, 448.0),
         tile_spec=TileSpec(px=224, mpp=0.5), encoder="e", transform_hash="t",
     )  # fmt: skip
     write_bag(FOLDER / "s.h5", bag)
