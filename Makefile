@@ -15,12 +15,11 @@ export OMP_NUM_THREADS ?= 2
 demo: .venv/.installed
 	$(BIN)/kras demo --out kras-demo
 
-# Three workers on two cores, as one of them often waits for a server or a killed process. A second thread of each would only
-# wait for its turn and take time from the others.
+# Two workers on two cores: a second thread of each would only wait for its turn and take time from the others.
 test: export OMP_NUM_THREADS = 1
 test: .venv/.installed-dev
 	$(MAKE) --jobs=2 lint .venv-triton/.installed
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes and has a shorter test of the same in `make test`: before a release.
 test-long: export OMP_NUM_THREADS = 1
