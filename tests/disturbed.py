@@ -288,8 +288,7 @@ def _resumed(forks: Forks, study: Study, place: Place, rows: Rows) -> None:
     code = run.ended(PATIENCE)
     assert code == 0, run.said.read_text()
     wrong, orphans = differing(study, place.seen / "out"), run.orphans(ORPHAN_S)
-    # Semaphores of Dask's nannies stay if what would remove them is killed with them: see "Not promised".
-    left = [*place.left(), *(name for name in forks.shared_memory() if not name.startswith("sem."))]
+    left = [*place.left(), *(name for name in forks.shared_memory() if not _of_nannies(study, name))]
     for row in rows.values():
         row["equal"] += 0 if wrong else row["times"]
         row["lost"] += bool(wrong)
@@ -297,6 +296,11 @@ def _resumed(forks: Forks, study: Study, place: Place, rows: Rows) -> None:
         row["leftovers"] += bool(left)
     assert not wrong, wrong
     assert not left, left
+
+
+def _of_nannies(study: Study, name: str) -> bool:
+    """Semaphores of Dask's nannies stay if what would remove them is killed with them: see "Not promised"."""
+    return "dask" in study.name and name.startswith("sem.")
 
 
 class _told:

@@ -109,7 +109,7 @@ def test_shuffled_labels_give_half_within_its_interval(home: Path, done: Path) -
     for r in rows:
         r["g12c"] = shuffled[r["patient_id"]]
     write_rows(home / "shuffled.csv", rows)
-    ran = kras("run", "shuffled.csv", "--json", "--classifiers", "mlp,rf", cwd=home, store=home / "store")
+    ran = kras("run", "shuffled.csv", "--json", *AS_WRITTEN[1:], cwd=home, store=home / "store")
     assert ran.returncode == 0, ran.stderr
     auroc = json.loads(ran.stdout)["models"]["ensemble"]["auroc"]
     assert auroc["low"] <= 0.5 <= auroc["high"]

@@ -148,7 +148,7 @@ KINDS = [
         read=_read,
         named=("bundle",),
         memory=2 << 30,
-        few=1,
+        few=2,
         warm=(
             "torch",
             "lightgbm",
