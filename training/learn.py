@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kras_profiler_cells.network import CLASS_STEP, STRIDE, CellNet
 from training.augment import draw
+from training.consistency import disagreement, pairs, weight
 from training.fields import Field
 from training.outlines import from_dots
 
@@ -104,10 +105,13 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_LR * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Console) -> CellNet:
+def train(
+    fields: Sequence[Field], steps: int, checkpoint: Path, console: Console, unlabeled: Sequence[Field] = ()
+) -> CellNet:
     """The network with averaged weights after `steps`, resumed from `checkpoint` if that exists.
 
-    At the steps of OUTLINED_AT, the averaged network outlines the nuclei of fields with dots again.
+    At the steps of OUTLINED_AT, the averaged network outlines the nuclei of fields with dots again. On `unlabeled`
+    fields the network learns to agree with the averaged one (`consistency`).
     """
     torch.manual_seed(SEED)
     network = CellNet().train().to(memory_format=torch.channels_last)
@@ -135,8 +139,10 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
             if step in borders:
                 teacher = {name: tensor.clone() for name, tensor in average.state_dict().items()}
             until = min(border for border in borders if border > step)
-            batches = _batches(outlined(fields, teacher), step, until)
-            for pixels, *wanted in stack.enter_context(closing(batches)):  # ends its workers in any case
+            # Closing ends their workers in any case.
+            batches = stack.enter_context(closing(_batches(outlined(fields, teacher), step, until)))
+            free = stack.enter_context(closing(pairs(unlabeled, SEED, step, until, SIDE))) if unlabeled else None
+            for pixels, *wanted in batches:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, steps)
                 with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16):
@@ -144,6 +150,10 @@ def train(fields: Sequence[Field], steps: int, checkpoint: Path, console: Consol
                 loss = loss_of(shape.float(), kind.float(), *wanted)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
+                if free is not None:
+                    with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16):
+                        apart = disagreement(network, average, *next(free))
+                    torch.autograd.backward(weight(step, steps) * apart)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                 optimizer.step()
                 step += 1

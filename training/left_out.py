@@ -28,6 +28,7 @@ from training.fields import CLASSES, Field, at_mpp
 from training.learn import SEED, train
 from training.metrics import bootstrap
 from training.sources import whole
+from training.strange import strange
 from training.synthetic import synthetic_fields
 from training.thresholds import compared
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--origins", nargs="*", default=list(ORIGINS))
+    parser.add_argument("--unlabeled", action="store_true", help="agree on tissue without labels (`consistency`)")
     parser.add_argument("--weights", type=Path, help="evaluate these on BRCA-M2C's test split, and train nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -83,6 +85,9 @@ def main() -> None:
     fields = whole(options.data)
     with tempfile.TemporaryDirectory() as folder:
         drawn = synthetic_fields(Path(folder), SEED)
+    unlabeled = []
+    if options.unlabeled:
+        unlabeled = [field for kind in strange(options.data.parent).values() for field in kind]
     for origin in options.origins:
         weights = options.work / f"{origin}.safetensors"
         network = CellNet().eval()
@@ -91,7 +96,7 @@ def main() -> None:
         else:
             console.print(f"without {origin}")
             others = [f for f in fields if f.kind not in ORIGINS[origin]]
-            network = train([*others, *drawn], options.steps, options.work / f"{origin}.pt", console)
+            network = train([*others, *drawn], options.steps, options.work / f"{origin}.pt", console, unlabeled)
             save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
         for kind in ORIGINS[origin]:
             of_kind = [f for f in fields if f.kind == kind]

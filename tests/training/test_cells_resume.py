@@ -26,14 +26,16 @@ def drawn(tmp_path, monkeypatch):
     return learn, [drawn, dotted]
 
 
-def test_a_stopped_training_ends_with_the_same_weights(tmp_path, drawn, monkeypatch):
+@pytest.mark.parametrize("agrees", [False, True], ids=["labels", "labels and tissue without"])
+def test_a_stopped_training_ends_with_the_same_weights(agrees, tmp_path, drawn, monkeypatch):
     from rich.console import Console
 
     learn, fields = drawn
     console = Console(quiet=True)
     outlined, teachers = learn.outlined, []
     monkeypatch.setattr(learn, "outlined", lambda *a: teachers.append(a[1] is not None) or outlined(*a))
-    straight = learn.train(fields, 5, tmp_path / "a.pt", console)
+    unlabeled = fields[:1] if agrees else ()
+    straight = learn.train(fields, 5, tmp_path / "a.pt", console, unlabeled)
 
     assert teachers == [False, True, True]  # the dotted field is outlined by what was learned so far
     average, calls = learn._average, []
@@ -47,8 +49,8 @@ def test_a_stopped_training_ends_with_the_same_weights(tmp_path, drawn, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(learn, "_average", killed)
         with pytest.raises(KeyboardInterrupt):
-            learn.train(fields, 5, tmp_path / "b.pt", console)
-    resumed = learn.train(fields, 5, tmp_path / "b.pt", console)
+            learn.train(fields, 5, tmp_path / "b.pt", console, unlabeled)
+    resumed = learn.train(fields, 5, tmp_path / "b.pt", console, unlabeled)
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
