@@ -2,7 +2,8 @@
 
 Each origin is left out in turn: the network trains on all others and is evaluated on what was left out. `--weights
 FILE` evaluates existing weights on the test split of BRCA-M2C, on which nothing is trained or chosen. Writes
-training/left_out.json, which `python -m training.card` writes into the model card.
+training/left_out.json, which `python -m training.card` writes into the model card. With `--unlabeled`, networks also
+learn from tissue without labels (`consistency`), in a folder and a file of their own; the included weights do not.
 """
 
 from __future__ import annotations
@@ -66,21 +67,24 @@ def main() -> None:
     """Train without each origin in turn, and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/nuclei")
-    parser.add_argument("--work", type=Path, default=ROOT / "build/left-out", help="checkpoints and weights")
-    parser.add_argument("--figures", type=Path, default=ROOT / "training/left_out.json")
+    parser.add_argument("--work", type=Path, help="checkpoints and weights; by default build/left-out")
+    parser.add_argument("--figures", type=Path, help="by default training/left_out.json")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--origins", nargs="*", default=list(ORIGINS))
-    parser.add_argument("--unlabeled", action="store_true", help="agree on tissue without labels (`consistency`)")
+    parser.add_argument("--unlabeled", action="store_true", help="learn from tissue without labels too")
     parser.add_argument("--weights", type=Path, help="evaluate these on BRCA-M2C's test split, and train nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console()
-    options.work.mkdir(parents=True, exist_ok=True)
-    figures = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
+    name = "left_out_unlabeled" if options.unlabeled else "left_out"
+    work = options.work or ROOT / "build" / name.replace("_", "-")
+    written = options.figures or ROOT / "training" / f"{name}.json"
+    work.mkdir(parents=True, exist_ok=True)
+    figures = json.loads(written.read_text()) if written.is_file() else {}
     if options.weights is not None:
         figures["test split"] = judge(finder(load(options.weights)), read_brca(options.data / "brca_m2c", "test"))
-        options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+        written.write_text(json.dumps(figures, indent=1) + "\n")
         return
     fields = whole(options.data)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,14 +93,14 @@ def main() -> None:
     if options.unlabeled:
         unlabeled = [field for kind in strange(options.data.parent).values() for field in kind]
     for origin in options.origins:
-        weights = options.work / f"{origin}.safetensors"
+        weights = work / f"{origin}.safetensors"
         network = CellNet().eval()
         if weights.is_file():
             network.load_state_dict(load_file(weights))
         else:
             console.print(f"without {origin}")
             others = [f for f in fields if f.kind not in ORIGINS[origin]]
-            network = train([*others, *drawn], options.steps, options.work / f"{origin}.pt", console, unlabeled)
+            network = train([*others, *drawn], options.steps, work / f"{origin}.pt", console, unlabeled)
             save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
         for kind in ORIGINS[origin]:
             of_kind = [f for f in fields if f.kind == kind]
@@ -106,7 +110,7 @@ def main() -> None:
             scores = found["0.5"]["scores"]
             wanted = ("f1", "dice", "precision", "recall", "pq", "f1 lymphocyte/tumor")
             console.print(kind, {k: scores[k][0] for k in wanted if k in scores})
-            options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+            written.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
