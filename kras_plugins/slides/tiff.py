@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFileError, TiffPage
 
 from kras_plugins.errors import ContentError, SlideError
 from kras_plugins.slides.ome import OmeImage, ome_images
@@ -27,9 +27,9 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 DAMAGE = (
     ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
-    struct.error, ParseError, MemoryError,
+    struct.error, ParseError, MemoryError, TiffFileError,
 )  # fmt: skip
-"""What tifffile and imagecodecs raise on bad bytes; TiffFileError is a ValueError, codec errors are RuntimeErrors."""
+"""What tifffile and imagecodecs raise on bad bytes; codec errors are RuntimeErrors."""
 MAX_PAGES = 1000
 """Directories that are read at most: slides have some ten, stacks from microscopes more, loops no end."""
 MAX_SEGMENT_PX = 1 << 26

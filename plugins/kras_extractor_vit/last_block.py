@@ -23,7 +23,7 @@ class ClassTokenBlock(torch.nn.Module):
         """The class token after the block."""
         block: Any = self.block
         attention = block.attn
-        heads, width = attention.num_heads, attention.attn_dim
+        heads, width = attention.num_heads, attention.qkv.out_features // 3
         x = block.norm1(tokens)
         weight, bias = attention.qkv.weight, attention.qkv.bias
         q = F.linear(x[:, :1], weight[:width], None if bias is None else bias[:width])
