@@ -28,6 +28,11 @@ class Codec:
     encode: Callable[[np.ndarray], bytes]
 
 
+def whole(stream: bytes) -> bytes:
+    """A JPEG 2000 stream up to its end: imagecodecs 2024.6 returned the rest of its buffer with it."""
+    return stream[: stream.rindex(b"\xff\xd9") + 2]
+
+
 CODECS = {
     "jpeg": Codec(
         JPEGBaseline8Bit,
@@ -40,7 +45,7 @@ CODECS = {
     "jpeg2000": Codec(
         JPEG2000Lossless,
         "YBR_RCT",
-        lambda tile: imagecodecs.jpeg2k_encode(tile, codecformat="j2k", reversible=True, level=0),
+        lambda tile: whole(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", reversible=True, level=0)),
     ),
     "none": Codec(ExplicitVRLittleEndian, "RGB", lambda tile: tile.tobytes()),
 }
