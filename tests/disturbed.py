@@ -288,7 +288,10 @@ def _resumed(forks: Forks, study: Study, place: Place, rows: Rows) -> None:
     code = run.ended(PATIENCE)
     assert code == 0, run.said.read_text()
     wrong, orphans = differing(study, place.seen / "out"), run.orphans(ORPHAN_S)
-    left = [*place.left(), *(name for name in forks.shared_memory() if not _of_nannies(study, name))]
+    nannies = {name for name in forks.shared_memory() if _of_nannies(study, name)}
+    left = [*place.left(), *(forks.shared_memory() - nannies)]
+    for name in nannies:
+        forks.seen(Path("/dev/shm") / name).unlink()  # else they would count against the next command
     for row in rows.values():
         row["equal"] += 0 if wrong else row["times"]
         row["lost"] += bool(wrong)

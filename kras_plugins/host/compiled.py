@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from numba import config, njit
 from platformdirs import user_cache_path
 
+from kras_plugins.host.interrupts import put_off
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,7 +30,8 @@ def compiled(signature: str) -> Callable[[F], F]:
         kept, before = folder(Path(function.__code__.co_filename).parent), config.CACHE_DIR
         config.CACHE_DIR = str(kept or "")
         try:
-            made: F = njit(signature, cache=kept is not None, nogil=True, error_model="numpy")(function)
+            with put_off():
+                made: F = njit(signature, cache=kept is not None, nogil=True, error_model="numpy")(function)
         finally:
             config.CACHE_DIR = before
         return made

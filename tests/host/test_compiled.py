@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,31 @@ def test_without_a_place_to_write_it_is_compiled_all_the_same(tmp_path, monkeypa
         return a / b
 
     assert ratio(1.0, 4.0) == 0.25 and ratio(1.0, 0.0) == np.inf
+
+
+@pytest.fixture
+def heeded():
+    """A shell that started the tests in the background made them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_until_a_function_is_compiled(tmp_path, monkeypatch, fresh, heeded):
+    """Raised in a callback of LLVM it would be lost, and the function be taken for one that cannot be compiled."""
+    finished = []
+
+    def njit(*_, **__):
+        signal.raise_signal(signal.SIGINT)  # while it compiles
+        return lambda function: finished.append(function.__name__)
+
+    monkeypatch.setattr(compiled, "njit", njit)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        compiled.compiled("int64(int64)")(test_arrays_of_another_type_are_refused)
+    assert finished == ["test_arrays_of_another_type_are_refused"]
+    with pytest.raises(KeyboardInterrupt):  # and the next one is as it was
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_arrays_of_another_type_are_refused():
