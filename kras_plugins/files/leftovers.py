@@ -38,6 +38,9 @@ def work_folder(below: Path, name: str) -> Iterator[Path]:
     lock = FileLock(_lock_of(folder))
     try:
         lock.acquire()
+        while not _lock_of(folder).exists():  # removed as left over, before it was locked
+            lock.release()
+            lock.acquire()
     except NotImplementedError:  # a disk without locks: others cannot tell that this process lives, so only age counts
         _lock_of(folder).unlink(missing_ok=True)
     try:
@@ -143,7 +146,7 @@ def clear_dead(below: Path) -> None:
 def clear_old(below: Path) -> None:
     """Remove the work folders of any machine that are not locked and in which nothing changed for a week."""
     for folder in _folders(below):
-        if _last_change(folder) < time.time() - _OLD_SECONDS:
+        if _last_change(folder if folder.exists() else _lock_of(folder)) < time.time() - _OLD_SECONDS:
             _remove(folder)
 
 
@@ -155,10 +158,17 @@ def remove_marked(folder: Path, mark: str) -> None:
 
 
 def _folders(below: Path) -> list[Path]:
-    try:
-        return sorted(f for f in below.iterdir() if f.is_dir() and not f.is_symlink())
-    except OSError:
-        return []
+    """Work folders, and those of which a killed process left only the lock."""
+    found: set[Path] = set()
+    with suppress(OSError):
+        for path in below.iterdir():
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                found.add(path)
+            elif "@" in path.name and path.suffix == _LOCK:
+                found.add(path.with_suffix(""))
+    return sorted(found)
 
 
 def _lock_of(folder: Path) -> Path:

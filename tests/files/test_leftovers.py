@@ -95,6 +95,36 @@ def test_a_folder_of_another_machine_goes_only_when_it_is_old(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_lock_of_a_process_killed_before_or_after_it_had_a_folder_goes(tmp_path: Path) -> None:
+    for name in (f"x-1@{leftovers._HOST}", "x-2@another"):
+        leftovers._lock_of(tmp_path / name).touch()
+    clear_dead(tmp_path)
+    clear_old(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["x-2@another.lock"]
+    os.utime(tmp_path / "x-2@another.lock", (0, 0))
+    clear_old(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_lock_is_cleared_away_before_it_is_held_is_locked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(leftovers.FileLock):  # type: ignore[misc]
+        cleared = False
+
+        def _acquire(self) -> None:
+            super()._acquire()
+            if not Late.cleared:
+                Late.cleared = True
+                Path(self.lock_file).unlink()
+
+    monkeypatch.setattr(leftovers, "FileLock", Late)
+    with work_folder(tmp_path, "one") as folder:
+        assert Late.cleared and leftovers._lock_of(folder).is_file()
+        clear_dead(tmp_path)
+        assert folder.is_dir()
+
+
 @contextmanager
 def making_here(below: Path) -> Iterator[Path]:
     """A work folder that is no longer locked."""
