@@ -19,7 +19,9 @@ from training.augment import crop, photograph, recolor, restain
 from training.fields import Field
 
 BATCH = 4
+"""Pairs a step, beside the labelled samples."""
 WEIGHT = 10.0
+"""Of the disagreement, beside the loss of the labelled samples; tried once, not tuned."""
 RISE = 0.3
 """Share of all steps over which the weight rises: at first the averaged network knows nothing."""
 
@@ -47,12 +49,17 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
 
 def pairs(fields: Sequence[Field], seed: int, step: int, until: int, side: int) -> Generator[list[Tensor]]:
-    """Batches of pairs for steps `step` to `until`."""
+    """Batches of pairs for steps `step` to `until`: plain and changed, uint8[BATCH side side 3]."""
     yield from DataLoader(Pairs(fields, seed, step * BATCH, until * BATCH, side), batch_size=BATCH, num_workers=1)
 
 
 def disagreement(network: CellNet, average: CellNet, plain: Tensor, changed: Tensor) -> Tensor:
-    """Mean squared difference of nucleus and distance, and of class probabilities where the average sees nuclei."""
+    """How far a network is from the average about one place, a scalar that is 0 if they agree.
+
+    Mean squared difference of the probabilities of nucleus and distance, and a quarter of that of the class
+    probabilities where the average sees nuclei (Tarvainen & Valpola 2017, there of classes alone). `plain` and
+    `changed`: uint8[tile h w 3]; no gradient reaches `average`.
+    """
     with torch.no_grad():
         shape, kind = average.logits(plain)
         wanted, classes = shape.sigmoid(), kind.softmax(1)
@@ -63,5 +70,5 @@ def disagreement(network: CellNet, average: CellNet, plain: Tensor, changed: Ten
 
 
 def weight(step: int, steps: int) -> float:
-    """WEIGHT, risen to by a Gaussian over the first RISE of all steps."""
+    """WEIGHT, risen to by exp(-5 (1 - t)^2) over the first RISE of all steps, as in Tarvainen & Valpola (2017)."""
     return WEIGHT * math.exp(-5 * (1 - min(1.0, step / (RISE * steps))) ** 2)

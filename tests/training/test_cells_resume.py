@@ -35,8 +35,11 @@ def test_a_stopped_training_ends_with_the_same_weights(agrees, tmp_path, drawn, 
     outlined, teachers = learn.outlined, []
     monkeypatch.setattr(learn, "outlined", lambda *a: teachers.append(a[1] is not None) or outlined(*a))
     unlabeled = fields[:1] if agrees else ()
+    disagreement, asked = learn.disagreement, []
+    monkeypatch.setattr(learn, "disagreement", lambda *a: asked.append(1) or disagreement(*a))
     straight = learn.train(fields, 5, tmp_path / "a.pt", console, unlabeled)
 
+    assert len(asked) == 5 * agrees  # once a step
     assert teachers == [False, True, True]  # the dotted field is outlined by what was learned so far
     average, calls = learn._average, []
 
